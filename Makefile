@@ -1,0 +1,67 @@
+# Two commands do everything on a machine that has only Python (>= 3.11) and make: `make breakout` and `make test`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Another build: make setup TORCH="torch==2.13.0 --index-url <your CUDA index>"
+TORCH ?= torch==2.13.0
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
+
+.PHONY: help setup dev breakout lint test test-data test-slow bench clean
+
+help:
+	@echo "make breakout   set up, train DQN on Breakout for about ten minutes, evaluate, write video and report"
+	@echo "make test       set up, lint, check types, run the tests (under 15 minutes on two cores)"
+	@echo "make test-data  tests on the larger real data sets in the folder that RLAB_DATA names"
+	@echo "make test-slow  learning checks of minutes to hours"
+	@echo "make bench      speed against stable-baselines3"
+	@echo "make setup      only set up; TORCH=... chooses another build of torch"
+
+# torch comes first and alone, so that no other package chooses its build.
+$(VENV)/.torch:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rlab needs Python >= 3.11, found " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install $(TORCH)
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.torch pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e ".[bench]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(PIP) install -c constraints.txt -e ".[bench,dev]"
+	@touch $@
+
+setup: $(VENV)/.core
+	@echo "ready: $(BIN)/rlab doctor"
+
+dev: $(VENV)/.dev
+
+breakout: setup
+	$(BIN)/rlab train dqn --env Breakout --minutes 10
+	$(BIN)/rlab watch latest
+	$(BIN)/rlab report latest
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: dev lint
+	$(PYTEST)
+
+test-data: dev
+	@test -n "$(RLAB_DATA)" || { echo "RLAB_DATA must name the folder with the data sets"; exit 2; }
+	$(BIN)/python -m pytest -m data; status=$$?; \
+	  if [ $$status -eq 5 ]; then echo "no test needs the larger data sets yet"; exit 0; fi; exit $$status
+
+test-slow: dev
+	$(BIN)/python -m pytest -m slow --timeout 7200
+
+bench: setup
+	$(BIN)/rlab bench speed
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,128 @@
+"""Typed configuration of value-based agents, and the presets: values, not classes. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from rlab.run.config import RunConfig, at_least, within
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """On what an agent trains, and how it is scored."""
+
+    env: str = "Breakout"
+    """An Atari game (Breakout), ALE/Breakout-v5, a Gymnasium id (CartPole-v1) or package.module:Id."""
+    steps: int = 1_000_000
+    """Environment steps to train for, all environments together (on Atari 4 frames each)."""
+    protocol: Literal["classic", "v5"] = "classic"
+    """Atari only. classic: no sticky actions, up to 30 no-ops, a lost life ends a training episode, FIRE after it
+    (Mnih et al. 2015). v5: sticky actions 0.25, no life-loss signal (Machado et al. 2018)."""
+    reset_steps: int = 100_000
+    """Environments restart from a derived seed each time this many steps are done, so that a resumed run can
+    re-execute the way to its present state. Part of the run's definition."""
+    evaluate_episodes: int = 10
+    """Whole games of each evaluation while training."""
+    final_episodes: int = 30
+    """Whole games of the evaluation at the end."""
+
+    def __post_init__(self) -> None:
+        at_least(self, steps=1, reset_steps=1, evaluate_episodes=1, final_episodes=1)
+
+
+@dataclass(frozen=True)
+class QConfig:
+    """A deep Q-network. Every variant is a field, read in one place. Steps are environment steps."""
+
+    num_envs: int = 8
+    """Environments that step side by side."""
+    encoder: str = "auto"
+    """Network under the Q-head; auto: nature for images, mlp for vectors. `rlab doctor` lists them."""
+    batch_size: int = 128
+    """Transitions of one update. With train_every it sets the replayed samples per step (8 in Mnih et al. 2015)."""
+    train_every: int = 16
+    """Environment steps from one update to the next."""
+    learning_starts: int = 20_000
+    """Steps taken at random before the first update."""
+    memory_size: int = 200_000
+    """Steps that the replay holds; on Atari 7.1 kB of memory each."""
+    gamma: float = 0.99
+    """Discount per step."""
+    n_step: int = 1
+    """Rewards summed before bootstrapping (Sutton 1988; Hessel et al. 2018)."""
+    double: bool = False
+    """Choose the bootstrap action with the online network (van Hasselt et al. 2016, eq. 4)."""
+    learning_rate: float = 2e-4
+    """Adam's step size."""
+    final_learning_rate: float = 2e-4
+    """Step size at the end of the run; it moves there linearly."""
+    adam_epsilon: float = 1e-8
+    """Adam's epsilon. Hessel et al.'s 1.5e-4 dwarfs the small gradients of a mean over 128: measured, nothing is
+    learned in 150k steps of Breakout."""
+    max_grad_norm: float = 10.0
+    """Gradients are scaled down to this L2 norm."""
+    target_every: int = 4_000
+    """Environment steps from one copy of the online network into the target network to the next."""
+    epsilon_start: float = 1.0
+    """Probability of a random action at the start, for each environment by itself."""
+    epsilon_end: float = 0.01
+    """Probability of a random action once it has been lowered linearly."""
+    epsilon_fraction: float = 0.1
+    """Part of the run over which epsilon is lowered."""
+    evaluate_epsilon: float = 0.01
+    """Probability of a random action in evaluations."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the encoder. auto: bf16 where the processor or GPU has instructions for it, on images."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile of the update. auto: on a GPU, where it is captured as a CUDA graph."""
+
+    def __post_init__(self) -> None:
+        at_least(self, num_envs=1, batch_size=1, train_every=1, learning_starts=0, n_step=1, target_every=1)
+        at_least(self, memory_size=2 * self.num_envs * (self.n_step + 4))
+        at_least(self, learning_rate=0, final_learning_rate=0, adam_epsilon=0, max_grad_norm=0)
+        within(self, 0, 1, "gamma", "epsilon_start", "epsilon_end", "epsilon_fraction", "evaluate_epsilon")
+
+
+@dataclass(frozen=True)
+class QExperiment:
+    """All settings of a run of a value-based agent."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    env: EnvConfig = field(default_factory=EnvConfig)
+    agent: QConfig = field(default_factory=QConfig)
+
+
+NATURE = QConfig(
+    num_envs=1,
+    batch_size=32,
+    train_every=4,
+    learning_starts=100_000,
+    memory_size=100_000,
+    learning_rate=1e-4,
+    final_learning_rate=1e-4,
+    target_every=1_000,
+)
+"""One environment, 32 samples every 4 steps; the other hyperparameters as rl-baselines3-zoo's for Atari."""
+
+VECTOR = QConfig(
+    num_envs=8,
+    batch_size=64,
+    train_every=4,
+    learning_starts=1_000,
+    memory_size=50_000,
+    n_step=3,
+    learning_rate=1e-3,
+    final_learning_rate=1e-5,
+    target_every=512,
+    epsilon_end=0.04,
+    epsilon_fraction=0.2,
+    evaluate_epsilon=0.0,
+)
+"""For flat observations such as CartPole's, where the environment is cheap."""
+
+PRESETS = {"dqn": QConfig(), "nature": NATURE}
+"""Name -> settings for images."""
+
+VECTOR_PRESETS = {"dqn": VECTOR, "nature": replace(NATURE, learning_starts=1_000)}
+"""Name -> settings for everything else."""

@@ -1,0 +1,262 @@
+"""Deep Q-network (Mnih et al. 2015); every variant is a field of `QConfig`, read in one place."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.config import QConfig
+from agents.exploration import epsilon_greedy, linear
+from agents.replay import Replay
+from agents.returns import bootstrap, double_next_value, masked, next_value
+from agents.types import Batch, Needs, Step
+from rlab.errors import RlabError
+from rlab.nn import QHead, make_encoder
+from rlab.run.journal import Journal
+from rlab.run.learner import NonFinite
+from rlab.seeding import derive
+
+
+class QNetwork(nn.Module):
+    """Observations as an environment gives them -> action values: scaling, encoder, Q-head."""
+
+    def __init__(self, space: gym.Space[Any], actions: int, encoder: str, bf16: bool):
+        super().__init__()
+        self.classes = int(space.n) if isinstance(space, gym.spaces.Discrete) else 0
+        shape = (self.classes,) if self.classes else space.shape
+        assert shape is not None
+        self.encoder = make_encoder(encoder, shape)
+        self.head = QHead(self.encoder.out_dim, actions)  # type: ignore[arg-type]
+        self.bf16 = bf16
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """obs[B, *shape] (uint8 images are scaled to 0..1, classes become one-hot) -> Q float32[B, A]."""
+        if self.classes:
+            x = F.one_hot(obs.long(), self.classes).float()
+        elif obs.dtype == torch.uint8:
+            x = obs.to(torch.bfloat16 if self.bf16 else torch.float32).mul_(1 / 255)
+        else:
+            x = obs.float()
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            features = self.encoder(x)
+        return self.head(features.float())  # close values of actions need more than bf16's 8 bits
+
+
+class QPolicy:
+    """Plays epsilon-greedily with random numbers of its own; leaves the agent untouched."""
+
+    def __init__(self, agent: DQN, seed: int, epsilon: float):
+        self._agent = agent
+        self._rng = np.random.default_rng(seed)
+        self.epsilon = epsilon
+
+    def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
+        greedy = self._agent.greedy(obs, mask)
+        return epsilon_greedy(greedy, self.epsilon, mask, self._agent.num_actions, self._rng)
+
+    def values(self, obs: np.ndarray) -> np.ndarray:
+        """Q float32[N, A], for showing what the agent thinks."""
+        return self._agent.q_values(obs)
+
+
+class DQN:
+    """The agent: acts, remembers, learns. Counts environment steps; all its schedules read them.
+
+    Args:
+        config: hyperparameters.
+        observation_space: of one environment: Box or Discrete.
+        num_actions: A.
+        frame_stack: frames in an observation (4 on Atari), 1 elsewhere.
+        has_masks: whether steps come with action masks.
+        total_steps: the run's budget, which schedules are fractions of.
+        seed: of initialisation, exploration and sampling.
+        device: torch device.
+        journal: takes the replay's rows.
+    """
+
+    def __init__(
+        self,
+        config: QConfig,
+        observation_space: gym.Space[Any],
+        num_actions: int,
+        frame_stack: int,
+        has_masks: bool,
+        total_steps: int,
+        seed: int,
+        device: str,
+        journal: Journal,
+    ):
+        self.config = config
+        self.num_actions = num_actions
+        self.total_steps = total_steps
+        self.device = torch.device(device)
+        shape, dtype = observation_space.shape, observation_space.dtype
+        if shape is None or dtype is None:
+            raise RlabError(f"dqn takes Box and Discrete observations, not {observation_space}")
+        bf16 = use_bf16(config.precision, self.device, len(shape) == 3)
+        with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
+            torch.manual_seed(derive(seed, "network"))
+            network = QNetwork(observation_space, num_actions, config.encoder, bf16)
+        self.online = network.to(self.device)
+        self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.optimizer = torch.optim.Adam(
+            self.online.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
+        )
+        self.rng = np.random.default_rng(derive(seed, "agent"))
+        self.memory = Replay(
+            config.memory_size,
+            config.num_envs,
+            shape,
+            dtype,
+            frame_stack,
+            num_actions if has_masks else None,
+            device,
+            journal,
+        )
+        self.steps = 0
+        self.updates = 0
+        captured = config.compile == "on" or (config.compile == "auto" and self.device.type == "cuda")
+        self._loss = torch.compile(self.loss, mode="reduce-overhead") if captured else self.loss
+
+    @property
+    def epsilon(self) -> float:
+        """The present probability of a random action."""
+        c = self.config
+        if self.steps < c.learning_starts:
+            return 1.0
+        over = c.epsilon_fraction * self.total_steps
+        return linear(c.epsilon_start, c.epsilon_end, self.steps - c.learning_starts, over)
+
+    def q_values(self, obs: np.ndarray) -> np.ndarray:
+        """obs[N, *shape] -> Q float32[N, A]."""
+        with torch.inference_mode():
+            return self.online(torch.from_numpy(np.array(obs)).to(self.device)).cpu().numpy()
+
+    def greedy(self, obs: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """The best allowed action of each observation: int64[N]."""
+        q = self.q_values(obs)
+        return (q if mask is None else np.where(mask, q, -np.inf)).argmax(axis=1)
+
+    def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
+        epsilon = self.epsilon
+        greedy = np.zeros(len(obs), np.int64) if epsilon >= 1 else self.greedy(obs, mask)
+        return epsilon_greedy(greedy, epsilon, mask, self.num_actions, self.rng)
+
+    def policy(self, seed: int) -> QPolicy:
+        """What evaluations and videos play."""
+        return QPolicy(self, seed, self.config.evaluate_epsilon)
+
+    def learn(self, step: Step) -> dict[str, float] | None:
+        """Remember a step of all environments, and make the updates that are due.
+
+        Returns:
+            The last update's metrics, or None if there was none.
+        """
+        c = self.config
+        self.memory.add(step)
+        before, self.steps = self.steps, self.steps + len(step.action)
+        metrics = None
+        if self.steps > c.learning_starts and self.memory.ready(c.n_step):
+            for _ in range(self.steps // c.train_every - before // c.train_every):
+                metrics = self.update(self.memory.sample(self.rng, c.batch_size, c.n_step, c.gamma))
+        if before // c.target_every != self.steps // c.target_every:
+            self.target.load_state_dict(self.online.state_dict())
+        return metrics
+
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(mean Huber loss of the temporal-difference error, mean Q of the actions taken).
+
+        Huber with threshold 1 is Mnih et al.'s "error clipping". The target carries no gradient.
+        """
+        with torch.no_grad():
+            q_target = self.target(batch.next_obs)
+            if self.config.double:
+                value = double_next_value(q_target, self.online(batch.next_obs), batch.next_mask)
+            else:
+                value = next_value(q_target, batch.next_mask)
+            target = bootstrap(batch.reward, batch.discount, value)
+        q = self.online(batch.obs).gather(1, batch.action.unsqueeze(1)).squeeze(1)
+        losses = F.smooth_l1_loss(q, target, reduction="none")
+        if batch.weight is not None:
+            losses = losses * batch.weight
+        return losses.mean(), q.detach().mean()
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """One gradient step.
+
+        Raises:
+            NonFinite: the loss or the gradient is NaN or Inf.
+        """
+        c = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = linear(c.learning_rate, c.final_learning_rate, self.steps, self.total_steps)
+        loss, q_mean = self._loss(batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.online.parameters(), c.max_grad_norm)
+        self.optimizer.step()
+        self.updates += 1
+        numbers = torch.stack([loss.detach(), norm, q_mean]).tolist()  # one transfer
+        for quantity, value in zip(("loss", "gradient"), numbers, strict=False):
+            if not np.isfinite(value):
+                raise NonFinite(quantity, value, f"step {self.steps:,} (update {self.updates:,})")
+        return dict(zip(("loss", "grad_norm", "q_mean"), numbers, strict=True))
+
+    def needs(self) -> Needs:
+        """Replay, networks, optimiser, and the activations of a batch (estimated)."""
+        memory, device_memory = self.memory.bytes_needed()
+        weights = sum(p.numel() * p.element_size() for p in self.online.parameters())
+        obs_bytes = int(np.prod(self.memory.frame_shape)) * self.memory.frame_stack
+        working = 5 * weights + self.config.batch_size * 40 * max(obs_bytes, 1_000)
+        if self.device.type == "cpu":
+            memory += working
+        else:
+            device_memory += working
+        return Needs(memory, device_memory, 4 * weights, self.memory.length * self.memory.num_envs)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that decides what the agent does next."""
+        adam = self.optimizer.state_dict()["state"]
+        return {
+            "online": self.online.state_dict(),
+            "target": self.target.state_dict(),
+            "adam": [adam[i] for i in sorted(adam)],
+            "rng": self.rng.bit_generator.state,
+            "steps": self.steps,
+            "updates": self.updates,
+            "memory": self.memory.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Become the agent that `state` describes."""
+        self.restore_policy(state)
+        self.target.load_state_dict(state["target"])
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": dict(enumerate(state["adam"])), "param_groups": groups})
+        self.rng.bit_generator.state = state["rng"]
+        self.steps, self.updates = state["steps"], state["updates"]
+        self.memory.restore(state["memory"])
+
+    def restore_policy(self, state: dict[str, Any]) -> None:
+        """Take over only what playing needs."""
+        self.online.load_state_dict(state["online"])
+
+
+def use_bf16(precision: str, device: torch.device, images: bool) -> bool:
+    """Whether the encoder computes in bf16: asked for, or images on hardware that has instructions for it."""
+    if precision != "auto":
+        return precision == "bf16"
+    if not images:
+        return False
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))

@@ -1,0 +1,89 @@
+"""The agents as recipes: what ``rlab train NAME`` starts. Imports no torch until one is built."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from agents.config import PRESETS, VECTOR_PRESETS, QExperiment
+from rlab.registry import RECIPES, Recipe
+
+SUMMARIES = {
+    "dqn": "deep Q-network in bf16 batches over many environments (Mnih et al. 2015)",
+    "nature": "the same DQN with one environment, batch 32 every 4 steps, as it was published",
+}
+
+
+def default_experiment(preset: str, env: str) -> QExperiment:
+    """The settings that a preset starts from on an environment: one set for images, one for vectors."""
+    from envs import is_atari
+
+    images = not env or is_atari(env)
+    base = QExperiment(agent=(PRESETS if images else VECTOR_PRESETS)[preset])
+    if not env:
+        return base
+    run = base.run if images else replace(base.run, evaluate_steps=20_000, checkpoint_steps=20_000)
+    return replace(base, run=run, env=replace(base.env, env=env, steps=1_000_000 if images else 80_000))
+
+
+def build_q(experiment: QExperiment, workshop: Any) -> Any:
+    """Build the Learner: environments, agent and their interaction.
+
+    Raises:
+        RlabError: the environment is unknown, or the agent cannot play it.
+    """
+    from agents.dqn import DQN
+    from agents.interaction import Interaction
+    from envs import make_vec
+    from rlab.run.life import Workshop
+    from rlab.seeding import derive
+
+    run, env, agent_config = experiment.run, experiment.env, experiment.agent
+    seed = derive(run.seed, "environment")
+    envs = make_vec(env.env, agent_config.num_envs, seed, protocol=env.protocol, training=True)
+
+    def rehearse(journal: Any) -> Interaction:
+        soon = agent_config.num_envs * (agent_config.n_step + 4)
+        quick = replace(agent_config, learning_starts=soon, compile="off")
+        long = replace(env, steps=max(env.steps, 10**9))
+        return build_q(replace(experiment, agent=quick, env=long), Workshop(workshop.device, journal))
+
+    try:
+        _, info = envs.reset()
+        agent = DQN(
+            agent_config,
+            envs.single_observation_space,
+            int(envs.single_action_space.n),
+            envs.frame_stack,
+            "action_mask" in info,
+            env.steps,
+            run.seed,
+            workshop.device,
+            workshop.journal,
+        )
+    except BaseException:
+        envs.close()
+        raise
+    return Interaction(
+        agent,
+        envs,
+        env.env,
+        total_steps=env.steps,
+        reset_steps=env.reset_steps,
+        ticks=max(1, agent_config.train_every // agent_config.num_envs),
+        evaluate_episodes=env.evaluate_episodes,
+        final_episodes=env.final_episodes,
+        seed=run.seed,
+        journal=workshop.journal,
+        rehearse=rehearse,
+    )
+
+
+for _name, _summary in SUMMARIES.items():
+    RECIPES.register(_name)(
+        Recipe(
+            summary=_summary,
+            default=lambda env, preset=_name: default_experiment(preset, env),  # type: ignore[misc]
+            build=build_q,
+        )
+    )

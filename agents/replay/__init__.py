@@ -1,0 +1,5 @@
+"""Experience replay."""
+
+from agents.replay.ring import Replay
+
+__all__ = ["Replay"]

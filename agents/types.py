@@ -1,0 +1,51 @@
+"""Step and Batch: what passes between environments, memory and losses. Time and discount are data."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+
+class Step(NamedTuple):
+    """One step of N environments.
+
+    `discount` is 0 where bootstrapping stops (the game is over; a lost life in classic Atari training), else 1.
+    `last` tells that the stream breaks here (terminated or truncated). `next_obs` is the true successor of `obs`,
+    never a reset observation. `action` is the one that was executed.
+    """
+
+    obs: np.ndarray  # [N, *shape]
+    action: np.ndarray  # int64[N]
+    reward: np.ndarray  # float32[N]
+    discount: np.ndarray  # float32[N]
+    last: np.ndarray  # bool[N]
+    next_obs: np.ndarray  # [N, *shape]
+    mask: np.ndarray | None  # bool[N, A], True where an action is allowed; None: all are
+    next_mask: np.ndarray | None  # bool[N, A], for next_obs
+
+
+class Batch(NamedTuple):
+    """B transitions as losses see them; gamma, n and episode ends are all in `discount`.
+
+    `discount` is gamma^k times the product of k step discounts, where k <= n steps were summed into `reward`.
+    """
+
+    obs: torch.Tensor  # [B, *shape]
+    action: torch.Tensor  # int64[B]
+    reward: torch.Tensor  # float32[B]
+    discount: torch.Tensor  # float32[B]
+    next_obs: torch.Tensor  # [B, *shape]
+    next_mask: torch.Tensor | None  # bool[B, A]
+    weight: torch.Tensor | None  # float32[B]; None: all 1
+    index: np.ndarray  # int64[B], places in the memory
+
+
+class Needs(NamedTuple):
+    """What an agent will hold when its memory is full."""
+
+    memory: int  # bytes of main memory
+    device_memory: int  # bytes on the accelerator, 0 on a CPU
+    checkpoint: int  # bytes of tensors in a checkpoint
+    rows: int  # entries of the journal that a checkpoint points to

@@ -1,0 +1,23 @@
+"""Environments: always vectorised, always SAME_STEP, and honest about where an episode ends.
+
+Importing this package costs nothing; NumPy, Gymnasium and ALE come in when a name below is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from envs.make import is_atari, make_vec
+    from envs.vector import VecEnv
+
+__all__ = ["VecEnv", "is_atari", "make_vec"]
+
+_HOME = {"VecEnv": "envs.vector", "is_atari": "envs.make", "make_vec": "envs.make"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'envs' has no attribute '{name}'")
+    return getattr(import_module(_HOME[name]), name)

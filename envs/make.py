@@ -1,0 +1,130 @@
+"""From a name to a vector environment."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from envs.vector import VecEnv
+from rlab.errors import RlabError, nearest
+from rlab.registry import import_plugin
+
+if TYPE_CHECKING:
+    from envs.atari import Protocol
+
+
+def make_vec(
+    name: str,
+    num_envs: int,
+    seed: int,
+    *,
+    protocol: Protocol = "classic",
+    training: bool = True,
+    threads: int = 0,
+    render: bool = False,
+    sticky: float | None = None,
+    max_frames: int | None = None,
+) -> VecEnv:
+    """Make N copies of an environment, to be stepped together.
+
+    Args:
+        name: an Atari game (``Breakout``, ``ms_pacman``, ``ALE/Breakout-v5``, ``BreakoutNoFrameskip-v4``: all
+            ids of a game mean the same here, the protocol decides the rest), a Gymnasium id
+            (``CartPole-v1``), or ``package.module:Id``, which imports the module first, from the current
+            directory too.
+        num_envs: N, 1 or more.
+        seed: of the first reset, 0 or more.
+        protocol: of Atari, "classic" or "v5" (see `envs.atari`); nothing else has one.
+        training: in Atari, clip rewards and, in classic, let a lost life end the return.
+        threads: of Atari; 0 for as many as cores.
+        render: prepare for ``frame()``.
+        sticky: Atari only: the probability of repeating the action before, in place of the protocol's.
+        max_frames: Atari only: frames after which a game is truncated, in place of 108,000.
+
+    Raises:
+        RlabError: an unknown name or protocol, a bad number, an option that only Atari has, or spaces the lab
+            cannot use.
+    """
+    if num_envs < 1:
+        raise RlabError(f"num_envs must be 1 or more, but got {num_envs}")
+    if seed < 0:
+        raise RlabError(f"a seed must be 0 or more, but got {seed}")
+    if threads < 0:
+        raise RlabError(f"threads must be 0 or more, but got {threads}")
+    if protocol not in ("classic", "v5"):
+        raise RlabError(f"unknown protocol '{protocol}'; valid: classic, v5")
+    if sticky is not None and not 0 <= sticky < 1:
+        raise RlabError(f"sticky is a probability below 1, but got {sticky}")
+    if max_frames is not None and max_frames < 1:
+        raise RlabError(f"max_frames must be 1 or more, but got {max_frames}")
+    rom = atari_rom(name)
+    if rom is not None:
+        from envs.atari import MAX_FRAMES, Atari
+
+        return Atari(
+            rom,
+            num_envs,
+            seed,
+            protocol=protocol,
+            training=training,
+            threads=threads,
+            render=render,
+            sticky=sticky,
+            max_frames=MAX_FRAMES if max_frames is None else max_frames,
+        )
+    for option, value in (("sticky", sticky), ("max_frames", max_frames)):
+        if value is not None:
+            raise RlabError(f"{option} belongs to Atari, and '{name}' is not an Atari game")
+    from envs.generic import Generic
+
+    return Generic(_registered(name), num_envs, seed, render=render)
+
+
+def is_atari(name: str) -> bool:
+    """Say whether `make_vec` takes this name for an Atari game; imports no user's module."""
+    return atari_rom(name) is not None
+
+
+@lru_cache(maxsize=1)
+def _games() -> dict[str, tuple[str, str]]:
+    """Return lower-case name without underscores -> (name to show, ROM), for each one-player game."""
+    import ale_py  # noqa: F401  (registers the ALE/...-v5 ids)
+    import gymnasium
+
+    games = {}
+    for env_id, spec in gymnasium.registry.items():
+        if env_id.startswith("ALE/"):
+            rom = spec.kwargs["game"]
+            games[rom.replace("_", "")] = (spec.name, rom)
+    return games
+
+
+def atari_rom(name: str) -> str | None:
+    module, _, name = name.rpartition(":")
+    match = re.fullmatch(r"(ALE/)?(\w+?)((NoFrameskip|Deterministic)?-v[045])?", name)
+    if match is None or (module and not match[1]):  # a user's own module may well register a Pong of its own
+        return None
+    game = _games().get(match[2].lower().replace("_", ""))
+    return None if game is None else game[1]
+
+
+def _registered(name: str) -> str:
+    """Import what the name asks for and return the Gymnasium id."""
+    import gymnasium
+
+    import envs.probes  # noqa: F401  (registers the rlab/... ids)
+
+    module, _, env_id = name.rpartition(":")
+    if module:
+        if os.getcwd() not in sys.path:  # a console script, unlike python -m, does not look here by itself
+            sys.path.append(os.getcwd())
+        import_plugin(module)
+    if env_id not in gymnasium.registry:
+        ids = [i for i in gymnasium.registry if not i.startswith("ALE/")]
+        valid = ids + [shown for shown, _ in _games().values()]
+        meant = re.sub(r"^ALE/(.*?)(-v\d+)?$", r"\1", env_id)
+        raise RlabError(f"unknown environment '{name}'; {nearest(meant, valid)}")
+    return env_id

@@ -1,0 +1,32 @@
+"""rlab, a deep reinforcement learning lab: the verbs of the command line, in Python.
+
+    run = rlab.train("dqn", env="CartPole-v1", steps=20_000)
+    with rlab.load(run) as player:
+        action = player.act(obs)
+    rlab.evaluate(run, episodes=30)["mean"]
+
+Importing this package loads neither torch nor anything else that is heavy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlab.api import Player, evaluate, load, train
+
+    __version__: str
+
+__all__ = ["Player", "__version__", "evaluate", "load", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("rlab")
+    if name in __all__:
+        from rlab import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'rlab' has no attribute '{name}'")

@@ -1,0 +1,84 @@
+"""The command ``rlab``: one file per verb. This one only dispatches: ``rlab --help`` is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from rlab.errors import RlabError, nearest
+
+VERBS = {
+    "train": "learn: rlab train AGENT --env ENV",
+    "resume": "go on with a run that was stopped or killed",
+    "eval": "play whole games and score them",
+    "watch": "play, show it, and write a video",
+    "runs": "list the runs, or show one",
+    "report": "write a page with curves, score, settings and video",
+    "bench": "measure speed side by side with other libraries",
+    "doctor": "say what works on this machine",
+}
+"""Verb -> one line for the help text; each is ``main(argv) -> exit status`` in a module of its name."""
+
+
+def usage() -> str:
+    """The text of ``rlab --help``."""
+    verbs = "\n".join(f"  {name:<8} {summary}" for name, summary in VERBS.items())
+    return f"""usage: rlab VERB ...
+
+{verbs}
+
+RUN is a run's name, a path, or `latest`. `rlab VERB --help` tells the rest.
+
+examples:
+  rlab train dqn --env Breakout --minutes 10
+  rlab watch latest
+  rlab report latest
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the words after ``rlab``; None takes them from the process.
+
+    Returns:
+        The exit status: 0 done, 1 one clear sentence on stderr says why not, 2 the command was misspelt,
+        130 and 143 stopped by Ctrl-C and by SIGTERM.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _dispatch(words)
+        sys.stdout.flush()
+        return status
+    except RlabError as e:
+        print(f"rlab: {e}", file=sys.stderr)
+        return 1
+    except SystemExit as e:  # the flag parser ends with it
+        return e.code if isinstance(e.code, int) else int(e.code is not None)
+    except KeyboardInterrupt:
+        before = words[0] == "train"  # later its own handler is in place
+        print("stopped before the run began; nothing was written" if before else "stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) went away. What is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage(), end="")
+        return 0
+    if words[0] in ("-V", "--version"):
+        import rlab
+
+        print(f"rlab {rlab.__version__}")
+        return 0
+    verb, rest = words[0], words[1:]
+    if verb not in VERBS:
+        print(f"rlab: there is no verb '{verb}'; {nearest(verb, VERBS)}", file=sys.stderr)
+        return 2
+    return import_module(f"rlab.cli.{verb}").main(rest)

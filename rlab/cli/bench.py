@@ -1,0 +1,61 @@
+"""``rlab bench speed``: steps per second beside other libraries."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlab.cli.common import JsonFlag, parse, refuse_below, results, say
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Train this lab's agent and its peer in turn on the same machine, and compare steps per second."""
+
+    agent: str = "dqn"
+    """Whose speed is measured."""
+    rounds: int = 3
+    """How often each is measured, in turn; the median counts."""
+    steps: int = 2_000
+    """Environment steps of each measurement."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    if not argv or argv[0] != "speed":
+        if argv and argv[0] in ("-h", "--help"):
+            print("usage: rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
+            return 0
+        said = f"there is no benchmark '{argv[0]}'" if argv else "name a benchmark"
+        say(f"rlab: {said}; valid: speed")
+        return 2
+    flags = parse(Speed, "bench speed", argv[1:])
+    refuse_below(flags, rounds=1, steps=1)
+    with results(flags.json) as put:
+        from rlab.bench.speed import measure
+
+        measured = measure(flags.agent, flags.rounds, flags.steps, say)
+        if not flags.json:
+            _table(measured["rows"])
+        put("\nratio is ours / peer; the same numbers for a program: rlab bench speed --json", measured)
+        return 0
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("measured")
+    table.add_column("agent")
+    table.add_column("peer")
+    for name in ("ours steps/s", "peer steps/s", "ratio"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        speeds = [f"{row[who]:,.0f}" for who in ("ours_steps_per_s", "peer_steps_per_s")]
+        table.add_row(row["name"], row["agent"], row["peer"], *speeds, f"{row['ratio']:.2f}x")
+    Console(file=sys.stdout, highlight=False).print(table)

@@ -1,0 +1,117 @@
+"""What the verbs share: parsing, JSON, stopping, and numbers as a reader likes them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, TypeVar
+
+import tyro
+
+from rlab.errors import RlabError
+from rlab.run.folder import RunFolder, runs_dir
+from rlab.run.learner import Stop
+from rlab.run.signals import stop_on_signals
+
+F = TypeVar("F")
+
+RunName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+"""The positional RUN of a verb."""
+
+JsonFlag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""The flag --json, which has no --no-json."""
+
+DeviceName = Annotated[str | None, tyro.conf.arg(metavar="auto|cpu|cuda[:N]")]
+"""A device that may be left open."""
+
+
+def parse(flags: type[F], verb: str, argv: Sequence[str]) -> F:
+    """Parse a verb's flags; a wrong one ends with status 2 and the similar flags."""
+    return tyro.cli(flags, prog=f"rlab {verb}", args=argv, description=flags.__doc__)
+
+
+def say(text: str) -> None:
+    """Tell the user something that is not the result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def results(as_json: bool) -> Iterator[Callable[[str, Any], None]]:
+    """Yield ``put(text, value)``, which prints the one result: the text, or the value as JSON.
+
+    With JSON, whatever else is printed meanwhile goes to stderr, so that stdout holds exactly one object.
+    """
+    stdout = sys.stdout
+
+    def put(text: str, value: Any) -> None:
+        print(json.dumps(value, allow_nan=False) if as_json else text, file=stdout, flush=True)
+
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        yield put
+
+
+def until_stopped(work: Callable[[Stop], int]) -> int:
+    """Do `work` with a `Stop` that Ctrl-C and SIGTERM set; nothing is interrupted half-way."""
+    stop = Stop()
+    with stop_on_signals(stop):
+        status = work(stop)
+    if stop.requested:
+        # The process ends now; another Ctrl-C must not put a traceback into that.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+    return status
+
+
+def stopped_status(stop: Stop) -> int:
+    """The exit status that says which signal stopped the command."""
+    return 143 if stop.reason == "SIGTERM" else 130
+
+
+def reference(folder: RunFolder) -> str:
+    """How the user names this run in the next command: its name, or its path if it lies elsewhere."""
+    near = runs_dir() / folder.name
+    return folder.name if near.resolve() == folder.path.resolve() else str(folder.path)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a reader: 42 s, 3 min 05 s, 2 h 10 min."""
+    s = round(seconds)
+    if s < 60:
+        return f"{s} s"
+    if s < 3600:
+        return f"{s // 60} min {s % 60:02d} s"
+    return f"{s // 3600} h {s % 3600 // 60:02d} min"
+
+
+def number(value: Any, digits: int = 2) -> str:
+    """A number, or a dash where there is none."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def refuse_below(flags: Any, **bounds: int) -> None:
+    """Refuse flags that lie below a bound, naming flag and value."""
+    for name, bound in bounds.items():
+        value = getattr(flags, name)
+        if value < bound:
+            raise RlabError(f"--{name.replace('_', '-')} is {value}; it must be at least {bound}")
+
+
+def score_text(score: dict[str, Any]) -> str:
+    """An evaluation in one line."""
+    text = (
+        f"mean {number(score.get('mean'))}"
+        f" (95% interval {number(score.get('low'))} to {number(score.get('high'))}),"
+        f" median {number(score.get('median'))}, {score.get('episodes')} episodes"
+    )
+    if score.get("human_normalised") is not None:
+        text += f", human-normalised {number(score['human_normalised'])}"
+    return text
+
+
+def how_text(score: dict[str, Any]) -> str:
+    """How an evaluation was played, as far as it says so."""
+    said = [name for name in ("protocol", "epsilon", "seed") if score.get(name) is not None]
+    return ", ".join(f"{name} {score[name]}" for name in said)

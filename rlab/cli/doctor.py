@@ -1,0 +1,218 @@
+"""``rlab doctor``: what will work on this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from rlab.cli.common import JsonFlag, parse, results
+from rlab.run.folder import runs_dir
+
+LITTLE_MEMORY = 4e9
+"""Bytes: the default replay of Breakout takes 1.5 GB, and torch with all else about one."""
+
+LITTLE_DISK = 2e9
+"""Bytes: three checkpoints and the journal of a run."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Say what works on this machine. Status 0 if everything that is needed does."""
+
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor's finding."""
+
+    name: str
+    ok: bool
+    detail: str
+    needed: bool = True
+    hint: str = ""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    flags = parse(Flags, "doctor", argv)
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    with results(flags.json) as put:
+        checks = [_checked(name, check) for name, check in CHECKS.items()]
+        well = all(c.ok for c in checks if c.needed)
+        verdict = "everything needed works" if well else "something needed is missing"
+        lines = [f"{_mark(c):<8} {c.name:<12} {c.detail}{_hint(c)}" for c in checks]
+        following = "next     rlab train dqn --env Breakout --minutes 10" if well else ""
+        put(
+            "\n".join([*lines, "", verdict, following]).rstrip(),
+            {"ok": well, "checks": [asdict(c) for c in checks]},
+        )
+        return 0 if well else 1
+
+
+def _mark(check: Check) -> str:
+    return "ok" if check.ok else "MISSING" if check.needed else "without"
+
+
+def _hint(check: Check) -> str:
+    return f"  -> {check.hint}" if check.hint and not check.ok else ""
+
+
+def _checked(name: str, check: Callable[[], Check]) -> Check:
+    try:
+        return check()
+    except Exception as e:  # a doctor reports every kind of illness
+        hint = "reinstall: pip install -e ."
+        return Check(name, False, f"{type(e).__name__}: {e}", name not in OPTIONAL, hint)
+
+
+def _python() -> Check:
+    ok = sys.version_info >= (3, 11)
+    return Check("python", ok, f"{platform.python_version()} at {sys.executable}", hint="3.11 or newer")
+
+
+def _torch() -> Check:
+    import torch
+
+    from rlab.run.life import resolve_device, set_threads
+
+    device = resolve_device("auto")
+    threads = set_threads(0)
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    x = torch.ones(2, 2, device=device)
+    assert float((x @ x).sum()) == 8.0
+    return Check(
+        "torch",
+        True,
+        f"{torch.__version__} on {device}, {threads} threads, GPUs: {', '.join(names) or 'none'}",
+    )
+
+
+def _bf16() -> Check:
+    import torch
+
+    if torch.cuda.is_available():
+        able = torch.cuda.is_bf16_supported()
+    else:
+        found = torch.cpu.get_capabilities()
+        able = bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    detail = "instructions for it are here" if able else "no instructions for it; training uses fp32"
+    return Check("bf16", able, detail, needed=False, hint="training is about 1.7 times slower")
+
+
+def _atari() -> Check:
+    import numpy as np
+
+    from envs import make_vec
+
+    envs = make_vec("Breakout", 1, 0)
+    try:
+        obs, _ = envs.reset()
+        envs.step(np.zeros(1, np.int64))
+    finally:
+        envs.close()
+    return Check("atari", True, f"ale-py {version('ale-py')}, Breakout loads and steps {obs.shape[1:]}")
+
+
+def _ffmpeg() -> Check:
+    import imageio_ffmpeg
+
+    exe = imageio_ffmpeg.get_ffmpeg_exe()
+    done = subprocess.run([exe, "-hide_banner", "-encoders"], capture_output=True, text=True, timeout=30)
+    ok = done.returncode == 0 and "libx264" in done.stdout
+    return Check(
+        "ffmpeg", ok, f"{imageio_ffmpeg.get_ffmpeg_version()} at {exe}", hint="it has no libx264 encoder"
+    )
+
+
+def _pygame() -> Check:
+    import pygame
+
+    return Check("pygame", True, str(pygame.version.ver), needed=False)
+
+
+def _display() -> Check:
+    from rlab.run.video import has_display
+
+    found = has_display()
+    detail = "rlab watch opens a window" if found else "none; rlab watch writes its video all the same"
+    return Check("display", found, detail, needed=False)
+
+
+def _memory() -> Check:
+    from rlab.run.life import available_memory, gigabytes
+
+    free = available_memory()
+    return Check(
+        "memory", free >= LITTLE_MEMORY, f"{gigabytes(free)} free", False, "take a smaller --memory-size"
+    )
+
+
+def _disk() -> Check:
+    from rlab.run.life import gigabytes
+
+    place = runs_dir().absolute()
+    near = next(p for p in (place, *place.parents) if p.exists())
+    free = shutil.disk_usage(near).free
+    writable = os.access(near, os.W_OK)
+    detail = f"{gigabytes(free)} free at {place}" + ("" if writable else ", which cannot be written")
+    return Check("disk", writable and free >= LITTLE_DISK, detail, hint="set RLAB_RUNS to another place")
+
+
+def _cores() -> Check:
+    from rlab.run.provenance import processor
+
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Check("cores", True, f"{usable} usable of {os.cpu_count()}, {processor()}")
+
+
+def _extra(package: str, module: str, extra: str, use: str) -> Check:
+    try:
+        detail = f"{version(package)}, for {use}" if find_spec(module) else "absent"
+    except PackageNotFoundError:
+        detail = f"there, for {use}" if find_spec(module) else f"absent, for {use}"
+    return Check(package, find_spec(module) is not None, detail, False, f"pip install 'rlab[{extra}]'")
+
+
+def _agents() -> Check:
+    import agents.recipes  # noqa: F401 - they register themselves
+    from rlab.registry import RECIPES
+
+    return Check("agents", True, ", ".join(RECIPES))
+
+
+def _encoders() -> Check:
+    from rlab.nn import ENCODERS, make_encoder
+
+    make_encoder("auto", (4,))  # brings in those of the lab
+    return Check("encoders", True, ", ".join(ENCODERS))
+
+
+CHECKS: dict[str, Callable[[], Check]] = {
+    "python": _python,
+    "torch": _torch,
+    "bf16": _bf16,
+    "atari": _atari,
+    "ffmpeg": _ffmpeg,
+    "pygame": _pygame,
+    "display": _display,
+    "memory": _memory,
+    "disk": _disk,
+    "cores": _cores,
+    "tensorboard": lambda: _extra("tensorboard", "tensorboard", "tensorboard", "rlab train --tensorboard"),
+    "opencv": lambda: _extra("opencv-python-headless", "cv2", "bench", "rlab bench speed"),
+    "agents": _agents,
+    "encoders": _encoders,
+}
+"""Name -> check, in the order in which they are told."""
+
+OPTIONAL = {"bf16", "pygame", "display", "memory", "tensorboard", "opencv"}
+"""What nothing fails without."""

@@ -1,0 +1,34 @@
+"""``rlab report RUN``: write report.html."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlab.cli.common import JsonFlag, RunName, parse, reference, results
+from rlab.run.folder import find_run
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Write a page with a run's curves, score, settings, provenance and video; it needs no other file."""
+
+    run: RunName
+    """A run's name, a path, or `latest`."""
+    json: JsonFlag = False
+    """Print the result as one JSON object; everything else goes to stderr."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    flags = parse(Flags, "report", argv)
+    with results(flags.json) as put:
+        folder = find_run(flags.run)
+        from rlab.run.report import write_report
+
+        path = write_report(folder)
+        put(
+            f"wrote   {path}\nnext    open it in a browser\n        rlab watch {reference(folder)}",
+            {"run": folder.name, "report": str(path), "size_bytes": path.stat().st_size},
+        )
+        return 0

@@ -1,0 +1,94 @@
+"""``rlab resume RUN``: go on with a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlab.cli.common import (
+    DeviceName,
+    JsonFlag,
+    RunName,
+    parse,
+    reference,
+    results,
+    say,
+    stopped_status,
+    until_stopped,
+)
+from rlab.cli.train import finish, halted
+from rlab.run.folder import find_run
+from rlab.run.learner import NonFinite, Stop, Stopped
+from rlab.run.status import last_row, part, status_of
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Go on with a run where its newest whole checkpoint stands, to the same bits as if never stopped."""
+
+    run: RunName
+    """A run's name, a path, or `latest`."""
+    device: DeviceName = None
+    """Another device than the run was started on; not bit-exact then."""
+    json: JsonFlag = False
+    """Print the result as one JSON object; everything else goes to stderr."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    return until_stopped(lambda stop: _resume(argv, stop))
+
+
+def _resume(argv: Sequence[str], stop: Stop) -> int:
+    flags = parse(Flags, "resume", argv)
+    with results(flags.json) as put:
+        folder = find_run(flags.run)
+        name = reference(folder)
+        status = status_of(folder)
+        if status.state == "finished":
+            score = last_row(folder.metrics, "eval")
+            put(
+                f"run '{folder.name}' is finished ({status.done:,} steps); nothing to do\n"
+                f"next    rlab watch {name}\n"
+                f"        rlab report {name}",
+                {
+                    "run": folder.name,
+                    "path": str(folder.path),
+                    "finished": True,
+                    "step": status.done,
+                    "score": score,
+                    "seconds": 0.0,
+                },
+            )
+            return 0
+        try:
+            if stop.requested:
+                raise Stopped
+            import agents.recipes  # noqa: F401 - they register themselves
+            from rlab.run.life import resume_run
+            from rlab.run.view import LiveView
+
+            if stop.requested:
+                raise Stopped
+            document = folder.config()
+            with LiveView(f"{document['recipe']} on {part(document, 'env').get('env', folder.name)}") as view:
+                view.event(f"going on with {folder.path} at {status.done:,} steps")
+                outcome = resume_run(folder, flags.device, stop, view)
+        except Stopped:
+            say(f"stopped before the run went on; nothing was changed; go on with: rlab resume {name}")
+            if flags.json:
+                put(
+                    "",
+                    {
+                        "run": folder.name,
+                        "path": str(folder.path),
+                        "finished": False,
+                        "step": status.done,
+                        "score": None,
+                        "seconds": 0.0,
+                    },
+                )
+            return stopped_status(stop)
+        except NonFinite as e:
+            raise halted(e, folder) from None
+        return finish(folder, outcome, stop, put)

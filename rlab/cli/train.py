@@ -1,0 +1,191 @@
+"""``rlab train AGENT --env ENV``: start a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Generic, TypeVar, cast
+
+import tyro
+
+from rlab.cli.common import (
+    JsonFlag,
+    duration,
+    how_text,
+    reference,
+    results,
+    say,
+    score_text,
+    stopped_status,
+    until_stopped,
+)
+from rlab.errors import RlabError
+from rlab.registry import RECIPES
+from rlab.run.folder import RunFolder
+from rlab.run.learner import NonFinite, Stop, Stopped
+from rlab.run.status import newest_checkpoint
+
+C = TypeVar("C")
+
+PROTOCOLS = {
+    "classic": "classic (no sticky actions, up to 30 no-ops, a lost life ends a training episode)",
+    "v5": "v5 (sticky actions 0.25, no life-loss signal)",
+}
+"""An Atari protocol in words."""
+
+
+@dataclass(frozen=True)
+class Flags(Generic[C]):
+    """What `rlab train` takes: the agent's own settings, and these."""
+
+    config: C
+    name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """The run's name; without it one is made from agent, environment and time."""
+    minutes: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    """Train for about this long: sets --steps from a short measurement on this machine."""
+    json: JsonFlag = False
+    """Print the result as one JSON object; everything else goes to stderr."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    # Signals first: torch takes seconds to import, and a Ctrl-C in them must end in one line, too.
+    return until_stopped(lambda stop: _train(list(argv), stop))
+
+
+def _train(argv: list[str], stop: Stop) -> int:
+    import agents.recipes  # noqa: F401 - they register themselves
+
+    help_wanted = "-h" in argv or "--help" in argv
+    if not argv or argv[0].startswith("-"):
+        listing = "\n".join(f"  {name:<8} {RECIPES.get(name).summary}" for name in RECIPES)
+        if not help_wanted:
+            say(f"rlab: which agent? It comes first: rlab train AGENT --env ENV\n{listing}")
+            return 2
+        print(f"usage: rlab train AGENT --env ENV ...\n\nagents:\n{listing}\n\nThe settings of dqn:\n")
+        argv = ["dqn", "--help"]
+    agent, rest = argv[0], argv[1:]
+    recipe = RECIPES.get(agent)
+    default = recipe.default(_value_of(rest, "--env") or "")
+    flags: Flags[Any] = tyro.cli(
+        cast(Any, Flags[type(default)]),  # type: ignore[misc]
+        default=Flags(default),
+        prog=f"rlab train {agent}",
+        description=recipe.summary,
+        args=rest,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    if flags.minutes is not None:
+        if _value_of(rest, "--steps") is not None:
+            raise RlabError("--minutes and --steps exclude each other: --minutes chooses the number of steps")
+        if not 0 < flags.minutes < 1e6:
+            raise RlabError(f"--minutes is {flags.minutes:g}; it must be more than 0")
+    with results(flags.json) as put:
+        made: list[RunFolder] = []
+        try:
+            if stop.requested:
+                raise Stopped
+            from rlab.run.life import start_run
+            from rlab.run.view import LiveView
+
+            def prepare(config: Any, footprint: Any, folder: RunFolder) -> Any:
+                if stop.requested:
+                    raise Stopped
+                made.append(folder)
+                return _announce(agent, config, footprint, folder, flags.minutes)
+
+            if stop.requested:
+                raise Stopped
+            subject = flags.config.env.env
+            with LiveView(f"{agent} on {subject}") as view:
+                folder, outcome = start_run(agent, flags.config, subject, flags.name, stop, view, prepare)
+        except Stopped:
+            say("stopped before the run began; nothing was written")
+            nothing = {"run": None, "path": None, "finished": False, "step": 0, "score": None, "seconds": 0.0}
+            if flags.json:
+                put("", nothing)
+            return stopped_status(stop)
+        except NonFinite as e:
+            raise halted(e, made[0] if made else None) from None
+        return finish(folder, outcome, stop, put)
+
+
+def finish(folder: RunFolder, outcome: Any, stop: Stop, put: Any) -> int:
+    """Tell how a run ended and what comes next; return the exit status."""
+    name = reference(folder)
+    result = {
+        "run": folder.name,
+        "path": str(folder.path),
+        "finished": outcome.finished,
+        "step": outcome.done,
+        "score": outcome.score,
+        "seconds": round(outcome.seconds, 3),
+    }
+    if not outcome.finished:
+        say(f"stopped at {outcome.done:,} steps, saved; go on with: rlab resume {name}")
+        put(f"run     {folder.path}", result)
+        return stopped_status(stop)
+    score = outcome.score or {}
+    put(
+        f"score   {score_text(score)}\n"
+        f"        ({how_text(score)})\n"
+        f"run     {folder.path}\n"
+        f"time    {duration(outcome.seconds)} for {outcome.done:,} steps with evaluations\n"
+        f"next    rlab watch {name}\n"
+        f"        rlab report {name}\n"
+        f"        rlab eval {name}",
+        result,
+    )
+    return 0
+
+
+def halted(error: NonFinite, folder: RunFolder | None) -> RlabError:
+    """The sentence for a run that met NaN or Inf."""
+    newest = None if folder is None else newest_checkpoint(folder)
+    if newest is None:
+        return RlabError(f"{error}: the run halted; no checkpoint had been saved yet")
+    path, done = newest
+    return RlabError(f"{error}: the run halted; the last good checkpoint was kept: {path} ({done:,} steps)")
+
+
+def _announce(agent: str, config: Any, footprint: Any, folder: RunFolder, minutes: float | None) -> Any:
+    """Print what the run is and needs; return the configuration, with steps chosen if minutes were given."""
+    from envs import is_atari
+    from rlab.run.life import gigabytes, resolve_device
+
+    env, seconds = config.env, footprint.seconds
+    if minutes is not None:
+        if not seconds:
+            raise RlabError(f"--minutes needs a measured speed, which '{agent}' does not give; use --steps")
+        steps = max(1_000, round(minutes * 60 / (seconds / env.steps) / 1_000) * 1_000)
+        seconds *= steps / env.steps
+        config = replace(config, env=replace(env, steps=steps))
+    device = resolve_device(config.run.device)
+    on_device = f" and {gigabytes(footprint.device_memory)} on {device}" if footprint.device_memory else ""
+    lines = {
+        "run": str(folder.path),
+        "agent": agent,
+        "env": f"{env.env}, {config.env.steps:,} steps",
+        "protocol": PROTOCOLS[env.protocol] if is_atari(env.env) else "",
+        "device": f"{device}, {config.run.threads} threads, seed {config.run.seed}",
+        "memory": f"{gigabytes(footprint.memory)}{on_device}; disk {gigabytes(footprint.disk)} at the most",
+        "time": f"about {duration(seconds)} without evaluations" if seconds else "",
+    }
+    say("\n".join(f"{name:<9}{text}" for name, text in lines.items() if text))
+    starts = getattr(getattr(config, "agent", None), "learning_starts", 0)
+    if config.env.steps <= starts:
+        say(
+            f"note: --learning-starts is {starts:,}, so nothing will be learned in {config.env.steps:,} steps"
+        )
+    return config
+
+
+def _value_of(argv: list[str], flag: str) -> str | None:
+    """The last value given for a flag, before the real parser has run."""
+    found = None
+    for word, following in zip(argv, [*argv[1:], None], strict=True):
+        if word == flag:
+            found = following
+        elif word.startswith(flag + "="):
+            found = word[len(flag) + 1 :]
+    return found

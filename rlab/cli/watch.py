@@ -1,0 +1,138 @@
+"""``rlab watch RUN``: play, show it where there is a display, and always write an mp4 and a GIF."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
+
+from rlab.cli.common import (
+    DeviceName,
+    JsonFlag,
+    RunName,
+    number,
+    parse,
+    reference,
+    refuse_below,
+    results,
+    say,
+    stopped_status,
+    until_stopped,
+)
+from rlab.run.folder import find_run
+from rlab.run.learner import Stop
+
+ATARI_FPS = 15
+"""A step is 4 of the game's 60 frames a second."""
+
+ATARI_SCALE = 3
+"""210 x 160 pixels are small on today's screens."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Play a run's policy as evaluations do; shows it where there is a display, writes an mp4 and a GIF."""
+
+    run: RunName
+    """A run's name, a path, or `latest`."""
+    episodes: int = 1
+    """Whole games to play."""
+    seed: int = 0
+    """Of environment and policy; the same seed gives the same game."""
+    max_steps: int = 5_000
+    """Stop after this many steps, whether the games are over or not."""
+    window: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: where there is a display)")] = True
+    """Show a window."""
+    device: DeviceName = None
+    """Where the network runs; by default a GPU where there is one."""
+    json: JsonFlag = False
+    """Print the result as one JSON object; everything else goes to stderr."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    return until_stopped(lambda stop: _watch(argv, stop))
+
+
+def _watch(argv: Sequence[str], stop: Stop) -> int:
+    flags = parse(Flags, "watch", argv)
+    refuse_below(flags, episodes=1, seed=0, max_steps=1)
+    from rlab.run.video import VideoFile, has_display, open_window, write_gif
+
+    # Environments draw with pygame as well, and its greeting would stand on stdout.
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    if not has_display():
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # SDL would complain on stderr
+    with results(flags.json) as put:
+        folder = find_run(flags.run)
+        import numpy as np
+
+        from envs import make_vec
+        from rlab.api import load
+
+        with contextlib.ExitStack() as stack:
+            player = stack.enter_context(load(folder, flags.device or "auto", flags.seed))
+            env = player.config.env
+            envs: Any = stack.enter_context(
+                contextlib.closing(
+                    make_vec(env.env, 1, flags.seed, protocol=env.protocol, training=False, render=True)
+                )
+            )
+            atari = envs.protocol is not None
+            fps = ATARI_FPS if atari else envs.metadata.get("render_fps") or 30
+            scale = ATARI_SCALE if atari else 1
+            stem = f"{player.step}-seed{flags.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+            path = folder.videos / f"{stem}.mp4"
+            title = f"{folder.name} at {player.step:,} steps"
+            window = open_window(title, fps, scale) if flags.window else None
+            if window is not None:
+                stack.callback(window.close)
+            scores: list[float] = []
+            running, steps = 0.0, 0
+            with VideoFile(path, fps, scale) as video:
+                obs, info = envs.reset(seed=flags.seed)
+                first = np.ones(1, bool)
+                while True:
+                    frame = envs.frame()
+                    video.add(frame)
+                    if window is not None:
+                        window.show(frame)
+                    action = player.act(obs, first, info.get("action_mask"))
+                    obs, _, terminated, truncated, info = envs.step(action)
+                    first = terminated | truncated
+                    running += float(info["raw_reward"][0])
+                    steps += 1
+                    if first[0]:
+                        scores.append(running)
+                        running = 0.0
+                    over = len(scores) >= flags.episodes or steps >= flags.max_steps
+                    if over or stop.requested or (window is not None and window.closed):
+                        break
+            files = [path]
+            if not stop.requested:
+                files.append(write_gif(path, path.with_suffix(".gif")))
+        shown = "" if window is not None or not flags.window else "; no display here, so no window"
+        say(f"played {steps:,} steps of {env.env} with the policy of {player.step:,} steps{shown}")
+        name = reference(folder)
+        cut = len(scores) < flags.episodes
+        unfinished = f"; game {len(scores) + 1} was cut off at {number(running)}" if cut else ""
+        put(
+            f"score   {', '.join(number(s) for s in scores) or '-'} ({len(scores)} whole games{unfinished})\n"
+            + "".join(f"wrote   {file}\n" for file in files)
+            + f"next    rlab report {name}",
+            {
+                "run": folder.name,
+                "step": player.step,
+                "scores": scores,
+                "unfinished_score": running if cut else None,
+                "steps": steps,
+                "mp4": str(path),
+                "gif": str(files[1]) if len(files) > 1 else None,
+            },
+        )
+        return stopped_status(stop) if stop.requested else 0

@@ -1,0 +1,31 @@
+"""The one exception that a user is meant to read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RlabError(Exception):
+    """A mistake or a limit that one clear sentence explains; the command line prints it without a traceback."""
+
+
+def nearest(name: str, valid: Iterable[str], most: int = 3) -> str:
+    """Say which valid names lie nearest to a wrong one.
+
+    Args:
+        name: what was asked for.
+        valid: every name that would have been accepted.
+        most: how many suggestions at the most.
+
+    Returns:
+        A clause such as ``nearest: Breakout, Pong``; all names where there are few of them.
+    """
+    names = sorted(set(valid))
+    by_lower = {n.lower(): n for n in names}
+    close = [by_lower[m] for m in difflib.get_close_matches(name.lower(), by_lower, n=most, cutoff=0.5)]
+    if close:
+        return "nearest: " + ", ".join(close)
+    if len(names) <= 12:
+        return "valid: " + ", ".join(names)
+    return f"there are {len(names)}, among them " + ", ".join(names[:most])

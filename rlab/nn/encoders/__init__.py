@@ -1,0 +1,42 @@
+"""Encoders: observation or image to feature vector, found by name. Any head sits on any encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from rlab.errors import RlabError
+from rlab.registry import Registry
+
+
+class Encoder(Protocol):
+    """What a registered factory returns: a `torch.nn.Module` with these members."""
+
+    out_dim: int
+    """D, the number of features."""
+
+    def __call__(self, obs: Tensor) -> Tensor:
+        """obs[B, *shape] (float, images scaled to 0..1) -> features[B, D]."""
+
+
+ENCODERS: Registry[Callable[[tuple[int, ...]], torch.nn.Module]] = Registry("encoder")
+"""name -> factory(input shape without batch) -> Encoder."""
+
+
+def make_encoder(name: str, shape: tuple[int, ...]) -> torch.nn.Module:
+    """Build an encoder for inputs of a shape; ``auto`` takes nature for [C, H, W], mlp for anything flat.
+
+    Raises:
+        RlabError: the name is unknown, or the encoder does not take that shape.
+    """
+    from rlab.nn.encoders import mlp, nature  # noqa: F401 - they register themselves
+
+    if name == "auto":
+        name = "nature" if len(shape) == 3 and min(shape[1:]) >= nature.SMALLEST else "mlp"
+    encoder = ENCODERS.get(name)(shape)
+    if not isinstance(getattr(encoder, "out_dim", None), int):
+        raise RlabError(f"encoder '{name}' has no integer attribute out_dim")
+    return encoder

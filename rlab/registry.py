@@ -1,0 +1,88 @@
+"""Names to factories: how recipes, encoders, data sets and environments are found and plugged in."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from rlab.errors import RlabError, nearest
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """A table of named things of one kind; ``package.module:name`` imports the module first.
+
+    Args:
+        kind: what the entries are called in messages, such as "encoder".
+    """
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that files the decorated thing under `name`; a taken name is refused."""
+
+        def add(entry: T) -> T:
+            if name in self._entries:
+                raise RlabError(f"{self.kind} '{name}' is registered twice")
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def get(self, name: str) -> T:
+        """Look a name up.
+
+        Raises:
+            RlabError: the name is unknown; the message gives the nearest valid ones.
+        """
+        if ":" in name:
+            module, name = name.split(":", 1)
+            import_plugin(module)
+        if name not in self._entries:
+            raise RlabError(f"unknown {self.kind} '{name}'; {nearest(name, self._entries)}")
+        return self._entries[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._entries))
+
+
+def import_plugin(module: str) -> None:
+    """Import a user's module by name (it registers what it brings).
+
+    Raises:
+        RlabError: there is no such module.
+    """
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise RlabError(f"'{module}' cannot be a module's name; write package.module:name")
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as e:
+        if e.name is None or not (module == e.name or module.startswith(e.name + ".")):
+            raise  # the plugin exists, and one of its own imports is what is missing
+        raise RlabError(f"no module named '{module}'; it must be importable (PYTHONPATH or installed)") from None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the first word after ``rlab train`` names: an agent or a supervised job.
+
+    Attributes:
+        summary: one line for the help text.
+        default: environment or data name -> the typed configuration a run starts from. Imports no torch.
+        build: (configuration, Workshop) -> Learner. Imports what it needs when called.
+    """
+
+    summary: str
+    default: Callable[[str], Any]
+    build: Callable[[Any, Any], Any]
+
+
+RECIPES: Registry[Recipe] = Registry("agent")

@@ -1,0 +1,158 @@
+"""Typed configuration: dataclasses to JSON and back, without evaluating anything; and the fields every run has."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rlab.errors import RlabError, nearest
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What every run has, whatever it learns."""
+
+    seed: int = 0
+    """Every random number of the run derives from it."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N; auto takes a GPU where there is one."""
+    threads: int = 0
+    """CPU threads of torch; 0: one per core. A run is bit-exact only with the same number."""
+    checkpoint_steps: int = 50_000
+    """Save a checkpoint each time this many units of progress are done; 0: never by progress."""
+    checkpoint_minutes: float = 5.0
+    """Save a checkpoint each time this many minutes have passed; 0: never by the clock."""
+    log_steps: int = 1_000
+    """Write a line of metrics each time this many units of progress are done."""
+    evaluate_steps: int = 50_000
+    """Evaluate each time this many units of progress are done; 0: only at the end."""
+    tensorboard: bool = False
+    """Write TensorBoard events beside metrics.jsonl (needs the extra `tensorboard`)."""
+
+    def __post_init__(self) -> None:
+        at_least(self, seed=0, threads=0, checkpoint_steps=0, checkpoint_minutes=0, log_steps=1, evaluate_steps=0)
+
+
+def at_least(config: Any, **bounds: float) -> None:
+    """Refuse a configuration whose fields lie below a bound, naming field and value."""
+    for name, bound in bounds.items():
+        value = getattr(config, name)
+        if not bound <= value < math.inf:
+            raise RlabError(f"--{name.replace('_', '-')} is {value}; it must be a number of at least {bound}")
+
+
+def within(config: Any, low: float, high: float, *names: str) -> None:
+    """Refuse a configuration whose fields lie outside [low, high]."""
+    for name in names:
+        value = getattr(config, name)
+        if not low <= value <= high:
+            raise RlabError(f"--{name.replace('_', '-')} is {value}; it must lie between {low} and {high}")
+
+
+def to_plain(config: Any) -> Any:
+    """A dataclass as plain JSON values; a nested one is an object, tagged by its type's name in a union."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        hints = typing.get_type_hints(type(config))
+        plain = {}
+        for f in dataclasses.fields(config):
+            value = to_plain(getattr(config, f.name))
+            if len(_dataclasses_in(hints[f.name])) > 1:
+                value = {"kind": type(getattr(config, f.name)).__name__, **value}
+            plain[f.name] = value
+        return plain
+    if isinstance(config, (list, tuple)):
+        return [to_plain(v) for v in config]
+    if isinstance(config, Path):
+        return str(config)
+    return config
+
+
+def from_plain(cls: type[C], plain: Any, where: str = "config.json") -> C:
+    """Build a dataclass from plain JSON values, strictly.
+
+    Raises:
+        RlabError: a field is unknown or of the wrong type, or one without a default is missing; the message
+            names it. A missing field that has a default takes it, as in a run of before the field was there.
+    """
+    return _read(cls, plain, where)
+
+
+def changed(config: C, changes: dict[str, Any]) -> C:
+    """A copy of a nested configuration with fields changed by name, wherever they stand in it.
+
+    Raises:
+        RlabError: no part has such a field, or the value's type is wrong.
+    """
+    plain = to_plain(config)
+    homes = {name: part for part in plain for name in plain[part]}
+    for name, value in changes.items():
+        if name not in homes:
+            raise RlabError(f"unknown setting '{name}'; {nearest(name, homes)}")
+        plain[homes[name]][name] = to_plain(value)
+    return from_plain(type(config), plain, "settings")
+
+
+def _dataclasses_in(hint: Any) -> list[type]:
+    members = typing.get_args(hint) if _is_union(hint) else (hint,)
+    return [m for m in members if dataclasses.is_dataclass(m) and isinstance(m, type)]
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _read(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, dict):
+            raise RlabError(f"{where} must be an object, not {value!r}")
+        hints = typing.get_type_hints(hint)
+        names = [f.name for f in dataclasses.fields(hint)]
+        for name in value:
+            if name not in names:
+                raise RlabError(f"{where} has an unknown field '{name}'; {nearest(name, names)}")
+        for f in dataclasses.fields(hint):
+            required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+            if required and f.name not in value:
+                raise RlabError(f"{where} lacks the field '{f.name}'")
+        return hint(**{n: _read(hints[n], v, f"{where}: {n}") for n, v in value.items()})
+    if _is_union(hint):
+        choices = _dataclasses_in(hint)
+        if isinstance(value, dict) and len(choices) > 1:
+            kinds = {c.__name__: c for c in choices}
+            kind = value.get("kind")
+            if kind not in kinds:
+                raise RlabError(f"{where} has the unknown kind {kind!r}; {nearest(str(kind), kinds)}")
+            return _read(kinds[kind], {k: v for k, v in value.items() if k != "kind"}, where)
+        for member in typing.get_args(hint):
+            try:
+                return _read(member, value, where)
+            except RlabError as e:
+                error = e
+        raise error
+    origin = typing.get_origin(hint)
+    if origin is typing.Literal:
+        if value not in typing.get_args(hint):
+            raise RlabError(f"{where} is {value!r}; {nearest(str(value), map(str, typing.get_args(hint)))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise RlabError(f"{where} must be a list, not {value!r}")
+        return tuple(_read(typing.get_args(hint)[0], v, where) for v in value)
+    if hint is type(None):
+        if value is not None:
+            raise RlabError(f"{where} must be null, not {value!r}")
+        return None
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, float, str, bool):
+        if type(value) is not hint:
+            raise RlabError(f"{where} must be {hint.__name__}, not {value!r}")
+        return value
+    raise TypeError(f"{where}: fields of type {hint} cannot be stored")

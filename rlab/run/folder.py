@@ -1,0 +1,200 @@
+"""The run folder: where everything of one run lies, who holds it, and how a run is found by name.
+
+Layout: ``config.json`` · ``env.json`` · ``metrics.jsonl`` · ``checkpoints/`` · ``journal/`` · ``evaluation.json`` ·
+``videos/`` · ``report.html`` · ``lock``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlab.errors import RlabError, nearest
+from rlab.run.files import disk_error, read_json, replace_durably, to_json
+
+SCHEMA = 1
+"""Version of the run folder's layout."""
+
+
+def runs_dir() -> Path:
+    """Where runs land: ``RLAB_RUNS``, or ``runs/`` under the current directory."""
+    return Path(os.environ.get("RLAB_RUNS", "runs"))
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's folder. Creating this object touches nothing."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.path.name
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line; see `rlab.run.metrics`."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints; see `rlab.run.checkpoint`."""
+        return self.path / "checkpoints"
+
+    @property
+    def journal(self) -> Path:
+        """Segments of append-only logs; see `rlab.run.journal`."""
+        return self.path / "journal"
+
+    @property
+    def evaluation(self) -> Path:
+        """The newest result of ``rlab eval``, or of the evaluation at the run's end."""
+        return self.path / "evaluation.json"
+
+    @property
+    def videos(self) -> Path:
+        """Where ``rlab watch`` writes."""
+        return self.path / "videos"
+
+    @property
+    def report(self) -> Path:
+        """The page that ``rlab report`` writes."""
+        return self.path / "report.html"
+
+    def config(self) -> dict[str, Any]:
+        """``{"schema", "recipe", "created", "config": {part: {field: value}}}`` as written at the start.
+
+        Raises:
+            RlabError: it is missing, damaged or of another version.
+        """
+        document = read_json(self.path / "config.json")
+        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+            found = document.get("schema") if isinstance(document, dict) else None
+            raise RlabError(f"{self.path} has run schema {found}; this rlab reads {SCHEMA}")
+        if not isinstance(document.get("recipe"), str) or not isinstance(document.get("config"), dict):
+            raise RlabError(f"{self.path / 'config.json'} is damaged (no recipe or no config)")
+        return document
+
+    def environment(self) -> dict[str, Any]:
+        """``env.json``: versions, git, device and seeds; one entry a session under ``sessions``."""
+        return read_json(self.path / "env.json")
+
+    def lock(self) -> Lock:
+        """Take the run for this process.
+
+        Raises:
+            RlabError: another process holds it; the message names its PID.
+        """
+        return Lock(self.path / "lock")
+
+
+class Lock:
+    """An exclusive `flock` on a file that holds the holder's PID; released on `release` or process end."""
+
+    def __init__(self, path: Path):
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as e:
+            raise disk_error(e, path.parent) from None
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._fd, 32, 0).decode(errors="replace").strip() or "unknown"
+            os.close(self._fd)
+            raise RlabError(f"run '{path.parent.name}' is held by process {holder}; nothing was changed") from None
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, str(os.getpid()).encode(), 0)
+
+    def release(self) -> None:
+        """Let another process take the run."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def holder_of(folder: RunFolder) -> int | None:
+    """The PID of the process that holds a run, None if nobody does. Takes nothing."""
+    try:
+        fd = os.open(folder.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        text = os.pread(fd, 32, 0).decode(errors="replace").strip()
+        return int(text) if text.isdigit() else -1
+    finally:
+        os.close(fd)
+
+
+def create_run(recipe: str, subject: str, config: dict[str, Any], name: str | None) -> RunFolder:
+    """Make a new run folder with its ``config.json``.
+
+    Args:
+        recipe: the agent's or task's name.
+        subject: the environment's or data set's name, for the run's name.
+        config: the configuration as plain JSON.
+        name: the run's name; None makes one from recipe, subject and time.
+
+    Raises:
+        RlabError: the name is taken or cannot be a folder's name, or the disk refuses.
+    """
+    base = runs_dir()
+    if name is not None and (not re.fullmatch(r"[\w.+-]+", name) or name in {".", "..", "latest", "reference"}):
+        raise RlabError(f"'{name}' cannot be a run's name; use letters, digits, '.', '_', '+' and '-'")
+    created = time.time()
+    plain = re.sub(r"[^\w.+-]+", "-", f"{recipe}-{subject}")
+    stem = name or f"{plain}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(created))}"
+    document = {"schema": SCHEMA, "recipe": recipe, "created": created, "config": config}
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        path = base / stem
+        for n in range(2, 1000):
+            try:
+                path.mkdir()
+                break
+            except FileExistsError:
+                if name is not None:
+                    raise RlabError(
+                        f"a run named '{name}' exists already; go on with `rlab resume {name}` or take another name"
+                    ) from None
+                path = base / f"{stem}-{n}"
+        replace_durably(path / "config.json", to_json(document))
+    except OSError as e:
+        raise disk_error(e, base) from None
+    return RunFolder(path)
+
+
+def all_runs() -> list[RunFolder]:
+    """Every run under the runs folder, oldest first."""
+    base = runs_dir()
+    if not base.is_dir():
+        return []
+    runs = [p for p in base.iterdir() if (p / "config.json").is_file()]
+    return [RunFolder(p) for p in sorted(runs, key=lambda p: ((p / "config.json").stat().st_mtime_ns, p.name))]
+
+
+def find_run(run: str) -> RunFolder:
+    """Find a run by path, by name, or ``latest``.
+
+    Raises:
+        RlabError: there is none; the message gives the nearest names.
+    """
+    runs = all_runs()
+    if run == "latest":
+        if not runs:
+            raise RlabError(f"there is no run under {runs_dir()} yet; start one: rlab train dqn --env Breakout")
+        return runs[-1]
+    for path in (Path(run), runs_dir() / run):
+        if (path / "config.json").is_file():
+            return RunFolder(path.resolve())
+    if not runs:
+        raise RlabError(f"no run '{run}'; there is none under {runs_dir()} yet")
+    raise RlabError(f"no run '{run}' under {runs_dir()}; {nearest(run, [r.name for r in runs])}")

@@ -1,0 +1,133 @@
+"""The contract between a run and what it drives: `Learner`, and the values that pass between the two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from rlab.errors import RlabError
+
+Metrics = Mapping[str, float]
+"""Numbers of one step. Plain names are averaged over a log window; see `rlab.run.metrics`."""
+
+Score = Mapping[str, Any]
+"""An evaluation's result: at least mean, median, low, high, episodes; JSON values only."""
+
+Rows = dict[str, np.ndarray]
+"""Equally long columns of a log: name -> array[rows, ...]."""
+
+State = dict[str, Any]
+"""A tree of dicts and lists whose leaves are tensors, arrays, JSON scalars or `Log`s; keys are strings."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """Rows ``start`` to ``end`` (exclusive) of an append-only part of a state, kept in the run's journal.
+
+    Attributes:
+        read: yields the rows in order, in chunks; bound by whoever holds the data, absent in JSON.
+    """
+
+    name: str
+    start: int
+    end: int
+    read: Callable[[], Iterator[Rows]] | None = field(default=None, compare=False, repr=False)
+
+    def rows(self) -> Iterator[Rows]:
+        """Iterate over the log's chunks of rows."""
+        if self.read is None:
+            raise RuntimeError(f"log '{self.name}' is not bound to a journal")
+        return self.read()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is. `done` and `total` are counted in `unit`."""
+
+    done: int
+    total: int
+    unit: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether the budget is spent."""
+        return self.done >= self.total
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a run will need.
+
+    Attributes:
+        memory: bytes of main memory at the most, beyond the libraries themselves.
+        device_memory: bytes on the accelerator at the most; 0 on a CPU.
+        disk: bytes in the run folder at the most.
+        seconds: wall time to the end, from a short measurement; None if not measured.
+    """
+
+    memory: int
+    device_memory: int
+    disk: int
+    seconds: float | None = None
+
+
+@dataclass
+class Stop:
+    """Set once by a signal (or a test); everything that takes long polls `requested`."""
+
+    requested: bool = False
+    reason: str = ""
+
+    def request(self, reason: str) -> None:
+        """Ask for a stop; the first reason is the one that is told."""
+        if not self.requested:
+            self.reason = reason
+        self.requested = True
+
+
+class Stopped(Exception):
+    """Raised by a part that was asked to stop before it had a result."""
+
+
+class NonFinite(RlabError):
+    """NaN or Inf where a number should be: the run halts, and the last good checkpoint stays.
+
+    Attributes:
+        quantity: "loss", "gradient" or "reward".
+    """
+
+    def __init__(self, quantity: str, value: float, where: str):
+        self.quantity = quantity
+        super().__init__(f"{quantity} became {value} at {where}")
+
+
+class Learner(Protocol):
+    """Anything that learns. The loop drives it and knows no algorithm."""
+
+    def step(self) -> Metrics:
+        """Do one unit of work, at most about half a second; raise `NonFinite` at the first NaN or Inf."""
+
+    def evaluate(self, stop: Stop) -> Score:
+        """Score what has been learned, on environments and random numbers of its own; polls `stop`.
+
+        Raises:
+            Stopped: a stop was requested before there was a result.
+        """
+
+    def progress(self) -> Progress:
+        """Tell how far the run is."""
+
+    def footprint(self) -> Footprint:
+        """Tell what the run will need, before it starts; allocates nothing large and alters nothing."""
+
+    def state(self) -> State:
+        """Return everything that decides the rest of the run; calling it alters nothing."""
+
+    def restore(self, state: State, stop: Stop) -> None:
+        """Become what `state` describes; polls `stop` (raises `Stopped`)."""
+
+    def close(self) -> None:
+        """Free environments, threads and files. Safe to call twice."""

@@ -1,0 +1,304 @@
+"""A run from its first second to its last: start, resume, load. Knows no algorithm; recipes build the learner."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from rlab.errors import RlabError
+from rlab.registry import RECIPES
+from rlab.run.checkpoint import Checkpoints, Saved
+from rlab.run.config import RunConfig, from_plain, to_plain
+from rlab.run.files import disk_error, replace_durably, to_json
+from rlab.run.folder import RunFolder, create_run
+from rlab.run.journal import Journal
+from rlab.run.learner import Footprint, Learner, Stop, Stopped
+from rlab.run.loop import Loop, Notes, Outcome, View
+from rlab.run.metrics import MetricsFile
+from rlab.run.provenance import describe_session
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What a recipe's `build` is given beside the configuration.
+
+    Attributes:
+        device: resolved torch device, such as "cpu" or "cuda:0".
+        journal: where the learner appends its logs.
+    """
+
+    device: str
+    journal: Journal
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run opened for reading: its configuration, learner and newest whole checkpoint (None before the first)."""
+
+    folder: RunFolder
+    config: Any
+    learner: Learner
+    saved: Saved | None
+
+
+def resolve_device(device: str) -> str:
+    """Turn ``auto|cpu|cuda[:n]`` into a device that exists.
+
+    Raises:
+        RlabError: it is not one of those, or torch cannot use it.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        return device
+    kind, _, index = device.partition(":")
+    if kind != "cuda" or (index and not index.isdigit()):
+        raise RlabError(f"--device is '{device}'; valid: auto, cpu, cuda, cuda:N")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(index or 0) >= count:
+        raise RlabError(f"--device is '{device}', but torch sees {count} CUDA devices here; nearest: cpu")
+    return f"cuda:{int(index or 0)}"
+
+
+def set_threads(threads: int) -> int:
+    """Give torch this many CPU threads (0: one per usable core); return the number."""
+    import torch
+
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or usable)
+    return threads or usable
+
+
+def start_run(
+    recipe: str, config: Any, subject: str, name: str | None, stop: Stop, view: View, prepare: Prepare
+) -> tuple[RunFolder, Outcome]:
+    """Create a run and drive it to its end or to a stop.
+
+    Args:
+        recipe: the recipe's registered name.
+        config: its typed configuration, with a `run: RunConfig` part.
+        subject: environment or data set, for the run's name.
+        name: the run's name, or None for one made from recipe, subject and time.
+        stop: polled between steps.
+        view: shows the run.
+        prepare: sees the built learner's footprint before anything starts, and may return a changed configuration.
+
+    Raises:
+        RlabError: the run cannot start, or ended at a bad number or a failing disk.
+    """
+    entry = RECIPES.get(recipe)
+    device = resolve_device(config.run.device)
+    config = with_run(config, threads=set_threads(config.run.threads))
+    folder = create_run(recipe, subject, to_plain(config), name)
+    lock = folder.lock()
+    try:
+        with tempfile.TemporaryDirectory(dir=folder.path, prefix=".rehearsal-") as scratch:
+            with contextlib.closing(Journal(Path(scratch))) as journal:
+                learner = entry.build(config, Workshop(device, journal))
+                with contextlib.closing(learner):
+                    footprint = learner.footprint()
+        refuse_if_too_large(footprint, folder.path, device)
+        config = prepare(config, footprint, folder)
+        document = folder.config() | {"config": to_plain(config)}
+        replace_durably(folder.path / "config.json", to_json(document))
+        _add_session(folder, describe_session(device, config.run.threads, config.run.seed))
+    except BaseException:
+        lock.release()
+        shutil.rmtree(folder.path, ignore_errors=True)  # nothing was learned yet
+        raise
+    try:
+        return folder, _drive(folder, entry.build, config, device, stop, view, resume=False)
+    finally:
+        lock.release()
+
+
+Prepare = Callable[[Any, Footprint, RunFolder], Any]
+"""(configuration, footprint, folder) -> configuration; prints what the run will need."""
+
+
+def resume_run(folder: RunFolder, device: str | None, stop: Stop, view: View) -> Outcome:
+    """Go on with a run where its newest whole checkpoint stands; without one, from 0.
+
+    Args:
+        folder: the run.
+        device: another device than the run was started on, or None.
+        stop: polled between steps and while environments are fast-forwarded.
+        view: shows the run; told when the result will not be bit-exact.
+
+    Raises:
+        RlabError: another process holds the run, or no checkpoint is whole.
+    """
+    lock = folder.lock()
+    try:
+        recipe, config = configuration_of(folder)
+        chosen = resolve_device(device or config.run.device)
+        threads = set_threads(config.run.threads)
+        session = describe_session(chosen, threads, config.run.seed)
+        before = folder.environment()["sessions"][-1] if (folder.path / "env.json").exists() else None
+        if before is not None:
+            for what in ("device", "packages", "machine", "threads"):
+                if before[what] != session[what]:
+                    view.event(f"not bit-exact from here: {what} was {before[what]}, is {session[what]}")
+        _add_session(folder, session)
+        return _drive(folder, RECIPES.get(recipe).build, config, chosen, stop, view, resume=True)
+    finally:
+        lock.release()
+
+
+@contextmanager
+def open_run(folder: RunFolder, device: str = "auto") -> Iterator[LoadedRun]:
+    """Open a run for reading (evaluation, watching): builds its learner, changes nothing in its folder."""
+    recipe, config = configuration_of(folder)
+    chosen = resolve_device(device)
+    set_threads(config.run.threads)
+    journal = Journal(folder.journal)
+    saved = read_newest(folder, journal)
+    learner = RECIPES.get(recipe).build(config, Workshop(chosen, journal))
+    with contextlib.closing(learner):
+        yield LoadedRun(folder, config, learner, saved)
+
+
+def read_newest(folder: RunFolder, journal: Journal | None = None) -> Saved | None:
+    """The newest whole checkpoint of a run, verified; None if it has none. Changes nothing."""
+    if not folder.checkpoints.is_dir():
+        return None
+    checkpoints = Checkpoints(folder.checkpoints, journal or Journal(folder.journal))
+    return checkpoints.load_newest(lambda text: None)
+
+
+def configuration_of(folder: RunFolder) -> tuple[str, Any]:
+    """(recipe's name, typed configuration) of a run."""
+    document = folder.config()
+    recipe = document["recipe"]
+    return recipe, from_plain(type(RECIPES.get(recipe).default("")), document["config"], str(folder.path))
+
+
+def with_run(config: Any, **changes: Any) -> Any:
+    """A copy of a configuration with fields of its `run` part changed."""
+    run: RunConfig = replace(config.run, **changes)
+    return replace(config, run=run)
+
+
+def refuse_if_too_large(footprint: Footprint, folder: Path, device: str) -> None:
+    """Refuse a run that memory or disk will not hold.
+
+    Raises:
+        RlabError: one sentence with what is needed, what there is, and which setting makes it smaller.
+    """
+    memory = available_memory()
+    if footprint.memory > memory:
+        raise RlabError(
+            f"the run needs {gigabytes(footprint.memory)} of memory and {gigabytes(memory)} are free; "
+            "take a smaller --memory-size (the replay's capacity)"
+        )
+    if device.startswith("cuda"):
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
+        if footprint.device_memory > free:
+            raise RlabError(
+                f"the run needs {gigabytes(footprint.device_memory)} on {device} and {gigabytes(free)} are free; "
+                "take a smaller --memory-size (the replay's capacity)"
+            )
+    disk = shutil.disk_usage(folder).free
+    if footprint.disk > disk:
+        raise RlabError(
+            f"the run needs {gigabytes(footprint.disk)} under {folder} and {gigabytes(disk)} are free; "
+            "set RLAB_RUNS to a larger disk or take a smaller --memory-size"
+        )
+
+
+def available_memory() -> int:
+    """Bytes of memory that a new process can have: the system's free memory within a container's limit."""
+    free = psutil.virtual_memory().available
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        free = min(free, max(0, limit - used))
+    except (OSError, ValueError):
+        pass  # no container limit
+    return free
+
+
+def gigabytes(n: float) -> str:
+    """Bytes for a reader: 0.03 GB, 7.1 GB."""
+    return f"{n / 1e9:.2f} GB" if n < 1e9 else f"{n / 1e9:.1f} GB"
+
+
+def _add_session(folder: RunFolder, session: dict[str, Any]) -> None:
+    path = folder.path / "env.json"
+    sessions = folder.environment()["sessions"] if path.exists() else []
+    try:
+        replace_durably(path, to_json({"schema": 1, "sessions": [*sessions, session]}))
+    except OSError as e:
+        raise disk_error(e, folder.path) from None
+
+
+def _drive(
+    folder: RunFolder,
+    build: Callable[[Any, Any], Any],
+    config: Any,
+    device: str,
+    stop: Stop,
+    view: View,
+    resume: bool,
+) -> Outcome:
+    journal = Journal(folder.journal)
+    checkpoints = Checkpoints(folder.checkpoints, journal)
+    with contextlib.ExitStack() as stack:
+        stack.callback(journal.close)
+        learner: Learner = build(config, Workshop(device, journal))
+        stack.callback(learner.close)
+        notes, loaded = Notes(), None
+        if resume:
+            for leftover in folder.path.glob(".rehearsal-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            saved = checkpoints.load_newest(view.event)
+            checkpoints.discard_after(saved)
+            if saved is not None:
+                notes, loaded = Notes(**saved.loop), saved.path
+                try:
+                    learner.restore(saved.state, stop)
+                except Stopped:  # nothing was done that would have to be saved
+                    return Outcome(False, saved.done, saved.path, notes.score, notes.seconds)
+        metrics = MetricsFile(folder.metrics, notes.metrics_bytes)
+        stack.callback(metrics.close)
+        observe = _tensorboard(folder, stack) if config.run.tensorboard else (lambda row: None)
+        loop = Loop(learner, config.run, checkpoints, metrics, view, stop, notes, loaded, observe)
+        outcome = loop.run()
+        if outcome.finished:
+            document = {"schema": 1, "step": outcome.done, **(outcome.score or {})}
+            replace_durably(folder.evaluation, to_json(document))
+        return outcome
+
+
+def _tensorboard(folder: RunFolder, stack: contextlib.ExitStack) -> Callable[[dict[str, Any]], None]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise RlabError("--tensorboard needs the extra: pip install 'rlab[tensorboard]'") from None
+    writer = SummaryWriter(str(folder.path / "tensorboard"))
+    stack.callback(writer.close)
+
+    def observe(row: dict[str, Any]) -> None:
+        for name, value in (row | row.get("clock", {})).items():
+            if isinstance(value, (int, float)) and name != "step":
+                writer.add_scalar(f"{row['kind']}/{name}", value, row["step"])
+
+    return observe
+
+
+def summary_of(footprint: Footprint) -> dict[str, Any]:
+    """A footprint as plain JSON."""
+    return asdict(footprint)

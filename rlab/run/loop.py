@@ -1,0 +1,182 @@
+"""The one loop: it drives a learner to its budget and owns progress, logging, evaluation, checkpoints and stops."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from rlab.run.checkpoint import Checkpoints
+from rlab.run.config import RunConfig
+from rlab.run.learner import Learner, Metrics, NonFinite, Progress, Score, Stop, Stopped
+from rlab.run.metrics import MetricsFile, Window, finite
+
+CLOCK = "clock_"
+"""Metrics with this prefix are seconds of wall time; they are kept apart, since no two runs share them."""
+
+
+class View(Protocol):
+    """What shows a run while it goes on."""
+
+    def show(self, progress: Progress, metrics: Metrics) -> None:
+        """Called after every step; decides itself when to draw. Clock metrics are seconds since the last call."""
+
+    def event(self, text: str) -> None:
+        """Called when something happened: an evaluation, a checkpoint."""
+
+
+@dataclass
+class Notes:
+    """What the loop remembers across processes; saved beside the learner's state.
+
+    Attributes:
+        evaluated: progress at the last evaluation; -1 before the first.
+        metrics_bytes: length of metrics.jsonl that belongs to the checkpoint.
+        window: the open averages of metrics.
+        seconds: wall time spent in all processes of this run.
+        score: the last evaluation.
+    """
+
+    evaluated: int = -1
+    metrics_bytes: int = 0
+    window: dict[str, list[float]] | None = None
+    seconds: float = 0.0
+    score: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the loop ended."""
+
+    finished: bool
+    done: int
+    checkpoint: Path
+    score: Score | None
+    seconds: float
+
+
+class Loop:
+    """Drive one learner. All durable effects go through `checkpoints` and `metrics`."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        config: RunConfig,
+        checkpoints: Checkpoints,
+        metrics: MetricsFile,
+        view: View,
+        stop: Stop,
+        notes: Notes,
+        loaded: Path | None = None,
+        observe: Callable[[dict[str, Any]], None] = lambda row: None,
+    ):
+        self.learner = learner
+        self.config = config
+        self.checkpoints = checkpoints
+        self.metrics = metrics
+        self.view = view
+        self.stop = stop
+        self.notes = notes
+        self.observe = observe
+        self._newest = loaded  # a checkpoint that holds just the present state, if there is one
+        self.window = Window(notes.window)
+        self.clock = Window()
+        self._saved_at = time.monotonic()
+        self._logged_at = time.monotonic()
+        self._logged_done = learner.progress().done
+
+    def run(self) -> Outcome:
+        """Work until the budget is spent or a stop is requested; saved either way.
+
+        Raises:
+            NonFinite: a number became NaN or Inf; nothing was saved after it.
+            RlabError: the disk refused; the previous checkpoint is untouched.
+        """
+        started = time.monotonic() - self.notes.seconds
+        progress = self.learner.progress()
+        while True:
+            self.notes.seconds = time.monotonic() - started
+            if self._evaluation_due(progress):
+                try:
+                    self._evaluate(progress)
+                except Stopped:
+                    return self._outcome(progress, self._save(progress), finished=False)
+            if progress.finished:
+                return self._outcome(progress, self._save(progress), finished=True)
+            if self.stop.requested:
+                return self._outcome(progress, self._save(progress), finished=False)
+            before = progress.done
+            self._newest = None
+            self._take(self.learner.step())
+            progress = self.learner.progress()
+            if crossed(before, progress.done, self.config.log_steps) or progress.finished:
+                self._log(progress)
+            late = time.monotonic() - self._saved_at > self.config.checkpoint_minutes * 60 > 0
+            if not progress.finished and (crossed(before, progress.done, self.config.checkpoint_steps) or late):
+                self.notes.seconds = time.monotonic() - started
+                self._save(progress)
+                self.view.event(f"checkpoint at {progress.done:,} {progress.unit}")
+
+    def _take(self, metrics: Metrics) -> None:
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                progress = self.learner.progress()
+                raise NonFinite(name, value, f"{progress.done:,} {progress.unit}")
+        self.window.add({k: v for k, v in metrics.items() if not k.startswith(CLOCK)})
+        self.clock.add({k[len(CLOCK) :] + "_sum": v for k, v in metrics.items() if k.startswith(CLOCK)})
+        self.view.show(self.learner.progress(), metrics)
+
+    def _log(self, progress: Progress) -> None:
+        now = time.monotonic()
+        clock = self.clock.close()
+        elapsed = max(now - self._logged_at, 1e-9)
+        clock["steps_per_s"] = (progress.done - self._logged_done) / elapsed
+        self._logged_at, self._logged_done = now, progress.done
+        row = {"kind": "train", "step": progress.done, **self.window.close()}
+        row["clock"] = {k: round(v, 4) for k, v in clock.items()}
+        self._write(row)
+
+    def _evaluation_due(self, progress: Progress) -> bool:
+        every = self.config.evaluate_steps
+        if progress.finished:
+            return self.notes.evaluated < progress.done
+        return every > 0 and progress.done // every > max(self.notes.evaluated, 0) // every
+
+    def _evaluate(self, progress: Progress) -> None:
+        started = time.monotonic()
+        score = dict(self.learner.evaluate(self.stop))
+        seconds = time.monotonic() - started
+        self._newest = None
+        self.notes.evaluated = progress.done
+        self.notes.score = finite(score)
+        self._write({"kind": "eval", "step": progress.done, **finite(score), "clock": {"seconds": round(seconds, 3)}})
+        self._logged_at += seconds
+        self.view.event(
+            f"evaluation at {progress.done:,} {progress.unit}: mean {score['mean']:.2f}"
+            f" [{score['low']:.2f}, {score['high']:.2f}] over {score['episodes']} episodes"
+        )
+
+    def _write(self, row: dict[str, Any]) -> None:
+        self.metrics.write(row)
+        self.observe(row)
+
+    def _save(self, progress: Progress) -> Path:
+        if self._newest is not None:
+            return self._newest
+        self.notes.window = self.window.sums
+        self.notes.metrics_bytes = self.metrics.sync()
+        path = self.checkpoints.save(self.learner.state(), vars(self.notes), progress.done)
+        self._saved_at = time.monotonic()
+        self._newest = path
+        return path
+
+    def _outcome(self, progress: Progress, checkpoint: Path, finished: bool) -> Outcome:
+        return Outcome(finished, progress.done, checkpoint, self.notes.score, self.notes.seconds)
+
+
+def crossed(before: int, after: int, every: int) -> bool:
+    """Whether a multiple of `every` lies in (before, after]; never for 0."""
+    return every > 0 and before // every != after // every

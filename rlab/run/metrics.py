@@ -1,0 +1,113 @@
+"""``metrics.jsonl``: one JSON object a line, written by the loop; exact across kills and resumes.
+
+Rows: ``{"kind": "train", "step", ..., "clock": {...}}`` and ``{"kind": "eval", "step", "mean", "low", "high", ...}``.
+Everything outside ``clock`` is the same bits however often the run was interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rlab.errors import RlabError
+from rlab.run.files import disk_error
+from rlab.run.learner import Metrics
+
+
+class Window:
+    """Averages of a learner's metrics since the last line of the log; part of the saved state.
+
+    A name that ends in ``_sum`` is added up, one that ends in ``_last`` keeps its newest value, every other one is
+    averaged over the steps that reported it.
+    """
+
+    def __init__(self, saved: dict[str, list[float]] | None = None):
+        self.sums: dict[str, list[float]] = saved or {}
+
+    def add(self, metrics: Metrics) -> None:
+        """Take in the metrics of one step."""
+        for name, value in metrics.items():
+            entry = self.sums.get(name)
+            if entry is None:
+                self.sums[name] = [float(value), 1]
+            elif name.endswith("_last"):
+                entry[0] = float(value)
+            else:
+                entry[0] += float(value)
+                entry[1] += 1
+
+    def close(self) -> dict[str, float]:
+        """Return the line's numbers and start a new window."""
+        line = {}
+        for name, (total, count) in self.sums.items():
+            plain = name.removesuffix("_last").removesuffix("_sum")
+            line[plain] = total if name != plain else total / count
+        self.sums = {}
+        return line
+
+
+class MetricsFile:
+    """Append lines; `sync` makes them durable and returns the length that a checkpoint notes."""
+
+    def __init__(self, path: Path, keep_bytes: int = 0):
+        """Open for appending after the first `keep_bytes`; what stands beyond them is dropped."""
+        self.path = path
+        try:
+            size = path.stat().st_size if path.exists() else 0
+            if size < keep_bytes:
+                raise RlabError(f"{path} is shorter ({size} bytes) than its checkpoint says ({keep_bytes})")
+            if size > keep_bytes:
+                os.truncate(path, keep_bytes)
+            self._file = open(path, "ab")  # noqa: SIM115 - lives as long as the run
+        except OSError as e:
+            raise disk_error(e, path.parent) from None
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append one line; a reader of the file sees it at once."""
+        try:
+            self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+            self._file.flush()
+        except OSError as e:
+            raise disk_error(e, self.path.parent) from None
+
+    def sync(self) -> int:
+        """Wait until all lines are on disk; return the file's length in bytes."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as e:
+            raise disk_error(e, self.path.parent) from None
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Close the file. Every written line is in it already, or its failure was told."""
+        with contextlib.suppress(OSError):  # what a full disk refused is tried again here
+            self._file.close()
+
+
+def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows; a last line that was cut off by a kill is left out.
+
+    Raises:
+        RlabError: a line other than the last is not JSON.
+    """
+    if not path.exists():
+        return
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line:
+            continue
+        try:
+            yield json.loads(line)
+        except ValueError:
+            if number < len(lines):
+                raise RlabError(f"{path}, line {number}, is not valid JSON") from None
+
+
+def finite(row: dict[str, Any]) -> dict[str, Any]:
+    """Replace NaN and Inf by None, so that a row is valid JSON."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

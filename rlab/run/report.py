@@ -1,0 +1,288 @@
+"""``report.html``: one page that tells a run and needs no other file. Everything in it is escaped."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from collections.abc import Callable, Iterable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from rlab.run.files import disk_error, read_json, replace_durably
+from rlab.run.folder import RunFolder
+from rlab.run.metrics import read_metrics
+from rlab.run.status import checkpoint_paths, status_of
+
+VIDEO_BYTES = 8_000_000
+"""A larger video is linked, not embedded."""
+
+GREY = "#808080"
+"""Readable on white and on black: the pictures have no background."""
+
+BLUE, ORANGE = "#3b82f6", "#f59e0b"
+
+CURVES = (
+    ("loss", "loss", lambda row: row.get("loss")),
+    ("mean Q of a batch", "Q", lambda row: row.get("q_mean")),
+    ("exploration", "ε", lambda row: row.get("epsilon")),
+    ("speed", "steps/s", lambda row: row.get("clock", {}).get("steps_per_s")),
+)
+"""(title, y label, row -> value) of the small pictures."""
+
+STYLE = """
+:root { color-scheme: light dark; --fg: #1f2328; --bg: #ffffff; --soft: #f3f4f6; --line: #d8dce1;
+  --dim: #6b7280; }
+@media (prefers-color-scheme: dark) {
+  :root { --fg: #e6e8eb; --bg: #14171a; --soft: #1e2226; --line: #353b41; --dim: #9aa2ab; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--fg); background: var(--bg);
+  max-width: 68rem; margin: 2rem auto; padding: 0 1.2rem; }
+h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; }
+p.dim, .dim { color: var(--dim); }
+.cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; }
+.card { background: var(--soft); border-radius: .5rem; padding: .6rem 1rem; min-width: 8rem; }
+.card b { display: block; font-size: 1.35rem; font-weight: 600; }
+.card span { color: var(--dim); font-size: .85rem; }
+.grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: .5rem; }
+img, video { max-width: 100%; height: auto; } video { image-rendering: pixelated; border-radius: .4rem; }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; } .wide { overflow-x: auto; }
+td, th { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0;
+  border-bottom: 1px solid var(--line); }
+td { overflow-wrap: anywhere; } th { font-weight: 500; color: var(--dim); white-space: nowrap; }
+td.n { text-align: right; font-variant-numeric: tabular-nums; }
+code { background: var(--soft); padding: .1rem .35rem; border-radius: .25rem; }
+"""
+
+
+def write_report(folder: RunFolder) -> Path:
+    """Write the page for a run as it stands now; replaces an older one in one step.
+
+    Raises:
+        RlabError: a file of the run is damaged, or the disk refused.
+    """
+    page = report_html(folder)
+    try:
+        replace_durably(folder.report, page.encode())
+    except OSError as e:
+        raise disk_error(e, folder.path) from None
+    return folder.report
+
+
+def report_html(folder: RunFolder) -> str:
+    """The page as text."""
+    document = folder.config()
+    status = status_of(folder)
+    rows = list(read_metrics(folder.metrics))
+    train = [r for r in rows if r["kind"] == "train"]
+    evals = [r for r in rows if r["kind"] == "eval"]
+    evaluation = read_json(folder.evaluation) if folder.evaluation.exists() else None
+    sessions = folder.environment()["sessions"] if (folder.path / "env.json").exists() else []
+    subject = document["config"].get("env", {}).get("env", "")
+    total = "" if status.total is None else f" of {status.total:,}"
+    facts = (
+        f"{document['recipe']} on {subject}",
+        status.text(),
+        f"{status.done:,}{total} steps",
+        f"started {_when(document['created'])}",
+        f"report of {_when(time.time())}",
+    )
+    body = [
+        f"<h1>{escape(folder.name)}</h1>",
+        f'<p class="dim">{escape(" · ".join(facts))}</p>',
+        _score(evaluation, evals),
+        "<h2>Learning</h2>",
+        _learning(train, evals),
+        _section("Video", _video(folder)),
+        _section("Evaluations", _evaluations(evals)),
+        _section("Configuration", _configuration(document["config"])),
+        _section("Where it ran", "".join(_session(n, s) for n, s in enumerate(sessions, 1))),
+        _section("Checkpoints", "".join(f"<code>{escape(p.name)}</code> " for p in checkpoint_paths(folder))),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        # Whatever a run folder says: the page runs no script and loads nothing.
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        "media-src data:; style-src 'unsafe-inline'\">"
+        f"<title>{escape(folder.name)}</title><style>{STYLE}</style></head><body>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</body></html>\n"
+    )
+
+
+def _score(evaluation: dict[str, Any] | None, evals: list[dict[str, Any]]) -> str:
+    score = evaluation or (evals[-1] if evals else None)
+    if score is None:
+        return '<p class="dim">No evaluation yet.</p>'
+    cards = [
+        (_number(score.get("mean")), "mean score"),
+        (f"{_number(score.get('low'))} – {_number(score.get('high'))}", "95% interval of the mean"),
+        (_number(score.get("median")), "median"),
+        (_number(score.get("human_normalised")), "human-normalised (0 random, 1 human)"),
+        (str(score.get("episodes")), "whole games"),
+        (f"{score['step']:,}" if "step" in score else "-", "steps of training"),
+    ]
+    how = ", ".join(
+        f"{name} {score[name]}" for name in ("protocol", "epsilon", "seed") if score.get(name) is not None
+    )
+    shown = "".join(
+        f'<div class="card"><b>{escape(v)}</b><span>{escape(k)}</span></div>' for v, k in cards if v != "-"
+    )
+    return f'<div class="cards">{shown}</div><p class="dim">Raw scores of whole games; {escape(how)}.</p>'
+
+
+def _learning(train: list[dict[str, Any]], evals: list[dict[str, Any]]) -> str:
+    pictures = []
+    returns = _points(train, lambda row: row.get("return_mean"))
+    tested = [r for r in evals if all(r.get(k) is not None for k in ("mean", "low", "high"))]
+    if returns[0] or tested:
+        pictures.append(f'<div style="grid-column: 1 / -1">{_returns_svg(returns, tested)}</div>')
+    for title, label, value in CURVES:
+        points = _points(train, value)
+        if points[0]:
+            pictures.append(f"<div>{_curve_svg(title, label, points)}</div>")
+    if not pictures:
+        return '<p class="dim">No numbers yet: the first line of metrics has not been written.</p>'
+    return f'<div class="grid">{"".join(pictures)}</div>'
+
+
+Points = tuple[list[float], list[float]]
+
+
+def _points(rows: Iterable[dict[str, Any]], value: Callable[[dict[str, Any]], Any]) -> Points:
+    pairs = [(row["step"], value(row)) for row in rows]
+    pairs = [(x, y) for x, y in pairs if isinstance(y, (int, float))]
+    return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+def _returns_svg(returns: Points, tested: list[dict[str, Any]]) -> str:
+    figure, axes = _axes((9.6, 3.6), "return", "return of a game")
+    if returns[0]:
+        axes.plot(*returns, color=BLUE, lw=1.4, label="training, last 100 episodes")
+    if tested:
+        mean = [r["mean"] for r in tested]
+        below = [max(0.0, r["mean"] - r["low"]) for r in tested]
+        above = [max(0.0, r["high"] - r["mean"]) for r in tested]
+        axes.errorbar(
+            [r["step"] for r in tested],
+            mean,
+            yerr=[below, above],
+            fmt="o-",
+            color=ORANGE,
+            ms=4,
+            lw=1,
+            elinewidth=1,
+            capsize=3,
+            label="evaluation, mean and 95% interval",
+        )
+    axes.legend(frameon=False, labelcolor=GREY, fontsize=9, loc="upper left")
+    return _image(figure, "training returns and evaluations over steps")
+
+
+def _curve_svg(title: str, label: str, points: Points) -> str:
+    figure, axes = _axes((4.8, 2.6), title, label)
+    axes.plot(*points, color=BLUE, lw=1.2, marker="o" if len(points[0]) == 1 else None, ms=4)
+    if title == "speed":
+        axes.set_ylim(bottom=0)
+    return _image(figure, f"{title} over steps")
+
+
+def _axes(size: tuple[float, float], title: str, label: str) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
+
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, color=GREY, fontsize=10, loc="left")
+    axes.set_xlabel("environment steps", color=GREY, fontsize=9)
+    axes.set_ylabel(label, color=GREY, fontsize=9)
+    axes.tick_params(colors=GREY, labelsize=8)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(GREY)
+    axes.grid(color=GREY, alpha=0.2, lw=0.6)
+    axes.set_facecolor("none")
+    return figure, axes
+
+
+def _image(figure: Any, description: str) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", transparent=True)
+    return f'<img alt="{escape(description)}" src="{_data("image/svg+xml", buffer.getvalue())}">'
+
+
+def _video(folder: RunFolder) -> str:
+    """The newest video, embedded if it is small enough, else the newest GIF; always with its name."""
+    for kind in ("mp4", "gif"):
+        files = sorted(folder.videos.glob(f"[!.]*.{kind}"), key=lambda p: p.stat().st_mtime_ns)
+        if files and files[-1].stat().st_size <= VIDEO_BYTES:
+            newest = files[-1]
+            name = f'<p class="dim">{escape(str(newest.relative_to(folder.path)))}</p>'
+            data = newest.read_bytes()
+            if kind == "mp4":
+                return f'<video controls loop muted src="{_data("video/mp4", data)}"></video>{name}'
+            return f'<img alt="the policy at play" src="{_data("image/gif", data)}">{name}'
+    return f'<p class="dim">None yet: <code>rlab watch {escape(folder.name)}</code> writes one.</p>'
+
+
+def _evaluations(evals: list[dict[str, Any]]) -> str:
+    if not evals:
+        return ""
+    rows = []
+    for row in evals:
+        interval = f"{_number(row.get('low'))} – {_number(row.get('high'))}"
+        values = (
+            f"{row['step']:,}",
+            _number(row.get("mean")),
+            interval,
+            _number(row.get("median")),
+            str(row.get("episodes", "-")),
+        )
+        rows.append("<tr>" + "".join(f'<td class="n">{escape(v)}</td>' for v in values) + "</tr>")
+    names = ("steps", "mean", "95% interval", "median", "games")
+    head = "".join(f'<th style="text-align: right">{name}</th>' for name in names)
+    return f'<div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+
+
+def _configuration(config: dict[str, Any]) -> str:
+    tables = []
+    for name, part in config.items():
+        fields = part if isinstance(part, dict) else {name: part}
+        tables.append(f"<div><h3>{escape(str(name))}</h3>{_table(fields)}</div>")
+    return f'<div class="grid">{"".join(tables)}</div>'
+
+
+def _session(count: int, session: Mapping[str, Any]) -> str:
+    started = session.get("started")
+    flat: dict[str, Any] = {"started": _when(started) if isinstance(started, (int, float)) else "-"}
+    for name, value in session.items():
+        if name == "started":
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items())
+        flat[name] = value
+    return f"<h3>Session {count}</h3>{_table(flat)}"
+
+
+def _table(fields: Mapping[str, Any]) -> str:
+    rows = "".join(f"<tr><th>{escape(str(k))}</th><td>{escape(str(v))}</td></tr>" for k, v in fields.items())
+    return f"<table>{rows}</table>"
+
+
+def _section(title: str, content: str) -> str:
+    return f"<h2>{title}</h2>{content}" if content else ""
+
+
+def _number(value: Any) -> str:
+    return f"{value:,.2f}" if isinstance(value, (int, float)) else "-"
+
+
+def _when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

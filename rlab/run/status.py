@@ -1,0 +1,120 @@
+"""How a run stands, read from its folder without loading it: no torch, no lock, nothing changed."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rlab.errors import RlabError
+from rlab.run.files import read_json
+from rlab.run.folder import RunFolder, holder_of
+
+State = Literal["finished", "running", "stopped"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run is and whether somebody works on it.
+
+    Attributes:
+        state: finished: budget spent and evaluated; running: a process holds it; else stopped.
+        pid: the process that holds it, if one does.
+        done: progress; of a stopped run what its newest checkpoint holds.
+        total: the budget, None where the configuration has none.
+    """
+
+    state: State
+    pid: int | None
+    done: int
+    total: int | None
+
+    def text(self) -> str:
+        """One or two words for a table."""
+        return f"running ({self.pid})" if self.pid is not None else self.state
+
+
+def status_of(folder: RunFolder) -> Status:
+    """Find out how a run stands.
+
+    Raises:
+        RlabError: its config.json is missing or damaged.
+    """
+    total = part(folder.config(), "env").get("steps")
+    pid = holder_of(folder)
+    newest = newest_checkpoint(folder)
+    done = newest[1] if newest else 0
+    if pid is not None:
+        row = last_row(folder.metrics)
+        return Status("running", pid, max(done, row["step"] if row else 0), total)
+    finished = newest is not None and total is not None and done >= total and _evaluated(newest[0]) >= done
+    return Status("finished" if finished else "stopped", None, done, total)
+
+
+def newest_checkpoint(folder: RunFolder) -> tuple[Path, int] | None:
+    """(path, progress) of the newest checkpoint with a readable manifest; its content is not verified."""
+    for path in reversed(checkpoint_paths(folder)):
+        try:
+            return path, int(read_json(path / "manifest.json")["done"])
+        except (RlabError, KeyError, TypeError, ValueError):
+            continue  # a bad one; the one before it is what a resume would take
+    return None
+
+
+def checkpoint_paths(folder: RunFolder) -> list[Path]:
+    """A run's checkpoints, oldest first."""
+    if not folder.checkpoints.is_dir():
+        return []
+    return sorted(p for p in folder.checkpoints.iterdir() if p.is_dir() and p.name.isdigit())
+
+
+def last_row(metrics: Path, kind: str | None = None) -> dict[str, Any] | None:
+    """The last whole line of metrics.jsonl, or the last of a kind ("train", "eval")."""
+    try:
+        data = metrics.read_bytes()
+    except OSError:
+        return None
+    end = data.rfind(b"\n")  # a line that was cut off by a kill does not count
+    while end > 0:
+        start = data.rfind(b"\n", 0, end) + 1
+        if kind is None or f'"kind": "{kind}"'.encode() in data[start:end]:
+            try:
+                return json.loads(data[start:end])
+            except ValueError:
+                pass
+        end = start - 1
+    return None
+
+
+def overview(folder: RunFolder) -> dict[str, Any]:
+    """A run in a few plain values, as `rlab runs` lists it."""
+    document = folder.config()
+    status = status_of(folder)
+    evaluation = last_row(folder.metrics, "eval")
+    return {
+        "name": folder.name,
+        "path": str(folder.path),
+        "agent": document["recipe"],
+        "env": part(document, "env").get("env"),
+        "step": status.done,
+        "total": status.total,
+        "mean": evaluation["mean"] if evaluation else None,
+        "status": status.state,
+        "pid": status.pid,
+        "age_seconds": round(time.time() - document["created"], 1),
+    }
+
+
+def part(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """A part of a run's configuration by name, empty where it has no such part."""
+    found = document.get("config", {}).get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _evaluated(checkpoint: Path) -> int:
+    try:
+        return int(read_json(checkpoint / "state.json")["loop"]["evaluated"])
+    except (RlabError, KeyError, TypeError, ValueError):
+        return -1

@@ -1,0 +1,56 @@
+"""Five small environments with known action values, each catching one kind of mistake."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from envs.probes import PROBES
+from rlab.run.journal import Journal
+from tests.agents.helpers import learner
+
+SETTINGS = {
+    "steps": 3_000,
+    "num_envs": 2,
+    "train_every": 2,
+    "target_every": 50,
+    "learning_starts": 100,
+    "memory_size": 3_000,
+    "batch_size": 64,
+    "gamma": 0.8,
+    "learning_rate": 1e-3,
+    "final_learning_rate": 1e-4,
+    "epsilon_end": 0.2,
+    "max_grad_norm": 100.0,
+}
+
+
+def largest_error(journal: Journal, probe: str, **settings: object) -> float:
+    """max |Q - Q*| over the observations that a solution is known for."""
+    run = learner(journal, env=probe, **(SETTINGS | settings))
+    while not run.progress().finished:
+        run.step()
+    errors = []
+    for obs, q_star in PROBES[probe].solution(0.8):
+        q = run.agent.q_values(np.asarray(obs, np.float32)[None])[0]
+        known = ~np.isnan(q_star)
+        errors.append(np.abs(q - q_star)[known].max())
+    run.close()
+    return float(max(errors))
+
+
+@pytest.mark.parametrize("probe", sorted(PROBES))
+def test_q_values_are_right(journal: Journal, probe: str) -> None:
+    assert largest_error(journal, probe, seed=0) < 0.05
+
+
+@pytest.mark.parametrize("settings", [{"double": True}, {"n_step": 3}], ids=str)
+def test_variants_find_the_same_values(journal: Journal, settings: dict[str, object]) -> None:
+    assert largest_error(journal, "rlab/Probe3-v0", **settings) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("probe", sorted(PROBES))
+@pytest.mark.parametrize("seed", range(10))
+def test_ten_seeds_of_ten(journal: Journal, probe: str, seed: int) -> None:
+    assert largest_error(journal, probe, seed=seed) < 0.05

@@ -1,0 +1,109 @@
+"""Names: what they resolve to, and what a wrong one is told."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from envs import is_atari, make_vec
+from rlab.errors import RlabError
+
+
+def test_importing_the_package_is_light_and_nothing_in_it_needs_torch():
+    code = """
+        import sys, envs
+        heavy = {"numpy", "gymnasium", "ale_py", "torch"} & set(sys.modules)
+        assert not heavy, heavy
+        for name in ("Breakout", "CartPole-v1", "rlab/Probe1-v0"):
+            envs.make_vec(name, 1, 0).close()
+        assert "torch" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Breakout",
+        "breakout",
+        "BREAKOUT",
+        "ALE/Breakout-v5",
+        "ALE/Breakout",
+        "Breakout-v4",
+        "BreakoutNoFrameskip-v4",
+        "BreakoutDeterministic-v0",
+        "ale_py:ALE/Breakout-v5",
+    ],
+)
+def test_every_id_of_a_game_is_that_game(name):
+    assert is_atari(name)
+    env = make_vec(name, 1, 0)
+    assert env.protocol == "classic"
+    assert env.single_action_space.n == 4
+    assert env.single_observation_space.shape == (4, 84, 84)
+    env.close()
+
+
+@pytest.mark.parametrize("name", ["MsPacman", "ms_pacman", "TicTacToe3D", "Qbert", "qbert", "Blackjack"])
+def test_camel_case_and_snake_case(name):
+    assert is_atari(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["CartPole-v1", "Blackjack-v1", "rlab/Probe1-v0", "mine:Pong-v0", "Combat", "Nothing", "", "ALE/"]
+)
+def test_other_names_are_not_atari(name):
+    assert not is_atari(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("Braekout", "Breakout"),
+        ("CartPole", "CartPole-v1"),
+        ("ALE/Pnog-v5", "Pong"),
+        ("rlab/Probe9-v0", "rlab/Probe5-v0"),
+    ],
+)
+def test_an_unknown_name_is_told_the_nearest(name, hint):
+    with pytest.raises(RlabError, match=f"unknown environment '{name}'.*{hint}"):
+        make_vec(name, 1, 0)
+
+
+def test_an_unknown_module():
+    with pytest.raises(RlabError, match="no_such_module_here"):
+        make_vec("no_such_module_here:Thing-v0", 1, 0)
+
+
+def test_a_module_in_the_current_directory(tmp_path, monkeypatch):
+    (tmp_path / "my_own_envs.py").write_text(
+        "import gymnasium\ngymnasium.register('MyOwn-v0', entry_point='envs.probes:Probe4')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    env = make_vec("my_own_envs:MyOwn-v0", 2, 0)
+    assert env.single_action_space.n == 2
+    env.close()
+    with pytest.raises(RlabError, match="unknown environment 'my_own_envs:MyOwn-v1'; nearest: MyOwn-v0"):
+        make_vec("my_own_envs:MyOwn-v1", 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("Pong", {"num_envs": 0}, "num_envs"),
+        ("Pong", {"seed": -1}, "seed"),
+        ("Pong", {"threads": -1}, "threads"),
+        ("Pong", {"protocol": "v4"}, "unknown protocol 'v4'"),
+        ("Pong", {"sticky": 1.5}, "sticky"),
+        ("Pong", {"max_frames": 0}, "max_frames"),
+        ("CartPole-v1", {"sticky": 0.25}, "sticky belongs to Atari"),
+        ("CartPole-v1", {"max_frames": 100}, "max_frames belongs to Atari"),
+        ("Pendulum-v1", {}, "actions of Box"),
+        ("Blackjack-v1", {}, "observations of Tuple"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_in_one_sentence(name, options, words):
+    with pytest.raises(RlabError, match=words):
+        make_vec(name, **{"num_envs": 1, "seed": 0, **options})
