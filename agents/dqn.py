@@ -19,7 +19,7 @@ from agents.types import Batch, Needs, Step
 from rlab.errors import RlabError
 from rlab.nn import QHead, make_encoder
 from rlab.run.journal import Journal
-from rlab.run.learner import NonFinite
+from rlab.run.learner import NonFinite, Stop
 from rlab.seeding import derive
 
 
@@ -235,15 +235,15 @@ class DQN:
             "memory": self.memory.state(),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Become the agent that `state` describes."""
+    def restore(self, state: dict[str, Any], stop: Stop) -> None:
+        """Become the agent that `state` describes; polls `stop` (raises `Stopped`)."""
         self.restore_policy(state)
         self.target.load_state_dict(state["target"])
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": dict(enumerate(state["adam"])), "param_groups": groups})
         self.rng.bit_generator.state = state["rng"]
         self.steps, self.updates = state["steps"], state["updates"]
-        self.memory.restore(state["memory"])
+        self.memory.restore(state["memory"], stop)
 
     def restore_policy(self, state: dict[str, Any]) -> None:
         """Take over only what playing needs."""

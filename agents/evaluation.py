@@ -55,7 +55,9 @@ def play(policy: Policy, envs: VectorEnv, episodes: int, seed: int, stop: Stop) 
                 returns[i].append(float(total[i]))
                 lengths[i].append(int(length[i]))
             total[i], length[i] = 0, 0
-    return np.array(sum(returns, [])), np.array(sum(lengths, []), np.int64)
+    return np.concatenate([np.array(r) for r in returns]), np.concatenate([np.array(n) for n in lengths]).astype(
+        np.int64
+    )
 
 
 def score(returns: np.ndarray, lengths: np.ndarray, env: str) -> dict[str, Any]:

@@ -56,8 +56,8 @@ class Agent(Protocol):
     def state(self) -> dict[str, Any]:
         """Everything that decides what the agent does next."""
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Become the agent that `state` describes."""
+    def restore(self, state: dict[str, Any], stop: Stop) -> None:
+        """Become the agent that `state` describes; polls `stop` (raises `Stopped`)."""
 
     def restore_policy(self, state: dict[str, Any]) -> None:
         """Take over only what playing needs."""
@@ -185,7 +185,7 @@ class Interaction:
     def seconds_per_step(self) -> float:
         """Wall time of an environment step with all its learning, measured for about a second. Alters this learner."""
         learned = 0
-        deadline = time.perf_counter() + 20
+        deadline = time.perf_counter() + 2  # a Ctrl-C meanwhile is answered after this
         while learned < 3 and time.perf_counter() < deadline:
             learned += "loss" in self.step()
         before, started = self.done, time.perf_counter()
@@ -213,7 +213,7 @@ class Interaction:
             RlabError: the environments did not do what they did before (another version of them, for instance).
             Stopped: a stop was requested on the way.
         """
-        self.agent.restore(state["agent"])
+        self.agent.restore(state["agent"], stop)
         self.done_ticks, self.episodes = state["ticks"], state["episodes"]
         self._resets = state["resets"]
         if self.done_ticks:

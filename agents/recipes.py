@@ -16,12 +16,12 @@ SUMMARIES = {
 
 def default_experiment(preset: str, env: str) -> QExperiment:
     """The settings that a preset starts from on an environment: one set for images, one for vectors."""
+    if not env:
+        return QExperiment(agent=PRESETS[preset])
     from envs import is_atari
 
-    images = not env or is_atari(env)
+    images = is_atari(env)
     base = QExperiment(agent=(PRESETS if images else VECTOR_PRESETS)[preset])
-    if not env:
-        return base
     run = base.run if images else replace(base.run, evaluate_steps=20_000, checkpoint_steps=20_000)
     return replace(base, run=run, env=replace(base.env, env=env, steps=1_000_000 if images else 80_000))
 

@@ -39,7 +39,7 @@ class Batch(NamedTuple):
     next_obs: torch.Tensor  # [B, *shape]
     next_mask: torch.Tensor | None  # bool[B, A]
     weight: torch.Tensor | None  # float32[B]; None: all 1
-    index: np.ndarray  # int64[B], places in the memory
+    index: np.ndarray  # type: ignore[assignment]  # int64[B], places in the memory
 
 
 class Needs(NamedTuple):

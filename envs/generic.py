@@ -51,6 +51,9 @@ class Generic(VecEnv):
             self._envs.close()
             raise
         super().__init__(num_envs, obs_space, actions, seed, render)
+        fps = self._envs.metadata.get("render_fps")
+        if fps:
+            self.metadata["render_fps"] = fps
 
     def _reset(self, seeds: NDArray[np.int64] | None) -> tuple[NDArray[Any], dict[str, Any]]:
         obs, info = self._envs.reset(seed=None if seeds is None else seeds.tolist())
@@ -88,9 +91,7 @@ class Generic(VecEnv):
         mask = np.asarray(info.get("action_mask"))
         shape = (self.num_envs, int(self.single_action_space.n))
         if mask.shape != shape or mask.dtype == object:
-            raise RlabError(
-                f"'{self._id}' must report info['action_mask'] as an array [{shape[1]}] on every step"
-            )
+            raise RlabError(f"'{self._id}' must report info['action_mask'] as an array [{shape[1]}] on every step")
         return mask.astype(bool)
 
     def _frame(self) -> NDArray[np.uint8]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -103,6 +101,7 @@ def _games() -> dict[str, tuple[str, str]]:
 
 
 def atari_rom(name: str) -> str | None:
+    """ALE's ROM of an environment's name, None if it is not an Atari game."""
     module, _, name = name.rpartition(":")
     match = re.fullmatch(r"(ALE/)?(\w+?)((NoFrameskip|Deterministic)?-v[045])?", name)
     if match is None or (module and not match[1]):  # a user's own module may well register a Pong of its own
@@ -119,8 +118,6 @@ def _registered(name: str) -> str:
 
     module, _, env_id = name.rpartition(":")
     if module:
-        if os.getcwd() not in sys.path:  # a console script, unlike python -m, does not look here by itself
-            sys.path.append(os.getcwd())
         import_plugin(module)
     if env_id not in gymnasium.registry:
         ids = [i for i in gymnasium.registry if not i.startswith("ALE/")]

@@ -46,9 +46,7 @@ class _Probe(gym.Env):
         """Return each observation [1] with its optimal action values Q* [A] under the discount gamma."""
         return [(_obs(x), np.array([cls.pay(x, a) for a in range(cls.actions)])) for x in cls.starts]
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Obs, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
         """Draw an observation [1]."""
         super().reset(seed=seed)
         self.now = float(self.np_random.choice(self.starts))
@@ -127,9 +125,7 @@ class ProbeTruncation(_Probe):
         """Return the one observation [1] with its action value Q* [1]; gamma below 1."""
         return [(_obs(0), np.array([1 / (1 - gamma)]))]
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Obs, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
         """Start counting, obs [1]."""
         self.steps = 0
         return super().reset(seed=seed)
@@ -150,9 +146,7 @@ class ProbeMask(Probe3):
         """Return each observation [1] with its action values Q* [2]; NaN for the illegal one."""
         return [(_obs(0), np.array([1 + gamma, np.nan])), (_obs(1), np.array([1.0, np.nan]))]
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Obs, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
         """Start at 0, obs [1], with the mask."""
         return super().reset(seed=seed)[0], self._legal()
 
@@ -169,8 +163,7 @@ class ProbeMask(Probe3):
 
 
 PROBES: dict[str, type[_Probe]] = {
-    f"rlab/{cls.__name__}-v0": cls
-    for cls in (Probe1, Probe2, Probe3, Probe4, Probe5, ProbeTruncation, ProbeMask)
+    f"rlab/{cls.__name__}-v0": cls for cls in (Probe1, Probe2, Probe3, Probe4, Probe5, ProbeTruncation, ProbeMask)
 }
 for _id, _cls in PROBES.items():
     gym.register(_id, entry_point=f"{__name__}:{_cls.__name__}")

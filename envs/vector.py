@@ -105,8 +105,7 @@ class VecEnv(VectorEnv):
         last = int(self.single_action_space.n) - 1
         if array.dtype.kind not in "iu" or array.shape != (self.num_envs,):
             raise RlabError(
-                f"actions must be integers of shape ({self.num_envs},), "
-                f"but got {array.dtype} of shape {array.shape}"
+                f"actions must be integers of shape ({self.num_envs},), but got {array.dtype} of shape {array.shape}"
             )
         if array.min() < 0 or array.max() > last:
             raise RlabError(f"actions must lie in 0..{last}, but got {array.min()}..{array.max()}")

@@ -83,9 +83,7 @@ class Player:
             self._policy = learner.agent.policy(seed)
             self._stack = stack.pop_all()
 
-    def act(
-        self, obs: np.ndarray, first: np.ndarray | None = None, mask: np.ndarray | None = None
-    ) -> np.ndarray:
+    def act(self, obs: np.ndarray, first: np.ndarray | None = None, mask: np.ndarray | None = None) -> np.ndarray:
         """obs[N, *shape], first bool[N] (an episode starts), mask bool[N, A] or None -> int64[N]."""
         import numpy as np
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -55,13 +57,15 @@ class Registry(Generic[T]):
 
 
 def import_plugin(module: str) -> None:
-    """Import a user's module by name (it registers what it brings).
+    """Import a user's module by name, from the current directory too (it registers what it brings).
 
     Raises:
         RlabError: there is no such module.
     """
     if not all(part.isidentifier() for part in module.split(".")):
         raise RlabError(f"'{module}' cannot be a module's name; write package.module:name")
+    if os.getcwd() not in sys.path:  # a console script, unlike python -m, does not look here by itself
+        sys.path.append(os.getcwd())
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as e:

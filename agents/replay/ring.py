@@ -19,6 +19,7 @@ import torch
 from agents.types import Batch, Step
 from rlab.errors import RlabError
 from rlab.run.journal import Journal
+from rlab.run.learner import Stop, Stopped
 
 FIRST, LAST, FINAL = 1, 2, 4
 """Flags of an entry: an episode starts here; it ends with this step; this is only its last frame, not a step."""
@@ -81,7 +82,13 @@ class Replay:
         envs = np.arange(self.num_envs)
         flags = FIRST * self._starting + LAST * step.last
         self._append(
-            envs, self._newest(step.obs), step.action, step.reward, step.discount, flags.astype(np.uint8), step.mask
+            envs,
+            self._newest(step.obs),
+            step.action,
+            step.reward,
+            step.discount,
+            flags.astype(np.uint8),
+            step.mask,
         )
         self._starting = step.last.copy()
         if step.last.any():
@@ -140,8 +147,8 @@ class Replay:
             "rows": self.journal.log(LOG, start),
         }
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Refill the rings from the journal; every entry returns to its old place."""
+    def restore(self, state: dict[str, Any], stop: Stop) -> None:
+        """Refill the rings from the journal, every entry in its old place; polls `stop` (raises `Stopped`)."""
         self.written = np.array(state["written"], np.int64)
         self._starting = np.array(state["starting"], bool)
         if not self.written.any():
@@ -149,6 +156,8 @@ class Replay:
         self._allocate()
         row = state["rows"].start
         for rows in state["rows"].rows():
+            if stop.requested:
+                raise Stopped
             env, pos = rows["env"], rows["pos"]
             numbers = np.arange(row, row + len(env))
             # A chunk may hold several entries of one place: keep the newest, numpy's order is not promised.

@@ -1,0 +1,1 @@
+"""Side-by-side benchmarks: this lab and a peer on the same machine, in turn."""

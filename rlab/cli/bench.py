@@ -36,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
     flags = parse(Speed, "bench speed", argv[1:])
     refuse_below(flags, rounds=1, steps=1)
     with results(flags.json) as put:
+        import agents.recipes  # noqa: F401 - they register themselves
         from rlab.bench.speed import measure
 
         measured = measure(flags.agent, flags.rounds, flags.steps, say)

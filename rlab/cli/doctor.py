@@ -128,9 +128,7 @@ def _ffmpeg() -> Check:
     exe = imageio_ffmpeg.get_ffmpeg_exe()
     done = subprocess.run([exe, "-hide_banner", "-encoders"], capture_output=True, text=True, timeout=30)
     ok = done.returncode == 0 and "libx264" in done.stdout
-    return Check(
-        "ffmpeg", ok, f"{imageio_ffmpeg.get_ffmpeg_version()} at {exe}", hint="it has no libx264 encoder"
-    )
+    return Check("ffmpeg", ok, f"{imageio_ffmpeg.get_ffmpeg_version()} at {exe}", hint="it has no libx264 encoder")
 
 
 def _pygame() -> Check:
@@ -151,9 +149,7 @@ def _memory() -> Check:
     from rlab.run.life import available_memory, gigabytes
 
     free = available_memory()
-    return Check(
-        "memory", free >= LITTLE_MEMORY, f"{gigabytes(free)} free", False, "take a smaller --memory-size"
-    )
+    return Check("memory", free >= LITTLE_MEMORY, f"{gigabytes(free)} free", False, "take a smaller --memory-size")
 
 
 def _disk() -> Check:

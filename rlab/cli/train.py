@@ -174,9 +174,7 @@ def _announce(agent: str, config: Any, footprint: Any, folder: RunFolder, minute
     say("\n".join(f"{name:<9}{text}" for name, text in lines.items() if text))
     starts = getattr(getattr(config, "agent", None), "learning_starts", 0)
     if config.env.steps <= starts:
-        say(
-            f"note: --learning-starts is {starts:,}, so nothing will be learned in {config.env.steps:,} steps"
-        )
+        say(f"note: --learning-starts is {starts:,}, so nothing will be learned in {config.env.steps:,} steps")
     return config
 
 

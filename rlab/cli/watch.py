@@ -79,9 +79,7 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
             player = stack.enter_context(load(folder, flags.device or "auto", flags.seed))
             env = player.config.env
             envs: Any = stack.enter_context(
-                contextlib.closing(
-                    make_vec(env.env, 1, flags.seed, protocol=env.protocol, training=False, render=True)
-                )
+                contextlib.closing(make_vec(env.env, 1, flags.seed, protocol=env.protocol, training=False, render=True))
             )
             atari = envs.protocol is not None
             fps = ATARI_FPS if atari else envs.metadata.get("render_fps") or 30

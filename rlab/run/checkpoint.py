@@ -280,7 +280,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         found = sealed.get("schema") if isinstance(sealed, dict) else None
         raise RlabError(f"{file} has checkpoint schema {found}; this rlab reads {SCHEMA}")
     manifest = {k: v for k, v in sealed.items() if k != "sha256"}
-    if _sealed(manifest) != sealed:
+    if to_json(_sealed(manifest)) != file.read_bytes():
         raise RlabError(f"{file} is damaged (its SHA-256 differs)")
     return manifest
 

@@ -127,7 +127,7 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         if isinstance(value, dict) and len(choices) > 1:
             kinds = {c.__name__: c for c in choices}
             kind = value.get("kind")
-            if kind not in kinds:
+            if not isinstance(kind, str) or kind not in kinds:
                 raise RlabError(f"{where} has the unknown kind {kind!r}; {nearest(str(kind), kinds)}")
             return _read(kinds[kind], {k: v for k, v in value.items() if k != "kind"}, where)
         for member in typing.get_args(hint):

@@ -75,7 +75,7 @@ class Journal:
         self.segments: dict[str, list[Segment]] = {}
         self._open: dict[str, _Open] = {}
         self._kinds: dict[str, dict[str, tuple[np.dtype, tuple[int, ...]]]] = {}
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._queue: queue.Queue[tuple[str, _Open] | None] = queue.Queue(maxsize=2)
         self._writer: threading.Thread | None = None
 
@@ -145,8 +145,19 @@ class Journal:
             fsync_dir(self.folder)
 
     def covering(self, log: Log) -> list[Segment]:
-        """The segments that hold a log's rows."""
-        return [s for s in self.segments.get(log.name, []) if s.end > log.start and s.start < log.end]
+        """The segments that hold a log's rows, after a `flush`.
+
+        Raises:
+            RlabError: some of the rows are in none.
+        """
+        found = [s for s in self.segments.get(log.name, []) if s.end > log.start and s.start < log.end]
+        covered = log.start
+        for segment in found:
+            if segment.start <= covered:
+                covered = segment.end
+        if covered < log.end:
+            raise RlabError(f"{self.folder}: rows {covered} to {log.end} of log '{log.name}' are missing")
+        return found
 
     def adopt(self, segments: list[Segment], ends: Mapping[str, int]) -> None:
         """Continue from a checkpoint: take its segments as what there is. Touches no file.
@@ -187,7 +198,7 @@ class Journal:
             try:
                 if self._failure is None:
                     self._write(*item)
-            except Exception as e:  # whatever it is: a dead writer would leave its caller waiting for ever
+            except BaseException as e:  # whatever it is: a dead writer would leave its caller waiting for ever
                 self._failure = e
             finally:
                 self._queue.task_done()
@@ -235,5 +246,5 @@ def load_segment(path: Path) -> Rows:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise RlabError(f"segment {path} is missing") from None
-    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as e:
+    except (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as e:
         raise RlabError(f"segment {path} is damaged ({e})") from None

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +103,8 @@ def start_run(
     folder = create_run(recipe, subject, to_plain(config), name)
     lock = folder.lock()
     try:
-        with tempfile.TemporaryDirectory(dir=folder.path, prefix=".rehearsal-") as scratch:
-            with contextlib.closing(Journal(Path(scratch))) as journal:
-                learner = entry.build(config, Workshop(device, journal))
-                with contextlib.closing(learner):
-                    footprint = learner.footprint()
+        with contextlib.closing(entry.build(config, Workshop(device, Journal(folder.journal)))) as learner:
+            footprint = learner.footprint()
         refuse_if_too_large(footprint, folder.path, device)
         config = prepare(config, footprint, folder)
         document = folder.config() | {"config": to_plain(config)}
@@ -170,11 +167,11 @@ def open_run(folder: RunFolder, device: str = "auto") -> Iterator[LoadedRun]:
 
 
 def read_newest(folder: RunFolder, journal: Journal | None = None) -> Saved | None:
-    """The newest whole checkpoint of a run, verified; None if it has none. Changes nothing."""
+    """The newest whole checkpoint of a run, verified; None if it has none. Changes nothing; warns of bad ones."""
     if not folder.checkpoints.is_dir():
         return None
     checkpoints = Checkpoints(folder.checkpoints, journal or Journal(folder.journal))
-    return checkpoints.load_newest(lambda text: None)
+    return checkpoints.load_newest(lambda text: print(f"rlab: {text}", file=sys.stderr))
 
 
 def configuration_of(folder: RunFolder) -> tuple[str, Any]:
@@ -262,8 +259,6 @@ def _drive(
         stack.callback(learner.close)
         notes, loaded = Notes(), None
         if resume:
-            for leftover in folder.path.glob(".rehearsal-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
             saved = checkpoints.load_newest(view.event)
             checkpoints.discard_after(saved)
             if saved is not None:
@@ -297,8 +292,3 @@ def _tensorboard(folder: RunFolder, stack: contextlib.ExitStack) -> Callable[[di
                 writer.add_scalar(f"{row['kind']}/{name}", value, row["step"])
 
     return observe
-
-
-def summary_of(footprint: Footprint) -> dict[str, Any]:
-    """A footprint as plain JSON."""
-    return asdict(footprint)

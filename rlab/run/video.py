@@ -100,9 +100,7 @@ def write_gif(video: Path, gif: Path) -> Path:
             f"fps={fps},scale='min({width},iw)':-2:flags=area,split[a][b];"
             "[a]palettegen=max_colors=128[p];[b][p]paletteuse=dither=none"
         )
-        _ffmpeg(
-            "-y", "-t", str(seconds), "-i", str(video), "-filter_complex", picture, "-loop", "0", str(part)
-        )
+        _ffmpeg("-y", "-t", str(seconds), "-i", str(video), "-filter_complex", picture, "-loop", "0", str(part))
         if part.stat().st_size <= GIF_BYTES:
             break
     os.replace(part, gif)

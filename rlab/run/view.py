@@ -21,7 +21,7 @@ REDRAW_SECONDS = 0.25
 LINE_SECONDS = 10.0
 """Where there is no terminal."""
 
-RATE_SECONDS = 20.0
+RATE_SECONDS = 8.0
 """Time constant of the smoothed speed that the remaining time is computed from."""
 
 SHOWN = {
@@ -107,9 +107,7 @@ class LiveView:
             self._live.start()
         head = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=progress.total, completed=min(progress.done, progress.total), width=36)
-        head.add_row(
-            Text(self.title, style="bold"), bar, f"{self._share_done(progress)}   ETA {self._eta(progress)}"
-        )
+        head.add_row(Text(self.title, style="bold"), bar, f"{self._share_done(progress)}   ETA {self._eta(progress)}")
         lines = [Text(self._amount(progress) + "   " + self._speed(progress)), Text(self._numbers())]
         self._live.update(Group(head, *lines), refresh=True)
 

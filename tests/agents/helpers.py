@@ -12,7 +12,13 @@ from rlab.run.config import changed
 from rlab.run.journal import Journal
 from rlab.run.life import Workshop
 
-SMALL = {"learning_starts": 64, "memory_size": 2_000, "batch_size": 16, "final_episodes": 4, "evaluate_episodes": 2}
+SMALL = {
+    "learning_starts": 64,
+    "memory_size": 2_000,
+    "batch_size": 16,
+    "final_episodes": 4,
+    "evaluate_episodes": 2,
+}
 
 
 def learner(journal: Journal, recipe: str = "dqn", env: str = "CartPole-v1", **settings: Any) -> Interaction:

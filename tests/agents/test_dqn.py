@@ -90,7 +90,7 @@ def test_weights_and_masks_enter_the_loss(journal: Journal, double: bool) -> Non
         for i in range(16):  # a naive loop
             allowed = [j for j in range(4) if b.next_mask[i, j]] or list(range(4))
             chooser = q_choice if double else q_next
-            best = max(allowed, key=lambda j: float(chooser[i, j]))  # noqa: B023
+            best = max(allowed, key=lambda j: float(chooser[i, j]))
             value = float(q_next[i, best]) if b.next_mask[i].any() else float(torch.finfo(torch.float32).min)
             target = float(b.reward[i]) + (float(b.discount[i]) * value if b.discount[i] != 0 else 0.0)
             error = abs(float(q[i, b.action[i]]) - target)

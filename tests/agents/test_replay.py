@@ -17,6 +17,7 @@ from agents.replay import Replay
 from agents.types import Batch, Step
 from rlab.run.checkpoint import digest
 from rlab.run.journal import Journal
+from rlab.run.learner import Stop
 
 ACTIONS = 3
 PIXELS = (2, 2)
@@ -83,7 +84,12 @@ def brute_force(steps: list[Step], length: int, stack: int, n_step: int, gamma: 
                         s0 = steps[t]
                         mask = s.next_mask[env] if s.last[env] else steps[t + k + 1].mask[env]
                         expected[int(s0.obs[env, -1, 0, 0])] = (
-                            s0.obs[env], int(s0.action[env]), reward, discount, s.next_obs[env], mask,
+                            s0.obs[env],
+                            int(s0.action[env]),
+                            reward,
+                            discount,
+                            s.next_obs[env],
+                            mask,
                         )
                     break
     return expected
@@ -112,9 +118,7 @@ def consistent_masks(stream: Stream) -> None:
 
 
 class ReplayMachine(RuleBasedStateMachine):
-    @initialize(
-        num_envs=st.integers(1, 3), stack=st.integers(2, 4), n_step=st.integers(1, 4), seed=st.integers(0, 99)
-    )
+    @initialize(num_envs=st.integers(1, 3), stack=st.integers(2, 4), n_step=st.integers(1, 4), seed=st.integers(0, 99))
     def start(self, num_envs: int, stack: int, n_step: int, seed: int) -> None:
         self.folder = Path(tempfile.mkdtemp())
         self.length = stack + n_step + 6
@@ -127,7 +131,14 @@ class ReplayMachine(RuleBasedStateMachine):
     def empty(self, journal: Journal) -> Replay:
         shape = (self.stack, *PIXELS)
         return Replay(
-            self.length * self.num_envs, self.num_envs, shape, np.dtype(np.int32), self.stack, ACTIONS, "cpu", journal
+            self.length * self.num_envs,
+            self.num_envs,
+            shape,
+            np.dtype(np.int32),
+            self.stack,
+            ACTIONS,
+            "cpu",
+            journal,
         )
 
     @rule(data=st.data(), count=st.integers(1, 12))
@@ -143,7 +154,7 @@ class ReplayMachine(RuleBasedStateMachine):
         """A replay rebuilt from its state and journal is the same replay."""
         state = self.replay.state()
         again = self.empty(self.journal)
-        again.restore(state)
+        again.restore(state, Stop())
         assert digest(again.state()) == digest(state)
         self.replay = again
 

@@ -204,8 +204,7 @@ def area(source, target):
     """Weights [target, source] of a mean over areas."""
     edges = np.arange(target + 1) * source / target
     covered = np.clip(
-        np.minimum(edges[1:, None], np.arange(1, source + 1))
-        - np.maximum(edges[:-1, None], np.arange(source)),
+        np.minimum(edges[1:, None], np.arange(1, source + 1)) - np.maximum(edges[:-1, None], np.arange(source)),
         0,
         None,
     )

@@ -31,9 +31,7 @@ def play(env, steps, seed=None):
     obs, info = env.reset(seed=seed)
     seen = [obs, *info.values()]
     for _ in range(steps):
-        obs, reward, terminated, truncated, info = env.step(
-            rng.integers(0, env.single_action_space.n, env.num_envs)
-        )
+        obs, reward, terminated, truncated, info = env.step(rng.integers(0, env.single_action_space.n, env.num_envs))
         seen += [obs, reward, terminated, truncated, *info.values()]
     return seen
 

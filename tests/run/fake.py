@@ -75,7 +75,12 @@ class Fake:
         self.journal.append("rows", {"pixels": rows, "sum": rows.sum(1).astype(np.int32)})
         self.total += float(x.sum())
         self.done = min(self.config.total, self.done + self.config.stride)
-        metrics = {"loss": float(abs(x).sum()), "rows_sum": n, "done_last": self.done, "clock_work": time.time() % 1}
+        metrics = {
+            "loss": float(abs(x).sum()),
+            "rows_sum": n,
+            "done_last": self.done,
+            "clock_work": time.time() % 1,
+        }
         if self.done % 3 == 0:
             metrics["rare"] = float(x[0, 0])
         if 0 <= self.config.nan_at <= self.done:
@@ -164,7 +169,13 @@ def start(name: str, config: FakeExperiment, stop_after: int = -1) -> tuple[RunF
     if stop_after == 0:
         stop.request("test")
     return life.start_run(
-        "fake", config, "nothing", name, stop, QuietView(stop, stop_after), lambda config, footprint, folder: config
+        "fake",
+        config,
+        "nothing",
+        name,
+        stop,
+        QuietView(stop, stop_after),
+        lambda config, footprint, folder: config,
     )
 
 

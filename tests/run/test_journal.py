@@ -89,9 +89,7 @@ def test_rows_come_back_as_they_were_appended(operations: list[Any], segment_byt
                 assert {p.name for p in journal.folder.glob("*")} == keep
             else:
                 journal.flush()
-                segments = [
-                    s for name in "ab" for s in journal.covering(journal.log(name, starts[name]))
-                ]
+                segments = [s for name in "ab" for s in journal.covering(journal.log(name, starts[name]))]
                 journal.close()
                 journal = Journal(journal.folder)
                 journal.adopt(segments, ends)
@@ -226,9 +224,7 @@ def test_a_full_disk_is_one_sentence_and_nothing_hangs(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("function", ["fsync", "replace"])
-def test_a_failing_call_in_the_writer_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
-) -> None:
+def test_a_failing_call_in_the_writer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
     def fail(*arguments: object, **more: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -1,0 +1,227 @@
+"""The interaction: true successors, exact resume, determinism; and the contract over every registered agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.interaction import Interaction
+from agents.types import Step
+from rlab.errors import RlabError
+from rlab.registry import RECIPES
+from rlab.run.checkpoint import Checkpoints, digest
+from rlab.run.journal import Journal
+from rlab.run.learner import NonFinite, Stop, Stopped
+from tests.agents.helpers import learner
+
+ENVS = ["CartPole-v1", "Breakout", "rlab/ProbeMask-v0", "rlab/ProbeTruncation-v0"]
+
+
+def steps_seen(run: Interaction, count: int) -> list[Step]:
+    """Drive a learner and collect what its agent was taught."""
+    seen: list[Step] = []
+    taught = run.agent.learn
+
+    def learn(step: Step) -> dict[str, float] | None:
+        seen.append(step)
+        return taught(step)
+
+    run.agent.learn = learn  # type: ignore[method-assign]
+    while len(seen) < count:
+        run.step()
+    return seen
+
+
+def save_and_restore(run: Interaction, folder: Path, build: Callable[[Journal], Interaction]) -> Interaction:
+    """Through the disk and back: a checkpoint, a new journal, a new learner."""
+    path = Checkpoints(folder / "checkpoints", run.journal).save(run.state(), {}, run.done)
+    journal = Journal(run.journal.folder)
+    saved = Checkpoints(folder / "checkpoints", journal).load(path)
+    again = build(journal)
+    again.restore(saved.state, Stop())
+    return again
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+@pytest.mark.parametrize("env", ENVS)
+def test_contract_ten_steps_save_restore_same_digest(recipe: str, env: str, tmp_path: Path) -> None:
+    def build(journal: Journal) -> Interaction:
+        return learner(journal, recipe, env, num_envs=2, steps=4_000, learning_starts=20, reset_steps=30)
+
+    journal = Journal(tmp_path / "journal")
+    run = build(journal)
+    for _ in range(10):
+        run.step()
+    before = digest(run.state())
+    assert digest(run.state()) == before  # asking alters nothing
+    again = save_and_restore(run, tmp_path, build)
+    assert digest(again.state()) == before
+    for _ in range(10):  # and they go on alike, through resets and updates
+        assert {k: v for k, v in run.step().items() if not k.startswith("clock")} == {
+            k: v for k, v in again.step().items() if not k.startswith("clock")
+        }
+    assert digest(run.state()) == digest(again.state())
+    for each in (run, again):
+        each.close()
+        each.journal.close()
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Breakout"])
+def test_two_runs_with_one_seed_are_the_same_and_another_seed_is_not(env: str, tmp_path: Path) -> None:
+    digests = []
+    for number, seed in enumerate((3, 3, 4)):
+        journal = Journal(tmp_path / str(number))
+        run = learner(journal, env=env, num_envs=2, seed=seed, steps=4_000)
+        while run.done < 160:
+            run.step()
+        digests.append(digest(run.state()))
+        run.close()
+        journal.close()
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]
+
+
+@pytest.mark.parametrize("at", range(0, 64, 7))
+def test_saving_at_any_step_is_exact(at: int, tmp_path: Path) -> None:
+    """Around resets too: environments restart every 5 ticks here."""
+
+    def build(journal: Journal) -> Interaction:
+        return learner(journal, num_envs=3, train_every=3, reset_steps=15, steps=400, learning_starts=30)
+
+    whole_journal, journal = Journal(tmp_path / "whole"), Journal(tmp_path / "journal")
+    whole, run = build(whole_journal), build(journal)
+    for _ in range(at):
+        run.step()
+    run = save_and_restore(run, tmp_path, build)
+    while not run.progress().finished:
+        run.step()
+    while not whole.progress().finished:
+        whole.step()
+    assert digest(run.state()) == digest(whole.state())
+    for each in (run, whole):
+        each.close()
+        each.journal.close()
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Breakout"])
+def test_next_obs_is_never_a_reset_observation(env: str, journal: Journal) -> None:
+    run = learner(journal, env=env, num_envs=2, steps=10_000, reset_steps=200)
+    seen = steps_seen(run, 250)
+    ends = np.stack([s.last for s in seen])
+    assert ends.any()
+    for now, then in pairwise(seen):
+        for i in range(2):
+            if now.last[i]:
+                assert not np.array_equal(now.next_obs[i], then.obs[i])
+                if env == "Breakout":
+                    assert now.next_obs[i, :3].any(axis=(1, 2)).all()  # a reset's older frames are zero
+            else:
+                np.testing.assert_array_equal(now.next_obs[i], then.obs[i])
+    run.close()
+
+
+def test_a_planned_restart_is_a_truncation_and_bootstraps(journal: Journal) -> None:
+    run = learner(journal, "dqn", "rlab/ProbeTruncation-v0", num_envs=2, steps=1_000, reset_steps=8)
+    seen = steps_seen(run, 12)
+    for t, step in enumerate(seen):
+        assert step.last.all() == (t % 4 == 3)
+        assert (step.discount == 1).all()
+    run.close()
+
+
+def test_a_lost_life_stops_bootstrapping_in_classic_only(journal: Journal, tmp_path: Path) -> None:
+    stops = {}
+    for protocol in ("classic", "v5"):
+        other = Journal(tmp_path / protocol)
+        run = learner(other, env="Breakout", protocol=protocol, num_envs=4, steps=10_000, learning_starts=9_000)
+        seen = steps_seen(run, 300)
+        stopped = np.stack([s.discount == 0 for s in seen])
+        last = np.stack([s.last for s in seen])
+        stops[protocol] = (stopped & ~last).sum()
+        assert (np.abs(np.stack([s.reward for s in seen])) <= 1).all()
+        run.close()
+        other.close()
+    assert stops["classic"] > 10
+    assert stops["v5"] == 0
+
+
+def test_an_environment_that_does_not_repeat_itself_is_found_out(journal: Journal) -> None:
+    run = learner(journal, num_envs=2, steps=1_000)
+    for _ in range(10):
+        run.step()
+    state = run.state()
+    state["observed"] = "00" * 16
+    with pytest.raises(RlabError, match="did not repeat"):
+        run.restore(state, Stop())
+
+
+def test_restoring_and_evaluating_can_be_stopped(journal: Journal) -> None:
+    run = learner(journal, num_envs=2, steps=1_000)
+    for _ in range(10):
+        run.step()
+    stop = Stop()
+    stop.request("test")
+    with pytest.raises(Stopped):
+        run.evaluate(stop)
+    with pytest.raises(Stopped):
+        run.restore(run.state(), stop)
+
+
+def test_an_evaluation_alters_nothing_and_repeats(journal: Journal) -> None:
+    run = learner(journal, num_envs=2, steps=1_000)
+    for _ in range(50):
+        run.step()
+    before = digest(run.state())
+    first, second = run.evaluate(Stop()), run.evaluate(Stop())
+    assert first == second
+    assert digest(run.state()) == before
+    assert first["low"] <= first["mean"] <= first["high"]
+    assert first["episodes"] == len(first["returns"]) == 2
+
+
+def test_a_bad_reward_halts_at_its_step(journal: Journal) -> None:
+    run = learner(journal, num_envs=2, steps=1_000)
+    run.step()
+    receive = run.envs.recv
+
+    def poisoned() -> Any:
+        obs, reward, terminated, truncated, info = receive()
+        return obs, reward, terminated, truncated, info | {"raw_reward": np.array([1.0, np.nan], np.float32)}
+
+    run.envs.recv = poisoned
+    with pytest.raises(NonFinite) as caught:
+        run.step()
+    assert caught.value.quantity == "reward"
+
+
+def test_footprint_measures_without_touching_the_run(journal: Journal) -> None:
+    run = learner(journal, num_envs=2, steps=10_000)
+    before = digest(run.state())
+    footprint = run.footprint()
+    assert digest(run.state()) == before
+    assert footprint.seconds is not None
+    assert 0 < footprint.seconds < 600
+    assert footprint.memory > 0
+    assert footprint.disk > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", range(5))
+def test_cartpole_is_solved(seed: int, journal: Journal) -> None:
+    run = learner(journal, **_defaults("CartPole-v1"), seed=seed)
+    while not run.progress().finished:
+        run.step()
+    assert run.evaluate(Stop())["mean"] >= 475
+
+
+def _defaults(env: str) -> dict[str, Any]:
+    """The recipe's own settings, which the tests' small ones would otherwise replace."""
+    agent = RECIPES.get("dqn").default(env).agent
+    names = ("learning_starts", "memory_size", "batch_size")
+    return {"env": env, "final_episodes": 20} | {n: getattr(agent, n) for n in names}

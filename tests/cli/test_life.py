@@ -1,0 +1,285 @@
+"""One small run through all verbs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rlab as lab
+from rlab.run.files import replace_durably, to_json
+
+
+def contents(folder: Path) -> dict[str, tuple[int, int]]:
+    found = [p for p in folder.rglob("*") if p.is_file()]
+    return {str(p): (p.stat().st_size, p.stat().st_mtime_ns) for p in found}
+
+
+def test_the_list_of_runs(runs: Path, rlab, rlab_json) -> None:
+    listed = {row["name"]: row for row in rlab_json("runs")["runs"]}
+    assert listed["cart"]["status"] == "finished"
+    assert listed["cart"]["step"] == listed["cart"]["total"] == 3000
+    assert listed["cart"]["env"] == "CartPole-v1"
+    assert listed["cart"]["mean"] > 0
+    assert "cart  dqn    CartPole-v1  3,000 / 3,000" in rlab("runs").out
+
+
+def test_a_damaged_run_is_listed_as_such(tmp_path: Path, monkeypatch, rlab, rlab_json) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    assert "no run under" in rlab("runs").out
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "config.json").write_text("{")
+    assert rlab_json("runs")["unreadable"][0]["name"] == "odd"
+    assert "unreadable: odd" in rlab("runs").out
+
+
+def test_show_tells_everything_and_changes_nothing(runs: Path, rlab, rlab_json) -> None:
+    before = contents(runs / "cart")
+    shown = rlab_json("runs", "show", "cart")
+    assert {"name", "path", "recipe", "config", "environment", "status", "step", "total"} <= shown.keys()
+    assert shown["recipe"] == "dqn"
+    assert shown["config"]["env"]["steps"] == 3000
+    assert [row["step"] for row in shown["evaluations"]] == [1000, 2000, 3000]
+    assert shown["last"]["step"] == 3000
+    assert len(shown["checkpoints"]) == 3
+    assert len(shown["digest"]) == 64
+    assert shown["size_bytes"] > 0
+    assert shown["digest"] in rlab("runs", "show", "cart").out
+    assert contents(runs / "cart") == before
+
+
+def test_eval_writes_its_score(runs: Path, rlab, rlab_json) -> None:
+    score = rlab_json("eval", "cart", "--episodes", "3", "--seed", "5")
+    assert {"mean", "median", "low", "high", "human_normalised", "episodes"} <= score.keys()
+    assert score["episodes"] == 3
+    assert score["low"] <= score["mean"] <= score["high"]
+    written = json.loads((runs / "cart" / "evaluation.json").read_text())
+    assert written["mean"] == score["mean"]
+    assert written["step"] == 3000
+    assert "torch" in written["session"]["packages"]
+    assert lab.evaluate("cart", 3, 5)["returns"] == score["returns"]
+    said = rlab("eval", "cart", "--episodes", "0")
+    assert said.status == 1
+    assert "--episodes is 0" in said.err
+
+
+def test_watch_writes_a_video_and_a_gif(runs: Path, rlab_json) -> None:
+    import imageio_ffmpeg
+
+    shown = rlab_json("watch", "ball", "--max-steps", "40", "--no-window")
+    assert shown["steps"] == 40
+    assert shown["unfinished_score"] is not None
+    for kind, size in (("mp4", (480, 630)), ("gif", None)):
+        reader = imageio_ffmpeg.read_frames(shown[kind])
+        meta = next(reader)
+        picture = np.frombuffer(next(reader), np.uint8)
+        reader.close()
+        assert size is None or tuple(meta["size"]) == size
+        assert len(np.unique(picture)) > 5  # the bricks have six colours
+    assert abs(meta["duration"] - 40 / 15) < 0.5
+    assert Path(shown["gif"]).stat().st_size < 2_000_000
+    assert not list((runs / "ball" / "videos").glob(".part*"))
+
+
+def test_watch_of_a_whole_game_on_vectors(runs: Path, rlab) -> None:
+    said = rlab("watch", "cart")
+    assert said.status == 0
+    assert "(1 whole games)" in said.out
+    assert said.out.count("wrote ") == 2
+    assert "next    rlab report cart" in said.out
+    assert "no display here" in said.err
+
+
+def test_watch_shows_a_window_until_it_is_closed(runs: Path, rlab_json, monkeypatch) -> None:
+    import rlab.run.video as video
+
+    class Window:
+        closed = False
+        seen = 0
+
+        def show(self, frame: np.ndarray) -> None:
+            assert frame.dtype == np.uint8
+            self.seen += 1
+            self.closed = self.seen == 5
+
+        def close(self) -> None:
+            self.gone = True
+
+    window = Window()
+    monkeypatch.setattr(video, "open_window", lambda *args: window)
+    shown = rlab_json("watch", "cart")
+    assert shown["steps"] == 5
+    assert Path(shown["mp4"]).exists()
+    assert Path(shown["gif"]).exists()
+    assert window.gone
+
+
+def test_report_is_one_page_with_everything_in_it(runs: Path, rlab_json) -> None:
+    rlab_json("watch", "ball", "--max-steps", "10")
+    page = Path(rlab_json("report", "ball")["report"]).read_text()
+    assert "data:video/mp4;base64," in page
+    assert page.count("data:image/svg+xml;base64,") >= 4
+    for text in ("Breakout", "learning_rate", "human-normalised", "classic", "torch"):
+        assert text in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_report_escapes_what_the_run_says(tmp_path: Path, monkeypatch, rlab) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    run = tmp_path / "new"
+    run.mkdir()
+    bad = "<script>alert(1)</script>"
+    config = {"env": {"env": bad, "steps": 10}, bad: {bad: [bad]}}
+    replace_durably(run / "config.json", to_json({"schema": 1, "recipe": bad, "created": 0.0, "config": config}))
+    replace_durably(run / "env.json", to_json({"schema": 1, "sessions": [{"started": 0.0, bad: {bad: bad}}]}))
+    assert rlab("report", "new").status == 0
+    page = (run / "report.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert "No evaluation yet" in page
+    for verb in ("eval", "watch"):
+        said = rlab(verb, "new")
+        assert said.status == 1
+        assert "has no checkpoint yet" in said.err
+
+
+def test_a_finished_run_says_so(runs: Path, rlab, rlab_json) -> None:
+    assert "is finished (3,000 steps)" in rlab("resume", "cart").out
+    result = rlab_json("resume", "cart")
+    assert result["finished"] is True
+    assert result["score"]["episodes"] == 3
+
+
+def test_a_taken_name(runs: Path, rlab) -> None:
+    said = rlab("train", "dqn", "--env", "CartPole-v1", "--name", "cart")
+    assert said.status == 1
+    assert "exists already" in said.err
+
+
+def test_minutes_choose_the_number_of_steps(tmp_path: Path, monkeypatch, rlab_json) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    started = time.monotonic()
+    words = ("--env", "CartPole-v1", "--minutes", "0.03", "--threads", "1", "--final-episodes", "1")
+    result = rlab_json("train", "dqn", *words)
+    assert result["finished"]
+    assert result["step"] % 1000 == 0
+    assert set(result) == {"run", "path", "finished", "step", "score", "seconds"}
+    assert time.monotonic() - started < 60
+
+
+def test_the_same_from_python(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    run = lab.train("dqn", env="CartPole-v1", steps=1_000, threads=1, final_episodes=1)
+    with lab.load(run) as player:
+        assert player.step == 1000
+        action = player.act(np.zeros((2, 4), np.float32))
+    assert action.shape == (2,)
+    assert lab.evaluate(run, 2)["episodes"] == 2
+    with pytest.raises(lab_error(), match="unknown setting 'stepz'; nearest: steps"):
+        lab.train("dqn", env="CartPole-v1", stepz=5)
+
+
+def lab_error() -> type[Exception]:
+    from rlab.errors import RlabError
+
+    return RlabError
+
+
+def test_a_bad_number_halts_and_names_the_checkpoint_that_was_kept(tmp_path: Path, monkeypatch, rlab) -> None:
+    from agents.interaction import Interaction
+    from rlab.run.learner import NonFinite
+
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    step = Interaction.step
+
+    def bad(self: Any) -> Any:
+        if self.total_steps < 10**9 and self.done >= 1500:  # not in the rehearsal
+            raise NonFinite("loss", float("nan"), "step 1,500")
+        return step(self)
+
+    monkeypatch.setattr(Interaction, "step", bad)
+    words = ("--env", "CartPole-v1", "--steps", "3000", "--threads", "1", "--checkpoint-steps", "1000")
+    said = rlab("train", "dqn", *words, "--name", "nan")
+    assert said.status == 1
+    assert "loss became nan at step 1,500" in said.err
+    assert f"kept: {tmp_path / 'nan' / 'checkpoints' / '000001'} (1,000 steps)" in said.err
+    assert "Traceback" not in said.err
+
+
+def start(runs: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "rlab", *words]
+    environment = os.environ | {"RLAB_RUNS": str(runs)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+LONG = ("--env", "CartPole-v1", "--steps", "10_000_000", "--threads", "1", "--name", "long")
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_training_saves_and_the_run_goes_on(
+    number: int, status: int, tmp_path: Path, monkeypatch, rlab_json
+) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    process = start(tmp_path, "train", "dqn", *LONG, "--json")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "long" / "metrics.jsonl").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    running = rlab_json("runs")["runs"][0]
+    assert running["status"] == "running"
+    assert running["pid"] == process.pid
+    time.sleep(1.0)
+    signalled = time.monotonic()
+    process.send_signal(number)
+    time.sleep(0.1)
+    process.send_signal(number)  # the impatient press it twice
+    out, err = process.communicate(timeout=30)
+    assert time.monotonic() - signalled < 5
+    assert process.returncode == status
+    assert "Traceback" not in err
+    assert "steps, saved; go on with: rlab resume long" in err.splitlines()[-1]
+    result = json.loads(out)
+    assert result["finished"] is False
+    listed = rlab_json("runs")["runs"][0]
+    assert (listed["status"], listed["step"]) == ("stopped", result["step"])
+    if number == signal.SIGINT:
+        again = start(tmp_path, "resume", "long")
+        wait_for(tmp_path / "long" / "env.json", '"command": "__main__.py resume long"')
+        time.sleep(1.0)
+        again.send_signal(number)
+        assert again.wait(timeout=30) == 130
+        again.communicate()
+        assert rlab_json("runs")["runs"][0]["step"] >= result["step"]
+
+
+def wait_for(path: Path, text: str) -> None:
+    deadline = time.monotonic() + 60
+    while text not in path.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("after", [0.25, 0.8, 1.6])
+def test_a_signal_in_the_start_leaves_nothing(after: float, tmp_path: Path) -> None:
+    process = start(tmp_path, "train", "dqn", *LONG)
+    time.sleep(after)
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    _, err = process.communicate(timeout=30)
+    assert time.monotonic() - started < 5
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    last = err.splitlines()[-1]
+    if "nothing was written" in last:
+        assert not (tmp_path / "long").exists()
+    else:
+        assert "go on with: rlab resume long" in last

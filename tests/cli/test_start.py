@@ -1,0 +1,167 @@
+"""What happens before any verb does something: help, misspellings, plain errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rlab.cli import VERBS
+
+
+def cpu_seconds(*command: str) -> float:
+    """The least CPU time of three runs."""
+    times = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(times)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["runs"]])
+def test_help_and_the_list_of_runs_are_quick(words: list[str], runs: Path) -> None:
+    bare = cpu_seconds(sys.executable, "-c", "pass")
+    limit = 0.3 if words == ["--help"] else 1.0
+    assert cpu_seconds(sys.executable, "-m", "rlab", *words) - bare < limit
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["runs"], ["train", "dqn", "--help"]])
+def test_no_torch_is_imported_before_it_is_needed(words: list[str], runs: Path) -> None:
+    code = (
+        "import sys; from rlab.cli import main; main(sys.argv[1:]);"
+        "print([m for m in ('torch', 'matplotlib') if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_help_names_every_verb_and_three_examples(rlab) -> None:
+    said = rlab("--help")
+    assert said.status == 0
+    assert said.out == rlab().out
+    for verb in VERBS:
+        assert f"\n  {verb}" in said.out
+    assert said.out.split("examples:")[1].count("rlab ") == 3
+
+
+def test_version(rlab) -> None:
+    assert rlab("--version").out.startswith("rlab 0.")
+
+
+def test_unknown_verb(rlab) -> None:
+    said = rlab("trian")
+    assert said.status == 2
+    assert "there is no verb 'trian'" in said.err
+    assert "train" in said.err.split("nearest:")[1]
+
+
+@pytest.mark.parametrize("words", [["train", "--help"], ["train", "dqn", "--help"]])
+def test_help_of_train_explains_every_setting(words: list[str], rlab) -> None:
+    said = rlab(*words)
+    assert said.status == 0
+    for text in (
+        "--learning-rate",
+        "Adam's step size",
+        "--minutes",
+        "--double",
+        "Environment steps to train",
+    ):
+        assert text in said.out
+
+
+@pytest.mark.parametrize("verb", ["resume", "eval", "watch", "runs", "report", "doctor"])
+def test_help_of_a_verb(verb: str, rlab) -> None:
+    said = rlab(verb, "--help")
+    assert said.status == 0
+    assert f"usage: rlab {verb}" in said.out
+    assert "--json" in said.out
+
+
+def test_train_without_an_agent_lists_them(rlab) -> None:
+    said = rlab("train", "--env", "Breakout")
+    assert said.status == 2
+    assert "which agent?" in said.err
+    assert "dqn " in said.err
+
+
+def test_unknown_agent_env_and_flag_name_the_nearest(rlab, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path / "none"))
+    agent = rlab("train", "dqm", "--env", "Breakout")
+    assert agent.status == 1
+    assert agent.err == "rlab: unknown agent 'dqm'; nearest: dqn\n"
+    env = rlab("train", "dqn", "--env", "Brekout", "--json")
+    assert env.status == 1
+    assert "unknown environment 'Brekout'; nearest: Breakout" in env.err
+    assert env.out == ""
+    flag = rlab("train", "dqn", "--learning-rat", "1")
+    assert flag.status == 2
+    assert "--learning-rate" in flag.err
+    value = rlab("train", "dqn", "--env", "CartPole-v1", "--steps", "-5")
+    assert value.status == 1
+    assert value.err.startswith("rlab: --steps is -5; it must be")
+    assert value.err.count("\n") == 1
+    assert not list(tmp_path.glob("none/*"))
+
+
+def test_minutes_and_steps_exclude_each_other(rlab) -> None:
+    said = rlab("train", "dqn", "--env", "CartPole-v1", "--steps=5", "--minutes", "1")
+    assert said.status == 1
+    assert "exclude each other" in said.err
+    assert rlab("train", "dqn", "--env", "CartPole-v1", "--minutes", "-1").status == 1
+
+
+@pytest.mark.parametrize("verb", ["resume", "eval", "watch", "report"])
+def test_unknown_run(verb: str, rlab, runs: Path) -> None:
+    said = rlab(verb, "crat")
+    assert said.status == 1
+    assert said.err == f"rlab: no run 'crat' under {runs}; nearest: cart\n"
+    assert said.out == ""
+
+
+def test_a_reader_that_goes_away_is_no_error(runs: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "rlab", "--help"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.stderr == ""
+    assert done.returncode == 141
+
+
+def test_doctor(rlab) -> None:
+    said = rlab("doctor", "--json")
+    found = json.loads(said.out)
+    checks = {c["name"]: c for c in found["checks"]}
+    assert found["ok"] is (said.status == 0)
+    for name in ("python", "torch", "atari", "ffmpeg", "memory", "disk", "cores", "agents", "encoders"):
+        assert checks[name]["ok"], checks[name]
+    assert "dqn" in checks["agents"]["detail"]
+
+
+def test_doctor_tells_what_is_missing(rlab, monkeypatch) -> None:
+    import imageio_ffmpeg
+
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: "/nowhere/ffmpeg")
+    said = rlab("doctor")
+    assert said.status == 1
+    assert "MISSING  ffmpeg" in said.out
+    assert "something needed is missing" in said.out
+
+
+def test_bench_speed_prints_what_was_measured(rlab, rlab_json, monkeypatch) -> None:
+    import types
+
+    row = {"name": "own settings", "agent": "dqn", "peer": "sb3", "ratio": 3.5}
+    row |= {"ours_steps_per_s": 350.0, "peer_steps_per_s": 100.0}
+    fake = types.SimpleNamespace(measure=lambda agent, rounds, steps, progress: row | {"rows": [row]})
+    monkeypatch.setitem(sys.modules, "rlab.bench.speed", fake)
+    assert rlab_json("bench", "speed")["ratio"] == 3.5
+    assert "3.50x" in rlab("bench", "speed", "--rounds", "1").out
+    assert rlab("bench", "sped").status == 2

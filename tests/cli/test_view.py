@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from rlab.run.learner import Progress
+from rlab.run.view import LiveView
+
+METRICS = {
+    "loss": 0.01,
+    "q_mean": 1.5,
+    "epsilon_last": 0.25,
+    "return_mean_last": 12.5,
+    "clock_act": 1e-4,
+    "clock_env": 1e-4,
+    "clock_learn": 2e-4,
+}
+
+
+def console(terminal: bool) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=120, highlight=False)
+
+
+def test_a_terminal_gets_a_bar(monkeypatch) -> None:
+    screen = console(True)
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with LiveView("dqn on Breakout", screen) as view:
+        for done in (0, 100, 200):
+            view.show(Progress(done, 1000, "steps"), METRICS)
+            now[0] += 1.0
+        view.event("something [happened]")
+    text = screen.file.getvalue()  # type: ignore[attr-defined]
+    for part in ("dqn on Breakout", "20.0%", "ETA 0:00:08", "100 steps/s", "act 25%", "environment 25%"):
+        assert part in text
+    for part in ("learn 50%", "return of the last 100 12.50", "ε 0.250", "loss 0.0100", "mean Q 1.500"):
+        assert part in text
+    assert "something [happened]" in text
+
+
+def test_at_most_four_pictures_a_second(monkeypatch) -> None:
+    screen = console(True)
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with LiveView("run", screen) as view:
+        draws = 0
+        draw = view._draw
+
+        def count(progress: Progress) -> None:
+            nonlocal draws
+            draws += 1
+            draw(progress)
+
+        monkeypatch.setattr(view, "_draw", count)
+        for done in range(2000):
+            view.show(Progress(done, 10_000, "steps"), METRICS)
+            now[0] += 0.001
+    assert draws <= 9
+
+
+def test_plain_lines_where_there_is_no_terminal(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with LiveView("run", console(False)) as view:
+        for done in range(0, 300, 10):
+            view.show(Progress(done, 1000, "steps"), METRICS)
+            now[0] += 1.0
+        view.event("an event")
+    said = capsys.readouterr()
+    lines = said.err.splitlines()
+    assert said.out == ""
+    assert len(lines) == 3
+    assert lines[0].startswith("100 / 1,000 steps (10.0%)")
+    assert lines[-1] == "an event"
+
+
+def test_between_two_pictures_it_costs_next_to_nothing() -> None:
+    view = LiveView("run", console(True))
+    progress = Progress(1, 1000, "steps")
+    view.show(progress, METRICS)
+    view._due = float("inf")
+    best = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        for _ in range(1000):
+            view.show(progress, METRICS)
+        best = min(best, (time.perf_counter() - started) / 1000)
+    view.__exit__(None, None, None)
+    assert best < 10e-6

@@ -1,0 +1,96 @@
+"""A run killed by SIGKILL at random instants and resumed ends in the same bits as one never interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CARTPOLE = [
+    "train", "dqn", "--env", "CartPole-v1", "--steps", "12_000", "--threads", "1", "--checkpoint-steps", "700",
+    "--reset-steps", "1_500", "--evaluate-steps", "4_000", "--evaluate-episodes", "2", "--final-episodes", "2",
+    "--memory-size", "3_000", "--log-steps", "100",
+]  # fmt: skip
+BREAKOUT = [
+    "train", "dqn", "--env", "Breakout", "--steps", "1_600", "--threads", "1", "--checkpoint-steps", "240",
+    "--reset-steps", "800", "--evaluate-steps", "0", "--final-episodes", "1", "--memory-size", "1_000",
+    "--learning-starts", "200", "--batch-size", "16", "--log-steps", "100", "--num-envs", "4",
+]  # fmt: skip
+
+
+def environment(runs: Path) -> dict[str, str]:
+    return os.environ | {"RLAB_RUNS": str(runs), "COLUMNS": "100"}
+
+
+def rlab(runs: Path, *args: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "rlab", *args],
+        env=environment(runs),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def result(runs: Path, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(what `rlab runs show` tells, the rows of metrics.jsonl without clocks)."""
+    shown = json.loads(rlab(runs, "runs", "show", name, "--json"))
+    rows = [json.loads(line) for line in (runs / name / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        row.pop("clock", None)
+    return shown, rows
+
+
+def kill_and_resume(runs: Path, start: list[str], kills: int, rng: random.Random, longest: float) -> None:
+    """Start a run, kill it `kills` times after random times from its first sign of life, then let it end."""
+    folder = runs / "killed"
+    command = [*start, "--name", "killed"]
+    for _ in range(kills):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "rlab", *command],
+            env=environment(runs),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while not (folder / "env.json").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        try:
+            process.wait(timeout=rng.uniform(0.0, longest))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+        process.wait()
+        command = ["resume", "killed"]
+    rlab(runs, *command)
+
+
+@pytest.mark.parametrize(
+    ("start", "kills", "longest"),
+    [
+        pytest.param(CARTPOLE, 5, 4.0, id="CartPole, 5 kills"),
+        pytest.param(BREAKOUT, 1, 6.0, id="Breakout, 1 kill"),
+        pytest.param(CARTPOLE, 40, 4.0, id="CartPole, 40 kills", marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
+        pytest.param(BREAKOUT, 12, 8.0, id="Breakout, 12 kills", marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
+    ],
+)
+def test_killed_and_resumed_is_the_same_to_the_bit(
+    start: list[str], kills: int, longest: float, tmp_path: Path
+) -> None:
+    rng = random.Random()  # other instants each time; any failure is a real one
+    rlab(tmp_path, *start, "--name", "whole")
+    kill_and_resume(tmp_path, start, kills, rng, longest)
+    whole, whole_rows = result(tmp_path, "whole")
+    killed, killed_rows = result(tmp_path, "killed")
+    assert killed["status"] == whole["status"] == "finished"
+    assert killed["digest"] == whole["digest"]
+    assert killed_rows == whole_rows
