@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from agents.config import QConfig
 from agents.exploration import epsilon_greedy, linear
 from agents.replay import Replay
-from agents.returns import bootstrap, double_next_value, masked, next_value
+from agents.returns import bootstrap, double_next_value, next_value
 from agents.types import Batch, Needs, Step
 from rlab.errors import RlabError
 from rlab.nn import QHead, make_encoder

@@ -24,7 +24,7 @@ FLOORS: list[tuple[str, ...]] = [
     ("rlab.compress", "rlab.parallel", "rlab.compare", "rlab.bench", "rlab.studies", "rlab.api", "rlab"),
     ("rlab.cli", "rlab.__main__"),
 ]
-"""From the ground to the roof. A module imports from its own floor (below: not from every room) and down."""
+"""From the ground to the roof. A module imports from its own floor (of some rooms only, see below) and down."""
 
 NEIGHBOURS = {
     "rlab.nn": ("rlab.data",),
@@ -84,7 +84,6 @@ def imports_of(path: Path, into_functions: bool = True, into_typing: bool = True
                 file = ROOT / Path(*name.split("."))
                 if file.is_dir() or file.with_suffix(".py").is_file():
                     found.add(name)
-                    # `from rlab.run import loop` is an import of rlab.run.loop, not of all of rlab.run.
     return found
 
 
@@ -145,7 +144,7 @@ def test_configuration_imports_no_torch_by_itself(path: Path) -> None:
         ("import rlab.cli", ("torch", "numpy", "gymnasium")),
         ("import rlab.run.folder, rlab.run.metrics, rlab.run.signals", ("torch", "gymnasium")),
         ("import envs.make", ("torch",)),
-        ("import envs; envs.make_vec('CartPole-v1', 1, 0).close()", ("torch", "ale_py_torch", "stable_baselines3")),
+        ("import envs; envs.make_vec('CartPole-v1', 1, 0).close()", ("torch", "stable_baselines3")),
     ],
 )
 def test_importing_stays_cheap(code: str, absent: tuple[str, ...]) -> None:
@@ -168,9 +167,9 @@ def test_nothing_is_unpickled_or_evaluated(path: Path) -> None:
     tree = ast.parse(path.read_text())
     names = imports_of(path)
     assert not [n for n in names if n.partition(".")[0] in UNSAFE_MODULES]
-    # `from torch import load` would hide what is looked for below.
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
+            # Such a name would hide from what follows.
             assert not [a.name for a in node.names if f"{node.module}.{a.name}" in (*UNSAFE_ATTRIBUTES, "numpy.load")]
         if isinstance(node, ast.Attribute):
             assert ast.unparse(node) not in UNSAFE_ATTRIBUTES, f"line {node.lineno}"
@@ -197,8 +196,8 @@ def test_no_bare_except_and_no_swallowed_everything(path: Path) -> None:
 
 @by_file
 def test_no_search_path_is_bent(path: Path) -> None:
-    """One exception: a console script looks for a user's own environments in the current directory."""
-    if module_of(path) == "envs.make":
+    """One exception: a console script looks for a user's own plug-ins in the current directory."""
+    if module_of(path) == "rlab.registry":
         return
     text = ast.unparse(ast.parse(path.read_text()))
     assert "sys.path" not in text

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,9 +9,8 @@ from tests.run.fake import Fake
 
 
 @pytest.fixture(autouse=True)
-def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test has a runs folder of its own and one torch thread."""
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path / "runs"))
     torch.set_num_threads(1)
     Fake.evaluated = ()
-    yield

@@ -126,7 +126,7 @@ def test_unions_tuples_and_options_come_back(part: Part) -> None:
 )
 def test_wrong_values_are_refused_by_field(change: dict[str, Any], message: str) -> None:
     plain = to_plain(Part(1)) | change
-    with pytest.raises(RlabError, match="config.json") as error:
+    with pytest.raises(RlabError, match=r"config\.json") as error:
         from_plain(Part, plain)
     assert message in str(error.value)
 

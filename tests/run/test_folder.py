@@ -123,7 +123,7 @@ def test_runs_are_found_by_name_by_path_and_as_latest(tmp_path: Path, monkeypatc
     assert find_run("reference/old").name == "old"
     monkeypatch.chdir(first.path.parent)
     assert find_run("breakout-one").path == first.path.resolve()
-    with pytest.raises(RlabError, match="no run 'breakout-won' under .*; nearest: breakout-one"):
+    with pytest.raises(RlabError, match=r"no run 'breakout-won' under .*; nearest: breakout-one"):
         find_run("breakout-won")
 
 
@@ -192,7 +192,7 @@ def test_a_registry_names_what_is_near(tmp_path: Path, monkeypatch: pytest.Monke
     for bad in (":alpha", "..x:alpha", "a b:alpha", "a..b:alpha"):
         with pytest.raises(RlabError, match="cannot be a module's name"):
             registry.get(bad)
-    with pytest.raises(RlabError, match="no module named 'no_such_module_x.y'"):
+    with pytest.raises(RlabError, match=r"no module named 'no_such_module_x\.y'"):
         registry.get("no_such_module_x.y:alpha")
     (tmp_path / "plugin_of_a_test.py").write_text("import no_such_module_x\n")
     monkeypatch.syspath_prepend(tmp_path)

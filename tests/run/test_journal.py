@@ -158,8 +158,8 @@ def test_missing_and_truncated_segments_are_named(tmp_path: Path) -> None:
         segment.unlink()
         with pytest.raises(RlabError, match=f"{segment.name} is missing"):
             list(journal.read("a", 0, 50))
+        segment.write_bytes(data)
         with pytest.raises(RlabError, match="rows 50 to 60 of log 'a' are missing"):
-            segment.write_bytes(data)
             list(journal.read("a", 40, 60))
 
 
@@ -172,15 +172,14 @@ def test_a_flipped_byte_in_a_segment_never_changes_its_rows(data: st.DataObject)
         content = bytearray(path.read_bytes())
         content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.integers(1, 255))
         path.write_bytes(content)
+        rows, told = {}, ""
         try:
             rows = load_segment(path)
         except RlabError as e:
-            assert str(path) in str(e)
-        else:  # bytes of the archive that carry nothing, such as a member's date
-            assert sorted(rows) == ["flag", "number", "pixels"] or len(rows) < 3
-            for name, values in rows.items():
-                if name in make(0, 64):
-                    assert np.array_equal(values, make(0, 64)[name])
+            told = str(e)
+        assert rows or str(path) in told
+        for name, values in rows.items():  # the byte carries nothing, such as one of a member's date
+            assert np.array_equal(values, make(0, 64)[name])
 
 
 def no_hang(call: Any, *arguments: Any) -> BaseException | None:

@@ -143,6 +143,22 @@ def test_an_interrupted_evaluation_is_repeated_exactly_once(whole: tuple[str, li
         assert end_of(folder) == whole
 
 
+def test_an_evaluation_that_ends_just_before_the_stop_is_not_made_again() -> None:
+    folder, _ = start("run", experiment(), stop_after=4)  # saved with the evaluation at 8 yet to come
+    Fake.evaluated = ()
+    stop = Stop()
+
+    def finish_then_stop(*arguments: Any) -> None:
+        stop.request("test")
+
+    view = QuietView()
+    view.event = finish_then_stop  # type: ignore[method-assign] - told of the evaluation's result
+    outcome = life.resume_run(folder, None, stop, view)
+    assert (outcome.finished, outcome.done, Fake.evaluated) == (False, 8, (8,))
+    assert resume(folder).finished
+    assert Fake.evaluated == (8, 16, 24)
+
+
 def test_a_stop_while_restoring_is_an_outcome_and_changes_nothing() -> None:
     folder, _ = start("run", experiment(), stop_after=5)
     before = {p: c for p, c in content_of(folder).items() if p.name not in ("env.json", "lock")}
@@ -180,6 +196,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_run_ends_the_same(
     view = QuietView()
     assert resume(folder, view=view).finished
     assert any(newest.name in e and "tensors.safetensors" in e for e in view.events)
+    assert (folder.checkpoints / f"bad-{newest.name}").is_dir()
     assert end_of(folder) == whole
 
 

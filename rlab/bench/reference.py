@@ -1,0 +1,84 @@
+"""Collect runs into a small committed result: ``python -m rlab.bench.reference OUT RUN [RUN ...]``.
+
+Writes ``OUT/result.json`` (settings, provenance, curve and evaluation of every run) and ``OUT/curve.png``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rlab.run.files import read_json, to_json
+from rlab.run.folder import RunFolder, find_run
+from rlab.run.metrics import read_metrics
+
+POINTS = 200
+"""Points of a training curve that are kept."""
+
+
+def collect(run: RunFolder) -> dict[str, Any]:
+    """What a reader needs to judge and repeat a run: how it was made, its curve, its scores."""
+    rows = list(read_metrics(run.metrics))
+    curve = [[r["step"], round(r["return_mean"], 3)] for r in rows if r["kind"] == "train" and "return_mean" in r]
+    seconds = sum(r["clock"][k] for r in rows if r["kind"] == "train" for k in ("act", "env", "learn"))
+    evaluations = [
+        {k: r[k] for k in ("step", "mean", "median", "low", "high", "episodes")} for r in rows if r["kind"] == "eval"
+    ]
+    return {
+        "run": run.name,
+        **{k: v for k, v in run.config().items() if k in ("recipe", "config")},
+        "sessions": run.environment()["sessions"],
+        "steps": rows[-1]["step"],
+        "training_hours": round(seconds / 3600, 3),
+        "curve": curve[:: max(1, len(curve) // POINTS)],
+        "evaluations": evaluations,
+        "final": read_json(run.evaluation) if run.evaluation.exists() else None,
+    }
+
+
+def draw(results: list[dict[str, Any]], path: Path) -> None:
+    """Training return (a line) and evaluations with their intervals (points) over environment steps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6.4, 4.0), dpi=110)
+    for result in results:
+        steps, returns = zip(*result["curve"], strict=True)
+        (line,) = axes.plot(steps, returns, label=f"{result['recipe']}: training, mean of 100 games")
+        points = result["evaluations"]
+        means = [p["mean"] for p in points]
+        spread = [[p["mean"] - p["low"] for p in points], [p["high"] - p["mean"] for p in points]]
+        axes.errorbar(
+            [p["step"] for p in points],
+            means,
+            spread,
+            fmt="o",
+            ms=4,
+            capsize=3,
+            color=line.get_color(),
+            label=f"{result['recipe']}: evaluation, 95 % interval over games",
+        )
+    axes.set_xlabel("environment steps (4 frames each)")
+    axes.set_ylabel("raw score of a whole game")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def main(out: str, *runs: str) -> None:
+    """Write result.json and curve.png of the named runs."""
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    results = [collect(find_run(r)) for r in runs]
+    (folder / "result.json").write_bytes(to_json(results))
+    draw(results, folder / "curve.png")
+    print(f"wrote {folder / 'result.json'} and {folder / 'curve.png'}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
