@@ -274,5 +274,5 @@ class Replay:
             inside = inside & (self._flags[env, at] & FIRST == 0)
         flat = self._frames.index_select(0, torch.from_numpy(places.reshape(-1)).to(self.device))
         if not seen.all():
-            flat[torch.from_numpy(~seen.reshape(-1)).to(self.device)] = 0
+            flat.index_fill_(0, torch.from_numpy(np.flatnonzero(~seen)).to(self.device), 0)
         return flat.view(len(env), self.frame_stack, *self.frame_shape)
