@@ -6,6 +6,7 @@ Layout: ``config.json`` · ``env.json`` · ``metrics.jsonl`` · ``checkpoints/``
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -102,9 +103,12 @@ class Lock:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as e:
             raise disk_error(e, path.parent) from None
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        for _ in range(10):  # a listing looks at the lock for an instant (`holder_of`)
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(0.02)
+        else:
             holder = os.pread(self._fd, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(self._fd)
             raise RlabError(f"run '{path.parent.name}' is held by process {holder}; nothing was changed") from None
@@ -162,6 +166,8 @@ def create_run(recipe: str, subject: str, config: dict[str, Any], name: str | No
                 break
             except FileExistsError:
                 if name is not None:
+                    if not any(path.iterdir()):  # a start that was killed at its first instant left this
+                        break
                     raise RlabError(
                         f"a run named '{name}' exists already; go on with `rlab resume {name}` or take another name"
                     ) from None

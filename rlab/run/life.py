@@ -260,19 +260,19 @@ def _drive(
         notes, loaded = Notes(), None
         if resume:
             saved = checkpoints.load_newest(view.event)
-            checkpoints.discard_after(saved)
             if saved is not None:
                 notes, loaded = Notes(**saved.loop), saved.path
                 try:
                     learner.restore(saved.state, stop)
                 except Stopped:  # nothing was done that would have to be saved
                     return Outcome(False, saved.done, saved.path, notes.score, notes.seconds)
+            checkpoints.discard_after(saved)
         metrics = MetricsFile(folder.metrics, notes.metrics_bytes)
         stack.callback(metrics.close)
         observe = _tensorboard(folder, stack) if config.run.tensorboard else (lambda row: None)
         loop = Loop(learner, config.run, checkpoints, metrics, view, stop, notes, loaded, observe)
         outcome = loop.run()
-        if outcome.finished:
+        if outcome.finished and outcome.checkpoint != loaded:
             document = {"schema": 1, "step": outcome.done, **(outcome.score or {})}
             replace_durably(folder.evaluation, to_json(document))
         return outcome
