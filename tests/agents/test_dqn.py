@@ -235,3 +235,20 @@ def test_discrete_observations_are_one_hot(journal: Journal) -> None:
     assert q.shape == (3, 3)
     assert np.array_equal(q[1], q[2])
     assert not np.array_equal(q[0], q[1])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own compiler still uses it
+def test_the_compiled_loss_is_the_same_loss(journal: Journal) -> None:
+    """What a GPU captures, compiled for the CPU here (needs a C++ compiler)."""
+    a = agent(journal, compile="on")
+    b = batch()
+    eager, _ = a.loss(b)
+    compiled, _ = a._loss(b)
+    assert compiled.item() == pytest.approx(eager.item(), rel=1e-5)
+    compiled.backward()
+    gradients = [p.grad.clone() for p in a.online.parameters()]
+    a.optimizer.zero_grad()
+    eager.backward()
+    for p, g in zip(a.online.parameters(), gradients, strict=True):
+        torch.testing.assert_close(p.grad, g, atol=1e-6, rtol=1e-4)
