@@ -24,7 +24,7 @@ def test_the_guide_brings_an_environment_an_encoder_and_an_agent(tmp_path: Path)
             env=os.environ | {"RLAB_RUNS": "runs"},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=280,
         )
         assert done.returncode == 0, done.stderr
         result = json.loads(done.stdout)
