@@ -58,8 +58,7 @@ class QConfig:
     final_learning_rate: float = 2e-4
     """Step size at the end of the run; it moves there linearly."""
     adam_epsilon: float = 1e-8
-    """Adam's epsilon. Hessel et al.'s 1.5e-4 dwarfs the small gradients of a mean over 128: measured, nothing is
-    learned in 150k steps of Breakout."""
+    """Adam's epsilon. Hessel et al. 2018 use 1.5e-4; against the small gradients of a mean over 128 that is large."""
     max_grad_norm: float = 10.0
     """Gradients are scaled down to this L2 norm."""
     target_every: int = 4_000

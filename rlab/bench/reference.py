@@ -29,7 +29,7 @@ def collect(run: RunFolder) -> dict[str, Any]:
         "run": run.name,
         **{k: v for k, v in run.config().items() if k in ("recipe", "config")},
         "sessions": run.environment()["sessions"],
-        "steps": rows[-1]["step"],
+        "last_row_at_step": rows[-1]["step"],
         "training_hours": round(seconds / 3600, 3),
         "curve": curve[:: max(1, len(curve) // POINTS)],
         "evaluations": evaluations,
