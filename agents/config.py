@@ -35,13 +35,13 @@ class EnvConfig:
 class QConfig:
     """A deep Q-network. Every variant is a field, read in one place. Steps are environment steps."""
 
-    num_envs: int = 8
+    num_envs: int = 32
     """Environments that step side by side."""
     encoder: str = "auto"
     """Network under the Q-head; auto: nature for images, mlp for vectors. `rlab doctor` lists them."""
-    batch_size: int = 128
+    batch_size: int = 256
     """Transitions of one update. With train_every it sets the replayed samples per step (8 in Mnih et al. 2015)."""
-    train_every: int = 16
+    train_every: int = 32
     """Environment steps from one update to the next."""
     learning_starts: int = 20_000
     """Steps taken at random before the first update."""
@@ -53,12 +53,12 @@ class QConfig:
     """Rewards summed before bootstrapping (Sutton 1988; Hessel et al. 2018)."""
     double: bool = False
     """Choose the bootstrap action with the online network (van Hasselt et al. 2016, eq. 4)."""
-    learning_rate: float = 2e-4
+    learning_rate: float = 3e-4
     """Adam's step size."""
-    final_learning_rate: float = 2e-4
+    final_learning_rate: float = 3e-4
     """Step size at the end of the run; it moves there linearly."""
     adam_epsilon: float = 1e-8
-    """Adam's epsilon. Hessel et al. 2018 use 1.5e-4; against the small gradients of a mean over 128 that is large."""
+    """Adam's epsilon. Hessel et al. 2018 use 1.5e-4; against the small gradients of a mean over 256 that is large."""
     max_grad_norm: float = 10.0
     """Gradients are scaled down to this L2 norm."""
     target_every: int = 4_000

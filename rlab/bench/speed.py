@@ -151,7 +151,7 @@ def time_peer(num_envs: int, batch: int, train_every: int, steps: int, device: s
         learning_starts=int(steps * WARM_UP / 2),
         target_update_interval=1_000,
         train_freq=max(1, train_every // num_envs),  # counted in steps of the whole vector
-        gradient_steps=1,
+        gradient_steps=max(1, num_envs // train_every),
         exploration_fraction=0.1,
         exploration_final_eps=0.01,
         device=device,

@@ -18,7 +18,7 @@ class Speed:
     """Whose speed is measured."""
     rounds: int = 3
     """How often each is measured, in turn; the median counts."""
-    steps: int = 2_000
+    steps: int = 6_000
     """Environment steps of each measurement."""
     json: JsonFlag = False
     """Print one JSON object; everything else goes to stderr."""
