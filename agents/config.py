@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from rlab.run.config import RunConfig, at_least, within
 
@@ -120,8 +120,80 @@ VECTOR = QConfig(
 )
 """For flat observations such as CartPole's, where the environment is cheap."""
 
-PRESETS = {"dqn": QConfig(), "nature": NATURE}
+
+@dataclass(frozen=True)
+class PQNConfig:
+    """A parallelised Q-network (Gallici et al. 2024). Steps are environment steps."""
+
+    num_envs: int = 128
+    """Environments that step side by side."""
+    encoder: str = "auto-norm"
+    """Network under the Q-head; auto-norm: nature-norm for images, mlp-norm for vectors (both with LayerNorm)."""
+    rollout: int = 8
+    """Steps of every environment from one round of updates to the next."""
+    epochs: int = 2
+    """Times that every step is learned from."""
+    batch_size: int = 256
+    """Steps of one update; a rollout's last batch may be smaller."""
+    gamma: float = 0.99
+    """Discount per step."""
+    lam: float = 0.65
+    """Weight of longer returns: 0 bootstraps at once, 1 never within a rollout (equation 5)."""
+    learning_rate: float = 5e-4
+    """Step size at the start, before RAdam's rectification (Liu et al. 2020)."""
+    final_learning_rate: float = 0.0
+    """Step size at the end of the run; it moves there linearly."""
+    adam_epsilon: float = 1e-8
+    """Adam's epsilon."""
+    max_grad_norm: float = 10.0
+    """Gradients are scaled down to this L2 norm."""
+    epsilon_start: float = 1.0
+    """Probability of a random action at the start, for each environment by itself."""
+    epsilon_end: float = 0.01
+    """Probability of a random action once it has been lowered linearly."""
+    epsilon_fraction: float = 0.1
+    """Part of the run over which epsilon is lowered."""
+    evaluate_epsilon: float = 0.01
+    """Probability of a random action in evaluations."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Arithmetic of the encoder. auto: bf16 where the processor or GPU has instructions for it, on images."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile of the loss. auto: on a GPU, where it is captured as a CUDA graph."""
+
+    def __post_init__(self) -> None:
+        at_least(self, num_envs=1, rollout=1, epochs=1, batch_size=1)
+        at_least(self, learning_rate=0, final_learning_rate=0, adam_epsilon=0, max_grad_norm=0)
+        within(self, 0, 1, "gamma", "lam", "epsilon_start", "epsilon_end", "epsilon_fraction", "evaluate_epsilon")
+
+
+@dataclass(frozen=True)
+class PQNExperiment:
+    """All settings of a run of PQN."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    env: EnvConfig = field(default_factory=EnvConfig)
+    agent: PQNConfig = field(default_factory=PQNConfig)
+
+
+PQN_VECTOR = PQNConfig(
+    num_envs=32,
+    rollout=64,
+    epochs=4,
+    batch_size=128,
+    lam=0.95,
+    learning_rate=1e-4,
+    epsilon_end=0.05,
+    epsilon_fraction=0.2,
+    evaluate_epsilon=0.0,
+)
+"""For flat observations such as CartPole's."""
+
+PRESETS: dict[str, Any] = {"dqn": QConfig(), "nature": NATURE, "pqn": PQNConfig()}
 """Name -> settings for images."""
 
-VECTOR_PRESETS = {"dqn": VECTOR, "nature": replace(NATURE, learning_starts=1_000)}
+VECTOR_PRESETS: dict[str, Any] = {
+    "dqn": VECTOR,
+    "nature": replace(NATURE, learning_starts=1_000),
+    "pqn": PQN_VECTOR,
+}
 """Name -> settings for everything else."""

@@ -13,57 +13,14 @@ from torch.nn import functional as F
 
 from agents.config import QConfig
 from agents.exploration import epsilon_greedy, linear
+from agents.q_network import QNetwork, QPolicy, best, use_bf16
 from agents.replay import Replay
 from agents.returns import bootstrap, double_next_value, next_value
 from agents.types import Batch, Needs, Step
 from rlab.errors import RlabError
-from rlab.nn import QHead, make_encoder
 from rlab.run.journal import Journal
 from rlab.run.learner import NonFinite, Stop
 from rlab.seeding import derive
-
-
-class QNetwork(nn.Module):
-    """Observations as an environment gives them -> action values: scaling, encoder, Q-head."""
-
-    def __init__(self, space: gym.Space[Any], actions: int, encoder: str, bf16: bool):
-        super().__init__()
-        self.classes = int(space.n) if isinstance(space, gym.spaces.Discrete) else 0
-        shape = (self.classes,) if self.classes else space.shape
-        assert shape is not None
-        self.encoder = make_encoder(encoder, shape)
-        self.head = QHead(self.encoder.out_dim, actions)  # type: ignore[arg-type]
-        self.bf16 = bf16
-
-    def forward(self, obs: Tensor) -> Tensor:
-        """obs[B, *shape] (uint8 images are scaled to 0..1, classes become one-hot) -> Q float32[B, A]."""
-        if self.classes:
-            x = F.one_hot(obs.long(), self.classes).float()
-        elif obs.dtype == torch.uint8:
-            x = obs.to(torch.bfloat16 if self.bf16 else torch.float32).mul_(1 / 255)
-        else:
-            x = obs.float()
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            features = self.encoder(x)
-        return self.head(features.float())  # close values of actions need more than bf16's 8 bits
-
-
-class QPolicy:
-    """Plays epsilon-greedily with random numbers of its own; leaves the agent untouched."""
-
-    def __init__(self, agent: DQN, seed: int, epsilon: float):
-        self._agent = agent
-        self._rng = np.random.default_rng(seed)
-        self.epsilon = epsilon
-
-    def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-        """obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
-        greedy = self._agent.greedy(obs, mask)
-        return epsilon_greedy(greedy, self.epsilon, mask, self._agent.num_actions, self._rng)
-
-    def values(self, obs: np.ndarray) -> np.ndarray:
-        """Q float32[N, A], for showing what the agent thinks."""
-        return self._agent.q_values(obs)
 
 
 class DQN:
@@ -134,25 +91,15 @@ class DQN:
         over = c.epsilon_fraction * self.total_steps
         return linear(c.epsilon_start, c.epsilon_end, self.steps - c.learning_starts, over)
 
-    def q_values(self, obs: np.ndarray) -> np.ndarray:
-        """obs[N, *shape] -> Q float32[N, A]."""
-        with torch.inference_mode():
-            return self.online(torch.from_numpy(np.array(obs)).to(self.device)).cpu().numpy()
-
-    def greedy(self, obs: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-        """The best allowed action of each observation: int64[N]."""
-        q = self.q_values(obs)
-        return (q if mask is None else np.where(mask, q, -np.inf)).argmax(axis=1)
-
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
         epsilon = self.epsilon
-        greedy = np.zeros(len(obs), np.int64) if epsilon >= 1 else self.greedy(obs, mask)
+        greedy = np.zeros(len(obs), np.int64) if epsilon >= 1 else best(self.online.q_values(obs), mask)
         return epsilon_greedy(greedy, epsilon, mask, self.num_actions, self.rng)
 
     def policy(self, seed: int) -> QPolicy:
         """What evaluations and videos play."""
-        return QPolicy(self, seed, self.config.evaluate_epsilon)
+        return QPolicy(self.online, seed, self.config.evaluate_epsilon)
 
     def learn(self, step: Step) -> dict[str, float] | None:
         """Remember a step of all environments, and make the updates that are due.
@@ -248,15 +195,3 @@ class DQN:
     def restore_policy(self, state: dict[str, Any]) -> None:
         """Take over only what playing needs."""
         self.online.load_state_dict(state["online"])
-
-
-def use_bf16(precision: str, device: torch.device, images: bool) -> bool:
-    """Whether the encoder computes in bf16: asked for, or images on hardware that has instructions for it."""
-    if precision != "auto":
-        return precision == "bf16"
-    if not images:
-        return False
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))

@@ -2,65 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from agents.config import PRESETS, VECTOR_PRESETS, QExperiment
+from agents.config import PRESETS, VECTOR_PRESETS, EnvConfig, PQNExperiment, QExperiment
 from rlab.registry import RECIPES, Recipe
-
-SUMMARIES = {
-    "dqn": "deep Q-network in bf16 batches over many environments (Mnih et al. 2015)",
-    "nature": "the same DQN with one environment, batch 32 every 4 steps, as it was published",
-}
+from rlab.run.config import RunConfig
 
 
-def default_experiment(preset: str, env: str) -> QExperiment:
+def default_experiment(preset: str, env: str) -> QExperiment | PQNExperiment:
     """The settings that a preset starts from on an environment: one set for images, one for vectors."""
+    experiment = PQNExperiment if preset == "pqn" else QExperiment
     if not env:
-        return QExperiment(agent=PRESETS[preset])
+        return experiment(agent=PRESETS[preset])
     from envs import is_atari
 
     images = is_atari(env)
-    base = QExperiment(agent=(PRESETS if images else VECTOR_PRESETS)[preset])
-    run = base.run if images else replace(base.run, evaluate_steps=20_000, checkpoint_steps=20_000)
-    return replace(base, run=run, env=replace(base.env, env=env, steps=1_000_000 if images else 80_000))
+    run = RunConfig() if images else RunConfig(evaluate_steps=20_000, checkpoint_steps=20_000)
+    where = EnvConfig(env=env, steps=1_000_000 if images else 80_000)
+    return experiment(run, where, (PRESETS if images else VECTOR_PRESETS)[preset])
 
 
-def build_q(experiment: QExperiment, workshop: Any) -> Any:
+def make_q(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> Any:
+    """A DQN for environments."""
+    from agents.dqn import DQN
+
+    return DQN(
+        experiment.agent,
+        envs.single_observation_space,
+        int(envs.single_action_space.n),
+        envs.frame_stack,
+        has_masks,
+        experiment.env.steps,
+        experiment.run.seed,
+        workshop.device,
+        workshop.journal,
+    )
+
+
+def make_pqn(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> Any:
+    """A PQN for environments."""
+    from agents.pqn import PQN
+
+    space, actions = envs.single_observation_space, int(envs.single_action_space.n)
+    return PQN(experiment.agent, space, actions, experiment.env.steps, experiment.run.seed, workshop.device)
+
+
+def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any:
     """Build the Learner: environments, agent and their interaction.
+
+    Args:
+        make_agent: (experiment, environments, whether they give action masks, workshop) -> Agent.
+        experiment: settings with the parts `run`, `env` and `agent`.
+        workshop: device and journal.
 
     Raises:
         RlabError: the environment is unknown, or the agent cannot play it.
     """
-    from agents.dqn import DQN
     from agents.interaction import Interaction
     from envs import make_vec
     from rlab.run.life import Workshop
     from rlab.seeding import derive
 
-    run, env, agent_config = experiment.run, experiment.env, experiment.agent
+    run, env, settings = experiment.run, experiment.env, experiment.agent
     seed = derive(run.seed, "environment")
-    envs = make_vec(env.env, agent_config.num_envs, seed, protocol=env.protocol, training=True)
+    envs = make_vec(env.env, settings.num_envs, seed, protocol=env.protocol, training=True)
 
     def rehearse(journal: Any) -> Interaction:
-        soon = agent_config.num_envs * (agent_config.n_step + 4)
-        quick = replace(agent_config, learning_starts=soon, compile="off")
+        quick: dict[str, Any] = {"compile": "off"}
+        if hasattr(settings, "learning_starts"):
+            quick["learning_starts"] = settings.num_envs * (settings.n_step + 4)
         long = replace(env, steps=max(env.steps, 10**9))
-        return build_q(replace(experiment, agent=quick, env=long), Workshop(workshop.device, journal))
+        twin = replace(experiment, agent=replace(settings, **quick), env=long)
+        return build(make_agent, twin, Workshop(workshop.device, journal))
 
     try:
         _, info = envs.reset()
-        agent = DQN(
-            agent_config,
-            envs.single_observation_space,
-            int(envs.single_action_space.n),
-            envs.frame_stack,
-            "action_mask" in info,
-            env.steps,
-            run.seed,
-            workshop.device,
-            workshop.journal,
-        )
+        agent = make_agent(experiment, envs, "action_mask" in info, workshop)
     except BaseException:
         envs.close()
         raise
@@ -70,7 +90,7 @@ def build_q(experiment: QExperiment, workshop: Any) -> Any:
         env.env,
         total_steps=env.steps,
         reset_steps=env.reset_steps,
-        ticks=max(1, agent_config.train_every // agent_config.num_envs),
+        ticks=max(1, getattr(settings, "train_every", 1) // settings.num_envs),
         evaluate_episodes=env.evaluate_episodes,
         final_episodes=env.final_episodes,
         seed=run.seed,
@@ -79,11 +99,12 @@ def build_q(experiment: QExperiment, workshop: Any) -> Any:
     )
 
 
-for _name, _summary in SUMMARIES.items():
-    RECIPES.register(_name)(
-        Recipe(
-            summary=_summary,
-            default=lambda env, preset=_name: default_experiment(preset, env),  # type: ignore[misc]
-            build=build_q,
-        )
-    )
+for _name, (_summary, _make) in {
+    "dqn": ("deep Q-network in bf16 batches over many environments (Mnih et al. 2015)", make_q),
+    "nature": ("the same DQN with one environment, batch 32 every 4 steps, as it was published", make_q),
+    "pqn": (
+        "Q(lambda) over many environments, no replay: the quickest to a good score (Gallici et al. 2024)",
+        make_pqn,
+    ),
+}.items():
+    RECIPES.register(_name)(Recipe(_summary, partial(default_experiment, _name), partial(build, _make)))

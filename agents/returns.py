@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,3 +49,29 @@ def bootstrap(reward: Tensor, discount: Tensor, value: Tensor) -> Tensor:
     All are [B]. Where the discount is 0 the value does not count, whatever it is.
     """
     return reward + torch.where(discount == 0, torch.zeros_like(value), discount * value)
+
+
+def lambda_returns(
+    reward: np.ndarray, discount: np.ndarray, last: np.ndarray, next_value: np.ndarray, lam: float
+) -> np.ndarray:
+    """G_t = r_t + discount_t [(1 - lam) V(s_t+1) + lam G_t+1], backwards through a rollout.
+
+    With V = max_a Q this is Peng's Q(lambda) (Peng & Williams 1996), as in Gallici et al. 2024, section 3. Where the
+    stream breaks (`last`) and at the rollout's end, the next return is not there and V stands alone.
+
+    Args:
+        reward: [T, N].
+        discount: [T, N], gamma times the step's discount.
+        last: bool[T, N].
+        next_value: [T, N], V of the true successor.
+        lam: 0 is the one-step target, 1 sums rewards to the end.
+
+    Returns:
+        float32[T, N].
+    """
+    returns = np.empty_like(reward, np.float32)
+    following = next_value[-1]
+    for t in reversed(range(len(reward))):
+        mixed = np.where(last[t], next_value[t], (1 - lam) * next_value[t] + lam * following)
+        returns[t] = following = reward[t] + np.where(discount[t] == 0, 0, discount[t] * mixed)
+    return returns

@@ -1,14 +1,16 @@
 """Training speed against stable-baselines3, on real Breakout, in turn, each measurement in a process of its own.
 
-Both train the Nature network with 8 replayed samples per environment step, Huber loss and Adam. Two rows: the peer at
-its own settings (one environment behind its own wrappers, batch 32 every 4 steps), and the peer given this agent's
-number of environments and batch size. What is timed is training proper: after the first updates, without evaluations
-and checkpoints. Run as a module with a JSON request it makes one measurement.
+Both train the Nature network. Two rows: the peer's DQN at its own settings (one environment behind its own wrappers,
+batch 32 every 4 steps), and, for an agent with replay, the peer given that agent's number of environments and batch
+size; ours replays as many samples per step as theirs (8). An agent without replay has the first row only. What is
+timed is training proper: after the first updates, without evaluations and checkpoints, a whole number of updates. Run
+as a module with a JSON request it makes one measurement.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -54,18 +56,17 @@ def measure(agent: str, rounds: int, steps: int, progress: Callable[[str], None]
         raise RlabError("stable-baselines3's Atari wrappers need OpenCV: pip install 'rlab[bench]'") from None
     config = RECIPES.get(agent).default(GAME).agent
     device = resolve_device("auto")
-    samples = config.batch_size / config.train_every
-    settings = [
-        ("stable-baselines3 at its own settings", 1, 32),
-        ("stable-baselines3 with our environments and batch", config.num_envs, config.batch_size),
-    ]
+    settings = [("stable-baselines3 at its own settings", 1, 32, 4)]
+    if replays(config):
+        ours_given = config.num_envs, config.batch_size, config.train_every
+        settings.append(("stable-baselines3 with our environments and batch", *ours_given))
     rows = []
-    for name, num_envs, batch in settings:
+    for name, num_envs, batch, train_every in settings:
         pairs = []
         for number in range(1, rounds + 1):
             progress(f"{name}: round {number} of {rounds}")
-            peer = _one("peer", agent, num_envs, batch, int(batch / samples), steps, device)
-            ours = _one("ours", agent, config.num_envs, config.batch_size, config.train_every, steps, device)
+            peer = _one("peer", agent, num_envs, batch, train_every, steps, device)
+            ours = _one("ours", agent, 0, 0, 0, steps, device)
             pairs.append((ours, peer))
         rows.append(
             {
@@ -74,7 +75,10 @@ def measure(agent: str, rounds: int, steps: int, progress: Callable[[str], None]
                 "peer": "stable-baselines3",
                 "num_envs": {"ours": config.num_envs, "peer": num_envs},
                 "batch_size": {"ours": config.batch_size, "peer": batch},
-                "samples_per_step": samples,
+                "samples_per_step": {
+                    "ours": config.batch_size / config.train_every if replays(config) else config.epochs,
+                    "peer": batch / train_every,
+                },
                 "ours_steps_per_s": round(statistics.median(o for o, _ in pairs), 1),
                 "peer_steps_per_s": round(statistics.median(p for _, p in pairs), 1),
                 "ratio": round(statistics.median(o / p for o, p in pairs), 2),
@@ -94,6 +98,11 @@ def _one(side: str, agent: str, num_envs: int, batch: int, train_every: int, ste
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
+def replays(config: Any) -> bool:
+    """Whether an agent has a replay memory; else it learns from each rollout and forgets it."""
+    return hasattr(config, "memory_size")
+
+
 def time_ours(agent: str, steps: int, device: str) -> float:
     """Environment steps per second of a recipe on Breakout, with its own settings but for memory and warm-up."""
     from rlab.registry import RECIPES
@@ -103,14 +112,19 @@ def time_ours(agent: str, steps: int, device: str) -> float:
     set_threads(0)
     recipe = RECIPES.get(agent)
     config = recipe.default(GAME)
-    config = replace(config, agent=replace(config.agent, learning_starts=int(steps * WARM_UP / 2), memory_size=MEMORY))
+    if replays(config.agent):
+        quick = replace(config.agent, learning_starts=int(steps * WARM_UP / 2), memory_size=MEMORY)
+        config, period = replace(config, agent=quick), config.agent.train_every
+    else:
+        period = config.agent.num_envs * config.agent.rollout
+    timed = math.ceil(steps * (1 - WARM_UP) / period) * period
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder))
         learner = recipe.build(config, Workshop(device, journal))
-        while learner.progress().done < steps * WARM_UP:
+        while learner.progress().done < max(steps * WARM_UP, 2 * period):
             learner.step()
         before, started = learner.progress().done, time.perf_counter()
-        while learner.progress().done < steps:
+        while learner.progress().done < before + timed:
             learner.step()
         rate = (learner.progress().done - before) / (time.perf_counter() - started)
         learner.close()

@@ -223,7 +223,7 @@ def test_bf16_encoder_keeps_values_in_fp32_and_learns_like_fp32(journal: Journal
     q = {}
     for precision in ("fp32", "bf16"):
         a = DQN(QConfig(precision=precision, memory_size=200, num_envs=2), space, 4, 4, False, 100, 0, "cpu", journal)
-        q[precision] = a.q_values(obs)
+        q[precision] = a.online.q_values(obs)
     assert q["bf16"].dtype == np.float32
     np.testing.assert_allclose(q["bf16"], q["fp32"], atol=0.02 * np.abs(q["fp32"]).max() + 0.005)
     assert not np.array_equal(q["bf16"], q["fp32"])
@@ -231,7 +231,7 @@ def test_bf16_encoder_keeps_values_in_fp32_and_learns_like_fp32(journal: Journal
 
 def test_discrete_observations_are_one_hot(journal: Journal) -> None:
     a = DQN(QConfig(memory_size=200, num_envs=2), gym.spaces.Discrete(5), 3, 1, False, 100, 0, "cpu", journal)
-    q = a.q_values(np.array([0, 3, 3]))
+    q = a.online.q_values(np.array([0, 3, 3]))
     assert q.shape == (3, 3)
     assert np.array_equal(q[1], q[2])
     assert not np.array_equal(q[0], q[1])

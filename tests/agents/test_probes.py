@@ -32,7 +32,7 @@ def largest_error(journal: Journal, probe: str, **settings: object) -> float:
         run.step()
     errors = []
     for obs, q_star in PROBES[probe].solution(0.8):
-        q = run.agent.q_values(np.asarray(obs, np.float32)[None])[0]
+        q = run.agent.online.q_values(np.asarray(obs, np.float32)[None])[0]
         known = ~np.isnan(q_star)
         errors.append(np.abs(q - q_star)[known].max())
     run.close()

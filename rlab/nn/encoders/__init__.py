@@ -29,13 +29,16 @@ ENCODERS: Registry[Callable[[tuple[int, ...]], torch.nn.Module]] = Registry("enc
 def make_encoder(name: str, shape: tuple[int, ...]) -> torch.nn.Module:
     """Build an encoder for inputs of a shape; ``auto`` takes nature for [C, H, W], mlp for anything flat.
 
+    ``auto-norm`` does the same with LayerNorm: nature-norm or mlp-norm.
+
     Raises:
         RlabError: the name is unknown, or the encoder does not take that shape.
     """
     from rlab.nn.encoders import mlp, nature  # noqa: F401 - they register themselves
 
-    if name == "auto":
-        name = "nature" if len(shape) == 3 and min(shape[1:]) >= nature.SMALLEST else "mlp"
+    if name in ("auto", "auto-norm"):
+        fits = "nature" if len(shape) == 3 and min(shape[1:]) >= nature.SMALLEST else "mlp"
+        name = fits + name.removeprefix("auto")
     encoder = ENCODERS.get(name)(shape)
     if not isinstance(getattr(encoder, "out_dim", None), int):
         raise RlabError(f"encoder '{name}' has no integer attribute out_dim")

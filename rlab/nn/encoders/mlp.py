@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -13,19 +14,22 @@ WIDTH = 256
 DEPTH = 2
 
 
-@ENCODERS.register("mlp")
 class MLP(nn.Module):
-    """Fully connected layers with ReLU: any shape, flattened, to `width` features."""
+    """Fully connected layers with ReLU (LayerNorm before it if `norm`): any shape, flattened, to `width` features."""
 
-    def __init__(self, shape: tuple[int, ...], width: int = WIDTH, depth: int = DEPTH):
+    def __init__(self, shape: tuple[int, ...], width: int = WIDTH, depth: int = DEPTH, norm: bool = False):
         super().__init__()
         sizes = [math.prod(shape), *[width] * depth]
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(sizes):
-            layers += [nn.Linear(n_in, n_out), nn.ReLU()]
+            layers += [nn.Linear(n_in, n_out), *[nn.LayerNorm(n_out)] * norm, nn.ReLU()]
         self.layers = nn.Sequential(nn.Flatten(), *layers)
         self.out_dim = width
 
     def forward(self, obs: Tensor) -> Tensor:
         """obs[B, *shape] -> [B, out_dim]."""
         return self.layers(obs)
+
+
+ENCODERS.register("mlp")(MLP)
+ENCODERS.register("mlp-norm")(partial(MLP, norm=True))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -12,28 +14,30 @@ SMALLEST = 36
 """The smallest height and width that three unpadded convolutions leave something of."""
 
 
-@ENCODERS.register("nature")
 class Nature(nn.Module):
-    """Conv 32x8x8/4, 64x4x4/2, 64x3x3/1 and a layer of 512, ReLU after each (Methods, "Model architecture")."""
+    """Conv 32x8x8/4, 64x4x4/2, 64x3x3/1 and a layer of 512, ReLU after each (Methods, "Model architecture").
 
-    def __init__(self, shape: tuple[int, ...]):
+    Args:
+        shape: [C, H, W].
+        norm: LayerNorm before every ReLU, over all of a layer's outputs (Gallici et al. 2024).
+    """
+
+    def __init__(self, shape: tuple[int, ...], norm: bool = False):
         super().__init__()
         if len(shape) != 3 or min(shape[1:]) < SMALLEST:
             raise RlabError(
                 f"encoder 'nature' takes images [C, H, W] of at least {SMALLEST}x{SMALLEST}, not {list(shape)}; "
                 "nearest: mlp"
             )
-        self.convolutions = nn.Sequential(
-            nn.Conv2d(shape[0], 32, 8, stride=4),
-            nn.ReLU(),
-            nn.Conv2d(32, 64, 4, stride=2),
-            nn.ReLU(),
-            nn.Conv2d(64, 64, 3, stride=1),
-            nn.ReLU(),
-        )
-        with torch.no_grad():
-            maps = self.convolutions(torch.zeros(1, *shape))
-        self.dense = nn.Sequential(nn.Flatten(), nn.Linear(maps.numel(), 512), nn.ReLU())
+        layers: list[nn.Module] = []
+        maps = torch.zeros(1, *shape)
+        for channels, kernel, stride in ((32, 8, 4), (64, 4, 2), (64, 3, 1)):
+            layers.append(nn.Conv2d(maps.shape[1], channels, kernel, stride))
+            with torch.no_grad():
+                maps = layers[-1](maps)
+            layers += [nn.LayerNorm(maps.shape[1:])] * norm + [nn.ReLU()]
+        self.convolutions = nn.Sequential(*layers)
+        self.dense = nn.Sequential(nn.Flatten(), nn.Linear(maps.numel(), 512), *[nn.LayerNorm(512)] * norm, nn.ReLU())
         self.out_dim = 512
 
     def feature_maps(self, obs: Tensor) -> Tensor:
@@ -43,3 +47,7 @@ class Nature(nn.Module):
     def forward(self, obs: Tensor) -> Tensor:
         """obs[B, C, H, W] -> [B, 512]."""
         return self.dense(self.feature_maps(obs))
+
+
+ENCODERS.register("nature")(Nature)
+ENCODERS.register("nature-norm")(partial(Nature, norm=True))

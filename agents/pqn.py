@@ -1,0 +1,207 @@
+"""Parallelised Q-network (Gallici et al. 2024): Q(lambda) over rollouts, without replay or target network.
+
+What keeps it from diverging is LayerNorm in the network and data from many environments at once.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from agents.config import PQNConfig
+from agents.exploration import epsilon_greedy, linear
+from agents.q_network import QNetwork, QPolicy, best, use_bf16
+from agents.returns import lambda_returns
+from agents.types import Needs, Step
+from rlab.errors import RlabError
+from rlab.run.learner import NonFinite, Stop
+from rlab.seeding import derive
+
+BETA2 = 0.999
+"""Adam's decay of squared gradients."""
+
+
+class PQN:
+    """The agent: collects a rollout, computes its returns, goes over it a few times, forgets it.
+
+    Args:
+        config: hyperparameters.
+        observation_space: of one environment: Box or Discrete.
+        num_actions: A.
+        total_steps: the run's budget, which schedules are fractions of.
+        seed: of initialisation, exploration and minibatches.
+        device: torch device.
+    """
+
+    def __init__(
+        self,
+        config: PQNConfig,
+        observation_space: gym.Space[Any],
+        num_actions: int,
+        total_steps: int,
+        seed: int,
+        device: str,
+    ):
+        self.config = config
+        self.num_actions = num_actions
+        self.total_steps = total_steps
+        self.device = torch.device(device)
+        shape, dtype = observation_space.shape, observation_space.dtype
+        if shape is None or dtype is None:
+            raise RlabError(f"pqn takes Box and Discrete observations, not {observation_space}")
+        bf16 = use_bf16(config.precision, self.device, len(shape) == 3)
+        with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
+            torch.manual_seed(derive(seed, "network"))
+            network = QNetwork(observation_space, num_actions, config.encoder, bf16)
+        self.online = network.to(self.device)
+        self.optimizer = torch.optim.Adam(
+            self.online.parameters(), lr=config.learning_rate, betas=(0.9, BETA2), eps=config.adam_epsilon, fused=True
+        )
+        self.rng = np.random.default_rng(derive(seed, "agent"))
+        self.steps = 0
+        self.updates = 0
+        self.filled = 0
+        """Steps of the rollout that are in."""
+        t, n = config.rollout, config.num_envs
+        self.rollout: dict[str, Any] = {
+            "obs": torch.empty((t, n, *shape), dtype=torch.from_numpy(np.empty(0, dtype)).dtype, device=self.device),
+            "action": np.zeros((t, n), np.int64),
+            "reward": np.zeros((t, n), np.float32),
+            "discount": np.zeros((t, n), np.float32),
+            "last": np.zeros((t, n), bool),
+            "next_value": np.zeros((t, n), np.float32),
+        }
+        self._value = np.zeros(n, np.float32)  # of what was acted on last
+        captured = config.compile == "on" or (config.compile == "auto" and self.device.type == "cuda")
+        self._loss = torch.compile(self.loss, mode="reduce-overhead") if captured else self.loss
+
+    @property
+    def epsilon(self) -> float:
+        """The present probability of a random action."""
+        c = self.config
+        return linear(c.epsilon_start, c.epsilon_end, self.steps, c.epsilon_fraction * self.total_steps)
+
+    def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
+        q = self.online.q_values(obs)
+        greedy = best(q, mask)
+        self._value = q[np.arange(len(q)), greedy]
+        return epsilon_greedy(greedy, self.epsilon, mask, self.num_actions, self.rng)
+
+    def policy(self, seed: int) -> QPolicy:
+        """What evaluations and videos play."""
+        return QPolicy(self.online, seed, self.config.evaluate_epsilon)
+
+    def learn(self, step: Step) -> dict[str, float] | None:
+        """Add a step of all environments to the rollout; learn from the rollout when it is full.
+
+        The value of a step's successor is that of the observation acted on since (`act` runs first); only where the
+        stream was cut, and goes on elsewhere, is the true successor looked at by itself.
+        """
+        c, t = self.config, self.filled
+        value = self._value
+        cut = step.last & (step.discount != 0)
+        if cut.any():
+            q = self.online.q_values(step.next_obs[cut])
+            mask = None if step.next_mask is None else step.next_mask[cut]
+            value = value.copy()
+            value[cut] = q[np.arange(len(q)), best(q, mask)]
+        r = self.rollout
+        r["obs"][t].copy_(torch.from_numpy(np.ascontiguousarray(step.obs)))
+        r["action"][t], r["reward"][t], r["last"][t], r["next_value"][t] = step.action, step.reward, step.last, value
+        r["discount"][t] = c.gamma * step.discount
+        self.filled += 1
+        self.steps += len(step.action)
+        if self.filled < c.rollout:
+            return None
+        self.filled = 0
+        return self._fit()
+
+    def loss(self, obs: Tensor, action: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """(half the mean squared error to the returns, mean Q of the actions taken); obs[B, *shape]."""
+        q = self.online(obs).gather(1, action.unsqueeze(1)).squeeze(1)
+        return 0.5 * (q - target).square().mean(), q.detach().mean()
+
+    def _fit(self) -> dict[str, float]:
+        c, r = self.config, self.rollout
+        returns = lambda_returns(r["reward"], r["discount"], r["last"], r["next_value"], c.lam)
+        obs = r["obs"].flatten(0, 1)
+        action = torch.from_numpy(r["action"].reshape(-1)).to(self.device)
+        target = torch.from_numpy(returns.reshape(-1)).to(self.device)
+        rate = linear(c.learning_rate, c.final_learning_rate, self.steps, self.total_steps)
+        seen = []
+        for _ in range(c.epochs):
+            order = torch.from_numpy(self.rng.permutation(len(target))).to(self.device)
+            for chosen in order.split(c.batch_size):
+                seen.append(self._update(obs[chosen], action[chosen], target[chosen], rate))
+        numbers = torch.stack(seen).mean(0).tolist()  # one transfer; a NaN in any of them shows
+        for quantity, value in zip(("loss", "gradient"), numbers, strict=False):
+            if not math.isfinite(value):
+                raise NonFinite(quantity, value, f"step {self.steps:,} (update {self.updates:,})")
+        return dict(zip(("loss", "grad_norm", "q_mean"), numbers, strict=True))
+
+    def _update(self, obs: Tensor, action: Tensor, target: Tensor, rate: float) -> Tensor:
+        self.updates += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * rectification(self.updates, BETA2)
+        loss, q_mean = self._loss(obs, action, target)
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.online.parameters(), self.config.max_grad_norm)
+        self.optimizer.step()
+        return torch.stack([loss.detach(), norm, q_mean])
+
+    def needs(self) -> Needs:
+        """Rollout, network, optimiser, and the activations of a batch (estimated)."""
+        weights = sum(p.numel() * p.element_size() for p in self.online.parameters())
+        obs = self.rollout["obs"]
+        rollout = obs.numel() * obs.element_size()
+        working = 4 * weights + self.config.batch_size * 40 * max(rollout // (obs.shape[0] * obs.shape[1]), 1_000)
+        memory, device_memory = (rollout + working, 0) if self.device.type == "cpu" else (0, rollout + working)
+        return Needs(memory, device_memory, 3 * weights + rollout, 0)
+
+    def state(self) -> dict[str, Any]:
+        """Everything that decides what the agent does next."""
+        adam = self.optimizer.state_dict()["state"]
+        return {
+            "online": self.online.state_dict(),
+            "adam": [adam[i] for i in sorted(adam)],
+            "rng": self.rng.bit_generator.state,
+            "steps": self.steps,
+            "updates": self.updates,
+            "filled": self.filled,
+            "rollout": {name: column[: self.filled] for name, column in self.rollout.items()},
+        }
+
+    def restore(self, state: dict[str, Any], stop: Stop) -> None:
+        """Become the agent that `state` describes."""
+        self.restore_policy(state)
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": dict(enumerate(state["adam"])), "param_groups": groups})
+        self.rng.bit_generator.state = state["rng"]
+        self.steps, self.updates, self.filled = state["steps"], state["updates"], state["filled"]
+        for name, column in state["rollout"].items():
+            self.rollout[name][: self.filled] = column
+
+    def restore_policy(self, state: dict[str, Any]) -> None:
+        """Take over only what playing needs."""
+        self.online.load_state_dict(state["online"])
+
+
+def rectification(update: int, beta2: float) -> float:
+    """What RAdam multiplies Adam's step size with at its `update`-th update, 1-based (Liu et al. 2020, algorithm 2).
+
+    While the variance of the squared gradients is intractable (the first updates, rho <= 5), RAdam takes an
+    unadapted step; here the step is left out, as gradients of half a unit times 1e-4 move nothing.
+    """
+    limit = 2 / (1 - beta2) - 1
+    power = beta2**update
+    rho = limit - 2 * update * power / (1 - power)
+    if rho <= 5:
+        return 0.0
+    return math.sqrt((rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho))

@@ -1,0 +1,77 @@
+"""Action values of an observation, and the player that evaluations use: shared by every value-based agent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from agents.exploration import epsilon_greedy
+from rlab.nn import QHead, make_encoder
+
+
+class QNetwork(nn.Module):
+    """Observations as an environment gives them -> action values: scaling, encoder, Q-head."""
+
+    def __init__(self, space: gym.Space[Any], actions: int, encoder: str, bf16: bool):
+        super().__init__()
+        self.classes = int(space.n) if isinstance(space, gym.spaces.Discrete) else 0
+        shape = (self.classes,) if self.classes else space.shape
+        assert shape is not None
+        self.encoder = make_encoder(encoder, shape)
+        self.head = QHead(self.encoder.out_dim, actions)  # type: ignore[arg-type]
+        self.bf16 = bf16
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """obs[B, *shape] (uint8 images are scaled to 0..1, classes become one-hot) -> Q float32[B, A]."""
+        if self.classes:
+            x = F.one_hot(obs.long(), self.classes).float()
+        elif obs.dtype == torch.uint8:
+            x = obs.to(torch.bfloat16 if self.bf16 else torch.float32).mul_(1 / 255)
+        else:
+            x = obs.float()
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            features = self.encoder(x)
+        return self.head(features.float())  # close values of actions need more than bf16's 8 bits
+
+    def q_values(self, obs: np.ndarray) -> np.ndarray:
+        """obs[N, *shape] -> Q float32[N, A], without gradients."""
+        device = next(self.parameters()).device
+        with torch.inference_mode():
+            return self(torch.from_numpy(np.array(obs)).to(device)).cpu().numpy()
+
+
+class QPolicy:
+    """Plays epsilon-greedily with random numbers of its own; leaves the agent untouched."""
+
+    def __init__(self, network: QNetwork, seed: int, epsilon: float):
+        self.values = network.q_values  # for showing what the agent thinks
+        self.epsilon = epsilon
+        self._network = network
+        self._rng = np.random.default_rng(seed)
+
+    def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
+        q = self._network.q_values(obs)
+        return epsilon_greedy(best(q, mask), self.epsilon, mask, q.shape[1], self._rng)
+
+
+def best(q: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """The best allowed action by q[N, A]: int64[N]."""
+    return (q if mask is None else np.where(mask, q, -np.inf)).argmax(axis=1)
+
+
+def use_bf16(precision: str, device: torch.device, images: bool) -> bool:
+    """Whether the encoder computes in bf16: asked for, or images on hardware that has instructions for it."""
+    if precision != "auto":
+        return precision == "bf16"
+    if not images:
+        return False
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))

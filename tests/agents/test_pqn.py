@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import copy
+import math
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.config import PQNConfig
+from agents.pqn import PQN, rectification
+from agents.returns import lambda_returns
+from agents.types import Step
+from rlab.errors import RlabError
+from rlab.run.learner import NonFinite, Stop
+
+
+def agent(**settings: object) -> PQN:
+    config = PQNConfig(**({"num_envs": 2, "rollout": 3, "batch_size": 4, "precision": "fp32"} | settings))
+    return PQN(config, gym.spaces.Box(-1, 1, (3,), np.float32), 4, 1_000, 0, "cpu")
+
+
+def step(rng: np.random.Generator, obs: np.ndarray, n: int = 2, last: bool = False, **fields: object) -> Step:
+    whole = Step(
+        obs=obs,
+        action=rng.integers(0, 4, n),
+        reward=rng.standard_normal(n).astype(np.float32),
+        discount=np.ones(n, np.float32),
+        last=np.full(n, last),
+        next_obs=rng.uniform(-1, 1, (n, 3)).astype(np.float32),
+        mask=None,
+        next_mask=None,
+    )
+    return whole._replace(**fields)  # type: ignore[arg-type]
+
+
+def column(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)[:, None]
+
+
+def test_lambda_returns_by_hand() -> None:
+    """gamma .5, lambda .5, V = 2, 4, 6: G2 = 3 + .5*6 = 6, G1 = 2 + .5(.5*4 + .5*6) = 4.5, G0 = 1 + .5(1 + 2.25)."""
+    reward, value = column(1, 2, 3), column(2, 4, 6)
+    g = lambda_returns(reward, column(0.5, 0.5, 0.5), np.zeros((3, 1), bool), value, 0.5)
+    np.testing.assert_allclose(g[:, 0], [2.625, 4.5, 6.0])
+    # The game ends with step 1: nothing counts after it. The value of nowhere may be anything, even NaN.
+    value[1] = np.nan
+    g = lambda_returns(reward, column(0.5, 0, 0.5), np.array([[False], [True], [False]]), value, 0.5)
+    np.testing.assert_allclose(g[:, 0], [1 + 0.5 * (1 + 1), 2, 6])
+    # The stream is cut after step 1, the game goes on elsewhere: V of its true successor stands alone.
+    value[1] = 4
+    g = lambda_returns(reward, column(0.5, 0.5, 0.5), np.array([[False], [True], [False]]), value, 0.5)
+    np.testing.assert_allclose(g[:, 0], [1 + 0.5 * (1 + 2), 4, 6])
+
+
+@given(seed=st.integers(0, 999), lam=st.floats(0, 1), t=st.integers(1, 6))
+def test_lambda_returns_are_the_mixture_of_n_step_returns(seed: int, lam: float, t: int) -> None:
+    """Sutton & Barto 2018, eq. 12.3: (1 - lam) sum lam^(n-1) G^(n), the longest one with the weight that is left."""
+    rng = np.random.default_rng(seed)
+    reward, value = rng.standard_normal((2, t, 1)).astype(np.float32)
+    alive = rng.random((t, 1)) < 0.8
+    last = ~alive | (rng.random((t, 1)) < 0.2)
+    discount = (0.9 * alive).astype(np.float32)
+    found = lambda_returns(reward, discount, last, value, lam)
+
+    for start in range(t):
+        returns, total, product = [], 0.0, 1.0
+        for i in range(start, t):
+            total += product * float(reward[i, 0])
+            product *= float(discount[i, 0])
+            returns.append(total + product * float(value[i, 0]))
+            if last[i, 0]:
+                break
+        weights = [(1 - lam) * lam**n for n in range(len(returns))]
+        weights[-1] = lam ** (len(returns) - 1)
+        assert found[start, 0] == pytest.approx(np.dot(weights, returns), abs=1e-4)
+
+
+def test_a_rollout_is_learned_from_when_it_is_full_with_the_values_acted_on() -> None:
+    a = agent(lam=0.0, gamma=0.5)
+    rng = np.random.default_rng(0)
+    obs = rng.uniform(-1, 1, (5, 2, 3)).astype(np.float32)
+    first = np.zeros(2, bool)
+    a.act(obs[0], first, None)
+    steps = []
+    for t in range(3):
+        a.act(obs[t + 1], first, None)
+        steps.append(step(rng, obs[t], last=t == 1))
+        if t == 2:
+            values = (
+                a.online.q_values(obs[1:4].reshape(6, 3)).max(1).reshape(3, 2),
+                a.online.q_values(steps[1].next_obs).max(1),
+            )
+        before = [p.clone() for p in a.online.parameters()]
+        learned = a.learn(steps[t])
+        assert (learned is None) == (t < 2)
+    assert learned is not None
+    assert set(learned) == {"loss", "grad_norm", "q_mean"}
+    assert (a.steps, a.updates, a.filled) == (6, 2 * 2, 0)  # two epochs over 6 steps in batches of 4
+    expected = values[0]
+    expected[1] = values[1]  # cut, so the true successor's value
+    np.testing.assert_allclose(a.rollout["next_value"], expected, atol=1e-6)
+    assert not any(torch.equal(p, q) for p, q in zip(a.online.parameters(), before, strict=True)) or a.updates <= 5
+
+
+def test_masks_reach_acting_and_values() -> None:
+    a = agent(epsilon_start=0.5, epsilon_end=0.5)
+    rng = np.random.default_rng(0)
+    mask = np.array([[True, False, False, True]] * 2)
+    obs = rng.uniform(-1, 1, (2, 3)).astype(np.float32)
+    chosen = {int(i) for _ in range(200) for i in a.act(obs, np.zeros(2, bool), mask)}
+    assert chosen == {0, 3}
+    np.testing.assert_allclose(a._value, a.online.q_values(obs)[:, [0, 3]].max(1))
+    cut = step(rng, obs, last=True, mask=mask, next_mask=mask)
+    a.learn(cut)
+    np.testing.assert_allclose(a.rollout["next_value"][0], a.online.q_values(cut.next_obs)[:, [0, 3]].max(1))
+
+
+def test_it_goes_on_in_the_middle_of_a_rollout() -> None:
+    def run(a: PQN, rng: np.random.Generator, n: int) -> None:
+        for _ in range(n):
+            obs = rng.uniform(-1, 1, (2, 3)).astype(np.float32)
+            a.act(obs, np.zeros(2, bool), None)
+            a.learn(step(rng, obs))
+
+    whole, rng = agent(), np.random.default_rng(1)
+    run(whole, rng, 11)
+    state = copy.deepcopy(whole.state())
+    saved = {k: v.clone() for k, v in state["online"].items()}
+    other = agent()
+    other.restore(state, Stop())
+    assert other.filled == 2
+    again = np.random.default_rng(1)
+    again.bit_generator.state = rng.bit_generator.state
+    run(whole, rng, 10)
+    run(other, again, 10)
+    assert all(torch.equal(v, other.online.state_dict()[k]) for k, v in whole.online.state_dict().items())
+    assert not all(torch.equal(v, saved[k]) for k, v in whole.online.state_dict().items())
+
+
+def test_nan_halts_and_is_named() -> None:
+    a, rng = agent(rollout=1), np.random.default_rng(0)
+    obs = rng.uniform(-1, 1, (2, 3)).astype(np.float32)
+    a.act(obs, np.zeros(2, bool), None)
+    with pytest.raises(NonFinite, match="loss"):
+        a.learn(step(rng, obs, reward=np.array([np.nan, 0], np.float32)))
+
+
+def test_rectification_is_radams() -> None:
+    """Against torch's RAdam on one parameter with a constant gradient, where Adam's own step is the step size."""
+    p = torch.zeros(1, requires_grad=True)
+    radam = torch.optim.RAdam([p], lr=1e-3, eps=0.0)
+    for update in range(1, 200):
+        before = p.item()
+        p.grad = torch.ones(1)
+        radam.step()
+        if rectification(update, 0.999):
+            assert before - p.item() == pytest.approx(1e-3 * rectification(update, 0.999), rel=1e-3)
+        else:
+            assert update <= 5
+    assert rectification(100_000, 0.999) == pytest.approx(1, abs=1e-3)
+    assert not math.isnan(rectification(10**7, 0.999))
+
+
+@pytest.mark.parametrize("wrong", [{"rollout": 0}, {"lam": 1.5}, {"epochs": 0}, {"num_envs": 0}])
+def test_wrong_settings_are_named(wrong: dict[str, float]) -> None:
+    (name,) = wrong
+    with pytest.raises(RlabError, match=f"--{name.replace('_', '-')} is"):
+        PQNConfig(**wrong)  # type: ignore[arg-type]
