@@ -53,15 +53,15 @@ class QConfig:
     """Rewards summed before bootstrapping (Sutton 1988; Hessel et al. 2018)."""
     double: bool = False
     """Choose the bootstrap action with the online network (van Hasselt et al. 2016, eq. 4)."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 5e-4
     """Adam's step size."""
-    final_learning_rate: float = 3e-4
+    final_learning_rate: float = 5e-4
     """Step size at the end of the run; it moves there linearly."""
     adam_epsilon: float = 1e-8
     """Adam's epsilon. Hessel et al. 2018 use 1.5e-4; against the small gradients of a mean over 256 that is large."""
     max_grad_norm: float = 10.0
     """Gradients are scaled down to this L2 norm."""
-    target_every: int = 4_000
+    target_every: int = 1_000
     """Environment steps from one copy of the online network into the target network to the next."""
     epsilon_start: float = 1.0
     """Probability of a random action at the start, for each environment by itself."""

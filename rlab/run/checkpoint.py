@@ -37,7 +37,7 @@ from rlab.run.files import (
 from rlab.run.journal import Journal, Segment
 from rlab.run.learner import Log, State
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the layout described above; a checkpoint of another version is refused by name."""
 
 KEEP = 3
@@ -257,6 +257,7 @@ class Checkpoints:
         paths = self.paths()
         for path in paths[:-KEEP]:
             shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(path.with_name(f"bad-{path.name}"), ignore_errors=True)  # set aside long ago
         keep = set()
         for path in paths[-KEEP:]:
             # An unreadable one keeps nothing alive.

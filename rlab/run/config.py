@@ -69,6 +69,8 @@ def to_plain(config: Any) -> Any:
         return plain
     if isinstance(config, (list, tuple)):
         return [to_plain(v) for v in config]
+    if isinstance(config, dict):
+        return {name: to_plain(v) for name, v in config.items()}
     if isinstance(config, Path):
         return str(config)
     return config
@@ -141,16 +143,22 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         if value not in typing.get_args(hint):
             raise RlabError(f"{where} is {value!r}; {nearest(str(value), map(str, typing.get_args(hint)))}")
         return value
-    if origin is tuple:
+    if origin in (tuple, list):
         if not isinstance(value, (list, tuple)):
             raise RlabError(f"{where} must be a list, not {value!r}")
-        return tuple(_read(typing.get_args(hint)[0], v, where) for v in value)
+        return origin(_read(typing.get_args(hint)[0], v, where) for v in value)
     if hint is type(None):
         if value is not None:
             raise RlabError(f"{where} must be null, not {value!r}")
         return None
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise RlabError(f"{where} must be an object, not {value!r}")
+        return {name: _read(typing.get_args(hint)[1], v, f"{where}: {name}") for name, v in value.items()}
+    if hint is Path:
+        return Path(_read(str, value, where))
     if hint in (int, float, str, bool):
         if type(value) is not hint:
             raise RlabError(f"{where} must be {hint.__name__}, not {value!r}")

@@ -82,9 +82,28 @@ class RunFolder:
             raise RlabError(f"{self.path / 'config.json'} is damaged (no recipe or no config)")
         return document
 
+    def created(self) -> float:
+        """When the run was started, in seconds since 1970: what it says itself, so that a copied run keeps its place.
+
+        A damaged ``config.json`` says nothing; its time in the file system stands in.
+        """
+        with contextlib.suppress(RlabError):
+            created = self.config().get("created")
+            if isinstance(created, (int, float)):
+                return float(created)
+        return (self.path / "config.json").stat().st_mtime
+
     def environment(self) -> dict[str, Any]:
-        """``env.json``: versions, git, device and seeds; one entry a session under ``sessions``."""
-        return read_json(self.path / "env.json")
+        """``env.json``: versions, git, device and seeds; one entry a session under ``sessions``.
+
+        Raises:
+            RlabError: it is missing or damaged.
+        """
+        document = read_json(self.path / "env.json")
+        sessions = document.get("sessions") if isinstance(document, dict) else None
+        if not isinstance(sessions, list) or not all(isinstance(s, dict) for s in sessions):
+            raise RlabError(f"{self.path / 'env.json'} is damaged (no list of sessions)")
+        return document
 
     def lock(self) -> Lock:
         """Take the run for this process.
@@ -112,14 +131,27 @@ class Lock:
             holder = os.pread(self._fd, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(self._fd)
             raise RlabError(f"run '{path.parent.name}' is held by process {holder}; nothing was changed") from None
+        _held.add(self._fd)
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
         """Let another process take the run."""
-        if self._fd >= 0:
+        if self._fd in _held:
+            _held.remove(self._fd)
             os.close(self._fd)
-            self._fd = -1
+
+
+_held: set[int] = set()
+
+
+def _let_go_in_child() -> None:
+    """A forked worker that outlives the run's process must not hold the run."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 def holder_of(folder: RunFolder) -> int | None:
@@ -183,8 +215,8 @@ def all_runs() -> list[RunFolder]:
     base = runs_dir()
     if not base.is_dir():
         return []
-    runs = [p for p in base.iterdir() if (p / "config.json").is_file()]
-    return [RunFolder(p) for p in sorted(runs, key=lambda p: ((p / "config.json").stat().st_mtime_ns, p.name))]
+    runs = [RunFolder(p) for p in base.iterdir() if (p / "config.json").is_file()]
+    return sorted(runs, key=lambda run: (run.created(), run.name))
 
 
 def find_run(run: str) -> RunFolder:

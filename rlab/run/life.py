@@ -109,7 +109,7 @@ def start_run(
         config = prepare(config, footprint, folder)
         document = folder.config() | {"config": to_plain(config)}
         replace_durably(folder.path / "config.json", to_json(document))
-        _add_session(folder, describe_session(device, config.run.threads, config.run.seed))
+        _write_sessions(folder, [describe_session(device, config.run.threads, config.run.seed)])
     except BaseException:
         lock.release()
         shutil.rmtree(folder.path, ignore_errors=True)  # nothing was learned yet
@@ -142,12 +142,11 @@ def resume_run(folder: RunFolder, device: str | None, stop: Stop, view: View) ->
         chosen = resolve_device(device or config.run.device)
         threads = set_threads(config.run.threads)
         session = describe_session(chosen, threads, config.run.seed)
-        before = folder.environment()["sessions"][-1] if (folder.path / "env.json").exists() else None
-        if before is not None:
-            for what in ("device", "packages", "machine", "threads"):
-                if before[what] != session[what]:
-                    view.event(f"not bit-exact from here: {what} was {before[what]}, is {session[what]}")
-        _add_session(folder, session)
+        sessions = _sessions(folder, view.event)
+        for what in ("device", "packages", "machine", "threads"):
+            if sessions and sessions[-1].get(what) != session[what]:
+                view.event(f"not bit-exact from here: {what} was {sessions[-1].get(what)}, is {session[what]}")
+        _write_sessions(folder, [*sessions, session])
         return _drive(folder, RECIPES.get(recipe).build, config, chosen, stop, view, resume=True)
     finally:
         lock.release()
@@ -233,13 +232,24 @@ def gigabytes(n: float) -> str:
     return f"{n / 1e9:.2f} GB" if n < 1e9 else f"{n / 1e9:.1f} GB"
 
 
-def _add_session(folder: RunFolder, session: dict[str, Any]) -> None:
+def _sessions(folder: RunFolder, report: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The sessions so far. A damaged env.json is set aside: it tells of a run, no run depends on it."""
     path = folder.path / "env.json"
-    sessions = folder.environment()["sessions"] if path.exists() else []
+    if not path.exists():
+        return []
     try:
-        replace_durably(path, to_json({"schema": 1, "sessions": [*sessions, session]}))
-    except OSError as e:
-        raise disk_error(e, folder.path) from None
+        return folder.environment()["sessions"]
+    except RlabError as e:
+        try:
+            path.replace(path.with_name("env-bad.json"))
+        except OSError as failure:
+            raise disk_error(failure, folder.path) from None
+        report(f"{e}; kept as env-bad.json, a new one is begun")
+        return []
+
+
+def _write_sessions(folder: RunFolder, sessions: list[dict[str, Any]]) -> None:
+    replace_durably(folder.path / "env.json", to_json({"schema": 1, "sessions": sessions}))
 
 
 def _drive(
@@ -257,17 +267,22 @@ def _drive(
         stack.callback(journal.close)
         learner: Learner = build(config, Workshop(device, journal))
         stack.callback(learner.close)
-        notes, loaded = Notes(), None
+        notes, loaded, done = Notes(config=to_plain(config)), None, 0
         if resume:
             saved = checkpoints.load_newest(view.event)
             if saved is not None:
-                notes, loaded = Notes(**saved.loop), saved.path
+                notes, loaded, done = Notes(**saved.loop), saved.path, saved.done
+                _refuse_if_edited(config, notes.config, folder)
                 try:
                     learner.restore(saved.state, stop)
                 except Stopped:  # nothing was done that would have to be saved
                     return Outcome(False, saved.done, saved.path, notes.score, notes.seconds)
             checkpoints.discard_after(saved)
-        metrics = MetricsFile(folder.metrics, notes.metrics_bytes)
+
+        def belongs(row: dict[str, Any]) -> bool:
+            return row["step"] <= (notes.evaluated if row["kind"] == "eval" else done)
+
+        metrics = MetricsFile(folder.metrics, notes.metrics, belongs, view.event)
         stack.callback(metrics.close)
         observe = _tensorboard(folder, stack) if config.run.tensorboard else (lambda row: None)
         loop = Loop(learner, config.run, checkpoints, metrics, view, stop, notes, loaded, observe)
@@ -276,6 +291,21 @@ def _drive(
             document = {"schema": 1, "step": outcome.done, **(outcome.score or {})}
             replace_durably(folder.evaluation, to_json(document))
         return outcome
+
+
+def _refuse_if_edited(config: Any, saved: dict[str, Any] | None, folder: RunFolder) -> None:
+    """A run goes on as the experiment that its checkpoint belongs to, or not at all."""
+    if saved is None:
+        return
+    was = to_plain(from_plain(type(config), saved, str(folder.checkpoints)))  # a field that came later: its default
+    now = to_plain(config)
+    for part, fields in now.items():
+        for name, value in fields.items():
+            if value != was[part][name]:
+                raise RlabError(
+                    f"{folder.path / 'config.json'} says {name} {value!r}, its checkpoint {was[part][name]!r}; "
+                    "put the old value back, or start a new run with the new one"
+                )
 
 
 def _tensorboard(folder: RunFolder, stack: contextlib.ExitStack) -> Callable[[dict[str, Any]], None]:

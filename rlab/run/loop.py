@@ -34,14 +34,16 @@ class Notes:
 
     Attributes:
         evaluated: progress at the last evaluation; -1 before the first.
-        metrics_bytes: length of metrics.jsonl that belongs to the checkpoint.
+        metrics: length in bytes and SHA-256 of the part of metrics.jsonl that belongs to the checkpoint.
+        config: the configuration as plain JSON, so that an edited one is noticed.
         window: the open averages of metrics.
         seconds: wall time spent in all processes of this run.
         score: the last evaluation.
     """
 
     evaluated: int = -1
-    metrics_bytes: int = 0
+    metrics: tuple[int, str] | None = None
+    config: dict[str, Any] | None = None
     window: dict[str, list[float]] | None = None
     seconds: float = 0.0
     score: dict[str, Any] | None = None
@@ -167,7 +169,7 @@ class Loop:
         if self._newest is not None:
             return self._newest
         self.notes.window = self.window.sums
-        self.notes.metrics_bytes = self.metrics.sync()
+        self.notes.metrics = self.metrics.sync()
         path = self.checkpoints.save(self.learner.state(), vars(self.notes), progress.done)
         self._saved_at = time.monotonic()
         self._newest = path

@@ -7,16 +7,20 @@ Everything outside ``clock`` is the same bits however often the run was interrup
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from rlab.errors import RlabError
-from rlab.run.files import disk_error
+from rlab.run.files import disk_error, replace_durably
 from rlab.run.learner import Metrics
+
+RESERVED = ("kind", "step", "clock")
+"""Keys of a row that are not metrics."""
 
 
 class Window:
@@ -46,47 +50,77 @@ class Window:
         line = {}
         for name, (total, count) in self.sums.items():
             plain = name.removesuffix("_last").removesuffix("_sum")
+            if plain in RESERVED:
+                raise ValueError(f"a learner's metric cannot be called '{name}': '{plain}' is a key of every row")
             line[plain] = total if name != plain else total / count
         self.sums = {}
         return line
 
 
 class MetricsFile:
-    """Append lines; `sync` makes them durable and returns the length that a checkpoint notes."""
+    """Append lines; `sync` makes them durable and returns the mark that a checkpoint notes.
 
-    def __init__(self, path: Path, keep_bytes: int = 0):
-        """Open for appending after the first `keep_bytes`; what stands beyond them is dropped."""
+    Args:
+        path: of the file.
+        mark: (length in bytes, SHA-256 of that much) as `sync` returned it; what stands beyond is dropped.
+        belongs: whether a row belongs to what the mark describes; asked of every readable row if the file is not
+            what the mark says. The rows it accepts are kept, and the damaged file stays as ``metrics-bad.jsonl``.
+        report: told of a damaged file.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        mark: tuple[int, str] | None = None,
+        belongs: Callable[[dict[str, Any]], bool] = lambda row: True,
+        report: Callable[[str], None] = lambda text: None,
+    ):
         self.path = path
+        length, expected = mark or (0, hashlib.sha256().hexdigest())
         try:
-            size = path.stat().st_size if path.exists() else 0
-            if size < keep_bytes:
-                raise RlabError(f"{path} is shorter ({size} bytes) than its checkpoint says ({keep_bytes})")
-            if size > keep_bytes:
-                os.truncate(path, keep_bytes)
+            found = path.read_bytes() if path.exists() else b""
+            kept = found[:length]
+            if hashlib.sha256(kept).hexdigest() != expected:
+                aside = path.with_name("metrics-bad.jsonl")
+                replace_durably(aside, found)
+                kept = b"".join(_readable(found, belongs))
+                report(f"{path} is not what its checkpoint says; kept as {aside.name}, and its whole rows are used")
+            if kept != found:
+                replace_durably(path, kept)
             self._file = open(path, "ab")  # noqa: SIM115 - lives as long as the run
         except OSError as e:
             raise disk_error(e, path.parent) from None
+        self._hash = hashlib.sha256(kept)
 
     def write(self, row: dict[str, Any]) -> None:
         """Append one line; a reader of the file sees it at once."""
         try:
-            self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
+            line = json.dumps(row, allow_nan=False).encode() + b"\n"
+            self._file.write(line)
             self._file.flush()
+            self._hash.update(line)
         except OSError as e:
             raise disk_error(e, self.path.parent) from None
 
-    def sync(self) -> int:
-        """Wait until all lines are on disk; return the file's length in bytes."""
+    def sync(self) -> tuple[int, str]:
+        """Wait until all lines are on disk; return the file's length in bytes and its SHA-256."""
         try:
             os.fsync(self._file.fileno())
         except OSError as e:
             raise disk_error(e, self.path.parent) from None
-        return self._file.tell()
+        return self._file.tell(), self._hash.hexdigest()
 
     def close(self) -> None:
         """Close the file. Every written line is in it already, or its failure was told."""
         with contextlib.suppress(OSError):  # what a full disk refused is tried again here
             self._file.close()
+
+
+def _readable(found: bytes, belongs: Callable[[dict[str, Any]], bool]) -> Iterator[bytes]:
+    for line in found.splitlines(keepends=True):
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            if line.endswith(b"\n") and belongs(json.loads(line)):
+                yield line
 
 
 def read_metrics(path: Path) -> Iterator[dict[str, Any]]:

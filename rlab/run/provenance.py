@@ -43,7 +43,11 @@ def versions() -> dict[str, str]:
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the checkout that rlab runs from, and whether it was changed; nulls outside a checkout."""
+    """Commit of the checkout that rlab runs from, and whether it was changed; nulls outside a checkout.
+
+    New files count as a change; ignored ones do not. A repository that only happens to enclose an installed rlab
+    is not its source.
+    """
     here = Path(__file__).resolve().parent
 
     def git(*args: str) -> str | None:
@@ -53,8 +57,9 @@ def git_state() -> dict[str, Any]:
             return None
         return done.stdout.strip() if done.returncode == 0 else None
 
-    commit = git("rev-parse", "HEAD")
-    changes = git("status", "--porcelain", "--untracked-files=no") if commit else None
+    own = git("ls-files", "--error-unmatch", Path(__file__).name) is not None
+    commit = git("rev-parse", "HEAD") if own else None
+    changes = git("status", "--porcelain") if commit else None
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
 

@@ -408,18 +408,21 @@ def test_after_damage_the_run_goes_on_from_the_one_before(rig: Rig) -> None:
     with closing(journal):
         journal.append("rows", {"x": np.zeros((5, 9), np.uint8)})
         again.save(saved.state | {"log": journal.log("rows", 30)}, {}, 9)
-    assert sorted(p.name for p in again.folder.iterdir()) == ["000002", "000003", "000004", "bad-000004"]
+        assert sorted(p.name for p in again.folder.iterdir()) == ["000002", "000003", "000004", "bad-000004"]
+        for _ in range(3):
+            again.save(saved.state | {"log": journal.log("rows", 30)}, {}, 9)
+    assert sorted(p.name for p in again.folder.iterdir()) == ["000005", "000006", "000007"]  # the bad one went as well
     assert rig.load() is not None
     assert rig.reports == []
 
 
-@pytest.mark.parametrize("schema", [0, 2, "1", None])
+@pytest.mark.parametrize("schema", [0, 1, 3, "2", None])
 def test_another_schema_is_refused_by_name(rig: Rig, schema: Any) -> None:
     rig.work()
     rig.save()
     file = rig.checkpoints.paths()[0] / "manifest.json"
     file.write_bytes(to_json(json.loads(file.read_bytes()) | {"schema": schema}))
-    with pytest.raises(RlabError, match=f"schema {schema}; this rlab reads 1"):
+    with pytest.raises(RlabError, match=f"schema {schema}; this rlab reads 2"):
         rig.checkpoints.load(rig.checkpoints.paths()[0])
     for nonsense in (b"[]", b"null", b"{}", b"\xff", b""):
         file.write_bytes(nonsense)

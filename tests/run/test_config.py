@@ -34,6 +34,9 @@ class Part:
     name: str = "x"
     on: bool = False
     nested: Prioritised = field(default_factory=Prioritised)
+    names: list[str] = field(default_factory=list)
+    place: Path = Path("here")
+    shares: dict[str, float] = field(default_factory=dict)
 
 
 def values_of(cls: type) -> st.SearchStrategy[Any]:
@@ -93,6 +96,7 @@ def test_a_setting_is_found_by_its_name_alone() -> None:
         Part(1),
         Part(2, Prioritised(0.25), (1, 2), "b", 5, "y", True, Prioritised(1.0)),
         Part(-3, maybe=None, memory=Uniform()),
+        Part(0, names=["a", ""], place=Path("/b/c"), shares={"x": 0.5, "y": 1.0}),
     ],
 )
 def test_unions_tuples_and_options_come_back(part: Part) -> None:
@@ -115,6 +119,10 @@ def test_unions_tuples_and_options_come_back(part: Part) -> None:
         ({"sizes": 3}, "sizes must be a list"),
         ({"sizes": [1, "2"]}, "sizes must be int"),
         ({"sizes": "12"}, "sizes must be a list"),
+        ({"names": ["a", 1]}, "names must be str"),
+        ({"place": 1}, "place must be str"),
+        ({"shares": [1.0]}, "shares must be an object"),
+        ({"shares": {"x": "y"}}, "shares: x must be float"),
         ({"kind": "c"}, "kind is 'c'"),
         ({"kind": ["a"]}, "kind is"),
         ({"maybe": "x"}, "maybe must be"),

@@ -77,6 +77,29 @@ def test_a_child_does_not_inherit_the_lock() -> None:
         child.wait()
 
 
+def test_a_forked_worker_that_outlives_its_run_does_not_hold_it() -> None:
+    folder = make("a")
+    script = (
+        "import os, sys, time; from pathlib import Path; from rlab.run.folder import RunFolder\n"
+        "lock = RunFolder(Path(sys.argv[1])).lock()\n"
+        "if os.fork() == 0: print(os.getpid(), flush=True); time.sleep(60)\n"
+        "else: time.sleep(60)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, str(folder.path)], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    try:
+        assert holder_of(folder) == parent.pid
+        parent.kill()
+        parent.wait()
+        os.kill(child, 0)  # it lives
+        assert holder_of(folder) is None
+        folder.lock().release()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        parent.stdout.close()
+
+
 def test_a_lock_of_a_run_that_is_not_there() -> None:
     with pytest.raises(RlabError, match="No such file"):
         RunFolder(Path("nowhere")).lock()
@@ -112,12 +135,15 @@ def test_runs_are_found_by_name_by_path_and_as_latest(tmp_path: Path, monkeypatc
         find_run("x")
     assert all_runs() == []
     first, second = make("breakout-one"), make("pong")
-    os.utime(first.path / "config.json", ns=(1, 1))
+    os.utime(second.path / "config.json", ns=(1, 1))  # as after copying: what a run says of itself counts
+    damaged = make("damaged")
+    (damaged.path / "config.json").write_bytes(b"{")
+    os.utime(damaged.path / "config.json", ns=(1, 1))
     reference = runs_dir() / "reference" / "old"
     reference.mkdir(parents=True)
     (reference / "config.json").write_text("{}")
     (runs_dir() / "not a run").mkdir()
-    assert [r.name for r in all_runs()] == ["breakout-one", "pong"]
+    assert [r.name for r in all_runs()] == ["damaged", "breakout-one", "pong"]
     assert find_run("latest").path == second.path
     assert find_run(str(first.path)).path == first.path.resolve()
     assert find_run("reference/old").name == "old"

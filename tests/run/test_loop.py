@@ -210,6 +210,46 @@ def test_if_no_checkpoint_is_whole_nothing_is_changed() -> None:
     assert {p: c for p, c in content_of(folder).items() if p.name not in ("env.json", "lock")} == before
 
 
+def test_an_edited_configuration_is_refused_by_field() -> None:
+    folder, _ = start("run", experiment(checkpoint_steps=4), stop_after=9)
+    path = folder.path / "config.json"
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"total": 24', b'"total": 30'))
+    before = {p: c for p, c in content_of(folder).items() if p.name not in ("env.json", "lock")}
+    with pytest.raises(RlabError, match=r"config\.json says total 30, its checkpoint 24; put the old value back"):
+        resume(folder)
+    assert {p: c for p, c in content_of(folder).items() if p.name not in ("env.json", "lock")} == before
+    path.write_bytes(whole)
+    assert resume(folder).finished
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b'{"sessions": 3}', b'{"sessions": [{}]}', b"\xff"])
+def test_a_damaged_env_json_is_set_aside_and_stops_nobody(
+    damage: bytes, whole: tuple[str, list[dict[str, Any]]]
+) -> None:
+    folder, _ = start("run", experiment(checkpoint_steps=4), stop_after=9)
+    (folder.path / "env.json").write_bytes(damage)
+    view = QuietView()
+    assert resume(folder, view=view).finished
+    assert end_of(folder) == whole
+    assert any("env.json" in e or "not bit-exact" in e for e in view.events)
+    assert folder.environment()["sessions"][-1]["threads"] == 1
+    if damage != b'{"sessions": [{}]}':
+        assert (folder.path / "env-bad.json").read_bytes() == damage
+
+
+def test_a_damaged_log_is_set_aside_and_the_run_ends_in_the_same_state(whole: tuple[str, list[dict[str, Any]]]) -> None:
+    folder, _ = start("run", experiment(checkpoint_steps=4), stop_after=9)
+    damaged = folder.metrics.read_bytes().replace(b'"step": 10', b'"step"; 10')
+    folder.metrics.write_bytes(damaged)
+    view = QuietView()
+    assert resume(folder, view=view).finished
+    assert digest_of(folder) == whole[0]
+    assert rows_of(folder) == [r for r in whole[1] if r["step"] != 10]
+    assert (folder.path / "metrics-bad.jsonl").read_bytes() == damaged
+    assert sum("metrics.jsonl" in e for e in view.events) == 1
+
+
 def test_a_number_that_is_none_keeps_the_last_good_checkpoint() -> None:
     good, _ = start("good", experiment(), stop_after=6)
     kept = digest_of(good)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections import deque
@@ -27,23 +28,48 @@ def test_a_resumed_file_continues_at_exactly_the_noted_length(tmp_path: Path) ->
             noted.append(file.sync())
             file.write({"step": step})
     content = path.read_bytes()
-    for step, length in enumerate(noted):
+    for step, mark in enumerate(noted):
         path.write_bytes(content + b'{"step": 6')
-        with closing(MetricsFile(path, length)) as file:
+        with closing(MetricsFile(path, mark)) as file:
             assert lines(path) == list(range(step))
             file.write({"step": step})
-            assert file.sync() == path.stat().st_size
+            assert file.sync() == (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
         assert path.read_bytes() == content[: path.stat().st_size]
+    assert not path.with_name("metrics-bad.jsonl").exists()
 
 
-def test_a_file_that_is_shorter_than_noted_is_refused_and_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    path.write_bytes(b'{"step": 0}\n')
-    with pytest.raises(RlabError, match=r"metrics\.jsonl is shorter"):
-        MetricsFile(path, 100)
-    assert path.read_bytes() == b'{"step": 0}\n'
-    with pytest.raises(RlabError, match=r"metrics\.jsonl is shorter"):
-        MetricsFile(tmp_path / "none" / "metrics.jsonl", 100)
+def test_of_a_file_that_is_not_what_was_noted_the_whole_rows_are_kept_and_the_rest_set_aside(tmp_path: Path) -> None:
+    path, aside = tmp_path / "metrics.jsonl", tmp_path / "metrics-bad.jsonl"
+    with closing(MetricsFile(path)) as file:
+        for step in range(4):
+            file.write({"step": step})
+        mark = file.sync()
+        file.write({"step": 4})
+    content = path.read_bytes()
+    line = len(b'{"step": 0}\n')
+    for damaged, left in (
+        (content[: 2 * line + 3], [0, 1]),  # shortened
+        (content[:line] + b"#" + content[line + 1 :], [0, 2, 3]),  # a byte of row 1
+        (content[line:], [1, 2, 3]),  # a row taken out, so that row 4 lies within the noted length
+        (b"7\n[]\n" + content, [0, 1, 2, 3]),  # rows that are no objects
+        (b"", []),
+    ):
+        path.write_bytes(damaged)
+        told: list[str] = []
+        with closing(MetricsFile(path, mark, lambda row: row["step"] < 4, told.append)) as file:
+            file.write({"step": 9})
+        assert lines(path) == [*left, 9]
+        assert aside.read_bytes() == damaged
+        assert len(told) == 1
+        assert "metrics.jsonl is not what its checkpoint says; kept as metrics-bad.jsonl" in told[0]
+
+
+@pytest.mark.parametrize("name", ["step", "kind_last", "clock_sum"])
+def test_a_metric_cannot_take_the_place_of_a_rows_own_key(name: str) -> None:
+    window = Window()
+    window.add({name: 1.0})
+    with pytest.raises(ValueError, match=f"cannot be called '{name}'"):
+        window.close()
 
 
 def test_a_last_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
