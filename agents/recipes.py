@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from agents.config import PRESETS, VECTOR_PRESETS, QExperiment
+from agents.config import PRESETS, SMALL_PRESETS, VECTOR_PRESETS, QExperiment
 from rlab.registry import RECIPES, Recipe
 
 SUMMARIES = {
@@ -15,13 +15,15 @@ SUMMARIES = {
 
 
 def default_experiment(preset: str, env: str) -> QExperiment:
-    """The settings that a preset starts from on an environment: one set for images, one for vectors."""
+    """The settings that a preset starts from on an environment: sets for images, small ones and vectors."""
     if not env:
         return QExperiment(agent=PRESETS[preset])
-    from envs import is_atari
+    from envs import is_atari, is_minatar
 
-    images = is_atari(env)
-    base = QExperiment(agent=(PRESETS if images else VECTOR_PRESETS)[preset])
+    small = is_minatar(env)
+    images = small or is_atari(env)
+    presets = SMALL_PRESETS if small else PRESETS if images else VECTOR_PRESETS
+    base = QExperiment(agent=presets[preset])
     run = base.run if images else replace(base.run, evaluate_steps=20_000, checkpoint_steps=20_000)
     return replace(base, run=run, env=replace(base.env, env=env, steps=1_000_000 if images else 80_000))
 

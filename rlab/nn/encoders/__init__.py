@@ -27,15 +27,17 @@ ENCODERS: Registry[Callable[[tuple[int, ...]], torch.nn.Module]] = Registry("enc
 
 
 def make_encoder(name: str, shape: tuple[int, ...]) -> torch.nn.Module:
-    """Build an encoder for inputs of a shape; ``auto`` takes nature for [C, H, W], mlp for anything flat.
+    """Build an encoder for inputs of a shape; ``auto`` takes nature for images [C, H, W], minatar for
+    small ones, mlp for the rest.
 
     Raises:
         RlabError: the name is unknown, or the encoder does not take that shape.
     """
-    from rlab.nn.encoders import mlp, nature  # noqa: F401 - they register themselves
+    from rlab.nn.encoders import minatar, mlp, nature  # noqa: F401 - they register themselves
 
     if name == "auto":
-        name = "nature" if len(shape) == 3 and min(shape[1:]) >= nature.SMALLEST else "mlp"
+        side = min(shape[1:]) if len(shape) == 3 else 0
+        name = "nature" if side >= nature.SMALLEST else "minatar" if side >= minatar.SMALLEST else "mlp"
     encoder = ENCODERS.get(name)(shape)
     if not isinstance(getattr(encoder, "out_dim", None), int):
         raise RlabError(f"encoder '{name}' has no integer attribute out_dim")
