@@ -239,7 +239,7 @@ def _freeway_begin(s, i, dice):
 @jit
 def _freeway_step(s, i, dice, action, ramping):
     y, reward = s[i, F_Y], 0
-    if s[i, F_WAIT] == 0 and (action == UP or action == DOWN):
+    if s[i, F_WAIT] == 0 and action in (UP, DOWN):
         s[i, F_WAIT] = 3
         y = max(0, y - 1) if action == UP else min(9, y + 1)
     if y == 0:
