@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import re
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ class Engine:
         self._final = np.zeros((num_envs, *self.shape), np.uint8)
         parts = max(1, min(threads or _cores(), num_envs // CHUNK))
         bounds = np.linspace(0, num_envs, parts + 1).astype(int).tolist()
-        self._chunks = list(zip(bounds[:-1], bounds[1:], strict=True))
+        self._chunks = list(pairwise(bounds))
         self._pool: ThreadPoolExecutor | None = None
         self._pool_of = 0
         self._running: list[Future[None]] = []
