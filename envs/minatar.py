@@ -30,7 +30,7 @@ from envs.vector import StepResult, VecEnv
 from rlab.errors import RlabError, nearest
 
 STICKY = 0.1
-"""Probability of repeating the action before (Young & Tian 2019, section 2)."""
+"""Probability of repeating the action before: the package's default."""
 MAX_STEPS = 5_000
 """Steps after which a game is truncated."""
 CHUNK = 256
@@ -143,9 +143,9 @@ class Engine:
         if self._running and self._pool_of != os.getpid():
             self._running = []
             raise RlabError("the process was forked between send() and recv(); the step was lost")
-        running, self._running = self._running, []
-        for part in running:
+        for part in self._running:
             part.result()
+        self._running = []  # only now: what an interrupt left behind, the next step waits for
 
     def step(self, actions: NDArray[np.int64], seen: Seen) -> None:
         """Do ``send`` and ``wait`` at once."""
@@ -155,14 +155,15 @@ class Engine:
     def close(self) -> None:
         """End the threads."""
         if self._pool is not None and self._pool_of == os.getpid():
-            self._pool.shutdown()
-        self._pool = None
+            self._pool.shutdown()  # waits for a step under way
+        self._pool, self._running = None, []
 
     def _run(self, mode: int, actions: NDArray[np.int64], seen: Seen) -> None:
         run = self.game.run
         if len(self._chunks) == 1:
             run(0, self.num_envs, mode, actions, self.rules, self.copies, seen)
             return
+        self.wait()
         if self._pool is None or self._pool_of != os.getpid():  # a fork copies no threads
             self._pool, self._pool_of = ThreadPoolExecutor(len(self._chunks), "minatar"), os.getpid()
         self._running = [
@@ -284,7 +285,6 @@ class MinAtar(VecEnv):
         return picture.repeat(CELL, axis=0).repeat(CELL, axis=1)
 
     def _close(self) -> None:
-        self._engine.wait()
         self._engine.close()
 
 
