@@ -13,7 +13,8 @@ class EnvConfig:
     """On what an agent trains, and how it is scored."""
 
     env: str = "Breakout"
-    """An Atari game (Breakout), ALE/Breakout-v5, a Gymnasium id (CartPole-v1) or package.module:Id."""
+    """An Atari game (Breakout), ALE/Breakout-v5, MinAtar/Breakout, a Gymnasium id (CartPole-v1) or
+    package.module:Id."""
     steps: int = 1_000_000
     """Environment steps to train for, all environments together (on Atari 4 frames each)."""
     protocol: Literal["classic", "v5"] = "classic"
@@ -38,7 +39,8 @@ class QConfig:
     num_envs: int = 32
     """Environments that step side by side."""
     encoder: str = "auto"
-    """Network under the Q-head; auto: nature for images, mlp for vectors. `rlab doctor` lists them."""
+    """Network under the Q-head; auto: nature for images, minatar for small ones, mlp for vectors. `rlab doctor`
+    lists them."""
     batch_size: int = 256
     """Transitions of one update. With train_every it sets the replayed samples per step (8 in Mnih et al. 2015)."""
     train_every: int = 32
@@ -120,6 +122,18 @@ VECTOR = QConfig(
 )
 """For flat observations such as CartPole's, where the environment is cheap."""
 
+SMALL = QConfig(
+    num_envs=16,
+    batch_size=128,
+    train_every=8,
+    learning_starts=5_000,
+    memory_size=100_000,
+    target_every=1_000,
+    precision="fp32",
+)
+"""For MinAtar's boards. Memory and target network as in Young & Tian 2019, who replay 32 samples a step, not 16; bf16
+costs more in conversions than so small a network gains."""
+
 
 @dataclass(frozen=True)
 class PQNConfig:
@@ -188,8 +202,18 @@ PQN_VECTOR = PQNConfig(
 )
 """For flat observations such as CartPole's."""
 
+PQN_SMALL = PQNConfig(rollout=32, batch_size=128, epsilon_end=0.05, evaluate_epsilon=0.0, precision="fp32")
+"""For MinAtar's boards: the settings of Gallici et al. 2024 there."""
+
 PRESETS: dict[str, Any] = {"dqn": QConfig(), "nature": NATURE, "pqn": PQNConfig()}
 """Name -> settings for images."""
+
+SMALL_PRESETS: dict[str, Any] = {
+    "dqn": SMALL,
+    "nature": replace(NATURE, learning_starts=5_000),
+    "pqn": PQN_SMALL,
+}
+"""Name -> settings for images of 10x10 cells."""
 
 VECTOR_PRESETS: dict[str, Any] = {
     "dqn": VECTOR,

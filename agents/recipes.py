@@ -7,22 +7,24 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from agents.config import PRESETS, VECTOR_PRESETS, EnvConfig, PQNExperiment, QExperiment
+from agents.config import PRESETS, SMALL_PRESETS, VECTOR_PRESETS, EnvConfig, PQNExperiment, QExperiment
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
 
 
 def default_experiment(preset: str, env: str) -> QExperiment | PQNExperiment:
-    """The settings that a preset starts from on an environment: one set for images, one for vectors."""
+    """The settings that a preset starts from on an environment: sets for images, small ones and vectors."""
     experiment = PQNExperiment if preset == "pqn" else QExperiment
     if not env:
         return experiment(agent=PRESETS[preset])
-    from envs import is_atari
+    from envs import is_atari, is_minatar
 
-    images = is_atari(env)
+    small = is_minatar(env)
+    images = small or is_atari(env)
+    presets = SMALL_PRESETS if small else PRESETS if images else VECTOR_PRESETS
     run = RunConfig() if images else RunConfig(evaluate_steps=20_000, checkpoint_steps=20_000)
     where = EnvConfig(env=env, steps=1_000_000 if images else 80_000)
-    return experiment(run, where, (PRESETS if images else VECTOR_PRESETS)[preset])
+    return experiment(run, where, presets[preset])
 
 
 def make_q(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> Any:

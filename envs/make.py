@@ -25,26 +25,30 @@ def make_vec(
     render: bool = False,
     sticky: float | None = None,
     max_frames: int | None = None,
+    ramping: bool | None = None,
 ) -> VecEnv:
     """Make N copies of an environment, to be stepped together.
 
     Args:
         name: an Atari game (``Breakout``, ``ms_pacman``, ``ALE/Breakout-v5``, ``BreakoutNoFrameskip-v4``: all
-            ids of a game mean the same here, the protocol decides the rest), a Gymnasium id
+            ids of a game mean the same here, the protocol decides the rest), a game of MinAtar
+            (``MinAtar/Breakout``; ``MinAtar/Breakout-v0`` has all six actions), a Gymnasium id
             (``CartPole-v1``), or ``package.module:Id``, which imports the module first, from the current
             directory too.
         num_envs: N, 1 or more.
         seed: of the first reset, 0 or more.
         protocol: of Atari, "classic" or "v5" (see `envs.atari`); nothing else has one.
         training: in Atari, clip rewards and, in classic, let a lost life end the return.
-        threads: of Atari; 0 for as many as cores.
+        threads: of Atari and MinAtar; 0 for as many as cores.
         render: prepare for ``frame()``.
-        sticky: Atari only: the probability of repeating the action before, in place of the protocol's.
-        max_frames: Atari only: frames after which a game is truncated, in place of 108,000.
+        sticky: Atari and MinAtar only: the probability of repeating the action before, in place of the
+            protocol's and of MinAtar's 0.1.
+        max_frames: Atari and MinAtar only: frames after which a game is truncated, in place of 108,000 and 5,000.
+        ramping: MinAtar only: False for games that do not get harder with time.
 
     Raises:
-        RlabError: an unknown name or protocol, a bad number, an option that only Atari has, or spaces the lab
-            cannot use.
+        RlabError: an unknown name or protocol, a bad number, an option that the environment does not have, or
+            spaces the lab cannot use.
     """
     if num_envs < 1:
         raise RlabError(f"num_envs must be 1 or more, but got {num_envs}")
@@ -58,6 +62,10 @@ def make_vec(
         raise RlabError(f"sticky is a probability below 1, but got {sticky}")
     if max_frames is not None and max_frames < 1:
         raise RlabError(f"max_frames must be 1 or more, but got {max_frames}")
+    if is_minatar(name):
+        return _minatar(name, num_envs, seed, threads, render, sticky, max_frames, ramping)
+    if ramping is not None:
+        raise RlabError(f"ramping belongs to MinAtar, and '{name}' is not one of its games")
     rom = atari_rom(name)
     if rom is not None:
         from envs.atari import MAX_FRAMES, Atari
@@ -75,7 +83,7 @@ def make_vec(
         )
     for option, value in (("sticky", sticky), ("max_frames", max_frames)):
         if value is not None:
-            raise RlabError(f"{option} belongs to Atari, and '{name}' is not an Atari game")
+            raise RlabError(f"{option} belongs to Atari and MinAtar, and '{name}' is not one of their games")
     from envs.generic import Generic
 
     return Generic(_registered(name), num_envs, seed, render=render)
@@ -84,6 +92,37 @@ def make_vec(
 def is_atari(name: str) -> bool:
     """Say whether `make_vec` takes this name for an Atari game; imports no user's module."""
     return atari_rom(name) is not None
+
+
+def is_minatar(name: str) -> bool:
+    """Say whether `make_vec` takes this name for a game of MinAtar, known or not."""
+    return name.lower().startswith("minatar/")
+
+
+def _minatar(
+    name: str,
+    num_envs: int,
+    seed: int,
+    threads: int,
+    render: bool,
+    sticky: float | None,
+    max_frames: int | None,
+    ramping: bool | None,
+) -> VecEnv:
+    from envs.minatar import MAX_STEPS, STICKY, MinAtar, find_game
+
+    game, minimal = find_game(name)
+    return MinAtar(
+        game,
+        num_envs,
+        seed,
+        threads=threads,
+        render=render,
+        sticky=STICKY if sticky is None else sticky,
+        ramping=ramping is not False,
+        minimal=minimal,
+        max_steps=MAX_STEPS if max_frames is None else max_frames,
+    )
 
 
 @lru_cache(maxsize=1)
@@ -121,7 +160,9 @@ def _registered(name: str) -> str:
         import_plugin(module)
     if env_id not in gymnasium.registry:
         ids = [i for i in gymnasium.registry if not i.startswith("ALE/")]
-        valid = ids + [shown for shown, _ in _games().values()]
+        from envs.minatar import names
+
+        valid = ids + [shown for shown, _ in _games().values()] + names()
         meant = re.sub(r"^ALE/(.*?)(-v\d+)?$", r"\1", env_id)
         raise RlabError(f"unknown environment '{name}'; {nearest(meant, valid)}")
     return env_id

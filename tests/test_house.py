@@ -143,8 +143,8 @@ def test_configuration_imports_no_torch_by_itself(path: Path) -> None:
         ("import rlab", ("torch", "numpy", "gymnasium")),
         ("import rlab.cli", ("torch", "numpy", "gymnasium")),
         ("import rlab.run.folder, rlab.run.metrics, rlab.run.signals", ("torch", "gymnasium")),
-        ("import envs.make", ("torch",)),
-        ("import envs; envs.make_vec('CartPole-v1', 1, 0).close()", ("torch", "stable_baselines3")),
+        ("import envs.make", ("torch", "numba")),
+        ("import envs; envs.make_vec('CartPole-v1', 1, 0).close()", ("torch", "stable_baselines3", "numba")),
     ],
 )
 def test_importing_stays_cheap(code: str, absent: tuple[str, ...]) -> None:

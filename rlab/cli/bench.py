@@ -1,4 +1,4 @@
-"""``rlab bench speed``: steps per second beside other libraries."""
+"""``rlab bench speed`` and ``rlab bench envs``: steps per second, beside other libraries and of environments alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlab.cli.common import JsonFlag, parse, refuse_below, results, say
+from rlab.errors import RlabError
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,29 @@ class Speed:
     """Print one JSON object; everything else goes to stderr."""
 
 
+@dataclass(frozen=True)
+class Environments:
+    """Step the environments with random actions, nobody learning: MinAtar's games and the same ones of Atari."""
+
+    rounds: int = 3
+    """How often each is measured; the median counts."""
+    seconds: float = 0.5
+    """How long each measurement takes."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
+    if argv and argv[0] == "envs":
+        return _environments(argv[1:])
     if not argv or argv[0] != "speed":
         if argv and argv[0] in ("-h", "--help"):
             print("usage: rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
+            print("       rlab bench envs [--rounds N] [--seconds S] [--json]")
             return 0
         said = f"there is no benchmark '{argv[0]}'" if argv else "name a benchmark"
-        say(f"rlab: {said}; valid: speed")
+        say(f"rlab: {said}; valid: envs, speed")
         return 2
     flags = parse(Speed, "bench speed", argv[1:])
     refuse_below(flags, rounds=1, steps=1)
@@ -43,6 +59,24 @@ def main(argv: Sequence[str]) -> int:
         if not flags.json:
             _table(measured["rows"])
         put("\nratio is ours / peer; the same numbers for a program: rlab bench speed --json", measured)
+        return 0
+
+
+def _environments(argv: Sequence[str]) -> int:
+    flags = parse(Environments, "bench envs", argv)
+    refuse_below(flags, rounds=1)
+    if not 0 < flags.seconds < 3600:
+        raise RlabError(f"--seconds is {flags.seconds:g}; it must be more than 0")
+    with results(flags.json) as put:
+        from rlab.bench.environments import measure
+
+        measured = measure(flags.seconds, flags.rounds, say)
+        lines = [
+            f"{row['env']:<22}{row['through']:<10}{row['num_envs']:>6}{row['median']:>14,}{row['best']:>14,}"
+            for row in measured["rows"]
+        ]
+        head = f"{'environment':<22}{'through':<10}{'N':>6}{'median /s':>14}{'best /s':>14}"
+        put("\n".join([head, *lines]), measured)
         return 0
 
 

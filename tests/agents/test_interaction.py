@@ -19,7 +19,7 @@ from rlab.run.journal import Journal
 from rlab.run.learner import NonFinite, Stop, Stopped
 from tests.agents.helpers import learner
 
-ENVS = ["CartPole-v1", "Breakout", "rlab/ProbeMask-v0", "rlab/ProbeTruncation-v0"]
+ENVS = ["CartPole-v1", "Breakout", "MinAtar/Breakout", "rlab/ProbeMask-v0", "rlab/ProbeTruncation-v0"]
 
 
 def steps_seen(run: Interaction, count: int) -> list[Step]:

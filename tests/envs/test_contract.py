@@ -7,7 +7,15 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from envs import make_vec
 from rlab.errors import RlabError
 
-NAMES = ["Breakout", "CartPole-v1", "Taxi", "rlab/Probe5-v0", "rlab/ProbeTruncation-v0"]
+NAMES = [
+    "Breakout",
+    "MinAtar/Seaquest",
+    "MinAtar/Breakout",
+    "CartPole-v1",
+    "Taxi",
+    "rlab/Probe5-v0",
+    "rlab/ProbeTruncation-v0",
+]
 
 
 def full(name):

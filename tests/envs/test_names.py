@@ -51,7 +51,8 @@ def test_camel_case_and_snake_case(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["CartPole-v1", "Blackjack-v1", "rlab/Probe1-v0", "mine:Pong-v0", "Combat", "Nothing", "", "ALE/"]
+    "name",
+    ["CartPole-v1", "Blackjack-v1", "rlab/Probe1-v0", "mine:Pong-v0", "Combat", "Nothing", "", "ALE/", "MinAtar/Pong"],
 )
 def test_other_names_are_not_atari(name):
     assert not is_atari(name)
@@ -98,8 +99,8 @@ def test_a_module_in_the_current_directory(tmp_path, monkeypatch):
         ("Pong", {"protocol": "v4"}, "unknown protocol 'v4'"),
         ("Pong", {"sticky": 1.5}, "sticky"),
         ("Pong", {"max_frames": 0}, "max_frames"),
-        ("CartPole-v1", {"sticky": 0.25}, "sticky belongs to Atari"),
-        ("CartPole-v1", {"max_frames": 100}, "max_frames belongs to Atari"),
+        ("CartPole-v1", {"sticky": 0.25}, "sticky belongs to Atari and MinAtar"),
+        ("CartPole-v1", {"max_frames": 100}, "max_frames belongs to Atari and MinAtar"),
         ("Pendulum-v1", {}, "actions of Box"),
         ("Blackjack-v1", {}, "observations of Tuple"),
     ],

@@ -11,7 +11,7 @@ from rlab.errors import RlabError
 from rlab.nn import ENCODERS, QHead, make_encoder
 
 make_encoder("auto", (3,))  # registers what there is
-SHAPES = [(3,), (7, 2), (1, 84, 84), (4, 84, 84), (3, 40, 52)]
+SHAPES = [(3,), (7, 2), (4, 10, 10), (6, 3, 2), (1, 84, 84), (4, 84, 84), (3, 40, 52)]
 
 
 @pytest.mark.parametrize("name", sorted(ENCODERS))
@@ -34,8 +34,22 @@ def test_every_encoder_keeps_the_contract(name: str, shape: tuple[int, ...]) -> 
 
 
 def test_auto_takes_convolutions_for_images_only() -> None:
-    names = {shape: type(make_encoder("auto", shape)).__name__ for shape in [(4, 84, 84), (4,), (10, 10, 4)]}
-    assert names == {(4, 84, 84): "Nature", (4,): "MLP", (10, 10, 4): "MLP"}
+    expected = {
+        (4, 84, 84): "Nature",
+        (4, 36, 36): "Nature",
+        (4, 35, 40): "MinAtarNet",
+        (4, 10, 10): "MinAtarNet",
+        (4,): "MLP",
+        (10, 10, 4): "MLP",
+    }
+    assert {shape: type(make_encoder("auto", shape)).__name__ for shape in expected} == expected
+
+
+def test_minatar_has_the_published_size() -> None:
+    """16 (4*9 + 1) + 128 (16*8*8 + 1) = 131,792."""
+    encoder = make_encoder("minatar", (4, 10, 10))
+    assert sum(p.numel() for p in encoder.parameters()) == 131_792
+    assert encoder.feature_maps(torch.zeros(1, 4, 10, 10)).shape == (1, 16, 8, 8)
 
 
 def test_nature_has_the_published_size() -> None:

@@ -27,17 +27,19 @@ ENCODERS: Registry[Callable[[tuple[int, ...]], torch.nn.Module]] = Registry("enc
 
 
 def make_encoder(name: str, shape: tuple[int, ...]) -> torch.nn.Module:
-    """Build an encoder for inputs of a shape; ``auto`` takes nature for [C, H, W], mlp for anything flat.
+    """Build an encoder for inputs of a shape; ``auto`` takes nature for images [C, H, W], minatar for
+    small ones, mlp for the rest.
 
-    ``auto-norm`` does the same with LayerNorm: nature-norm or mlp-norm.
+    ``auto-norm`` does the same with LayerNorm: nature-norm, minatar-norm or mlp-norm.
 
     Raises:
         RlabError: the name is unknown, or the encoder does not take that shape.
     """
-    from rlab.nn.encoders import mlp, nature  # noqa: F401 - they register themselves
+    from rlab.nn.encoders import minatar, mlp, nature  # noqa: F401 - they register themselves
 
     if name in ("auto", "auto-norm"):
-        fits = "nature" if len(shape) == 3 and min(shape[1:]) >= nature.SMALLEST else "mlp"
+        side = min(shape[1:]) if len(shape) == 3 else 0
+        fits = "nature" if side >= nature.SMALLEST else "minatar" if side >= minatar.SMALLEST else "mlp"
         name = fits + name.removeprefix("auto")
     encoder = ENCODERS.get(name)(shape)
     if not isinstance(getattr(encoder, "out_dim", None), int):

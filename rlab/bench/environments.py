@@ -1,0 +1,90 @@
+"""How fast environments step, with nobody learning: MinAtar's engine and the environment round it, and Atari.
+
+Actions are random and drawn beforehand. A step is one decision of the agent: on Atari 4 frames of the game.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+
+from envs import make_vec
+from envs.minatar import Engine, find_game
+from envs.minatar import names as minatar_names
+
+ATARI = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
+"""The games that MinAtar has, too."""
+COPIES = {"minatar": 4_096, "atari": 32}
+WARM_UP = 1 / 3
+"""Part of a measurement's time that passes before it, in which numba compiles and games come to differ."""
+
+
+def measure(seconds: float, rounds: int, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Time every game of MinAtar, twice, and five of Atari.
+
+    Args:
+        seconds: of one measurement.
+        rounds: measurements of each.
+        progress: told what is being measured.
+
+    Returns:
+        JSON: ``rows``, each with ``env``, ``through`` ("engine": into the caller's arrays; "make_vec": as agents see
+        it), ``num_envs`` and steps per second as ``median``, ``best`` and ``rounds``; and the machine.
+    """
+    from rlab.run.provenance import git_state, processor, versions
+
+    rows = []
+    for env in minatar_names():
+        game, _ = find_game(env)
+        num_envs = COPIES["minatar"]
+        engine = Engine(game, num_envs)
+        seen = engine.buffers()
+        engine.begin(np.arange(num_envs), seen)
+        progress(f"{env}, engine")
+        speeds = _speeds(
+            lambda a, engine=engine, seen=seen: engine.step(a, seen),  # type: ignore[misc]
+            len(engine.rules.actions),
+            num_envs,
+            seconds,
+            rounds,
+        )
+        engine.close()
+        rows.append(_row(env, "engine", num_envs, speeds))
+    for env, num_envs in [(e, COPIES["minatar"]) for e in minatar_names()] + [(e, COPIES["atari"]) for e in ATARI]:
+        progress(f"{env}, make_vec")
+        with closing(make_vec(env, num_envs, 0)) as envs:
+            envs.reset()
+            speeds = _speeds(envs.step, int(envs.single_action_space.n), num_envs, seconds, rounds)
+        rows.append(_row(env, "make_vec", num_envs, speeds))
+    where = {"processor": processor(), "versions": versions(), "git": git_state()}
+    return {"rows": rows, "seconds": seconds, "machine": where}
+
+
+def _speeds(step: Callable[[Any], Any], actions: int, n: int, seconds: float, rounds: int) -> list[float]:
+    """Steps per second of all `n` copies together, measured `rounds` times."""
+    rng = np.random.default_rng(0)
+    chosen = rng.integers(actions, size=(16, n))
+    speeds = []
+    for duration in (seconds * WARM_UP, *[seconds] * rounds):
+        done, started = 0, time.perf_counter()
+        while time.perf_counter() - started < duration:
+            step(chosen[done % 16])
+            done += 1
+        speeds.append(done * n / (time.perf_counter() - started))
+    return speeds[1:]
+
+
+def _row(env: str, through: str, num_envs: int, speeds: list[float]) -> dict[str, Any]:
+    return {
+        "env": env,
+        "through": through,
+        "num_envs": num_envs,
+        "median": round(statistics.median(speeds)),
+        "best": round(max(speeds)),
+        "rounds": [round(s) for s in speeds],
+    }

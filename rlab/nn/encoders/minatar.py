@@ -1,0 +1,51 @@
+"""The small convolutional network of Young & Tian 2019, "MinAtar", https://arxiv.org/abs/1903.03176."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+from torch import Tensor, nn
+
+from rlab.errors import RlabError
+from rlab.nn.encoders import ENCODERS
+
+FILTERS = 16
+KERNEL = 3
+WIDTH = 128
+SMALLEST = 5
+"""The smallest height and width at which "auto" takes this encoder; below it the convolution sees next to nothing."""
+
+
+class MinAtarNet(nn.Module):
+    """Conv 16x3x3/1 and a layer of 128, ReLU after each: a quarter of DQN's last layers, for boards of 10x10.
+
+    Args:
+        shape: [C, H, W].
+        norm: LayerNorm before every ReLU, over all of a layer's outputs (Gallici et al. 2024).
+    """
+
+    def __init__(self, shape: tuple[int, ...], norm: bool = False):
+        super().__init__()
+        if len(shape) != 3 or min(shape[1:]) < KERNEL:
+            raise RlabError(
+                f"encoder 'minatar' takes images [C, H, W] of at least {KERNEL}x{KERNEL}, not {list(shape)}; "
+                "nearest: mlp"
+            )
+        maps = (FILTERS, *(side - KERNEL + 1 for side in shape[1:]))
+        convolution, dense = nn.Conv2d(shape[0], FILTERS, KERNEL), nn.Linear(math.prod(maps), WIDTH)
+        self.convolution = nn.Sequential(convolution, *[nn.LayerNorm(maps)] * norm, nn.ReLU())
+        self.dense = nn.Sequential(nn.Flatten(), dense, *[nn.LayerNorm(WIDTH)] * norm, nn.ReLU())
+        self.out_dim = WIDTH
+
+    def feature_maps(self, obs: Tensor) -> Tensor:
+        """obs[B, C, H, W] -> maps[B, 16, H-2, W-2], for dense heads."""
+        return self.convolution(obs)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """obs[B, C, H, W] -> [B, 128]."""
+        return self.dense(self.feature_maps(obs))
+
+
+ENCODERS.register("minatar")(MinAtarNet)
+ENCODERS.register("minatar-norm")(partial(MinAtarNet, norm=True))

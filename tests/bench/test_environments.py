@@ -1,0 +1,23 @@
+"""The benchmark of environments runs and reports; what it measures is not asserted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rlab.cli import main
+
+
+def test_every_game_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "envs", "--rounds", "1", "--seconds", "0.02", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["through"] for row in rows] == ["engine"] * 5 + ["make_vec"] * 10
+    assert sum(row["env"].startswith("MinAtar/") for row in rows) == 10
+    assert all(row["best"] >= row["median"] > 0 for row in rows)
+
+
+def test_wrong_flags_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for flags in (["--seconds", "0"], ["--rounds", "0"]):
+        assert main(["bench", "envs", *flags]) == 1
+        assert f"{flags[0]} is 0" in capsys.readouterr().err
