@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from agents.config import PRESETS, VECTOR_PRESETS, QExperiment
+from agents.tabular_config import TABULAR_SUMMARIES, default_tabular
 from rlab.registry import RECIPES, Recipe
 
 SUMMARIES = {
@@ -85,5 +86,22 @@ for _name, _summary in SUMMARIES.items():
             summary=_summary,
             default=lambda env, preset=_name: default_experiment(preset, env),  # type: ignore[misc]
             build=build_q,
+        )
+    )
+
+
+def build_tabular(experiment: Any, workshop: Any) -> Any:
+    """Build the Learner of a tabular agent; see `agents.tabular`."""
+    from agents.tabular import build_tabular
+
+    return build_tabular(experiment, workshop)
+
+
+for _name, _summary in TABULAR_SUMMARIES.items():
+    RECIPES.register(_name)(
+        Recipe(
+            summary=_summary,
+            default=lambda env, preset=_name: default_tabular(preset, env),  # type: ignore[misc]
+            build=build_tabular,
         )
     )

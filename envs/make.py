@@ -25,6 +25,7 @@ def make_vec(
     render: bool = False,
     sticky: float | None = None,
     max_frames: int | None = None,
+    max_steps: int | None = None,
 ) -> VecEnv:
     """Make N copies of an environment, to be stepped together.
 
@@ -41,6 +42,7 @@ def make_vec(
         render: prepare for ``frame()``.
         sticky: Atari only: the probability of repeating the action before, in place of the protocol's.
         max_frames: Atari only: frames after which a game is truncated, in place of 108,000.
+        max_steps: not in Atari: steps after which an episode is truncated, in place of the environment's own limit.
 
     Raises:
         RlabError: an unknown name or protocol, a bad number, an option that only Atari has, or spaces the lab
@@ -58,8 +60,12 @@ def make_vec(
         raise RlabError(f"sticky is a probability below 1, but got {sticky}")
     if max_frames is not None and max_frames < 1:
         raise RlabError(f"max_frames must be 1 or more, but got {max_frames}")
+    if max_steps is not None and max_steps < 1:
+        raise RlabError(f"max_steps must be 1 or more, but got {max_steps}")
     rom = atari_rom(name)
     if rom is not None:
+        if max_steps is not None:
+            raise RlabError(f"'{name}' is an Atari game, which max_frames limits, not max_steps")
         from envs.atari import MAX_FRAMES, Atari
 
         return Atari(
@@ -78,7 +84,7 @@ def make_vec(
             raise RlabError(f"{option} belongs to Atari, and '{name}' is not an Atari game")
     from envs.generic import Generic
 
-    return Generic(_registered(name), num_envs, seed, render=render)
+    return Generic(_registered(name), num_envs, seed, render=render, max_steps=max_steps)
 
 
 def is_atari(name: str) -> bool:
@@ -114,7 +120,8 @@ def _registered(name: str) -> str:
     """Import what the name asks for and return the Gymnasium id."""
     import gymnasium
 
-    import envs.probes  # noqa: F401  (registers the rlab/... ids)
+    import envs.probes
+    import envs.tabular  # noqa: F401  (both register rlab/... ids)
 
     module, _, env_id = name.rpartition(":")
     if module:
