@@ -233,73 +233,83 @@ def _choose(q: Any, s: int, epsilon: float, random: Any, i: int) -> int:
 
 
 @njit(cache=True)
-def next_value(chooser: Any, valuer: Any, s: int, a: int, method: int, epsilon: float) -> float:
+def next_value(q: Any, chooser: int, s: int, a: int, method: int, epsilon: float) -> float:
     """The value of state s as a target sees it (Sutton & Barto 2018, eq. 6.7, 6.8, 6.9 and 6.10).
 
     Args:
-        chooser: the table that chooses or weighs actions, [S, A].
-        valuer: the table that values them, [S, A]; the same one unless double.
+        q: one table or two, [T, S, A].
+        chooser: the table that is updated; it chooses or weighs actions, and the other one, if any, values them.
         s: the next state.
         a: the action taken in it, for SARSA.
         method: SARSA, EXPECTED or GREEDY.
         epsilon: of the behaviour, for EXPECTED.
     """
+    valuer = q.shape[0] - 1 - chooser
     if method == SARSA:
-        return valuer[s, a]
-    best = chooser[s].max()
-    total, ties, mean = 0.0, 0, 0.0
-    for other in range(chooser.shape[1]):
-        mean += valuer[s, other]
-        if chooser[s, other] == best:
-            if method == GREEDY and ties == 0:
-                total = valuer[s, other]
-            elif method == EXPECTED:
-                total += valuer[s, other]
+        return q[valuer, s, a]
+    actions = q.shape[2]
+    best, chosen, ties, everything = -np.inf, 0.0, 0, 0.0
+    for other in range(actions):
+        value = q[valuer, s, other]
+        everything += value
+        if q[chooser, s, other] > best:
+            best, chosen, ties = q[chooser, s, other], value, 1
+        elif q[chooser, s, other] == best:
             ties += 1
+            if method == EXPECTED:
+                chosen += value
     if method == GREEDY:
-        return total
-    return epsilon * mean / chooser.shape[1] + (1 - epsilon) * total / ties
+        return chosen
+    return epsilon * everything / actions + (1 - epsilon) * chosen / ties
+
+
+@njit(cache=True)
+def is_best(q: Any, table: int, s: int, a: int) -> bool:
+    """Whether no action of state s has a larger value in a table."""
+    for other in range(q.shape[2]):  # noqa: SIM110 - a generator is not compiled
+        if q[table, s, other] > q[table, s, a]:
+            return False
+    return True
 
 
 @njit(cache=True)
 def returns_of(
-    chooser: Any, valuer: Any, states: Any, actions: Any, rewards: Any, bootstrap: float, rule: Any, epsilon: float,
-    out: Any,
-) -> None:  # fmt: skip
-    """The truncated lambda-return of each step of a piece of an episode, backwards (S&B 2018, eq. 12.18 and 12.23).
+    q: Any, chooser: int, steps: Any, rewards: Any, length: int, bootstrap: float, rule: Any, epsilon: float, out: Any
+) -> None:
+    """The truncated lambda-return of each step of a piece of an episode, backwards (S&B 2018, eq. 12.18 and 12.20).
 
     G_k = r_k + gamma ((1 - w) V(s_k+1) + w G_k+1), where w is lambda; for GREEDY it is 0 if the action in s_k+1 was
     not a best one (Watkins 1989; tree backup towards the greedy policy, S&B section 7.5).
 
     Args:
+        q: [T, S, A].
         chooser: see `next_value`.
-        valuer: see `next_value`.
-        states: [L].
-        actions: [L].
-        rewards: [L].
+        steps: int64[2, L or more], states and actions.
+        rewards: [L or more].
+        length: L.
         bootstrap: the value of what follows the last step; 0 if the episode is over.
         rule: gives method, lambda and gamma.
         epsilon: of the behaviour.
-        out: [L], receives the returns.
+        out: [L or more], receives the returns.
     """
     value = bootstrap
-    for k in range(len(states) - 1, -1, -1):
+    for k in range(length - 1, -1, -1):
         out[k] = rewards[k] + rule.gamma * value
         if k == 0:
             return
-        s, a = states[k], actions[k]
+        s, a = steps[0, k], steps[1, k]
         weight = rule.lam
-        if rule.method == GREEDY and chooser[s, a] < chooser[s].max():
+        if rule.method == GREEDY and not is_best(q, chooser, s, a):
             weight = 0.0
         value = out[k]
         if weight < 1.0:
-            value = weight * value + (1.0 - weight) * next_value(chooser, valuer, s, a, rule.method, epsilon)
+            value = weight * value + (1.0 - weight) * next_value(q, chooser, s, a, rule.method, epsilon)
 
 
 @njit(cache=True)
 def _learn(
     memory: Any, i: int, s: int, a: int, terminated: bool, ended: bool, rule: Any, epsilon: float, random: Any,
-    numbers: Any, targets: Any,
+    steps: Any, rewards: Any, returns: Any,
 ) -> float:  # fmt: skip
     """Update from those steps of copy i that have their whole return; s and a follow the newest.
 
@@ -313,32 +323,30 @@ def _learn(
         rule: the method.
         epsilon: of the behaviour.
         random: words of the copies.
-        numbers: int64[2, H], scratch.
-        targets: float64[2, H], scratch.
+        steps: int64[2, H], scratch.
+        rewards: float64[H], scratch.
+        returns: float64[H], scratch.
 
     Returns:
         The sum of |error|.
     """
-    length, horizon = memory.length[i], memory.states.shape[1]
+    length, horizon, q = memory.length[i], memory.states.shape[1], memory.q
     if length < horizon and not ended:
         return 0.0
-    tables = memory.q.shape[0]
-    table = 1 if tables == 2 and uniform(random, i) < 0.5 else 0
-    chooser, valuer = memory.q[table], memory.q[tables - 1 - table]
-    bootstrap = 0.0 if terminated else next_value(chooser, valuer, s, a, rule.method, epsilon)
-    states, actions = numbers[0, :length], numbers[1, :length]
-    rewards, returns = targets[0, :length], targets[1, :length]
+    table = 1 if q.shape[0] == 2 and uniform(random, i) < 0.5 else 0
+    bootstrap = 0.0 if terminated else next_value(q, table, s, a, rule.method, epsilon)
+    at = memory.first[i]
     for k in range(length):
-        at = (memory.first[i] + k) % horizon
-        states[k], actions[k], rewards[k] = memory.states[i, at], memory.actions[i, at], memory.rewards[i, at]
-    returns_of(chooser, valuer, states, actions, rewards, bootstrap, rule, epsilon, returns)
+        steps[0, k], steps[1, k], rewards[k] = memory.states[i, at], memory.actions[i, at], memory.rewards[i, at]
+        at = at + 1 if at + 1 < horizon else 0
+    returns_of(q, table, steps, rewards, length, bootstrap, rule, epsilon, returns)
     error = 0.0
     count = length if ended else 1  # at an episode's end all that are left, else the oldest
     for k in range(count):
-        before = memory.visits[table, states[k], actions[k]]
-        memory.visits[table, states[k], actions[k]] = before + 1
-        difference = returns[k] - chooser[states[k], actions[k]]
-        chooser[states[k], actions[k]] += step_size_of(before, rule) * difference
+        s, a = steps[0, k], steps[1, k]
+        difference = returns[k] - q[table, s, a]
+        q[table, s, a] += step_size_of(memory.visits[table, s, a], rule) * difference
+        memory.visits[table, s, a] += 1
         error += abs(difference)
     memory.first[i] = 0 if ended else (memory.first[i] + 1) % horizon
     memory.length[i] = length - count
@@ -365,7 +373,7 @@ def begin_episode(model: Any, now: Any, memory: Any, i: int, rule: Any, epsilon:
 def run_table(model: Any, now: Any, memory: Any, rule: Any, epsilons: Any) -> float:
     """Step every copy len(epsilons) times and learn; returns the sum of |error| over all updates."""
     horizon = memory.states.shape[1]
-    numbers, targets = np.empty((2, horizon), np.int64), np.empty((2, horizon))
+    steps, rewards, returns = np.empty((2, horizon), np.int64), np.empty(horizon), np.empty(horizon)
     total = 0.0
     for t in range(len(epsilons)):
         epsilon = epsilons[t]
@@ -380,7 +388,9 @@ def run_table(model: Any, now: Any, memory: Any, rule: Any, epsilons: Any) -> fl
             following = 0
             if rule.method == SARSA and not over:  # its target needs the next action, so that is chosen first
                 following = _choose(memory.q, after, epsilon, now.random, i)
-            total += _learn(memory, i, after, following, over, ended, rule, epsilon, now.random, numbers, targets)
+            total += _learn(
+                memory, i, after, following, over, ended, rule, epsilon, now.random, steps, rewards, returns
+            )
             if ended:
                 memory.recent[memory.episodes[0] % RECENT] = memory.returns[i]
                 memory.episodes[0] += 1
@@ -807,7 +817,9 @@ def build_tabular(experiment: Any, workshop: Any) -> Tabular:
     """
     make = LinUCB if isinstance(experiment.agent, LinUCBConfig) else TableAgent
     mdp = load_model(experiment.env.env)
-    return Tabular(make(experiment.agent, experiment.env, mdp, experiment.run.seed), experiment.env, experiment.run.seed)
+    return Tabular(
+        make(experiment.agent, experiment.env, mdp, experiment.run.seed), experiment.env, experiment.run.seed
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- pictures

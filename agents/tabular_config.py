@@ -107,9 +107,7 @@ class LinUCBExperiment:
     """All settings of a run of LinUCB."""
 
     run: RunConfig = field(
-        default_factory=lambda: RunConfig(
-            threads=1, checkpoint_steps=200_000, log_steps=20_000, evaluate_steps=200_000
-        )
+        default_factory=lambda: RunConfig(threads=1, checkpoint_steps=200_000, log_steps=20_000, evaluate_steps=200_000)
     )
     env: TabularEnvConfig = field(
         default_factory=lambda: TabularEnvConfig(

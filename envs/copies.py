@@ -80,19 +80,16 @@ def uniform(random: Any, i: int) -> float:
 
 
 @njit(cache=True)
-def pick(sums: Any, u: float) -> int:
-    """The first index whose running sum is above u."""
-    k = 0
-    while u >= sums[k]:
-        k += 1
-    return k
-
-
-@njit(cache=True)
 def restart(model: Any, now: Any, i: int) -> None:
     """Begin an episode of copy i."""
-    now.state[i] = np.searchsorted(model.start, uniform(now.random, i), side="right")
-    now.steps[i] = 0
+    u, low, high = uniform(now.random, i), 0, model.start.shape[0] - 1
+    while low < high:  # the first state whose running sum is above u
+        middle = (low + high) // 2
+        if u >= model.start[middle]:
+            low = middle + 1
+        else:
+            high = middle
+    now.state[i], now.steps[i] = low, 0
 
 
 @njit(cache=True)
@@ -102,8 +99,10 @@ def advance(model: Any, now: Any, i: int, action: int) -> Any:
     Returns:
         (next state, reward, terminated, truncated).
     """
-    s = now.state[i]
-    k = pick(model.chances[s, action], uniform(now.random, i))
+    # No slices here: a view costs more than the step.
+    s, u, k = now.state[i], uniform(now.random, i), 0
+    while u >= model.chances[s, action, k]:
+        k += 1
     now.state[i] = model.next_state[s, action, k]
     now.steps[i] += 1
     over = model.terminated[s, action, k]

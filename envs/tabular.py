@@ -247,7 +247,9 @@ def _pack(
             where = f"'{name}': state {s}, action {a}"
             total = sum(o[0] for o in outcomes)
             if any(not o[0] >= 0 for o in outcomes) or not abs(total - 1) <= TOLERANCE:
-                raise RlabError(f"{where}: probabilities must not be negative and add up to 1, but their sum is {total}")
+                raise RlabError(
+                    f"{where}: probabilities must not be negative and add up to 1, but their sum is {total}"
+                )
             for k, (p, after, r, over) in enumerate(outcomes):
                 if not 0 <= after < states:
                     raise RlabError(f"{where} leads to state {after}; states are 0..{states - 1}")
@@ -570,7 +572,9 @@ def _blackjack(name: str, sab: bool, pays: bool, limit: int) -> MDP:
         sums = np.arange(21, low - 1, -1)
         states = (sums[:, None] * SHOWN + shown_cards) * 2 + ace
         panels.append(Panel(title, states, "player's sum", "dealer shows", (21, 1), True))
-    panels.append(Panel("ace and ten dealt", (NATURAL + shown_cards)[None], "player's sum", "dealer shows", (21, 1), True))
+    panels.append(
+        Panel("ace and ten dealt", (NATURAL + shown_cards)[None], "player's sum", "dealer shows", (21, 1), True)
+    )
     features = one_hot((SUMS, SHOWN, 2))
     features = np.concatenate([features, features[[index(21, d, True) for d in range(SHOWN)]]])
     layout = Layout(tuple(panels), ("S", "H"), "S stick, H hit")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import agents.recipes  # noqa: F401 - registers the recipes
@@ -23,5 +23,26 @@ SMALL = {
 
 def learner(journal: Journal, recipe: str = "dqn", env: str = "CartPole-v1", **settings: Any) -> Interaction:
     entry = RECIPES.get(recipe)
-    config = changed(entry.default(env), SMALL | settings)
+    default = entry.default(env)
+    config = changed(default, known(default, SMALL) | settings)
     return entry.build(replace(config, env=replace(config.env, env=env)), Workshop("cpu", journal))
+
+
+def known(config: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of the settings that a configuration has."""
+    names = {f.name for part in fields(config) for f in fields(getattr(config, part.name))}
+    return {name: value for name, value in settings.items() if name in names}
+
+
+def contract_cases(envs: list[str]) -> list[tuple[str, str, dict[str, Any]]]:
+    """(recipe, environment, settings) for every registered recipe, on environments that it can play."""
+    cases = []
+    for recipe in sorted(RECIPES):
+        default = RECIPES.get(recipe).default("")
+        if hasattr(default.env, "exploring_starts"):  # a table: small environments, a large block of steps
+            tables = ["FrozenLake-v1", "Blackjack-v1", "rlab/CampaignMail-v0"]
+            cases += [(recipe, env, {"num_envs": 3, "steps": 1_000_000}) for env in tables]
+        else:
+            small = {"num_envs": 2, "steps": 4_000, "learning_starts": 20, "reset_steps": 30}
+            cases += [(recipe, env, known(default, small)) for env in envs]
+    return cases
