@@ -54,7 +54,7 @@ def compile_model(mdp: MDP, limit: int = 0, exploring_starts: bool = False) -> M
 
 def begin(model: Model, num_copies: int, seed: int) -> Now:
     """N copies at the start of an episode; the same seed gives the same copies."""
-    words = np.random.SeedSequence(seed).generate_state(num_copies, np.uint64)
+    words = np.random.SeedSequence(seed).generate_state(num_copies, np.uint64).astype(np.uint64)
     now = Now(np.zeros(num_copies, np.int64), np.zeros(num_copies, np.int64), words)
     for i in range(num_copies):
         restart(model, now, i)

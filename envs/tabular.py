@@ -568,9 +568,9 @@ def _blackjack(name: str, sab: bool, pays: bool, limit: int) -> MDP:
 
     shown_cards = np.arange(1, SHOWN)
     panels = []
-    for title, ace, low in (("no usable ace", 0, 4), ("usable ace", 1, 12)):
+    for title, usable, low in (("no usable ace", 0, 4), ("usable ace", 1, 12)):
         sums = np.arange(21, low - 1, -1)
-        states = (sums[:, None] * SHOWN + shown_cards) * 2 + ace
+        states = (sums[:, None] * SHOWN + shown_cards) * 2 + usable
         panels.append(Panel(title, states, "player's sum", "dealer shows", (21, 1), True))
     panels.append(
         Panel("ace and ten dealt", (NATURAL + shown_cards)[None], "player's sum", "dealer shows", (21, 1), True)
