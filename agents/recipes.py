@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from agents.config import PRESETS, SMALL_PRESETS, VECTOR_PRESETS, EnvConfig, PQNExperiment, QExperiment
+from agents.tabular_config import TABULAR_SUMMARIES, default_tabular
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
 
@@ -110,3 +111,14 @@ for _name, (_summary, _make) in {
     ),
 }.items():
     RECIPES.register(_name)(Recipe(_summary, partial(default_experiment, _name), partial(build, _make)))
+
+
+def build_tabular(experiment: Any, workshop: Any) -> Any:
+    """Build the Learner of a tabular agent; see `agents.tabular`."""
+    from agents.tabular import build_tabular
+
+    return build_tabular(experiment, workshop)
+
+
+for _name, _summary in TABULAR_SUMMARIES.items():
+    RECIPES.register(_name)(Recipe(_summary, partial(default_tabular, _name), build_tabular))

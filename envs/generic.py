@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
-from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
@@ -19,7 +19,8 @@ from rlab.errors import RlabError
 class Generic(VecEnv):
     """Gymnasium's ``SyncVectorEnv``, normalised: observations [N, *] as the environment gives them.
 
-    Discrete observations and actions count from 0, whatever their space starts at. An environment that
+    Discrete observations and actions count from 0, whatever their space starts at; a Tuple of Discrete observations
+    (Blackjack's) becomes a MultiDiscrete one. An environment that
     reports ``info["action_mask"]`` (integers or booleans [A]) must do so on every reset and step.
 
     Args:
@@ -27,12 +28,13 @@ class Generic(VecEnv):
         num_envs: N.
         seed: of the first reset.
         render: make the environments with ``render_mode="rgb_array"`` for ``frame()``.
+        max_steps: truncate episodes after so many steps, in place of the environment's own limit.
 
     Raises:
         RlabError: a space that the lab cannot use, a missing package, or no rgb_array mode though asked for.
     """
 
-    def __init__(self, env_id: str, num_envs: int, seed: int, *, render: bool = False):
+    def __init__(self, env_id: str, num_envs: int, seed: int, *, render: bool = False, max_steps: int | None = None):
         self._id = env_id
         try:
             if render:
@@ -40,6 +42,8 @@ class Generic(VecEnv):
             options: dict[str, Any] = (
                 {"render_mode": "rgb_array"} if render else {}
             )  # not every environment takes a None
+            if max_steps is not None:
+                options["max_episode_steps"] = max_steps
             make = partial(gym.make, env_id, **options)
             self._envs = SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
         except DependencyNotInstalled as e:
@@ -84,6 +88,8 @@ class Generic(VecEnv):
         return obs, reward32, terminated, truncated, own
 
     def _from_zero(self, obs: Any) -> NDArray[Any]:
+        if isinstance(obs, tuple):  # of a Tuple space: one array [N] a component
+            return np.stack(obs, axis=-1)
         return obs - self._obs_start if self._obs_start else obs
 
     def _mask(self, info: dict[str, Any]) -> NDArray[np.bool_]:
@@ -119,6 +125,8 @@ def _observations(env_id: str, space: Space[Any]) -> tuple[Space[Any], int]:
         return Discrete(int(space.n)), int(space.start)
     if isinstance(space, Box | MultiBinary | MultiDiscrete):
         return space, 0
+    if isinstance(space, Tuple) and all(isinstance(part, Discrete) and part.start == 0 for part in space.spaces):
+        return MultiDiscrete([int(part.n) for part in space.spaces]), 0  # type: ignore[attr-defined]
     raise RlabError(f"'{env_id}' has observations of {space}, but the lab needs Box, Discrete or Multi* ones")
 
 

@@ -26,6 +26,7 @@ def make_vec(
     sticky: float | None = None,
     max_frames: int | None = None,
     ramping: bool | None = None,
+    max_steps: int | None = None,
 ) -> VecEnv:
     """Make N copies of an environment, to be stepped together.
 
@@ -45,6 +46,7 @@ def make_vec(
             protocol's and of MinAtar's 0.1.
         max_frames: Atari and MinAtar only: frames after which a game is truncated, in place of 108,000 and 5,000.
         ramping: MinAtar only: False for games that do not get harder with time.
+        max_steps: of any other environment: steps after which an episode is truncated, in place of its own limit.
 
     Raises:
         RlabError: an unknown name or protocol, a bad number, an option that the environment does not have, or
@@ -62,12 +64,18 @@ def make_vec(
         raise RlabError(f"sticky is a probability below 1, but got {sticky}")
     if max_frames is not None and max_frames < 1:
         raise RlabError(f"max_frames must be 1 or more, but got {max_frames}")
+    if max_steps is not None and max_steps < 1:
+        raise RlabError(f"max_steps must be 1 or more, but got {max_steps}")
     if is_minatar(name):
+        if max_steps is not None:
+            raise RlabError(f"'{name}' is a game of MinAtar, which max_frames limits, not max_steps")
         return _minatar(name, num_envs, seed, threads, render, sticky, max_frames, ramping)
     if ramping is not None:
         raise RlabError(f"ramping belongs to MinAtar, and '{name}' is not one of its games")
     rom = atari_rom(name)
     if rom is not None:
+        if max_steps is not None:
+            raise RlabError(f"'{name}' is an Atari game, which max_frames limits, not max_steps")
         from envs.atari import MAX_FRAMES, Atari
 
         return Atari(
@@ -86,7 +94,7 @@ def make_vec(
             raise RlabError(f"{option} belongs to Atari and MinAtar, and '{name}' is not one of their games")
     from envs.generic import Generic
 
-    return Generic(_registered(name), num_envs, seed, render=render)
+    return Generic(_registered(name), num_envs, seed, render=render, max_steps=max_steps)
 
 
 def is_atari(name: str) -> bool:
@@ -153,7 +161,8 @@ def _registered(name: str) -> str:
     """Import what the name asks for and return the Gymnasium id."""
     import gymnasium
 
-    import envs.probes  # noqa: F401  (registers the rlab/... ids)
+    import envs.probes
+    import envs.tabular  # noqa: F401  (both register rlab/... ids)
 
     module, _, env_id = name.rpartition(":")
     if module:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import tyro
@@ -24,6 +25,7 @@ from rlab.cli.common import (
     stopped_status,
     until_stopped,
 )
+from rlab.errors import RlabError
 from rlab.run.folder import find_run
 from rlab.run.learner import Stop
 
@@ -78,16 +80,25 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
         with contextlib.ExitStack() as stack:
             player = stack.enter_context(load(folder, flags.device or "auto", flags.seed))
             env = player.config.env
-            envs: Any = stack.enter_context(
-                contextlib.closing(make_vec(env.env, 1, flags.seed, protocol=env.protocol, training=False, render=True))
-            )
+            # Some learners can draw what they have learned: `picture(path) -> path` writes a PNG.
+            draw = getattr(player.learner, "picture", None)
+            protocol: Any = getattr(env, "protocol", "classic")
+            make = partial(make_vec, env.env, 1, flags.seed, protocol=protocol, training=False)
+            try:
+                envs: Any = make(render=True)
+            except RlabError:
+                if draw is None:
+                    raise
+                envs = make()  # it cannot be filmed; the picture is what there is to see
+            stack.enter_context(contextlib.closing(envs))
+            films = envs.render_mode is not None
             atari = envs.protocol is not None
             fps = ATARI_FPS if atari else envs.metadata.get("render_fps") or 30
             scale = ATARI_SCALE if atari else 1
             stem = f"{player.step}-seed{flags.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
             path = folder.videos / f"{stem}.mp4"
             title = f"{folder.name} at {player.step:,} steps"
-            window = open_window(title, fps, scale) if flags.window else None
+            window = open_window(title, fps, scale) if flags.window and films else None
             if window is not None:
                 stack.callback(window.close)
             scores: list[float] = []
@@ -96,10 +107,11 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
                 obs, info = envs.reset(seed=flags.seed)
                 first = np.ones(1, bool)
                 while True:
-                    frame = envs.frame()
-                    video.add(frame)
-                    if window is not None:
-                        window.show(frame)
+                    if films:
+                        frame = envs.frame()
+                        video.add(frame)
+                        if window is not None:
+                            window.show(frame)
                     action = player.act(obs, first, info.get("action_mask"))
                     obs, _, terminated, truncated, info = envs.step(action)
                     first = terminated | truncated
@@ -111,9 +123,11 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
                     over = len(scores) >= flags.episodes or steps >= flags.max_steps
                     if over or stop.requested or (window is not None and window.closed):
                         break
-            files = [path]
-            if not stop.requested:
-                files.append(write_gif(path, path.with_suffix(".gif")))
+            files = {"mp4": path} if films else {}
+            if films and not stop.requested:
+                files["gif"] = write_gif(path, path.with_suffix(".gif"))
+            if draw is not None and not stop.requested:
+                files["png"] = draw(path.with_suffix(".png"))
         shown = "" if window is not None or not flags.window else "; no display here, so no window"
         say(f"played {steps:,} steps of {env.env} with the policy of {player.step:,} steps{shown}")
         name = reference(folder)
@@ -121,7 +135,7 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
         unfinished = f"; game {len(scores) + 1} was cut off at {number(running)}" if cut else ""
         put(
             f"score   {', '.join(number(s) for s in scores) or '-'} ({len(scores)} whole games{unfinished})\n"
-            + "".join(f"wrote   {file}\n" for file in files)
+            + "".join(f"wrote   {file}\n" for file in files.values())
             + f"next    rlab report {name}",
             {
                 "run": folder.name,
@@ -129,8 +143,7 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
                 "scores": scores,
                 "unfinished_score": running if cut else None,
                 "steps": steps,
-                "mp4": str(path),
-                "gif": str(files[1]) if len(files) > 1 else None,
-            },
+            }
+            | {kind: str(files[kind]) if kind in files else None for kind in ("mp4", "gif", "png")},
         )
         return stopped_status(stop) if stop.requested else 0

@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 from typing import Any
 
 import agents.recipes  # noqa: F401 - registers the recipes
-from agents.config import QConfig
 from agents.interaction import Interaction
 from rlab.registry import RECIPES
 from rlab.run.config import changed
@@ -25,7 +24,25 @@ SMALL = {
 def learner(journal: Journal, recipe: str = "dqn", env: str = "CartPole-v1", **settings: Any) -> Interaction:
     entry = RECIPES.get(recipe)
     default = entry.default(env)
-    known = {f.name for part in fields(default) for f in fields(getattr(default, part.name))}
-    foreign = {f.name for f in fields(QConfig)} - known  # settings of a DQN that this recipe does not have
-    config = changed(default, {k: v for k, v in (SMALL | settings).items() if k not in foreign})
+    config = changed(default, known(default, SMALL) | settings)
     return entry.build(replace(config, env=replace(config.env, env=env)), Workshop("cpu", journal))
+
+
+def known(config: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """Those of the settings that a configuration has."""
+    names = {f.name for part in fields(config) for f in fields(getattr(config, part.name))}
+    return {name: value for name, value in settings.items() if name in names}
+
+
+def contract_cases(envs: list[str]) -> list[tuple[str, str, dict[str, Any]]]:
+    """(recipe, environment, settings) for every registered recipe, on environments that it can play."""
+    cases = []
+    for recipe in sorted(RECIPES):
+        default = RECIPES.get(recipe).default("")
+        if hasattr(default.env, "exploring_starts"):  # a table: small environments, a large block of steps
+            tables = ["FrozenLake-v1", "Blackjack-v1", "rlab/CampaignMail-v0"]
+            cases += [(recipe, env, {"num_envs": 3, "steps": 1_000_000}) for env in tables]
+        else:
+            small = {"num_envs": 2, "steps": 4_000, "learning_starts": 20, "reset_steps": 30}
+            cases += [(recipe, env, known(default, small)) for env in envs]
+    return cases

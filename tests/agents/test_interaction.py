@@ -17,7 +17,7 @@ from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints, digest
 from rlab.run.journal import Journal
 from rlab.run.learner import NonFinite, Stop, Stopped
-from tests.agents.helpers import learner
+from tests.agents.helpers import contract_cases, learner
 
 ENVS = ["CartPole-v1", "Breakout", "MinAtar/Breakout", "rlab/ProbeMask-v0", "rlab/ProbeTruncation-v0"]
 
@@ -37,21 +37,22 @@ def steps_seen(run: Interaction, count: int) -> list[Step]:
     return seen
 
 
-def save_and_restore(run: Interaction, folder: Path, build: Callable[[Journal], Interaction]) -> Interaction:
+def save_and_restore(run: Any, before: Journal, folder: Path, build: Callable[[Journal], Any]) -> tuple[Any, Journal]:
     """Through the disk and back: a checkpoint, a new journal, a new learner."""
-    path = Checkpoints(folder / "checkpoints", run.journal).save(run.state(), {}, run.done)
-    journal = Journal(run.journal.folder)
+    path = Checkpoints(folder / "checkpoints", before).save(run.state(), {}, run.progress().done)
+    journal = Journal(before.folder)
     saved = Checkpoints(folder / "checkpoints", journal).load(path)
     again = build(journal)
     again.restore(saved.state, Stop())
-    return again
+    return again, journal
 
 
-@pytest.mark.parametrize("recipe", sorted(RECIPES))
-@pytest.mark.parametrize("env", ENVS)
-def test_contract_ten_steps_save_restore_same_digest(recipe: str, env: str, tmp_path: Path) -> None:
-    def build(journal: Journal) -> Interaction:
-        return learner(journal, recipe, env, num_envs=2, steps=4_000, learning_starts=20, reset_steps=30)
+@pytest.mark.parametrize(("recipe", "env", "settings"), contract_cases(ENVS), ids=str)
+def test_contract_ten_steps_save_restore_same_digest(
+    recipe: str, env: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    def build(journal: Journal) -> Any:
+        return learner(journal, recipe, env, **settings)
 
     journal = Journal(tmp_path / "journal")
     run = build(journal)
@@ -59,16 +60,15 @@ def test_contract_ten_steps_save_restore_same_digest(recipe: str, env: str, tmp_
         run.step()
     before = digest(run.state())
     assert digest(run.state()) == before  # asking alters nothing
-    again = save_and_restore(run, tmp_path, build)
+    again, new_journal = save_and_restore(run, journal, tmp_path, build)
     assert digest(again.state()) == before
     for _ in range(10):  # and they go on alike, through resets and updates
         assert {k: v for k, v in run.step().items() if not k.startswith("clock")} == {
             k: v for k, v in again.step().items() if not k.startswith("clock")
         }
     assert digest(run.state()) == digest(again.state())
-    for each in (run, again):
+    for each in (run, again, journal, new_journal):
         each.close()
-        each.journal.close()
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Breakout"])
@@ -97,7 +97,7 @@ def test_saving_at_any_step_is_exact(at: int, tmp_path: Path) -> None:
     whole, run = build(whole_journal), build(journal)
     for _ in range(at):
         run.step()
-    run = save_and_restore(run, tmp_path, build)
+    run, _ = save_and_restore(run, journal, tmp_path, build)
     while not run.progress().finished:
         run.step()
     while not whole.progress().finished:

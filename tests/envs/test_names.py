@@ -102,7 +102,8 @@ def test_a_module_in_the_current_directory(tmp_path, monkeypatch):
         ("CartPole-v1", {"sticky": 0.25}, "sticky belongs to Atari and MinAtar"),
         ("CartPole-v1", {"max_frames": 100}, "max_frames belongs to Atari and MinAtar"),
         ("Pendulum-v1", {}, "actions of Box"),
-        ("Blackjack-v1", {}, "observations of Tuple"),
+        ("CartPole-v1", {"max_steps": 0}, "max_steps"),
+        ("Pong", {"max_steps": 10}, "max_frames limits"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_one_sentence(name, options, words):
