@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from agents.config import PRESETS, VECTOR_PRESETS, QExperiment
+from agents.policy_config import POLICY_PRESETS, POLICY_VECTOR_PRESETS, PolicyExperiment
 from rlab.registry import RECIPES, Recipe
 
 SUMMARIES = {
@@ -53,7 +54,7 @@ def build_q(experiment: QExperiment, workshop: Any) -> Any:
         agent = DQN(
             agent_config,
             envs.single_observation_space,
-            int(envs.single_action_space.n),
+            envs.num_actions,
             envs.frame_stack,
             "action_mask" in info,
             env.steps,
@@ -85,5 +86,79 @@ for _name, _summary in SUMMARIES.items():
             summary=_summary,
             default=lambda env, preset=_name: default_experiment(preset, env),  # type: ignore[misc]
             build=build_q,
+        )
+    )
+
+
+# Policy gradients of our own.
+
+POLICY_SUMMARIES = {
+    "reinforce": "Monte-Carlo policy gradient (Williams 1992)",
+    "reinforce-baseline": "the same less a learned state value",
+    "actor-critic": "one-step actor-critic: the TD error in place of the return",
+    "a2c": "advantage actor-critic over many environments (Mnih et al. 2016) with GAE (Schulman et al. 2016)",
+}
+
+
+def default_policy_experiment(preset: str, env: str) -> PolicyExperiment:
+    """The settings that a preset starts from on an environment: one set for images, one for vectors."""
+    if not env:
+        return PolicyExperiment(agent=POLICY_PRESETS[preset])
+    from envs import is_atari
+
+    images = is_atari(env)
+    base = PolicyExperiment(agent=(POLICY_PRESETS if images else POLICY_VECTOR_PRESETS)[preset])
+    run = base.run if images else replace(base.run, evaluate_steps=20_000, checkpoint_steps=20_000)
+    return replace(base, run=run, env=replace(base.env, env=env, steps=1_000_000 if images else 200_000))
+
+
+def build_policy(experiment: PolicyExperiment, workshop: Any) -> Any:
+    """Build the Learner: environments, agent and their interaction.
+
+    Raises:
+        RlabError: the environment is unknown, or the agent cannot play it.
+    """
+    from agents.interaction import Interaction
+    from agents.policy_gradient import PolicyGradient
+    from envs import make_vec
+    from rlab.run.life import Workshop
+    from rlab.seeding import derive
+
+    run, env, config = experiment.run, experiment.env, experiment.agent
+    seed = derive(run.seed, "environment")
+    envs = make_vec(env.env, config.num_envs, seed, protocol=env.protocol, training=True)
+
+    def rehearse(journal: Any) -> Interaction:
+        long = replace(env, steps=max(env.steps, 10**9))
+        return build_policy(replace(experiment, env=long), Workshop(workshop.device, journal))
+
+    try:
+        spaces = envs.single_observation_space, envs.single_action_space
+        agent = PolicyGradient(config, *spaces, env.steps, env.reset_steps, run.seed, workshop.device)
+    except BaseException:
+        envs.close()
+        raise
+    whole = config.rollout_unit == "episodes"
+    return Interaction(
+        agent,
+        envs,
+        env.env,
+        total_steps=env.steps,
+        reset_steps=env.reset_steps,
+        ticks=16 if whole else min(config.rollout, 16),
+        evaluate_episodes=env.evaluate_episodes,
+        final_episodes=env.final_episodes,
+        seed=run.seed,
+        journal=workshop.journal,
+        rehearse=rehearse,
+    )
+
+
+for _name, _summary in POLICY_SUMMARIES.items():
+    RECIPES.register(_name)(
+        Recipe(
+            summary=_summary,
+            default=lambda env, preset=_name: default_policy_experiment(preset, env),  # type: ignore[misc]
+            build=build_policy,
         )
     )
