@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from agents.config import PRESETS, VECTOR_PRESETS, QExperiment
+from agents.config import PRESETS, VECTOR_PRESETS, EnvConfig, QExperiment
 from agents.policy_config import POLICY_PRESETS, POLICY_VECTOR_PRESETS, PolicyExperiment
+from agents.sb3_config import EXPERIMENTS, SB3_PRESETS, VECTOR_STEPS
 from rlab.registry import RECIPES, Recipe
+from rlab.run.config import RunConfig
 
 SUMMARIES = {
     "dqn": "deep Q-network in bf16 batches over many environments (Mnih et al. 2015)",
@@ -160,5 +163,82 @@ for _name, _summary in POLICY_SUMMARIES.items():
             summary=_summary,
             default=lambda env, preset=_name: default_policy_experiment(preset, env),  # type: ignore[misc]
             build=build_policy,
+        )
+    )
+
+
+# Algorithms of stable-baselines3.
+
+SB3_SUMMARIES = {
+    "ppo": "proximal policy optimisation (Schulman et al. 2017), of stable-baselines3",
+    "sb3-a2c": "advantage actor-critic of stable-baselines3, beside our own a2c",
+    "sb3-dqn": "deep Q-network of stable-baselines3, beside our own dqn",
+    "sac": "soft actor-critic (Haarnoja et al. 2018), of stable-baselines3; Box actions",
+    "td3": "twin delayed DDPG (Fujimoto et al. 2018), of stable-baselines3; Box actions",
+    "ddpg": "deep deterministic policy gradient (Lillicrap et al. 2016), of stable-baselines3; Box actions",
+}
+
+
+def default_sb3_experiment(recipe: str, env: str) -> Any:
+    """The settings that an algorithm starts from on an environment."""
+    presets, make = SB3_PRESETS[recipe], EXPERIMENTS[recipe]
+    if not env:
+        return make(agent=presets["images"])
+    from envs import is_atari
+
+    if is_atari(env):
+        return make(agent=presets["images"], env=EnvConfig(env=env))
+    run = RunConfig(evaluate_steps=10_000, checkpoint_steps=10_000)
+    steps = EnvConfig(env=env, steps=VECTOR_STEPS[recipe])
+    return make(agent=presets.get(env, presets["vectors"]), env=steps, run=run)
+
+
+def build_sb3(recipe: str, experiment: Any, workshop: Any) -> Any:
+    """Build the Learner: environments and the algorithm in them.
+
+    Raises:
+        RlabError: the environment is unknown, or the algorithm cannot play it.
+    """
+    from agents.sb3 import Sb3Learner
+    from envs import make_vec
+    from rlab.run.life import Workshop
+    from rlab.seeding import derive
+
+    run, env, config = experiment.run, experiment.env, experiment.agent
+    seed = derive(run.seed, "environment")
+    envs = make_vec(env.env, config.num_envs, seed, protocol=env.protocol, training=True)
+
+    def rehearse(journal: Any) -> Any:
+        soon = {"learning_starts": 4 * config.num_envs} if hasattr(config, "learning_starts") else {}
+        long = replace(env, steps=max(env.steps, 10**9))
+        quick = replace(experiment, agent=replace(config, **soon), env=long)
+        return build_sb3(recipe, quick, Workshop(workshop.device, journal))
+
+    try:
+        return Sb3Learner(
+            recipe,
+            config,
+            envs,
+            env.env,
+            device=workshop.device,
+            total_steps=env.steps,
+            reset_steps=env.reset_steps,
+            evaluate_episodes=env.evaluate_episodes,
+            final_episodes=env.final_episodes,
+            seed=run.seed,
+            journal=workshop.journal,
+            rehearse=rehearse,
+        )
+    except BaseException:
+        envs.close()
+        raise
+
+
+for _name, _summary in SB3_SUMMARIES.items():
+    RECIPES.register(_name)(
+        Recipe(
+            summary=_summary,
+            default=partial(default_sb3_experiment, _name),
+            build=partial(build_sb3, _name),
         )
     )
