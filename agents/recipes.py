@@ -178,6 +178,11 @@ SB3_SUMMARIES = {
     "ddpg": "deep deterministic policy gradient (Lillicrap et al. 2016), of stable-baselines3; Box actions",
 }
 
+SB3_RESUME = (
+    "all that decides the run comes back (weights, optimisers, buffers, random numbers, environments); not kept: "
+    "stable-baselines3's own clock, episode statistics and log, callbacks, and its .zip, which is not written"
+)
+
 
 def default_sb3_experiment(recipe: str, env: str) -> Any:
     """The settings that an algorithm starts from on an environment."""
@@ -240,5 +245,6 @@ for _name, _summary in SB3_SUMMARIES.items():
             summary=_summary,
             default=partial(default_sb3_experiment, _name),
             build=partial(build_sb3, _name),
+            resume=SB3_RESUME,
         )
     )

@@ -571,8 +571,10 @@ class Sb3Learner(Interaction):
 
     def _off_policy(self) -> None:
         model, c = self.sb3.model, cast(OffPolicyConfig, self.sb3.config)
-        freq = TrainFreq(max(1, c.train_every // c.num_envs), TrainFrequencyUnit.STEP)
-        for _ in range(max(1, SLICE // max(c.gradient_steps, freq.frequency))):
+        every = c.train_every // c.num_envs
+        for _ in range(max(1, SLICE // max(c.gradient_steps, every))):
+            left = -(-(self._total - self.done) // c.num_envs)
+            freq = TrainFreq(min(every, left), TrainFrequencyUnit.STEP)
             model.collect_rollouts(
                 model.env,
                 self._callback,
@@ -643,7 +645,7 @@ def _arguments(config: Sb3Config, bridge: BridgeEnv, total: int) -> dict[str, An
         arguments |= {
             "batch_size": c.batch_size,
             "gradient_steps": c.gradient_steps,
-            "train_freq": max(1, c.train_every // c.num_envs),
+            "train_freq": c.train_every // c.num_envs,
             "learning_starts": c.learning_starts,
             "buffer_size": c.memory_size,
             "tau": c.tau,

@@ -148,6 +148,8 @@ def resume_run(folder: RunFolder, device: str | None, stop: Stop, view: View) ->
                 if before[what] != session[what]:
                     view.event(f"not bit-exact from here: {what} was {before[what]}, is {session[what]}")
         _add_session(folder, session)
+        if RECIPES.get(recipe).resume:
+            view.event(f"resume: {RECIPES.get(recipe).resume}")
         return _drive(folder, RECIPES.get(recipe).build, config, chosen, stop, view, resume=True)
     finally:
         lock.release()

@@ -19,7 +19,21 @@ from rlab.run.journal import Journal
 from rlab.run.learner import NonFinite, Stop, Stopped
 from tests.agents.helpers import learner
 
-ENVS = ["CartPole-v1", "Breakout", "rlab/ProbeMask-v0", "rlab/ProbeTruncation-v0"]
+ENVS = ["CartPole-v1", "Breakout", "rlab/ProbeMask-v0", "rlab/ProbeTruncation-v0", "Pendulum-v1"]
+
+BOX = ["Pendulum-v1"]
+"""Environments with continuous actions."""
+
+MASKS = ["rlab/ProbeMask-v0"]
+"""Environments that forbid actions."""
+
+UNFIT = {
+    **dict.fromkeys(("dqn", "nature"), BOX),
+    **dict.fromkeys(("ppo", "sb3-a2c"), MASKS),
+    "sb3-dqn": BOX + MASKS,
+    **dict.fromkeys(("sac", "td3", "ddpg"), [env for env in ENVS if env not in BOX]),
+}
+"""Recipe -> environments that it must refuse."""
 
 
 def steps_seen(run: Interaction, count: int) -> list[Step]:
@@ -50,10 +64,19 @@ def save_and_restore(run: Interaction, folder: Path, build: Callable[[Journal], 
 @pytest.mark.parametrize("recipe", sorted(RECIPES))
 @pytest.mark.parametrize("env", ENVS)
 def test_contract_ten_steps_save_restore_same_digest(recipe: str, env: str, tmp_path: Path) -> None:
+    agent = RECIPES.get(recipe).default(env).agent
+    settings = {"learning_starts": 20} if hasattr(agent, "learning_starts") else {}
+    if getattr(agent, "rollout_unit", "") != "episodes":
+        settings["num_envs"] = 2
+
     def build(journal: Journal) -> Interaction:
-        return learner(journal, recipe, env, num_envs=2, steps=4_000, learning_starts=20, reset_steps=30)
+        return learner(journal, recipe, env, steps=4_000, reset_steps=30, **settings)
 
     journal = Journal(tmp_path / "journal")
+    if env in UNFIT.get(recipe, []):
+        with pytest.raises(RlabError, match=r"takes|knows"):
+            build(journal)
+        return
     run = build(journal)
     for _ in range(10):
         run.step()
