@@ -15,7 +15,7 @@ class Policy(Protocol):
     """Something that plays."""
 
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-        """obs[N, *shape], first bool[N] (an episode starts), mask bool[N, A] or None -> int64[N]."""
+        """obs[N, *shape], first bool[N] (an episode starts), mask bool[N, A] or None -> int64[N] or floats."""
 
 
 def play(policy: Policy, envs: VectorEnv, episodes: int, seed: int, stop: Stop) -> tuple[np.ndarray, np.ndarray]:

@@ -38,7 +38,7 @@ class Agent(Protocol):
     """What interacts: acts, learns, has a state."""
 
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-        """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
+        """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N], or floats within the Box."""
 
     def learn(self, step: Step) -> dict[str, float] | None:
         """Take in one step of N environments; return metrics if there was an update."""
@@ -47,8 +47,12 @@ class Agent(Protocol):
         """What evaluations play: random numbers of its own, the agent untouched."""
 
     @property
-    def epsilon(self) -> float:
-        """The present probability of a random action."""
+    def epsilon(self) -> float | None:
+        """The present probability of a random action; None for agents that explore in another way."""
+
+    @property
+    def on_policy(self) -> bool:
+        """Whether each step must be learned from before the next action is chosen."""
 
     def needs(self) -> Needs:
         """What it will hold when its memory is full."""
@@ -134,7 +138,8 @@ class Interaction:
             learned = self._tick(clock)
             if learned is not None:
                 metrics.update(learned)
-        metrics["epsilon_last"] = self.agent.epsilon
+        if self.agent.epsilon is not None:
+            metrics["epsilon_last"] = self.agent.epsilon
         metrics["episodes_last"] = self.episodes
         if self.recent:
             metrics["return_mean_last"] = float(np.mean(self.recent))
@@ -223,7 +228,7 @@ class Interaction:
                 for action in rows["action"]:
                     if stop.requested:
                         raise Stopped
-                    self.envs.send(action.astype(np.int64))
+                    self.envs.send(action)
                     self._pending = self._receive()
             if self._hash.hex() != state["observed"] or self._since_reset != state["since_reset"]:
                 raise RlabError(
@@ -247,6 +252,11 @@ class Interaction:
         return self._since_reset if self.done_ticks else 0
 
     def _tick(self, clock: dict[str, float]) -> dict[str, float] | None:
+        learned, learning = None, 0.0
+        if self.agent.on_policy and self._pending is not None:
+            started = time.perf_counter()
+            learned = self.agent.learn(self._pending)
+            learning = time.perf_counter() - started
         t0 = time.perf_counter()
         if self._since_reset == self.period:
             self._restart()
@@ -255,16 +265,23 @@ class Interaction:
         t2 = time.perf_counter()
         self.envs.send(action)
         t3 = time.perf_counter()
-        learned = None if self._pending is None else self.agent.learn(self._pending)
+        if not self.agent.on_policy and self._pending is not None:
+            learned = self.agent.learn(self._pending)  # while the environments run
         t4 = time.perf_counter()
         self._pending = self._receive()
-        self.journal.append(LOG, {"action": self._pending.action[None].astype(np.int32)})
+        self._log(self._pending.action)
         self.done_ticks += 1
         t5 = time.perf_counter()
         clock["act"] += t2 - t1
-        clock["learn"] += t4 - t3
+        clock["learn"] += t4 - t3 + learning
         clock["env"] += t1 - t0 + t3 - t2 + t5 - t4
         return learned
+
+    def _log(self, action: np.ndarray) -> None:
+        """Note what was executed: int32[N], or a Box's own dtype and shape, so that it can be done again to the bit."""
+        self.journal.append(
+            LOG, {"action": action[None] if action.dtype.kind == "f" else action[None].astype(np.int32)}
+        )
 
     def _restart(self) -> None:
         """Reset all environments from the next derived seed. The step before was marked as a truncation."""

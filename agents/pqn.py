@@ -80,6 +80,8 @@ class PQN:
         captured = config.compile == "on" or (config.compile == "auto" and self.device.type == "cuda")
         self._loss = torch.compile(self.loss, mode="reduce-overhead") if captured else self.loss
 
+    on_policy = False  # the returns take the value of what was acted on since
+
     @property
     def epsilon(self) -> float:
         """The present probability of a random action."""

@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any
 
 from agents.config import PRESETS, SMALL_PRESETS, VECTOR_PRESETS, EnvConfig, PQNExperiment, QExperiment
+from agents.policy_config import POLICY_PRESETS, POLICY_VECTOR_PRESETS, PolicyExperiment
+from agents.sb3_config import EXPERIMENTS, SB3_PRESETS, VECTOR_STEPS
 from agents.tabular_config import TABULAR_SUMMARIES, default_tabular
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
@@ -35,7 +37,7 @@ def make_q(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> Any:
     return DQN(
         experiment.agent,
         envs.single_observation_space,
-        int(envs.single_action_space.n),
+        envs.num_actions,
         envs.frame_stack,
         has_masks,
         experiment.env.steps,
@@ -49,8 +51,17 @@ def make_pqn(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> Any:
     """A PQN for environments."""
     from agents.pqn import PQN
 
-    space, actions = envs.single_observation_space, int(envs.single_action_space.n)
+    space, actions = envs.single_observation_space, envs.num_actions
     return PQN(experiment.agent, space, actions, experiment.env.steps, experiment.run.seed, workshop.device)
+
+
+def ticks_of(settings: Any) -> int:
+    """Steps of all environments that make one unit of work: to the next update, if that is not too far."""
+    if hasattr(settings, "train_every"):
+        return max(1, settings.train_every // settings.num_envs)
+    if hasattr(settings, "rollout_unit"):
+        return 16 if settings.rollout_unit == "episodes" else min(settings.rollout, 16)
+    return 1
 
 
 def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any:
@@ -74,7 +85,7 @@ def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any
     envs = make_vec(env.env, settings.num_envs, seed, protocol=env.protocol, training=True)
 
     def rehearse(journal: Any) -> Interaction:
-        quick: dict[str, Any] = {"compile": "off"}
+        quick: dict[str, Any] = {"compile": "off"} if hasattr(settings, "compile") else {}
         if hasattr(settings, "learning_starts"):
             quick["learning_starts"] = settings.num_envs * (settings.n_step + 4)
         long = replace(env, steps=max(env.steps, 10**9))
@@ -93,7 +104,7 @@ def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any
         env.env,
         total_steps=env.steps,
         reset_steps=env.reset_steps,
-        ticks=max(1, getattr(settings, "train_every", 1) // settings.num_envs),
+        ticks=ticks_of(settings),
         evaluate_episodes=env.evaluate_episodes,
         final_episodes=env.final_episodes,
         seed=run.seed,
@@ -122,3 +133,120 @@ def build_tabular(experiment: Any, workshop: Any) -> Any:
 
 for _name, _summary in TABULAR_SUMMARIES.items():
     RECIPES.register(_name)(Recipe(_summary, partial(default_tabular, _name), build_tabular))
+
+
+# Policy gradients of our own.
+
+POLICY_SUMMARIES = {
+    "reinforce": "Monte-Carlo policy gradient (Williams 1992)",
+    "reinforce-baseline": "the same less a learned state value",
+    "actor-critic": "one-step actor-critic: the TD error in place of the return",
+    "a2c": "advantage actor-critic over many environments (Mnih et al. 2016) with GAE (Schulman et al. 2016)",
+}
+
+
+def default_policy_experiment(preset: str, env: str) -> PolicyExperiment:
+    """The settings that a preset starts from on an environment: one set for images, one for vectors."""
+    if not env:
+        return PolicyExperiment(agent=POLICY_PRESETS[preset])
+    from envs import is_atari
+
+    images = is_atari(env)
+    base = PolicyExperiment(agent=(POLICY_PRESETS if images else POLICY_VECTOR_PRESETS)[preset])
+    run = base.run if images else replace(base.run, evaluate_steps=20_000, checkpoint_steps=20_000)
+    return replace(base, run=run, env=replace(base.env, env=env, steps=1_000_000 if images else 200_000))
+
+
+def make_policy(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> Any:
+    """A policy gradient for environments."""
+    from agents.policy_gradient import PolicyGradient
+
+    spaces, env, run = (envs.single_observation_space, envs.single_action_space), experiment.env, experiment.run
+    return PolicyGradient(experiment.agent, *spaces, env.steps, env.reset_steps, run.seed, workshop.device)
+
+
+for _name, _summary in POLICY_SUMMARIES.items():
+    RECIPES.register(_name)(Recipe(_summary, partial(default_policy_experiment, _name), partial(build, make_policy)))
+
+
+# Algorithms of stable-baselines3.
+
+SB3_SUMMARIES = {
+    "ppo": "proximal policy optimisation (Schulman et al. 2017), of stable-baselines3",
+    "sb3-a2c": "advantage actor-critic of stable-baselines3, beside our own a2c",
+    "sb3-dqn": "deep Q-network of stable-baselines3, beside our own dqn",
+    "sac": "soft actor-critic (Haarnoja et al. 2018), of stable-baselines3; Box actions",
+    "td3": "twin delayed DDPG (Fujimoto et al. 2018), of stable-baselines3; Box actions",
+    "ddpg": "deep deterministic policy gradient (Lillicrap et al. 2016), of stable-baselines3; Box actions",
+}
+
+SB3_RESUME = (
+    "all that decides the run comes back (weights, optimisers, buffers, random numbers, environments); not kept: "
+    "stable-baselines3's own clock, episode statistics and log, callbacks, and its .zip, which is not written"
+)
+
+
+def default_sb3_experiment(recipe: str, env: str) -> Any:
+    """The settings that an algorithm starts from on an environment."""
+    presets, make = SB3_PRESETS[recipe], EXPERIMENTS[recipe]
+    if not env:
+        return make(agent=presets["images"])
+    from envs import is_atari
+
+    if is_atari(env):
+        return make(agent=presets["images"], env=EnvConfig(env=env))
+    run = RunConfig(evaluate_steps=10_000, checkpoint_steps=10_000)
+    steps = EnvConfig(env=env, steps=VECTOR_STEPS[recipe])
+    return make(agent=presets.get(env, presets["vectors"]), env=steps, run=run)
+
+
+def build_sb3(recipe: str, experiment: Any, workshop: Any) -> Any:
+    """Build the Learner: environments and the algorithm in them.
+
+    Raises:
+        RlabError: the environment is unknown, or the algorithm cannot play it.
+    """
+    from agents.sb3 import Sb3Learner
+    from envs import make_vec
+    from rlab.run.life import Workshop
+    from rlab.seeding import derive
+
+    run, env, config = experiment.run, experiment.env, experiment.agent
+    seed = derive(run.seed, "environment")
+    envs = make_vec(env.env, config.num_envs, seed, protocol=env.protocol, training=True)
+
+    def rehearse(journal: Any) -> Any:
+        soon = {"learning_starts": 4 * config.num_envs} if hasattr(config, "learning_starts") else {}
+        long = replace(env, steps=max(env.steps, 10**9))
+        quick = replace(experiment, agent=replace(config, **soon), env=long)
+        return build_sb3(recipe, quick, Workshop(workshop.device, journal))
+
+    try:
+        return Sb3Learner(
+            recipe,
+            config,
+            envs,
+            env.env,
+            device=workshop.device,
+            total_steps=env.steps,
+            reset_steps=env.reset_steps,
+            evaluate_episodes=env.evaluate_episodes,
+            final_episodes=env.final_episodes,
+            seed=run.seed,
+            journal=workshop.journal,
+            rehearse=rehearse,
+        )
+    except BaseException:
+        envs.close()
+        raise
+
+
+for _name, _summary in SB3_SUMMARIES.items():
+    RECIPES.register(_name)(
+        Recipe(
+            summary=_summary,
+            default=partial(default_sb3_experiment, _name),
+            build=partial(build_sb3, _name),
+            resume=SB3_RESUME,
+        )
+    )

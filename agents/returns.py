@@ -46,7 +46,7 @@ def double_next_value(q_target: Tensor, q_online: Tensor, mask: Tensor | None) -
 def bootstrap(reward: Tensor, discount: Tensor, value: Tensor) -> Tensor:
     """r + discount * V(s'): the n-step target when `reward` and `discount` span n steps (Sutton & Barto 2018, 7.1).
 
-    All are [B]. Where the discount is 0 the value does not count, whatever it is.
+    All are [B] (or of another common shape). Where the discount is 0 the value does not count, whatever it is.
     """
     return reward + torch.where(discount == 0, torch.zeros_like(value), discount * value)
 
@@ -75,3 +75,55 @@ def lambda_returns(
         mixed = np.where(last[t], next_value[t], (1 - lam) * next_value[t] + lam * following)
         returns[t] = following = reward[t] + np.where(discount[t] == 0, 0, discount[t] * mixed)
     return returns
+
+
+def discounted_returns(reward: Tensor, discount: Tensor, last: Tensor, bootstrap: Tensor | None = None) -> Tensor:
+    """G_t = r_t + discount_t * G_{t+1}: the reward to go (Williams 1992; Sutton & Barto 2018, 13.3).
+
+    Args:
+        reward: [T, N], N streams of T steps.
+        discount: [T, N], gamma times a step's discount: 0 where bootstrapping stops.
+        last: bool[T, N], the stream breaks after this step (terminated or truncated).
+        bootstrap: [T, N], V of what each step led to, taken where the stream breaks or the rollout ends;
+            None: 0, as without a value function.
+
+    Returns:
+        [T, N].
+    """
+    returns = torch.zeros_like(reward)
+    follow = torch.zeros_like(reward[0]) if bootstrap is None else bootstrap[-1]
+    for t in range(len(reward) - 1, -1, -1):
+        end = torch.zeros_like(follow) if bootstrap is None else bootstrap[t]
+        follow = reward[t] + discount[t] * torch.where(last[t], end, follow)
+        returns[t] = follow
+    return returns
+
+
+def gae(
+    reward: Tensor, discount: Tensor, last: Tensor, value: Tensor, next_value: Tensor, trace_decay: float
+) -> Tensor:
+    """A_t = sum_k (lambda * discount)^k delta_{t+k} (Schulman et al. 2016, eq. 16; delta is their eq. 10).
+
+    delta_t = r_t + discount_t * V(s'_t) - V(s_t). The sum ends where `last` breaks the stream and where a discount
+    is 0. Lambda = 0 leaves the one-step error of an actor-critic (Sutton & Barto 2018, 13.5), 1 the Monte-Carlo
+    return less the value.
+
+    Args:
+        reward: [T, N], N streams of T steps.
+        discount: [T, N], gamma times a step's discount: 0 where bootstrapping stops.
+        last: bool[T, N], the stream breaks after this step (terminated or truncated).
+        value: [T, N], V(s_t).
+        next_value: [T, N], V of what each step led to: of the final observation at a break, never of a reset one.
+        trace_decay: lambda.
+
+    Returns:
+        [T, N].
+    """
+    delta = bootstrap(reward, discount, next_value) - value
+    decay = trace_decay * discount * ~last
+    advantage = torch.zeros_like(reward)
+    follow = torch.zeros_like(reward[0])
+    for t in range(len(reward) - 1, -1, -1):
+        follow = delta[t] + decay[t] * follow
+        advantage[t] = follow
+    return advantage

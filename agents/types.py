@@ -17,7 +17,7 @@ class Step(NamedTuple):
     """
 
     obs: np.ndarray  # [N, *shape]
-    action: np.ndarray  # int64[N]
+    action: np.ndarray  # int64[N], or a Box's floats [N, *shape]
     reward: np.ndarray  # float32[N]
     discount: np.ndarray  # float32[N]
     last: np.ndarray  # bool[N]

@@ -1,4 +1,4 @@
-"""Any registered Gymnasium environment with discrete actions, N times, in the lab's own shape."""
+"""Any registered Gymnasium environment with Discrete or Box actions, N times, in the lab's own shape."""
 
 from __future__ import annotations
 
@@ -64,11 +64,12 @@ class Generic(VecEnv):
         self._masked = "action_mask" in info
         return self._from_zero(obs), {"action_mask": self._mask(info)} if self._masked else {}
 
-    def _send(self, actions: NDArray[np.int64]) -> None:
+    def _send(self, actions: NDArray[Any]) -> None:
         self._actions = actions
 
     def _recv(self) -> StepResult:
-        given, reward, terminated, truncated, info = self._envs.step(self._actions + self._action_start)
+        actions = self._actions + self._action_start if self._action_start else self._actions
+        given, reward, terminated, truncated, info = self._envs.step(actions)
         ended = terminated | truncated
         obs = final_obs = self._from_zero(given)
         if ended.any():
@@ -95,7 +96,7 @@ class Generic(VecEnv):
     def _mask(self, info: dict[str, Any]) -> NDArray[np.bool_]:
         """Legal actions bool[N, A]; only rows that this info reports mean anything."""
         mask = np.asarray(info.get("action_mask"))
-        shape = (self.num_envs, int(self.single_action_space.n))
+        shape = (self.num_envs, self.num_actions)
         if mask.shape != shape or mask.dtype == object:
             raise RlabError(f"'{self._id}' must report info['action_mask'] as an array [{shape[1]}] on every step")
         return mask.astype(bool)
@@ -130,7 +131,9 @@ def _observations(env_id: str, space: Space[Any]) -> tuple[Space[Any], int]:
     raise RlabError(f"'{env_id}' has observations of {space}, but the lab needs Box, Discrete or Multi* ones")
 
 
-def _actions(env_id: str, space: Space[Any]) -> tuple[int, int]:
+def _actions(env_id: str, space: Space[Any]) -> tuple[int | Box, int]:
     if isinstance(space, Discrete):
         return int(space.n), int(space.start)
-    raise RlabError(f"'{env_id}' has actions of {space}, but the lab's agents need Discrete ones")
+    if isinstance(space, Box) and np.issubdtype(space.dtype, np.floating):
+        return space, 0
+    raise RlabError(f"'{env_id}' has actions of {space}, but the lab's agents need Discrete or Box ones of floats")

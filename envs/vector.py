@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from gymnasium.spaces import Discrete, Space
+from gymnasium.spaces import Box, Discrete, Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
@@ -25,13 +25,14 @@ class VecEnv(VectorEnv):
     * ``final_obs`` like obs: what the action led to, so never a reset observation. It differs from obs in the
       rows that ended, and is obs itself where none did;
     * ``raw_reward`` float32[N]: before any clipping;
-    * ``action`` int64[N]: what was really executed (a forced FIRE included);
+    * ``action`` like the actions sent: what was really executed (a forced FIRE included);
     * ``life_lost`` bool[N]: a life was lost and the game goes on (Atari only);
 
     and, where the environment reports legal actions, ``action_mask`` bool[N, A] for obs and ``final_mask``
     bool[N, A] for ``final_obs``. The info of ``reset`` then holds ``action_mask`` too.
 
-    Actions are always 0 .. A-1, whatever the ``start`` of the environment's own Discrete space.
+    Discrete actions are int64[N], always 0 .. A-1, whatever the ``start`` of the environment's own space;
+    continuous ones are [N, *shape] in the dtype and within the bounds of the environment's Box.
 
     Attributes:
         frame_stack: frames in one observation, the newest last (4 in Atari, else 1).
@@ -39,7 +40,7 @@ class VecEnv(VectorEnv):
         life_loss_ends: a learner should put the discount to 0 where ``life_lost`` (Atari, classic, training).
     """
 
-    single_action_space: Discrete
+    single_action_space: Discrete | Box
     frame_stack: int = 1
     protocol: str | None = None
     life_loss_ends: bool = False
@@ -52,16 +53,30 @@ class VecEnv(VectorEnv):
         "closed": "the environment is closed",
     }
 
-    def __init__(self, num_envs: int, observation_space: Space[Any], actions: int, seed: int, render: bool):
+    def __init__(self, num_envs: int, observation_space: Space[Any], actions: int | Box, seed: int, render: bool):
         self.num_envs = num_envs
         self.single_observation_space = observation_space
-        self.single_action_space = Discrete(actions)
+        self.single_action_space = actions if isinstance(actions, Box) else Discrete(actions)
         self.observation_space = batch_space(observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
         self.render_mode = "rgb_array" if render else None
         self._first_seed: int | None = seed
         self._turn = "reset"
+
+    @property
+    def num_actions(self) -> int:
+        """A, the number of discrete actions.
+
+        Raises:
+            RlabError: the actions are continuous.
+        """
+        if isinstance(self.single_action_space, Box):
+            raise RlabError(
+                f"this agent takes Discrete actions, but the environment has {self.single_action_space}; "
+                "agents for such actions: a2c, actor-critic, ppo, sac, td3"
+            )
+        return int(self.single_action_space.n)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -93,8 +108,11 @@ class VecEnv(VectorEnv):
         self._turn = "send"
         return obs, info
 
-    def send(self, actions: NDArray[np.integer[Any]]) -> None:
-        """Hand over the actions of one step, integers [N] in 0 .. A-1, and let the environments run.
+    def send(self, actions: NDArray[Any]) -> None:
+        """Hand over the actions of one step and let the environments run.
+
+        Args:
+            actions: integers [N] in 0 .. A-1, or floats [N, *shape] within the bounds of a Box.
 
         Raises:
             RlabError: out of turn, or actions of another kind, shape or range.
@@ -102,7 +120,11 @@ class VecEnv(VectorEnv):
         if self._turn != "send":
             raise RlabError(f"send() out of turn: {self._needs[self._turn]}")
         array = np.array(actions)  # a copy: the caller may reuse its buffer while the environments run
-        last = int(self.single_action_space.n) - 1
+        if isinstance(self.single_action_space, Box):
+            self._send(self._within(array, self.single_action_space))
+            self._turn = "recv"
+            return
+        last = self.num_actions - 1
         if array.dtype.kind not in "iu" or array.shape != (self.num_envs,):
             raise RlabError(
                 f"actions must be integers of shape ({self.num_envs},), but got {array.dtype} of shape {array.shape}"
@@ -111,6 +133,16 @@ class VecEnv(VectorEnv):
             raise RlabError(f"actions must lie in 0..{last}, but got {array.min()}..{array.max()}")
         self._send(array.astype(np.int64, copy=False))
         self._turn = "recv"
+
+    def _within(self, array: NDArray[Any], space: Box) -> NDArray[Any]:
+        """Continuous actions [N, *shape] in the space's dtype, checked."""
+        shape = (self.num_envs, *space.shape)
+        if array.dtype.kind != "f" or array.shape != shape:
+            raise RlabError(f"actions must be floats of shape {shape}, but got {array.dtype} of shape {array.shape}")
+        array = array.astype(space.dtype, copy=False)
+        if not ((array >= space.low) & (array <= space.high)).all():  # a NaN fails this, too
+            raise RlabError(f"actions must lie within {space}, but got {array.min()}..{array.max()}")
+        return array
 
     def recv(self) -> StepResult:
         """Wait for the step that ``send`` began and return it (see the class for the contents).
@@ -123,7 +155,7 @@ class VecEnv(VectorEnv):
         self._turn = "send"  # before the wait: an interrupt arrives after ALE has handed its batch over
         return self._recv()
 
-    def step(self, actions: NDArray[np.integer[Any]]) -> StepResult:
+    def step(self, actions: NDArray[Any]) -> StepResult:
         """Do ``send`` and ``recv`` at once."""
         self.send(actions)
         return self.recv()
@@ -150,7 +182,7 @@ class VecEnv(VectorEnv):
     def _reset(self, seeds: NDArray[np.int64] | None) -> tuple[NDArray[Any], dict[str, Any]]:
         raise NotImplementedError
 
-    def _send(self, actions: NDArray[np.int64]) -> None:
+    def _send(self, actions: NDArray[Any]) -> None:
         raise NotImplementedError
 
     def _recv(self) -> StepResult:

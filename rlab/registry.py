@@ -82,11 +82,13 @@ class Recipe:
         summary: one line for the help text.
         default: environment or data name -> the typed configuration a run starts from. Imports no torch.
         build: (configuration, Workshop) -> Learner. Imports what it needs when called.
+        resume: what a resumed run does not keep; empty where it is the same run to the bit.
     """
 
     summary: str
     default: Callable[[str], Any]
     build: Callable[[Any, Any], Any]
+    resume: str = ""
 
 
 RECIPES: Registry[Recipe] = Registry("agent")

@@ -170,6 +170,7 @@ def _announce(agent: str, config: Any, footprint: Any, folder: RunFolder, minute
         "device": f"{device}, {config.run.threads} threads, seed {config.run.seed}",
         "memory": f"{gigabytes(footprint.memory)}{on_device}; disk {gigabytes(footprint.disk)} at the most",
         "time": f"about {duration(seconds)} without evaluations" if seconds else "",
+        "resume": RECIPES.get(agent).resume,
     }
     say("\n".join(f"{name:<9}{text}" for name, text in lines.items() if text))
     starts = getattr(getattr(config, "agent", None), "learning_starts", 0)

@@ -147,6 +147,8 @@ def resume_run(folder: RunFolder, device: str | None, stop: Stop, view: View) ->
             if sessions and sessions[-1].get(what) != session[what]:
                 view.event(f"not bit-exact from here: {what} was {sessions[-1].get(what)}, is {session[what]}")
         _write_sessions(folder, [*sessions, session])
+        if RECIPES.get(recipe).resume:
+            view.event(f"resume: {RECIPES.get(recipe).resume}")
         return _drive(folder, RECIPES.get(recipe).build, config, chosen, stop, view, resume=True)
     finally:
         lock.release()

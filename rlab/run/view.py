@@ -29,6 +29,8 @@ SHOWN = {
     "epsilon_last": ("ε", "{:.3f}"),
     "loss": ("loss", "{:.4f}"),
     "q_mean": ("mean Q", "{:.3f}"),
+    "value_loss": ("value loss", "{:.4f}"),
+    "entropy": ("entropy", "{:.3f}"),
 }
 """Metric -> (what it is called here, format)."""
 

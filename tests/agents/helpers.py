@@ -16,6 +16,9 @@ SMALL = {
     "learning_starts": 64,
     "memory_size": 2_000,
     "batch_size": 16,
+    "n_epochs": 2,
+    "train_every": 4,
+    "target_every": 64,
     "final_episodes": 4,
     "evaluate_episodes": 2,
 }
@@ -44,5 +47,7 @@ def contract_cases(envs: list[str]) -> list[tuple[str, str, dict[str, Any]]]:
             cases += [(recipe, env, {"num_envs": 3, "steps": 1_000_000}) for env in tables]
         else:
             small = {"num_envs": 2, "steps": 4_000, "learning_starts": 20, "reset_steps": 30}
+            if getattr(default.agent, "rollout_unit", "") == "episodes":
+                del small["num_envs"]  # whole episodes are of one environment
             cases += [(recipe, env, known(default, small)) for env in envs]
     return cases

@@ -19,7 +19,21 @@ from rlab.run.journal import Journal
 from rlab.run.learner import NonFinite, Stop, Stopped
 from tests.agents.helpers import contract_cases, learner
 
-ENVS = ["CartPole-v1", "Breakout", "MinAtar/Breakout", "rlab/ProbeMask-v0", "rlab/ProbeTruncation-v0"]
+ENVS = ["CartPole-v1", "Breakout", "MinAtar/Breakout", "rlab/ProbeMask-v0", "rlab/ProbeTruncation-v0", "Pendulum-v1"]
+
+BOX = ["Pendulum-v1"]
+"""Environments with continuous actions."""
+
+MASKS = ["rlab/ProbeMask-v0"]
+"""Environments that forbid actions."""
+
+UNFIT = {
+    **dict.fromkeys(("dqn", "nature", "pqn"), BOX),
+    **dict.fromkeys(("ppo", "sb3-a2c"), MASKS),
+    "sb3-dqn": BOX + MASKS,
+    **dict.fromkeys(("sac", "td3", "ddpg"), [env for env in ENVS if env not in BOX]),
+}
+"""Recipe -> environments that it must refuse."""
 
 
 def steps_seen(run: Interaction, count: int) -> list[Step]:
@@ -55,6 +69,10 @@ def test_contract_ten_steps_save_restore_same_digest(
         return learner(journal, recipe, env, **settings)
 
     journal = Journal(tmp_path / "journal")
+    if env in UNFIT.get(recipe, []):
+        with pytest.raises(RlabError, match=r"takes|knows"):
+            build(journal)
+        return
     run = build(journal)
     for _ in range(10):
         run.step()

@@ -5,7 +5,7 @@ import sys
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Discrete, MultiBinary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,17 +52,17 @@ class NeedsPygame(Offset):
         raise gym.error.DependencyNotInstalled("pygame is not installed, run `pip install pygame`")
 
 
-class Continuous(Offset):
-    """Has no discrete actions."""
+class Switches(Offset):
+    """Has actions that are neither discrete nor real numbers."""
 
     def __init__(self, render_mode=None):
         super().__init__()
-        self.action_space = Box(0, 1, (2,))
+        self.action_space = MultiBinary(2)
 
 
 @pytest.fixture(autouse=True)
 def registered():
-    ids = {f"Test{cls.__name__}-v0": cls for cls in (Offset, NoMaskLater, NeedsPygame, Continuous)}
+    ids = {f"Test{cls.__name__}-v0": cls for cls in (Offset, NoMaskLater, NeedsPygame, Switches)}
     for env_id, cls in ids.items():
         gym.register(env_id, entry_point=cls)
     yield
@@ -147,8 +147,8 @@ def test_spaces_count_from_zero_here():
 
 
 def test_unsupported_actions_are_refused():
-    with pytest.raises(RlabError, match="'TestContinuous-v0' has actions of Box"):
-        make_vec("TestContinuous-v0", 2, 0)
+    with pytest.raises(RlabError, match="'TestSwitches-v0' has actions of MultiBinary"):
+        make_vec("TestSwitches-v0", 2, 0)
 
 
 def test_pictures():
