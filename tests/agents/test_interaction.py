@@ -31,7 +31,7 @@ UNFIT = {
     **dict.fromkeys(("dqn", "nature", "pqn"), BOX),
     **dict.fromkeys(("ppo", "sb3-a2c"), MASKS),
     "sb3-dqn": BOX + MASKS,
-    **dict.fromkeys(("sac", "td3", "ddpg"), [env for env in ENVS if env not in BOX]),
+    **{recipe: [env for env in ENVS if env not in BOX] for recipe in ("sac", "td3", "ddpg")},
 }
 """Recipe -> environments that it must refuse."""
 
