@@ -123,16 +123,21 @@ _SARSA = TabularConfig(method="sarsa", epsilon_start=0.1, epsilon_end=0.1)
 TABULAR_PRESETS = {
     "q-learning": _Q,
     "double-q": replace(_Q, double=True),
-    "n-step-q": replace(_Q, n_step=4),
-    "q-lambda": replace(_Q, n_step=32, lam=0.8),
+    "n-step-q": replace(_Q, n_step=4, step_power=0.8),
+    "q-lambda": replace(_Q, n_step=32, lam=0.8, step_power=0.8),
     "sarsa": _SARSA,
-    "n-step-sarsa": replace(_SARSA, n_step=4),
-    "sarsa-lambda": replace(_SARSA, n_step=32, lam=0.8),
+    "n-step-sarsa": replace(_SARSA, n_step=4, step_power=0.8),
+    "sarsa-lambda": replace(_SARSA, n_step=32, lam=0.8, step_power=0.8),
     "expected-sarsa": replace(_SARSA, method="expected-sarsa"),
-    "monte-carlo": replace(_SARSA, n_step=0),
+    "monte-carlo": replace(_SARSA, n_step=0, step_power=0.85),
     "epsilon-greedy": replace(_Q, gamma=0.0, epsilon_start=0.1, epsilon_end=0.1, step_power=1.0),
 }
-"""Name -> settings. The last is the contextual bandit: the mean reward of each action in each state, no future."""
+"""Name -> settings. Longer returns vary more and need less bootstrapping, so their steps shrink faster. The last is the
+contextual bandit: the mean reward of each action in each state, no future."""
+
+STEP_POWERS = {"CliffWalking-v1": 0.0, "Taxi-v4": 0.0, "rlab/FrozenLakeSure-v0": 0.0, "Blackjack-v1": 0.9}
+"""Environment -> step_power. Where nothing is random the targets of Q-learning and Expected SARSA are not either, and
+the newest is the best; Blackjack's games are short and vary much."""
 
 TABULAR_SUMMARIES = {
     "q-learning": "table of values, off-policy (Watkins 1989)",
@@ -157,5 +162,9 @@ def default_tabular(preset: str, env: str) -> TabularExperiment | LinUCBExperime
     else:
         bandit = preset == "epsilon-greedy"
         home = TabularEnvConfig(env="rlab/CampaignMail-v0", exploring_starts=False) if bandit else TabularEnvConfig()
-        base = TabularExperiment(agent=TABULAR_PRESETS[preset], env=home)
+        agent = TABULAR_PRESETS[preset]
+        power = STEP_POWERS.get(env)
+        if not bandit and power is not None and (power > 0 or agent.method != "sarsa"):
+            agent = replace(agent, step_power=power)
+        base = TabularExperiment(agent=agent, env=home)
     return replace(base, env=replace(base.env, env=env)) if env else base
