@@ -137,7 +137,8 @@ def build_policy(experiment: PolicyExperiment, workshop: Any) -> Any:
 
     try:
         spaces = envs.single_observation_space, envs.single_action_space
-        agent = PolicyGradient(config, *spaces, env.steps, env.reset_steps, run.seed, workshop.device)
+        longest = env.reset_steps if envs.protocol is None else min(env.reset_steps, 27_000)  # 30 minutes of Atari
+        agent = PolicyGradient(config, *spaces, env.steps, longest, run.seed, workshop.device)
     except BaseException:
         envs.close()
         raise

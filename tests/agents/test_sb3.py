@@ -220,7 +220,7 @@ def test_weights_of_a_foreign_zip_play_here(foreign: tuple[Path, PPO], journal: 
     ours = run.sb3.policy(0).act(obs, np.ones(50, bool), None)
     assert np.array_equal(ours, model.predict(obs, deterministic=True)[0])
     run.close()
-    with pytest.raises(RlabError, match="belong to another network: '.*' is .* there and .* here"):
+    with pytest.raises(RlabError, match=r"belong to another network: '.*' is .* there and .* here"):
         make(journal, "ppo", weights=str(path))
 
 
@@ -252,7 +252,7 @@ def test_a_malicious_zip_runs_nothing(where: str, foreign: tuple[Path, PPO], tmp
         with pytest.raises(RlabError, match="holds more than weights"):
             import_zip(path)
     assert not mark.exists()
-    pickle.loads(bomb)  # noqa: S301 - the bomb is a real one
+    pickle.loads(bomb)  # the bomb is a real one
     assert mark.exists()
 
 
