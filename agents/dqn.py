@@ -82,8 +82,6 @@ class DQN:
         captured = config.compile == "on" or (config.compile == "auto" and self.device.type == "cuda")
         self._loss = torch.compile(self.loss, mode="reduce-overhead") if captured else self.loss
 
-    on_policy = False  # the replay holds older actions anyway, so learning may run beside the environments
-
     @property
     def epsilon(self) -> float:
         """The present probability of a random action."""

@@ -35,7 +35,11 @@ RECENT = 100
 
 
 class Agent(Protocol):
-    """What interacts: acts, learns, has a state."""
+    """What interacts: acts, learns, has a state.
+
+    One with an attribute ``on_policy = True`` learns from each step before it chooses the next action; the others
+    learn while the environments run.
+    """
 
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N], or floats within the Box."""
@@ -49,10 +53,6 @@ class Agent(Protocol):
     @property
     def epsilon(self) -> float | None:
         """The present probability of a random action; None for agents that explore in another way."""
-
-    @property
-    def on_policy(self) -> bool:
-        """Whether each step must be learned from before the next action is chosen."""
 
     def needs(self) -> Needs:
         """What it will hold when its memory is full."""
@@ -110,6 +110,7 @@ class Interaction:
         self.seed = seed
         self.journal = journal
         self.rehearse = rehearse
+        self._at_once = getattr(agent, "on_policy", False)
         n = envs.num_envs
         self.done_ticks = 0
         self.episodes = 0
@@ -138,11 +139,7 @@ class Interaction:
             learned = self._tick(clock)
             if learned is not None:
                 metrics.update(learned)
-        if self.agent.epsilon is not None:
-            metrics["epsilon_last"] = self.agent.epsilon
-        metrics["episodes_last"] = self.episodes
-        if self.recent:
-            metrics["return_mean_last"] = float(np.mean(self.recent))
+        metrics |= self._gauges()
         metrics.update({f"clock_{k}": v for k, v in clock.items()})
         return metrics
 
@@ -248,12 +245,19 @@ class Interaction:
         """Close the environments."""
         self.envs.close()
 
+    def _gauges(self) -> dict[str, float]:
+        gauges: dict[str, float] = {} if self.agent.epsilon is None else {"epsilon_last": self.agent.epsilon}
+        gauges["episodes_last"] = self.episodes
+        if self.recent:
+            gauges["return_mean_last"] = float(np.mean(self.recent))
+        return gauges
+
     def _logged(self) -> int:
         return self._since_reset if self.done_ticks else 0
 
     def _tick(self, clock: dict[str, float]) -> dict[str, float] | None:
         learned, learning = None, 0.0
-        if self.agent.on_policy and self._pending is not None:
+        if self._at_once and self._pending is not None:
             started = time.perf_counter()
             learned = self.agent.learn(self._pending)
             learning = time.perf_counter() - started
@@ -265,7 +269,7 @@ class Interaction:
         t2 = time.perf_counter()
         self.envs.send(action)
         t3 = time.perf_counter()
-        if not self.agent.on_policy and self._pending is not None:
+        if not self._at_once and self._pending is not None:
             learned = self.agent.learn(self._pending)  # while the environments run
         t4 = time.perf_counter()
         self._pending = self._receive()

@@ -161,8 +161,10 @@ def make_policy(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> A
     """A policy gradient for environments."""
     from agents.policy_gradient import PolicyGradient
 
-    spaces, env, run = (envs.single_observation_space, envs.single_action_space), experiment.env, experiment.run
-    return PolicyGradient(experiment.agent, *spaces, env.steps, env.reset_steps, run.seed, workshop.device)
+    run, env = experiment.run, experiment.env
+    spaces = envs.single_observation_space, envs.single_action_space
+    longest = env.reset_steps if envs.protocol is None else min(env.reset_steps, 27_000)  # 30 minutes of Atari
+    return PolicyGradient(experiment.agent, *spaces, env.steps, longest, run.seed, workshop.device)
 
 
 for _name, _summary in POLICY_SUMMARIES.items():

@@ -35,7 +35,7 @@ from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv as PeerVecEnv
 from torch import Tensor
 
-from agents.exploration import epsilon_greedy, linear
+from agents.exploration import epsilon_greedy
 from agents.interaction import Interaction
 from agents.sb3_config import DDPGConfig, DQNConfig, OffPolicyConfig, OnPolicyConfig, PPOConfig, Sb3Config, TD3Config
 from agents.types import Needs
@@ -353,16 +353,12 @@ class Sb3Agent:
     """An algorithm of stable-baselines3 and what a checkpoint keeps of it.
 
     Args:
-        recipe: the recipe's name.
         config: hyperparameters.
         model: the algorithm.
         own: the random numbers it draws from.
     """
 
-    on_policy = False
-
-    def __init__(self, recipe: str, config: Sb3Config, model: BaseAlgorithm, own: OwnRandomness):
-        self.recipe = recipe
+    def __init__(self, config: Sb3Config, model: BaseAlgorithm, own: OwnRandomness):
         self.config = config
         self.model: Any = model
         self.own = own
@@ -494,17 +490,16 @@ class Sb3Learner(Interaction):
         # It acts and learns by itself, so the agent's part in `Interaction._tick` is never called.
         super().__init__(cast(Any, None), envs, env, ticks=1, **others)
         _refuse_unfit(recipe, envs, env)
-        self._total = others["total_steps"]
         bridge = BridgeEnv(self)
         own = OwnRandomness(derive(self.seed, "sb3"), torch.device(device))
         with own.in_place(), warnings.catch_warnings():
             # Where it runs is the user's choice here; the library would warn of GPUs.
             warnings.filterwarnings("ignore", "You are trying to run", UserWarning)
-            arguments = _arguments(config, bridge, self._total) | {"device": device}
+            arguments = _arguments(config, bridge, self.total_steps) | {"device": device}
             model = ALGORITHMS[recipe](_policy(config, bridge), bridge, **arguments)
             model.action_space.seed(derive(self.seed, "actions"))
             model.set_logger(Logger(None, []))
-        self.sb3 = Sb3Agent(recipe, config, model, own)
+        self.sb3 = Sb3Agent(config, model, own)
         self.agent = cast(Any, self.sb3)
         if self.sb3.replay is not None:
             self.sb3.replay.journal = self.journal
@@ -519,7 +514,7 @@ class Sb3Learner(Interaction):
         """Collect a slice, or learn from what was collected."""
         if not self._ready:
             self._begin()
-        self.sb3.model._update_current_progress_remaining(self.done, self._total)
+        self.sb3.model._update_current_progress_remaining(self.done, self.total_steps)
         try:
             with self.sb3.own.in_place():
                 if self.sb3.rollout is not None:
@@ -530,13 +525,7 @@ class Sb3Learner(Interaction):
             if all(bool(p.isfinite().all()) for p in self.sb3.model.policy.parameters()):
                 raise
             raise NonFinite("loss", float("nan"), f"step {self.done:,}") from None
-        metrics: dict[str, float] = self.sb3.take_metrics()
-        if self.sb3.epsilon is not None:
-            metrics["epsilon_last"] = self.sb3.epsilon
-        metrics["episodes_last"] = self.episodes
-        if self.recent:
-            metrics["return_mean_last"] = float(np.mean(self.recent))
-        return metrics
+        return self.sb3.take_metrics() | self._gauges()
 
     def restore(self, state: State, stop: Stop) -> None:
         """As `Interaction.restore`, and the rows of the replay."""
@@ -549,31 +538,31 @@ class Sb3Learner(Interaction):
         """Tell the algorithm that it is to learn; resets the environments unless they were restored."""
         model = self.sb3.model
         with self.sb3.own.in_place():
-            model._setup_learn(self._total, self._callback, reset_num_timesteps=model._last_obs is None)
-        model._total_timesteps, model._num_timesteps_at_start = self._total, 0
+            model._setup_learn(self.total_steps, self._callback, reset_num_timesteps=model._last_obs is None)
+        model._total_timesteps, model._num_timesteps_at_start = self.total_steps, 0
         self._ready = True
 
     def _on_policy(self, rollout: SlicedRollout) -> None:
         model = self.sb3.model
         if not rollout.full:
-            left = -(-(self._total - self.done) // self.envs.num_envs)
+            left = -(-(self.total_steps - self.done) // self.envs.num_envs)
             steps = min(SLICE, rollout.buffer_size - rollout.pos, left)
             model.collect_rollouts(model.env, self._callback, rollout, n_rollout_steps=steps)
-            if not (rollout.full and self.done >= self._total):
+            if not (rollout.full and self.done >= self.total_steps):
                 return  # the end of the budget must not cut off the last update
         epochs = self.sb3.config.n_epochs if isinstance(self.sb3.config, PPOConfig) else 1
         while rollout.full:
             model.train()
             if rollout.epochs == epochs:
                 rollout.reset()
-            if self.done < self._total:
+            if self.done < self.total_steps:
                 return
 
     def _off_policy(self) -> None:
         model, c = self.sb3.model, cast(OffPolicyConfig, self.sb3.config)
         every = c.train_every // c.num_envs
         for _ in range(max(1, SLICE // max(c.gradient_steps, every))):
-            left = -(-(self._total - self.done) // c.num_envs)
+            left = -(-(self.total_steps - self.done) // c.num_envs)
             freq = TrainFreq(min(every, left), TrainFrequencyUnit.STEP)
             model.collect_rollouts(
                 model.env,
@@ -585,7 +574,7 @@ class Sb3Learner(Interaction):
             )
             if model.num_timesteps > c.learning_starts:
                 model.train(gradient_steps=c.gradient_steps, batch_size=c.batch_size)
-            if self.done >= self._total:
+            if self.done >= self.total_steps:
                 return
 
 
@@ -626,8 +615,7 @@ def _arguments(config: Sb3Config, bridge: BridgeEnv, total: int) -> dict[str, An
         "learning_rate": _schedule(c.learning_rate, c.final_learning_rate),
     }
     if isinstance(c, OnPolicyConfig):
-        if c.encoder != "sb3":
-            networks["share_features_extractor"] = c.share_encoder
+        networks["share_features_extractor"] = c.share_encoder
         arguments |= {
             "n_steps": c.n_steps,
             "gae_lambda": c.gae_lambda,
@@ -673,8 +661,8 @@ def _arguments(config: Sb3Config, bridge: BridgeEnv, total: int) -> dict[str, An
 
 
 def _schedule(start: float, end: float) -> Callable[[float], float]:
-    """Of the part of the run that remains, 1 to 0, as the library's schedules are."""
-    return lambda remaining: linear(start, end, 1 - remaining, 1)  # type: ignore[arg-type]
+    """Linear in the part of the run that remains, 1 to 0, as the library's schedules are."""
+    return lambda remaining: end + (start - end) * remaining
 
 
 def import_zip(path: Path) -> dict[str, Tensor]:

@@ -24,6 +24,21 @@ BREAKOUT = [
     "--reset-steps", "800", "--evaluate-steps", "0", "--final-episodes", "1", "--memory-size", "1_000",
     "--learning-starts", "200", "--batch-size", "16", "--log-steps", "100", "--num-envs", "4",
 ]  # fmt: skip
+A2C = [
+    "train", "a2c", "--env", "Pendulum-v1", "--steps", "40_000", "--threads", "1", "--checkpoint-steps", "900",
+    "--reset-steps", "5_000", "--evaluate-steps", "20_000", "--evaluate-episodes", "2", "--final-episodes", "2",
+    "--log-steps", "100",
+]  # fmt: skip
+PPO = [
+    "train", "ppo", "--env", "CartPole-v1", "--steps", "12_000", "--threads", "1", "--checkpoint-steps", "700",
+    "--reset-steps", "1_500", "--evaluate-steps", "4_000", "--evaluate-episodes", "2", "--final-episodes", "2",
+    "--log-steps", "100",
+]  # fmt: skip
+SAC = [
+    "train", "sac", "--env", "Pendulum-v1", "--steps", "1_200", "--threads", "1", "--checkpoint-steps", "110",
+    "--reset-steps", "500", "--evaluate-steps", "600", "--evaluate-episodes", "2", "--final-episodes", "2",
+    "--log-steps", "100", "--memory-size", "500", "--batch-size", "32",
+]  # fmt: skip
 
 
 def environment(runs: Path) -> dict[str, str]:
@@ -79,6 +94,9 @@ def kill_and_resume(runs: Path, start: list[str], kills: int, rng: random.Random
     [
         pytest.param(CARTPOLE, 5, 4.0, id="CartPole, 5 kills"),
         pytest.param(BREAKOUT, 1, 6.0, id="Breakout, 1 kill"),
+        pytest.param(A2C, 3, 4.0, id="a2c on Pendulum, 3 kills"),
+        pytest.param(PPO, 12, 6.0, id="ppo, 12 kills", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+        pytest.param(SAC, 12, 8.0, id="sac, 12 kills", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
         pytest.param(CARTPOLE, 40, 4.0, id="CartPole, 40 kills", marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
         pytest.param(BREAKOUT, 12, 8.0, id="Breakout, 12 kills", marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),
     ],

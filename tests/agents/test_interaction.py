@@ -27,11 +27,18 @@ BOX = ["Pendulum-v1"]
 MASKS = ["rlab/ProbeMask-v0"]
 """Environments that forbid actions."""
 
+DISCRETE = [env for env in ENVS if env not in BOX]
+
 UNFIT = {
-    **dict.fromkeys(("dqn", "nature", "pqn"), BOX),
-    **dict.fromkeys(("ppo", "sb3-a2c"), MASKS),
+    "dqn": BOX,
+    "nature": BOX,
+    "pqn": BOX,
+    "ppo": MASKS,
+    "sb3-a2c": MASKS,
     "sb3-dqn": BOX + MASKS,
-    **{recipe: [env for env in ENVS if env not in BOX] for recipe in ("sac", "td3", "ddpg")},
+    "sac": DISCRETE,
+    "td3": DISCRETE,
+    "ddpg": DISCRETE,
 }
 """Recipe -> environments that it must refuse."""
 

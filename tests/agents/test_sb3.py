@@ -252,7 +252,7 @@ def test_a_malicious_zip_runs_nothing(where: str, foreign: tuple[Path, PPO], tmp
         with pytest.raises(RlabError, match="holds more than weights"):
             import_zip(path)
     assert not mark.exists()
-    pickle.loads(bomb)
+    pickle.loads(bomb)  # the bomb is a real one
     assert mark.exists()
 
 

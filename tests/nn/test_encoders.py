@@ -9,6 +9,7 @@ import torch
 
 from rlab.errors import RlabError
 from rlab.nn import ENCODERS, QHead, make_encoder
+from rlab.nn.heads import CategoricalHead, GaussianHead, ValueHead
 
 make_encoder("auto", (3,))  # registers what there is
 SHAPES = [(3,), (7, 2), (4, 10, 10), (6, 3, 2), (1, 84, 84), (4, 84, 84), (3, 40, 52)]
@@ -27,6 +28,9 @@ def test_every_encoder_keeps_the_contract(name: str, shape: tuple[int, ...]) -> 
     features = encoder(x)
     assert features.shape == (2, encoder.out_dim)
     assert QHead(encoder.out_dim, 5)(features).shape == (2, 5)
+    assert CategoricalHead(encoder.out_dim, 5)(features).log_p.exp().sum(1).tolist() == pytest.approx([1, 1])
+    assert GaussianHead(encoder.out_dim, 3)(features).mean.shape == (2, 3)
+    assert ValueHead(encoder.out_dim)(features).shape == (2,)
     features.sum().backward()
     assert all(p.grad is not None for p in encoder.parameters())
     if hasattr(encoder, "feature_maps"):
