@@ -53,6 +53,10 @@ class QConfig:
     """Rewards summed before bootstrapping (Sutton 1988; Hessel et al. 2018)."""
     double: bool = False
     """Choose the bootstrap action with the online network (van Hasselt et al. 2016, eq. 4)."""
+    dueling: bool = False
+    """Add a state value and mean-free advantages in the head (Wang et al. 2016, eq. 9)."""
+    hidden: int = 0
+    """Units of a hidden layer in the head, of each stream if dueling; 0: none."""
     learning_rate: float = 5e-4
     """Adam's step size."""
     final_learning_rate: float = 5e-4
@@ -77,7 +81,7 @@ class QConfig:
     """torch.compile of the update. auto: on a GPU, where it is captured as a CUDA graph."""
 
     def __post_init__(self) -> None:
-        at_least(self, num_envs=1, batch_size=1, train_every=1, learning_starts=0, n_step=1, target_every=1)
+        at_least(self, num_envs=1, batch_size=1, train_every=1, learning_starts=0, n_step=1, target_every=1, hidden=0)
         at_least(self, memory_size=2 * self.num_envs * (self.n_step + 4))
         at_least(self, learning_rate=0, final_learning_rate=0, adam_epsilon=0, max_grad_norm=0)
         within(self, 0, 1, "gamma", "epsilon_start", "epsilon_end", "epsilon_fraction", "evaluate_epsilon")
@@ -188,12 +192,33 @@ PQN_VECTOR = PQNConfig(
 )
 """For flat observations such as CartPole's."""
 
-PRESETS: dict[str, Any] = {"dqn": QConfig(), "nature": NATURE, "pqn": PQNConfig()}
+WIDE: dict[str, Any] = {"encoder": "nature-conv", "hidden": 512}
+"""On images the layer of 512 is the head's, so that each stream has its own, or it is noisy too."""
+
+PARTS: dict[str, dict[str, Any]] = {
+    "double-dqn": {"double": True},
+    "dueling-dqn": {"dueling": True, **WIDE},
+}
+"""Name -> what it changes in `dqn`."""
+
+
+def _flat(parts: dict[str, Any]) -> dict[str, Any]:
+    """The same changes for flat observations, whose encoder has no layer to move."""
+    return {name: value for name, value in parts.items() if name not in WIDE}
+
+
+PRESETS: dict[str, Any] = {
+    "dqn": QConfig(),
+    "nature": NATURE,
+    "pqn": PQNConfig(),
+    **{name: replace(QConfig(), **parts) for name, parts in PARTS.items()},
+}
 """Name -> settings for images."""
 
 VECTOR_PRESETS: dict[str, Any] = {
     "dqn": VECTOR,
     "nature": replace(NATURE, learning_starts=1_000),
     "pqn": PQN_VECTOR,
+    **{name: replace(VECTOR, **_flat(parts)) for name, parts in PARTS.items()},
 }
 """Name -> settings for everything else."""

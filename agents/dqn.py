@@ -60,7 +60,7 @@ class DQN:
         bf16 = use_bf16(config.precision, self.device, len(shape) == 3)
         with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
             torch.manual_seed(derive(seed, "network"))
-            network = QNetwork(observation_space, num_actions, config.encoder, bf16)
+            network = QNetwork(observation_space, num_actions, config.encoder, bf16, config)
         self.online = network.to(self.device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.optimizer = torch.optim.Adam(

@@ -10,20 +10,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.config import QConfig
 from agents.exploration import epsilon_greedy
 from rlab.nn import QHead, make_encoder
 
 
 class QNetwork(nn.Module):
-    """Observations as an environment gives them -> action values: scaling, encoder, Q-head."""
+    """Observations as an environment gives them -> action values: scaling, encoder, Q-head.
 
-    def __init__(self, space: gym.Space[Any], actions: int, encoder: str, bf16: bool):
+    Args:
+        space: of observations.
+        actions: A.
+        encoder: its name.
+        bf16: whether the encoder computes in bfloat16; heads never do.
+        config: says which head; None: a plain one.
+    """
+
+    def __init__(self, space: gym.Space[Any], actions: int, encoder: str, bf16: bool, config: QConfig | None = None):
         super().__init__()
         self.classes = int(space.n) if isinstance(space, gym.spaces.Discrete) else 0
         shape = (self.classes,) if self.classes else space.shape
         assert shape is not None
         self.encoder = make_encoder(encoder, shape)
-        self.head = QHead(self.encoder.out_dim, actions)  # type: ignore[arg-type]
+        features: int = self.encoder.out_dim  # type: ignore[assignment]
+        c = config or QConfig()
+        self.head = QHead(features, actions, dueling=c.dueling, hidden=c.hidden)
         self.bf16 = bf16
 
     def forward(self, obs: Tensor) -> Tensor:
