@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least, within
 
 
@@ -57,6 +59,23 @@ class QConfig:
     """Add a state value and mean-free advantages in the head (Wang et al. 2016, eq. 9)."""
     hidden: int = 0
     """Units of a hidden layer in the head, of each stream if dueling; 0: none."""
+    value: Literal["expected", "c51", "qr"] = "expected"
+    """What is learned of the return: its expectation, its distribution over fixed values (c51, Bellemare et al. 2017),
+    or its quantiles (qr, Dabney et al. 2018a)."""
+    atoms: int = 51
+    """Values that a return can have (c51)."""
+    v_min: float = -10.0
+    """The smallest of them (c51)."""
+    v_max: float = 10.0
+    """The largest of them (c51)."""
+    quantiles: int = 200
+    """Quantiles of a return (qr)."""
+    memory: Literal["uniform", "prioritised"] = "uniform"
+    """How the replay draws: uniformly, or in proportion to priority^alpha (Schaul et al. 2016)."""
+    priority_alpha: float = 0.5
+    """Exponent of priorities: 0 is uniform, 1 proportional to the error (prioritised)."""
+    priority_beta: float = 0.4
+    """Exponent of the importance weights at the start; it goes to 1 linearly over the run (prioritised)."""
     learning_rate: float = 5e-4
     """Adam's step size."""
     final_learning_rate: float = 5e-4
@@ -85,6 +104,10 @@ class QConfig:
         at_least(self, memory_size=2 * self.num_envs * (self.n_step + 4))
         at_least(self, learning_rate=0, final_learning_rate=0, adam_epsilon=0, max_grad_norm=0)
         within(self, 0, 1, "gamma", "epsilon_start", "epsilon_end", "epsilon_fraction", "evaluate_epsilon")
+        within(self, 0, 1, "priority_alpha", "priority_beta")
+        at_least(self, atoms=2, quantiles=2)
+        if not -math.inf < self.v_min < self.v_max < math.inf:
+            raise RlabError(f"--v-min is {self.v_min} and --v-max {self.v_max}; returns lie between them, so v-min < v-max")
 
 
 @dataclass(frozen=True)
@@ -198,13 +221,19 @@ WIDE: dict[str, Any] = {"encoder": "nature-conv", "hidden": 512}
 PARTS: dict[str, dict[str, Any]] = {
     "double-dqn": {"double": True},
     "dueling-dqn": {"dueling": True, **WIDE},
+    "prioritized-dqn": {"memory": "prioritised", "priority_alpha": 0.6},
+    "c51": {"value": "c51"},
+    "qr-dqn": {"value": "qr"},
 }
 """Name -> what it changes in `dqn`."""
 
 
 def _flat(parts: dict[str, Any]) -> dict[str, Any]:
-    """The same changes for flat observations, whose encoder has no layer to move."""
-    return {name: value for name, value in parts.items() if name not in WIDE}
+    """The same changes for flat observations: no layer to move, and rewards of up to 1 that are not clipped.
+
+    With them and gamma .99, returns lie between -100 and 100.
+    """
+    return {"v_min": -100.0, "v_max": 100.0} | {name: value for name, value in parts.items() if name not in WIDE}
 
 
 PRESETS: dict[str, Any] = {

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.config import QConfig
+from agents.distributions import categorical_loss, greedy, midpoints, project, quantile_huber_loss, take
 from agents.exploration import epsilon_greedy, linear
 from agents.q_network import QNetwork, QPolicy, best, use_bf16
 from agents.replay import Replay
@@ -63,6 +64,7 @@ class DQN:
             network = QNetwork(observation_space, num_actions, config.encoder, bf16, config)
         self.online = network.to(self.device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.fractions = midpoints(config.quantiles).to(self.device)
         self.optimizer = torch.optim.Adam(
             self.online.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
         )
@@ -76,6 +78,7 @@ class DQN:
             num_actions if has_masks else None,
             device,
             journal,
+            config.priority_alpha if config.memory == "prioritised" else None,
         )
         self.steps = 0
         self.updates = 0
@@ -112,29 +115,54 @@ class DQN:
         before, self.steps = self.steps, self.steps + len(step.action)
         metrics = None
         if self.steps > c.learning_starts and self.memory.ready(c.n_step):
+            beta = linear(c.priority_beta, 1.0, self.steps, self.total_steps)
             for _ in range(self.steps // c.train_every - before // c.train_every):
-                metrics = self.update(self.memory.sample(self.rng, c.batch_size, c.n_step, c.gamma))
+                metrics = self.update(self.memory.sample(self.rng, c.batch_size, c.n_step, c.gamma, beta))
         if before // c.target_every != self.steps // c.target_every:
             self.target.load_state_dict(self.online.state_dict())
         return metrics
 
-    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(mean Huber loss of the temporal-difference error, mean Q of the actions taken).
+    def target_of(self, batch: Batch) -> Tensor:
+        """What is predicted for (obs, action): values [B], probabilities of the support or quantiles [B, K]."""
+        c, mask = self.config, batch.next_mask
+        output = self.target(batch.next_obs)
+        if c.value == "expected":
+            if c.double:
+                value = double_next_value(output, self.online(batch.next_obs), mask)
+            else:
+                value = next_value(output, mask)
+            return bootstrap(batch.reward, batch.discount, value)
+        chooser = self.online if c.double else self.target
+        best = greedy(chooser.expected(self.online(batch.next_obs) if c.double else output), mask)
+        following = take(output, best)
+        if c.value == "c51":
+            return project(following.softmax(dim=1), batch.reward, batch.discount, self.target.support)
+        return bootstrap(batch.reward, batch.discount, following)
 
-        Huber with threshold 1 is Mnih et al.'s "error clipping". The target carries no gradient.
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(mean loss [], mean Q of the actions taken [], priorities [B]); the target carries no gradient.
+
+        Of expectations: Huber with threshold 1 of the temporal-difference error, Mnih et al.'s "error clipping", and
+        the error's size as priority. Of distributions: their distance, which is the priority, too.
         """
         with torch.no_grad():
-            q_target = self.target(batch.next_obs)
-            if self.config.double:
-                value = double_next_value(q_target, self.online(batch.next_obs), batch.next_mask)
+            target = self.target_of(batch)
+        output = self.online(batch.obs)
+        if self.config.value == "expected":
+            q = output.gather(1, batch.action.unsqueeze(1)).squeeze(1)
+            losses = F.smooth_l1_loss(q, target, reduction="none")
+            priority = (q.detach() - target).abs()
+        else:
+            predicted = take(output, batch.action)
+            q = take(self.online.expected(output), batch.action)
+            if self.config.value == "c51":
+                losses = categorical_loss(predicted, target)
             else:
-                value = next_value(q_target, batch.next_mask)
-            target = bootstrap(batch.reward, batch.discount, value)
-        q = self.online(batch.obs).gather(1, batch.action.unsqueeze(1)).squeeze(1)
-        losses = F.smooth_l1_loss(q, target, reduction="none")
+                losses = quantile_huber_loss(predicted, self.fractions, target)
+            priority = losses.detach()
         if batch.weight is not None:
             losses = losses * batch.weight
-        return losses.mean(), q.detach().mean()
+        return losses.mean(), q.detach().mean(), priority
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One gradient step.
@@ -145,16 +173,22 @@ class DQN:
         c = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = linear(c.learning_rate, c.final_learning_rate, self.steps, self.total_steps)
-        loss, q_mean = self._loss(batch)
+        loss, q_mean, priority = self._loss(batch)
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.online.parameters(), c.max_grad_norm)
         self.optimizer.step()
         self.updates += 1
-        numbers = torch.stack([loss.detach(), norm, q_mean]).tolist()  # one transfer
+        measured = torch.stack([loss.detach(), norm, q_mean])
+        if self.memory.priorities is not None:
+            measured = torch.cat([measured, priority])
+        found = measured.cpu().numpy()  # one transfer
+        numbers = found[:3].tolist()
         for quantity, value in zip(("loss", "gradient"), numbers, strict=False):
             if not np.isfinite(value):
                 raise NonFinite(quantity, value, f"step {self.steps:,} (update {self.updates:,})")
+        if self.memory.priorities is not None:
+            self.memory.priorities.update(batch.index, found[3:])
         return dict(zip(("loss", "grad_norm", "q_mean"), numbers, strict=True))
 
     def needs(self) -> Needs:
@@ -167,7 +201,9 @@ class DQN:
             memory += working
         else:
             device_memory += working
-        return Needs(memory, device_memory, 4 * weights, self.memory.length * self.memory.num_envs)
+        entries = self.memory.length * self.memory.num_envs
+        checkpoint = 4 * weights + (0 if self.memory.priorities is None else 8 * entries)
+        return Needs(memory, device_memory, checkpoint, entries)
 
     def state(self) -> dict[str, Any]:
         """Everything that decides what the agent does next."""

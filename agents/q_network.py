@@ -34,11 +34,18 @@ class QNetwork(nn.Module):
         self.encoder = make_encoder(encoder, shape)
         features: int = self.encoder.out_dim  # type: ignore[assignment]
         c = config or QConfig()
-        self.head = QHead(features, actions, dueling=c.dueling, hidden=c.hidden)
+        self.value = c.value
+        atoms = {"expected": 1, "c51": c.atoms, "qr": c.quantiles}[c.value]
+        self.head = QHead(features, actions, atoms, c.dueling, c.hidden)
+        self.support: Tensor  # [K], the values that a return can have (c51)
+        self.register_buffer("support", torch.linspace(c.v_min, c.v_max, c.atoms), persistent=False)
         self.bf16 = bf16
 
     def forward(self, obs: Tensor) -> Tensor:
-        """obs[B, *shape] (uint8 images are scaled to 0..1, classes become one-hot) -> Q float32[B, A]."""
+        """obs[B, *shape] (uint8 images are scaled to 0..1, classes become one-hot) -> what the head says, float32.
+
+        Q[B, A]; with c51 logits over the support, with qr quantiles: [B, A, K].
+        """
         if self.classes:
             x = F.one_hot(obs.long(), self.classes).float()
         elif obs.dtype == torch.uint8:
@@ -49,11 +56,17 @@ class QNetwork(nn.Module):
             features = self.encoder(x)
         return self.head(features.float())  # close values of actions need more than bf16's 8 bits
 
+    def expected(self, output: Tensor) -> Tensor:
+        """Q[B, A], the expectations of what `forward` returns."""
+        if self.value == "expected":
+            return output
+        return (output.softmax(dim=-1) @ self.support) if self.value == "c51" else output.mean(dim=-1)
+
     def q_values(self, obs: np.ndarray) -> np.ndarray:
         """obs[N, *shape] -> Q float32[N, A], without gradients."""
         device = next(self.parameters()).device
         with torch.inference_mode():
-            return self(torch.from_numpy(np.array(obs)).to(device)).cpu().numpy()
+            return self.expected(self(torch.from_numpy(np.array(obs)).to(device))).cpu().numpy()
 
 
 class QPolicy:

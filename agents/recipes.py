@@ -104,6 +104,9 @@ for _name, (_summary, _make) in {
     "nature": ("the same DQN with one environment, batch 32 every 4 steps, as it was published", make_q),
     "double-dqn": ("DQN whose online network chooses the bootstrap action (van Hasselt et al. 2016)", make_q),
     "dueling-dqn": ("DQN with streams for state value and advantages (Wang et al. 2016)", make_q),
+    "prioritized-dqn": ("DQN that replays large errors more often (Schaul et al. 2016)", make_q),
+    "c51": ("DQN of the return's distribution over 51 values (Bellemare et al. 2017)", make_q),
+    "qr-dqn": ("DQN of the return's quantiles (Dabney et al. 2018)", make_q),
     "pqn": (
         "Q(lambda) over many environments, no replay: the quickest to a good score (Gallici et al. 2024)",
         make_pqn,

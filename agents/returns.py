@@ -46,8 +46,10 @@ def double_next_value(q_target: Tensor, q_online: Tensor, mask: Tensor | None) -
 def bootstrap(reward: Tensor, discount: Tensor, value: Tensor) -> Tensor:
     """r + discount * V(s'): the n-step target when `reward` and `discount` span n steps (Sutton & Barto 2018, 7.1).
 
-    All are [B]. Where the discount is 0 the value does not count, whatever it is.
+    All are [B], or `value` is [B, K], quantiles of the return. Where the discount is 0 the value does not count, whatever it is.
     """
+    if value.ndim == 2:
+        reward, discount = reward.unsqueeze(1), discount.unsqueeze(1)
     return reward + torch.where(discount == 0, torch.zeros_like(value), discount * value)
 
 
