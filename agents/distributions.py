@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from agents.returns import masked
+
 
 def greedy(q: Tensor, mask: Tensor | None) -> Tensor:
     """argmax_a Q(s, a) over allowed actions: q[B, A], mask bool[B, A] or None -> int64[B]."""
-    if mask is not None:
-        q = torch.where(mask, q, torch.finfo(q.dtype).min)
-    return q.argmax(dim=1)
+    return masked(q, mask).argmax(dim=1)
 
 
 def take(values: Tensor, action: Tensor) -> Tensor:

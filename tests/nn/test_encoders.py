@@ -45,6 +45,19 @@ def test_nature_has_the_published_size() -> None:
     assert encoder.feature_maps(torch.zeros(1, 4, 84, 84)).shape == (1, 64, 7, 7)
 
 
+def test_impala_has_the_published_size() -> None:
+    """Convolutions of figure 3 by hand, and a layer of 256 on 11 x 11 x 32."""
+
+    def conv(a: int, b: int) -> int:
+        return b * (9 * a + 1)
+
+    body = conv(4, 16) + 4 * conv(16, 16) + conv(16, 32) + 4 * conv(32, 32) + conv(32, 32) + 4 * conv(32, 32)
+    encoder = make_encoder("impala", (4, 84, 84))
+    assert sum(p.numel() for p in encoder.parameters()) == body + 256 * (11 * 11 * 32 + 1)
+    assert encoder.feature_maps(torch.zeros(1, 4, 84, 84)).shape == (1, 32, 11, 11)
+    assert make_encoder("impala-btr", (4, 84, 84)).out_dim == 64 * 6 * 6
+
+
 def test_an_unknown_encoder_is_told_the_nearest() -> None:
     with pytest.raises(RlabError, match="unknown encoder 'natur'; nearest: nature"):
         make_encoder("natur", (4, 84, 84))

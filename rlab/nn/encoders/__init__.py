@@ -34,7 +34,7 @@ def make_encoder(name: str, shape: tuple[int, ...]) -> torch.nn.Module:
     Raises:
         RlabError: the name is unknown, or the encoder does not take that shape.
     """
-    from rlab.nn.encoders import mlp, nature  # noqa: F401 - they register themselves
+    from rlab.nn.encoders import impala, mlp, nature  # noqa: F401 - they register themselves
 
     if name in ("auto", "auto-norm"):
         fits = "nature" if len(shape) == 3 and min(shape[1:]) >= nature.SMALLEST else "mlp"

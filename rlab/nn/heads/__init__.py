@@ -1,5 +1,5 @@
 """Heads: feature vector to what a task needs."""
 
-from rlab.nn.heads.q import QHead
+from rlab.nn.heads.q import ImplicitQHead, QHead
 
-__all__ = ["QHead"]
+__all__ = ["ImplicitQHead", "QHead"]

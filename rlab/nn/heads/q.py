@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 Linear = Callable[[int, int], nn.Module]
@@ -57,3 +59,38 @@ class QHead(nn.Module):
         if self.atoms > 1:
             state_value = state_value.unsqueeze(-2)
         return state_value + values - values.mean(dim=over, keepdim=True)
+
+
+class ImplicitQHead(nn.Module):
+    """Quantiles of the return at any fractions: features[B, D], taus[B, N] -> [B, A, N] (Dabney et al. 2018b, eq. 4).
+
+    The features are multiplied by phi(tau) = ReLU(linear(cos(pi i tau), i = 0 .. cosines - 1)) and go through a
+    `QHead`.
+
+    Args:
+        in_dim: D.
+        actions: A.
+        cosines: of the embedding of a fraction.
+        dueling, hidden, linear: of the `QHead`.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        actions: int,
+        cosines: int = 64,
+        dueling: bool = False,
+        hidden: int = 0,
+        linear: Linear = nn.Linear,
+    ):
+        super().__init__()
+        self.embedding = nn.Sequential(nn.Linear(cosines, in_dim), nn.ReLU())
+        self.head = QHead(in_dim, actions, 1, dueling, hidden, linear)
+        self.frequencies: Tensor  # [cosines]
+        self.register_buffer("frequencies", math.pi * torch.arange(cosines).float(), persistent=False)
+
+    def forward(self, features: Tensor, taus: Tensor) -> Tensor:
+        """features[B, D], taus[B, N] in 0..1 -> quantiles[B, A, N]."""
+        phi = self.embedding((taus.unsqueeze(-1) * self.frequencies).cos())  # [B, N, D]
+        quantiles: Tensor = self.head(features.unsqueeze(1) * phi)  # [B, N, A]
+        return quantiles.transpose(1, 2)
