@@ -46,7 +46,8 @@ def double_next_value(q_target: Tensor, q_online: Tensor, mask: Tensor | None) -
 def bootstrap(reward: Tensor, discount: Tensor, value: Tensor) -> Tensor:
     """r + discount * V(s'): the n-step target when `reward` and `discount` span n steps (Sutton & Barto 2018, 7.1).
 
-    All are [B], or `value` is [B, K], quantiles of the return. Where the discount is 0 the value does not count, whatever it is.
+    All are [B], or `value` is [B, K], quantiles of the return. Where the discount is 0 the value does not count,
+    whatever it is.
     """
     if value.ndim == 2:
         reward, discount = reward.unsqueeze(1), discount.unsqueeze(1)
@@ -54,7 +55,7 @@ def bootstrap(reward: Tensor, discount: Tensor, value: Tensor) -> Tensor:
 
 
 def log_policy(q: Tensor, temperature: float, mask: Tensor | None) -> Tensor:
-    """log pi, pi = softmax(q / temperature) over allowed actions; 0 for a forbidden one (Vieillard et al. 2020, sec. 2).
+    """log pi, pi = softmax(q / temperature) over allowed actions; 0 for a forbidden one (Vieillard et al. 2020).
 
     Args:
         q: [B, A].
