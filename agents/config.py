@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least, within
 
 
@@ -55,6 +57,47 @@ class QConfig:
     """Rewards summed before bootstrapping (Sutton 1988; Hessel et al. 2018)."""
     double: bool = False
     """Choose the bootstrap action with the online network (van Hasselt et al. 2016, eq. 4)."""
+    dueling: bool = False
+    """Add a state value and mean-free advantages in the head (Wang et al. 2016, eq. 9)."""
+    hidden: int = 0
+    """Units of a hidden layer in the head, of each stream if dueling; 0: none."""
+    value: Literal["expected", "c51", "qr", "iqn"] = "expected"
+    """What is learned of the return: its expectation, its distribution over fixed values (c51, Bellemare et al. 2017),
+    its quantiles (qr, Dabney et al. 2018a), or its quantiles at drawn fractions (iqn, Dabney et al. 2018b)."""
+    atoms: int = 51
+    """Values that a return can have (c51)."""
+    v_min: float = -10.0
+    """The smallest of them (c51)."""
+    v_max: float = 10.0
+    """The largest of them (c51)."""
+    quantiles: int = 200
+    """Quantiles of a return (qr)."""
+    taus: int = 8
+    """Fractions drawn for the prediction, and as many for the target (iqn)."""
+    act_taus: int = 32
+    """Evenly spread fractions whose mean is the value that actions are chosen by (iqn)."""
+    cosines: int = 64
+    """Of the embedding of a fraction (iqn)."""
+    munchausen: bool = False
+    """Reward the log-probability of the action taken, and bootstrap from a softmax policy (Vieillard et al. 2020).
+    With n_step above 1 the first action of a window is rewarded."""
+    munchausen_alpha: float = 0.9
+    """Weight of that reward (munchausen)."""
+    munchausen_temperature: float = 0.03
+    """Of the softmax policy, tau (munchausen)."""
+    munchausen_clip: float = -1.0
+    """Lower bound of tau log pi, l0 (munchausen)."""
+    memory: Literal["uniform", "prioritised"] = "uniform"
+    """How the replay draws: uniformly, or in proportion to priority^alpha (Schaul et al. 2016)."""
+    priority_alpha: float = 0.5
+    """Exponent of priorities: 0 is uniform, 1 proportional to the error (prioritised)."""
+    priority_beta: float = 0.4
+    """Exponent of the importance weights at the start; it goes to 1 linearly over the run (prioritised)."""
+    explore: Literal["epsilon", "noisy"] = "epsilon"
+    """How to explore: random actions, or noise in the head's weights (Fortunato et al. 2018). With noise, random
+    actions remain as far as the settings of epsilon say; evaluations play without noise."""
+    noisy_sigma: float = 0.5
+    """Size of the noise at the start, before division by sqrt(inputs) (noisy)."""
     learning_rate: float = 5e-4
     """Adam's step size."""
     final_learning_rate: float = 5e-4
@@ -79,10 +122,31 @@ class QConfig:
     """torch.compile of the update. auto: on a GPU, where it is captured as a CUDA graph."""
 
     def __post_init__(self) -> None:
-        at_least(self, num_envs=1, batch_size=1, train_every=1, learning_starts=0, n_step=1, target_every=1)
+        at_least(self, num_envs=1, batch_size=1, train_every=1, learning_starts=0, n_step=1, target_every=1, hidden=0)
         at_least(self, memory_size=2 * self.num_envs * (self.n_step + 4))
         at_least(self, learning_rate=0, final_learning_rate=0, adam_epsilon=0, max_grad_norm=0)
         within(self, 0, 1, "gamma", "epsilon_start", "epsilon_end", "epsilon_fraction", "evaluate_epsilon")
+        within(self, 0, 1, "priority_alpha", "priority_beta")
+        at_least(self, atoms=2, quantiles=2, taus=1, act_taus=1, cosines=1, noisy_sigma=0)
+        within(self, 0, 1, "munchausen_alpha")
+        if not -math.inf < self.v_min < self.v_max < math.inf:
+            raise RlabError(f"--v-min is {self.v_min} and --v-max is {self.v_max}; the first must be below the second")
+        if self.munchausen:
+            if self.double:
+                raise RlabError(
+                    "--munchausen and --double exclude each other: a soft target has no best action that the online "
+                    "network could choose; nearest: --munchausen --no-double"
+                )
+            if self.value == "c51":
+                raise RlabError(
+                    "--munchausen and --value c51 exclude each other: log-probabilities would leave the fixed values; "
+                    "nearest: --munchausen --value iqn"
+                )
+            if not 0 < self.munchausen_temperature < math.inf or not -math.inf < self.munchausen_clip <= 0:
+                raise RlabError(
+                    f"--munchausen-temperature is {self.munchausen_temperature} and --munchausen-clip "
+                    f"{self.munchausen_clip}; the first must be above 0, the second at most 0"
+                )
 
 
 @dataclass(frozen=True)
@@ -205,13 +269,88 @@ PQN_VECTOR = PQNConfig(
 PQN_SMALL = PQNConfig(rollout=32, batch_size=128, epsilon_end=0.05, evaluate_epsilon=0.0, precision="fp32")
 """For MinAtar's boards: the settings of Gallici et al. 2024 there."""
 
-PRESETS: dict[str, Any] = {"dqn": QConfig(), "nature": NATURE, "pqn": PQNConfig()}
+WIDE: dict[str, Any] = {"encoder": "nature-conv", "hidden": 512}
+"""On images the layer of 512 is the head's, so that each stream has its own, or it is noisy too."""
+
+PARTS: dict[str, dict[str, Any]] = {
+    "double-dqn": {"double": True},
+    "dueling-dqn": {"dueling": True, **WIDE},
+    "prioritized-dqn": {"memory": "prioritised", "priority_alpha": 0.6},
+    "c51": {"value": "c51"},
+    "qr-dqn": {"value": "qr"},
+    "iqn": {"value": "iqn"},
+    "noisy-dqn": {"explore": "noisy", "epsilon_start": 0.0, "epsilon_end": 0.0, **WIDE},
+    "rainbow": {
+        "double": True,
+        "dueling": True,
+        "n_step": 3,
+        "value": "c51",
+        "memory": "prioritised",
+        "explore": "noisy",
+        "epsilon_start": 0.0,
+        "epsilon_end": 0.0,
+        "target_every": 2_000,
+        **WIDE,
+    },
+    "btr": {
+        "num_envs": 64,
+        "batch_size": 256,
+        "train_every": 64,
+        "target_every": 500 * 64,
+        "gamma": 0.997,
+        "n_step": 3,
+        "dueling": True,
+        "value": "iqn",
+        "taus": 8,
+        "act_taus": 8,
+        "cosines": 64,
+        "munchausen": True,
+        "munchausen_alpha": 0.9,
+        "munchausen_temperature": 0.03,
+        "munchausen_clip": -1.0,
+        "memory": "prioritised",
+        "priority_alpha": 0.2,
+        "priority_beta": 0.4,
+        "explore": "noisy",
+        "learning_rate": 1e-4,
+        "final_learning_rate": 1e-4,
+        "adam_epsilon": 0.005 / 256,
+        "encoder": "impala-btr",
+        "hidden": 512,
+    },
+}
+"""Name -> what it changes in `dqn`.
+
+rainbow (Hessel et al. 2018) with dqn's shape: 32 environments and batches of 256 every 32 steps, which are its 8
+samples a step, a replay of 200,000 and dqn's step size (its own is 6.25e-5 for batches of 32); the target network
+follows after 2,000 steps, not 8,000, as runs are shorter. btr (Clark et al. 2024): the target network follows after
+500 updates; noise and a lowered epsilon together; replay and first update as dqn's, not 2^20 and 200,000.
+"""
+
+
+def _flat(parts: dict[str, Any]) -> dict[str, Any]:
+    """The same changes for flat observations: no layer to move, and rewards of up to 1 that are not clipped.
+
+    With them and gamma .99, returns lie between -100 and 100.
+    """
+    shape = ("batch_size", "train_every", "num_envs", "target_every")  # of images only; so are BTR's step sizes
+    images = {*WIDE, *shape, "learning_rate", "final_learning_rate", "adam_epsilon"}
+    return {"v_min": -100.0, "v_max": 100.0} | {name: value for name, value in parts.items() if name not in images}
+
+
+PRESETS: dict[str, Any] = {
+    "dqn": QConfig(),
+    "nature": NATURE,
+    "pqn": PQNConfig(),
+    **{name: replace(QConfig(), **parts) for name, parts in PARTS.items()},
+}
 """Name -> settings for images."""
 
 SMALL_PRESETS: dict[str, Any] = {
     "dqn": SMALL,
     "nature": replace(NATURE, learning_starts=5_000),
     "pqn": PQN_SMALL,
+    **{name: replace(SMALL, **_flat(parts) | {"v_min": 0.0, "v_max": 50.0}) for name, parts in PARTS.items()},
 }
 """Name -> settings for images of 10x10 cells."""
 
@@ -219,5 +358,6 @@ VECTOR_PRESETS: dict[str, Any] = {
     "dqn": VECTOR,
     "nature": replace(NATURE, learning_starts=1_000),
     "pqn": PQN_VECTOR,
+    **{name: replace(VECTOR, **_flat(parts)) for name, parts in PARTS.items()},
 }
 """Name -> settings for everything else."""

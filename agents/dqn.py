@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from agents.config import QConfig
+from agents.distributions import categorical_loss, greedy, midpoints, project, quantile_huber_loss, take
 from agents.exploration import epsilon_greedy, linear
 from agents.q_network import QNetwork, QPolicy, best, use_bf16
 from agents.replay import Replay
-from agents.returns import bootstrap, double_next_value, next_value
+from agents.returns import bootstrap, double_next_value, log_policy, munchausen_reward, next_value, soft_value
 from agents.types import Batch, Needs, Step
 from rlab.errors import RlabError
 from rlab.run.journal import Journal
@@ -60,13 +61,16 @@ class DQN:
         bf16 = use_bf16(config.precision, self.device, len(shape) == 3)
         with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
             torch.manual_seed(derive(seed, "network"))
-            network = QNetwork(observation_space, num_actions, config.encoder, bf16)
+            network = QNetwork(observation_space, num_actions, config.encoder, bf16, config)
         self.online = network.to(self.device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.fractions = midpoints(config.quantiles).to(self.device)
         self.optimizer = torch.optim.Adam(
             self.online.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
         )
         self.rng = np.random.default_rng(derive(seed, "agent"))
+        self.generator = torch.Generator().manual_seed(derive(seed, "noise"))  # of noise and fractions, on every device
+        self._draws = config.explore == "noisy" or config.value == "iqn"
         self.memory = Replay(
             config.memory_size,
             config.num_envs,
@@ -76,6 +80,7 @@ class DQN:
             num_actions if has_masks else None,
             device,
             journal,
+            config.priority_alpha if config.memory == "prioritised" else None,
         )
         self.steps = 0
         self.updates = 0
@@ -94,8 +99,12 @@ class DQN:
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
         epsilon = self.epsilon
-        greedy = np.zeros(len(obs), np.int64) if epsilon >= 1 else best(self.online.q_values(obs), mask)
-        return epsilon_greedy(greedy, epsilon, mask, self.num_actions, self.rng)
+        if epsilon >= 1:
+            chosen = np.zeros(len(obs), np.int64)
+        else:
+            self.online.resample(self.generator)
+            chosen = best(self.online.q_values(obs, noise=True), mask)
+        return epsilon_greedy(chosen, epsilon, mask, self.num_actions, self.rng)
 
     def policy(self, seed: int) -> QPolicy:
         """What evaluations and videos play."""
@@ -112,29 +121,77 @@ class DQN:
         before, self.steps = self.steps, self.steps + len(step.action)
         metrics = None
         if self.steps > c.learning_starts and self.memory.ready(c.n_step):
+            beta = linear(c.priority_beta, 1.0, self.steps, self.total_steps)
             for _ in range(self.steps // c.train_every - before // c.train_every):
-                metrics = self.update(self.memory.sample(self.rng, c.batch_size, c.n_step, c.gamma))
+                metrics = self.update(self.memory.sample(self.rng, c.batch_size, c.n_step, c.gamma, beta))
         if before // c.target_every != self.steps // c.target_every:
             self.target.load_state_dict(self.online.state_dict())
         return metrics
 
-    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(mean Huber loss of the temporal-difference error, mean Q of the actions taken).
+    def target_of(self, batch: Batch, taus: Tensor | None) -> Tensor:
+        """What is predicted for (obs, action): values [B], probabilities of the support or quantiles [B, K].
 
-        Huber with threshold 1 is Mnih et al.'s "error clipping". The target carries no gradient.
+        Args:
+            batch: B transitions.
+            taus: [B, K], the fractions of the target's quantiles (iqn).
+        """
+        c, mask = self.config, batch.next_mask
+        if taus is None:
+            output = self.target(batch.next_obs)
+            q = self.target.expected(output)
+        else:  # actions are chosen by evenly spread fractions, in the same forward
+            even = self.target.act_taus.expand(len(taus), -1)
+            output = self.target(batch.next_obs, torch.cat([taus, even], dim=1))
+            q, output = output[..., taus.shape[1] :].mean(dim=2), output[..., : taus.shape[1]]
+        if c.munchausen:
+            tau = c.munchausen_temperature
+            here = log_policy(self.target.expected(self.target(batch.obs)), tau, batch.mask)
+            bonus = munchausen_reward(here, batch.action, c.munchausen_alpha, tau, c.munchausen_clip)
+            value = soft_value(output, log_policy(q, tau, mask), tau, mask)
+            return bootstrap(batch.reward + bonus, batch.discount, value)
+        chooser = self.online.expected(self.online(batch.next_obs)) if c.double else q
+        if c.value == "expected":
+            value = double_next_value(q, chooser, mask) if c.double else next_value(q, mask)
+            return bootstrap(batch.reward, batch.discount, value)
+        following = take(output, greedy(chooser, mask))
+        if c.value == "c51":
+            return project(following.softmax(dim=1), batch.reward, batch.discount, self.target.support)
+        return bootstrap(batch.reward, batch.discount, following)
+
+    def loss(self, batch: Batch, taus: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """(mean loss [], mean Q of the actions taken [], priorities [B]); the target carries no gradient.
+
+        Of expectations: Huber with threshold 1 of the temporal-difference error, Mnih et al.'s "error clipping", and
+        the error's size as priority. Of distributions: their distance, which is the priority, too.
+
+        Args:
+            batch: B transitions.
+            taus: [2, B, K], fractions for prediction and target (iqn).
         """
         with torch.no_grad():
-            q_target = self.target(batch.next_obs)
-            if self.config.double:
-                value = double_next_value(q_target, self.online(batch.next_obs), batch.next_mask)
+            target = self.target_of(batch, None if taus is None else taus[1])
+        output = self.online(batch.obs, None if taus is None else taus[0])
+        if self.config.value == "expected":
+            q = output.gather(1, batch.action.unsqueeze(1)).squeeze(1)
+            losses = F.smooth_l1_loss(q, target, reduction="none")
+            priority = (q.detach() - target).abs()
+        else:
+            predicted = take(output, batch.action)
+            q = take(self.online.expected(output), batch.action)
+            if self.config.value == "c51":
+                losses = categorical_loss(predicted, target)
             else:
-                value = next_value(q_target, batch.next_mask)
-            target = bootstrap(batch.reward, batch.discount, value)
-        q = self.online(batch.obs).gather(1, batch.action.unsqueeze(1)).squeeze(1)
-        losses = F.smooth_l1_loss(q, target, reduction="none")
+                losses = quantile_huber_loss(predicted, self.fractions if taus is None else taus[0], target)
+            priority = losses.detach()
         if batch.weight is not None:
             losses = losses * batch.weight
-        return losses.mean(), q.detach().mean()
+        return losses.mean(), q.detach().mean(), priority
+
+    def draw_taus(self, size: int) -> Tensor | None:
+        """Fractions for a batch, uniform in 0..1 (iqn): [2, size, K]; None for other values."""
+        if self.config.value != "iqn":
+            return None
+        return torch.rand(2, size, self.config.taus, generator=self.generator).to(self.device)
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One gradient step.
@@ -145,16 +202,26 @@ class DQN:
         c = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = linear(c.learning_rate, c.final_learning_rate, self.steps, self.total_steps)
-        loss, q_mean = self._loss(batch)
+        self.online.iterate()
+        self.online.resample(self.generator)
+        self.target.resample(self.generator)
+        taus = self.draw_taus(len(batch.action))
+        loss, q_mean, priority = self._loss(batch) if taus is None else self._loss(batch, taus)
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.online.parameters(), c.max_grad_norm)
         self.optimizer.step()
         self.updates += 1
-        numbers = torch.stack([loss.detach(), norm, q_mean]).tolist()  # one transfer
+        measured = torch.stack([loss.detach(), norm, q_mean])
+        if self.memory.priorities is not None:
+            measured = torch.cat([measured, priority])
+        found = measured.cpu().numpy()  # one transfer
+        numbers = found[:3].tolist()
         for quantity, value in zip(("loss", "gradient"), numbers, strict=False):
             if not np.isfinite(value):
                 raise NonFinite(quantity, value, f"step {self.steps:,} (update {self.updates:,})")
+        if self.memory.priorities is not None:
+            self.memory.priorities.update(batch.index, found[3:])
         return dict(zip(("loss", "grad_norm", "q_mean"), numbers, strict=True))
 
     def needs(self) -> Needs:
@@ -167,12 +234,14 @@ class DQN:
             memory += working
         else:
             device_memory += working
-        return Needs(memory, device_memory, 4 * weights, self.memory.length * self.memory.num_envs)
+        entries = self.memory.length * self.memory.num_envs
+        checkpoint = 4 * weights + (0 if self.memory.priorities is None else 8 * entries)
+        return Needs(memory, device_memory, checkpoint, entries)
 
     def state(self) -> dict[str, Any]:
         """Everything that decides what the agent does next."""
         adam = self.optimizer.state_dict()["state"]
-        return {
+        state: dict[str, Any] = {
             "online": self.online.state_dict(),
             "target": self.target.state_dict(),
             "adam": [adam[i] for i in sorted(adam)],
@@ -181,6 +250,9 @@ class DQN:
             "updates": self.updates,
             "memory": self.memory.state(),
         }
+        if self._draws:
+            state["generator"] = self.generator.get_state()
+        return state
 
     def restore(self, state: dict[str, Any], stop: Stop) -> None:
         """Become the agent that `state` describes; polls `stop` (raises `Stopped`)."""
@@ -189,6 +261,8 @@ class DQN:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": dict(enumerate(state["adam"])), "param_groups": groups})
         self.rng.bit_generator.state = state["rng"]
+        if self._draws:
+            self.generator.set_state(state["generator"])
         self.steps, self.updates = state["steps"], state["updates"]
         self.memory.restore(state["memory"], stop)
 

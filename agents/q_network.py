@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -10,24 +11,64 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from agents.config import QConfig
+from agents.distributions import midpoints
 from agents.exploration import epsilon_greedy
-from rlab.nn import QHead, make_encoder
+from rlab.nn import ImplicitQHead, NoisyLinear, QHead, make_encoder
+from rlab.nn.layers import SpectralConv2d
 
 
 class QNetwork(nn.Module):
-    """Observations as an environment gives them -> action values: scaling, encoder, Q-head."""
+    """Observations as an environment gives them -> action values: scaling, encoder, Q-head.
 
-    def __init__(self, space: gym.Space[Any], actions: int, encoder: str, bf16: bool):
+    Args:
+        space: of observations.
+        actions: A.
+        encoder: its name.
+        bf16: whether the encoder computes in bfloat16; heads never do.
+        config: says which head; None: a plain one.
+    """
+
+    def __init__(self, space: gym.Space[Any], actions: int, encoder: str, bf16: bool, config: QConfig | None = None):
         super().__init__()
         self.classes = int(space.n) if isinstance(space, gym.spaces.Discrete) else 0
         shape = (self.classes,) if self.classes else space.shape
         assert shape is not None
         self.encoder = make_encoder(encoder, shape)
-        self.head = QHead(self.encoder.out_dim, actions)  # type: ignore[arg-type]
+        features: int = self.encoder.out_dim  # type: ignore[assignment]
+        c = config or QConfig()
+        self.value = c.value
+        linear = partial(NoisyLinear, sigma=c.noisy_sigma) if c.explore == "noisy" else nn.Linear
+        self.head: nn.Module
+        if c.value == "iqn":
+            self.head = ImplicitQHead(features, actions, c.cosines, c.dueling, c.hidden, linear)
+        else:
+            atoms = {"expected": 1, "c51": c.atoms, "qr": c.quantiles}[c.value]
+            self.head = QHead(features, actions, atoms, c.dueling, c.hidden, linear)
+        self.act_taus: Tensor  # [N], evenly spread
+        self.register_buffer("act_taus", midpoints(c.act_taus), persistent=False)
+        self.support: Tensor  # [K], the values that a return can have (c51)
+        self.register_buffer("support", torch.linspace(c.v_min, c.v_max, c.atoms), persistent=False)
+        self.noisy_layers = [m for m in self.modules() if isinstance(m, NoisyLinear)]
+        self._spectral = [m for m in self.modules() if isinstance(m, SpectralConv2d)]
         self.bf16 = bf16
 
-    def forward(self, obs: Tensor) -> Tensor:
-        """obs[B, *shape] (uint8 images are scaled to 0..1, classes become one-hot) -> Q float32[B, A]."""
+    def iterate(self) -> None:
+        """Follow the weights' largest singular values, where they are divided out."""
+        for layer in self._spectral:
+            layer.iterate()
+
+    def resample(self, generator: torch.Generator) -> None:
+        """Draw new noise for the layers that have it."""
+        for layer in self.noisy_layers:
+            layer.resample(generator)
+
+    def forward(self, obs: Tensor, taus: Tensor | None = None) -> Tensor:
+        """obs[B, *shape] (uint8 images are scaled to 0..1, classes become one-hot) -> what the head says, float32.
+
+        Q[B, A]; with c51 logits over the support, with qr quantiles: [B, A, K]; with iqn quantiles at taus[B, N], or at
+        evenly spread ones: [B, A, N].
+        """
         if self.classes:
             x = F.one_hot(obs.long(), self.classes).float()
         elif obs.dtype == torch.uint8:
@@ -36,13 +77,27 @@ class QNetwork(nn.Module):
             x = obs.float()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             features = self.encoder(x)
-        return self.head(features.float())  # close values of actions need more than bf16's 8 bits
+        features = features.float()
+        if self.value == "iqn":
+            return self.head(features, self.act_taus.expand(len(features), -1) if taus is None else taus)
+        return self.head(features)  # close values of actions need more than bf16's 8 bits
 
-    def q_values(self, obs: np.ndarray) -> np.ndarray:
-        """obs[N, *shape] -> Q float32[N, A], without gradients."""
-        device = next(self.parameters()).device
+    def expected(self, output: Tensor) -> Tensor:
+        """Q[B, A], the expectations of what `forward` returns."""
+        if self.value == "expected":
+            return output
+        return (output.softmax(dim=-1) @ self.support) if self.value == "c51" else output.mean(dim=-1)
+
+    def q_values(self, obs: np.ndarray, noise: bool = False) -> np.ndarray:
+        """obs[N, *shape] -> Q float32[N, A], without gradients; by mean weights unless `noise`."""
+        quiet = [] if noise else self.noisy_layers
+        for layer in quiet:
+            layer.noise = False
         with torch.inference_mode():
-            return self(torch.from_numpy(np.array(obs)).to(device)).cpu().numpy()
+            q = self.expected(self(torch.from_numpy(np.array(obs)).to(self.act_taus.device))).cpu().numpy()
+        for layer in quiet:
+            layer.noise = True
+        return q
 
 
 class QPolicy:

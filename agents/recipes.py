@@ -116,6 +116,15 @@ def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any
 for _name, (_summary, _make) in {
     "dqn": ("deep Q-network in bf16 batches over many environments (Mnih et al. 2015)", make_q),
     "nature": ("the same DQN with one environment, batch 32 every 4 steps, as it was published", make_q),
+    "double-dqn": ("DQN whose online network chooses the bootstrap action (van Hasselt et al. 2016)", make_q),
+    "dueling-dqn": ("DQN with streams for state value and advantages (Wang et al. 2016)", make_q),
+    "prioritized-dqn": ("DQN that replays large errors more often (Schaul et al. 2016)", make_q),
+    "c51": ("DQN of the return's distribution over 51 values (Bellemare et al. 2017)", make_q),
+    "qr-dqn": ("DQN of the return's quantiles (Dabney et al. 2018)", make_q),
+    "iqn": ("DQN of the return's quantiles at drawn fractions (Dabney et al. 2018)", make_q),
+    "noisy-dqn": ("DQN that explores by noise in its weights (Fortunato et al. 2018)", make_q),
+    "rainbow": ("double, dueling, prioritised, noisy, 3-step c51 (Hessel et al. 2018)", make_q),
+    "btr": ("Beyond the Rainbow: a large residual network, IQN and Munchausen (Clark et al. 2024)", make_q),
     "pqn": (
         "Q(lambda) over many environments, no replay: the quickest to a good score (Gallici et al. 2024)",
         make_pqn,

@@ -46,9 +46,66 @@ def double_next_value(q_target: Tensor, q_online: Tensor, mask: Tensor | None) -
 def bootstrap(reward: Tensor, discount: Tensor, value: Tensor) -> Tensor:
     """r + discount * V(s'): the n-step target when `reward` and `discount` span n steps (Sutton & Barto 2018, 7.1).
 
-    All are [B] (or of another common shape). Where the discount is 0 the value does not count, whatever it is.
+    All have one shape, or `value` has one axis more, quantiles of the return. Where the discount is 0 the value does
+    not count, whatever it is.
     """
+    if value.ndim > reward.ndim:
+        reward, discount = reward.unsqueeze(-1), discount.unsqueeze(-1)
     return reward + torch.where(discount == 0, torch.zeros_like(value), discount * value)
+
+
+def log_policy(q: Tensor, temperature: float, mask: Tensor | None) -> Tensor:
+    """log pi, pi = softmax(q / temperature) over allowed actions; 0 for a forbidden one (Vieillard et al. 2020).
+
+    Args:
+        q: [B, A].
+        temperature: tau.
+        mask: bool[B, A] or None.
+
+    Returns:
+        [B, A]; a forbidden action counts with probability 0 in `soft_value`, whatever stands here.
+    """
+    if mask is None:
+        return (q / temperature).log_softmax(dim=1)
+    # A row without any allowed action must not become NaN: it stands for the end of a game.
+    allowed = mask | ~mask.any(dim=1, keepdim=True)
+    log_pi = torch.where(allowed, q / temperature, -torch.inf).log_softmax(dim=1)
+    return torch.where(allowed, log_pi, torch.zeros_like(log_pi))
+
+
+def soft_value(values: Tensor, log_pi: Tensor, temperature: float, mask: Tensor | None) -> Tensor:
+    """sum_a pi(a) (q(a) - tau log pi(a)), the bootstrap value of Munchausen DQN (Vieillard et al. 2020, eq. 3).
+
+    Args:
+        values: [B, A], or [B, A, K]: quantile by quantile.
+        log_pi: [B, A], of `log_policy`.
+        temperature: tau.
+        mask: bool[B, A] or None.
+
+    Returns:
+        [B] or [B, K].
+    """
+    pi = log_pi.exp()
+    if mask is not None:
+        pi = torch.where(mask, pi, torch.zeros_like(pi))
+    bonus = temperature * log_pi
+    if values.ndim == 3:
+        pi, bonus = pi.unsqueeze(2), bonus.unsqueeze(2)
+    return (pi * (values - bonus)).sum(dim=1)
+
+
+def munchausen_reward(log_pi: Tensor, action: Tensor, alpha: float, temperature: float, clip: float) -> Tensor:
+    """alpha [tau log pi(a|s)] clipped to [l0, 0], added to the reward (Vieillard et al. 2020, eq. 3 and sec. 4): [B].
+
+    Args:
+        log_pi: [B, A], of the target network's values of the state itself.
+        action: int64[B].
+        alpha: weight.
+        temperature: tau.
+        clip: l0.
+    """
+    chosen = log_pi.gather(1, action.unsqueeze(1)).squeeze(1)
+    return alpha * (temperature * chosen).clamp(clip, 0)
 
 
 def lambda_returns(

@@ -40,6 +40,7 @@ class Batch(NamedTuple):
     next_mask: torch.Tensor | None  # bool[B, A]
     weight: torch.Tensor | None  # float32[B]; None: all 1
     index: np.ndarray  # type: ignore[assignment]  # int64[B], places in the memory
+    mask: torch.Tensor | None = None  # bool[B, A], for obs
 
 
 class Needs(NamedTuple):

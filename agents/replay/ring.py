@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from agents.replay.priorities import Priorities
 from agents.types import Batch, Step
 from rlab.errors import RlabError
 from rlab.run.journal import Journal
@@ -28,7 +29,7 @@ LOG = "replay"
 
 
 class Replay:
-    """Uniform replay over N environment streams; appended rows also go to the run's journal.
+    """Replay over N environment streams, uniform or prioritised; appended rows also go to the run's journal.
 
     Args:
         capacity: entries in all; rounded down to a multiple of `num_envs`.
@@ -39,6 +40,7 @@ class Replay:
         num_actions: A, to store action masks; None stores none.
         device: where frames live and batches arrive.
         journal: receives every entry, so that a checkpoint need not.
+        alpha: exponent of priorities (Schaul et al. 2016); None: draw uniformly.
     """
 
     def __init__(
@@ -51,9 +53,11 @@ class Replay:
         num_actions: int | None,
         device: str,
         journal: Journal,
+        alpha: float | None = None,
     ):
         self.num_envs = num_envs
         self.length = capacity // num_envs
+        self.priorities = None if alpha is None else Priorities(num_envs * self.length, alpha)
         self.frame_stack = frame_stack
         self.frame_shape = shape[1:] if frame_stack > 1 else shape
         self.dtype = np.dtype(dtype)
@@ -73,6 +77,7 @@ class Replay:
         entries = self.num_envs * self.length
         frames = entries * math.prod(self.frame_shape) * self.dtype.itemsize
         columns = entries * (4 + 4 + 4 + 1 + 8 + (self.num_actions or 0))
+        columns += 0 if self.priorities is None else self.priorities.bytes_needed(entries)
         return (columns + frames, 0) if self.device.type == "cpu" else (columns, frames)
 
     def add(self, step: Step) -> None:
@@ -102,28 +107,31 @@ class Replay:
         """Whether there is a transition to sample for windows of `n_step`."""
         return bool(self.written.min() > n_step + 1)
 
-    def sample(self, rng: np.random.Generator, size: int, n_step: int, gamma: float) -> Batch:
-        """Draw transitions uniformly, with replacement, over all entries whose n-step window is complete.
+    def sample(self, rng: np.random.Generator, size: int, n_step: int, gamma: float, beta: float = 1.0) -> Batch:
+        """Draw transitions, with replacement, among all entries whose n-step window is complete.
 
-        A window ends early where an episode ends or a discount is 0, so an episode's last steps are drawn as often as
-        its others (n-step return: Sutton & Barto 2018, eq. 7.1).
+        Uniformly, or by priority; then `weight` corrects for it with exponent `beta`. An incomplete window is drawn
+        anew. A window ends early where an episode ends or a discount is 0, so an episode's last steps are drawn as
+        often as its others (n-step return: Sutton & Barto 2018, eq. 7.1).
 
         Raises:
             RlabError: there is nothing to sample.
         """
         if not self.ready(n_step):
             raise RlabError("the replay holds no complete transition yet")
-        span = int(min(self.written.max(), self.length))
         chosen: list[np.ndarray] = []
         missing = size
         while missing:
-            drawn = rng.integers(0, self.num_envs * span, missing)
-            env, pos = np.divmod(drawn, span)
+            env, pos = self._draw(rng, missing)
             windows = self._windows(env, pos, n_step, gamma)
             chosen.append(np.stack([env, pos])[:, windows[0]])
             missing = size - sum(c.shape[1] for c in chosen)
         env, pos = np.concatenate(chosen, axis=1)
-        return self._gather(env, pos, n_step, gamma)
+        batch = self._gather(env, pos, n_step, gamma)
+        if self.priorities is None:
+            return batch
+        weight = torch.from_numpy(self.priorities.weights(batch.index, beta)).to(self.device)
+        return batch._replace(weight=weight)
 
     def transitions(self, n_step: int, gamma: float) -> Iterator[Batch]:
         """Every transition that `sample` can draw, one by one, in no particular order (for tests and inspection)."""
@@ -141,16 +149,19 @@ class Replay:
         if self.written.any():
             oldest = np.where(full, self.written % self.length, 0)
             start = int(self._row[np.arange(self.num_envs), oldest].min())
-        return {
+        state = {
             "written": self.written.tolist(),
             "starting": self._starting.tolist(),
             "rows": self.journal.log(LOG, start),
         }
+        return state if self.priorities is None else state | {"priorities": self.priorities.state()}
 
     def restore(self, state: dict[str, Any], stop: Stop) -> None:
         """Refill the rings from the journal, every entry in its old place; polls `stop` (raises `Stopped`)."""
         self.written = np.array(state["written"], np.int64)
         self._starting = np.array(state["starting"], bool)
+        if self.priorities is not None:
+            self.priorities.restore(state["priorities"])
         if not self.written.any():
             return
         self._allocate()
@@ -206,6 +217,8 @@ class Replay:
             rows["mask"] = mask
         first = self.journal.append(LOG, rows)
         self._store(env, pos, rows, np.arange(first, first + len(env)))
+        if self.priorities is not None:
+            self.priorities.enter(env * self.length + pos, flags & FINAL == 0)
         self.written[env] += 1
 
     def _store(self, env: np.ndarray, pos: np.ndarray, rows: dict[str, np.ndarray], numbers: np.ndarray) -> None:
@@ -219,6 +232,15 @@ class Replay:
         self._row[env, pos] = numbers
         if self._mask is not None:
             self._mask[env, pos] = rows["mask"]
+
+    def _draw(self, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """(env[size], pos[size]) of entries whose windows may turn out to be incomplete."""
+        if self.priorities is not None:
+            env, pos = np.divmod(self.priorities.draw(rng, size), self.length)
+            return env, pos
+        span = int(min(self.written.max(), self.length))
+        env, pos = np.divmod(rng.integers(0, self.num_envs * span, size), span)
+        return env, pos
 
     def _windows(
         self, env: np.ndarray, pos: np.ndarray, n_step: int, gamma: float
@@ -256,6 +278,7 @@ class Replay:
             next_mask=mask,
             weight=None,
             index=env * self.length + pos,
+            mask=None if self._mask is None else torch.from_numpy(self._mask[env, pos]).to(self.device),
         )
 
     def _observations(self, env: np.ndarray, pos: np.ndarray) -> torch.Tensor:

@@ -58,7 +58,8 @@ def _train(argv: list[str], stop: Stop) -> int:
 
     help_wanted = "-h" in argv or "--help" in argv
     if not argv or argv[0].startswith("-"):
-        listing = "\n".join(f"  {name:<8} {RECIPES.get(name).summary}" for name in RECIPES)
+        width = max(map(len, RECIPES))
+        listing = "\n".join(f"  {name:<{width}} {RECIPES.get(name).summary}" for name in RECIPES)
         if not help_wanted:
             say(f"rlab: which agent? It comes first: rlab train AGENT --env ENV\n{listing}")
             return 2

@@ -71,7 +71,7 @@ def test_loss_and_gradient_by_hand(journal: Journal) -> None:
             p.zero_()
         a.online.head.values.bias.copy_(torch.tensor([0.2, 0.0, 0.0, 0.0]))
         a.target.head.values.bias.copy_(torch.tensor([1.0, 2.0, 0.0, 0.0]))
-    loss, q_mean = a.loss(b)
+    loss, q_mean, _ = a.loss(b)
     # errors: 1 + 0.5 * 2 - 0.2 = 1.8 -> 1.3;  10 - 0 = 10 -> 9.5
     assert loss.item() == pytest.approx((1.3 + 9.5) / 2)
     assert float(q_mean) == pytest.approx(0.1)
@@ -97,7 +97,7 @@ def test_weights_and_masks_enter_the_loss(journal: Journal, double: bool) -> Non
             total += float(weight[i]) * (0.5 * error**2 if error < 1 else error - 0.5)
         rows = b.next_mask.any(dim=1) | (b.discount == 0)
         assert rows.all(), "choose a batch in which every successor has an action"
-    loss, _ = a.loss(b._replace(weight=weight))
+    loss, _, _ = a.loss(b._replace(weight=weight))
     assert loss.item() == pytest.approx(total / 16, rel=1e-5)
 
 
@@ -243,8 +243,8 @@ def test_the_compiled_loss_is_the_same_loss(journal: Journal) -> None:
     """What a GPU captures, compiled for the CPU here (needs a C++ compiler)."""
     a = agent(journal, compile="on")
     b = batch()
-    eager, _ = a.loss(b)
-    compiled, _ = a._loss(b)
+    eager, _, _ = a.loss(b)
+    compiled, _, _ = a._loss(b)
     assert compiled.item() == pytest.approx(eager.item(), rel=1e-5)
     compiled.backward()
     gradients = [p.grad.clone() for p in a.online.parameters()]

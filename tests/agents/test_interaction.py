@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agents.config import PARTS
 from agents.interaction import Interaction
 from agents.types import Step
 from rlab.errors import RlabError
@@ -33,6 +34,7 @@ UNFIT = {
     "dqn": BOX,
     "nature": BOX,
     "pqn": BOX,
+    **dict.fromkeys(PARTS, BOX),
     "ppo": MASKS,
     "sb3-a2c": MASKS,
     "sb3-dqn": BOX + MASKS,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from agents.config import PARTS
 from envs.probes import PROBES
 from rlab.run.journal import Journal
 from tests.agents.helpers import learner
@@ -25,15 +26,34 @@ SETTINGS = {
 }
 
 
-def largest_error(journal: Journal, probe: str, **settings: object) -> float:
-    """max |Q - Q*| over the observations that a solution is known for."""
-    run = learner(journal, env=probe, **(SETTINGS | settings))
+QUICK = {
+    "steps": 1_200,
+    "target_every": 24,
+    "batch_size": 32,
+    "learning_rate": 2e-3,
+    "final_learning_rate": 1e-5,
+    "v_min": -6.0,
+    "v_max": 6.0,
+    "quantiles": 16,
+}
+"""For each of the presets in turn."""
+
+
+def largest_error(journal: Journal, probe: str, recipe: str = "dqn", **settings: object) -> float:
+    """max |Q - Q*| over the observations that a solution is known for.
+
+    Munchausen learns other values for actions that its policy does not take: of it only the best action counts.
+    """
+    run = learner(journal, recipe, env=probe, **(SETTINGS | settings))
     while not run.progress().finished:
         run.step()
     errors = []
     for obs, q_star in PROBES[probe].solution(0.8):
         q = run.agent.online.q_values(np.asarray(obs, np.float32)[None])[0]
         known = ~np.isnan(q_star)
+        if run.agent.config.munchausen:
+            known = np.arange(len(q_star)) == np.nanargmax(q_star)
+            assert q.argmax() == np.nanargmax(q_star)
         errors.append(np.abs(q - q_star)[known].max())
     run.close()
     return float(max(errors))
@@ -47,6 +67,20 @@ def test_q_values_are_right(journal: Journal, probe: str) -> None:
 @pytest.mark.parametrize("settings", [{"double": True}, {"n_step": 3}], ids=str)
 def test_variants_find_the_same_values(journal: Journal, settings: dict[str, object]) -> None:
     assert largest_error(journal, "rlab/Probe3-v0", **settings) < 0.05
+
+
+@pytest.mark.parametrize("probe", [f"rlab/Probe{i}-v0" for i in range(1, 6)])
+@pytest.mark.parametrize("preset", sorted(PARTS))
+def test_every_preset_finds_the_values(journal: Journal, preset: str, probe: str) -> None:
+    assert largest_error(journal, probe, preset, **QUICK, seed=0) < 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("probe", [f"rlab/Probe{i}-v0" for i in range(1, 6)])
+@pytest.mark.parametrize("preset", sorted(PARTS))
+@pytest.mark.parametrize("seed", range(10))
+def test_every_preset_finds_the_values_ten_times_of_ten(journal: Journal, preset: str, probe: str, seed: int) -> None:
+    assert largest_error(journal, probe, preset, **QUICK, seed=seed) < 0.1
 
 
 @pytest.mark.slow

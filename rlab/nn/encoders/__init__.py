@@ -35,7 +35,7 @@ def make_encoder(name: str, shape: tuple[int, ...]) -> torch.nn.Module:
     Raises:
         RlabError: the name is unknown, or the encoder does not take that shape.
     """
-    from rlab.nn.encoders import minatar, mlp, nature  # noqa: F401 - they register themselves
+    from rlab.nn.encoders import impala, minatar, mlp, nature  # noqa: F401 - they register themselves
 
     if name in ("auto", "auto-norm"):
         side = min(shape[1:]) if len(shape) == 3 else 0

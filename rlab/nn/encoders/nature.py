@@ -20,9 +20,10 @@ class Nature(nn.Module):
     Args:
         shape: [C, H, W].
         norm: LayerNorm before every ReLU, over all of a layer's outputs (Gallici et al. 2024).
+        dense: whether the layer of 512 is there, or left to the head.
     """
 
-    def __init__(self, shape: tuple[int, ...], norm: bool = False):
+    def __init__(self, shape: tuple[int, ...], norm: bool = False, dense: bool = True):
         super().__init__()
         if len(shape) != 3 or min(shape[1:]) < SMALLEST:
             raise RlabError(
@@ -37,17 +38,21 @@ class Nature(nn.Module):
                 maps = layers[-1](maps)
             layers += [nn.LayerNorm(maps.shape[1:])] * norm + [nn.ReLU()]
         self.convolutions = nn.Sequential(*layers)
-        self.dense = nn.Sequential(nn.Flatten(), nn.Linear(maps.numel(), 512), *[nn.LayerNorm(512)] * norm, nn.ReLU())
-        self.out_dim = 512
+        self.out_dim = maps.numel()
+        self.dense = nn.Sequential(nn.Flatten())
+        if dense:
+            self.dense.extend([nn.Linear(self.out_dim, 512), *[nn.LayerNorm(512)] * norm, nn.ReLU()])
+            self.out_dim = 512
 
     def feature_maps(self, obs: Tensor) -> Tensor:
         """obs[B, C, H, W] -> maps[B, 64, h, w] (7x7 for 84x84), for dense heads."""
         return self.convolutions(obs)
 
     def forward(self, obs: Tensor) -> Tensor:
-        """obs[B, C, H, W] -> [B, 512]."""
+        """obs[B, C, H, W] -> [B, out_dim]."""
         return self.dense(self.feature_maps(obs))
 
 
 ENCODERS.register("nature")(Nature)
+ENCODERS.register("nature-conv")(partial(Nature, dense=False))
 ENCODERS.register("nature-norm")(partial(Nature, norm=True))

@@ -1,6 +1,6 @@
 """Heads: feature vector to what a task needs."""
 
 from rlab.nn.heads.policy import CategoricalHead, GaussianHead, ValueHead
-from rlab.nn.heads.q import QHead
+from rlab.nn.heads.q import ImplicitQHead, QHead
 
-__all__ = ["CategoricalHead", "GaussianHead", "QHead", "ValueHead"]
+__all__ = ["CategoricalHead", "GaussianHead", "ImplicitQHead", "QHead", "ValueHead"]

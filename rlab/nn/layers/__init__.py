@@ -1,0 +1,6 @@
+"""Layers that torch does not have."""
+
+from rlab.nn.layers.noisy import NoisyLinear
+from rlab.nn.layers.spectral import SpectralConv2d
+
+__all__ = ["NoisyLinear", "SpectralConv2d"]
