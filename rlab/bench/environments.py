@@ -59,7 +59,7 @@ def measure(seconds: float, rounds: int, progress: Callable[[str], None]) -> dic
         progress(f"{env}, make_vec")
         with closing(make_vec(env, num_envs, 0)) as envs:
             envs.reset()
-            speeds = _speeds(envs.step, int(envs.single_action_space.n), num_envs, seconds, rounds)
+            speeds = _speeds(envs.step, envs.num_actions, num_envs, seconds, rounds)
         rows.append(_row(env, "make_vec", num_envs, speeds))
     where = {"processor": processor(), "versions": versions(), "git": git_state()}
     return {"rows": rows, "seconds": seconds, "machine": where}
