@@ -177,7 +177,6 @@ class Rule(NamedTuple):
     """A `TabularConfig` as the compiled code reads it."""
 
     method: int
-    n_step: int
     lam: float
     gamma: float
     step_size: float
@@ -533,9 +532,6 @@ class TableAgent:
         env: copies, starts and the limit of an episode.
         mdp: what is played.
         seed: of everything random.
-
-    Raises:
-        RlabError: with gamma = 1 nothing bounds the values of an MDP that need not end.
     """
 
     def __init__(self, config: TabularConfig, env: TabularEnvConfig, mdp: MDP, seed: int):
@@ -548,7 +544,7 @@ class TableAgent:
         self._ticks = -(-env.steps // env.num_envs)
         n, horizon = env.num_envs, config.n_step or limit
         self.rule = Rule(
-            METHODS[config.method], config.n_step, config.lam, config.gamma, config.step_size, config.step_half,
+            METHODS[config.method], config.lam, config.gamma, config.step_size, config.step_half,
             config.step_power, env.exploring_starts,
         )  # fmt: skip
         shape = (2 if config.double else 1, mdp.states, mdp.actions)

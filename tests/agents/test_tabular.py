@@ -233,7 +233,7 @@ def test_the_value_of_a_next_state_by_hand(tables: int, chooser: int, method: in
 
 
 def rule(method: str, **changes: Any) -> Rule:
-    plain = Rule(METHODS[method], 1, 1.0, 0.5, 1.0, 1.0, 0.0, False)
+    plain = Rule(METHODS[method], 1.0, 0.5, 1.0, 1.0, 0.0, False)
     return plain._replace(**changes)
 
 
