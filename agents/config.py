@@ -92,8 +92,8 @@ class QConfig:
     priority_beta: float = 0.4
     """Exponent of the importance weights at the start; it goes to 1 linearly over the run (prioritised)."""
     explore: Literal["epsilon", "noisy"] = "epsilon"
-    """How to explore: random actions, or noise in the head's weights (Fortunato et al. 2018). With noise, random actions
-    remain as far as the settings of epsilon say; evaluations play without noise."""
+    """How to explore: random actions, or noise in the head's weights (Fortunato et al. 2018). With noise, random
+    actions remain as far as the settings of epsilon say; evaluations play without noise."""
     noisy_sigma: float = 0.5
     """Size of the noise at the start, before division by sqrt(inputs) (noisy)."""
     learning_rate: float = 5e-4
@@ -128,7 +128,7 @@ class QConfig:
         at_least(self, atoms=2, quantiles=2, taus=1, act_taus=1, cosines=1, noisy_sigma=0)
         within(self, 0, 1, "munchausen_alpha")
         if not -math.inf < self.v_min < self.v_max < math.inf:
-            raise RlabError(f"--v-min is {self.v_min} and --v-max {self.v_max}; returns lie between them, so v-min < v-max")
+            raise RlabError(f"--v-min is {self.v_min} and --v-max is {self.v_max}; the first must be below the second")
         if self.munchausen:
             if self.double:
                 raise RlabError(
@@ -137,7 +137,7 @@ class QConfig:
                 )
             if self.value == "c51":
                 raise RlabError(
-                    "--munchausen and --value c51 exclude each other: the log-probabilities would leave the fixed values; "
+                    "--munchausen and --value c51 exclude each other: log-probabilities would leave the fixed values; "
                     "nearest: --munchausen --value iqn"
                 )
             if not 0 < self.munchausen_temperature < math.inf or not -math.inf < self.munchausen_clip <= 0:

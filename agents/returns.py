@@ -46,7 +46,8 @@ def double_next_value(q_target: Tensor, q_online: Tensor, mask: Tensor | None) -
 def bootstrap(reward: Tensor, discount: Tensor, value: Tensor) -> Tensor:
     """r + discount * V(s'): the n-step target when `reward` and `discount` span n steps (Sutton & Barto 2018, 7.1).
 
-    All are [B], or `value` is [B, K], quantiles of the return. Where the discount is 0 the value does not count, whatever it is.
+    All are [B], or `value` is [B, K], quantiles of the return. Where the discount is 0 the value does not count,
+    whatever it is.
     """
     if value.ndim == 2:
         reward, discount = reward.unsqueeze(1), discount.unsqueeze(1)
@@ -54,7 +55,7 @@ def bootstrap(reward: Tensor, discount: Tensor, value: Tensor) -> Tensor:
 
 
 def log_policy(q: Tensor, temperature: float, mask: Tensor | None) -> Tensor:
-    """log pi, pi = softmax(q / temperature) over allowed actions; 0 for a forbidden one (Vieillard et al. 2020, sec. 2).
+    """log pi, pi = softmax(q / temperature) over allowed actions; 0 for a forbidden one (Vieillard et al. 2020).
 
     Args:
         q: [B, A].
@@ -73,7 +74,7 @@ def log_policy(q: Tensor, temperature: float, mask: Tensor | None) -> Tensor:
 
 
 def soft_value(values: Tensor, log_pi: Tensor, temperature: float, mask: Tensor | None) -> Tensor:
-    """sum_a pi(a) (q(a) - tau log pi(a)), the bootstrap value of Munchausen DQN (Vieillard et al. 2020, eq. 3).
+    """sum_a pi(a) (q(a) - tau log pi(a)), the bootstrap value of Munchausen DQN (Vieillard et al. 2020, section 2).
 
     Args:
         values: [B, A], or [B, A, K]: quantile by quantile.
@@ -94,7 +95,7 @@ def soft_value(values: Tensor, log_pi: Tensor, temperature: float, mask: Tensor 
 
 
 def munchausen_reward(log_pi: Tensor, action: Tensor, alpha: float, temperature: float, clip: float) -> Tensor:
-    """alpha [tau log pi(a|s)] clipped to [l0, 0], added to the reward (Vieillard et al. 2020, eq. 3 and sec. 4): [B].
+    """alpha [tau log pi(a|s)] clipped to [l0, 0], added to the reward (Vieillard et al. 2020, section 2): [B].
 
     Args:
         log_pi: [B, A], of the target network's values of the state itself.

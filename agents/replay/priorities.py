@@ -107,7 +107,7 @@ class Priorities:
         return find(self.tree, (np.arange(size) + rng.random(size)) / size * self.tree[1])
 
     def weights(self, places: np.ndarray, beta: float) -> np.ndarray:
-        """w = (n P)^-beta, divided by the largest of the batch (section 3.4): float32[B]; n and the total cancel out."""
+        """w = (n P)^-beta over the batch's largest (section 3.4): float32[B]; n and the total cancel out."""
         p = self.leaves[places]
         return ((p / p.min()) ** -beta).astype(np.float32)
 

@@ -111,8 +111,8 @@ class Replay:
         """Draw transitions, with replacement, among all entries whose n-step window is complete.
 
         Uniformly, or by priority; then `weight` corrects for it with exponent `beta`. An incomplete window is drawn
-        anew. A window ends early where an episode ends or a discount is 0, so an episode's last steps are drawn as often as
-        its others (n-step return: Sutton & Barto 2018, eq. 7.1).
+        anew. A window ends early where an episode ends or a discount is 0, so an episode's last steps are drawn as
+        often as its others (n-step return: Sutton & Barto 2018, eq. 7.1).
 
         Raises:
             RlabError: there is nothing to sample.

@@ -19,7 +19,7 @@ from tests.agents.test_dqn import agent, batch
 
 
 def test_projection_by_hand() -> None:
-    """Support 0, 1, 2. r .5 + .5 Z moves Z = 0, 1, 2 to .5, 1, 1.5; a zero discount leaves r; the ends catch the rest."""
+    """r .5 + .5 Z moves Z = 0, 1, 2 to .5, 1, 1.5; a zero discount leaves r; the ends catch the rest."""
     support = torch.tensor([0.0, 1.0, 2.0])
     p = torch.tensor([[0.2, 0.3, 0.5]] * 4)
     m = project(p, torch.tensor([0.5, 1.25, 9.0, -9.0]), torch.tensor([0.5, 0.0, 1.0, 1.0]), support)
@@ -165,5 +165,5 @@ def test_qr_update_equals_sb3_contrib(journal: Journal) -> None:
 
 
 def test_a_support_must_be_an_interval() -> None:
-    with pytest.raises(RlabError, match="v-min is 10"):
+    with pytest.raises(RlabError, match="--v-min is 10"):
         QConfig(value="c51", v_min=10.0, v_max=10.0)

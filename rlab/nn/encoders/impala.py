@@ -42,9 +42,7 @@ class Impala(nn.Module):
         dense: units of a layer with ReLU on top; 0: none, the maps are the features.
     """
 
-    def __init__(
-        self, shape: tuple[int, ...], width: int = 1, spectral: bool = False, pool: int = 0, dense: int = 256
-    ):
+    def __init__(self, shape: tuple[int, ...], width: int = 1, spectral: bool = False, pool: int = 0, dense: int = 256):
         super().__init__()
         if len(shape) != 3 or min(shape[1:]) < SMALLEST:
             raise RlabError(
