@@ -74,7 +74,7 @@ def log_policy(q: Tensor, temperature: float, mask: Tensor | None) -> Tensor:
 
 
 def soft_value(values: Tensor, log_pi: Tensor, temperature: float, mask: Tensor | None) -> Tensor:
-    """sum_a pi(a) (q(a) - tau log pi(a)), the bootstrap value of Munchausen DQN (Vieillard et al. 2020, eq. 3).
+    """sum_a pi(a) (q(a) - tau log pi(a)), the bootstrap value of Munchausen DQN (Vieillard et al. 2020, section 2).
 
     Args:
         values: [B, A], or [B, A, K]: quantile by quantile.
@@ -95,7 +95,7 @@ def soft_value(values: Tensor, log_pi: Tensor, temperature: float, mask: Tensor 
 
 
 def munchausen_reward(log_pi: Tensor, action: Tensor, alpha: float, temperature: float, clip: float) -> Tensor:
-    """alpha [tau log pi(a|s)] clipped to [l0, 0], added to the reward (Vieillard et al. 2020, eq. 3 and sec. 4): [B].
+    """alpha [tau log pi(a|s)] clipped to [l0, 0], added to the reward (Vieillard et al. 2020, section 2): [B].
 
     Args:
         log_pi: [B, A], of the target network's values of the state itself.
