@@ -9,13 +9,14 @@ Put a copy where you work (or install it) and name things as ``module:name``::
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from torch import nn
 
-from agents.recipes import build_q, default_experiment
+from agents.recipes import build, default_experiment, make_q
 from rlab.nn import ENCODERS
 from rlab.registry import RECIPES, Recipe
 
@@ -51,9 +52,9 @@ def tanh(shape: tuple[int, ...]) -> nn.Module:
 
 
 def short_sighted(env: str) -> Any:
-    """An agent is a recipe; this one is DQN with other settings. Your own Learner goes where `build_q` stands."""
+    """An agent is a recipe; this one is DQN with other settings. Your own Learner goes where `build` stands."""
     base = default_experiment("dqn", env)
     return replace(base, agent=replace(base.agent, gamma=0.5))
 
 
-RECIPES.register("short-sighted")(Recipe("DQN that looks two steps ahead", short_sighted, build_q))
+RECIPES.register("short-sighted")(Recipe("DQN that looks two steps ahead", short_sighted, partial(build, make_q)))

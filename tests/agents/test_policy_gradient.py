@@ -276,7 +276,7 @@ def test_continuous_means_go_where_it_pays(journal: Journal) -> None:
     with torch.inference_mode():
         policy = run.agent.network.policy(torch.tensor([[-1.0], [1.0]]), None)  # type: ignore[attr-defined]
     assert policy.mean.flatten().tolist() == pytest.approx([-0.5, 0.5], abs=0.1)
-    assert float(policy.log_std) < -0.5  # and certainty grows
+    assert policy.log_std.item() < -0.5  # and certainty grows
     run.close()
 
 

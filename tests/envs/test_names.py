@@ -101,7 +101,6 @@ def test_a_module_in_the_current_directory(tmp_path, monkeypatch):
         ("Pong", {"max_frames": 0}, "max_frames"),
         ("CartPole-v1", {"sticky": 0.25}, "sticky belongs to Atari and MinAtar"),
         ("CartPole-v1", {"max_frames": 100}, "max_frames belongs to Atari and MinAtar"),
-        ("Pendulum-v1", {}, "actions of Box"),
         ("CartPole-v1", {"max_steps": 0}, "max_steps"),
         ("Pong", {"max_steps": 10}, "max_frames limits"),
     ],

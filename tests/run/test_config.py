@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.config import PRESETS, VECTOR_PRESETS, EnvConfig, QConfig, QExperiment
+import agents.recipes  # noqa: F401 - registers the recipes
+from agents.config import EnvConfig, QConfig, QExperiment
 from rlab.errors import RlabError, nearest
+from rlab.registry import RECIPES
 from rlab.run.config import RunConfig, changed, from_plain, to_plain
 
 
@@ -72,10 +74,10 @@ def test_every_field_of_an_experiment_goes_through_json(run: RunConfig, env: Env
     assert from_plain(QExperiment, plain) == experiment
 
 
-@pytest.mark.parametrize("preset", [*PRESETS.values(), *VECTOR_PRESETS.values()])
-def test_presets_go_through_json(preset: QConfig) -> None:
-    experiment = QExperiment(agent=preset)
-    assert from_plain(QExperiment, json.loads(json.dumps(to_plain(experiment)))) == experiment
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_presets_go_through_json(recipe: str) -> None:
+    experiment = RECIPES.get(recipe).default("")
+    assert from_plain(type(experiment), json.loads(json.dumps(to_plain(experiment)))) == experiment
 
 
 def test_a_setting_is_found_by_its_name_alone() -> None:
