@@ -272,7 +272,7 @@ def _aim() -> Any:
 
 @pytest.mark.usefixtures("_aim")
 def test_continuous_means_go_where_it_pays(journal: Journal) -> None:
-    run = trained(journal, "TestAim-v0", steps=12_000, num_envs=8)
+    run = trained(journal, "TestAim-v0", steps=30_000, num_envs=8)
     with torch.inference_mode():
         policy = run.agent.network.policy(torch.tensor([[-1.0], [1.0]]), None)  # type: ignore[attr-defined]
     assert policy.mean.flatten().tolist() == pytest.approx([-0.5, 0.5], abs=0.1)
