@@ -126,7 +126,7 @@ for _name, (_summary, _make) in {
     "rainbow": ("double, dueling, prioritised, noisy, 3-step c51 (Hessel et al. 2018)", make_q),
     "btr": ("Beyond the Rainbow: a large residual network, IQN and Munchausen (Clark et al. 2024)", make_q),
     "pqn": (
-        "Q(lambda) over many environments, no replay: the quickest to a good score (Gallici et al. 2024)",
+        "Q(lambda) over many environments, without replay (Gallici et al. 2024)",
         make_pqn,
     ),
 }.items():
