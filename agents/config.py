@@ -193,10 +193,8 @@ SMALL = QConfig(
     learning_starts=5_000,
     memory_size=100_000,
     target_every=1_000,
-    precision="fp32",
 )
-"""For MinAtar's boards. Memory and target network as in Young & Tian 2019, who replay 32 samples a step, not 16; bf16
-costs more in conversions than so small a network gains."""
+"""For MinAtar's boards. Memory and target network as in Young & Tian 2019, who replay 32 samples a step, not 16."""
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ def contract_cases(envs: list[str]) -> list[tuple[str, str, dict[str, Any]]]:
     cases = []
     for recipe in sorted(RECIPES):
         default = RECIPES.get(recipe).default("")
+        if not hasattr(default, "env"):  # a fake of other tests
+            continue
         if hasattr(default.env, "exploring_starts"):  # a table: small environments, a large block of steps
             tables = ["FrozenLake-v1", "Blackjack-v1", "rlab/CampaignMail-v0"]
             cases += [(recipe, env, {"num_envs": 3, "steps": 1_000_000}) for env in tables]
