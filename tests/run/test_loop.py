@@ -349,10 +349,11 @@ def test_a_run_that_is_held_is_not_resumed() -> None:
 
 
 def test_no_thread_is_left_behind() -> None:
+    before = set(threading.enumerate())
     start("run", experiment(checkpoint_steps=4))
     with pytest.raises(NonFinite):
         start("bad", experiment(nan_at=13, checkpoint_steps=4))
-    assert "journal" not in [t.name for t in threading.enumerate()]
+    assert [thread.name for thread in threading.enumerate() if thread not in before] == []
 
 
 # Signals -------------------------------------------------------------------------------------------------------
