@@ -143,11 +143,11 @@ def evaluate(
     """
     folder = _folder(run)
     with load(folder, device, seed) as player:
-        from rlab.run.life import resolve_device, set_threads
+        from rlab.run.life import prepare_process, resolve_device
         from rlab.run.provenance import describe_session
 
         score = player.learner.evaluate_games(episodes, seed, stop or Stop())
-        session = describe_session(resolve_device(device), set_threads(player.config.run.threads), seed)
+        session = describe_session(resolve_device(device), prepare_process(player.config.run.threads), seed)
         document = {"schema": 1, "step": player.step, **score, "session": session}
     try:
         replace_durably(folder.evaluation, to_json(document))

@@ -107,9 +107,9 @@ def time_ours(agent: str, steps: int, device: str) -> float:
     """Environment steps per second of a recipe on Breakout, with its own settings but for memory and warm-up."""
     from rlab.registry import RECIPES
     from rlab.run.journal import Journal
-    from rlab.run.life import Workshop, set_threads
+    from rlab.run.life import Workshop, prepare_process
 
-    set_threads(0)
+    prepare_process(0)
     recipe = RECIPES.get(agent)
     config = recipe.default(GAME)
     if replays(config.agent):
@@ -141,9 +141,9 @@ def time_peer(num_envs: int, batch: int, train_every: int, steps: int, device: s
     from stable_baselines3.common.env_util import make_atari_env
     from stable_baselines3.common.vec_env import VecFrameStack
 
-    from rlab.run.life import set_threads
+    from rlab.run.life import prepare_process
 
-    set_threads(0)
+    prepare_process(0)
     gymnasium.register_envs(ale_py)
 
     class Clock(BaseCallback):

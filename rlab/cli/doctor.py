@@ -82,10 +82,10 @@ def _python() -> Check:
 def _torch() -> Check:
     import torch
 
-    from rlab.run.life import resolve_device, set_threads
+    from rlab.run.life import prepare_process, resolve_device
 
     device = resolve_device("auto")
-    threads = set_threads(0)
+    threads = prepare_process(0)
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     x = torch.ones(2, 2, device=device)
     assert float((x @ x).sum()) == 8.0
