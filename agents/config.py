@@ -205,7 +205,7 @@ class PQNConfig:
     """Environments that step side by side."""
     encoder: str = "auto-norm"
     """Network under the Q-head; auto-norm: nature-norm for images, mlp-norm for vectors (both with LayerNorm)."""
-    rollout: int = 8
+    rollout: int = 32
     """Steps of every environment from one round of updates to the next."""
     epochs: int = 2
     """Times that every step is learned from."""

@@ -19,6 +19,7 @@ from agents.q_network import QNetwork, QPolicy, best, use_bf16
 from agents.returns import lambda_returns
 from agents.types import Needs, Step
 from rlab.errors import RlabError
+from rlab.nn.init import orthogonal
 from rlab.run.learner import NonFinite, Stop
 from rlab.seeding import derive
 
@@ -58,6 +59,8 @@ class PQN:
         with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
             torch.manual_seed(derive(seed, "network"))
             network = QNetwork(observation_space, num_actions, config.encoder, bf16)
+            orthogonal(network.encoder, math.sqrt(2))
+            orthogonal(network.head, 1.0)
         self.online = network.to(self.device)
         self.optimizer = torch.optim.Adam(
             self.online.parameters(), lr=config.learning_rate, betas=(0.9, BETA2), eps=config.adam_epsilon, fused=True
@@ -69,7 +72,7 @@ class PQN:
         """Steps of the rollout that are in."""
         t, n = config.rollout, config.num_envs
         self.rollout: dict[str, Any] = {
-            "obs": torch.empty((t, n, *shape), dtype=torch.from_numpy(np.empty(0, dtype)).dtype, device=self.device),
+            "obs": _empty_rollout((t, n), shape, torch.from_numpy(np.empty(0, dtype)).dtype, self.device),
             "action": np.zeros((t, n), np.int64),
             "reward": np.zeros((t, n), np.float32),
             "discount": np.zeros((t, n), np.float32),
@@ -193,6 +196,14 @@ class PQN:
     def restore_policy(self, state: dict[str, Any]) -> None:
         """Take over only what playing needs."""
         self.online.load_state_dict(state["online"])
+
+
+def _empty_rollout(size: tuple[int, int], shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """[T, N, *shape]; images lie channels last, as their encoder wants them: put in order once, read many times."""
+    if len(shape) != 3:
+        return torch.empty((*size, *shape), dtype=dtype, device=device)
+    channels, height, width = shape
+    return torch.empty((*size, height, width, channels), dtype=dtype, device=device).permute(0, 1, 4, 2, 3)
 
 
 def rectification(update: int, beta2: float) -> float:

@@ -52,6 +52,7 @@ class QNetwork(nn.Module):
         self.noisy_layers = [m for m in self.modules() if isinstance(m, NoisyLinear)]
         self._spectral = [m for m in self.modules() if isinstance(m, SpectralConv2d)]
         self.bf16 = bf16
+        self.channels_last = len(shape) == 3 and getattr(self.encoder, "norm", False)
 
     def iterate(self) -> None:
         """Follow the weights' largest singular values, where they are divided out."""
@@ -94,7 +95,10 @@ class QNetwork(nn.Module):
         for layer in quiet:
             layer.noise = False
         with torch.inference_mode():
-            q = self.expected(self(torch.from_numpy(np.array(obs)).to(self.act_taus.device))).cpu().numpy()
+            seen = torch.from_numpy(np.array(obs)).to(self.act_taus.device)
+            if self.channels_last:
+                seen = seen.contiguous(memory_format=torch.channels_last)  # while an image's values are bytes
+            q = self.expected(self(seen)).cpu().numpy()
         for layer in quiet:
             layer.noise = True
         return q

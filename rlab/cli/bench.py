@@ -1,4 +1,4 @@
-"""``rlab bench speed`` and ``rlab bench envs``: steps per second, beside other libraries and of environments alone."""
+"""``rlab bench NAME``: steps per second beside other libraries and of environments alone, and Breakout by the clock."""
 
 from __future__ import annotations
 
@@ -37,19 +37,57 @@ class Environments:
     """Print one JSON object; everything else goes to stderr."""
 
 
+@dataclass(frozen=True)
+class BreakoutGpu:
+    """Train PQN on Breakout on a GPU with settings for one, evaluate it, and hold it against the clock."""
+
+    steps: int = 8_000_000
+    """Environment steps."""
+    device: str = "cuda"
+    """Torch device; cpu tries the command out."""
+    seed: int = 0
+    """Of the run."""
+    name: str | None = None
+    """The run's name."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
-    if argv and argv[0] == "envs":
-        return _environments(argv[1:])
-    if not argv or argv[0] != "speed":
-        if argv and argv[0] in ("-h", "--help"):
-            print("usage: rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
-            print("       rlab bench envs [--rounds N] [--seconds S] [--json]")
-            return 0
-        said = f"there is no benchmark '{argv[0]}'" if argv else "name a benchmark"
-        say(f"rlab: {said}; valid: envs, speed")
-        return 2
-    flags = parse(Speed, "bench speed", argv[1:])
+    benchmarks = {"breakout-gpu": _breakout, "envs": _environments, "speed": _speed}
+    if argv and argv[0] in benchmarks:
+        return benchmarks[argv[0]](argv[1:])
+    if argv and argv[0] in ("-h", "--help"):
+        print("usage: rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
+        print("       rlab bench envs [--rounds N] [--seconds S] [--json]")
+        print("       rlab bench breakout-gpu [--steps N] [--seed N] [--device D] [--json]")
+        return 0
+    said = f"there is no benchmark '{argv[0]}'" if argv else "name a benchmark"
+    say(f"rlab: {said}; valid: {', '.join(benchmarks)}")
+    return 2
+
+
+def _breakout(argv: Sequence[str]) -> int:
+    flags = parse(BreakoutGpu, "bench breakout-gpu", argv)
+    refuse_below(flags, steps=1)
+    with results(flags.json) as put:
+        from rlab.bench.breakout import MINUTES_BAR, SCORE_BAR, SPEED_BAR, measure
+
+        m = measure(flags.steps, flags.device, flags.seed, flags.name, say)
+        met = {bar: "met" if yes else "not met" for bar, yes in m["met"].items()}
+        put(
+            f"{m['steps_per_s']:,.0f} steps/s on {m['device']} (bar {SPEED_BAR:,}: {met['steps_per_s']})\n"
+            f"mean {m['mean']:.1f} [{m['low']:.1f}, {m['high']:.1f}] over {m['episodes']} whole games after "
+            f"{m['minutes']:.1f} minutes (bar {SCORE_BAR:g} in {MINUTES_BAR:g}: {met['score']})\n"
+            f"next: rlab watch {m['run']}",
+            m,
+        )
+        return 0
+
+
+def _speed(argv: Sequence[str]) -> int:
+    flags = parse(Speed, "bench speed", argv)
     refuse_below(flags, rounds=1, steps=1)
     with results(flags.json) as put:
         import agents.recipes  # noqa: F401 - they register themselves

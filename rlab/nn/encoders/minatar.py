@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rlab.errors import RlabError
 from rlab.nn.encoders import ENCODERS
+from rlab.nn.layers import ChannelNorm
 
 FILTERS = 16
 KERNEL = 3
@@ -22,7 +23,7 @@ class MinAtarNet(nn.Module):
 
     Args:
         shape: [C, H, W].
-        norm: LayerNorm before every ReLU, over all of a layer's outputs (Gallici et al. 2024).
+        norm: LayerNorm before every ReLU, of maps over each position's channels (Gallici et al. 2024).
     """
 
     def __init__(self, shape: tuple[int, ...], norm: bool = False):
@@ -34,7 +35,7 @@ class MinAtarNet(nn.Module):
             )
         maps = (FILTERS, *(side - KERNEL + 1 for side in shape[1:]))
         convolution, dense = nn.Conv2d(shape[0], FILTERS, KERNEL), nn.Linear(math.prod(maps), WIDTH)
-        self.convolution = nn.Sequential(convolution, *[nn.LayerNorm(maps)] * norm, nn.ReLU())
+        self.convolution = nn.Sequential(convolution, *[ChannelNorm(FILTERS)] * norm, nn.ReLU())
         self.dense = nn.Sequential(nn.Flatten(), dense, *[nn.LayerNorm(WIDTH)] * norm, nn.ReLU())
         self.out_dim = WIDTH
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rlab.errors import RlabError
 from rlab.nn.encoders import ENCODERS
+from rlab.nn.layers import ChannelNorm
 
 SMALLEST = 36
 """The smallest height and width that three unpadded convolutions leave something of."""
@@ -19,7 +20,7 @@ class Nature(nn.Module):
 
     Args:
         shape: [C, H, W].
-        norm: LayerNorm before every ReLU, over all of a layer's outputs (Gallici et al. 2024).
+        norm: LayerNorm before every ReLU, of maps over each position's channels (Gallici et al. 2024).
         dense: whether the layer of 512 is there, or left to the head.
     """
 
@@ -36,7 +37,8 @@ class Nature(nn.Module):
             layers.append(nn.Conv2d(maps.shape[1], channels, kernel, stride))
             with torch.no_grad():
                 maps = layers[-1](maps)
-            layers += [nn.LayerNorm(maps.shape[1:])] * norm + [nn.ReLU()]
+            layers += [ChannelNorm(channels)] * norm + [nn.ReLU()]
+        self.norm = norm
         self.convolutions = nn.Sequential(*layers)
         self.out_dim = maps.numel()
         self.dense = nn.Sequential(nn.Flatten())
@@ -46,7 +48,7 @@ class Nature(nn.Module):
 
     def feature_maps(self, obs: Tensor) -> Tensor:
         """obs[B, C, H, W] -> maps[B, 64, h, w] (7x7 for 84x84), for dense heads."""
-        return self.convolutions(obs)
+        return self.convolutions(obs.contiguous(memory_format=torch.channels_last) if self.norm else obs)
 
     def forward(self, obs: Tensor) -> Tensor:
         """obs[B, C, H, W] -> [B, out_dim]."""
