@@ -150,6 +150,30 @@ class QConfig:
 
 
 @dataclass(frozen=True)
+class Pace:
+    """How long a run is and what it does on the way, in environment steps."""
+
+    steps: int = 1_000_000
+    """Of the whole run."""
+    reset: int = 100_000
+    """From one restart of the environments to the next."""
+    evaluate: int = 50_000
+    """From one evaluation, and one checkpoint, to the next."""
+    log: int = 1_000
+    """From one line of metrics to the next."""
+
+
+PACES = {
+    "images": Pace(),
+    "boards": Pace(),
+    "vectors": Pace(steps=80_000, evaluate=20_000),
+    "pqn on images": Pace(steps=1_500_000, reset=500_000, evaluate=250_000, log=5_000),
+    "pqn on boards": Pace(steps=10_000_000, reset=1_000_000, evaluate=1_000_000, log=50_000),
+}
+"""With 128 environments, restarts after 100,000 steps would end every game at its 781st step."""
+
+
+@dataclass(frozen=True)
 class QExperiment:
     """All settings of a run of a value-based agent."""
 
@@ -209,7 +233,7 @@ class PQNConfig:
     """Steps of every environment from one round of updates to the next."""
     epochs: int = 2
     """Times that every step is learned from."""
-    batch_size: int = 256
+    batch_size: int = 128
     """Steps of one update; a rollout's last batch may be smaller."""
     gamma: float = 0.99
     """Discount per step."""
@@ -264,7 +288,7 @@ PQN_VECTOR = PQNConfig(
 )
 """For flat observations such as CartPole's."""
 
-PQN_SMALL = PQNConfig(rollout=32, batch_size=128, epsilon_end=0.05, evaluate_epsilon=0.0, precision="fp32")
+PQN_SMALL = PQNConfig(epsilon_end=0.05, evaluate_epsilon=0.0, precision="fp32")
 """For MinAtar's boards: the settings of Gallici et al. 2024 there."""
 
 WIDE: dict[str, Any] = {"encoder": "nature-conv", "hidden": 512}

@@ -157,7 +157,9 @@ class PQN:
         loss, q_mean = self._loss(obs, action, target)
         self.optimizer.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.online.parameters(), self.config.max_grad_norm)
+        norm = nn.utils.get_total_norm([p.grad for p in self.online.parameters() if p.grad is not None])
+        # Adam divides gradients by this in its own pass; clip_grad_norm_ would make another one over them.
+        self.optimizer.grad_scale = (norm / self.config.max_grad_norm).clamp(min=1.0)  # type: ignore[attr-defined]
         self.optimizer.step()
         return torch.stack([loss.detach(), norm, q_mean])
 

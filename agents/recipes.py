@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from agents.config import PRESETS, SMALL_PRESETS, VECTOR_PRESETS, EnvConfig, PQNExperiment, QExperiment
+from agents.config import PACES, PRESETS, SMALL_PRESETS, VECTOR_PRESETS, EnvConfig, PQNExperiment, QExperiment
 from agents.policy_config import POLICY_PRESETS, POLICY_VECTOR_PRESETS, PolicyExperiment
 from agents.sb3_config import EXPERIMENTS, SB3_PRESETS, VECTOR_STEPS
 from agents.tabular_config import TABULAR_SUMMARIES, default_tabular
@@ -25,9 +25,10 @@ def default_experiment(preset: str, env: str) -> QExperiment | PQNExperiment:
     small = is_minatar(env)
     images = small or is_atari(env)
     presets = SMALL_PRESETS if small else PRESETS if images else VECTOR_PRESETS
-    run = RunConfig() if images else RunConfig(evaluate_steps=20_000, checkpoint_steps=20_000)
-    where = EnvConfig(env=env, steps=1_000_000 if images else 80_000)
-    return experiment(run, where, presets[preset])
+    kind = "boards" if small else "images" if images else "vectors"
+    pace = PACES.get(f"{preset} on {kind}", PACES[kind])
+    run = RunConfig(evaluate_steps=pace.evaluate, checkpoint_steps=pace.evaluate, log_steps=pace.log)
+    return experiment(run, EnvConfig(env=env, steps=pace.steps, reset_steps=pace.reset), presets[preset])
 
 
 def make_q(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> Any:
