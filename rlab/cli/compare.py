@@ -70,28 +70,29 @@ def _print(result: dict[str, Any]) -> None:
     if overall is not None and len(overall["environments"]) > 1:
         title = f"over {len(overall['environments'])} environments"
         console.print(_table(title, overall["scale"].split(" (")[0], overall["agents"]))
+        print()
         print(f"scale   {overall['scale']}")
     for name, sentences in (
         ("shows", result["verdicts"]),
         ("note", result["warnings"]),
-        ("left out", [f"{entry['run']}: {entry['reason']}" for entry in result["left_out"]]),
+        ("left", [f"{entry['run']}: {entry['reason']}" for entry in result["left_out"]]),
     ):
         for n, sentence in enumerate(sentences):
-            print(f"{'' if n else name:<8}{sentence}" if name != "left out" else f"left out {sentence}")
+            print(f"{'' if n else name:<8}{sentence}")
 
 
 def _table(title: str, scale: str, rows: Sequence[dict[str, Any]]) -> Any:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(
-        box=None, pad_edge=False, header_style="bold", title=escape(f"{title} ({scale})"), title_justify="left"
-    )
-    for name in ("agent", "runs", "IQM", "95 % interval", "mean", "seeds"):
+    print(f"\n{title} ({scale})")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    raw = "seeds" in rows[0]
+    for name in ("agent", "runs", "IQM", "95 % interval", *(("mean", "seeds") if raw else ())):
         table.add_column(name, justify="left" if name in ("agent", "seeds") else "right", overflow="fold")
     for row in rows:
         interval = "not enough seeds" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
-        seeds = ", ".join(str(seed) for seed in row.get("seeds", [])) or "-"
-        cells = (row["agent"], str(row["runs"]), number(row["iqm"]), interval, number(row.get("mean")), seeds)
+        cells = [row["agent"], str(row["runs"]), number(row["iqm"]), interval]
+        cells += [number(row["mean"]), ", ".join(map(str, row["seeds"]))] if raw else []
         table.add_row(*map(escape, cells))
     return table

@@ -80,6 +80,7 @@ def _intervals(axes: Any, part: dict[str, Any], colours: dict[str, str]) -> None
         if row["low"] is not None:
             axes.barh(y, row["high"] - row["low"], left=row["low"], height=0.5, color=colours[row["agent"]], alpha=0.45)
         axes.plot([row["iqm"]], [y], "|", ms=18, mew=2, color=colours[row["agent"]])
+    axes.use_sticky_edges = False  # a bar would begin at the frame
     axes.set_yticks(range(len(agents)), [f"{_short(row['agent'])} ({row['runs']})" for row in reversed(agents)])
     axes.set_ylim(-0.6, len(agents) - 0.4)
     enough = all(row["low"] is not None for row in agents)
