@@ -82,20 +82,23 @@ def _sweep(argv: Sequence[str], stop: Stop) -> int:
 
 def _appended(argv: Sequence[str]) -> list[str]:
     """Gather ``--set a=1 --set b=2`` into ``--set a=1 b=2``, which is what the parser takes."""
-    words, many, current = list(argv), {"--set": [], "--search": []}, None  # type: ignore[var-annotated]
+    many: dict[str, list[str]] = {}
     rest: list[str] = []
-    for word in words:
+    current = ""  # the flag that the next word belongs to
+    for word in argv:
         flag, equals, value = word.partition("=")
-        if flag in many:
-            current = flag
-            many[flag] += [value] if equals else []
-        elif word.startswith("-") or "=" not in word or current is None:
-            current = None
-            rest.append(word)
-        else:
+        if flag in ("--set", "--search"):
+            current = "" if equals else flag
+            many.setdefault(flag, []).extend([value] if equals else [])
+        elif current and not word.startswith("-") and ("=" in word or not many[current]):
             many[current].append(word)
+        else:
+            current = ""
+            rest.append(word)
     for flag, given in many.items():
-        rest += [flag, *given] if given else []
+        if not given:
+            raise RlabError(f"{flag} needs at least one field=value")
+        rest += [flag, *given]
     return rest
 
 
@@ -164,7 +167,8 @@ def _finish(sweep: Any, rows: Sequence[Any], seconds: float, stop: Stop, put: Ca
     whole = done == len(rows)
     lines = [f"sweep   {sweep.path}", f"runs    {done} of {len(rows)} finished, {len(failed)} failed"]
     lines += [f"failed  {row.job.name}: {row.error}" for row in failed]
-    lines += [f"        {sweep.path / 'logs' / row.job.name}.log" for row in failed]
+    logs = [sweep.path / "logs" / f"{row.job.name}.log" for row in failed]
+    lines += [f"        {log}" for log in logs if log.exists()]
     lines += [f"time    {duration(seconds)}"]
     following = [] if whole else [f"rlab sweep {name}"]
     following += [f"rlab compare {name}"] if done else []
@@ -202,11 +206,7 @@ def _tune(flags: Flags, sweep: Any, stop: Stop, put: Callable[[str, Any], None])
     best, seconds = found["best"], time.monotonic() - started
     valued = sum(row["value"] is not None for row in found["trials"])
     lines = [f"search  {sweep.path}", f"trials  {len(found['trials'])}, {valued} with a value"]
-    lines += [
-        f"failed  trial {row['trial']}: {row['error'] or 'in an earlier call'}"
-        for row in found["trials"]
-        if row["value"] is None
-    ]
+    lines += [f"failed  trial {row['trial']}: {row['error']}" for row in found["trials"] if row["value"] is None]
     if best is not None:
         train, check = best_commands(sweep.definition, best)
         lines += [

@@ -5,7 +5,7 @@ The score of a run is the mean of its last evaluation, whole games with raw scor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from itertools import combinations
@@ -308,7 +308,7 @@ def _of_agent(label: str, scores: Scores) -> dict[str, Any]:
     }
 
 
-def _pairs(scores: dict[str, Scores]) -> list[dict[str, Any]]:
+def _pairs(scores: Mapping[str, Scores]) -> list[dict[str, Any]]:
     """P(X > Y) of each two agents, X the one with the larger IQM; verdicts by corrected permutation tests."""
     pairs = []
     for one, two in combinations(scores, 2):
@@ -383,12 +383,12 @@ def _aggregate(grid: Grid, labels: list[str], warnings: list[str]) -> dict[str, 
     }
 
 
-def _normalised(envs: Sequence[str], raw: dict[str, list[np.ndarray]]) -> tuple[str, dict[str, Scores]]:
+def _normalised(envs: Sequence[str], raw: Mapping[str, Scores]) -> tuple[str, Mapping[str, Scores]]:
     """(which scale, scores on it): raw for one environment, human-normalised where all have that, else min-max."""
     from envs.scores import human_normalised
 
     if len(envs) == 1:
-        return f"raw score on {envs[0]}", dict(raw)
+        return f"raw score on {envs[0]}", raw
     ends = []
     if all(human_normalised(env, 0.0) is not None for env in envs):
         how = "human-normalised (0 random play, 1 a human tester)"

@@ -20,7 +20,7 @@ from rlab.errors import RlabError
 from rlab.run.files import disk_error, make_folder
 from rlab.run.folder import RunFolder, holder_of
 from rlab.run.learner import Stop
-from rlab.run.life import available_memory, gigabytes
+from rlab.run.memory import available_memory, gigabytes
 from rlab.run.status import last_row, status_of
 
 POLL_SECONDS = 0.2
@@ -133,9 +133,9 @@ class Pool:
         try:
             while not self.stop.requested:
                 self._reap()
+                self.view.show(rows)
                 self._start(rows)
                 self._read_progress()
-                self.view.show(rows)
                 if not self._children and not any(row.state in ("waiting", "held") for row in rows):
                     break
                 time.sleep(POLL_SECONDS)

@@ -130,9 +130,12 @@ def open_or_create(kind: str, definition: dict[str, Any], jobs: list[Job], name:
     path = runs_dir() / name
     if (path / FILE).is_file():
         sweep = read_sweep(path)
-        refuse_if_changed(sweep, kind, definition)
-        return sweep
-    if path.exists() and any(path.iterdir()):
+        if any(path.glob("*/config.json")):
+            refuse_if_changed(sweep, kind, definition)
+        if sweep.kind == kind and sweep.definition == definition:
+            return sweep
+        # No run was ever begun under that name (all failed, say, at a misspelt environment): it is free.
+    elif path.exists() and any(path.iterdir()):
         raise RlabError(f"{path} is there already and is no sweep; take another name")
     runs = [{"name": j.name, "agent": j.agent, "env": j.env, "seed": j.seed} for j in jobs]
     document = {"schema": SCHEMA, "kind": kind, "created": time.time(), "definition": definition, "runs": runs}

@@ -95,7 +95,6 @@ def tune(
     try:
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(sweep.path / JOURNAL)))
         study = optuna.create_study(storage=storage, study_name=sweep.name, direction="maximize", load_if_exists=True)
-        said: dict[int, str] = {}
         while not stop.requested:
             batch = _next_trials(optuna, study, definition, trials, max(1, width // len(definition["seeds"])))
             if not batch:
@@ -105,8 +104,8 @@ def tune(
             pool = Pool(sweep.path, definition["threads"], width, stop, view)
             rows = {row.job.name: row for row in pool.run([job for jobs in made.values() for job in jobs])}
             for trial, its in made.items():
-                _tell(optuna, study, trial, [rows[job.name] for job in its], said, view)
-        return _summary(study, definition, trials, said)
+                _tell(optuna, study, trial, [rows[job.name] for job in its], view)
+        return _summary(study, definition, trials)
     finally:
         lock.release()
 
@@ -151,22 +150,25 @@ def _jobs(definition: dict[str, Any], trial: Any) -> list[Job]:
     return [replace(base, name=f"{stem}-s{seed}", seed=seed) for seed in definition["seeds"]]
 
 
-def _tell(optuna: Any, study: Any, trial: Any, rows: list[Row], said: dict[int, str], view: View) -> None:
+def _tell(optuna: Any, study: Any, trial: Any, rows: list[Row], view: View) -> None:
     """Give a trial its value once all its runs are finished; one with a failed run has none."""
     failed = [row for row in rows if row.state == "failed"]
     scores = [row.score for row in rows if row.state == "finished" and row.score is not None]
     if failed:
-        said[trial.number] = f"{failed[0].job.name}: {failed[0].error}"
+        error = f"{failed[0].job.name}: {failed[0].error}"
+        trial.set_user_attr("error", error)
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        view.event(f"trial {trial.number} failed: {said[trial.number]}")
+        view.event(f"trial {trial.number} failed: {error}")
     elif len(scores) == len(rows):
         study.tell(trial, statistics.fmean(scores))
         view.event(f"trial {trial.number}: {statistics.fmean(scores):,.2f}, the mean of {len(scores)} runs")
 
 
-def _summary(study: Any, definition: dict[str, Any], trials: int, said: dict[int, str]) -> dict[str, Any]:
+def _summary(study: Any, definition: dict[str, Any], trials: int) -> dict[str, Any]:
     told = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
-    rows = [{"trial": t.number, "value": t.value, "settings": t.params, "error": said.get(t.number)} for t in told]
+    rows = [
+        {"trial": t.number, "value": t.value, "settings": t.params, "error": t.user_attrs.get("error")} for t in told
+    ]
     valued = [row for row in rows if row["value"] is not None]
     best = max(valued, key=lambda row: row["value"], default=None)
     if best is not None:
@@ -183,7 +185,7 @@ def _dimension(agent: str, env: str, given: str, fixed: dict[str, Any]) -> tuple
         field, hint = field_of(config, setting.field)
         bounds = setting.text.split(":")
         if len(bounds) == 1:
-            spec = {"choices": [value_of(hint, field, text) for text in setting.text.split(",")]}
+            spec: dict[str, Any] = {"choices": [value_of(hint, field, text) for text in setting.text.split(",")]}
             ends = spec["choices"]
             if len(set(map(repr, ends))) < len(ends) or len(ends) < 2:
                 raise RlabError(f"--search {given} needs two or more different values")

@@ -167,6 +167,8 @@ def test_a_sweep_has_one_process_at_a_time(runs: Path, sweep: Run, capsys: pytes
         (["--agents", "dqn", "--envs", "CartPole-v1", "--set", "pqn:gamma=1"], "a setting is for agent 'pqn'"),
         (["--agents", "dqn", "--envs", "CartPole-v1", "--name", "a/b"], "'a/b' cannot be a sweep's name"),
         (["--agents", "dqn", "--envs", "CartPole-v1", "--trials", "3"], "--trials belongs to --tune"),
+        (["--agents", "dqn", "--envs", "CartPole-v1", "--set"], "--set needs at least one field=value"),
+        (["--agents", "dqn", "--envs", "CartPole-v1", "--set", "gamma"], "--set is 'gamma'; write field=value"),
         (["nothing"], "no sweep 'nothing'; there is none under"),
         (["nothing", "--agents", "dqn"], "--agents can only be said of a new one"),
     ],
@@ -185,7 +187,10 @@ def test_another_definition_under_an_old_name_is_refused_by_field(runs: Path) ->
         definition = define(**(given | changes))
         open_or_create("sweep", definition, jobs_of(definition), "mine")
 
-    open_with()
+    open_with(envs=["CartPole-v0"])
+    open_with()  # nothing was begun, so nothing is lost
+    (runs / "mine" / "dqn-CartPole-v1-s0").mkdir()
+    (runs / "mine" / "dqn-CartPole-v1-s0" / "config.json").write_text("{}")
     open_with()
     before = (runs / "mine" / "sweep.json").read_bytes()
     for changes, sentence in (
@@ -224,6 +229,14 @@ def test_settings_are_typed_by_their_fields() -> None:
     # Alone, each of them is refused by rainbow; together they are one that it can be.
     together = [parse_setting(text) for text in ("munchausen=true", "value=iqn", "double=false")]
     assert resolve("rainbow", "CartPole-v1", together)["munchausen"] is True
+
+
+def test_a_sweep_itself_is_light() -> None:
+    """It waits beside its runs for hours: their libraries are theirs."""
+    names = "('torch', 'numba', 'matplotlib', 'optuna')"
+    code = f"import rlab.compare.sweep, rlab.compare.tuning, sys; print([m for m in {names} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 class Silent:

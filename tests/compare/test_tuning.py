@@ -68,6 +68,7 @@ def test_several_seeds_a_trial_and_the_best_is_reported(played: list[str]) -> No
         else:
             off = abs(row["settings"]["gamma"] - 0.9) + abs(row["settings"]["n_step"] - 3)
             assert row["value"] == pytest.approx(1 - off)  # the mean over seeds 0 and 2
+    assert tune(sweep, 8)["trials"] == found["trials"]  # told again as it was
     values = [row["value"] for row in found["trials"] if row["value"] is not None]
     assert found["best"]["value"] == max(values)
     train, check = best_commands(sweep.definition, found["best"])
@@ -109,6 +110,8 @@ def test_the_space_is_durable_plain_json(runs: Path) -> None:
         "gamma": {"type": "float", "low": 0.5, "high": 0.99, "log": False},
         "n_step": {"choices": [1, 3, 5]},
     }
+    (runs / "hunt" / "trial-0000").mkdir()
+    (runs / "hunt" / "trial-0000" / "config.json").write_text("{}")
     definition = define_search(["q-learning"], ["FrozenLake-v1"], (0, 2), ["gamma=0.5:0.9", SPACE[1]], 1000)
     with pytest.raises(RlabError, match="search of gamma"):
         open_or_create("search", definition, [], "hunt")
