@@ -164,6 +164,24 @@ def test_what_one_wins_the_other_loses(both: tuple[list[np.ndarray], list[np.nda
     assert p_value(x, y) == pytest.approx(p_value(y, x), abs=0.08)  # other draws
 
 
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize(("seeds", "environments", "least"), [(3, 1, 0.1), (5, 1, 0.03), (10, 5, 0.0)])
+def test_equal_agents_are_rarely_told_apart(seeds: int, environments: int, least: float) -> None:
+    """The table of docs/comparing.md in small: what intervals alone would claim, and what is left of it."""
+    rng = np.random.default_rng(1)
+    alone = both = 0
+    for _ in range(100):
+        x, y = ([rng.normal(size=seeds) for _ in range(environments)] for _ in range(2))
+        found = improvement(x, y)
+        assert found.low is not None
+        assert found.high is not None
+        claimed = not found.low <= 0.5 <= found.high
+        alone += claimed
+        both += claimed and p_value(x, y) < 0.05
+    assert alone / 100 >= least
+    assert both / 100 <= (0.0 if (seeds, environments) == (3, 1) else 0.1)
+
+
 @settings(max_examples=40, deadline=None)
 @given(scores)
 def test_profiles_fall(x: list[np.ndarray]) -> None:
