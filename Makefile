@@ -31,7 +31,7 @@ $(VENV)/.core: $(VENV)/.torch pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) install -c constraints.txt -e ".[bench,dev,minatar]"
+	$(PIP) install -c constraints.txt -e ".[bench,dev,minatar,hpo]"
 	@touch $@
 
 setup: $(VENV)/.core

@@ -14,6 +14,8 @@ VERBS = {
     "resume": "go on with a run that was stopped or killed",
     "eval": "play whole games and score them",
     "watch": "play, show it, and write a video",
+    "sweep": "run agents x environments x seeds in parallel, or search hyperparameters",
+    "compare": "compare runs over seeds, with intervals",
     "runs": "list the runs, or show one",
     "report": "write a page with curves, score, settings and video",
     "bench": "measure speed side by side with other libraries",

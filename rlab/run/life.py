@@ -13,8 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints, Saved
@@ -24,6 +22,7 @@ from rlab.run.folder import RunFolder, create_run
 from rlab.run.journal import Journal
 from rlab.run.learner import Footprint, Learner, Stop, Stopped
 from rlab.run.loop import Loop, Notes, Outcome, View
+from rlab.run.memory import available_memory, gigabytes
 from rlab.run.metrics import MetricsFile
 from rlab.run.provenance import describe_session
 
@@ -232,23 +231,6 @@ def refuse_if_too_large(footprint: Footprint, folder: Path, device: str) -> None
             f"the run needs {gigabytes(footprint.disk)} under {folder} and {gigabytes(disk)} are free; "
             "set RLAB_RUNS to a larger disk or take a smaller --memory-size"
         )
-
-
-def available_memory() -> int:
-    """Bytes of memory that a new process can have: the system's free memory within a container's limit."""
-    free = psutil.virtual_memory().available
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-        free = min(free, max(0, limit - used))
-    except (OSError, ValueError):
-        pass  # no container limit
-    return free
-
-
-def gigabytes(n: float) -> str:
-    """Bytes for a reader: 0.03 GB, 7.1 GB."""
-    return f"{n / 1e9:.2f} GB" if n < 1e9 else f"{n / 1e9:.1f} GB"
 
 
 def _sessions(folder: RunFolder, report: Callable[[str], None]) -> list[dict[str, Any]]:

@@ -1,0 +1,54 @@
+"""What a run will need, asked of its learner: ``python -m rlab.compare.footprint REQUEST`` prints it as JSON.
+
+In a process of its own, since building a learner starts threads and fills memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from rlab.errors import RlabError
+from rlab.registry import RECIPES
+from rlab.run.config import changed
+
+CONTEXT = 600_000_000
+"""Bytes that a process takes on a GPU before it holds anything."""
+
+
+def needs(agent: str, env: str, steps: int, settings: dict[str, Any]) -> dict[str, int]:
+    """Bytes of main memory (libraries included) and on the device that a run takes at the most, and what is free there.
+
+    Raises:
+        RlabError: the run cannot be built; the message is its own.
+    """
+    import torch
+
+    import agents.recipes  # noqa: F401 - they register themselves
+    from rlab.run.journal import Journal
+    from rlab.run.life import Workshop, resolve_device
+
+    recipe = RECIPES.get(agent)
+    config = changed(recipe.default(env), {**settings, "steps": steps})
+    device = resolve_device(config.run.device)
+    free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else 0
+    with tempfile.TemporaryDirectory(prefix="rlab-needs-") as scratch:
+        journal = Journal(Path(scratch))
+        with contextlib.closing(journal), contextlib.closing(recipe.build(config, Workshop(device, journal))) as built:
+            footprint = built.footprint()
+    libraries = psutil.Process().memory_info().rss
+    on_device = footprint.device_memory + CONTEXT if free else 0
+    return {"memory": footprint.memory + libraries, "device_memory": on_device, "device_free": free}
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(needs(*json.loads(sys.argv[1]))))
+    except RlabError as error:
+        sys.exit(f"rlab: {error}")

@@ -1,0 +1,24 @@
+"""Free memory, and bytes for a reader. Imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+
+def available_memory() -> int:
+    """Bytes of memory that a new process can have: the system's free memory within a container's limit."""
+    free = psutil.virtual_memory().available
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        free = min(free, max(0, limit - used))
+    except (OSError, ValueError):
+        pass  # no container limit
+    return free
+
+
+def gigabytes(n: float) -> str:
+    """Bytes for a reader: 0.03 GB, 7.1 GB."""
+    return f"{n / 1e9:.2f} GB" if n < 1e9 else f"{n / 1e9:.1f} GB"
