@@ -99,7 +99,7 @@ class Fake:
     def progress(self) -> Progress:
         return Progress(self.done, self.config.total, "units")
 
-    def footprint(self) -> Footprint:
+    def footprint(self, stop: Stop) -> Footprint:
         return Footprint(1000, 0, 1000)
 
     def state(self) -> State:
