@@ -258,7 +258,7 @@ class PolicyGradient:
             metrics["policy_spread"] = policy_spread(metrics["entropy"], int(np.prod(self.action_space.shape)))
         elif self.action_space.n > 1:  # type: ignore[attr-defined]
             metrics["policy_spread"] = policy_spread(metrics["entropy"], 0)
-        return metrics | (self.vitals(obs) if due(self.updates - 1, self.updates) else {})
+        return metrics | (self.vitals(obs) if due(self.updates - 1, self.updates, 32) else {})
 
     def vitals(self, obs: np.ndarray) -> dict[str, float]:
         """What training health reads of the network, at obs[B, *shape]; see `value_vitals`."""

@@ -1,7 +1,7 @@
 """What training health reads of an agent, from a look at its network now and then (see `rlab.run.health`).
 
-A look is one forward of a batch that is at hand. It draws no random number and changes nothing, and comes so rarely
-that it costs about a thousandth of the updates between two of them.
+A look is one forward of a batch. It uses no random number of the agent's and changes nothing, and comes so rarely
+that it costs a few thousandths of the updates between two of them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ from agents.returns import FORBIDDEN
 from rlab.nn.activity import watch
 
 EVERY = 256
-"""Updates from one look to the next."""
+"""Updates from one look to the next; a policy gradient, whose updates are few and see all that is new, is looked at
+every 32."""
 
-ROWS = 256
+ROWS = 128
 """Observations of a look, at the most."""
 
+ENOUGH = 64
+"""Observations without which silence says nothing: units of a healthy network are silent on many of them."""
 
-def due(before: int, after: int) -> bool:
+
+def due(before: int, after: int, every: int = EVERY) -> bool:
     """Whether a look is due after the updates number `before` (exclusive) to `after`."""
-    return before // EVERY != after // EVERY
+    return before // every != after // every
 
 
 def value_vitals(
@@ -49,13 +53,14 @@ def value_vitals(
         value_rate: the largest value as the reward at every step that it stands for, (1 - gamma) |Q|, less the bonus.
         action_gap: how far the best action's value lies above the next one's, on average (Bellemare et al. 2016);
             absent where there is no choice.
-        dead_units: share of ReLU units that are silent on the whole batch; absent without such units.
+        dead_units: share of ReLU units that are silent on the whole batch; absent without such units, and if the
+            batch is smaller than `ENOUGH`.
     """
     seen = obs[:ROWS]
     with watch(network) as activity:
         q = values(seen.cpu().numpy() if isinstance(seen, Tensor) else seen)
     dead = activity.dead()
-    vitals = {} if dead is None else {"dead_units": dead}
+    vitals = {} if dead is None or len(seen) < ENOUGH else {"dead_units": dead}
     allowed = np.ones(q.shape, bool) if mask is None else mask[:ROWS].cpu().numpy()
     if allowed.any():
         vitals["value_rate"] = max(0.0, (1 - gamma) * float(np.abs(q[allowed]).max()) - bonus)
