@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import gymnasium as gym
@@ -18,6 +19,7 @@ from agents.q_network import QNetwork, QPolicy, best, use_bf16
 from agents.replay import Replay
 from agents.returns import bootstrap, double_next_value, log_policy, munchausen_reward, next_value, soft_value
 from agents.types import Batch, Needs, Step
+from agents.vitals import ROWS, due, value_vitals
 from rlab.errors import RlabError
 from rlab.run.journal import Journal
 from rlab.run.learner import NonFinite, Stop
@@ -122,8 +124,11 @@ class DQN:
         metrics = None
         if self.steps > c.learning_starts and self.memory.ready(c.n_step):
             beta = linear(c.priority_beta, 1.0, self.steps, self.total_steps)
+            updates = self.updates
             for _ in range(self.steps // c.train_every - before // c.train_every):
                 metrics = self.update(self.memory.sample(self.rng, c.batch_size, c.n_step, c.gamma, beta))
+            if metrics is not None and due(updates, self.updates):
+                metrics |= self.vitals()
         if before // c.target_every != self.steps // c.target_every:
             self.target.load_state_dict(self.online.state_dict())
         return metrics
@@ -223,6 +228,17 @@ class DQN:
         if self.memory.priorities is not None:
             self.memory.priorities.update(batch.index, found[3:])
         return dict(zip(("loss", "grad_norm", "q_mean"), numbers, strict=True))
+
+    def vitals(self) -> dict[str, float]:
+        """What training health reads: see `value_vitals`; of terminals, their share in the whole replay."""
+        c = self.config
+        batch = self.memory.sample(np.random.default_rng(self.updates), ROWS, c.n_step, c.gamma)
+        bonus = 0.0
+        if c.munchausen:  # at the most: of log-probability, and of the soft policy's entropy
+            entropy = c.munchausen_temperature * math.log(self.num_actions)
+            bonus = c.munchausen_alpha * -c.munchausen_clip + entropy
+        signs = value_vitals(self.online, self.online.q_values, batch.obs, batch.mask, c.gamma, bonus)
+        return signs | {"terminals": self.memory.terminals()}
 
     def needs(self) -> Needs:
         """Replay, networks, optimiser, and the activations of a batch (estimated)."""

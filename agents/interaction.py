@@ -116,6 +116,9 @@ class Interaction:
         self.episodes = 0
         self.recent: deque[float] = deque(maxlen=RECENT)
         self._return = np.zeros(n)
+        self._length = np.zeros(n, np.int64)  # of the episodes under way
+        self._ended: list[int] = []  # lengths of those that ended since the last gauges
+        self._reward_size = 0.0  # the largest since then
         self._since_reset = self.period  # the first tick resets
         self._resets = 0
         self._pending: Step | None = None  # seen, not yet learned from
@@ -166,34 +169,42 @@ class Interaction:
         """Environment steps done and planned."""
         return Progress(self.done, self.total_steps, "steps")
 
-    def footprint(self) -> Footprint:
-        """Memory from the configuration; disk and time from a twin that runs for about a second."""
+    def footprint(self, stop: Stop) -> Footprint:
+        """Memory from the configuration; disk and time from a twin that runs for about a second and polls `stop`."""
         needs = self.agent.needs()
         checkpoints = KEEP * needs.checkpoint
         if self.rehearse is None:
             return Footprint(needs.memory, needs.device_memory, checkpoints)
         with tempfile.TemporaryDirectory(prefix="rlab-rehearsal-") as scratch:
             journal = Journal(Path(scratch))
-            with closing(self.rehearse(journal)) as twin:
-                per_step = twin.seconds_per_step()
-            journal.flush()
-            rows = max(1, journal.end("replay"))
-            written = sum(p.stat().st_size for p in Path(scratch).iterdir())
-            journal.close()
+            with closing(journal), closing(self.rehearse(journal)) as twin:
+                per_step = twin.seconds_per_step(stop)
+                journal.flush()
+                rows = max(1, journal.end("replay"))
+                written = sum(p.stat().st_size for p in Path(scratch).iterdir())
         # Kept checkpoints reach further back than the newest, and later frames may compress less well.
         disk = checkpoints + 2 * min(needs.rows, self.total_steps) * written // rows
         return Footprint(needs.memory, needs.device_memory, disk, per_step * self.total_steps)
 
-    def seconds_per_step(self) -> float:
-        """Wall time of an environment step with all its learning, measured for about a second. Alters this learner."""
+    def seconds_per_step(self, stop: Stop) -> float:
+        """Wall time of an environment step with all its learning, measured for about a second. Alters this learner.
+
+        Raises:
+            Stopped: a stop was requested before there was a result.
+        """
         learned = 0
-        deadline = time.perf_counter() + 2  # a Ctrl-C meanwhile is answered after this
+        deadline = time.perf_counter() + 2
         while learned < 3 and time.perf_counter() < deadline:
-            learned += "loss" in self.step()
+            learned += "loss" in self._unless(stop)
         before, started = self.done, time.perf_counter()
         while time.perf_counter() - started < 1.0:
-            self.step()
+            self._unless(stop)
         return (time.perf_counter() - started) / max(1, self.done - before)
+
+    def _unless(self, stop: Stop) -> Metrics:
+        if stop.requested:
+            raise Stopped
+        return self.step()
 
     def state(self) -> State:
         """Everything but the environments themselves, and the way to bring those back."""
@@ -235,6 +246,7 @@ class Interaction:
         # Re-execution counted the episodes since the reset a second time.
         self.episodes = state["episodes"]
         self.recent = deque(state["recent"], maxlen=RECENT)
+        self._ended, self._reward_size = [], 0.0
 
     def restore_policy(self, state: State) -> None:
         """Take over only what evaluating and watching need."""
@@ -248,6 +260,10 @@ class Interaction:
     def _gauges(self) -> dict[str, float]:
         gauges: dict[str, float] = {} if self.agent.epsilon is None else {"epsilon_last": self.agent.epsilon}
         gauges["episodes_last"] = self.episodes
+        gauges["reward_size_max"], self._reward_size = self._reward_size, 0.0
+        if self._ended:
+            gauges["episode_length"] = sum(self._ended) / len(self._ended)
+            self._ended = []
         if self.recent:
             gauges["return_mean_last"] = float(np.mean(self.recent))
         return gauges
@@ -293,6 +309,7 @@ class Interaction:
         self._first = np.ones(self.envs.num_envs, bool)
         self._mask = info.get("action_mask")
         self._return[:] = 0
+        self._length[:] = 0
         self._since_reset = 0
         self._resets += 1
         self._hash = self._chain(b"", self._obs)
@@ -318,10 +335,13 @@ class Interaction:
             next_mask=info.get("final_mask"),
         )
         self._return += info["raw_reward"]
+        self._length += 1
+        self._reward_size = max(self._reward_size, float(np.abs(reward).max()))
         for i in np.nonzero(over)[0]:
             self.recent.append(float(self._return[i]))
             self.episodes += 1
-            self._return[i] = 0
+            self._ended.append(int(self._length[i]))
+            self._return[i] = self._length[i] = 0
         self._obs, self._first, self._mask = obs, last, info.get("action_mask")
         self._hash = self._chain(self._hash, obs, reward, over)
         return step

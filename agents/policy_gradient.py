@@ -19,6 +19,7 @@ from agents.exploration import linear
 from agents.policy_config import PolicyConfig
 from agents.returns import discounted_returns, gae
 from agents.types import Needs, Step
+from agents.vitals import due, policy_spread, value_vitals
 from rlab.nn.heads.policy import CategoricalHead, GaussianHead, Policy, ValueHead
 from rlab.nn.inputs import ObservationEncoder
 from rlab.run.learner import NonFinite, Stop
@@ -252,7 +253,22 @@ class PolicyGradient:
         metrics = dict(zip(("loss", "policy_loss", "value_loss", "entropy", "grad_norm"), numbers, strict=True))
         if not c.value_coef:
             del metrics["value_loss"]
-        return metrics
+        metrics["terminals"] = float((rollout.discount == 0).mean())
+        if isinstance(self.action_space, Box):
+            metrics["policy_spread"] = policy_spread(metrics["entropy"], int(np.prod(self.action_space.shape)))
+        elif self.action_space.n > 1:  # type: ignore[attr-defined]
+            metrics["policy_spread"] = policy_spread(metrics["entropy"], 0)
+        return metrics | (self.vitals(obs) if due(self.updates - 1, self.updates, 32) else {})
+
+    def vitals(self, obs: np.ndarray) -> dict[str, float]:
+        """What training health reads of the network, at obs[B, *shape]; see `value_vitals`."""
+
+        def values(seen: np.ndarray) -> np.ndarray:  # [B, 1], through both encoders
+            with torch.inference_mode():
+                _, value = self.network(self._tensor(seen), None)
+            return np.zeros((0, 1)) if value is None else value.unsqueeze(1).cpu().numpy()
+
+        return value_vitals(self.network, values, obs, None, self.config.gamma)
 
     def policy(self, seed: int) -> PolicyPlayer:
         """What evaluations play: random numbers of its own, the agent untouched."""

@@ -18,6 +18,7 @@ from agents.exploration import epsilon_greedy, linear
 from agents.q_network import QNetwork, QPolicy, best, use_bf16
 from agents.returns import lambda_returns
 from agents.types import Needs, Step
+from agents.vitals import due, value_vitals
 from rlab.errors import RlabError
 from rlab.nn.init import orthogonal
 from rlab.run.learner import NonFinite, Stop
@@ -139,7 +140,7 @@ class PQN:
         action = torch.from_numpy(r["action"].reshape(-1)).to(self.device)
         target = torch.from_numpy(returns.reshape(-1)).to(self.device)
         rate = linear(c.learning_rate, c.final_learning_rate, self.steps, self.total_steps)
-        seen = []
+        seen, updates = [], self.updates
         for _ in range(c.epochs):
             order = torch.from_numpy(self.rng.permutation(len(target))).to(self.device)
             for chosen in order.split(c.batch_size):
@@ -148,7 +149,12 @@ class PQN:
         for quantity, value in zip(("loss", "gradient"), numbers, strict=False):
             if not math.isfinite(value):
                 raise NonFinite(quantity, value, f"step {self.steps:,} (update {self.updates:,})")
-        return dict(zip(("loss", "grad_norm", "q_mean"), numbers, strict=True))
+        metrics = dict(zip(("loss", "grad_norm", "q_mean"), numbers, strict=True))
+        if c.gamma:
+            metrics["terminals"] = float((r["discount"] == 0).mean())
+        if due(updates, self.updates):
+            metrics |= value_vitals(self.online, self.online.q_values, obs, None, c.gamma)
+        return metrics
 
     def _update(self, obs: Tensor, action: Tensor, target: Tensor, rate: float) -> Tensor:
         self.updates += 1

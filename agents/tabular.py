@@ -754,7 +754,7 @@ class Tabular:
         """Environment steps done and planned."""
         return Progress(self.done, self.env.steps, "steps")
 
-    def footprint(self) -> Footprint:
+    def footprint(self, stop: Stop) -> Footprint:
         """Memory and disk from the arrays; time from a copy that runs for a moment."""
         held = sum(a.nbytes for a in self.agent.arrays().values())
         mdp = self.agent.mdp

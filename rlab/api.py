@@ -30,7 +30,8 @@ def train(agent: str, env: str, name: str | None = None, **settings: Any) -> Run
         settings: fields of the configuration by name, such as ``steps=20_000, learning_rate=1e-3``.
 
     Raises:
-        RlabError: a name or value is wrong, the machine is too small, or the run met NaN or a failing disk.
+        RlabError: a name or value is wrong, the machine is too small, or the run met NaN or a failing disk, or
+            collapsed (with `stop_on_collapse`).
         Stopped: a stop was asked for before the run began; nothing was written.
     """
     import agents.recipes  # noqa: F401 - they register themselves

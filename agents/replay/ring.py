@@ -103,6 +103,12 @@ class Replay:
             next_mask = None if step.next_mask is None else step.next_mask[ended]
             self._append(ended, self._newest(step.next_obs[ended]), nothing, nothing, nothing, flags, next_mask)
 
+    def terminals(self) -> float:
+        """The share of terminals among the steps held, none: 0; a lost life that ends a return is one."""
+        held = np.arange(self.length) < self.written[:, None]  # bool[N, T]
+        steps = held & (self._flags & FINAL == 0) if self._frames is not None else held
+        return float((self._discount[steps] == 0).mean()) if steps.any() else 0.0
+
     def ready(self, n_step: int) -> bool:
         """Whether there is a transition to sample for windows of `n_step`."""
         return bool(self.written.min() > n_step + 1)

@@ -18,6 +18,7 @@ from rlab.cli.common import (
 )
 from rlab.cli.train import finish, halted
 from rlab.run.folder import find_run
+from rlab.run.health import Collapsed
 from rlab.run.learner import NonFinite, Stop, Stopped
 from rlab.run.status import last_row, part, status_of
 
@@ -89,6 +90,6 @@ def _resume(argv: Sequence[str], stop: Stop) -> int:
                     },
                 )
             return stopped_status(stop)
-        except NonFinite as e:
+        except (NonFinite, Collapsed) as e:
             raise halted(e, folder) from None
         return finish(folder, outcome, stop, put)

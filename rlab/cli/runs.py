@@ -10,6 +10,7 @@ from typing import Any
 from rlab.cli.common import JsonFlag, RunName, duration, number, parse, reference, results
 from rlab.errors import RlabError
 from rlab.run.folder import RunFolder, all_runs, find_run, runs_dir
+from rlab.run.health import told, warnings_in
 from rlab.run.status import checkpoint_paths, last_row, newest_checkpoint, overview, part, status_of
 
 
@@ -99,6 +100,7 @@ def _facts(folder: RunFolder) -> dict[str, Any]:
     document = folder.config()
     status = status_of(folder)
     saved = read_newest(folder)
+    rows = list(read_metrics(folder.metrics))
     return {
         "name": folder.name,
         "path": str(folder.path),
@@ -110,7 +112,8 @@ def _facts(folder: RunFolder) -> dict[str, Any]:
         "pid": status.pid,
         "step": status.done,
         "total": status.total,
-        "evaluations": [row for row in read_metrics(folder.metrics) if row["kind"] == "eval"],
+        "evaluations": [row for row in rows if row["kind"] == "eval"],
+        "warnings": warnings_in(rows),
         "last": last_row(folder.metrics, "train"),
         "checkpoints": [str(path) for path in checkpoint_paths(folder)],
         "digest": None if saved is None else digest(saved.state),
@@ -135,6 +138,9 @@ def _text(folder: RunFolder, facts: dict[str, Any]) -> str:
     for row in facts["evaluations"][-5:]:
         interval = f"{number(row['low'])} to {number(row['high'])}"
         lines.append(("score", f"{number(row['mean'])} ({interval}) at {row['step']:,} steps"))
+    for warning in facts["warnings"]:
+        until = "" if warning["until"] is None else f" (until {warning['until']:,})"
+        lines.append(("warning", f"{warning['rule']} at {warning['step']:,} steps{until}: {told(warning)}"))
     for section, fields in facts["config"].items():
         lines.append((section, ", ".join(f"{k}={v}" for k, v in fields.items())))
     for following in [*resume, f"rlab watch {name}", f"rlab report {name}"]:

@@ -22,6 +22,7 @@ from rlab.cli.common import (
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.folder import RunFolder
+from rlab.run.health import Collapsed
 from rlab.run.learner import NonFinite, Stop, Stopped
 from rlab.run.status import newest_checkpoint
 
@@ -106,7 +107,7 @@ def _train(argv: list[str], stop: Stop) -> int:
             if flags.json:
                 put("", nothing)
             return stopped_status(stop)
-        except NonFinite as e:
+        except (NonFinite, Collapsed) as e:
             raise halted(e, made[0] if made else None) from None
         return finish(folder, outcome, stop, put)
 
@@ -140,13 +141,19 @@ def finish(folder: RunFolder, outcome: Any, stop: Stop, put: Any) -> int:
     return 0
 
 
-def halted(error: NonFinite, folder: RunFolder | None) -> RlabError:
-    """The sentence for a run that met NaN or Inf."""
+def halted(error: NonFinite | Collapsed, folder: RunFolder | None) -> RlabError:
+    """The sentence for a run that met NaN or Inf, or collapsed."""
     newest = None if folder is None else newest_checkpoint(folder)
     if newest is None:
-        return RlabError(f"{error}: the run halted; no checkpoint had been saved yet")
-    path, done = newest
-    return RlabError(f"{error}: the run halted; the last good checkpoint was kept: {path} ({done:,} steps)")
+        text = f"{error}: the run halted; no checkpoint had been saved yet"
+    else:
+        text = f"{error}: the run halted; the last good checkpoint was kept: {newest[0]} ({newest[1]:,} steps)"
+    if folder is not None and isinstance(error, Collapsed):
+        text += (
+            f"; to go on all the same, set stop_on_collapse to false in {folder.path / 'config.json'}, then: "
+            f"rlab resume {reference(folder)}"
+        )
+    return RlabError(text)
 
 
 def _announce(agent: str, config: Any, footprint: Any, folder: RunFolder, minutes: float | None) -> Any:

@@ -33,6 +33,8 @@ class RunConfig:
     """Write a line of metrics each time this many units of progress are done."""
     evaluate_steps: int = 50_000
     """Evaluate each time this many units of progress are done; 0: only at the end."""
+    stop_on_collapse: bool = False
+    """Halt when training health warns of a collapse (docs/health.md), with the last checkpoint from before it kept."""
     tensorboard: bool = False
     """Write TensorBoard events beside metrics.jsonl (needs the extra `tensorboard`)."""
 

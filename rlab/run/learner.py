@@ -120,8 +120,12 @@ class Learner(Protocol):
     def progress(self) -> Progress:
         """Tell how far the run is."""
 
-    def footprint(self) -> Footprint:
-        """Tell what the run will need, before it starts; allocates nothing large and alters nothing."""
+    def footprint(self, stop: Stop) -> Footprint:
+        """Tell what the run will need, before it starts; allocates nothing large, alters nothing and polls `stop`.
+
+        Raises:
+            Stopped: a stop was requested before there was a result.
+        """
 
     def state(self) -> State:
         """Return everything that decides the rest of the run; calling it alters nothing."""

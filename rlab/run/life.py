@@ -111,7 +111,8 @@ def start_run(
         prepare: sees the built learner's footprint before anything starts, and may return a changed configuration.
 
     Raises:
-        RlabError: the run cannot start, or ended at a bad number or a failing disk.
+        RlabError: the run cannot start, or ended at a bad number, a collapse or a failing disk.
+        Stopped: a stop was requested before anything was learned; nothing is left of the run.
     """
     entry = RECIPES.get(recipe)
     device = resolve_device(config.run.device)
@@ -120,7 +121,7 @@ def start_run(
     lock = folder.lock()
     try:
         with contextlib.closing(entry.build(config, Workshop(device, Journal(folder.journal)))) as learner:
-            footprint = learner.footprint()
+            footprint = learner.footprint(stop)
         refuse_if_too_large(footprint, folder.path, device)
         config = prepare(config, footprint, folder)
         document = folder.config() | {"config": to_plain(config)}
@@ -294,6 +295,10 @@ def _drive(
         return outcome
 
 
+FREE = ("stop_on_collapse",)
+"""Settings that may be edited between sessions: no number that is learned depends on them."""
+
+
 def _refuse_if_edited(config: Any, saved: dict[str, Any] | None, folder: RunFolder) -> None:
     """A run goes on as the experiment that its checkpoint belongs to, or not at all."""
     if saved is None:
@@ -302,7 +307,7 @@ def _refuse_if_edited(config: Any, saved: dict[str, Any] | None, folder: RunFold
     now = to_plain(config)
     for part, fields in now.items():
         for name, value in fields.items():
-            if value != was[part][name]:
+            if value != was[part][name] and name not in FREE:
                 raise RlabError(
                     f"{folder.path / 'config.json'} says {name} {value!r}, its checkpoint {was[part][name]!r}; "
                     "put the old value back, or start a new run with the new one"

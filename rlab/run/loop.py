@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from rlab.run.checkpoint import Checkpoints
 from rlab.run.config import RunConfig
+from rlab.run.health import RULES, THROUGHPUT, Collapsed, Health, Pace
 from rlab.run.learner import Learner, Metrics, NonFinite, Progress, Score, Stop, Stopped
 from rlab.run.metrics import MetricsFile, Window, finite
 
@@ -39,6 +40,7 @@ class Notes:
         window: the open averages of metrics.
         seconds: wall time spent in all processes of this run.
         score: the last evaluation.
+        health: what training health has seen (`Health.state`).
     """
 
     evaluated: int = -1
@@ -47,6 +49,7 @@ class Notes:
     window: dict[str, list[float]] | None = None
     seconds: float = 0.0
     score: dict[str, Any] | None = None
+    health: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class Loop:
         self._newest = loaded  # a checkpoint that holds just the present state, if there is one
         self.window = Window(notes.window)
         self.clock = Window()
+        self.health = Health(RULES, notes.health)
+        self.pace = Pace(THROUGHPUT)
         self._saved_at = time.monotonic()
         self._logged_at = time.monotonic()
         self._logged_done = learner.progress().done
@@ -95,10 +100,13 @@ class Loop:
 
         Raises:
             NonFinite: a number became NaN or Inf; nothing was saved after it.
+            Collapsed: training health saw a collapse and the configuration says to halt; nothing was saved since its
+                first sign.
             RlabError: the disk refused; the previous checkpoint is untouched.
         """
         started = time.monotonic() - self.notes.seconds
         progress = self.learner.progress()
+        due = False  # a checkpoint
         while True:
             self.notes.seconds = time.monotonic() - started
             if self._evaluation_due(progress):
@@ -117,7 +125,10 @@ class Loop:
             if crossed(before, progress.done, self.config.log_steps) or progress.finished:
                 self._log(progress)
             late = time.monotonic() - self._saved_at > self.config.checkpoint_minutes * 60 > 0
-            if not progress.finished and (crossed(before, progress.done, self.config.checkpoint_steps) or late):
+            due = due or late or crossed(before, progress.done, self.config.checkpoint_steps)
+            wait = self.config.stop_on_collapse and self.health.suspicious  # what may be bad must not push out the good
+            if due and not progress.finished and not wait:
+                due = False
                 self.notes.seconds = time.monotonic() - started
                 self._save(progress)
                 self.view.event(f"checkpoint at {progress.done:,} {progress.unit}")
@@ -136,10 +147,25 @@ class Loop:
         clock = self.clock.close()
         elapsed = max(now - self._logged_at, 1e-9)
         clock["steps_per_s"] = (progress.done - self._logged_done) / elapsed
-        self._logged_at, self._logged_done = now, progress.done
         row = {"kind": "train", "step": progress.done, **self.window.close()}
         row["clock"] = {k: round(v, 4) for k, v in clock.items()}
+        worked = progress.done - self._logged_done
+        self._logged_at, self._logged_done = now, progress.done
         self._write(row)
+        if "loss" in row:  # before learning starts everything is faster
+            for warned in self.pace.see(progress.done, worked, elapsed):
+                self.view.event(warned.text())
+        self._watch(row, progress)
+
+    def _watch(self, row: dict[str, Any], progress: Progress) -> None:
+        """Ask training health what it makes of a line; keep and show what it says, and halt if that was asked for."""
+        said = self.health.see(row)
+        for warned in said:
+            self.metrics.write(warned.row())
+            self.view.event(warned.text())
+        for warned in said:
+            if warned.collapse and self.config.stop_on_collapse:
+                raise Collapsed(warned, progress.unit)
 
     def _evaluation_due(self, progress: Progress) -> bool:
         every = self.config.evaluate_steps
@@ -170,6 +196,7 @@ class Loop:
             return self._newest
         self.notes.window = self.window.sums
         self.notes.metrics = self.metrics.sync()
+        self.notes.health = self.health.state()
         path = self.checkpoints.save(self.learner.state(), vars(self.notes), progress.done)
         self._saved_at = time.monotonic()
         self._newest = path

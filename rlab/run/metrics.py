@@ -1,6 +1,7 @@
 """``metrics.jsonl``: one JSON object a line, written by the loop; exact across kills and resumes.
 
-Rows: ``{"kind": "train", "step", ..., "clock": {...}}`` and ``{"kind": "eval", "step", "mean", "low", "high", ...}``.
+Rows: ``{"kind": "train", "step", ..., "clock": {...}}``, ``{"kind": "eval", "step", "mean", "low", "high", ...}`` and
+``{"kind": "warning", "step", "rule", "raised", ...}`` (see `rlab.run.health`).
 Everything outside ``clock`` is the same bits however often the run was interrupted.
 """
 
@@ -26,8 +27,8 @@ RESERVED = ("kind", "step", "clock")
 class Window:
     """Averages of a learner's metrics since the last line of the log; part of the saved state.
 
-    A name that ends in ``_sum`` is added up, one that ends in ``_last`` keeps its newest value, every other one is
-    averaged over the steps that reported it.
+    A name that ends in ``_sum`` is added up, one that ends in ``_last`` keeps its newest value, one that ends in
+    ``_max`` its largest; every other one is averaged over the steps that reported it.
     """
 
     def __init__(self, saved: dict[str, list[float]] | None = None):
@@ -41,6 +42,8 @@ class Window:
                 self.sums[name] = [float(value), 1]
             elif name.endswith("_last"):
                 entry[0] = float(value)
+            elif name.endswith("_max"):
+                entry[0] = max(entry[0], float(value))
             else:
                 entry[0] += float(value)
                 entry[1] += 1
@@ -49,7 +52,7 @@ class Window:
         """Return the line's numbers and start a new window."""
         line = {}
         for name, (total, count) in self.sums.items():
-            plain = name.removesuffix("_last").removesuffix("_sum")
+            plain = name.removesuffix("_last").removesuffix("_sum").removesuffix("_max")
             if plain in RESERVED:
                 raise ValueError(f"a learner's metric cannot be called '{name}': '{plain}' is a key of every row")
             line[plain] = total if name != plain else total / count

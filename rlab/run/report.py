@@ -12,6 +12,7 @@ from typing import Any
 
 from rlab.run.files import disk_error, read_json, replace_durably
 from rlab.run.folder import RunFolder
+from rlab.run.health import warnings_in
 from rlab.run.metrics import read_metrics
 from rlab.run.status import checkpoint_paths, status_of
 
@@ -26,7 +27,11 @@ BLUE, ORANGE = "#3b82f6", "#f59e0b"
 CURVES = (
     ("loss", "loss", lambda row: row.get("loss")),
     ("mean Q of a batch", "Q", lambda row: row.get("q_mean")),
+    ("action gap", "Q", lambda row: row.get("action_gap")),
     ("exploration", "ε", lambda row: row.get("epsilon")),
+    ("entropy of the policy", "nats", lambda row: row.get("entropy")),
+    ("gradient norm before clipping", "L2", lambda row: row.get("grad_norm")),
+    ("dead units", "share", lambda row: row.get("dead_units")),
     ("speed", "steps/s", lambda row: row.get("clock", {}).get("steps_per_s")),
 )
 """(title, y label, row -> value) of the small pictures."""
@@ -93,6 +98,7 @@ def report_html(folder: RunFolder) -> str:
         _score(evaluation, evals),
         "<h2>Learning</h2>",
         _learning(train, evals),
+        _section("Training health", _health(warnings_in(rows))),
         _section("Video", _video(folder)),
         _section("Evaluations", _evaluations(evals)),
         _section("Configuration", _configuration(document["config"])),
@@ -241,6 +247,18 @@ def _evaluations(evals: list[dict[str, Any]]) -> str:
     names = ("steps", "mean", "95% interval", "median", "games")
     head = "".join(f'<th style="text-align: right">{name}</th>' for name in names)
     return f'<div class="wide"><table><tr>{head}</tr>{"".join(rows)}</table></div>'
+
+
+def _health(warnings: list[dict[str, Any]]) -> str:
+    if not warnings:
+        return ""
+    names = ("steps", "warning", "seen", "likely cause", "try")
+    rows = "<tr>" + "".join(f"<th>{name}</th>" for name in names) + "</tr>"
+    for warning in warnings:
+        until = "" if warning["until"] is None else f" to {warning['until']:,}"
+        values = (f"{warning['step']:,}{until}", *(str(warning[k]) for k in ("rule", "saw", "cause", "advice")))
+        rows += "<tr>" + "".join(f"<td>{escape(v)}</td>" for v in values) + "</tr>"
+    return f'<div class="wide"><table>{rows}</table></div>'
 
 
 def _configuration(config: dict[str, Any]) -> str:

@@ -229,7 +229,7 @@ def test_a_bad_reward_halts_at_its_step(journal: Journal) -> None:
 def test_footprint_measures_without_touching_the_run(journal: Journal) -> None:
     run = learner(journal, num_envs=2, steps=10_000)
     before = digest(run.state())
-    footprint = run.footprint()
+    footprint = run.footprint(Stop())
     assert digest(run.state()) == before
     assert footprint.seconds is not None
     assert 0 < footprint.seconds < 600

@@ -98,7 +98,7 @@ def test_a_rollout_is_learned_from_when_it_is_full_with_the_values_acted_on() ->
         learned = a.learn(steps[t])
         assert (learned is None) == (t < 2)
     assert learned is not None
-    assert set(learned) == {"loss", "grad_norm", "q_mean"}
+    assert set(learned) == {"loss", "grad_norm", "q_mean", "terminals"}
     assert (a.steps, a.updates, a.filled) == (6, 2 * 2, 0)  # two epochs over 6 steps in batches of 4
     expected = values[0]
     expected[1] = values[1]  # cut, so the true successor's value

@@ -485,7 +485,7 @@ def test_a_number_that_is_none_halts() -> None:
 def test_the_footprint_alters_nothing() -> None:
     run = tabular("FrozenLake-v1")
     before = {k: v.copy() for k, v in run.agent.arrays().items()}
-    footprint = run.footprint()
+    footprint = run.footprint(Stop())
     assert footprint.memory > 0
     assert footprint.seconds is not None
     assert all(np.array_equal(before[k], v) for k, v in run.agent.arrays().items())

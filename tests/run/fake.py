@@ -38,6 +38,8 @@ class FakeConfig:
     """Rows that the state still points at."""
     nan_at: int = -1
     """Report a loss that is not a number from here on."""
+    diverge: tuple[int, ...] = ()
+    """Report values that diverge from the first of these on, up to the second; without one for ever."""
     sleep: float = 0.0
     """Seconds that a step takes."""
 
@@ -85,6 +87,10 @@ class Fake:
             metrics["rare"] = float(x[0, 0])
         if 0 <= self.config.nan_at <= self.done:
             metrics["loss"] = float("nan")
+        metrics |= {"reward_size_max": 1.0, "value_rate": 0.5}
+        first, last = (*self.config.diverge, 1 << 60, 1 << 60)[:2]
+        if first <= self.done <= last:
+            metrics["value_rate"] = 100.0
         return metrics
 
     def evaluate(self, stop: Stop) -> dict[str, Any]:
@@ -99,7 +105,7 @@ class Fake:
     def progress(self) -> Progress:
         return Progress(self.done, self.config.total, "units")
 
-    def footprint(self) -> Footprint:
+    def footprint(self, stop: Stop) -> Footprint:
         return Footprint(1000, 0, 1000)
 
     def state(self) -> State:

@@ -317,10 +317,10 @@ def test_a_run_that_cannot_start_leaves_nothing_behind(monkeypatch: pytest.Monke
         with pytest.raises((ZeroDivisionError, Stopped)):
             life.start_run("fake", experiment(), "x", "run", Stop(), QuietView(), prepare)
         assert list(runs_dir().iterdir()) == []
-    monkeypatch.setattr(Fake, "footprint", lambda self: life.Footprint(10**18, 0, 0))
+    monkeypatch.setattr(Fake, "footprint", lambda self, stop: life.Footprint(10**18, 0, 0))
     with pytest.raises(RlabError, match=r"needs 1000000000\.0 GB of memory"):
         start("run", experiment())
-    monkeypatch.setattr(Fake, "footprint", lambda self: life.Footprint(0, 0, 10**18))
+    monkeypatch.setattr(Fake, "footprint", lambda self, stop: life.Footprint(0, 0, 10**18))
     with pytest.raises(RlabError, match="RLAB_RUNS"):
         start("run", experiment())
     assert list(runs_dir().iterdir()) == []

@@ -1,0 +1,44 @@
+"""How much of a network still answers: units that stay silent on a whole batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Activity:
+    """Counts of units seen while `watch` was open; a layer that computed twice counts twice."""
+
+    def __init__(self) -> None:
+        self._alive: list[Tensor] = []
+
+    def take(self, output: Tensor) -> None:
+        """Take in a layer's output: maps[B, C, H, W] with C units, or features[..., D] with D units."""
+        over = (0, 2, 3) if output.dim() == 4 else tuple(range(output.dim() - 1))
+        self._alive.append((output != 0).amax(dim=over))
+
+    def dead(self) -> float | None:
+        """The share of units that were 0 wherever they were looked at, None if there were none.
+
+        So a dormant neuron of threshold 0 (Sokar et al. 2023, definition 3.1).
+        """
+        return 1.0 - torch.cat(self._alive).float().mean().item() if self._alive else None
+
+
+@contextmanager
+def watch(network: nn.Module) -> Iterator[Activity]:
+    """While open, look at what the `nn.ReLU` layers of a network give; nothing of it is changed or kept."""
+    activity = Activity()
+
+    def look(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        activity.take(output.detach())
+
+    hooks = [layer.register_forward_hook(look) for layer in network.modules() if isinstance(layer, nn.ReLU)]
+    try:
+        yield activity
+    finally:
+        for hook in hooks:
+            hook.remove()
