@@ -123,6 +123,7 @@ for _name, (_summary, _make) in {
     "qr-dqn": ("DQN of the return's quantiles (Dabney et al. 2018)", make_q),
     "iqn": ("DQN of the return's quantiles at drawn fractions (Dabney et al. 2018)", make_q),
     "noisy-dqn": ("DQN that explores by noise in its weights (Fortunato et al. 2018)", make_q),
+    "drqn": ("DQN that remembers: an LSTM on the encoder, learned from sequences (Hausknecht & Stone 2015)", make_q),
     "rainbow": ("double, dueling, prioritised, noisy, 3-step c51 (Hessel et al. 2018)", make_q),
     "btr": ("Beyond the Rainbow: a large residual network, IQN and Munchausen (Clark et al. 2024)", make_q),
     "pqn": (
