@@ -42,7 +42,10 @@ class QConfig:
     """Environments that step side by side."""
     encoder: str = "auto"
     """Network under the Q-head; auto: nature for images, minatar for small ones, mlp for vectors. `rlab doctor`
-    lists them."""
+    lists them. Or a run (name, path, latest), whose encoder this one starts from; of a name that both have, the
+    registered encoder is meant."""
+    freeze: bool = False
+    """Keep the encoder of the other run as it is; only what sits on it learns."""
     batch_size: int = 256
     """Transitions of one update. With train_every it sets the replayed samples per step (8 in Mnih et al. 2015)."""
     train_every: int = 32
@@ -221,7 +224,11 @@ class PQNConfig:
     num_envs: int = 128
     """Environments that step side by side."""
     encoder: str = "auto-norm"
-    """Network under the Q-head; auto-norm: nature-norm for images, mlp-norm for vectors (both with LayerNorm)."""
+    """Network under the Q-head; auto-norm: nature-norm for images, mlp-norm for vectors (both with LayerNorm). Or a run
+    (name, path, latest), whose encoder this one starts from; of a name that both have, the registered encoder is
+    meant."""
+    freeze: bool = False
+    """Keep the encoder of the other run as it is; only what sits on it learns."""
     rollout: int = 8
     """Steps of every environment from one round of updates to the next."""
     epochs: int = 2
@@ -361,7 +368,7 @@ DRQN_VECTOR = replace(
     sequence=20,
     num_envs=16,
     batch_size=320,
-    train_every=32,
+    train_every=16,
     target_every=1_024,
 )
 """For flat observations of which one alone does not tell enough: fewer, larger updates than VECTOR's."""

@@ -17,6 +17,7 @@ from agents.exploration import epsilon_greedy, linear
 from agents.q_network import Carry, QNetwork, QPolicy, Views, best, look, use_bf16
 from agents.replay import Replay, Sequences
 from agents.returns import bootstrap, double_next_value, log_policy, munchausen_reward, next_value, soft_value
+from agents.transfer import counts, freeze, trainable
 from agents.types import Batch, Needs, Step
 from rlab.errors import RlabError
 from rlab.run.journal import Journal
@@ -62,11 +63,13 @@ class DQN:
         with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
             torch.manual_seed(derive(seed, "network"))
             network = QNetwork(observation_space, num_actions, config.encoder, bf16, config)
+        if config.freeze:
+            freeze([network.encoder])
         self.online = network.to(self.device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.fractions = midpoints(config.quantiles).to(self.device)
         self.optimizer = torch.optim.Adam(
-            self.online.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
+            trainable(self.online), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
         )
         self.rng = np.random.default_rng(derive(seed, "agent"))
         self.generator = torch.Generator().manual_seed(derive(seed, "noise"))  # of noise and fractions, on every device
@@ -95,6 +98,11 @@ class DQN:
         captured = config.compile == "on" or (config.compile == "auto" and self.device.type == "cuda")
         captured = captured and not config.recurrent  # its batches differ in length
         self._loss = torch.compile(self.loss, mode="reduce-overhead") if captured else self.loss
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        """Where the weights of another run's encoder go."""
+        return [self.online.encoder, self.target.encoder]
 
     @property
     def epsilon(self) -> float:
@@ -259,7 +267,7 @@ class DQN:
             device_memory += working
         entries = self.ring.length * self.ring.num_envs
         checkpoint = 4 * weights + (0 if self.memory.priorities is None else 8 * self.memory.priorities.places)
-        return Needs(memory, device_memory, checkpoint, entries)
+        return Needs(memory, device_memory, checkpoint, entries, *counts(self.online))
 
     def state(self) -> dict[str, Any]:
         """Everything that decides what the agent does next."""

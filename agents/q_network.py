@@ -60,7 +60,8 @@ class QNetwork(nn.Module):
     def iterate(self) -> None:
         """Follow the weights' largest singular values, where they are divided out."""
         for layer in self._spectral:
-            layer.iterate()
+            if layer.weight.requires_grad:  # of a frozen one nothing moves
+                layer.iterate()
 
     def resample(self, generator: torch.Generator) -> None:
         """Draw new noise for the layers that have it."""
@@ -86,7 +87,7 @@ class QNetwork(nn.Module):
         return features.float()
 
     def follow(self, obs: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-        """What a recurrent network sees: obs[T, B, *shape], state[B, S], first bool[T, B] -> (features[T, B, D], state).
+        """What a recurrent network sees: obs[T, B, *shape], state[B, S], first bool[T, B] -> features[T, B, D], state.
 
         The state before an episode's first observation is zero, whatever came in.
         """

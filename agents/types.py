@@ -64,3 +64,5 @@ class Needs(NamedTuple):
     device_memory: int  # bytes on the accelerator, 0 on a CPU
     checkpoint: int  # bytes of tensors in a checkpoint
     rows: int  # entries of the journal that a checkpoint points to
+    trainable: int | None = None  # parameters that are learned; None: not counted
+    frozen: int = 0  # parameters that stay as they are

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -27,7 +29,7 @@ def test_resets_equal_running_every_episode_separately(below: str) -> None:
     for b in range(streams):
         h, c = (part[b][None] for part in state.chunk(2, dim=1))
         edges = [0, *[t for t in range(1, steps) if first[t, b]], steps]
-        for start, end in zip(edges[:-1], edges[1:], strict=True):
+        for start, end in pairwise(edges):
             if first[start, b]:
                 h, c = torch.zeros_like(h), torch.zeros_like(c)
             y, (h, c) = peer(features[start:end, b], (h, c))

@@ -29,6 +29,11 @@ AUTO = ("auto", "auto-norm")
 """Names that stand for an encoder by the shape of its input."""
 
 
+def load_all() -> None:
+    """Register the encoders of the lab."""
+    from rlab.nn.encoders import impala, lstm, minatar, mlp, nature, resnet  # noqa: F401 - they do it when imported
+
+
 def make_encoder(name: str, shape: tuple[int, ...], recurrent: bool = False) -> torch.nn.Module:
     """Build an encoder for inputs of a shape; ``auto`` takes nature for images [C, H, W], minatar for
     small ones, mlp for the rest.
@@ -46,7 +51,8 @@ def make_encoder(name: str, shape: tuple[int, ...], recurrent: bool = False) -> 
         RlabError: the name is unknown, the encoder does not take that shape, or it is recurrent and nobody asked for
             that.
     """
-    from rlab.nn.encoders import impala, lstm, minatar, mlp, nature, resnet  # noqa: F401 - they register themselves
+    load_all()
+    from rlab.nn.encoders import lstm, minatar, nature
 
     if recurrent:
         encoder = lstm.recurrent_encoder(name, shape)

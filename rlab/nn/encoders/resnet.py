@@ -41,8 +41,9 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """Conv 3x3, three stages of two blocks with 16, 32 and 64 channels, and a layer of 256 with ReLU.
 
-    A layer in place of He et al.'s mean over the maps: where something is matters in a game. The stages halve the maps as long as they are larger than 4x4; images above 32x32 start with strides of 2 until
-    they are not (84x84 becomes 21x21).
+    A layer in place of He et al.'s mean over the maps: where something is matters in a game. The stages halve the maps
+    as long as they are larger than 4x4; images above 32x32 start with strides of 2 until they are not (84x84 becomes
+    21x21).
 
     Args:
         shape: [C, H, W].
