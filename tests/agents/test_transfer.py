@@ -12,18 +12,17 @@ import torch
 
 import agents.recipes  # noqa: F401 - registers the recipes
 import rlab
-from agents.transfer import FILE
+from agents.transfer import FILE, start_from
 from rlab.cli import main
 from rlab.errors import RlabError
+from rlab.nn import make_encoder
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import digest
 from rlab.run.config import changed
 from rlab.run.folder import RunFolder, find_run
-from rlab.run.journal import Journal
 from rlab.run.learner import Stop
-from rlab.run.life import Workshop, read_newest, resume_run, start_run
+from rlab.run.life import read_newest, resume_run, start_run
 from tests.agents.helpers import SMALL, known
-from tests.cli.conftest import *  # noqa: F403 - runs land in a temporary folder
 
 
 class Quiet:
@@ -204,19 +203,13 @@ def test_shapes_that_do_not_fit_are_named_and_nothing_is_left(runs: Path) -> Non
     trained("dqn", "source")
     with pytest.raises(RlabError, match=r"'source' does not fit.*'layers\.1\.weight' has shape \[256, 4\] there and "):
         trained("dqn", "other", "rlab/TMaze-v0", encoder="source")
-    with pytest.raises(RlabError, match=r"'layers\.2\.weight' has shape \[256\] there and \[256, 256\] here"):
-        workshop = Workshop("cpu", Journal(runs / "journal"), at_start("pqn", "norm").path)
-        from agents.transfer import start_from
-        from rlab.nn import make_encoder
-
-        at_start("dqn", "fits", encoder="norm")
-        start_from([make_encoder("mlp", (4,))], find_run("fits").path)
-        del workshop
-    assert sorted(p.name for p in runs.iterdir() if p.is_dir() and (p / "config.json").exists()) == [
-        "fits",
-        "norm",
-        "source",
-    ]
+    at_start("pqn", "norm")
+    fits = at_start("dqn", "fits", encoder="norm")
+    with pytest.raises(
+        RlabError, match=r"of run 'norm' .*'layers\.2\.weight' has shape \[256\] there and \[256, 256\] here"
+    ):
+        start_from([make_encoder("mlp", (4,))], fits.path)
+    assert sorted(p.parent.name for p in runs.glob("*/config.json")) == ["fits", "norm", "source"]
 
 
 @pytest.mark.parametrize(
