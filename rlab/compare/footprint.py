@@ -32,6 +32,7 @@ def needs(agent: str, env: str, steps: int, settings: dict[str, Any]) -> dict[st
 
     import agents.recipes  # noqa: F401 - they register themselves
     from rlab.run.journal import Journal
+    from rlab.run.learner import Stop
     from rlab.run.life import Workshop, resolve_device
 
     recipe = RECIPES.get(agent)
@@ -41,7 +42,7 @@ def needs(agent: str, env: str, steps: int, settings: dict[str, Any]) -> dict[st
     with tempfile.TemporaryDirectory(prefix="rlab-needs-") as scratch:
         journal = Journal(Path(scratch))
         with contextlib.closing(journal), contextlib.closing(recipe.build(config, Workshop(device, journal))) as built:
-            footprint = built.footprint()
+            footprint = built.footprint(Stop())
     libraries = psutil.Process().memory_info().rss
     on_device = footprint.device_memory + CONTEXT if free else 0
     return {"memory": footprint.memory + libraries, "device_memory": on_device, "device_free": free}
