@@ -141,7 +141,7 @@ def _text(found: dict[str, Any]) -> str:
     lines += [
         "",
         f"verdict {found['verdict']}, from {seeds} seeds{thin}; intervals of 95 % together",
-        f"time    {duration(found['seconds'])}",
+        f"time    {duration(found['seconds'])} ({duration(found['cpu_seconds'])} of processor time)",
         f"figure  {found['folder']}/figure.png",
         f"numbers {found['folder']}/result.json",
     ]

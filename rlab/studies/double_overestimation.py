@@ -20,7 +20,7 @@ class Settings:
 
     table_steps: int = 20_000
     """Environment steps of the tables."""
-    deep_steps: int = 4_000
+    deep_steps: int = 6_000
     """Environment steps of the networks."""
     step_size: float = 0.1
     """Of the tables, constant."""

@@ -104,20 +104,23 @@ def _seed(
     say: Callable[[str], None],
     seeds: int,
 ) -> dict[str, Any]:
-    """Variant -> {numbers, seconds, commit, dirty} of one seed; each is on disk before the next is begun."""
+    """Variant -> {numbers, seconds, cpu_seconds, commit, dirty} of one seed; each is on disk before the next begins."""
     cells: dict[str, Any] = {} if fresh or not path.is_file() else _read_seed(path, study)
     kept = len(cells)
     started = time.perf_counter()
     for variant, value in study.variants.items():
         if variant in cells:
             continue
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         numbers = _finite(name, variant, seed, study.measure(settings, value, seed))
-        source = git_state()
-        cells[variant] = {"numbers": numbers, "seconds": round(time.perf_counter() - began, 3), **source}
+        took = {
+            "seconds": round(time.perf_counter() - began, 3),
+            "cpu_seconds": round(time.process_time() - began_cpu, 3),
+        }
+        cells[variant] = {"numbers": numbers, **took, **git_state()}
         replace_durably(path, to_json({"schema": SCHEMA, "study": name, "seed": seed, "cells": cells}))
-    took = f"{time.perf_counter() - started:.1f} s" if kept < len(study.variants) else "was measured before"
-    say(f"{name}: seed {seed + 1} of {seeds}: {took}")
+    told = f"{time.perf_counter() - started:.1f} s" if kept < len(study.variants) else "was measured before"
+    say(f"{name}: seed {seed + 1} of {seeds}: {told}")
     return cells
 
 
@@ -170,6 +173,7 @@ def _document(
         "seeds": list(range(len(cells))),
         "numbers": results,
         "seconds": round(sum(cell["seconds"] for cell in measured), 1),
+        "cpu_seconds": round(sum(cell["cpu_seconds"] for cell in measured), 1),
         "commits": commits,
         "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()},
         "versions": {"python": platform.python_version(), **versions()},
