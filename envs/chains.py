@@ -108,8 +108,8 @@ def blind_cliffwalk(length: int) -> TableWorld:
 def corridor(actions: int = 5, height: int = 10, width: int = 50) -> TableWorld:
     """Three connected corridors from the bottom left to the top right (Wang et al. 2016, section 4.1).
 
-    Down the left side, along the bottom, up the right side: the agent starts at the inner end of the left corridor,
-    and only the end of the right one pays 1 and ends the game. Actions 0 .. 3 go up, down, left and right where
+    Down the left side, along the bottom, up the right side: the agent starts at the top of the left corridor, and
+    only to enter the top of the right one pays 1 and ends the game. Actions 0 .. 3 go up, down, left and right where
     there is floor; all others do nothing, as the paper's no-ops.
 
     Args:
@@ -132,6 +132,7 @@ def corridor(actions: int = 5, height: int = 10, width: int = 50) -> TableWorld:
             end = s == len(cells) - 1
             entries.append([(1.0, s, float(end), end)])
         table.append(entries)
+    table[-1] = [[(1.0, len(cells) - 1, 0.0, True)]] * actions  # no action is ever taken there
     return TableWorld(table)
 
 

@@ -57,9 +57,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     rng = np.random.default_rng(derive(seed, "steps"))
     cells, policy_t = torch.eye(mdp.states), torch.from_numpy(policy).float()
-    way = []
+    places, way = np.flatnonzero(mdp.reachable()), []
     for update in range(1, settings.updates + 1):
-        s = rng.integers(mdp.states, size=settings.batch_size)
+        s = rng.choice(places, size=settings.batch_size)
         a = (rng.random((len(s), 1)) > policy[s].cumsum(axis=1)[:, :-1]).sum(axis=1)
         after = torch.from_numpy(mdp.next_state[s, a, 0])
         reward = torch.from_numpy(mdp.reward[s, a, 0]).float()
@@ -73,7 +73,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         optimizer.step()
         if update * POINTS // settings.updates > len(way):
             with torch.no_grad():
-                way.append(float(np.log10(np.square(network(cells).numpy() - exact).mean())))
+                error = network(cells[places]).numpy() - exact[places]
+                way.append(float(np.log10(np.square(error).mean())))
     return {"curve": np.round(way, 4), "log_error": way[-1]}
 
 

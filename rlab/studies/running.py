@@ -124,14 +124,22 @@ def _seed(
     return cells
 
 
+CELL = ("numbers", "seconds", "cpu_seconds", "commit", "dirty")
+
+
 def _read_seed(path: Path, study: Study) -> dict[str, Any]:
+    """The cells of a seed's file, as far as the study has such variants."""
     try:
         document = read_json(path)
-        cells = document["cells"]
-        return {v: cells[v] for v in study.variants if v in cells and isinstance(cells[v]["numbers"], dict)}
-    except (RlabError, KeyError, TypeError) as e:
-        said = e if isinstance(e, RlabError) else f"{path} holds no numbers of a seed"
-        raise RlabError(f"{said}; delete it, or measure everything anew: --fresh") from None
+        cells = {v: cell for v, cell in document["cells"].items() if v in study.variants}
+        if all(isinstance(cell["numbers"], dict) and all(key in cell for key in CELL) for cell in cells.values()):
+            return cells
+        said = f"{path} holds no numbers of a seed"
+    except (AttributeError, KeyError, TypeError):
+        said = f"{path} holds no numbers of a seed"
+    except RlabError as e:
+        said = str(e)
+    raise RlabError(f"{said}; delete it, or measure everything anew: --fresh")
 
 
 def _finite(name: str, variant: str, seed: int, numbers: Numbers) -> dict[str, Any]:
