@@ -56,7 +56,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     rng = np.random.default_rng(derive(seed, "steps"))
     cells, policy_t = torch.eye(mdp.states), torch.from_numpy(policy).float()
-    places, way = np.flatnonzero(mdp.reachable()), []
+    places = np.flatnonzero(mdp.reachable())
+    way: list[float] = []
     for update in range(1, settings.updates + 1):
         s = rng.choice(places, size=settings.batch_size)
         a = (rng.random((len(s), 1)) > policy[s].cumsum(axis=1)[:, :-1]).sum(axis=1)

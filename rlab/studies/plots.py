@@ -44,9 +44,7 @@ def dots(axes: Any, groups: Mapping[str, Sequence[float]], label: str) -> None:
     axes.grid(axis="y", alpha=0.3)
 
 
-def curves(
-    axes: Any, x: Sequence[float], groups: Mapping[str, Sequence[Sequence[float]]], labels: Sequence[str]
-) -> None:
+def curves(axes: Any, x: Any, groups: Mapping[str, Any], labels: Sequence[str]) -> None:
     """Each group's mean over seeds with its 95 % interval as a band.
 
     Args:

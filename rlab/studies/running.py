@@ -203,7 +203,8 @@ def picture(name: str, study: Study, results: Results, verdict: Verdict) -> byte
     if study.draw is None:
         draw_findings(figure, verdict)
     else:
-        left, right = figure.subfigures(1, 2, width_ratios=[3, 2])
+        parts: Any = figure.subfigures(1, 2, width_ratios=[3, 2])
+        left, right = parts
         study.draw(left, results)
         draw_findings(right, verdict)
     data = io.BytesIO()
