@@ -161,9 +161,10 @@ def _registered(name: str) -> str:
     """Import what the name asks for and return the Gymnasium id."""
     import gymnasium
 
+    import envs.chains
     import envs.memory
     import envs.probes
-    import envs.tabular  # noqa: F401  (they register rlab/... ids)
+    import envs.tabular  # noqa: F401  (all register rlab/... ids)
 
     module, _, env_id = name.rpartition(":")
     if module:

@@ -19,6 +19,7 @@ VERBS = {
     "runs": "list the runs, or show one",
     "report": "write a page with curves, score, settings and video",
     "bench": "measure speed side by side with other libraries",
+    "study": "test a claim of the literature by an experiment",
     "doctor": "say what works on this machine",
 }
 """Verb -> one line for the help text; each is ``main(argv) -> exit status`` in a module of its name."""

@@ -183,7 +183,9 @@ def create_run(recipe: str, subject: str, config: dict[str, Any], name: str | No
         RlabError: the name is taken or cannot be a folder's name, or the disk refuses.
     """
     base = runs_dir()
-    if name is not None and (not re.fullmatch(r"[\w.+-]+", name) or name in {".", "..", "latest", "reference"}):
+    if name is not None and (
+        not re.fullmatch(r"[\w.+-]+", name) or name in {".", "..", "latest", "reference", "studies"}
+    ):
         raise RlabError(f"'{name}' cannot be a run's name; use letters, digits, '.', '_', '+' and '-'")
     created = time.time()
     plain = re.sub(r"[^\w.+-]+", "-", f"{recipe}-{subject}")

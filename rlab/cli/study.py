@@ -1,0 +1,150 @@
+"""``rlab study list`` and ``rlab study run NAME``: claims of the literature, put to experiments."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Generic, TypeVar, cast
+
+import tyro
+
+from rlab.cli.common import JsonFlag, duration, parse, refuse_below, results, say
+from rlab.errors import RlabError, nearest
+
+C = TypeVar("C")
+
+USAGE = "usage: rlab study list [--json]\n       rlab study run NAME [--seeds N] [--quick] [--fresh] [--json] ...\n"
+
+Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+
+
+@dataclass(frozen=True)
+class List:
+    """Every study: its claim, where that is made, and the verdict if it was run here."""
+
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
+class Run(Generic[C]):
+    """What `rlab study run` takes: the study's own settings, and these."""
+
+    settings: C
+    seeds: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Seeds 0 .. N - 1 are measured, as far as they are not on disk; below 3 nothing is decided."""
+    quick: Switch = False
+    """Run everything through in seconds, with 2 seeds and small settings; decides nothing."""
+    fresh: Switch = False
+    """Measure every seed anew, also those on disk."""
+    threads: int = 1
+    """CPU threads of torch; numbers are the same to the bit only with the same number."""
+    json: JsonFlag = False
+    """Print the result as one JSON object; everything else goes to stderr."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    words = list(argv)
+    if words and words[0] == "list":
+        return _list(words[1:])
+    if words and words[0] == "run":
+        return _run(words[1:])
+    if words and words[0] in ("-h", "--help"):
+        print(USAGE + "\nTests a claim by an experiment. The verdict, holds, fails or undecided, is computed from the")
+        print("seeds' numbers. A finished seed is kept: the same command goes on after an interruption.")
+        return 0
+    said = f"there is no 'study {words[0]}'; {nearest(words[0], ('list', 'run'))}" if words else "list or run?"
+    say(f"rlab: {said}\n{USAGE}")
+    return 2
+
+
+def _list(argv: Sequence[str]) -> int:
+    flags = parse(List, "study list", argv)
+    with results(flags.json) as put:
+        from rlab.studies import load_studies
+        from rlab.studies.running import result_of
+
+        rows = []
+        for name in (studies := load_studies()):
+            study, found = studies.get(name), result_of(name)
+            rows.append({
+                "study": name,
+                "claim": study.claim,
+                "source": study.source,
+                "seeds": study.seeds,
+                "verdict": found and found.get("verdict"),
+            })  # fmt: skip
+        blocks = [
+            f"{row['study']}  ({row['verdict'] or 'not run here'})\n"
+            + textwrap.indent(textwrap.fill(f"{row['claim']} [{row['source']}]", 110), "    ")
+            for row in rows
+        ]
+        put("\n".join([*blocks, "\nnext    rlab study run NAME"]), {"studies": rows})
+        return 0
+
+
+def _run(argv: list[str]) -> int:
+    from rlab.studies import load_studies
+
+    studies = load_studies()
+    if not argv or argv[0].startswith("-"):
+        listing = "\n".join(f"  {name}" for name in studies)
+        if "-h" in argv or "--help" in argv:
+            print(f"{USAGE}\nstudies:\n{listing}\n\nrlab study run NAME --help tells a study's own settings.")
+            return 0
+        say(f"rlab: which study? It comes first: rlab study run NAME\n{listing}")
+        return 2
+    name = argv[0]
+    study = studies.get(name)
+    settings = replace(study.settings, **study.quick) if "--quick" in argv[1:] else study.settings
+    flags: Run[Any] = tyro.cli(
+        cast(Any, Run[type(settings)]),  # type: ignore[misc]
+        default=Run(settings),
+        prog=f"rlab study run {name}",
+        description=f"{study.claim} ({study.source})",
+        args=argv[1:],
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    seeds = flags.seeds if flags.seeds is not None else 2 if flags.quick else study.seeds
+    if seeds < 1:
+        raise RlabError(f"--seeds is {seeds}; it must be at least 1")
+    refuse_below(flags, threads=0)
+    with results(flags.json) as put:
+        from rlab.run.life import prepare_process
+        from rlab.studies.running import run_study
+
+        prepare_process(flags.threads)
+        try:
+            found = run_study(name.split(":")[-1], study, flags.settings, seeds, flags.quick, flags.fresh, say)
+        except KeyboardInterrupt:
+            say("stopped; what was finished is kept, and the same command goes on from there")
+            return 130
+        put(_text(found), found)
+        return 0
+
+
+def _text(found: dict[str, Any]) -> str:
+    """A result for a reader."""
+    lines = [
+        textwrap.fill(f"claim   {found['claim']}", 110, subsequent_indent=" " * 8),
+        textwrap.fill(f"source  {found['source']}", 110, subsequent_indent=" " * 8),
+        "",
+    ]
+    for finding in found["findings"]:
+        inside = f"[{finding['low']:.4g}, {finding['high']:.4g}]" if finding["low"] is not None else "[-]"
+        told = f"{finding['mean']:.4g} {inside} above {finding['above']:g}?"
+        lines.append(f"{finding['verdict']:<10}{told:<44}{finding['says']}")
+    seeds = len(found["seeds"])
+    thin = " (fewer than 3: nothing is decided)" if seeds < 3 else ""
+    lines += [
+        "",
+        f"verdict {found['verdict']}, from {seeds} seeds{thin}; intervals of 95 % together",
+        f"time    {duration(found['seconds'])} ({duration(found['cpu_seconds'])} of processor time)",
+        f"figure  {found['folder']}/figure.png",
+        f"numbers {found['folder']}/result.json",
+    ]
+    if len(found["commits"]) > 1:
+        lines.append(f"note    seeds were measured by several states of the source: {', '.join(found['commits'])}")
+    return "\n".join(lines)

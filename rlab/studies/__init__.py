@@ -1,0 +1,23 @@
+"""Claims of the literature, each put to an experiment: one short file a study, found by being in this package.
+
+A study's file says the claim and its source, measures numbers (one call a variant and seed), names the contrasts of
+these numbers that the claim comes to, and draws a figure. Everything else, the verdict first of all, is the
+framework's: `rlab.studies.study` judges, `rlab.studies.running` keeps the numbers on disk.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from rlab.registry import Registry
+from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
+
+__all__ = ["STUDIES", "Contrast", "Numbers", "Results", "Study", "load_studies"]
+
+
+def load_studies() -> Registry[Study]:
+    """Import every file of this package, so that its studies are registered; none of them imports torch by itself."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    return STUDIES

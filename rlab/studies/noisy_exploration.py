@@ -1,0 +1,65 @@
+"""Noise in the weights against random actions, where the reward lies at the end of a chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rlab.studies.plots import column, curves
+from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
+
+POINTS = 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A chain whose far end pays 1 a step and whose near end, where it starts, 0.001."""
+
+    length: int = 20
+    """States of the chain: 10, 20, 30 or 40; an episode has 9 steps more."""
+    steps: int = 8_000
+    """Environment steps."""
+    learning_starts: int = 200
+    """Steps at random before the first update, of all variants."""
+
+
+def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
+    """The greedy policy's return on the way, as a part of the best one, and its mean over the last half."""
+    from rlab.studies.training import learner, run, score
+
+    best = 0.001 + (settings.length + 9) - (settings.length - 2)  # steps that are left once the far end is reached
+    changes = {"steps": settings.steps, "learning_starts": settings.learning_starts, "train_every": 8}
+    with learner("dqn", f"rlab/Chain{settings.length}-v0", seed, **changes, **variant) as built:
+        way = run(built, POINTS, lambda it: score(it, 1, seed) / best)
+    return {"curve": np.round(way, 5), "reached": float(np.mean(way[POINTS // 2 :]))}
+
+
+def draw(figure: Any, results: Results) -> None:
+    """The greedy policy's return over the run."""
+    ways = {name: column(seeds, "curve") for name, seeds in results.items()}
+    curves(figure.subplots(), (np.arange(POINTS) + 1) / POINTS, ways, ("part of the run", "part of the best return"))
+
+
+STUDIES.register("noisy-exploration")(
+    Study(
+        claim="Learned noise in a network's weights finds a reward at the end of a chain that random actions do not "
+        "find.",
+        source="item 274; Fortunato et al. 2018; the chain of Osband et al. 2016, section 5.1",
+        settings=Settings(),
+        quick={"length": 10, "steps": 600},
+        variants={
+            "noisy": {"explore": "noisy", "epsilon_start": 0.0, "epsilon_end": 0.0},
+            "epsilon lowered": {"epsilon_start": 1.0, "epsilon_end": 0.01, "epsilon_fraction": 0.2},
+            "epsilon 0.1": {"epsilon_start": 0.1, "epsilon_end": 0.1},
+        },
+        measure=measure,
+        contrasts=(
+            Contrast("noise reaches more than a lowered epsilon", {"noisy/reached": 1, "epsilon lowered/reached": -1}),
+            Contrast("noise reaches more than epsilon 0.1", {"noisy/reached": 1, "epsilon 0.1/reached": -1}),
+        ),
+        draw=draw,
+        seeds=6,
+    )
+)

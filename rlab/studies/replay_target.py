@@ -1,0 +1,72 @@
+"""DQN without its memory, without its target network, and without both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rlab.studies.plots import column, curves
+from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
+
+POINTS = 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One-step DQN; the number of updates and of samples in each is the same with and without memory."""
+
+    env: str = "CartPole-v1"
+    """The control task."""
+    steps: int = 16_000
+    """Environment steps; one update every 4."""
+    learning_starts: int = 500
+    """Steps at random before the first update."""
+    episodes: int = 10
+    """Games of each evaluation."""
+
+
+def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
+    """The greedy policy's mean return on the way, and its mean over the last half."""
+    from rlab.studies.training import learner, run, score
+
+    changes = {"steps": settings.steps, "learning_starts": settings.learning_starts, "n_step": 1, "num_envs": 4}
+    with learner("dqn", settings.env, seed, **(changes | variant)) as built:
+        way = run(built, POINTS, lambda it: score(it, settings.episodes, seed))
+    return {"curve": np.round(way, 3), "score": float(np.mean(way[POINTS // 2 :]))}
+
+
+def draw(figure: Any, results: Results) -> None:
+    """Evaluations over the run."""
+    ways = {name: column(seeds, "curve") for name, seeds in results.items()}
+    curves(figure.subplots(), (np.arange(POINTS) + 1) / POINTS, ways, ("part of the run", "return of a game"))
+
+
+RECENT = {"memory_size": 40}
+"""The last 10 steps of each environment: the smallest memory that a DQN here can have."""
+
+FOLLOWING = {"target_every": 4}
+"""The target network is the online one as it is after every update."""
+
+STUDIES.register("replay-target")(
+    Study(
+        claim="DQN needs both its replay memory and its target network: without either it scores less.",
+        source="item 270; Mnih et al. 2015, extended data table 3",
+        settings=Settings(),
+        quick={"steps": 700, "learning_starts": 100, "episodes": 2},
+        variants={
+            "dqn": {},
+            "without replay": RECENT,
+            "without target": FOLLOWING,
+            "without both": RECENT | FOLLOWING,
+        },
+        measure=measure,
+        contrasts=(
+            Contrast("the memory helps", {"dqn/score": 1, "without replay/score": -1}),
+            Contrast("the target network helps", {"dqn/score": 1, "without target/score": -1}),
+        ),
+        draw=draw,
+        seeds=5,
+    )
+)

@@ -1,0 +1,212 @@
+"""A study from its first seed to its figure. What a seed came to is kept, so that nothing is measured twice.
+
+``RLAB_RUNS/studies/NAME/`` (with ``--quick``: ``quick/`` in it) holds ``result.json``, ``figure.png`` and
+``seeds/DIGEST/SEED.json``, where the digest is that of settings and variants: numbers of other settings stay, too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rlab.errors import RlabError
+from rlab.run.config import to_plain
+from rlab.run.files import disk_error, make_folder, read_json, replace_durably, to_json
+from rlab.run.folder import Lock, runs_dir
+from rlab.run.provenance import git_state, processor, versions
+from rlab.studies.study import LEVEL, Numbers, Results, Study, Verdict, judge
+
+SCHEMA = 1
+
+
+def folder_of(name: str, quick: bool) -> Path:
+    """Where a study's files lie."""
+    path = runs_dir() / "studies" / name
+    return path / "quick" if quick else path
+
+
+def result_of(name: str, quick: bool = False) -> dict[str, Any] | None:
+    """The newest result on disk, None if there is none.
+
+    Raises:
+        RlabError: it is damaged.
+    """
+    path = folder_of(name, quick) / "result.json"
+    return read_json(path) if path.is_file() else None
+
+
+def run_study(
+    name: str,
+    study: Study,
+    settings: Any,
+    seeds: int,
+    quick: bool,
+    fresh: bool,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Measure what is not measured yet, judge, draw, and write it down.
+
+    Args:
+        name: the study's registered name.
+        study: the study.
+        settings: of its own type.
+        seeds: 0 .. seeds - 1 are measured.
+        quick: for the folder; the settings are given already.
+        fresh: measure everything anew.
+        say: told of each seed.
+
+    Returns:
+        What ``result.json`` holds.
+
+    Raises:
+        RlabError: another process is at it, a number is not finite, a file is damaged or the disk refuses.
+    """
+    folder = folder_of(name, quick)
+    plain = {"settings": to_plain(settings), "variants": to_plain(dict(study.variants))}
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+    try:
+        for path in (folder, folder / "seeds", folder / "seeds" / digest):
+            make_folder(path)
+    except OSError as e:
+        raise disk_error(e, folder) from None
+    lock = Lock(folder / "lock")
+    try:
+        cells = [
+            _seed(folder / "seeds" / digest / f"{seed}.json", name, study, settings, seed, fresh, say, seeds)
+            for seed in range(seeds)
+        ]
+        results = {variant: [seed[variant]["numbers"] for seed in cells] for variant in study.variants}
+        verdict = judge(study.contrasts, results)
+        document = _document(name, study, plain, quick, cells, results, verdict)
+        replace_durably(folder / "figure.png", picture(name, study, results, verdict))
+        replace_durably(folder / "result.json", to_json(document))
+    finally:
+        lock.release()
+    return document | {"folder": str(folder)}
+
+
+def _seed(
+    path: Path,
+    name: str,
+    study: Study,
+    settings: Any,
+    seed: int,
+    fresh: bool,
+    say: Callable[[str], None],
+    seeds: int,
+) -> dict[str, Any]:
+    """Variant -> {numbers, seconds, cpu_seconds, commit, dirty} of one seed; each is on disk before the next begins."""
+    cells: dict[str, Any] = {} if fresh or not path.is_file() else _read_seed(path, study)
+    kept = len(cells)
+    started = time.perf_counter()
+    for variant, value in study.variants.items():
+        if variant in cells:
+            continue
+        began, began_cpu = time.perf_counter(), time.process_time()
+        numbers = _finite(name, variant, seed, study.measure(settings, value, seed))
+        took = {
+            "seconds": round(time.perf_counter() - began, 3),
+            "cpu_seconds": round(time.process_time() - began_cpu, 3),
+        }
+        cells[variant] = {"numbers": numbers, **took, **git_state()}
+        replace_durably(path, to_json({"schema": SCHEMA, "study": name, "seed": seed, "cells": cells}))
+    told = f"{time.perf_counter() - started:.1f} s" if kept < len(study.variants) else "was measured before"
+    say(f"{name}: seed {seed + 1} of {seeds}: {told}")
+    return cells
+
+
+CELL = ("numbers", "seconds", "cpu_seconds", "commit", "dirty")
+
+
+def _read_seed(path: Path, study: Study) -> dict[str, Any]:
+    """The cells of a seed's file, as far as the study has such variants."""
+    try:
+        document = read_json(path)
+        cells = {v: cell for v, cell in document["cells"].items() if v in study.variants}
+        if all(isinstance(cell["numbers"], dict) and all(key in cell for key in CELL) for cell in cells.values()):
+            return cells
+        said = f"{path} holds no numbers of a seed"
+    except (AttributeError, KeyError, TypeError):
+        said = f"{path} holds no numbers of a seed"
+    except RlabError as e:
+        said = str(e)
+    raise RlabError(f"{said}; delete it, or measure everything anew: --fresh")
+
+
+def _finite(name: str, variant: str, seed: int, numbers: Numbers) -> dict[str, Any]:
+    """Numbers as JSON values: floats and nested lists of them."""
+
+    def plain(key: str, value: Any) -> Any:
+        if hasattr(value, "tolist"):  # NumPy's
+            value = value.tolist()
+        if isinstance(value, (list, tuple)):
+            return [plain(key, part) for part in value]
+        if not math.isfinite(value):
+            raise RlabError(f"study '{name}', variant '{variant}', seed {seed}: {key} became {value}")
+        return value
+
+    return {key: plain(key, value) for key, value in numbers.items()}
+
+
+def _document(
+    name: str,
+    study: Study,
+    plain: Mapping[str, Any],
+    quick: bool,
+    cells: list[dict[str, Any]],
+    results: Results,
+    verdict: Verdict,
+) -> dict[str, Any]:
+    measured = [cell for seed in cells for cell in seed.values()]
+    commits = sorted({f"{c['commit']}{' with changes' if c['dirty'] else ''}" for c in measured})
+    return {
+        "schema": SCHEMA,
+        "study": name,
+        "claim": study.claim,
+        "source": study.source,
+        "verdict": verdict.verdict,
+        "level": LEVEL,
+        "findings": [dataclasses.asdict(finding) for finding in verdict.findings],
+        "quick": quick,
+        **plain,
+        "seeds": list(range(len(cells))),
+        "numbers": results,
+        "seconds": round(sum(cell["seconds"] for cell in measured), 1),
+        "cpu_seconds": round(sum(cell["cpu_seconds"] for cell in measured), 1),
+        "commits": commits,
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()},
+        "versions": {"python": platform.python_version(), **versions()},
+        "written": time.time(),
+    }
+
+
+def picture(name: str, study: Study, results: Results, verdict: Verdict) -> bytes:
+    """The figure as PNG: what the study draws on the left, its contrasts with their intervals on the right."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from rlab.studies.plots import draw_findings
+
+    rows = len(verdict.findings)
+    width = 5.0 if study.draw is None else 10.5
+    figure = Figure(figsize=(width, max(3.6, 0.9 * rows + 0.9)), dpi=90, layout="constrained")
+    figure.suptitle(f"{name}: {verdict.verdict}", fontsize=11)
+    if study.draw is None:
+        draw_findings(figure, verdict)
+    else:
+        parts: Any = figure.subfigures(1, 2, width_ratios=[3, 2])
+        left, right = parts
+        study.draw(left, results)
+        draw_findings(right, verdict)
+    data = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(data)
+    return data.getvalue()

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rlab.studies import STUDIES, Contrast, Study
+
+
+@dataclass(frozen=True)
+class Settings:
+    shift: float = 0.0
+    """Added to a."""
+
+
+class Fake:
+    """A study of a number 1 + seed / 100 against a number seed / 100; notes what was measured."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, int]] = []
+        self.interrupt_at: tuple[str, int] | None = None
+        self.study = Study(
+            claim="One is more than nothing.",
+            source="item 0; Nobody 2000",
+            settings=Settings(),
+            quick={"shift": 10.0},
+            variants={"a": {"name": "a"}, "b": {"name": "b"}},
+            measure=self.measure,
+            contrasts=(Contrast("a is above b", {"a/x": 1, "b/x": -1}, above=0.5),),
+            seeds=4,
+        )
+
+    def measure(self, settings: Any, variant: Any, seed: int) -> dict[str, Any]:
+        if self.interrupt_at == (variant["name"], seed):
+            raise KeyboardInterrupt
+        self.calls.append((variant["name"], seed))
+        return {"x": seed / 100 + (1.0 + settings.shift if variant["name"] == "a" else 0.0), "way": [[1, 2], [3, seed]]}
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(1)
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    fake = Fake()
+    STUDIES.register("fake")(fake.study)
+    yield fake
+    del STUDIES._entries["fake"]

@@ -1,0 +1,167 @@
+"""Verdicts from numbers, and numbers kept on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlab.errors import RlabError
+from rlab.run.folder import Lock, all_runs
+from rlab.studies import Contrast
+from rlab.studies.running import result_of, run_study
+from rlab.studies.study import interval, judge
+
+from .conftest import Fake, Settings
+
+
+def run(fake: Fake, seeds: int = 4, settings: Any = None, **how: bool) -> dict[str, Any]:
+    how = {"quick": False, "fresh": False} | how
+    return run_study("fake", fake.study, settings or Settings(), seeds, say=lambda text: None, **how)
+
+
+def test_interval_by_hand() -> None:
+    low, high = interval([1.0, 2.0, 3.0])
+    half = 4.302652729911275 / np.sqrt(3)  # Student's t with 2 degrees of freedom; standard deviation 1
+    assert (low, high) == pytest.approx((2 - half, 2 + half))
+
+
+@pytest.mark.parametrize(
+    ("values", "above", "verdict"),
+    [
+        ([1.0, 1.1, 0.9], 0.0, "holds"),
+        ([1.0, 1.1, 0.9], 2.0, "fails"),
+        ([1.0, 1.1, 0.9], 1.0, "undecided"),
+        ([1.0, -1.1, 0.9], 0.0, "undecided"),
+        ([1.0, 1.1], 0.0, "undecided"),
+        ([1.0], 0.0, "undecided"),
+        ([1.0, 1.0, 1.0], 0.0, "holds"),
+        ([0.0, 0.0, 0.0], 0.0, "undecided"),
+    ],
+)
+def test_one_contrast(values: list[float], above: float, verdict: str) -> None:
+    found = judge([Contrast("more", {"a/x": 2, "b/y": -1}, above)], {
+        "a": [{"x": v} for v in values], "b": [{"y": v} for v in values],
+    })  # fmt: skip
+    assert found.verdict == found.findings[0].verdict == verdict
+    assert found.findings[0].values == values
+
+
+@pytest.mark.parametrize(
+    ("means", "verdict"),
+    [((1, 1), "holds"), ((1, -1), "fails"), ((1, 0), "undecided"), ((0, -1), "fails"), ((0, 0), "undecided")],
+)
+def test_a_claim_is_all_of_its_contrasts(means: tuple[float, float], verdict: str) -> None:
+    wobble = (-0.1, 0.0, 0.1)
+    results = {name: [{"x": mean + w} for w in wobble] for name, mean in zip("ab", means, strict=True)}
+    assert judge([Contrast("a", {"a/x": 1}), Contrast("b", {"b/x": 1})], results).verdict == verdict
+
+
+def test_more_contrasts_make_wider_intervals() -> None:
+    results = {"a": [{"x": v} for v in (1.0, 2.0, 3.0)]}
+    one = judge([Contrast("", {"a/x": 1})], results).findings[0]
+    two = judge([Contrast("", {"a/x": 1})] * 2, results).findings[0]
+    assert (one.low, one.high) == interval([1.0, 2.0, 3.0], 0.95)
+    assert (two.low, two.high) == interval([1.0, 2.0, 3.0], 0.975)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_interval_seldom_misses_the_mean(seed: int) -> None:
+    drawn = np.random.default_rng(seed).normal(5.0, 2.0, (400, 5))
+    covered = np.mean([low <= 5.0 <= high for low, high in map(interval, drawn.tolist())])
+    assert 0.95 - 6 * np.sqrt(0.95 * 0.05 / 400) < covered  # six standard errors below
+
+
+def test_a_contrast_of_nothing_measured_is_named() -> None:
+    for key in ("b/x", "a/y", "a"):
+        with pytest.raises(RlabError, match=f"'{key}', which was not measured"):
+            judge([Contrast("", {key: 1})], {"a": [{"x": 1.0}]})
+
+
+def test_result_and_figure(fake: Fake, tmp_path: Path) -> None:
+    found = run(fake)
+    folder = tmp_path / "studies" / "fake"
+    stored = json.loads((folder / "result.json").read_text())
+    assert stored == result_of("fake")
+    assert found == stored | {"folder": str(folder)}
+    assert stored["verdict"] == "holds"
+    assert stored["seeds"] == [0, 1, 2, 3]
+    assert stored["numbers"]["b"] == [{"x": s / 100, "way": [[1, 2], [3, s]]} for s in range(4)]
+    assert stored["findings"][0]["values"] == pytest.approx([1.0] * 4)
+    assert stored["settings"] == {"shift": 0.0}
+    assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert all_runs() == []
+
+
+def test_an_interrupted_study_goes_on_where_it_stopped(fake: Fake, tmp_path: Path) -> None:
+    fake.interrupt_at = ("b", 1)
+    with pytest.raises(KeyboardInterrupt):
+        run(fake)
+    assert fake.calls == [("a", 0), ("b", 0), ("a", 1)]
+    assert result_of("fake") is None
+    fake.interrupt_at, fake.calls = None, []
+    resumed = run(fake)
+    assert fake.calls == [("b", 1), ("a", 2), ("b", 2), ("a", 3), ("b", 3)]
+    fresh = run(fake, fresh=True)
+    assert len(fake.calls) == 5 + 8
+    assert {k: v for k, v in resumed.items() if k in ("numbers", "findings", "verdict")} == {
+        k: v for k, v in fresh.items() if k in ("numbers", "findings", "verdict")
+    }
+
+
+def test_finished_seeds_are_not_measured_again_and_more_can_be_added(fake: Fake) -> None:
+    run(fake, seeds=2)
+    run(fake, seeds=3)
+    assert fake.calls == [(variant, seed) for seed in range(3) for variant in "ab"]
+    assert len(run(fake, seeds=2)["seeds"]) == 2
+    assert len(fake.calls) == 6
+
+
+def test_other_settings_and_quick_runs_keep_their_numbers_apart(fake: Fake) -> None:
+    run(fake, seeds=3)
+    other = run(fake, seeds=3, settings=Settings(shift=-5.0))
+    assert other["verdict"] == "fails"
+    run(fake, seeds=1, settings=Settings(shift=10.0), quick=True)
+    assert len(fake.calls) == 6 + 6 + 2
+    assert run(fake, seeds=3)["verdict"] == "holds"
+    assert len(fake.calls) == 14
+    assert result_of("fake", quick=True)["quick"]
+
+
+def test_another_process_at_it(fake: Fake, tmp_path: Path) -> None:
+    run(fake, seeds=1)
+    lock = Lock(tmp_path / "studies" / "fake" / "lock")
+    with pytest.raises(RlabError, match="held by process"):
+        run(fake)
+    lock.release()
+    run(fake)
+
+
+@pytest.mark.parametrize("bad", ["", "{", "[]", '{"cells": {"a": 3}}', '{"cells": {"a": {"numbers": null}}}'])
+def test_a_damaged_seed_is_named_and_kept(fake: Fake, tmp_path: Path, bad: str) -> None:
+    run(fake, seeds=1)
+    (path,) = (tmp_path / "studies" / "fake" / "seeds").glob("*/0.json")
+    path.write_text(bad)
+    with pytest.raises(RlabError, match=r"0\.json.*--fresh"):
+        run(fake, seeds=1)
+    assert path.read_text() == bad
+    assert run(fake, seeds=1, fresh=True)["seeds"] == [0]
+
+
+@pytest.mark.parametrize("value", [float("nan"), [1.0, float("inf")], np.array([[np.nan]])])
+def test_what_is_not_finite_is_named(fake: Fake, value: Any) -> None:
+    fake.study = replace(fake.study, measure=lambda settings, variant, seed: {"x": value})
+    with pytest.raises(RlabError, match="study 'fake', variant 'a', seed 0: x became"):
+        run(fake)
+
+
+def test_a_folder_that_cannot_be_written(fake: Fake, tmp_path: Path) -> None:
+    (tmp_path / "studies").write_text("a file")
+    with pytest.raises(RlabError, match="cannot write under"):
+        run(fake)

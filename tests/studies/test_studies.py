@@ -1,0 +1,95 @@
+"""What holds for every registered study, of ours or of anybody."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+import rlab.studies
+from rlab.run.config import to_plain
+from rlab.studies import Study, load_studies
+from rlab.studies.running import run_study
+from rlab.studies.study import judge
+
+STUDIES = load_studies()
+FRAMEWORK = {"__init__", "plots", "running", "study", "training"}
+
+every = pytest.mark.parametrize("name", list(STUDIES))
+
+
+def test_each_file_is_a_study() -> None:
+    files = {p.stem for p in Path(rlab.studies.__file__).parent.glob("*.py")} - FRAMEWORK
+    assert files == {name.replace("-", "_") for name in STUDIES}
+
+
+@every
+def test_it_says_what_is_claimed_and_where(name: str) -> None:
+    study = STUDIES.get(name)
+    assert re.fullmatch(r"[A-Z].{30,250}[^.]\.", study.claim)
+    assert re.match(r"item \d{3}; .*\b(19|20)\d\d", study.source)
+    assert all(contrast.says for contrast in study.contrasts)
+    assert study.seeds >= 5
+    assert json.loads(json.dumps(to_plain(dict(study.variants)))) == to_plain(dict(study.variants))
+    changed = dataclasses.replace(study.settings, **study.quick)
+    assert changed != study.settings
+    assert type(study.settings).__dataclass_params__.frozen
+
+
+@every
+def test_a_quick_run_is_complete_and_repeats(name: str, tmp_path: Path) -> None:
+    study = STUDIES.get(name)
+    settings = dataclasses.replace(study.settings, **study.quick)
+    found = run_study(name, study, settings, 1, quick=True, fresh=False, say=lambda text: None)
+    folder = tmp_path / "studies" / name / "quick"
+    stored = json.loads((folder / "result.json").read_text())
+    for key in ("claim", "source", "settings", "variants", "seeds", "commits", "machine", "versions", "seconds"):
+        assert stored[key], key
+    assert stored["verdict"] == "undecided"
+    assert stored["numbers"].keys() == study.variants.keys()
+    assert [len(finding["values"]) for finding in stored["findings"]] == [1] * len(study.contrasts)
+    assert 5_000 < (folder / "figure.png").stat().st_size < 100_000
+    assert (folder / "result.json").stat().st_size < 100_000
+    variant = next(iter(study.variants))
+    again = study.measure(settings, study.variants[variant], 0)
+    assert {k: np.asarray(v).tolist() for k, v in again.items()} == found["numbers"][variant][0]
+
+
+@every
+def test_the_verdict_follows_the_data(name: str) -> None:
+    study = STUDIES.get(name)
+    for_it = planted(study, [1.0] * len(study.contrasts))
+    assert judge(study.contrasts, for_it).verdict == "holds"
+    for against in range(len(study.contrasts)):
+        signs = [None] * len(study.contrasts)
+        signs[against] = -1.0
+        found = judge(study.contrasts, planted(study, signs))
+        assert found.verdict == found.findings[against].verdict == "fails"
+    assert judge(study.contrasts, planted(study, [1.0] * len(study.contrasts), seeds=2)).verdict == "undecided"
+    assert judge(study.contrasts, planted(study, [1.0] * len(study.contrasts), spread=50.0)).verdict == "undecided"
+
+
+def planted(study: Study, signs: list[float | None], seeds: int = 5, spread: float = 0.01) -> dict[str, Any]:
+    """Numbers that lie 1 above (sign 1) or below (-1) the bounds of contrasts; None: anywhere."""
+    keys = sorted({key for contrast in study.contrasts for key in contrast.weights})
+    rows, bounds = [], []
+    for contrast, sign in zip(study.contrasts, signs, strict=True):
+        if sign is not None:
+            rows.append([-sign * contrast.weights.get(key, 0.0) for key in keys])
+            bounds.append(-sign * contrast.above - 1.0)
+    solved = linprog(np.zeros(len(keys)), rows, bounds, bounds=(-1e3, 1e3))
+    assert solved.success, "the contrasts contradict each other"
+    noise = cache(lambda seed, key: float(np.random.default_rng([seed, keys.index(key)]).normal(0, spread)))
+    results: dict[str, Any] = {variant: [{} for _ in range(seeds)] for variant in study.variants}
+    for key, value in zip(keys, solved.x, strict=True):
+        variant, _, number = key.partition("/")
+        for seed in range(seeds):
+            results[variant][seed][number] = value + noise(seed, key)
+    return results

@@ -1,0 +1,132 @@
+"""`rlab study` as a stranger uses it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from rlab.cli import main
+from rlab.studies import STUDIES
+
+from .conftest import Fake
+
+Call = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def study(capsys: pytest.CaptureFixture[str]) -> Call:
+    def call(*words: str) -> SimpleNamespace:
+        capsys.readouterr()
+        status = main(["study", *words])
+        said = capsys.readouterr()
+        return SimpleNamespace(status=status, out=said.out, err=said.err)
+
+    return call
+
+
+def test_the_list_names_claims_and_verdicts_and_needs_no_torch(tmp_path: Path) -> None:
+    code = "import sys; from rlab.cli import main; main(['study', 'list']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+    assert "double-overestimation  (not run here)" in done.stdout
+
+
+def test_list_as_json(study: Call, fake: Fake) -> None:
+    study("run", "fake")
+    rows = {row["study"]: row for row in json.loads(study("list", "--json").out)["studies"]}
+    assert rows.keys() == set(STUDIES)
+    assert rows["fake"]["verdict"] == "holds"
+    assert rows["c51-bimodal"]["verdict"] is None
+    assert rows["fake"]["claim"] == fake.study.claim
+
+
+def test_run_prints_the_verdict_with_its_numbers(study: Call, fake: Fake) -> None:
+    said = study("run", "fake")
+    assert said.status == 0
+    assert "verdict holds, from 4 seeds" in said.out
+    assert "a is above b" in said.out
+    assert said.err.count("seed ") == 4
+    assert "was measured before" in study("run", "fake").err
+
+
+def test_run_as_json_is_one_object(study: Call, fake: Fake, tmp_path: Path) -> None:
+    found = json.loads(study("run", "fake", "--seeds", "3", "--shift", "-9", "--json").out)
+    assert found["verdict"] == "fails"
+    assert found["settings"] == {"shift": -9.0}
+    assert (Path(found["folder"]) / "figure.png").is_file()
+
+
+def test_quick_takes_its_own_settings_and_seeds(study: Call, fake: Fake) -> None:
+    found = json.loads(study("run", "fake", "--quick", "--json").out)
+    assert found["settings"] == {"shift": 10.0}
+    assert len(found["seeds"]) == 2
+    assert found["verdict"] == "undecided"
+    own = json.loads(study("run", "fake", "--quick", "--shift", "3", "--seeds", "1", "--json").out)
+    assert own["settings"] == {"shift": 3.0}
+
+
+def test_an_interruption_is_told_in_one_line(study: Call, fake: Fake) -> None:
+    fake.interrupt_at = ("b", 2)
+    said = study("run", "fake")
+    assert said.status == 130
+    assert said.err.splitlines()[-1].startswith("stopped; what was finished is kept")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "told"),
+    [
+        (["run", "c51-bimodel"], 1, "unknown study 'c51-bimodel'; nearest: c51-bimodal"),
+        (["run", "fake", "--seeds", "0"], 1, "--seeds is 0; it must be at least 1"),
+        (["run", "fake", "--threads", "-1"], 1, "--threads is -1"),
+        (["run", "nosuchmodule:thing"], 1, "no module named 'nosuchmodule'"),
+        (["run"], 2, "which study?"),
+        (["run", "--quick"], 2, "which study?"),
+        (["lst"], 2, "nearest: list"),
+        ([], 2, "list or run?"),
+        (["run", "fake", "--shfit", "3"], 2, "--shift"),
+        (["run", "fake", "--shift", "much"], 2, "--shift"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(study: Call, fake: Fake, words: list[str], status: int, told: str) -> None:
+    said = study(*words)
+    assert said.status == status
+    assert told in said.err
+    assert "Traceback" not in said.err
+    assert fake.calls == []
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["list", "--help"], ["run", "fake", "--help"]])
+def test_help(study: Call, fake: Fake, words: list[str]) -> None:
+    said = study(*words)
+    assert said.status == 0
+    assert "usage" in said.out.lower()
+    if "fake" in words:
+        assert "--shift" in said.out
+        assert "One is more than nothing." in said.out
+
+
+def test_a_study_of_ones_own(study: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_study.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from rlab.studies import STUDIES, Contrast, Study\n"
+        "@dataclass(frozen=True)\n"
+        "class Settings:\n"
+        "    scale: float = 1.0\n"
+        "    '''Of everything.'''\n"
+        "more = Contrast('more', {'two/x': 1, 'one/x': -1})\n"
+        "measure = lambda settings, variant, seed: {'x': variant * settings.scale}\n"
+        "STUDIES.register('mine')(Study('Two is more than one.', 'item 0; Me 2026', Settings(), {},"
+        " {'one': 1, 'two': 2}, measure, (more,), seeds=3))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    said = study("run", "my_study:mine", "--json")
+    assert said.status == 0, said.err
+    assert json.loads(said.out)["verdict"] == "holds"
+    del STUDIES._entries["mine"], sys.modules["my_study"]
