@@ -268,8 +268,16 @@ class DQN:
         if c.munchausen:  # at the most: of log-probability, and of the soft policy's entropy
             entropy = c.munchausen_temperature * math.log(self.num_actions)
             bonus = c.munchausen_alpha * -c.munchausen_clip + entropy
-        signs = value_vitals(self.online, self.online.q_values, batch.obs, batch.mask, c.gamma, bonus)
-        return signs | {"terminals": self.memory.terminals()}
+
+        def values() -> np.ndarray:
+            if batch.windows is None:
+                return self.online.q_values(batch.obs.cpu().numpy())
+            with torch.inference_mode():
+                now = look(self.online, self.target, batch, False, False).now
+                return self.online.expected(self.online.judge(now)).cpu().numpy()
+
+        signs = value_vitals(self.online, values, len(batch.action), batch.mask, c.gamma, bonus)
+        return signs | {"terminals": self.ring.terminals()}
 
     def needs(self) -> Needs:
         """Replay, networks, optimiser, and the activations of a batch (estimated)."""

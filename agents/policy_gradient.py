@@ -20,7 +20,7 @@ from agents.policy_config import PolicyConfig
 from agents.returns import discounted_returns, gae
 from agents.transfer import counts, freeze, trainable
 from agents.types import Needs, Step
-from agents.vitals import due, policy_spread, value_vitals
+from agents.vitals import ROWS, due, policy_spread, value_vitals
 from rlab.nn.heads.policy import CategoricalHead, GaussianHead, Policy, ValueHead
 from rlab.nn.inputs import ObservationEncoder
 from rlab.run.learner import NonFinite, Stop
@@ -276,12 +276,14 @@ class PolicyGradient:
     def vitals(self, obs: np.ndarray) -> dict[str, float]:
         """What training health reads of the network, at obs[B, *shape]; see `value_vitals`."""
 
-        def values(seen: np.ndarray) -> np.ndarray:  # [B, 1], through both encoders
+        seen = obs[:ROWS]
+
+        def values() -> np.ndarray:  # [B, 1], through both encoders
             with torch.inference_mode():
                 _, value = self.network(self._tensor(seen), None)
             return np.zeros((0, 1)) if value is None else value.unsqueeze(1).cpu().numpy()
 
-        return value_vitals(self.network, values, obs, None, self.config.gamma)
+        return value_vitals(self.network, values, len(seen), None, self.config.gamma)
 
     def policy(self, seed: int) -> PolicyPlayer:
         """What evaluations play: random numbers of its own, the agent untouched."""

@@ -19,7 +19,7 @@ from agents.q_network import QNetwork, QPolicy, best, use_bf16
 from agents.returns import lambda_returns
 from agents.transfer import counts, freeze, trainable
 from agents.types import Needs, Step
-from agents.vitals import due, value_vitals
+from agents.vitals import ROWS, due, value_vitals
 from rlab.errors import RlabError
 from rlab.nn.init import orthogonal
 from rlab.run.learner import NonFinite, Stop
@@ -161,7 +161,8 @@ class PQN:
         if c.gamma:
             metrics["terminals"] = float((r["discount"] == 0).mean())
         if due(updates, self.updates):
-            metrics |= value_vitals(self.online, self.online.q_values, obs, None, c.gamma)
+            seen = obs[:ROWS].cpu().numpy()
+            metrics |= value_vitals(self.online, lambda: self.online.q_values(seen), len(seen), None, c.gamma)
         return metrics
 
     def _update(self, obs: Tensor, action: Tensor, target: Tensor, rate: float) -> Tensor:

@@ -33,8 +33,8 @@ def due(before: int, after: int, every: int = EVERY) -> bool:
 
 def value_vitals(
     network: nn.Module,
-    values: Callable[[np.ndarray], np.ndarray],
-    obs: np.ndarray | Tensor,
+    values: Callable[[], np.ndarray],
+    rows: int,
     mask: Tensor | None,
     gamma: float,
     bonus: float = 0.0,
@@ -43,8 +43,8 @@ def value_vitals(
 
     Args:
         network: whose units are looked at.
-        values: observations [B, *shape] -> Q[B, A] or V[B, 1] through `network`; [0, 1] if it has no values.
-        obs: [B, *shape]; the first `ROWS` are taken.
+        values: looks at B observations and returns Q[B, A] or V[B, 1] through `network`; [0, 1] if it has no values.
+        rows: B, `ROWS` or a little more.
         mask: bool[B, A], True where an action is allowed, or None.
         gamma: discount per step.
         bonus: size of what an agent adds to every reward.
@@ -56,12 +56,11 @@ def value_vitals(
         dead_units: share of ReLU units that are silent on the whole batch; absent without such units, and if the
             batch is smaller than `ENOUGH`.
     """
-    seen = obs[:ROWS]
     with watch(network) as activity:
-        q = values(seen.cpu().numpy() if isinstance(seen, Tensor) else seen)
+        q = values()
     dead = activity.dead()
-    vitals = {} if dead is None or len(seen) < ENOUGH else {"dead_units": dead}
-    allowed = np.ones(q.shape, bool) if mask is None else mask[:ROWS].cpu().numpy()
+    vitals = {} if dead is None or rows < ENOUGH else {"dead_units": dead}
+    allowed = np.ones(q.shape, bool) if mask is None else mask.cpu().numpy()
     if allowed.any():
         vitals["value_rate"] = max(0.0, (1 - gamma) * float(np.abs(q[allowed]).max()) - bonus)
     choice = allowed.sum(axis=1) > 1

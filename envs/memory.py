@@ -42,7 +42,7 @@ class TMaze(gym.Env[Obs, int]):
             raise RlabError(f"a T-maze has a corridor of at least 1 step, not {length}")
         self.length = length
         self.observation_space = Box(0, 1, (3,), np.float32)
-        self.action_space = Discrete(4)
+        self.action_space = Discrete(4)  # type: ignore[assignment]
         self.place = 0
         self.goal = NORTH
 

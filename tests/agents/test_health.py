@@ -176,12 +176,12 @@ def test_dead_units_by_hand() -> None:
 def test_vital_signs_of_values_by_hand() -> None:
     q = np.array([[1.0, 3.0, 2.0], [-8.0, 0.0, 5.0], [0.0, 9.0, 0.0]], np.float32)
     mask = torch.tensor([[True, True, False], [True, True, True], [False, True, False]])
-    net, obs = torch.nn.Linear(1, 1), np.zeros((3, 1), np.float32)
-    vitals = value_vitals(net, lambda seen: q, obs, mask, 0.9)
+    net = torch.nn.Linear(1, 1)
+    vitals = value_vitals(net, lambda: q, 3, mask, 0.9)
     assert vitals == {"value_rate": pytest.approx(0.9), "action_gap": pytest.approx((2 + 5) / 2)}
-    assert value_vitals(net, lambda seen: q, obs, mask, 0.9, bonus=0.5)["value_rate"] == pytest.approx(0.4)
-    assert value_vitals(net, lambda seen: q[:, :1], obs, None, 0.5) == {"value_rate": 4.0}
-    assert value_vitals(net, lambda seen: np.zeros((0, 1)), obs, None, 0.5) == {}
+    assert value_vitals(net, lambda: q, 3, mask, 0.9, bonus=0.5)["value_rate"] == pytest.approx(0.4)
+    assert value_vitals(net, lambda: q[:, :1], 3, None, 0.5) == {"value_rate": 4.0}
+    assert value_vitals(net, lambda: np.zeros((0, 1)), 3, None, 0.5) == {}
 
 
 def test_the_spread_of_a_policy_by_hand() -> None:
