@@ -93,7 +93,7 @@ def start(runs: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 200) -> None:
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 500) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -106,13 +106,14 @@ def progress(runs: Path, seed: int) -> int:
     return newest[1] if newest else 0
 
 
+@pytest.mark.timeout(1800)  # seven processes that import torch, on a machine that may be busy
 def test_stopped_killed_and_resumed(runs: Path) -> None:
     """Ctrl-C stops every run at a checkpoint; a sweep killed outright leaves runs that the next one waits for."""
     folders = [RunFolder(runs / "s" / f"dqn-CartPole-v1-s{seed}") for seed in (0, 1)]
     process = start(runs, *CARTPOLE)
     wait_for(lambda: min(progress(runs, 0), progress(runs, 1)) >= 300, process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=200)
+    out, err = process.communicate(timeout=500)
     assert process.returncode == 130, err
     assert "rlab sweep s" in out
     assert [status_of(folder).state for folder in folders] == ["stopped", "stopped"]
@@ -127,7 +128,7 @@ def test_stopped_killed_and_resumed(runs: Path) -> None:
         os.kill(orphan, signal.SIGKILL)  # one run is killed with its sweep, the other one works on
 
     process = start(runs, "sweep", "s", "--json")
-    out, err = process.communicate(timeout=400)
+    out, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
     assert [row["state"] for row in json.loads(out)["runs"]] == ["finished", "finished"]
     assert not [folder for folder in folders if holder_of(folder)]
