@@ -142,7 +142,11 @@ def test_healthy_runs_of_all_kinds_are_not_warned(recipe: str, env: str) -> None
     if env == "rlab/ProbeMask-v0" and recipe == "pqn":
         pytest.skip("its rollout keeps no masks")
     small = known(RECIPES.get(recipe).default(env), {"batch_size": 32, "learning_starts": 200})
-    assert warnings(run(recipe, env, 10_000, log_steps=250, **small)) == []
+    folder = run(recipe, env, 10_000, log_steps=250, **small)
+    found = [w["rule"] for w in warnings(folder)]
+    if not any(row.get("reward_size") for row in read_metrics(folder.metrics)):
+        found.remove("no-reward")  # on FrozenLake noise alone may never find the goal, which is worth a warning
+    assert found == []
 
 
 # Vital signs by themselves --------------------------------------------------------------------------------------

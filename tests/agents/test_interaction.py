@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -235,6 +236,30 @@ def test_footprint_measures_without_touching_the_run(journal: Journal) -> None:
     assert 0 < footprint.seconds < 600
     assert footprint.memory > 0
     assert footprint.disk > 0
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_the_rehearsal_ends_at_the_next_step_after_a_stop(
+    steps: int, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, stop, taken = learner(journal, num_envs=2, steps=10_000), Stop(), []
+    step = Interaction.step
+
+    def ask(self: Interaction) -> Any:
+        taken.append(self)
+        if len(taken) == steps:
+            stop.request("test")
+        return step(self)
+
+    monkeypatch.setattr(Interaction, "step", ask)
+    if steps == 0:
+        stop.request("test")
+    before = set(threading.enumerate())
+    with pytest.raises(Stopped):
+        run.footprint(stop)
+    assert len(taken) == steps
+    assert run not in taken  # only its twin was rehearsed
+    assert set(threading.enumerate()) == before
 
 
 @pytest.mark.slow
