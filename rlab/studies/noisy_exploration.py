@@ -48,7 +48,7 @@ STUDIES.register("noisy-exploration")(
         "find.",
         source="item 274; Fortunato et al. 2018; the chain of Osband et al. 2016, section 5.1",
         settings=Settings(),
-        quick={"length": 10, "steps": 600},
+        quick={"length": 10, "steps": 400},
         variants={
             "noisy": {"explore": "noisy", "epsilon_start": 0.0, "epsilon_end": 0.0},
             "epsilon lowered": {"epsilon_start": 1.0, "epsilon_end": 0.01, "epsilon_fraction": 0.2},
