@@ -1,6 +1,6 @@
 """Small worlds with a known table `P[s, a]` in which one difficulty of value learning stands alone.
 
-Importing this module registers ``rlab/NoisyChoice-v0``, ``rlab/Coin-v0`` and ``rlab/Chain10-v0`` .. ``Chain40-v0``.
+Importing this module registers ``rlab/NoisyChoice-v0``, ``rlab/Coin-v0`` and ``rlab/Chain10-v0`` .. ``Chain30-v0``.
 The others are for whoever needs only their tables: ``envs.tabular.model_of(blind_cliffwalk(8))``.
 """
 
@@ -142,7 +142,7 @@ def _at_least(bound: int, **numbers: int) -> None:
             raise RlabError(f"{name} is {number}; it must be at least {bound}")
 
 
-CHAINS = (10, 20, 30, 40)
+CHAINS = (10, 15, 20, 30)
 """Lengths that are registered."""
 
 gym.register("rlab/NoisyChoice-v0", entry_point=f"{__name__}:noisy_choice", max_episode_steps=10)

@@ -17,9 +17,9 @@ POINTS = 20
 class Settings:
     """A chain whose far end pays 1 a step and whose near end, where it starts, 0.001."""
 
-    length: int = 20
-    """States of the chain: 10, 20, 30 or 40; an episode has 9 steps more."""
-    steps: int = 8_000
+    length: int = 15
+    """States of the chain: 10, 15, 20 or 30; an episode has 9 steps more."""
+    steps: int = 10_000
     """Environment steps."""
     learning_starts: int = 200
     """Steps at random before the first update, of all variants."""
@@ -48,7 +48,7 @@ STUDIES.register("noisy-exploration")(
         "find.",
         source="item 274; Fortunato et al. 2018; the chain of Osband et al. 2016, section 5.1",
         settings=Settings(),
-        quick={"length": 10, "steps": 600},
+        quick={"length": 10, "steps": 400},
         variants={
             "noisy": {"explore": "noisy", "epsilon_start": 0.0, "epsilon_end": 0.0},
             "epsilon lowered": {"epsilon_start": 1.0, "epsilon_end": 0.01, "epsilon_fraction": 0.2},
@@ -60,6 +60,6 @@ STUDIES.register("noisy-exploration")(
             Contrast("noise reaches more than epsilon 0.1", {"noisy/reached": 1, "epsilon 0.1/reached": -1}),
         ),
         draw=draw,
-        seeds=6,
+        seeds=8,
     )
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,31 +64,33 @@ def test_a_quick_run_is_complete_and_repeats(name: str, tmp_path: Path) -> None:
 @every
 def test_the_verdict_follows_the_data(name: str) -> None:
     study = STUDIES.get(name)
-    for_it = planted(study, [1.0] * len(study.contrasts))
-    assert judge(study.contrasts, for_it).verdict == "holds"
-    for against in range(len(study.contrasts)):
-        signs = [None] * len(study.contrasts)
+    count = len(study.contrasts)
+    assert judge(study.contrasts, planted(study, [1.0] * count)).verdict == "holds"
+    assert judge(study.contrasts, planted(study, [1.0] * count, seeds=2)).verdict == "undecided"
+    assert judge(study.contrasts, planted(study, [0.0] * count)).verdict == "undecided"
+    for against in range(count):
+        signs: list[float | None] = [None] * count
         signs[against] = -1.0
         found = judge(study.contrasts, planted(study, signs))
         assert found.verdict == found.findings[against].verdict == "fails"
-    assert judge(study.contrasts, planted(study, [1.0] * len(study.contrasts), seeds=2)).verdict == "undecided"
-    assert judge(study.contrasts, planted(study, [1.0] * len(study.contrasts), spread=50.0)).verdict == "undecided"
 
 
-def planted(study: Study, signs: list[float | None], seeds: int = 5, spread: float = 0.01) -> dict[str, Any]:
-    """Numbers that lie 1 above (sign 1) or below (-1) the bounds of contrasts; None: anywhere."""
+def planted(study: Study, signs: list[float | None], seeds: int = 6) -> dict[str, Any]:
+    """Numbers whose mean lies 1 or more above (sign 1) or below (-1) a contrast's bound, or on it (0); None: anywhere.
+
+    One half of the seeds errs as the other does, with the other sign, so that means are what they should be.
+    """
     keys = sorted({key for contrast in study.contrasts for key in contrast.weights})
-    rows, bounds = [], []
-    for contrast, sign in zip(study.contrasts, signs, strict=True):
-        if sign is not None:
-            rows.append([-sign * contrast.weights.get(key, 0.0) for key in keys])
-            bounds.append(-sign * contrast.above - 1.0)
-    solved = linprog(np.zeros(len(keys)), rows, bounds, bounds=(-1e3, 1e3))
+    chosen = [(c, sign) for c, sign in zip(study.contrasts, signs, strict=True) if sign is not None]
+    rows = [[(-sign or 1.0) * c.weights.get(key, 0.0) for key in keys] for c, sign in chosen]
+    bounds = [(-sign or 1.0) * c.above - abs(sign) for c, sign in chosen]
+    exact = {"A_eq": rows, "b_eq": bounds} if 0.0 in signs else {"A_ub": rows, "b_ub": bounds}
+    solved = linprog(np.zeros(len(keys)), bounds=(-1e3, 1e3), **exact)
     assert solved.success, "the contrasts contradict each other"
-    noise = cache(lambda seed, key: float(np.random.default_rng([seed, keys.index(key)]).normal(0, spread)))
+    noise = np.random.default_rng(0).normal(0, 0.01, (seeds // 2, len(keys)))
     results: dict[str, Any] = {variant: [{} for _ in range(seeds)] for variant in study.variants}
-    for key, value in zip(keys, solved.x, strict=True):
-        variant, _, number = key.partition("/")
-        for seed in range(seeds):
-            results[variant][seed][number] = value + noise(seed, key)
+    for seed, wobble in enumerate(np.concatenate([noise, -noise])):
+        for key, value, error in zip(keys, solved.x, wobble, strict=True):
+            variant, _, number = key.partition("/")
+            results[variant][seed][number] = value + error
     return results
