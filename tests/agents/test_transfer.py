@@ -40,21 +40,26 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 QUICK = {"steps": 400, "num_envs": 2, "evaluate_steps": 0, "checkpoint_steps": 0, "learning_starts": 40}
 
 
-def trained(recipe: str, name: str, env: str = "CartPole-v1", stop: Stop | None = None, **settings: Any) -> RunFolder:
+def trained(recipe: str, name: str, env: str = "CartPole-v1", at_once: bool = False, **settings: Any) -> RunFolder:
+    stop = Stop()
+
+    def prepare(config: Any, *_: Any) -> Any:
+        if at_once:
+            stop.request("test")
+        return config
+
     default = RECIPES.get(recipe).default(env)
     small = known(default, SMALL | QUICK | {"rollout": 8, "n_steps": 8, "batch_size": 16})
     if recipe.startswith("reinforce"):
         small |= {"rollout": 1, "num_envs": 1}
     config = changed(default, small | settings)
-    folder, _ = start_run(recipe, config, env, name, stop or Stop(), Quiet(), lambda config, *_: config)
+    folder, _ = start_run(recipe, config, env, name, stop, Quiet(), prepare)
     return folder
 
 
 def at_start(recipe: str, name: str, env: str = "CartPole-v1", **settings: Any) -> RunFolder:
     """A run that is stopped before its first step, and saved."""
-    stop = Stop()
-    stop.request("test")
-    return trained(recipe, name, env, stop, **settings)
+    return trained(recipe, name, env, True, **settings)
 
 
 def encoder(folder: RunFolder) -> dict[str, torch.Tensor]:
@@ -205,7 +210,7 @@ def test_shapes_that_do_not_fit_are_named_and_nothing_is_left(runs: Path) -> Non
         trained("dqn", "other", "rlab/TMaze-v0", encoder="source")
     at_start("pqn", "norm")
     fits = at_start("dqn", "fits", encoder="norm")
-    with pytest.raises(RlabError, match=r"of run 'norm' .*'layers\.2\.weight' has shape \[256\] there and none here"):
+    with pytest.raises(RlabError, match=r"of run 'norm' .*'layers\.2\.bias' has shape \[256\] there and none here"):
         start_from([make_encoder("mlp", (4,))], fits.path)
     assert sorted(p.parent.name for p in runs.glob("*/config.json")) == ["fits", "norm", "source"]
 
