@@ -47,7 +47,8 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(6.4, 4.0), dpi=110)
     for result in results:
         steps, returns = zip(*result["curve"], strict=True)
-        (line,) = axes.plot(steps, returns, label=f"{result['recipe']}: training, mean of 100 games")
+        name = f"{result['recipe']}, seed {result['config']['run']['seed']}"
+        (line,) = axes.plot(steps, returns, label=f"{name}: training, mean of 100 games")
         points = result["evaluations"]
         means = [p["mean"] for p in points]
         spread = [[p["mean"] - p["low"] for p in points], [p["high"] - p["mean"] for p in points]]
@@ -59,7 +60,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
             ms=4,
             capsize=3,
             color=line.get_color(),
-            label=f"{result['recipe']}: evaluation, 95 % interval over games",
+            label=f"{name}: evaluation, 95 % interval over games",
         )
     axes.set_xlabel("environment steps (4 frames each)")
     axes.set_ylabel("raw score of a whole game")
