@@ -327,6 +327,7 @@ def test_nan_halts_and_is_named(quantity: str) -> None:
     [
         ("a2c", "CartPole-v1", {"num_envs": 3, "rollout": 7, "reset_steps": 30}),
         ("a2c", "Pendulum-v1", {"num_envs": 2, "rollout": 9, "reset_steps": 40}),
+        ("a2c", "Crawler", {"num_envs": 2, "rollout": 9, "reset_steps": 1_300}),
         ("reinforce", "CartPole-v1", {"reset_steps": 50, "rollout": 2}),
     ],
 )
