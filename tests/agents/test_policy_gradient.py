@@ -317,9 +317,12 @@ def test_nan_halts_and_is_named(quantity: str) -> None:
         r.reward[1, 1] = np.nan
     else:
         next(a.network.parameters()).register_hook(lambda g: g * torch.inf)
+    before = [p.detach().clone() for p in a.network.parameters()]
     with pytest.raises(NonFinite) as caught:
         a.update(r)
     assert caught.value.quantity == quantity
+    assert all(torch.equal(p, q) for p, q in zip(before, a.network.parameters(), strict=True))
+    assert a.updates == 0
 
 
 @pytest.mark.parametrize(
