@@ -233,7 +233,7 @@ class PolicyGradient:
         """One gradient step on a rollout.
 
         Raises:
-            NonFinite: the loss or the gradient is NaN or Inf.
+            NonFinite: the loss or the gradient is NaN or Inf; nothing was changed.
         """
         c = self.config
         for group in self.optimizer.param_groups:
@@ -257,12 +257,12 @@ class PolicyGradient:
             loss.backward()
             sums += torch.stack([loss, -gain, error, entropy]).detach()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), c.max_grad_norm)
-        self.optimizer.step()
-        self.updates += 1
         numbers = [*sums.tolist(), norm.item()]
         for quantity, number in (("loss", numbers[0]), ("gradient", numbers[4])):
             if not np.isfinite(number):
-                raise NonFinite(quantity, number, f"step {self.steps:,} (update {self.updates:,})")
+                raise NonFinite(quantity, number, f"step {self.steps:,} (update {self.updates + 1:,})")
+        self.optimizer.step()
+        self.updates += 1
         metrics = dict(zip(("loss", "policy_loss", "value_loss", "entropy", "grad_norm"), numbers, strict=True))
         if not c.value_coef:
             del metrics["value_loss"]

@@ -171,9 +171,9 @@ def default_policy_experiment(preset: str, env: str) -> PolicyExperiment:
     """The settings that a preset starts from on an environment: one set for images, one for vectors."""
     if not env:
         return PolicyExperiment(agent=POLICY_PRESETS[preset])
-    from envs import is_atari
+    from envs import is_atari, is_minatar
 
-    images = is_atari(env)
+    images = is_atari(env) or is_minatar(env)
     base = PolicyExperiment(agent=(POLICY_PRESETS if images else POLICY_VECTOR_PRESETS)[preset])
     run = base.run if images else replace(base.run, evaluate_steps=20_000, checkpoint_steps=20_000)
     return replace(base, run=run, env=replace(base.env, env=env, steps=1_000_000 if images else 200_000))
@@ -217,9 +217,9 @@ def default_sb3_experiment(recipe: str, env: str) -> Any:
     presets, make = SB3_PRESETS[recipe], EXPERIMENTS[recipe]
     if not env:
         return make(agent=presets["images"])
-    from envs import is_atari
+    from envs import is_atari, is_minatar
 
-    if is_atari(env):
+    if is_atari(env) or is_minatar(env):
         return make(agent=presets["images"], env=EnvConfig(env=env))
     run = RunConfig(evaluate_steps=10_000, checkpoint_steps=10_000)
     steps = EnvConfig(env=env, steps=VECTOR_STEPS[recipe])

@@ -8,42 +8,34 @@ put there for each slice and taken back after it.
 
 from __future__ import annotations
 
-import io
-import random
 import warnings
-import zipfile
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, cast
 
-import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.buffers import ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.noise import NormalActionNoise
-from stable_baselines3.common.preprocessing import get_flattened_obs_dim
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
-from stable_baselines3.common.vec_env import VecEnv as PeerVecEnv
-from torch import Tensor, nn
+from torch import nn
 
 from agents.exploration import epsilon_greedy
 from agents.interaction import Interaction
+from agents.sb3_bridge import BridgeEnv, Features, OwnRandomness
+from agents.sb3_buffers import LoggedReplay, SlicedRollout
 from agents.sb3_config import DDPGConfig, DQNConfig, OffPolicyConfig, OnPolicyConfig, PPOConfig, Sb3Config, TD3Config
+from agents.sb3_zip import import_zip, load_weights
 from agents.transfer import counts
 from agents.types import Needs
 from rlab.errors import RlabError
-from rlab.nn import make_encoder
-from rlab.run.journal import Journal
-from rlab.run.learner import Metrics, NonFinite, State, Stop, Stopped
+from rlab.run.learner import Metrics, NonFinite, State, Stop
 from rlab.seeding import derive
 
 ALGORITHMS: dict[str, Any] = {"ppo": PPO, "sb3-a2c": A2C, "sb3-dqn": DQN, "sac": SAC, "td3": TD3, "ddpg": DDPG}
@@ -52,280 +44,12 @@ ALGORITHMS: dict[str, Any] = {"ppo": PPO, "sb3-a2c": A2C, "sb3-dqn": DQN, "sac":
 SLICE = 16
 """Vector steps collected in one unit of work of an on-policy algorithm, and updates in one of the others, at most."""
 
-ZIP_BYTES = 4 << 30
-"""The largest weights that are read out of a .zip."""
-
-REPLAY = "replay"
-
-
-class Features(BaseFeaturesExtractor):
-    """One of the lab's encoders under a policy of stable-baselines3.
-
-    Args:
-        observation_space: of one observation.
-        encoder: a registered name, or auto.
-    """
-
-    def __init__(self, observation_space: gym.Space[Any], encoder: str):
-        flat = not isinstance(observation_space, Box)  # the library makes classes one-hot before this
-        shape = (get_flattened_obs_dim(observation_space),) if flat else observation_space.shape
-        assert shape is not None
-        network = make_encoder(encoder, shape)
-        super().__init__(observation_space, int(network.out_dim))  # type: ignore[arg-type]
-        self.encoder = network
-        # Scaled here and only here: the policies are made with normalize_images=False.
-        self.scale = 1 / 255 if observation_space.dtype == np.uint8 and not flat else 1.0
-
-    def forward(self, obs: Tensor) -> Tensor:
-        """obs float32[B, *shape] -> [B, D]."""
-        return self.encoder(obs if self.scale == 1.0 else obs * self.scale)
-
-
-class SlicedRollout(RolloutBuffer):
-    """A rollout that is filled over several collections and read over several trainings.
-
-    Attributes:
-        batches: minibatches that one training reads, at most to the end of an epoch.
-        epochs: whole passes that have been read.
-    """
-
-    batches = 1
-    epochs = 0
-    _at = 0
-    _order = np.empty(0, np.int64)
-
-    def reset(self) -> None:
-        """Start a new rollout, unless this one is not full yet."""
-        if self.full or not self.pos:
-            super().reset()
-            self.epochs = self._at = 0
-
-    def compute_returns_and_advantage(self, last_values: Tensor, dones: np.ndarray) -> None:
-        """As the library's, once the rollout is full."""
-        if self.full:
-            super().compute_returns_and_advantage(last_values, dones)
-
-    def get(self, batch_size: int | None = None) -> Generator[Any, None, None]:
-        """Yield the next minibatches of this epoch, in a random order as the library's."""
-        rows = self.buffer_size * self.n_envs
-        if not self.generator_ready:
-            for name in ("observations", "actions", "values", "log_probs", "advantages", "returns"):
-                setattr(self, name, self.swap_and_flatten(getattr(self, name)))
-            self.generator_ready = True
-        if self._at == 0:
-            self._order = np.random.permutation(rows)  # noqa: NPY002 - as the library's own
-        size = batch_size or rows
-        for _ in range(self.batches):
-            yield self._get_samples(self._order[self._at : self._at + size])
-            self._at += size
-            if self._at >= rows:
-                self._at = 0
-                self.epochs += 1
-                return
-
-    def state(self) -> dict[str, Any]:
-        """What has been collected so far, and how far it has been read."""
-        numbers = {name: getattr(self, name) for name in ("pos", "full", "generator_ready", "epochs", "_at")}
-        filled = slice(None) if self.full else slice(self.pos)
-        arrays = {name: getattr(self, name)[filled].copy() for name in self._arrays()}
-        return {"numbers": numbers, "arrays": arrays, "order": self._order}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Undo `state`."""
-        self.full = True
-        self.reset()
-        for name, value in state["arrays"].items():
-            if state["numbers"]["full"]:
-                setattr(self, name, value)
-            else:
-                getattr(self, name)[: len(value)] = value
-        for name, value in state["numbers"].items():
-            setattr(self, name, value)
-        self._order = state["order"]
-
-    def _arrays(self) -> list[str]:
-        names = ["observations", "actions", "rewards", "returns", "episode_starts", "values", "log_probs", "advantages"]
-        return [name for name in names if self.full or name not in ("returns", "advantages")]
-
-
-class LoggedReplay(ReplayBuffer):
-    """A replay whose rows also stream into the run's journal, so that a checkpoint only points at them.
-
-    A row's place in the ring is its number modulo the capacity. The observation that followed is the next row's,
-    but where an episode ended; only there is it logged.
-    """
-
-    journal: Journal | None = None
-
-    def add(self, *args: Any, **kwargs: Any) -> None:
-        """As the library's, and into the journal."""
-        at = self.pos
-        super().add(*args, **kwargs)
-        if self.journal is not None:
-            row = {name: getattr(self, name)[at][None] for name in self._columns()}
-            row["final"] = np.where(self._over(at), self.next_observations[at], 0)[None].astype(self.observations.dtype)
-            self.journal.append(REPLAY, row)
-
-    def state(self) -> Any:
-        """A pointer at the newest rows."""
-        assert self.journal is not None
-        return self.journal.log(REPLAY, max(0, self.journal.end(REPLAY) - self.buffer_size))
-
-    def restore(self, log: Any, obs: np.ndarray, stop: Stop) -> None:
-        """Put every row back where it was.
-
-        Args:
-            log: what `state` returned.
-            obs: [N, *shape], what the environments show now.
-            stop: polled.
-
-        Raises:
-            Stopped: a stop was requested.
-        """
-        number = log.start
-        for rows in log.rows():
-            for i in range(len(rows["rewards"])):
-                at = number % self.buffer_size
-                for name in self._columns():
-                    getattr(self, name)[at] = rows[name][i]
-                self.next_observations[at] = rows["final"][i]
-                number += 1
-            if stop.requested:
-                raise Stopped
-        self.pos, self.full = log.end % self.buffer_size, log.end >= self.buffer_size
-        for number in range(log.start, log.end):
-            at, then = number % self.buffer_size, (number + 1) % self.buffer_size
-            shown = self.observations[then] if number + 1 < log.end else obs.reshape(self.observations[at].shape)
-            self.next_observations[at] = np.where(self._over(at), self.next_observations[at], shown)
-
-    def _columns(self) -> tuple[str, ...]:
-        return ("observations", "actions", "rewards", "dones", "timeouts")
-
-    def _over(self, at: int) -> np.ndarray:
-        """bool[N, 1...], where the episode ended with this row."""
-        return (self.dones[at] > 0).reshape(self.n_envs, *(1,) * (self.observations.ndim - 2))
-
-
-class BridgeEnv(PeerVecEnv):
-    """Our vector environment as stable-baselines3 sees one. Its steps are accounted for by the learner.
-
-    A lost life that ends a return (Atari, classic) is a `done` after which the game goes on, as behind the library's
-    own wrapper.
-    """
-
-    def __init__(self, learner: Sb3Learner):
-        envs = learner.envs
-        self._learner = learner
-        super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
-
-    def reset(self) -> np.ndarray:
-        """New episodes in all environments: obs[N, *shape]."""
-        self._learner._restart()
-        return self._learner._obs
-
-    def step_async(self, actions: np.ndarray) -> None:
-        """Hand over actions [N] or [N, *shape]; rounding may have left the bounds."""
-        space = self.action_space
-        if isinstance(space, Box):
-            actions = np.clip(actions.astype(space.dtype), space.low, space.high)
-        self._learner.envs.send(actions)
-
-    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
-        """(obs, reward, done, infos) as the library wants them; infos hold what ended episodes led to."""
-        learner = self._learner
-        step = learner._receive()
-        learner._log(step.action)
-        learner.done_ticks += 1
-        over = step.last | (step.discount == 0)
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for i in np.nonzero(over)[0]:
-            truncated = bool(step.discount[i] != 0)
-            infos[i] = {"terminal_observation": step.next_obs[i], "TimeLimit.truncated": truncated}
-        if learner._since_reset == learner.period:
-            learner._restart()
-        return learner._obs, step.reward.copy(), over, infos  # a copy: the library adds to rewards
-
-    def close(self) -> None:
-        """The learner closes the environments."""
-
-    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        """The same for every environment; only render_mode is asked for."""
-        if attr_name != "render_mode":
-            raise AttributeError(attr_name)
-        return [None] * self.num_envs
-
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Not supported."""
-        raise NotImplementedError
-
-    def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
-        """Not supported."""
-        raise NotImplementedError
-
-    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-        """Not at all."""
-        return [False] * self.num_envs
-
 
 class Quiet(BaseCallback):
     """The callback that the library insists on."""
 
     def _on_step(self) -> bool:
         return True
-
-
-class OwnRandomness:
-    """Generator states that stand in the global generators only inside ``with own.in_place():``."""
-
-    def __init__(self, seed: int, device: torch.device):
-        self._device = device
-        with _outer_kept(device):
-            np.random.seed(seed)  # noqa: NPY002 - the library draws from this generator
-            torch.manual_seed(seed)
-            self._take()
-
-    @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Put the states into the global generators, and take them back at the end."""
-        with _outer_kept(self._device):
-            np.random.set_state(self._numpy)  # noqa: NPY002
-            torch.set_rng_state(self._torch)
-            if self._device.type == "cuda":
-                torch.cuda.set_rng_state(self._cuda, self._device)
-            try:
-                yield
-            finally:
-                self._take()
-
-    def _take(self) -> None:
-        self._numpy: Any = np.random.get_state()  # noqa: NPY002
-        self._torch = torch.get_rng_state()
-        self._cuda = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else torch.empty(0)
-
-    def state(self) -> dict[str, Any]:
-        """As JSON and tensors."""
-        _, key, pos, has_gauss, cached = self._numpy
-        numpy = {"key": key.astype(np.int64), "pos": pos, "has_gauss": has_gauss, "cached": cached}
-        return {"numpy": numpy, "torch": self._torch, "cuda": self._cuda}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Undo `state`."""
-        n = state["numpy"]
-        self._numpy = ("MT19937", n["key"].astype(np.uint32), n["pos"], n["has_gauss"], n["cached"])
-        self._torch = state["torch"]
-        if len(state["cuda"]) and len(self._cuda):  # on another device the old stream means nothing
-            self._cuda = state["cuda"]
-
-
-@contextmanager
-def _outer_kept(device: torch.device) -> Iterator[None]:
-    outer, python = np.random.get_state(), random.getstate()  # noqa: NPY002
-    try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield
-    finally:
-        np.random.set_state(outer)  # noqa: NPY002
-        random.setstate(python)
 
 
 class Sb3Player:
@@ -489,7 +213,8 @@ class Sb3Learner(Interaction):
         others: as `Interaction` takes them.
 
     Raises:
-        RlabError: the algorithm cannot play this environment, or the weights do not fit.
+        RlabError: the algorithm cannot play this environment. Weights that cannot be loaded are refused when the run
+            begins without a checkpoint.
     """
 
     def __init__(self, recipe: str, config: Any, envs: VectorEnv, env: str, *, device: str, **others: Any):
@@ -502,7 +227,13 @@ class Sb3Learner(Interaction):
             # Where it runs is the user's choice here; the library would warn of GPUs.
             warnings.filterwarnings("ignore", "You are trying to run", UserWarning)
             arguments = _arguments(config, bridge, self.total_steps) | {"device": device}
-            model = ALGORITHMS[recipe](_policy(config, bridge), bridge, **arguments)
+            try:
+                model = ALGORITHMS[recipe](_policy(config, bridge), bridge, **arguments)
+            except RuntimeError as e:  # convolutions larger than the picture
+                if config.encoder != "sb3":
+                    raise
+                shape = envs.single_observation_space.shape
+                raise RlabError(f"--encoder sb3 cannot see {shape} of '{env}' ({e}); nearest: --encoder auto") from None
             model.action_space.seed(derive(self.seed, "actions"))
             model.set_logger(Logger(None, []))
         self.sb3 = Sb3Agent(config, model, own)
@@ -511,8 +242,12 @@ class Sb3Learner(Interaction):
             self.sb3.replay.journal = self.journal
         if self.sb3.rollout is not None and len(envs.single_observation_space.shape or ()) < 3:
             self.sb3.rollout.batches = 1 << 30  # a whole epoch is short; of images it is not
+        self._unread: RlabError | None = None  # why --weights could not be loaded
         if config.weights:
-            load_weights(model, import_zip(Path(config.weights)), config.weights)
+            try:
+                load_weights(model, import_zip(Path(config.weights)), config.weights)
+            except RlabError as e:  # a checkpoint makes up for it: a run outlives the file that it began with
+                self._unread = e
         self._callback = Quiet()
         self._ready = False
 
@@ -527,7 +262,7 @@ class Sb3Learner(Interaction):
                     self._on_policy(self.sb3.rollout)
                 else:
                     self._off_policy()
-        except ValueError:  # how the library's distributions answer to NaN
+        except (ValueError, RlabError):  # so the library's distributions answer to NaN, and our environments
             if all(bool(p.isfinite().all()) for p in self.sb3.model.policy.parameters()):
                 raise
             raise NonFinite("loss", float("nan"), f"step {self.done:,}") from None
@@ -540,9 +275,26 @@ class Sb3Learner(Interaction):
             self.sb3.finish(self._obs, stop)
             self._begin()
 
+    def restore_policy(self, state: State) -> None:
+        """As `Interaction.restore_policy`."""
+        super().restore_policy(state)
+        self._unread = None
+
+    def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
+        """As `Interaction.evaluate_games`.
+
+        Raises:
+            RlabError: neither the weights that it was to begin with could be loaded, nor a checkpoint.
+        """
+        if self._unread is not None and self.sb3.model._last_obs is None:
+            raise self._unread
+        return super().evaluate_games(episodes, seed, stop)
+
     def _begin(self) -> None:
         """Tell the algorithm that it is to learn; resets the environments unless they were restored."""
         model = self.sb3.model
+        if self._unread is not None and model._last_obs is None:
+            raise self._unread
         with self.sb3.own.in_place():
             model._setup_learn(self.total_steps, self._callback, reset_num_timesteps=model._last_obs is None)
         model._total_timesteps, model._num_timesteps_at_start = self.total_steps, 0
@@ -669,52 +421,3 @@ def _arguments(config: Sb3Config, bridge: BridgeEnv, total: int) -> dict[str, An
 def _schedule(start: float, end: float) -> Callable[[float], float]:
     """Linear in the part of the run that remains, 1 to 0, as the library's schedules are."""
     return lambda remaining: end + (start - end) * remaining
-
-
-def import_zip(path: Path) -> dict[str, Tensor]:
-    """Read the policy's weights out of a .zip that stable-baselines3 saved.
-
-    Only the member ``policy.pth`` is opened, as tensors (``torch.load(weights_only=True)``). The rest of such a file
-    holds pickled objects, which could run anything; it is not read.
-
-    Raises:
-        RlabError: there is no such file, it is no such .zip, or its weights are not plain tensors.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = archive.getinfo("policy.pth").file_size
-            if size > ZIP_BYTES:
-                raise RlabError(f"{path}: policy.pth would take {size:,} bytes; at most {ZIP_BYTES:,} are read")
-            content = archive.read("policy.pth")
-    except KeyError:
-        raise RlabError(f"{path} holds no policy.pth, so stable-baselines3 did not save it") from None
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as e:
-        raise RlabError(f"{path} cannot be read as a .zip of stable-baselines3 ({e})") from None
-    try:
-        weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as e:  # whatever a hostile file provokes
-        reason = str(e).strip().splitlines()[:1]
-        raise RlabError(
-            f"{path}: policy.pth holds more than weights, or is damaged; nothing was loaded {reason}"
-        ) from None
-    if not isinstance(weights, dict) or not all(isinstance(t, Tensor) for t in weights.values()):
-        raise RlabError(f"{path}: policy.pth is not a table of tensors; nothing was loaded")
-    return weights
-
-
-def load_weights(model: Any, weights: dict[str, Tensor], name: str) -> None:
-    """Put weights into a policy.
-
-    Raises:
-        RlabError: they belong to another network; the message names the first difference.
-    """
-    own = model.policy.state_dict()
-    for key in sorted(set(own) | set(weights)):
-        ours, theirs = own.get(key), weights.get(key)
-        if ours is None or theirs is None or ours.shape != theirs.shape:
-            shapes = [None if t is None else list(t.shape) for t in (theirs, ours)]
-            raise RlabError(
-                f"the weights in {name} belong to another network: '{key}' is {shapes[0]} there and {shapes[1]} here; "
-                "nearest: --encoder sb3, with --hidden as it was trained"
-            )
-    model.policy.load_state_dict(weights)

@@ -34,8 +34,8 @@ def make_vec(
         name: an Atari game (``Breakout``, ``ms_pacman``, ``ALE/Breakout-v5``, ``BreakoutNoFrameskip-v4``: all
             ids of a game mean the same here, the protocol decides the rest), a game of MinAtar
             (``MinAtar/Breakout``; ``MinAtar/Breakout-v0`` has all six actions), a Gymnasium id
-            (``CartPole-v1``), or ``package.module:Id``, which imports the module first, from the current
-            directory too.
+            (``CartPole-v1``; of the lab's own, ``Crawler`` is short for ``rlab/Crawler-v0``), or
+            ``package.module:Id``, which imports the module first, from the current directory too.
         num_envs: N, 1 or more.
         seed: of the first reset, 0 or more.
         protocol: of Atari, "classic" or "v5" (see `envs.atari`); nothing else has one.
@@ -92,9 +92,17 @@ def make_vec(
     for option, value in (("sticky", sticky), ("max_frames", max_frames)):
         if value is not None:
             raise RlabError(f"{option} belongs to Atari and MinAtar, and '{name}' is not one of their games")
+    env_id = _registered(name)
+    from envs.walker_ids import CRAWLERS, MAX_STEPS
+
+    if env_id in CRAWLERS:
+        from envs.walker import Crawlers
+
+        limit = MAX_STEPS if max_steps is None else max_steps
+        return Crawlers(num_envs, seed, discrete=CRAWLERS[env_id], render=render, max_steps=limit)
     from envs.generic import Generic
 
-    return Generic(_registered(name), num_envs, seed, render=render, max_steps=max_steps)
+    return Generic(env_id, num_envs, seed, render=render, max_steps=max_steps)
 
 
 def is_atari(name: str) -> bool:
@@ -164,11 +172,14 @@ def _registered(name: str) -> str:
     import envs.chains
     import envs.memory
     import envs.probes
-    import envs.tabular  # noqa: F401  (all register rlab/... ids)
+    import envs.tabular
+    import envs.walker_ids  # noqa: F401  (all register rlab/... ids)
 
     module, _, env_id = name.rpartition(":")
     if module:
         import_plugin(module)
+    elif f"rlab/{env_id}-v0" in gymnasium.registry and env_id not in gymnasium.registry:
+        return f"rlab/{env_id}-v0"
     if env_id not in gymnasium.registry:
         ids = [i for i in gymnasium.registry if not i.startswith("ALE/")]
         from envs.minatar import names

@@ -317,9 +317,12 @@ def test_nan_halts_and_is_named(quantity: str) -> None:
         r.reward[1, 1] = np.nan
     else:
         next(a.network.parameters()).register_hook(lambda g: g * torch.inf)
+    before = [p.detach().clone() for p in a.network.parameters()]
     with pytest.raises(NonFinite) as caught:
         a.update(r)
     assert caught.value.quantity == quantity
+    assert all(torch.equal(p, q) for p, q in zip(before, a.network.parameters(), strict=True))
+    assert a.updates == 0
 
 
 @pytest.mark.parametrize(
@@ -327,6 +330,7 @@ def test_nan_halts_and_is_named(quantity: str) -> None:
     [
         ("a2c", "CartPole-v1", {"num_envs": 3, "rollout": 7, "reset_steps": 30}),
         ("a2c", "Pendulum-v1", {"num_envs": 2, "rollout": 9, "reset_steps": 40}),
+        ("a2c", "Crawler", {"num_envs": 2, "rollout": 9, "reset_steps": 1_300}),
         ("reinforce", "CartPole-v1", {"reset_steps": 50, "rollout": 2}),
     ],
 )

@@ -14,13 +14,15 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 
-from agents.sb3 import BridgeEnv, Features, Sb3Learner, import_zip
+from agents.sb3 import Sb3Learner
+from agents.sb3_bridge import BridgeEnv, Features
 from agents.sb3_config import EXPERIMENTS, SB3_PRESETS, OffPolicyConfig, PPOConfig
+from agents.sb3_zip import import_zip
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints, digest
 from rlab.run.journal import Journal
-from rlab.run.learner import Stop
+from rlab.run.learner import NonFinite, Stop
 from tests.agents.helpers import learner
 
 HOME = {recipe: "Pendulum-v1" if recipe in ("sac", "td3", "ddpg") else "CartPole-v1" for recipe in EXPERIMENTS}
@@ -220,8 +222,55 @@ def test_weights_of_a_foreign_zip_play_here(foreign: tuple[Path, PPO], journal: 
     ours = run.sb3.policy(0).act(obs, np.ones(50, bool), None)
     assert np.array_equal(ours, model.predict(obs, deterministic=True)[0])
     run.close()
-    with pytest.raises(RlabError, match=r"belong to another network: '.*' is .* there and .* here"):
-        make(journal, "ppo", weights=str(path))
+    other = make(journal, "ppo", weights=str(path))
+    for begin in (other.step, lambda: other.evaluate(Stop())):
+        with pytest.raises(RlabError, match=r"belong to another network: '.*' is .* there and .* here"):
+            begin()
+    other.close()
+
+
+def test_a_run_outlives_the_zip_that_it_began_with(foreign: tuple[Path, PPO], tmp_path: Path) -> None:
+    path = tmp_path / "moved.zip"
+    path.write_bytes(foreign[0].read_bytes())
+    settings: dict[str, Any] = {"encoder": "sb3", "hidden": (), "weights": str(path)}
+    run = make(Journal(tmp_path / "journal"), "ppo", **settings)
+    for _ in range(4):
+        run.step()
+    before, score = digest(run.state()), run.evaluate(Stop())
+    saved = Checkpoints(tmp_path / "checkpoints", run.journal).save(run.state(), {}, run.done)
+    run.close()
+    run.journal.close()
+    path.unlink()
+    journal = Journal(tmp_path / "journal")
+    again = make(journal, "ppo", **settings)
+    with pytest.raises(RlabError, match="cannot be read"):
+        again.step()
+    again.restore(Checkpoints(tmp_path / "checkpoints", journal).load(saved).state, Stop())
+    assert digest(again.state()) == before
+    assert again.evaluate(Stop()) == score
+    again.step()
+    again.close()
+    journal.close()
+
+
+@pytest.mark.parametrize("recipe", ["td3", "sac", "ppo"])
+def test_weights_that_became_nan_halt_and_are_named(recipe: str, journal: Journal) -> None:
+    run = make(journal, recipe, "Pendulum-v1")
+    while run.done < 200:
+        run.step()
+    with torch.no_grad():
+        for p in run.sb3.model.policy.parameters():
+            p.fill_(torch.nan)
+    with pytest.raises(NonFinite, match="loss"):
+        run_out(run)
+    run.close()
+
+
+def test_pictures_too_small_for_the_library_are_refused(journal: Journal) -> None:
+    with pytest.raises(
+        RlabError, match=r"--encoder sb3 cannot see \(4, 10, 10\) of 'MinAtar/Breakout'.*--encoder auto"
+    ):
+        make(journal, "ppo", "MinAtar/Breakout", encoder="sb3", hidden=())
 
 
 class Bomb:
@@ -266,12 +315,29 @@ def test_what_is_no_such_zip_is_refused_with_one_sentence(tmp_path: Path) -> Non
         archive.writestr("readme", "hello")
     with pytest.raises(RlabError, match=r"holds no policy\.pth"):
         import_zip(tmp_path / "other.zip")
-    with zipfile.ZipFile(tmp_path / "list.zip", "w") as archive:
-        buffer = io.BytesIO()
-        torch.save([1, 2], buffer)
-        archive.writestr("policy.pth", buffer.getvalue())
-    with pytest.raises(RlabError, match="not a table of tensors"):
-        import_zip(tmp_path / "list.zip")
+    bad = [
+        [1, 2],
+        {"a": 1},
+        {1: torch.zeros(1)},
+        {"a": torch.zeros(1, device="meta")},
+        {"a": torch.tensor([torch.nan])},
+    ]
+    for content in bad:
+        with zipfile.ZipFile(tmp_path / "odd.zip", "w") as archive:
+            buffer = io.BytesIO()
+            torch.save(content, buffer)
+            archive.writestr("policy.pth", buffer.getvalue())
+        with pytest.raises(RlabError, match="not a table of names and finite tensors"):
+            import_zip(tmp_path / "odd.zip")
+
+
+def test_a_bomb_of_zeros_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.sb3_zip.ZIP_BYTES", 1_000_000)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("policy.pth", bytes(2_000_000))
+    assert (tmp_path / "bomb.zip").stat().st_size < 10_000
+    with pytest.raises(RlabError, match="would take 2,000,000 bytes; at most 1,000,000"):
+        import_zip(tmp_path / "bomb.zip")
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ NAMES = [
     "Taxi",
     "rlab/Probe5-v0",
     "rlab/ProbeTruncation-v0",
+    "CrawlerDiscrete",
 ]
 
 

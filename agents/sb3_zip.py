@@ -1,0 +1,77 @@
+"""Weights out of a .zip that stable-baselines3 saved, and nothing else out of it: never a pickle."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlab.errors import RlabError
+
+ZIP_BYTES = 1 << 30
+"""The largest weights that are read out of a .zip."""
+
+
+def import_zip(path: Path) -> dict[str, Tensor]:
+    """Read the policy's weights out of a .zip that stable-baselines3 saved.
+
+    Only the member ``policy.pth`` is opened, as tensors (``torch.load(weights_only=True)``). The rest of such a file
+    holds pickled objects, which could run anything; it is not read.
+
+    Raises:
+        RlabError: there is no such file, it is no such .zip, or its weights are not plain tensors.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = archive.getinfo("policy.pth").file_size
+            if size > ZIP_BYTES:
+                raise RlabError(f"{path}: policy.pth would take {size:,} bytes; at most {ZIP_BYTES:,} are read")
+            content = archive.read("policy.pth")
+    except KeyError:
+        raise RlabError(f"{path} holds no policy.pth, so stable-baselines3 did not save it") from None
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as e:
+        raise RlabError(f"{path} cannot be read as a .zip of stable-baselines3 ({e})") from None
+    try:
+        weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as e:  # whatever a hostile file provokes
+        reason = str(e).strip().splitlines()[:1]
+        raise RlabError(
+            f"{path}: policy.pth holds more than weights, or is damaged; nothing was loaded {reason}"
+        ) from None
+    if not isinstance(weights, dict) or not all(isinstance(k, str) and _is_plain(t) for k, t in weights.items()):
+        raise RlabError(f"{path}: policy.pth is not a table of names and finite tensors; nothing was loaded")
+    return weights
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a tensor whose numbers are there, and can be copied into another."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+        and not value.is_complex()
+        and bool(value.isfinite().all())
+    )
+
+
+def load_weights(model: Any, weights: dict[str, Tensor], name: str) -> None:
+    """Put weights into a policy.
+
+    Raises:
+        RlabError: they belong to another network; the message names the first difference.
+    """
+    own = model.policy.state_dict()
+    for key in sorted(set(own) | set(weights)):
+        ours, theirs = own.get(key), weights.get(key)
+        if ours is None or theirs is None or ours.shape != theirs.shape:
+            shapes = [None if t is None else list(t.shape) for t in (theirs, ours)]
+            raise RlabError(
+                f"the weights in {name} belong to another network: '{key}' is {shapes[0]} there and {shapes[1]} here; "
+                "nearest: --encoder sb3, with --hidden as it was trained"
+            )
+    model.policy.load_state_dict(weights)
