@@ -108,6 +108,6 @@ STUDIES.register("tabular-linear-network")(
             Contrast("the network beats the table", {"network/score": 1, "table/score": -1}),
         ),
         draw=draw,
-        seeds=5,
+        seeds=10,
     )
 )
