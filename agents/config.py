@@ -42,7 +42,10 @@ class QConfig:
     """Environments that step side by side."""
     encoder: str = "auto"
     """Network under the Q-head; auto: nature for images, minatar for small ones, mlp for vectors. `rlab doctor`
-    lists them."""
+    lists them. Or a run (name, path, latest), whose encoder this one starts from; of a name that both have, the
+    registered encoder is meant."""
+    freeze: bool = False
+    """Keep the encoder of the other run as it is; only what sits on it learns."""
     batch_size: int = 256
     """Transitions of one update. With train_every it sets the replayed samples per step (8 in Mnih et al. 2015)."""
     train_every: int = 32
@@ -93,6 +96,14 @@ class QConfig:
     """Exponent of priorities: 0 is uniform, 1 proportional to the error (prioritised)."""
     priority_beta: float = 0.4
     """Exponent of the importance weights at the start; it goes to 1 linearly over the run (prioritised)."""
+    recurrent: bool = False
+    """Remember: an LSTM between encoder and head, whose state goes on from step to step (Hausknecht & Stone 2015),
+    learned from replayed sequences with stored states (Kapturowski et al. 2019)."""
+    burn_in: int = 20
+    """Steps at a sequence's start that only bring its stored state up to date (recurrent)."""
+    sequence: int = 40
+    """Steps of a sequence that are learned from; a batch has batch_size / sequence of them, at least one
+    (recurrent)."""
     explore: Literal["epsilon", "noisy"] = "epsilon"
     """How to explore: random actions, or noise in the head's weights (Fortunato et al. 2018). With noise, random
     actions remain as far as the settings of epsilon say; evaluations play without noise."""
@@ -131,6 +142,15 @@ class QConfig:
         within(self, 0, 1, "munchausen_alpha")
         if not -math.inf < self.v_min < self.v_max < math.inf:
             raise RlabError(f"--v-min is {self.v_min} and --v-max is {self.v_max}; the first must be below the second")
+        if self.recurrent:
+            at_least(self, burn_in=0, sequence=2)
+            entries = self.burn_in + 2 * self.sequence + self.n_step + 4  # each sequence, frames before it, the next
+            at_least(self, memory_size=self.num_envs * (entries + self.sequence))
+            if self.compile == "on":
+                raise RlabError(
+                    "--recurrent and --compile on exclude each other: no two batches have as many transitions; "
+                    "nearest: --recurrent --compile off"
+                )
         if self.munchausen:
             if self.double:
                 raise RlabError(
@@ -204,7 +224,11 @@ class PQNConfig:
     num_envs: int = 128
     """Environments that step side by side."""
     encoder: str = "auto-norm"
-    """Network under the Q-head; auto-norm: nature-norm for images, mlp-norm for vectors (both with LayerNorm)."""
+    """Network under the Q-head; auto-norm: nature-norm for images, mlp-norm for vectors (both with LayerNorm). Or a run
+    (name, path, latest), whose encoder this one starts from; of a name that both have, the registered encoder is
+    meant."""
+    freeze: bool = False
+    """Keep the encoder of the other run as it is; only what sits on it learns."""
     rollout: int = 8
     """Steps of every environment from one round of updates to the next."""
     epochs: int = 2
@@ -278,6 +302,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "qr-dqn": {"value": "qr"},
     "iqn": {"value": "iqn"},
     "noisy-dqn": {"explore": "noisy", "epsilon_start": 0.0, "epsilon_end": 0.0, **WIDE},
+    "drqn": {"recurrent": True},
     "rainbow": {
         "double": True,
         "dueling": True,
@@ -336,6 +361,18 @@ def _flat(parts: dict[str, Any]) -> dict[str, Any]:
     return {"v_min": -100.0, "v_max": 100.0} | {name: value for name, value in parts.items() if name not in images}
 
 
+DRQN_VECTOR = replace(
+    VECTOR,
+    recurrent=True,
+    burn_in=4,
+    sequence=20,
+    num_envs=16,
+    batch_size=320,
+    train_every=16,
+    target_every=1_024,
+)
+"""For flat observations of which one alone does not tell enough: fewer, larger updates than VECTOR's."""
+
 PRESETS: dict[str, Any] = {
     "dqn": QConfig(),
     "nature": NATURE,
@@ -357,5 +394,6 @@ VECTOR_PRESETS: dict[str, Any] = {
     "nature": replace(NATURE, learning_starts=1_000),
     "pqn": PQN_VECTOR,
     **{name: replace(VECTOR, **_flat(parts)) for name, parts in PARTS.items()},
+    "drqn": DRQN_VECTOR,
 }
 """Name -> settings for everything else."""

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from agents.config import QConfig
 from agents.distributions import categorical_loss, greedy, midpoints, project, quantile_huber_loss, take
 from agents.exploration import epsilon_greedy, linear
-from agents.q_network import QNetwork, QPolicy, best, use_bf16
-from agents.replay import Replay
+from agents.q_network import Carry, QNetwork, QPolicy, Views, best, look, use_bf16
+from agents.replay import Replay, Sequences
 from agents.returns import bootstrap, double_next_value, log_policy, munchausen_reward, next_value, soft_value
+from agents.transfer import counts, freeze, trainable
 from agents.types import Batch, Needs, Step
 from rlab.errors import RlabError
 from rlab.run.journal import Journal
@@ -62,17 +63,21 @@ class DQN:
         with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
             torch.manual_seed(derive(seed, "network"))
             network = QNetwork(observation_space, num_actions, config.encoder, bf16, config)
+        if config.freeze:
+            freeze([network.encoder])
         self.online = network.to(self.device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.fractions = midpoints(config.quantiles).to(self.device)
         self.optimizer = torch.optim.Adam(
-            self.online.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
+            trainable(self.online), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
         )
         self.rng = np.random.default_rng(derive(seed, "agent"))
         self.generator = torch.Generator().manual_seed(derive(seed, "noise"))  # of noise and fractions, on every device
         self._draws = config.explore == "noisy" or config.value == "iqn"
-        self.memory = Replay(
-            config.memory_size,
+        each = config.memory_size // config.num_envs
+        alpha = config.priority_alpha if config.memory == "prioritised" else None
+        self.ring = Replay(
+            (each - each % config.sequence if config.recurrent else each) * config.num_envs,
             config.num_envs,
             shape,
             dtype,
@@ -80,12 +85,24 @@ class DQN:
             num_actions if has_masks else None,
             device,
             journal,
-            config.priority_alpha if config.memory == "prioritised" else None,
+            None if config.recurrent else alpha,
         )
+        self.memory: Replay | Sequences = self.ring
+        if config.recurrent:
+            width: int = network.encoder.state_dim  # type: ignore[assignment]
+            self.memory = Sequences(self.ring, config.burn_in, config.sequence, config.n_step, width, alpha)
+        self.carry = Carry(self.online)
+        self._before: list[np.ndarray] = []  # recurrent states before the steps that were not learned from yet
         self.steps = 0
         self.updates = 0
         captured = config.compile == "on" or (config.compile == "auto" and self.device.type == "cuda")
+        captured = captured and not config.recurrent  # its batches differ in length
         self._loss = torch.compile(self.loss, mode="reduce-overhead") if captured else self.loss
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        """Where the weights of another run's encoder go."""
+        return [self.online.encoder, self.target.encoder]
 
     @property
     def epsilon(self) -> float:
@@ -99,11 +116,13 @@ class DQN:
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
         epsilon = self.epsilon
-        if epsilon >= 1:
+        if epsilon >= 1 and not self.config.recurrent:
             chosen = np.zeros(len(obs), np.int64)
         else:
+            if self.config.recurrent:
+                self._before.append(self.carry.before(len(obs), first))
             self.online.resample(self.generator)
-            chosen = best(self.online.q_values(obs, noise=True), mask)
+            chosen = best(self.carry.q_values(obs, first, noise=True), mask)
         return epsilon_greedy(chosen, epsilon, mask, self.num_actions, self.rng)
 
     def policy(self, seed: int) -> QPolicy:
@@ -117,7 +136,7 @@ class DQN:
             The last update's metrics, or None if there was none.
         """
         c = self.config
-        self.memory.add(step)
+        self._remember(step)
         before, self.steps = self.steps, self.steps + len(step.action)
         metrics = None
         if self.steps > c.learning_starts and self.memory.ready(c.n_step):
@@ -128,28 +147,38 @@ class DQN:
             self.target.load_state_dict(self.online.state_dict())
         return metrics
 
-    def target_of(self, batch: Batch, taus: Tensor | None) -> Tensor:
+    def _remember(self, step: Step) -> None:
+        if isinstance(self.memory, Replay):
+            self.memory.add(step)
+            return
+        known = [*self._before, self.carry.before(len(step.action), step.last)]  # what came last is after the step
+        self.memory.add(step, known[0], known[min(1, len(known) - 1)])
+        del self._before[:1]
+
+    def target_of(self, batch: Batch, taus: Tensor | None, views: Views | None = None) -> Tensor:
         """What is predicted for (obs, action): values [B], probabilities of the support or quantiles [B, K].
 
         Args:
             batch: B transitions.
             taus: [B, K], the fractions of the target's quantiles (iqn).
+            views: what the networks see of the batch; None: look.
         """
         c, mask = self.config, batch.next_mask
+        views = views or look(self.online, self.target, batch, c.double, c.munchausen)
         if taus is None:
-            output = self.target(batch.next_obs)
+            output = self.target.judge(views.following)
             q = self.target.expected(output)
         else:  # actions are chosen by evenly spread fractions, in the same forward
             even = self.target.act_taus.expand(len(taus), -1)
-            output = self.target(batch.next_obs, torch.cat([taus, even], dim=1))
+            output = self.target.judge(views.following, torch.cat([taus, even], dim=1))
             q, output = output[..., taus.shape[1] :].mean(dim=2), output[..., : taus.shape[1]]
-        if c.munchausen:
+        if views.here is not None:
             tau = c.munchausen_temperature
-            here = log_policy(self.target.expected(self.target(batch.obs)), tau, batch.mask)
+            here = log_policy(self.target.expected(self.target.judge(views.here)), tau, batch.mask)
             bonus = munchausen_reward(here, batch.action, c.munchausen_alpha, tau, c.munchausen_clip)
             value = soft_value(output, log_policy(q, tau, mask), tau, mask)
             return bootstrap(batch.reward + bonus, batch.discount, value)
-        chooser = self.online.expected(self.online(batch.next_obs)) if c.double else q
+        chooser = q if views.chooser is None else self.online.expected(self.online.judge(views.chooser))
         if c.value == "expected":
             value = double_next_value(q, chooser, mask) if c.double else next_value(q, mask)
             return bootstrap(batch.reward, batch.discount, value)
@@ -168,9 +197,11 @@ class DQN:
             batch: B transitions.
             taus: [2, B, K], fractions for prediction and target (iqn).
         """
+        c = self.config
+        views = look(self.online, self.target, batch, c.double, c.munchausen)
         with torch.no_grad():
-            target = self.target_of(batch, None if taus is None else taus[1])
-        output = self.online(batch.obs, None if taus is None else taus[0])
+            target = self.target_of(batch, None if taus is None else taus[1], views)
+        output = self.online.judge(views.now, None if taus is None else taus[0])
         if self.config.value == "expected":
             q = output.gather(1, batch.action.unsqueeze(1)).squeeze(1)
             losses = F.smooth_l1_loss(q, target, reduction="none")
@@ -221,22 +252,22 @@ class DQN:
             if not np.isfinite(value):
                 raise NonFinite(quantity, value, f"step {self.steps:,} (update {self.updates:,})")
         if self.memory.priorities is not None:
-            self.memory.priorities.update(batch.index, found[3:])
+            self.memory.prioritise(batch.index, found[3:])
         return dict(zip(("loss", "grad_norm", "q_mean"), numbers, strict=True))
 
     def needs(self) -> Needs:
         """Replay, networks, optimiser, and the activations of a batch (estimated)."""
         memory, device_memory = self.memory.bytes_needed()
         weights = sum(p.numel() * p.element_size() for p in self.online.parameters())
-        obs_bytes = int(np.prod(self.memory.frame_shape)) * self.memory.frame_stack
+        obs_bytes = int(np.prod(self.ring.frame_shape)) * self.ring.frame_stack
         working = 5 * weights + self.config.batch_size * 40 * max(obs_bytes, 1_000)
         if self.device.type == "cpu":
             memory += working
         else:
             device_memory += working
-        entries = self.memory.length * self.memory.num_envs
-        checkpoint = 4 * weights + (0 if self.memory.priorities is None else 8 * entries)
-        return Needs(memory, device_memory, checkpoint, entries)
+        entries = self.ring.length * self.ring.num_envs
+        checkpoint = 4 * weights + (0 if self.memory.priorities is None else 8 * self.memory.priorities.places)
+        return Needs(memory, device_memory, checkpoint, entries, *counts(self.online))
 
     def state(self) -> dict[str, Any]:
         """Everything that decides what the agent does next."""
@@ -252,6 +283,8 @@ class DQN:
         }
         if self._draws:
             state["generator"] = self.generator.get_state()
+        if self.config.recurrent:
+            state["carry"] = {"now": self.carry.state, "before": list(self._before)}
         return state
 
     def restore(self, state: dict[str, Any], stop: Stop) -> None:
@@ -263,6 +296,8 @@ class DQN:
         self.rng.bit_generator.state = state["rng"]
         if self._draws:
             self.generator.set_state(state["generator"])
+        if self.config.recurrent:
+            self.carry.state, self._before = state["carry"]["now"], list(state["carry"]["before"])
         self.steps, self.updates = state["steps"], state["updates"]
         self.memory.restore(state["memory"], stop)
 

@@ -171,7 +171,9 @@ class Interaction:
         needs = self.agent.needs()
         checkpoints = KEEP * needs.checkpoint
         if self.rehearse is None:
-            return Footprint(needs.memory, needs.device_memory, checkpoints)
+            return Footprint(
+                needs.memory, needs.device_memory, checkpoints, trainable=needs.trainable, frozen=needs.frozen
+            )
         with tempfile.TemporaryDirectory(prefix="rlab-rehearsal-") as scratch:
             journal = Journal(Path(scratch))
             with closing(self.rehearse(journal)) as twin:
@@ -182,7 +184,8 @@ class Interaction:
             journal.close()
         # Kept checkpoints reach further back than the newest, and later frames may compress less well.
         disk = checkpoints + 2 * min(needs.rows, self.total_steps) * written // rows
-        return Footprint(needs.memory, needs.device_memory, disk, per_step * self.total_steps)
+        seconds = per_step * self.total_steps
+        return Footprint(needs.memory, needs.device_memory, disk, seconds, needs.trainable, needs.frozen)
 
     def seconds_per_step(self) -> float:
         """Wall time of an environment step with all its learning, measured for about a second. Alters this learner."""

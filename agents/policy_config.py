@@ -17,7 +17,10 @@ class PolicyConfig:
     num_envs: int = 16
     """Environments that step side by side."""
     encoder: str = "auto"
-    """Network under the heads; auto: nature for images, mlp for vectors. `rlab doctor` lists them."""
+    """Network under the heads; auto: nature for images, mlp for vectors. `rlab doctor` lists them. Or a run (name,
+    path, latest), whose encoder this one starts from; of a name that both have, the registered encoder is meant."""
+    freeze: bool = False
+    """Keep the encoder of the other run as it is; only what sits on it learns."""
     share_encoder: bool = True
     """One encoder under policy and value (Mnih et al. 2016) instead of one for each."""
     rollout: int = 5

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from agents.exploration import linear
 from agents.policy_config import PolicyConfig
 from agents.returns import discounted_returns, gae
+from agents.transfer import counts, freeze, trainable
 from agents.types import Needs, Step
 from rlab.nn.heads.policy import CategoricalHead, GaussianHead, Policy, ValueHead
 from rlab.nn.inputs import ObservationEncoder
@@ -50,6 +51,13 @@ class ActorCritic(nn.Module):
         self.value_head = ValueHead(width) if config.value_coef else None
         separate = config.value_coef and not config.share_encoder
         self.value_encoder = ObservationEncoder(space, config.encoder) if separate else None
+        if config.freeze:
+            freeze(self.encoders)
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        """The registered encoders, without scaling."""
+        return [e.encoder for e in (self.encoder, self.value_encoder) if e is not None]
 
     def policy(self, obs: Tensor, mask: Tensor | None) -> Policy:
         """obs[B, *shape], mask bool[B, A] or None -> a distribution for each."""
@@ -140,7 +148,7 @@ class PolicyGradient:
             network = ActorCritic(observation_space, action_space, config)
         self.network = network.to(self.device)
         self.optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
+            trainable(self.network), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
         )
         self.rng = np.random.default_rng(derive(seed, "agent"))
         self.steps = 0
@@ -148,6 +156,11 @@ class PolicyGradient:
         self._chosen = np.empty(0)  # what was drawn at the last `act`
         self._gathered: list[Step] = []
         self._episodes = 0  # whole ones in the rollout so far
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        """Where the weights of another run's encoder go."""
+        return self.network.encoders
 
     def choose(self, obs: np.ndarray, mask: np.ndarray | None, rng: np.random.Generator | None) -> np.ndarray:
         """Draw actions, or take the most probable ones without `rng`: int64[N], or float32[N, K] without bounds."""
@@ -270,8 +283,8 @@ class PolicyGradient:
         gathered = steps * (2 * obs_bytes + 64)
         working = 4 * weights + min(steps, CHUNK) * 40 * max(obs_bytes, 1_000)
         if self.device.type == "cpu":
-            return Needs(gathered + working, 0, 3 * weights + gathered, 0)
-        return Needs(gathered, working, 3 * weights + gathered, 0)
+            return Needs(gathered + working, 0, 3 * weights + gathered, 0, *counts(self.network))
+        return Needs(gathered, working, 3 * weights + gathered, 0, *counts(self.network))
 
     def state(self) -> dict[str, Any]:
         """Everything that decides what the agent does next, the unfinished rollout included."""

@@ -17,6 +17,7 @@ from agents.config import PQNConfig
 from agents.exploration import epsilon_greedy, linear
 from agents.q_network import QNetwork, QPolicy, best, use_bf16
 from agents.returns import lambda_returns
+from agents.transfer import counts, freeze, trainable
 from agents.types import Needs, Step
 from rlab.errors import RlabError
 from rlab.run.learner import NonFinite, Stop
@@ -58,9 +59,11 @@ class PQN:
         with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
             torch.manual_seed(derive(seed, "network"))
             network = QNetwork(observation_space, num_actions, config.encoder, bf16)
+        if config.freeze:
+            freeze([network.encoder])
         self.online = network.to(self.device)
         self.optimizer = torch.optim.Adam(
-            self.online.parameters(), lr=config.learning_rate, betas=(0.9, BETA2), eps=config.adam_epsilon, fused=True
+            trainable(self.online), lr=config.learning_rate, betas=(0.9, BETA2), eps=config.adam_epsilon, fused=True
         )
         self.rng = np.random.default_rng(derive(seed, "agent"))
         self.steps = 0
@@ -81,6 +84,11 @@ class PQN:
         self._loss = torch.compile(self.loss, mode="reduce-overhead") if captured else self.loss
 
     on_policy = False  # the returns take the value of what was acted on since
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        """Where the weights of another run's encoder go."""
+        return [self.online.encoder]
 
     @property
     def epsilon(self) -> float:
@@ -165,7 +173,7 @@ class PQN:
         rollout = obs.numel() * obs.element_size()
         working = 4 * weights + self.config.batch_size * 40 * max(rollout // (obs.shape[0] * obs.shape[1]), 1_000)
         memory, device_memory = (rollout + working, 0) if self.device.type == "cpu" else (0, rollout + working)
-        return Needs(memory, device_memory, 3 * weights + rollout, 0)
+        return Needs(memory, device_memory, 3 * weights + rollout, 0, *counts(self.online))
 
     def state(self) -> dict[str, Any]:
         """Everything that decides what the agent does next."""

@@ -64,6 +64,13 @@ def ticks_of(settings: Any) -> int:
     return 1
 
 
+def fetch(experiment: Any) -> Any:
+    """Take the encoder of another run, if one is named; see `agents.transfer`."""
+    from agents.transfer import fetch
+
+    return fetch(experiment)
+
+
 def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any:
     """Build the Learner: environments, agent and their interaction.
 
@@ -95,6 +102,10 @@ def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any
     try:
         _, info = envs.reset()
         agent = make_agent(experiment, envs, "action_mask" in info, workshop)
+        if workshop.start is not None and hasattr(agent, "encoders"):
+            from agents.transfer import start_from
+
+            start_from(agent.encoders, workshop.start)
     except BaseException:
         envs.close()
         raise
@@ -123,6 +134,7 @@ for _name, (_summary, _make) in {
     "qr-dqn": ("DQN of the return's quantiles (Dabney et al. 2018)", make_q),
     "iqn": ("DQN of the return's quantiles at drawn fractions (Dabney et al. 2018)", make_q),
     "noisy-dqn": ("DQN that explores by noise in its weights (Fortunato et al. 2018)", make_q),
+    "drqn": ("DQN that remembers: an LSTM on the encoder, learned from sequences (Hausknecht & Stone 2015)", make_q),
     "rainbow": ("double, dueling, prioritised, noisy, 3-step c51 (Hessel et al. 2018)", make_q),
     "btr": ("Beyond the Rainbow: a large residual network, IQN and Munchausen (Clark et al. 2024)", make_q),
     "pqn": (
@@ -130,7 +142,7 @@ for _name, (_summary, _make) in {
         make_pqn,
     ),
 }.items():
-    RECIPES.register(_name)(Recipe(_summary, partial(default_experiment, _name), partial(build, _make)))
+    RECIPES.register(_name)(Recipe(_summary, partial(default_experiment, _name), partial(build, _make), fetch=fetch))
 
 
 def build_tabular(experiment: Any, workshop: Any) -> Any:
@@ -177,7 +189,9 @@ def make_policy(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> A
 
 
 for _name, _summary in POLICY_SUMMARIES.items():
-    RECIPES.register(_name)(Recipe(_summary, partial(default_policy_experiment, _name), partial(build, make_policy)))
+    RECIPES.register(_name)(
+        Recipe(_summary, partial(default_policy_experiment, _name), partial(build, make_policy), fetch=fetch)
+    )
 
 
 # Algorithms of stable-baselines3.
@@ -233,7 +247,7 @@ def build_sb3(recipe: str, experiment: Any, workshop: Any) -> Any:
         return build_sb3(recipe, quick, Workshop(workshop.device, journal))
 
     try:
-        return Sb3Learner(
+        learner = Sb3Learner(
             recipe,
             config,
             envs,
@@ -247,6 +261,11 @@ def build_sb3(recipe: str, experiment: Any, workshop: Any) -> Any:
             journal=workshop.journal,
             rehearse=rehearse,
         )
+        if workshop.start is not None:
+            from agents.transfer import start_from
+
+            start_from(learner.agent.encoders, workshop.start)
+        return learner
     except BaseException:
         envs.close()
         raise
@@ -259,5 +278,6 @@ for _name, _summary in SB3_SUMMARIES.items():
             default=partial(default_sb3_experiment, _name),
             build=partial(build_sb3, _name),
             resume=SB3_RESUME,
+            fetch=fetch,
         )
     )

@@ -33,11 +33,12 @@ from stable_baselines3.common.preprocessing import get_flattened_obs_dim
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv as PeerVecEnv
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.exploration import epsilon_greedy
 from agents.interaction import Interaction
 from agents.sb3_config import DDPGConfig, DQNConfig, OffPolicyConfig, OnPolicyConfig, PPOConfig, Sb3Config, TD3Config
+from agents.transfer import counts
 from agents.types import Needs
 from rlab.errors import RlabError
 from rlab.nn import make_encoder
@@ -396,8 +397,13 @@ class Sb3Agent:
         checkpoint = 4 * weights + (held if self.replay is None else 0)
         rows = 0 if self.replay is None else buffer.buffer_size
         if self.model.device.type == "cpu":
-            return Needs(held + working, 0, checkpoint, rows)
-        return Needs(held, working, checkpoint, rows)
+            return Needs(held + working, 0, checkpoint, rows, *counts(self.model.policy))
+        return Needs(held, working, checkpoint, rows, *counts(self.model.policy))
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        """Where the weights of another run's encoder go: under every head, those of target networks included."""
+        return [m.encoder for m in self.model.policy.modules() if isinstance(m, Features)]
 
     def state(self) -> dict[str, Any]:
         """Everything that decides what the algorithm does next."""

@@ -22,7 +22,8 @@ class Sb3Config:
     """Environments that step side by side."""
     encoder: str = "auto"
     """Network under the heads: one of the lab's (auto: nature for images, mlp for vectors), or sb3: the library's own
-    networks, which weights from elsewhere were trained with."""
+    networks, which weights from elsewhere were trained with. Or a run (name, path, latest), whose encoder this one
+    starts from; of a name that both have, the registered encoder is meant."""
     hidden: tuple[int, ...] = ()
     """Widths of the layers between encoder and heads; with encoder sb3, none means the library's own choice."""
     weights: str = ""

@@ -26,6 +26,19 @@ class Step(NamedTuple):
     next_mask: np.ndarray | None  # bool[N, A], for next_obs
 
 
+class Windows(NamedTuple):
+    """W pieces of streams, E steps each, that a recurrent batch's transitions are taken from.
+
+    Places count step by step from the end of the burn-in: (step - burn_in) * W + window.
+    """
+
+    first: torch.Tensor  # bool[E, W], an episode starts with this observation
+    state: torch.Tensor  # float32[W, S], the recurrent state before the first step, as it was when that was played
+    burn_in: int  # steps that only bring the state up to date
+    now: torch.Tensor  # int64[B], the place of a transition's observation
+    following: torch.Tensor  # int64[B], of what it led to
+
+
 class Batch(NamedTuple):
     """B transitions as losses see them; gamma, n and episode ends are all in `discount`.
 
@@ -41,6 +54,7 @@ class Batch(NamedTuple):
     weight: torch.Tensor | None  # float32[B]; None: all 1
     index: np.ndarray  # type: ignore[assignment]  # int64[B], places in the memory
     mask: torch.Tensor | None = None  # bool[B, A], for obs
+    windows: Windows | None = None  # of a recurrent batch; obs and next_obs then hold the windows [E, W, *shape]
 
 
 class Needs(NamedTuple):
@@ -50,3 +64,5 @@ class Needs(NamedTuple):
     device_memory: int  # bytes on the accelerator, 0 on a CPU
     checkpoint: int  # bytes of tensors in a checkpoint
     rows: int  # entries of the journal that a checkpoint points to
+    trainable: int | None = None  # parameters that are learned; None: not counted
+    frozen: int = 0  # parameters that stay as they are

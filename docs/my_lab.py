@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 from torch import nn
 
-from agents.recipes import build, default_experiment, make_q
+from agents.recipes import build, default_experiment, fetch, make_q
 from rlab.nn import ENCODERS
 from rlab.registry import RECIPES, Recipe
 
@@ -57,4 +57,6 @@ def short_sighted(env: str) -> Any:
     return replace(base, agent=replace(base.agent, gamma=0.5))
 
 
-RECIPES.register("short-sighted")(Recipe("DQN that looks two steps ahead", short_sighted, partial(build, make_q)))
+RECIPES.register("short-sighted")(
+    Recipe("DQN that looks two steps ahead", short_sighted, partial(build, make_q), fetch=fetch)
+)

@@ -162,6 +162,7 @@ def _registered(name: str) -> str:
     import gymnasium
 
     import envs.chains
+    import envs.memory
     import envs.probes
     import envs.tabular  # noqa: F401  (all register rlab/... ids)
 

@@ -75,6 +75,19 @@ def import_plugin(module: str) -> None:
 
 
 @dataclass(frozen=True)
+class Taken:
+    """What a new run starts from that another run has learned.
+
+    Attributes:
+        note: goes into config.json, beside the configuration.
+        files: name -> content, for the run's folder.
+    """
+
+    note: dict[str, Any]
+    files: dict[str, bytes]
+
+
+@dataclass(frozen=True)
 class Recipe:
     """What the first word after ``rlab train`` names: an agent or a supervised job.
 
@@ -83,12 +96,14 @@ class Recipe:
         default: environment or data name -> the typed configuration a run starts from. Imports no torch.
         build: (configuration, Workshop) -> Learner. Imports what it needs when called.
         resume: what a resumed run does not keep; empty where it is the same run to the bit.
+        fetch: configuration -> (configuration, what the run takes from others), called once before a run starts.
     """
 
     summary: str
     default: Callable[[str], Any]
     build: Callable[[Any, Any], Any]
     resume: str = ""
+    fetch: Callable[[Any], tuple[Any, Taken | None]] | None = None
 
 
 RECIPES: Registry[Recipe] = Registry("agent")

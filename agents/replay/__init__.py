@@ -1,5 +1,6 @@
 """Experience replay."""
 
 from agents.replay.ring import Replay
+from agents.replay.sequences import Sequences
 
-__all__ = ["Replay"]
+__all__ = ["Replay", "Sequences"]

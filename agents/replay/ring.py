@@ -123,7 +123,7 @@ class Replay:
         missing = size
         while missing:
             env, pos = self._draw(rng, missing)
-            windows = self._windows(env, pos, n_step, gamma)
+            windows = self.windows(env, pos, n_step, gamma)
             chosen.append(np.stack([env, pos])[:, windows[0]])
             missing = size - sum(c.shape[1] for c in chosen)
         env, pos = np.concatenate(chosen, axis=1)
@@ -133,12 +133,29 @@ class Replay:
         weight = torch.from_numpy(self.priorities.weights(batch.index, beta)).to(self.device)
         return batch._replace(weight=weight)
 
+    def prioritise(self, index: np.ndarray, errors: np.ndarray) -> None:
+        """Set the priorities of transitions from their errors float32[B], by `Batch.index` int64[B]."""
+        assert self.priorities is not None
+        self.priorities.update(index, errors)
+
+    def actions(self, env: np.ndarray, pos: np.ndarray) -> np.ndarray:
+        """The actions taken at env[B], pos[B]: int64[B]."""
+        return self._action[env, pos].astype(np.int64)
+
+    def masks(self, env: np.ndarray, pos: np.ndarray) -> np.ndarray | None:
+        """The actions allowed at env[B], pos[B]: bool[B, A]; None if there are no masks."""
+        return None if self._mask is None else self._mask[env, pos]
+
+    def flags(self, env: np.ndarray, pos: np.ndarray) -> np.ndarray:
+        """FIRST, LAST and FINAL at env, pos of any one shape."""
+        return self._flags[env, pos]
+
     def transitions(self, n_step: int, gamma: float) -> Iterator[Batch]:
         """Every transition that `sample` can draw, one by one, in no particular order (for tests and inspection)."""
         for env in range(self.num_envs):
             for pos in range(int(min(self.written[env], self.length))):
                 at = np.array([env]), np.array([pos])
-                if self._windows(*at, n_step, gamma)[0][0]:
+                if self.windows(*at, n_step, gamma)[0][0]:
                     yield self._gather(*at, n_step, gamma)
 
     def state(self) -> dict[str, Any]:
@@ -242,7 +259,7 @@ class Replay:
         env, pos = np.divmod(rng.integers(0, self.num_envs * span, size), span)
         return env, pos
 
-    def _windows(
+    def windows(
         self, env: np.ndarray, pos: np.ndarray, n_step: int, gamma: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(valid, steps k in the window, summed reward, discount) of the windows that start at env[B], pos[B]."""
@@ -266,22 +283,22 @@ class Replay:
         return valid, steps, reward, discount
 
     def _gather(self, env: np.ndarray, pos: np.ndarray, n_step: int, gamma: float) -> Batch:
-        _, steps, reward, discount = self._windows(env, pos, n_step, gamma)
+        _, steps, reward, discount = self.windows(env, pos, n_step, gamma)
         successor = (pos + steps) % self.length
-        mask = None if self._mask is None else torch.from_numpy(self._mask[env, successor]).to(self.device)
+        mask, next_mask = self.masks(env, pos), self.masks(env, successor)
         return Batch(
-            obs=self._observations(env, pos),
-            action=torch.from_numpy(self._action[env, pos].astype(np.int64)).to(self.device),
+            obs=self.observations(env, pos),
+            action=torch.from_numpy(self.actions(env, pos)).to(self.device),
             reward=torch.from_numpy(reward).to(self.device),
             discount=torch.from_numpy(discount).to(self.device),
-            next_obs=self._observations(env, successor),
-            next_mask=mask,
+            next_obs=self.observations(env, successor),
+            next_mask=None if next_mask is None else torch.from_numpy(next_mask).to(self.device),
             weight=None,
             index=env * self.length + pos,
-            mask=None if self._mask is None else torch.from_numpy(self._mask[env, pos]).to(self.device),
+            mask=None if mask is None else torch.from_numpy(mask).to(self.device),
         )
 
-    def _observations(self, env: np.ndarray, pos: np.ndarray) -> torch.Tensor:
+    def observations(self, env: np.ndarray, pos: np.ndarray) -> torch.Tensor:
         """Observations [B, *shape] at env[B], pos[B]; frames before an episode's start are zero, as ALE's are."""
         assert self._frames is not None
         base = env * self.length

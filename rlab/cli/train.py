@@ -169,6 +169,7 @@ def _announce(agent: str, config: Any, footprint: Any, folder: RunFolder, minute
         "env": f"{env.env}, {config.env.steps:,} steps",
         "protocol": PROTOCOLS[env.protocol] if is_atari(env.env) else "",
         "device": f"{device}, {config.run.threads} threads, seed {config.run.seed}",
+        "network": _network_text(footprint, folder),
         "memory": f"{gigabytes(footprint.memory)}{on_device}; disk {gigabytes(footprint.disk)} at the most",
         "time": f"about {duration(seconds)} without evaluations" if seconds else "",
         "resume": RECIPES.get(agent).resume,
@@ -178,6 +179,16 @@ def _announce(agent: str, config: Any, footprint: Any, folder: RunFolder, minute
     if config.env.steps <= starts:
         say(f"note: --learning-starts is {starts:,}, so nothing will be learned in {config.env.steps:,} steps")
     return config
+
+
+def _network_text(footprint: Any, folder: RunFolder) -> str:
+    """How many parameters learn, how many do not, and where the encoder comes from."""
+    if footprint.trainable is None:
+        return ""
+    frozen = f", {footprint.frozen:,} frozen" if footprint.frozen else ""
+    taken = folder.config().get("encoder")
+    origin = f"; encoder of run {taken['run']} at {taken['step']:,} steps" if taken else ""
+    return f"{footprint.trainable:,} trainable parameters{frozen}{origin}"
 
 
 def _value_of(argv: list[str], flag: str) -> str | None:

@@ -66,12 +66,16 @@ class Footprint:
         device_memory: bytes on the accelerator at the most; 0 on a CPU.
         disk: bytes in the run folder at the most.
         seconds: wall time to the end, from a short measurement; None if not measured.
+        trainable: parameters that are learned; None if not counted.
+        frozen: parameters that stay as they are.
     """
 
     memory: int
     device_memory: int
     disk: int
     seconds: float | None = None
+    trainable: int | None = None
+    frozen: int = 0
 
 
 @dataclass

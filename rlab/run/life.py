@@ -35,10 +35,12 @@ class Workshop:
     Attributes:
         device: resolved torch device, such as "cpu" or "cuda:0".
         journal: where the learner appends its logs.
+        start: the run's folder if the learner starts at 0, where what it takes from other runs lies; else None.
     """
 
     device: str
     journal: Journal
+    start: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -117,10 +119,16 @@ def start_run(
     entry = RECIPES.get(recipe)
     device = resolve_device(config.run.device)
     config = with_run(config, threads=prepare_process(config.run.threads))
+    config, taken = entry.fetch(config) if entry.fetch else (config, None)
     folder = create_run(recipe, subject, to_plain(config), name)
     lock = folder.lock()
     try:
-        with contextlib.closing(entry.build(config, Workshop(device, Journal(folder.journal)))) as learner:
+        if taken is not None:
+            for file, content in taken.files.items():
+                replace_durably(folder.path / file, content)
+            replace_durably(folder.path / "config.json", to_json(folder.config() | taken.note))
+        shop = Workshop(device, Journal(folder.journal), folder.path)
+        with contextlib.closing(entry.build(config, shop)) as learner:
             footprint = learner.footprint()
         refuse_if_too_large(footprint, folder.path, device)
         config = prepare(config, footprint, folder)
@@ -284,11 +292,12 @@ def _drive(
     checkpoints = Checkpoints(folder.checkpoints, journal)
     with contextlib.ExitStack() as stack:
         stack.callback(journal.close)
-        learner: Learner = build(config, Workshop(device, journal))
+        saved = checkpoints.load_newest(view.event) if resume else None
+        shop = Workshop(device, journal, folder.path if saved is None else None)
+        learner: Learner = build(config, shop)
         stack.callback(learner.close)
         notes, loaded, done = Notes(config=to_plain(config)), None, 0
         if resume:
-            saved = checkpoints.load_newest(view.event)
             if saved is not None:
                 notes, loaded, done = Notes(**saved.loop), saved.path, saved.done
                 _refuse_if_edited(config, notes.config, folder)

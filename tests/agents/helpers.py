@@ -20,6 +20,8 @@ SMALL = {
     "n_epochs": 2,
     "train_every": 4,
     "target_every": 64,
+    "burn_in": 3,
+    "sequence": 5,
     "final_episodes": 4,
     "evaluate_episodes": 2,
 }

@@ -48,8 +48,9 @@ def largest_error(journal: Journal, probe: str, recipe: str = "dqn", **settings:
     while not run.progress().finished:
         run.step()
     errors = []
-    for obs, q_star in PROBES[probe].solution(0.8):
-        q = run.agent.online.q_values(np.asarray(obs, np.float32)[None])[0]
+    policy = run.agent.policy(0)
+    for obs, q_star in PROBES[probe].solution(0.8):  # in the order of an episode, for who remembers
+        q = policy.values(np.asarray(obs, np.float32)[None], np.array([float(obs[0]) in PROBES[probe].starts]))[0]
         known = ~np.isnan(q_star)
         if run.agent.config.munchausen:
             known = np.arange(len(q_star)) == np.nanargmax(q_star)

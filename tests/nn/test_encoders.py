@@ -18,15 +18,21 @@ SHAPES = [(3,), (7, 2), (4, 10, 10), (6, 3, 2), (1, 84, 84), (4, 84, 84), (3, 40
 @pytest.mark.parametrize("name", sorted(ENCODERS))
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_every_encoder_keeps_the_contract(name: str, shape: tuple[int, ...]) -> None:
+    recurrent = name == "lstm"
     try:
-        encoder = make_encoder(name, shape)
+        encoder = make_encoder(name, shape, recurrent)
     except RlabError:
         family = name.split("-")[0]
         with pytest.raises(RlabError, match=f"'{family}'.*not {re.escape(str(list(shape)))}"):
             make_encoder(name, shape)
         return
     x = torch.rand(2, *shape)
-    features = encoder(x)
+    if recurrent:
+        first, state = torch.zeros(1, 2, dtype=torch.bool), torch.zeros(2, encoder.state_dim)
+        (features,), state = encoder(x[None], state, first)
+        assert state.shape == (2, encoder.state_dim)
+    else:
+        features = encoder(x)
     assert features.shape == (2, encoder.out_dim)
     assert QHead(encoder.out_dim, 5)(features).shape == (2, 5)
     assert CategoricalHead(encoder.out_dim, 5)(features).log_p.exp().sum(1).tolist() == pytest.approx([1, 1])
@@ -75,6 +81,21 @@ def test_impala_has_the_published_size() -> None:
     assert sum(p.numel() for p in encoder.parameters()) == body + 256 * (11 * 11 * 32 + 1)
     assert encoder.feature_maps(torch.zeros(1, 4, 84, 84)).shape == (1, 32, 11, 11)
     assert make_encoder("impala-btr", (4, 84, 84)).out_dim == 64 * 6 * 6
+
+
+def test_resnet_has_the_blocks_of_the_paper() -> None:
+    """Stages of 16, 32 and 64 channels by hand, without biases, GroupNorm's two numbers a channel, a layer of 256."""
+
+    def conv(a: int, b: int, k: int = 9) -> int:
+        return a * b * k
+
+    body = conv(3, 16) + 4 * conv(16, 16) + conv(16, 32) + 3 * conv(32, 32) + conv(32, 64) + 3 * conv(64, 64)
+    shortcuts = conv(16, 32, 1) + conv(32, 64, 1)
+    norms = 2 * (5 * 16 + 4 * 32 + 4 * 64)
+    encoder = make_encoder("resnet", (3, 32, 32))
+    assert encoder.feature_maps(torch.zeros(1, 3, 32, 32)).shape == (1, 64, 8, 8)
+    assert sum(p.numel() for p in encoder.parameters()) == body + shortcuts + norms + 256 * (64 * 64 + 1)
+    assert make_encoder("resnet", (4, 84, 84)).feature_maps(torch.zeros(1, 4, 84, 84)).shape == (1, 64, 6, 6)
 
 
 def test_an_unknown_encoder_is_told_the_nearest() -> None:

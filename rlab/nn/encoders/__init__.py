@@ -25,23 +25,48 @@ class Encoder(Protocol):
 ENCODERS: Registry[Callable[[tuple[int, ...]], torch.nn.Module]] = Registry("encoder")
 """name -> factory(input shape without batch) -> Encoder."""
 
+AUTO = ("auto", "auto-norm")
+"""Names that stand for an encoder by the shape of its input."""
 
-def make_encoder(name: str, shape: tuple[int, ...]) -> torch.nn.Module:
+
+def load_all() -> None:
+    """Register the encoders of the lab."""
+    from rlab.nn.encoders import impala, lstm, minatar, mlp, nature, resnet  # noqa: F401 - they do it when imported
+
+
+def make_encoder(name: str, shape: tuple[int, ...], recurrent: bool = False) -> torch.nn.Module:
     """Build an encoder for inputs of a shape; ``auto`` takes nature for images [C, H, W], minatar for
     small ones, mlp for the rest.
 
     ``auto-norm`` does the same with LayerNorm: nature-norm, minatar-norm or mlp-norm.
 
-    Raises:
-        RlabError: the name is unknown, or the encoder does not take that shape.
-    """
-    from rlab.nn.encoders import impala, minatar, mlp, nature  # noqa: F401 - they register themselves
+    Args:
+        name: a registered name, or auto.
+        shape: of one input, without batch.
+        recurrent: whoever asks carries a state: an encoder that has none gets an LSTM on top (see `lstm`). The result
+            takes ``(x[T, B, *shape], state[B, S], first bool[T, B])`` and gives ``(features[T, B, D], state)``; S is
+            its ``state_dim``.
 
-    if name in ("auto", "auto-norm"):
-        side = min(shape[1:]) if len(shape) == 3 else 0
-        fits = "nature" if side >= nature.SMALLEST else "minatar" if side >= minatar.SMALLEST else "mlp"
-        name = fits + name.removeprefix("auto")
-    encoder = ENCODERS.get(name)(shape)
+    Raises:
+        RlabError: the name is unknown, the encoder does not take that shape, or it is recurrent and nobody asked for
+            that.
+    """
+    load_all()
+    from rlab.nn.encoders import lstm, minatar, nature
+
+    if recurrent:
+        encoder = lstm.recurrent_encoder(name, shape)
+    else:
+        if name in AUTO:
+            side = min(shape[1:]) if len(shape) == 3 else 0
+            fits = "nature" if side >= nature.SMALLEST else "minatar" if side >= minatar.SMALLEST else "mlp"
+            name = fits + name.removeprefix("auto")
+        encoder = ENCODERS.get(name)(shape)
+        if getattr(encoder, "recurrent", False):
+            raise RlabError(
+                f"encoder '{name}' is recurrent, and this agent carries no state from step to step; nearest: the agent "
+                "drqn, or --recurrent where there is that flag"
+            )
     if not isinstance(getattr(encoder, "out_dim", None), int):
         raise RlabError(f"encoder '{name}' has no integer attribute out_dim")
     return encoder

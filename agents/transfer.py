@@ -1,0 +1,175 @@
+"""Encoders travel: a run that starts from the encoder of another one, whatever agent learned it on whatever game.
+
+When a run starts, `fetch` copies the weights out of the other run's newest whole checkpoint into the new run's folder,
+and the configuration takes over the encoder's registered name. From then on the other run is not needed: a learner that
+starts at 0 reads the copy (`start_from`), one that resumes has the weights in its own checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from rlab.errors import RlabError, nearest
+from rlab.nn.encoders import AUTO, ENCODERS, load_all
+from rlab.registry import Taken
+from rlab.run.checkpoint import digest
+from rlab.run.folder import RunFolder, all_runs, find_run
+from rlab.run.life import read_newest
+
+FILE = "encoder.safetensors"
+"""In a run's folder: the weights that it started from."""
+
+NOTE = "encoder"
+"""In a run's config.json: what was taken from which run."""
+
+PLACES = {
+    "online": ("encoder.",),
+    "network": ("encoder.encoder.",),
+    "policy": ("features_extractor.encoder.", "q_net.features_extractor.encoder.", "actor.features_extractor.encoder."),
+}
+"""Part of an agent's state -> what the names of its encoder's weights begin with: value-based agents, policy gradients,
+stable-baselines3's."""
+
+Weights = dict[str, Tensor]
+
+OWN = "sb3"
+"""What the networks of stable-baselines3 itself are called."""
+
+BELOW = "below."
+"""What the names of the feed-forward part of a recurrent encoder begin with."""
+
+
+def fetch(experiment: Any) -> tuple[Any, Taken | None]:
+    """Take the encoder that `experiment.agent.encoder` names, if that is a run.
+
+    Returns:
+        The experiment with the encoder's registered name, and what is to be put into the new run's folder; None if the
+        name is a registered encoder's, which wins over a run's.
+
+    Raises:
+        RlabError: neither an encoder nor a run has the name, the run has no encoder, or no whole checkpoint.
+    """
+    settings = experiment.agent
+    name, freeze = settings.encoder, getattr(settings, "freeze", False)
+    if _registered(name):
+        if freeze:
+            raise RlabError(
+                f"--freeze keeps an encoder as another run has learned it, but '{name}' is a registered encoder, whose "
+                "weights start at random; nearest: --encoder RUN --freeze"
+            )
+        return experiment, None
+    folder = _find(name)
+    kind, weights, done = encoder_of(folder)
+    note = {"run": folder.name, "step": done, "digest": digest(weights)}
+    taken = Taken({NOTE: note}, {FILE: save({key: tensor.contiguous() for key, tensor in weights.items()})})
+    return replace(experiment, agent=replace(settings, encoder=kind)), taken
+
+
+def encoder_of(folder: RunFolder) -> tuple[str, Weights, int]:
+    """(registered name, weights, progress) of the encoder in a run's newest whole checkpoint; changes nothing there.
+
+    Raises:
+        RlabError: the run learns no encoder of the lab, or has no checkpoint.
+    """
+    document = folder.config()
+    kind = document["config"].get("agent", {}).get("encoder")
+    if kind is None or kind == OWN:
+        why = "stable-baselines3's own networks" if kind == OWN else "no encoder"
+        raise RlabError(f"run '{folder.name}' ({document['recipe']}) has {why}, so there is nothing to start from")
+    saved = read_newest(folder)
+    if saved is None:
+        raise RlabError(f"run '{folder.name}' has no checkpoint yet, so there is no encoder to start from")
+    for part, prefixes in PLACES.items():
+        names = saved.state.get("agent", {}).get(part, {})
+        for prefix in prefixes:
+            weights = {key.removeprefix(prefix): t for key, t in names.items() if key.startswith(prefix)}
+            if weights:
+                return kind, weights, saved.done
+    raise RlabError(f"no encoder was found in the checkpoint {saved.path} of run '{folder.name}'")
+
+
+def start_from(encoders: Iterable[nn.Module], folder: Path) -> None:
+    """Put the weights that a new run starts from into its encoders; nothing where it takes none.
+
+    Raises:
+        RlabError: they do not fit, or the copy in the run's folder is gone or damaged.
+    """
+    path = folder / FILE
+    note = RunFolder(folder).config().get(NOTE)
+    if note is None and not path.exists():
+        return
+    try:
+        weights = load(path.read_bytes())
+    except (OSError, SafetensorError) as e:
+        raise RlabError(f"{path}, the weights that this run starts from, cannot be read ({e})") from None
+    if note is not None and digest(weights) != note["digest"]:
+        raise RlabError(f"{path}, the weights that this run starts from, are damaged (their digest differs)")
+    run = "another run" if note is None else f"run '{note['run']}'"
+    for encoder in encoders:
+        _put(weights, encoder, run)
+
+
+def freeze(encoders: Iterable[nn.Module]) -> None:
+    """Keep encoders as they are, LayerNorm and all; a recurrent layer on one goes on learning."""
+    for encoder in encoders:
+        _feed_forward(encoder).requires_grad_(False)
+
+
+def trainable(network: nn.Module) -> list[nn.Parameter]:
+    """What an optimiser is given."""
+    return [p for p in network.parameters() if p.requires_grad]
+
+
+def counts(network: nn.Module) -> tuple[int, int]:
+    """(trainable parameters, frozen ones)."""
+    sizes = [(p.numel(), p.requires_grad) for p in network.parameters()]
+    return sum(n for n, learns in sizes if learns), sum(n for n, learns in sizes if not learns)
+
+
+def _registered(name: str) -> bool:
+    load_all()
+    return name in AUTO or name in ENCODERS or name == OWN or ":" in name
+
+
+def _find(name: str) -> RunFolder:
+    try:
+        return find_run(name)
+    except RlabError:
+        if name == "latest":
+            raise
+        valid = [*AUTO, *ENCODERS, *(run.name for run in all_runs())]
+        raise RlabError(f"unknown encoder '{name}', and there is no such run; {nearest(name, valid)}") from None
+
+
+def _feed_forward(encoder: nn.Module) -> nn.Module:
+    below = getattr(encoder, "below", None)
+    return below if isinstance(below, nn.Module) else encoder
+
+
+def _put(weights: Weights, encoder: nn.Module, run: str) -> None:
+    """Copy weights into an encoder of the same shapes; of a recurrent one and another, what both have."""
+    recurrent = any(key.startswith(BELOW) for key in weights)
+    if recurrent and _feed_forward(encoder) is encoder:
+        weights = {key.removeprefix(BELOW): t for key, t in weights.items() if key.startswith(BELOW)}
+    elif not recurrent:
+        encoder = _feed_forward(encoder)
+    own = encoder.state_dict()
+    for key in [*weights, *own]:
+        there, here = (list(w[key].shape) if key in w else None for w in (weights, own))
+        if there != here:
+            raise RlabError(
+                f"the encoder of {run} does not fit these observations: '{key}' has shape {_said(there)} there and "
+                f"{_said(here)} here; nearest: a run on observations of the same shape"
+            )
+    encoder.load_state_dict(weights)
+
+
+def _said(shape: list[int] | None) -> str:
+    return "none" if shape is None else str(shape)

@@ -1,0 +1,107 @@
+"""Environments that only a memory solves: a maze whose cue is seen once, and observations that flicker.
+
+Importing this module registers ``rlab/TMaze-v0`` (a corridor of 10) and ``rlab/FlickerCartPole-v0`` (every other
+observation is missing). Of any environment of your own, `Flicker` makes a flickering one::
+
+    gym.register("Mine-v0", entry_point=lambda: Flicker(MyEnv(), p=0.5))
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import WrapperSpec
+from gymnasium.spaces import Box, Discrete
+from numpy.typing import NDArray
+
+from rlab.errors import RlabError
+
+Obs = NDArray[np.float32]
+
+NORTH, EAST, SOUTH, WEST = range(4)
+
+
+class TMaze(gym.Env[Obs, int]):
+    """Walk a corridor and turn at its end to the side that a cue at the start has shown (Bakker 2002, section 4.1).
+
+    Three numbers are seen: 011 or 110 at the start (turn north, turn south), 101 in the corridor, 010 at the junction.
+    The right turn pays 4, the wrong one -0.1, both end the episode; a step against a wall pays -0.1, any other 0. So
+    the best return is 4, and 1.95 is the mean of who has forgotten the cue.
+
+    Args:
+        length: N, steps from the start to the junction.
+    """
+
+    best = 4.0
+    chance = 1.95
+
+    def __init__(self, length: int = 10):
+        if length < 1:
+            raise RlabError(f"a T-maze has a corridor of at least 1 step, not {length}")
+        self.length = length
+        self.observation_space = Box(0, 1, (3,), np.float32)
+        self.action_space = Discrete(4)
+        self.place = 0
+        self.goal = NORTH
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
+        """Start at the cue, obs [3]."""
+        super().reset(seed=seed)
+        self.place = 0
+        self.goal = int(self.np_random.choice([NORTH, SOUTH]))
+        return self._see(), {}
+
+    def step(self, action: int) -> tuple[Obs, float, bool, bool, dict[str, Any]]:
+        """Walk north (0), east (1), south (2) or west (3); obs [3]."""
+        if self.place == self.length and action in (NORTH, SOUTH):
+            return self._see(), self.best if action == self.goal else -0.1, True, False, {}
+        before = self.place
+        self.place = min(self.length, max(0, before + int(action == EAST) - int(action == WEST)))
+        return self._see(), -0.1 if self.place == before else 0.0, False, False, {}
+
+    def _see(self) -> Obs:
+        if self.place == self.length:
+            return np.array([0, 1, 0], np.float32)
+        if self.place == 0:
+            return np.array([0, 1, 1] if self.goal == NORTH else [1, 1, 0], np.float32)
+        return np.array([1, 0, 1], np.float32)
+
+
+class Flicker(gym.ObservationWrapper[Any, Any, Any]):
+    """Each observation is replaced by zeros with probability p, by itself (Hausknecht & Stone 2015, section 5).
+
+    Args:
+        env: has a Box of observations in which zeros lie.
+        p: of missing one, 0 to 1.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], p: float = 0.5):
+        super().__init__(env)
+        if not 0 <= p <= 1:
+            raise RlabError(f"an observation flickers with a probability from 0 to 1, not {p}")
+        space = env.observation_space
+        if not isinstance(space, Box) or not ((space.low <= 0) & (space.high >= 0)).all():
+            raise RlabError(f"only a Box of observations in which zeros lie can flicker, not {space}")
+        self.p = p
+        self._coins = np.random.default_rng()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Start an episode; a seed decides which observations will be missing, too."""
+        if seed is not None:
+            self._coins = np.random.default_rng([seed, 1])
+        return super().reset(seed=seed, options=options)
+
+    def observation(self, observation: Any) -> Any:
+        """The observation, or zeros like it."""
+        return np.zeros_like(observation) if self._coins.random() < self.p else observation
+
+
+gym.register("rlab/TMaze-v0", entry_point=f"{__name__}:TMaze", max_episode_steps=100)
+gym.register(
+    "rlab/FlickerCartPole-v0",
+    entry_point="gymnasium.envs.classic_control.cartpole:CartPoleEnv",
+    max_episode_steps=500,
+    additional_wrappers=(WrapperSpec("Flicker", f"{__name__}:Flicker", {"p": 0.5}),),
+)

@@ -1,0 +1,87 @@
+"""The T-maze step by step, and what flickers."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from envs import make_vec
+from envs.memory import EAST, NORTH, SOUTH, WEST, Flicker, TMaze
+from rlab.errors import RlabError
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("turn", [NORTH, SOUTH])
+def test_the_maze_step_by_step(seed: int, turn: int) -> None:
+    env = TMaze(length=3)
+    obs, _ = env.reset(seed=seed)
+    goal = NORTH if obs.tolist() == [0, 1, 1] else SOUTH
+    assert obs.tolist() in ([0, 1, 1], [1, 1, 0])
+    cue = obs.tolist()
+    expected = [
+        (WEST, cue, -0.1), (SOUTH, cue, -0.1), (EAST, [1, 0, 1], 0), (NORTH, [1, 0, 1], -0.1), (EAST, [1, 0, 1], 0),
+        (WEST, [1, 0, 1], 0), (WEST, cue, 0), (EAST, [1, 0, 1], 0), (EAST, [1, 0, 1], 0), (EAST, [0, 1, 0], 0),
+        (EAST, [0, 1, 0], -0.1),
+    ]  # fmt: skip
+    for action, seen, paid in expected:
+        obs, reward, over, cut, _ = env.step(action)
+        assert (obs.tolist(), reward, over, cut) == (seen, paid, False, False)
+    obs, reward, over, _, _ = env.step(turn)
+    assert over
+    assert reward == (4.0 if turn == goal else -0.1)
+
+
+def test_both_cues_come_and_chance_is_the_mean_of_the_turns() -> None:
+    env = TMaze()
+    env.reset(seed=0)
+    goals = [env.reset() and env.goal for _ in range(1000)]
+    assert 430 < goals.count(NORTH) < 570
+    assert TMaze.chance == pytest.approx((TMaze.best - 0.1) / 2)
+
+
+def test_they_are_environments_by_name() -> None:
+    check_env(TMaze(), skip_render_check=True)
+    for name in ("rlab/TMaze-v0", "rlab/FlickerCartPole-v0"):
+        env = make_vec(name, 2, 0)
+        env.reset()
+        env.step(np.zeros(2, np.int64))
+        env.close()
+    with pytest.raises(RlabError, match=r"nearest: .*rlab/TMaze-v0"):
+        make_vec("TMaze-v0", 2, 0)
+
+
+def test_half_of_the_observations_are_missing_and_nothing_else_changes() -> None:
+    flickers, plain = make_vec("rlab/FlickerCartPole-v0", 4, 0), make_vec("CartPole-v1", 4, 0)
+    rng = np.random.default_rng(0)
+    seen, missing = 0, []
+    obs, same = flickers.reset(seed=5)[0], plain.reset(seed=5)[0]
+    for _ in range(300):
+        gone = (obs == 0).all(axis=1)
+        np.testing.assert_array_equal(obs[~gone], same[~gone])
+        missing.append(gone)
+        action = rng.integers(0, 2, 4)
+        (obs, *rest, _), (same, *others, _) = flickers.step(action), plain.step(action)
+        for a, b in zip(rest, others, strict=True):
+            np.testing.assert_array_equal(a, b)
+        seen += 4
+    gone = np.concatenate(missing)
+    assert abs(gone.mean() - 0.5) < 5 * 0.5 / np.sqrt(seen)
+    together = np.stack(missing)
+    assert len({tuple(column) for column in together.T}) == 4  # each environment by itself
+    flickers.reset(seed=5)
+    again = [flickers.step(np.zeros(4, np.int64))[0] for _ in range(9)]
+    flickers.reset(seed=5)
+    np.testing.assert_array_equal(again, [flickers.step(np.zeros(4, np.int64))[0] for _ in range(9)])
+    flickers.close()
+    plain.close()
+
+
+def test_what_cannot_be_made_is_refused() -> None:
+    with pytest.raises(RlabError, match="corridor of at least 1 step, not 0"):
+        TMaze(length=0)
+    with pytest.raises(RlabError, match=r"probability from 0 to 1, not 1\.5"):
+        Flicker(gym.make("CartPole-v1"), p=1.5)
+    with pytest.raises(RlabError, match=r"only a Box .* can flicker, not Discrete"):
+        Flicker(gym.make("CliffWalking-v1"))
