@@ -98,7 +98,8 @@ class QNetwork(nn.Module):
 
     def no_state(self, streams: int) -> Tensor:
         """The state before anything was seen: zeros [streams, S]."""
-        return torch.zeros(streams, self.encoder.state_dim, device=self.act_taus.device)  # type: ignore[arg-type]
+        width: int = self.encoder.state_dim  # type: ignore[assignment]
+        return torch.zeros(streams, width, device=self.act_taus.device)
 
     def judge(self, features: Tensor, taus: Tensor | None = None) -> Tensor:
         """features[B, D] -> what the head says of them."""
