@@ -161,7 +161,7 @@ def _put(weights: Weights, encoder: nn.Module, run: str) -> None:
     elif not recurrent:
         encoder = _feed_forward(encoder)
     own = encoder.state_dict()
-    for key in [*weights, *own]:
+    for key in sorted({*weights, *own}):
         there, here = (list(w[key].shape) if key in w else None for w in (weights, own))
         if there != here:
             raise RlabError(

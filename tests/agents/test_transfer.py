@@ -205,7 +205,7 @@ def test_shapes_that_do_not_fit_are_named_and_nothing_is_left(runs: Path) -> Non
         trained("dqn", "other", "rlab/TMaze-v0", encoder="source")
     at_start("pqn", "norm")
     fits = at_start("dqn", "fits", encoder="norm")
-    with pytest.raises(RlabError, match=r"of run 'norm' .*'layers\.2\.weight' has shape \[256\] there and none here"):
+    with pytest.raises(RlabError, match=r"of run 'norm' .*'layers\.2\.bias' has shape \[256\] there and none here"):
         start_from([make_encoder("mlp", (4,))], fits.path)
     assert sorted(p.parent.name for p in runs.glob("*/config.json")) == ["fits", "norm", "source"]
 
