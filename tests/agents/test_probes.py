@@ -38,6 +38,9 @@ QUICK = {
 }
 """For each of the presets in turn."""
 
+SHORT = {"burn_in": 1, "sequence": 4, "train_every": 4, "batch_size": 64}
+"""For who learns from sequences: fewer updates, each of more steps."""
+
 
 def largest_error(journal: Journal, probe: str, recipe: str = "dqn", **settings: object) -> float:
     """max |Q - Q*| over the observations that a solution is known for.
@@ -73,7 +76,8 @@ def test_variants_find_the_same_values(journal: Journal, settings: dict[str, obj
 @pytest.mark.parametrize("probe", [f"rlab/Probe{i}-v0" for i in range(1, 6)])
 @pytest.mark.parametrize("preset", sorted(PARTS))
 def test_every_preset_finds_the_values(journal: Journal, preset: str, probe: str) -> None:
-    assert largest_error(journal, probe, preset, **QUICK, seed=0) < 0.1
+    settings = QUICK | (SHORT if PARTS[preset].get("recurrent") else {})
+    assert largest_error(journal, probe, preset, **settings, seed=0) < 0.1
 
 
 @pytest.mark.slow
@@ -81,7 +85,8 @@ def test_every_preset_finds_the_values(journal: Journal, preset: str, probe: str
 @pytest.mark.parametrize("preset", sorted(PARTS))
 @pytest.mark.parametrize("seed", range(10))
 def test_every_preset_finds_the_values_ten_times_of_ten(journal: Journal, preset: str, probe: str, seed: int) -> None:
-    assert largest_error(journal, probe, preset, **QUICK, seed=seed) < 0.1
+    settings = QUICK | (SHORT if PARTS[preset].get("recurrent") else {})
+    assert largest_error(journal, probe, preset, **settings, seed=seed) < 0.1
 
 
 @pytest.mark.slow
