@@ -233,7 +233,7 @@ class PolicyGradient:
         """One gradient step on a rollout.
 
         Raises:
-            NonFinite: the loss or the gradient is NaN or Inf; nothing was changed.
+            NonFinite: the loss or the gradient is NaN or Inf; the weights stay as they were.
         """
         c = self.config
         for group in self.optimizer.param_groups:

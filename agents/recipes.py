@@ -265,7 +265,7 @@ def build_sb3(recipe: str, experiment: Any, workshop: Any) -> Any:
         if workshop.start is not None:
             from agents.transfer import start_from
 
-            start_from(learner.agent.encoders, workshop.start)  # type: ignore[attr-defined]
+            start_from(learner.sb3.encoders, workshop.start)
         return learner
     except BaseException:
         envs.close()

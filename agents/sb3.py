@@ -226,9 +226,9 @@ class Sb3Learner(Interaction):
         with own.in_place(), warnings.catch_warnings():
             # Where it runs is the user's choice here; the library would warn of GPUs.
             warnings.filterwarnings("ignore", "You are trying to run", UserWarning)
-            arguments = _arguments(config, bridge, self.total_steps) | {"device": device}
+            arguments = _arguments(config, bridge) | {"device": device}
             try:
-                model = ALGORITHMS[recipe](_policy(config, bridge), bridge, **arguments)
+                model = ALGORITHMS[recipe](_policy(bridge), bridge, **arguments)
             except RuntimeError as e:  # convolutions larger than the picture
                 if config.encoder != "sb3":
                     raise
@@ -271,6 +271,7 @@ class Sb3Learner(Interaction):
     def restore(self, state: State, stop: Stop) -> None:
         """As `Interaction.restore`, and the rows of the replay."""
         super().restore(state, stop)
+        self._unread = None
         if self.done_ticks:
             self.sb3.finish(self._obs, stop)
             self._begin()
@@ -286,14 +287,14 @@ class Sb3Learner(Interaction):
         Raises:
             RlabError: neither the weights that it was to begin with could be loaded, nor a checkpoint.
         """
-        if self._unread is not None and self.sb3.model._last_obs is None:
+        if self._unread is not None:
             raise self._unread
         return super().evaluate_games(episodes, seed, stop)
 
     def _begin(self) -> None:
         """Tell the algorithm that it is to learn; resets the environments unless they were restored."""
         model = self.sb3.model
-        if self._unread is not None and model._last_obs is None:
+        if self._unread is not None:
             raise self._unread
         with self.sb3.own.in_place():
             model._setup_learn(self.total_steps, self._callback, reset_num_timesteps=model._last_obs is None)
@@ -350,30 +351,19 @@ def _refuse_unfit(recipe: str, envs: Any, env: str) -> None:
         raise RlabError(f"{recipe} of stable-baselines3 knows no action masks, which '{env}' needs; nearest: a2c, dqn")
 
 
-def _policy(config: Sb3Config, bridge: BridgeEnv) -> str:
+def _policy(bridge: BridgeEnv) -> str:
     return "CnnPolicy" if len(bridge.observation_space.shape or ()) == 3 else "MlpPolicy"
 
 
-def _arguments(config: Sb3Config, bridge: BridgeEnv, total: int) -> dict[str, Any]:
+def _arguments(config: Sb3Config, bridge: BridgeEnv) -> dict[str, Any]:
     """The constructor's arguments: every field of the configuration is read here or in `Sb3Learner`."""
     c: Any = config
-    networks: dict[str, Any] = {}
-    if c.encoder != "sb3":
-        networks = {
-            "features_extractor_class": Features,
-            "features_extractor_kwargs": {"encoder": c.encoder},
-            "normalize_images": False,
-            "net_arch": list(c.hidden),
-        }
-    elif c.hidden:
-        networks = {"net_arch": list(c.hidden)}
     arguments: dict[str, Any] = {
-        "policy_kwargs": networks,
+        "policy_kwargs": _networks(c),
         "gamma": c.gamma,
         "learning_rate": _schedule(c.learning_rate, c.final_learning_rate),
     }
     if isinstance(c, OnPolicyConfig):
-        networks["share_features_extractor"] = c.share_encoder
         arguments |= {
             "n_steps": c.n_steps,
             "gae_lambda": c.gae_lambda,
@@ -416,6 +406,21 @@ def _arguments(config: Sb3Config, bridge: BridgeEnv, total: int) -> dict[str, An
             "target_noise_clip": c.target_noise_clip,
         }
     return arguments
+
+
+def _networks(c: Any) -> dict[str, Any]:
+    """What the policy's constructor takes: our encoder, or the library's own."""
+    networks: dict[str, Any] = {}
+    if c.encoder != "sb3":
+        networks = {
+            "features_extractor_class": Features,
+            "features_extractor_kwargs": {"encoder": c.encoder},
+            "normalize_images": False,
+            "net_arch": list(c.hidden),
+        }
+    elif c.hidden:
+        networks = {"net_arch": list(c.hidden)}
+    return networks | ({"share_features_extractor": c.share_encoder} if isinstance(c, OnPolicyConfig) else {})
 
 
 def _schedule(start: float, end: float) -> Callable[[float], float]:

@@ -15,6 +15,9 @@ from rlab.errors import RlabError
 ZIP_BYTES = 1 << 30
 """The largest weights that are read out of a .zip."""
 
+PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64)
+"""What a policy's weights and counters may be made of."""
+
 
 def import_zip(path: Path) -> dict[str, Tensor]:
     """Read the policy's weights out of a .zip that stable-baselines3 saved.
@@ -53,8 +56,7 @@ def _is_plain(value: Any) -> bool:
         isinstance(value, Tensor)
         and value.layout == torch.strided
         and value.device.type == "cpu"
-        and not value.is_quantized
-        and not value.is_complex()
+        and value.dtype in PLAIN
         and bool(value.isfinite().all())
     )
 

@@ -92,17 +92,7 @@ def make_vec(
     for option, value in (("sticky", sticky), ("max_frames", max_frames)):
         if value is not None:
             raise RlabError(f"{option} belongs to Atari and MinAtar, and '{name}' is not one of their games")
-    env_id = _registered(name)
-    from envs.walker_ids import CRAWLERS, MAX_STEPS
-
-    if env_id in CRAWLERS:
-        from envs.walker import Crawlers
-
-        limit = MAX_STEPS if max_steps is None else max_steps
-        return Crawlers(num_envs, seed, discrete=CRAWLERS[env_id], render=render, max_steps=limit)
-    from envs.generic import Generic
-
-    return Generic(env_id, num_envs, seed, render=render, max_steps=max_steps)
+    return _gymnasium(_registered(name), num_envs, seed, render, max_steps)
 
 
 def is_atari(name: str) -> bool:
@@ -139,6 +129,19 @@ def _minatar(
         minimal=minimal,
         max_steps=MAX_STEPS if max_frames is None else max_frames,
     )
+
+
+def _gymnasium(env_id: str, num_envs: int, seed: int, render: bool, max_steps: int | None) -> VecEnv:
+    from envs.walker_ids import CRAWLERS, MAX_STEPS
+
+    if env_id in CRAWLERS:
+        from envs.walker import Crawlers
+
+        limit = MAX_STEPS if max_steps is None else max_steps
+        return Crawlers(num_envs, seed, discrete=CRAWLERS[env_id], render=render, max_steps=limit)
+    from envs.generic import Generic
+
+    return Generic(env_id, num_envs, seed, render=render, max_steps=max_steps)
 
 
 @lru_cache(maxsize=1)

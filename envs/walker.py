@@ -135,8 +135,9 @@ class Crawlers(VecEnv):
     def __init__(self, num_envs: int, seed: int, *, discrete: bool, render: bool, max_steps: int):
         self._limit = max_steps
         self._copies = new_copies(num_envs)
-        actions = actions_of(discrete)
-        super().__init__(num_envs, Box(-BOUND, BOUND), 81 if discrete else actions, seed, render)  # type: ignore[arg-type]
+        space = actions_of(discrete)
+        actions = int(space.n) if isinstance(space, Discrete) else space
+        super().__init__(num_envs, Box(-BOUND, BOUND), actions, seed, render)
         self.metadata["render_fps"] = FPS
 
     def _reset(self, seeds: NDArray[np.int64] | None) -> tuple[NDArray[Any], dict[str, Any]]:

@@ -229,12 +229,13 @@ def test_weights_of_a_foreign_zip_play_here(foreign: tuple[Path, PPO], journal: 
     other.close()
 
 
-def test_a_run_outlives_the_zip_that_it_began_with(foreign: tuple[Path, PPO], tmp_path: Path) -> None:
+@pytest.mark.parametrize("steps", [0, 4])
+def test_a_run_outlives_the_zip_that_it_began_with(foreign: tuple[Path, PPO], tmp_path: Path, steps: int) -> None:
     path = tmp_path / "moved.zip"
     path.write_bytes(foreign[0].read_bytes())
     settings: dict[str, Any] = {"encoder": "sb3", "hidden": (), "weights": str(path)}
     run = make(Journal(tmp_path / "journal"), "ppo", **settings)
-    for _ in range(4):
+    for _ in range(steps):
         run.step()
     before, score = digest(run.state()), run.evaluate(Stop())
     saved = Checkpoints(tmp_path / "checkpoints", run.journal).save(run.state(), {}, run.done)
@@ -321,6 +322,8 @@ def test_what_is_no_such_zip_is_refused_with_one_sentence(tmp_path: Path) -> Non
         {1: torch.zeros(1)},
         {"a": torch.zeros(1, device="meta")},
         {"a": torch.tensor([torch.nan])},
+        {"a": torch.zeros(1, dtype=torch.complex64)},
+        {"a": torch.zeros(1, dtype=torch.float8_e4m3fn)},
     ]
     for content in bad:
         with zipfile.ZipFile(tmp_path / "odd.zip", "w") as archive:
