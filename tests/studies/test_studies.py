@@ -19,6 +19,7 @@ from rlab.studies.running import run_study
 from rlab.studies.study import judge
 
 STUDIES = load_studies()
+REFERENCE = Path(rlab.studies.__file__).parents[2] / "runs" / "reference" / "studies"
 FRAMEWORK = {"__init__", "plots", "running", "study", "training"}
 
 every = pytest.mark.parametrize("name", list(STUDIES))
@@ -73,6 +74,22 @@ def test_the_verdict_follows_the_data(name: str) -> None:
         signs[against] = -1.0
         found = judge(study.contrasts, planted(study, signs))
         assert found.verdict == found.findings[against].verdict == "fails"
+
+
+@pytest.mark.parametrize("folder", sorted(REFERENCE.iterdir()), ids=lambda folder: folder.name)
+def test_a_committed_verdict_is_that_of_its_numbers_and_of_the_study_as_it_is(folder: Path) -> None:
+    stored, study = json.loads((folder / "result.json").read_text()), STUDIES.get(folder.name)
+    assert stored["settings"] == to_plain(study.settings)
+    assert stored["variants"] == to_plain(dict(study.variants))
+    assert (stored["claim"], stored["source"], stored["quick"]) == (study.claim, study.source, False)
+    assert len(stored["seeds"]) >= study.seeds
+    found = judge(study.contrasts, stored["numbers"])
+    assert stored["verdict"] == found.verdict
+    for was, now in zip(stored["findings"], found.findings, strict=True):
+        assert (was["says"], was["above"], was["verdict"]) == (now.says, now.above, now.verdict)
+        assert [was["mean"], was["low"], was["high"]] == pytest.approx([now.mean, now.low, now.high])
+    assert not [commit for commit in stored["commits"] if "with changes" in commit]
+    assert (folder / "figure.png").is_file()
 
 
 def planted(study: Study, signs: list[float | None], seeds: int = 6) -> dict[str, Any]:
