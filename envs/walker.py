@@ -19,7 +19,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.error import DependencyNotInstalled
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
@@ -49,8 +48,6 @@ PER_METRE = 10.0
 """Reward of a metre: it is paid in decimetres, so that values are of a size that networks learn well."""
 ENERGY_COST = 0.02
 """Reward that a joule costs: 2 mm of the way."""
-GAIT_PERIOD = 10
-"""Steps."""
 FPS = round(1 / (DT * SUBSTEPS))
 SPEEDS = np.stack(np.unravel_index(np.arange(81), (3, 3, 3, 3)), axis=1).astype(np.float64) - 1
 """Discrete action -> the four joints' speeds, [81, 4] of -1, 0, 1; 40 is all still."""
@@ -170,15 +167,6 @@ class Crawlers(VecEnv):
         pass
 
 
-def gait(steps: int) -> NDArray[np.float64]:
-    """A gait made by hand, to compare with: speeds [steps, 4], a sine of 0.4 s for each joint.
-
-    Knees move with their hips, and the hind leg a quarter of a period after the front leg; the period was tried.
-    """
-    phase = 2 * np.pi * (np.arange(steps)[:, None] / GAIT_PERIOD - np.array([0, 0, 0.25, 0.25]))
-    return np.sin(phase)
-
-
 def _reward(seen: Seen) -> NDArray[np.float64]:
     return PER_METRE * seen.moved - ENERGY_COST * seen.effort
 
@@ -189,15 +177,9 @@ def _word(rng: np.random.Generator) -> int:
 
 
 def draw(copies: Copies, i: int) -> NDArray[np.uint8]:
-    """Copy i before a wall and a ground with a mark every half metre: uint8[TALL, WIDTH, 3].
+    """Copy i before a wall and a ground with a mark every half metre: uint8[TALL, WIDTH, 3]."""
+    import pygame
 
-    Raises:
-        DependencyNotInstalled: pygame is missing.
-    """
-    try:
-        import pygame
-    except ImportError as e:
-        raise DependencyNotInstalled("pygame, which draws the crawler") from e
     pygame.font.init()
     font = pygame.font.Font(None, 22)
     body, points = copies.body[i], np.empty((POINTS, 2))

@@ -212,14 +212,3 @@ def step_all(copies: Any, actions: Any, limit: int, noise: float, seen: Any) -> 
             observe(body, joints, points, seen.obs[i])
         else:
             seen.obs[i] = seen.final[i]
-
-
-def energy(copies: Copies) -> NDArray[np.float64]:
-    """Joules [N]: of motion, of height, and in the springs of the ground."""
-    body, points, stored = copies.body, np.empty((POINTS, 2)), np.zeros(len(copies.body))
-    for i, (x, joints) in enumerate(zip(body, copies.joints, strict=True)):
-        place_points(joints, points)
-        z = x[Z] + np.sin(x[TURN]) * points[:, 0] + np.cos(x[TURN]) * points[:, 1]
-        stored[i] = STIFFNESS / 2 * (np.minimum(z, 0) ** 2).sum()
-    moving = MASS / 2 * (body[:, VX] ** 2 + body[:, VZ] ** 2) + INERTIA / 2 * body[:, SPIN] ** 2
-    return moving + MASS * GRAVITY * body[:, Z] + stored
