@@ -23,7 +23,7 @@ Obs = NDArray[np.float32]
 NORTH, EAST, SOUTH, WEST = range(4)
 
 
-class TMaze(gym.Env[Obs, Any]):
+class TMaze(gym.Env[Obs, int]):
     """Walk a corridor and turn at its end to the side that a cue at the start has shown (Bakker 2002, section 4.1).
 
     Three numbers are seen: 011 or 110 at the start (turn north, turn south), 101 in the corridor, 010 at the junction.
