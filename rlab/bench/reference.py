@@ -44,6 +44,8 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    from envs import is_atari
+
     figure, axes = pyplot.subplots(figsize=(6.4, 4.0), dpi=110)
     for result in results:
         steps, returns = zip(*result["curve"], strict=True)
@@ -62,7 +64,8 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
             color=line.get_color(),
             label=f"{name}: evaluation, 95 % interval over games",
         )
-    axes.set_xlabel("environment steps (4 frames each)")
+    atari = all(is_atari(result["config"]["env"]["env"]) for result in results)
+    axes.set_xlabel("environment steps (4 frames each)" if atari else "environment steps")
     axes.set_ylabel("raw score of a whole game")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
