@@ -147,8 +147,8 @@ for _name, (_summary, _make) in {
 
 
 def build_tabular(experiment: Any, workshop: Any) -> Any:
-    """Build the Learner of a tabular agent; see `agents.tabular`."""
-    from agents.tabular import build_tabular
+    """Build the Learner of a tabular agent; see `agents.tabular_learner`."""
+    from agents.tabular_learner import build_tabular
 
     return build_tabular(experiment, workshop)
 

@@ -41,7 +41,7 @@ def errors(q: Any, exact: Any) -> float:
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """The error's way, and its mean over the last half of it."""
-    from agents.tabular import value_iteration
+    from agents.tabular_exact import value_iteration
     from envs.tabular import load_model
 
     exact = value_iteration(load_model(ENV), 1.0)

@@ -16,25 +16,8 @@ from gymnasium.spaces import Discrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.tabular import (
-    EXPECTED,
-    GREEDY,
-    METHODS,
-    SARSA,
-    LinUCB,
-    Rule,
-    TableAgent,
-    Tabular,
-    action_values,
-    epsilon_greedy_policy,
-    least_squares_update,
-    next_value,
-    policy_evaluation,
-    policy_iteration,
-    returns_of,
-    step_size_of,
-    value_iteration,
-)
+from agents.bandits import LinUCB, least_squares_update
+from agents.tabular import EXPECTED, GREEDY, METHODS, SARSA, Rule, TableAgent, next_value, returns_of, step_size_of
 from agents.tabular_config import (
     TABULAR_PRESETS,
     LinUCBConfig,
@@ -43,6 +26,14 @@ from agents.tabular_config import (
     TabularExperiment,
     default_tabular,
 )
+from agents.tabular_exact import (
+    action_values,
+    epsilon_greedy_policy,
+    policy_evaluation,
+    policy_iteration,
+    value_iteration,
+)
+from agents.tabular_learner import Tabular
 from envs.tabular import MDP, NAMES, NATURAL, load_model, model_of
 from rlab.cli import main
 from rlab.errors import RlabError
