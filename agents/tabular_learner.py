@@ -20,7 +20,8 @@ from agents.tabular_exact import Values, greedy_policy, policy_evaluation, value
 from agents.tabular_picture import draw_table
 from envs import make_vec
 from envs.copies import Now
-from envs.tabular import MDP, load_model
+from envs.make import load_model
+from envs.tabular import MDP
 from rlab.errors import RlabError
 from rlab.run.checkpoint import KEEP
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped

@@ -34,7 +34,8 @@ from agents.tabular_exact import (
     value_iteration,
 )
 from agents.tabular_learner import Tabular
-from envs.tabular import MDP, NAMES, NATURAL, load_model, model_of
+from envs.make import load_model
+from envs.tabular import MDP, NAMES, NATURAL, model_of
 from rlab.cli import main
 from rlab.errors import RlabError
 from rlab.run.config import from_plain, to_plain
