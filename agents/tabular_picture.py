@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.tabular_exact import Values, greedy_policy
-from envs.tabular import MDP
+from envs.tabular import MDP, Panel
 from rlab.run.files import disk_error
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CELL = 0.55
 """Inches of a cell."""
 
 
 def draw_table(mdp: MDP, q: Values, path: Path, title: str) -> None:
-    """Write a PNG: the value max_a q of each reachable state as a map, and its best actions as arrows or letters.
-
-    Where nothing is known of how the states lie, the picture is the table q itself.
+    """Write `table_figure` as a PNG.
 
     Args:
         mdp: gives the layout.
@@ -31,6 +32,25 @@ def draw_table(mdp: MDP, q: Values, path: Path, title: str) -> None:
         RlabError: the disk refused.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = table_figure(mdp, q, title)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        FigureCanvasAgg(figure).print_png(str(path))
+    except OSError as e:
+        raise disk_error(e, path.parent) from None
+
+
+def table_figure(mdp: MDP, q: Values, title: str) -> Figure:
+    """The value max_a q of each reachable state as a map, and its best actions as arrows or letters.
+
+    Where nothing is known of how the states lie, it is the table q itself.
+
+    Args:
+        mdp: gives the layout.
+        q: action values, [S, A].
+        title: above the picture.
+    """
     from matplotlib.figure import Figure
 
     reachable = mdp.reachable()
@@ -56,15 +76,11 @@ def draw_table(mdp: MDP, q: Values, path: Path, title: str) -> None:
         for axes, panel in zip(grid.flat, layout.panels, strict=False):
             shown = _draw_panel(axes, panel, values, best, layout.marks, low, max(high, low + 1e-9))
     figure.colorbar(shown, ax=figure.axes, label="value", shrink=0.8)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        FigureCanvasAgg(figure).print_png(str(path))
-    except OSError as e:
-        raise disk_error(e, path.parent) from None
+    return figure
 
 
 def _draw_panel(
-    axes: Any, panel: Any, values: Values, best: NDArray[np.bool_], marks: tuple[Any, ...], low: float, high: float
+    axes: Any, panel: Panel, values: Values, best: NDArray[np.bool_], marks: tuple[Any, ...], low: float, high: float
 ) -> Any:
     """One map; returns what a colour bar needs."""
     states = panel.states
@@ -84,14 +100,21 @@ def _draw_panel(
         letter = "" if panel.letters is None else str(panel.letters[r, c])
         if letter not in ("", ".", "F"):
             axes.text(c - 0.45, r - 0.45, letter, ha="left", va="top", fontsize=7, color=ink)
-        if not known:
-            continue
-        if not named:
-            axes.text(c, r + 0.42, f"{cells[r, c]:.3g}", ha="center", va="bottom", fontsize=6, color=ink)
-        for mark in (m for m, chosen in zip(marks, best[states[r, c]], strict=True) if chosen):
-            if isinstance(mark, str):
-                axes.text(c, r - 0.05, mark, ha="center", va="center", fontsize=8, color=ink)
-            else:
-                tail, head = (c - 0.05 * mark[1], r - 0.05 * mark[0]), (c + 0.36 * mark[1], r + 0.36 * mark[0])
-                axes.annotate("", head, tail, arrowprops={"arrowstyle": "->", "color": ink, "shrinkA": 0, "shrinkB": 0})
+        if known:
+            chosen = [mark for mark, good in zip(marks, best[states[r, c]], strict=True) if good]
+            _draw_cell(axes, r, c, chosen, "" if named else f"{cells[r, c]:.3g}", ink)
     return shown
+
+
+def _draw_cell(axes: Any, r: int, c: int, marks: list[Any], number: str, ink: str) -> None:
+    """Best actions and, if there is one, the number: it has the foot of the cell, and all else stays above it."""
+    words = "".join(mark for mark in marks if isinstance(mark, str))
+    if number:
+        axes.text(c, r + 0.46, number, ha="center", va="bottom", fontsize=6, color=ink)
+        axes.text(c + 0.45, r - 0.45, words, ha="right", va="top", fontsize=7, color=ink)
+    else:
+        axes.text(c, r - 0.05, words, ha="center", va="center", fontsize=8, color=ink)
+    middle = r - 0.12 if number else r
+    for down, right in (mark for mark in marks if not isinstance(mark, str)):
+        tail, head = (c + 0.04 * right, middle + 0.04 * down), (c + 0.3 * right, middle + 0.3 * down)
+        axes.annotate("", head, tail, arrowprops={"arrowstyle": "->", "color": ink, "shrinkA": 0, "shrinkB": 0})
