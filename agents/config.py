@@ -37,6 +37,8 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         at_least(self, steps=1, reset_steps=1, evaluate_episodes=1, final_episodes=1)
+        if self.sticky is not None and not 0 <= self.sticky < 1:
+            raise RlabError(f"--sticky is {self.sticky}; it must be a probability below 1")
 
     def rules(self) -> dict[str, Any]:
         """What `envs.make_vec` is told of the game, for training, evaluations and watching alike."""

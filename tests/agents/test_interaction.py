@@ -247,7 +247,8 @@ def _noting(made: list[Any]) -> Callable[..., None]:
         ("CartPole-v1", {"sticky": 0.0}, "sticky belongs to Atari and MinAtar, and 'CartPole-v1' is not"),
         ("CartPole-v1", {"ramping": False}, "ramping belongs to MinAtar, and 'CartPole-v1' is not"),
         ("Breakout", {"ramping": False}, "ramping belongs to MinAtar, and 'Breakout' is not"),
-        ("MinAtar/Breakout", {"sticky": 1.0}, "sticky is a probability below 1, but got 1.0"),
+        ("MinAtar/Breakout", {"sticky": 1.0}, "--sticky is 1.0; it must be a probability below 1"),
+        ("MinAtar/Breakout", {"sticky": float("nan")}, "--sticky is nan"),
     ],
 )
 def test_rules_that_a_game_does_not_have_are_refused(
