@@ -22,6 +22,11 @@ class EnvConfig:
     protocol: Literal["classic", "v5"] = "classic"
     """Atari only. classic: no sticky actions, up to 30 no-ops, a lost life ends a training episode, FIRE after it
     (Mnih et al. 2015). v5: sticky actions 0.25, no life-loss signal (Machado et al. 2018)."""
+    sticky: float | None = None
+    """Atari and MinAtar only: probability of repeating the action before; None: the protocol's, and MinAtar's 0.1."""
+    ramping: bool = True
+    """MinAtar only: its games get harder with time; off: they stay as they begin. No other environment can turn it
+    off."""
     reset_steps: int = 100_000
     """Environments restart from a derived seed each time this many steps are done, so that a resumed run can
     re-execute the way to its present state. Part of the run's definition."""
@@ -32,6 +37,12 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         at_least(self, steps=1, reset_steps=1, evaluate_episodes=1, final_episodes=1)
+        if self.sticky is not None and not 0 <= self.sticky < 1:
+            raise RlabError(f"--sticky is {self.sticky}; it must be a probability below 1")
+
+    def rules(self) -> dict[str, Any]:
+        """What `envs.make_vec` is told of the game, for training, evaluations and watching alike."""
+        return {"protocol": self.protocol, "sticky": self.sticky, "ramping": None if self.ramping else False}
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ class Interaction:
         agent: the agent, made for `envs`.
         envs: what `envs.make_vec` returns, in training mode; closed by `close`.
         env: the environment's name, for evaluations.
+        rules: of the game, as `envs.make_vec` takes them; evaluations play by them too.
         total_steps: the budget, all environments together.
         reset_steps: environments restart each time this many steps are done.
         ticks: vector steps in one `step()`.
@@ -90,6 +91,7 @@ class Interaction:
         envs: VectorEnv,
         env: str,
         *,
+        rules: dict[str, Any],
         total_steps: int,
         reset_steps: int,
         ticks: int,
@@ -102,6 +104,7 @@ class Interaction:
         self.agent = agent
         self.envs: Any = envs
         self.env = env
+        self.rules = rules
         self.total_steps = total_steps
         self.period = max(1, reset_steps // envs.num_envs)  # in ticks
         self.ticks = ticks
@@ -153,17 +156,18 @@ class Interaction:
         return self.evaluate_games(episodes, derive(self.seed, "evaluation", self.done), stop)
 
     def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
-        """Play `episodes` whole games and score them; the result names protocol, epsilon and seed.
+        """Play `episodes` whole games and score them; the result names the rules, epsilon and seed.
 
         Raises:
             Stopped: a stop was requested.
         """
-        envs = make_vec(self.env, min(episodes, 32), seed, protocol=self.envs.protocol or "classic", training=False)
+        envs = make_vec(self.env, min(episodes, 32), seed, **self.rules, training=False)
         with closing(envs):
             policy = self.agent.policy(derive(seed, "policy"))
             returns, lengths = play(policy, envs, episodes, seed, stop)
+        own = {name: value for name, value in self.rules.items() if value is not None}  # others are the game's own
         how = {"protocol": self.envs.protocol, "epsilon": getattr(policy, "epsilon", None), "seed": seed}
-        return score(returns, lengths, self.env) | how
+        return score(returns, lengths, self.env) | own | how
 
     def progress(self) -> Progress:
         """Environment steps done and planned."""

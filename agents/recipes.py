@@ -90,7 +90,7 @@ def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any
 
     run, env, settings = experiment.run, experiment.env, experiment.agent
     seed = derive(run.seed, "environment")
-    envs = make_vec(env.env, settings.num_envs, seed, protocol=env.protocol, training=True)
+    envs = make_vec(env.env, settings.num_envs, seed, **env.rules(), training=True)
 
     def rehearse(journal: Any) -> Interaction:
         quick: dict[str, Any] = {"compile": "off"} if hasattr(settings, "compile") else {}
@@ -114,6 +114,7 @@ def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any
         agent,
         envs,
         env.env,
+        rules=env.rules(),
         total_steps=env.steps,
         reset_steps=env.reset_steps,
         ticks=ticks_of(settings),
@@ -147,8 +148,8 @@ for _name, (_summary, _make) in {
 
 
 def build_tabular(experiment: Any, workshop: Any) -> Any:
-    """Build the Learner of a tabular agent; see `agents.tabular`."""
-    from agents.tabular import build_tabular
+    """Build the Learner of a tabular agent; see `agents.tabular_learner`."""
+    from agents.tabular_learner import build_tabular
 
     return build_tabular(experiment, workshop)
 
@@ -239,7 +240,7 @@ def build_sb3(recipe: str, experiment: Any, workshop: Any) -> Any:
 
     run, env, config = experiment.run, experiment.env, experiment.agent
     seed = derive(run.seed, "environment")
-    envs = make_vec(env.env, config.num_envs, seed, protocol=env.protocol, training=True)
+    envs = make_vec(env.env, config.num_envs, seed, **env.rules(), training=True)
 
     def rehearse(journal: Any) -> Any:
         soon = {"learning_starts": 4 * config.num_envs} if hasattr(config, "learning_starts") else {}
@@ -254,6 +255,7 @@ def build_sb3(recipe: str, experiment: Any, workshop: Any) -> Any:
             envs,
             env.env,
             device=workshop.device,
+            rules=env.rules(),
             total_steps=env.steps,
             reset_steps=env.reset_steps,
             evaluate_episodes=env.evaluate_episodes,

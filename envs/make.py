@@ -1,4 +1,4 @@
-"""From a name to a vector environment."""
+"""From a name to a vector environment, or to its table of transitions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rlab.registry import import_plugin
 
 if TYPE_CHECKING:
     from envs.atari import Protocol
+    from envs.tabular import MDP
 
 
 def make_vec(
@@ -93,6 +94,26 @@ def make_vec(
         if value is not None:
             raise RlabError(f"{option} belongs to Atari and MinAtar, and '{name}' is not one of their games")
     return _gymnasium(_registered(name), num_envs, seed, render, max_steps)
+
+
+@lru_cache(maxsize=8)
+def load_model(name: str) -> MDP:
+    """The table of transitions of an environment's name, as `make_vec` takes it.
+
+    Raises:
+        RlabError: the name is unknown, or the environment has no such table.
+    """
+    import gymnasium
+
+    from envs.tabular import NAMES, model_of
+
+    if is_atari(name):
+        raise RlabError(f"'{name}' is an Atari game, too large for a table; tabular agents need {', '.join(NAMES)}")
+    env = gymnasium.make(_registered(name))
+    try:
+        return model_of(env, name)
+    finally:
+        env.close()
 
 
 def is_atari(name: str) -> bool:

@@ -166,24 +166,6 @@ def model_of(env: gym.Env[Any, Any], name: str = "") -> MDP:
     return _pack(name, table, start, limit, one_hot(sizes), _layout(inner, sizes), _raveller(sizes))
 
 
-@lru_cache(maxsize=8)
-def load_model(name: str) -> MDP:
-    """The MDP of an environment's name, as `envs.make_vec` takes it.
-
-    Raises:
-        RlabError: the name is unknown, or the environment has no table of transitions.
-    """
-    from envs.make import _registered, atari_rom
-
-    if atari_rom(name) is not None:
-        raise RlabError(f"'{name}' is an Atari game, too large for a table; tabular agents need {', '.join(NAMES)}")
-    env = gym.make(_registered(name))
-    try:
-        return model_of(env, name)
-    finally:
-        env.close()
-
-
 def one_hot(sizes: tuple[int, ...]) -> NDArray[np.int64]:
     """Features of the states of a MultiDiscrete: a constant, and for each component one indicator per value.
 

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,13 @@ def test_imports_point_down(path: Path) -> None:
         assert there[0] <= floor, f"{module} imports {name}, which lies above it"
         if there[0] == floor and there[1] != room and room in NEIGHBOURS:
             assert there[1] in NEIGHBOURS[room], f"{module} imports {name}, another room of its floor"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports inside functions count. Only a package whose `__init__.py` gathers its own modules may stand in one."""
+    modules = {module_of(p): p for p in FILES if p.name != "__init__.py"}
+    imported = {name: imports_of(path, into_typing=False) & set(modules) for name, path in modules.items()}
+    TopologicalSorter(imported).prepare()  # raises CycleError, which names the circle
 
 
 def test_nobody_imports_the_roof() -> None:

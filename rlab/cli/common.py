@@ -113,5 +113,5 @@ def score_text(score: dict[str, Any]) -> str:
 
 def how_text(score: dict[str, Any]) -> str:
     """How an evaluation was played, as far as it says so."""
-    said = [name for name in ("protocol", "epsilon", "seed") if score.get(name) is not None]
+    said = [name for name in ("protocol", "sticky", "ramping", "epsilon", "seed") if score.get(name) is not None]
     return ", ".join(f"{name} {score[name]}" for name in said)

@@ -170,11 +170,14 @@ def _announce(agent: str, config: Any, footprint: Any, folder: RunFolder, minute
         config = replace(config, env=replace(env, steps=steps))
     device = resolve_device(config.run.device)
     on_device = f" and {gigabytes(footprint.device_memory)} on {device}" if footprint.device_memory else ""
+    rules = env.rules() if hasattr(env, "rules") else {}
+    changed = [f"{name} {value}" for name, value in rules.items() if name != "protocol" and value is not None]
     lines = {
         "run": str(folder.path),
         "agent": agent,
         "env": f"{env.env}, {config.env.steps:,} steps",
         "protocol": PROTOCOLS[env.protocol] if is_atari(env.env) else "",
+        "rules": ", ".join(changed),
         "device": f"{device}, {config.run.threads} threads, seed {config.run.seed}",
         "network": _network_text(footprint, folder),
         "memory": f"{gigabytes(footprint.memory)}{on_device}; disk {gigabytes(footprint.disk)} at the most",

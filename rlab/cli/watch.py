@@ -82,8 +82,8 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
             env = player.config.env
             # Some learners can draw what they have learned: `picture(path) -> path` writes a PNG.
             draw = getattr(player.learner, "picture", None)
-            protocol: Any = getattr(env, "protocol", "classic")
-            make = partial(make_vec, env.env, 1, flags.seed, protocol=protocol, training=False)
+            rules: dict[str, Any] = env.rules() if hasattr(env, "rules") else {}
+            make = partial(make_vec, env.env, 1, flags.seed, **rules, training=False)
             try:
                 envs: Any = make(render=True)
             except RlabError:

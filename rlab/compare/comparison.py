@@ -216,6 +216,7 @@ def _refuse_unlike(grid: Grid) -> None:
                 for what, ours, theirs in (
                     ("budget in steps", run.steps, first.steps),
                     ("protocol", run.how["protocol"], first.how["protocol"]),
+                    *((rule, run.settings.get(rule), first.settings.get(rule)) for rule in ("sticky", "ramping")),
                 ):
                     if ours != theirs:
                         raise RlabError(

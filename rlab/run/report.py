@@ -129,7 +129,8 @@ def _score(evaluation: dict[str, Any] | None, evals: list[dict[str, Any]]) -> st
         (str(score.get("episodes")), "whole games"),
         (f"{score['step']:,}" if "step" in score else "-", "steps of training"),
     ]
-    how = ", ".join(f"{name} {score[name]}" for name in ("protocol", "epsilon", "seed") if score.get(name) is not None)
+    names = ("protocol", "sticky", "ramping", "epsilon", "seed")
+    how = ", ".join(f"{name} {score[name]}" for name in names if score.get(name) is not None)
     shown = "".join(f'<div class="card"><b>{escape(v)}</b><span>{escape(k)}</span></div>' for v, k in cards if v != "-")
     return f'<div class="cards">{shown}</div><p class="dim">Raw scores of whole games; {escape(how)}.</p>'
 

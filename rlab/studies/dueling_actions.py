@@ -80,7 +80,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
 def problem(settings: Settings, actions: int) -> tuple[Any, Any, Any]:
     """The corridor's MDP, the policy [S, A] and its exact action values [S, A]."""
-    from agents.tabular import action_values, epsilon_greedy_policy, policy_evaluation, value_iteration
+    from agents.tabular_exact import action_values, epsilon_greedy_policy, policy_evaluation, value_iteration
     from envs.chains import corridor
     from envs.tabular import model_of
 

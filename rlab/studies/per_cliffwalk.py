@@ -43,7 +43,7 @@ def memory_of(mdp: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """log10 of the updates until the table is learned."""
     from agents.replay.priorities import Priorities
-    from agents.tabular import value_iteration
+    from agents.tabular_exact import value_iteration
     from envs.chains import blind_cliffwalk
     from envs.tabular import model_of
     from rlab.seeding import derive

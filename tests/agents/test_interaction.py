@@ -212,6 +212,53 @@ def test_an_evaluation_alters_nothing_and_repeats(journal: Journal) -> None:
     assert first["episodes"] == len(first["returns"]) == 2
 
 
+@pytest.mark.parametrize("recipe", ["pqn", "dqn", "a2c", "ppo"])
+def test_training_and_evaluations_play_by_the_rules_of_the_run(
+    recipe: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr("envs.minatar.Engine.__init__", _noting(made))
+    small = {"num_envs": 2, "steps": 1_000, "sticky": 0.0, "ramping": False}
+    run = learner(journal, recipe, "MinAtar/Asterix", **small)
+    said = run.evaluate_games(2, 0, Stop())
+    assert [(e.rules.sticky, e.rules.ramping) for e in made] == [(0.0, False)] * 2
+    assert (said["sticky"], said["ramping"], said["protocol"]) == (0.0, False, None)
+    made.clear()
+    own = learner(journal, recipe, "MinAtar/Asterix", num_envs=2, steps=1_000)
+    assert "sticky" not in own.evaluate_games(2, 0, Stop())
+    assert [(e.rules.sticky, e.rules.ramping) for e in made] == [(0.1, True)] * 2
+
+
+def _noting(made: list[Any]) -> Callable[..., None]:
+    from envs.minatar import Engine
+
+    original = Engine.__init__
+
+    def noting(self: Any, *args: Any, **more: Any) -> None:
+        original(self, *args, **more)
+        made.append(self)
+
+    return noting
+
+
+@pytest.mark.parametrize(
+    ("env", "rule", "sentence"),
+    [
+        ("CartPole-v1", {"sticky": 0.0}, "sticky belongs to Atari and MinAtar, and 'CartPole-v1' is not"),
+        ("CartPole-v1", {"ramping": False}, "ramping belongs to MinAtar, and 'CartPole-v1' is not"),
+        ("Breakout", {"ramping": False}, "ramping belongs to MinAtar, and 'Breakout' is not"),
+        ("MinAtar/Breakout", {"sticky": 1.0}, "--sticky is 1.0; it must be a probability below 1"),
+        ("MinAtar/Breakout", {"sticky": float("nan")}, "--sticky is nan"),
+    ],
+)
+def test_rules_that_a_game_does_not_have_are_refused(
+    env: str, rule: dict[str, Any], sentence: str, journal: Journal
+) -> None:
+    for recipe in ("pqn", "ppo"):
+        with pytest.raises(RlabError, match=sentence):
+            learner(journal, recipe, env, **rule)
+
+
 def test_a_bad_reward_halts_at_its_step(journal: Journal) -> None:
     run = learner(journal, num_envs=2, steps=1_000)
     run.step()

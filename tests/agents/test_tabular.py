@@ -16,25 +16,8 @@ from gymnasium.spaces import Discrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.tabular import (
-    EXPECTED,
-    GREEDY,
-    METHODS,
-    SARSA,
-    LinUCB,
-    Rule,
-    TableAgent,
-    Tabular,
-    action_values,
-    epsilon_greedy_policy,
-    least_squares_update,
-    next_value,
-    policy_evaluation,
-    policy_iteration,
-    returns_of,
-    step_size_of,
-    value_iteration,
-)
+from agents.bandits import LinUCB, least_squares_update
+from agents.tabular import EXPECTED, GREEDY, METHODS, SARSA, Rule, TableAgent, next_value, returns_of, step_size_of
 from agents.tabular_config import (
     TABULAR_PRESETS,
     LinUCBConfig,
@@ -43,7 +26,17 @@ from agents.tabular_config import (
     TabularExperiment,
     default_tabular,
 )
-from envs.tabular import MDP, NAMES, NATURAL, load_model, model_of
+from agents.tabular_exact import (
+    action_values,
+    epsilon_greedy_policy,
+    policy_evaluation,
+    policy_iteration,
+    value_iteration,
+)
+from agents.tabular_learner import Tabular
+from agents.tabular_picture import table_figure
+from envs.make import load_model
+from envs.tabular import MDP, NAMES, NATURAL, model_of
 from rlab.cli import main
 from rlab.errors import RlabError
 from rlab.run.config import from_plain, to_plain
@@ -505,6 +498,31 @@ def test_a_picture_of_every_environment(name: str, tmp_path: Path) -> None:
     mdp = replace(model_of(Corridor()), name="Corridor") if name == "Corridor" else load_model(name)
     path = tabular(mdp).picture(tmp_path / "videos" / "values.png")
     assert matplotlib.image.imread(path).shape[2] == 4
+
+
+@pytest.mark.parametrize("name", ["CliffWalking-v1", "FrozenLake8x8-v1", "Taxi-v4", "rlab/GridWorld-v0"])
+def test_in_a_picture_nothing_covers_a_number(name: str) -> None:
+    """All actions of a state equally good, so that every cell has every arrow; and numbers as wide as they get."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    mdp = load_model(name)
+    assert mdp.layout is not None
+    mdp = replace(mdp, layout=replace(mdp.layout, panels=mdp.layout.panels[:2]))  # Taxi has 20
+    assert mdp.layout is not None
+    figure = table_figure(mdp, np.full((mdp.states, mdp.actions), -0.00123), "")
+    FigureCanvasAgg(figure).draw()
+    drawn = 0
+    for axes in figure.axes[: len(mdp.layout.panels)]:
+        numbers = [t.get_window_extent() for t in axes.texts if t.get_text().startswith("-0")]
+        others = [t.get_window_extent() for t in axes.texts if t.get_text() and not t.get_text().startswith("-0")]
+        arrows = [t.arrow_patch.get_window_extent() for t in axes.texts if getattr(t, "arrow_patch", None) is not None]
+        assert len(arrows) == 4 * len(numbers)
+        boxes = np.array([box.extents for box in (*arrows, *others)])
+        for left, foot, right, top in (box.extents for box in numbers):
+            apart = (boxes[:, 0] >= right) | (boxes[:, 2] <= left) | (boxes[:, 1] >= top) | (boxes[:, 3] <= foot)
+            assert apart.all()
+            drawn += 1
+    assert drawn >= 9
 
 
 def test_a_million_steps_of_q_learning_take_less_than_five_seconds() -> None:

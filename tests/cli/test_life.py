@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,6 +158,18 @@ def test_a_finished_run_says_so(runs: Path, rlab, rlab_json) -> None:
     result = rlab_json("resume", "cart")
     assert result["finished"] is True
     assert result["score"]["episodes"] == 3
+
+
+def test_a_run_of_before_a_setting_was_there(runs: Path, tmp_path: Path, monkeypatch, rlab_json) -> None:
+    wanted = rlab_json("eval", "cart", "--episodes", "2")["returns"]
+    shutil.copytree(runs / "cart", tmp_path / "old")
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    document = json.loads((tmp_path / "old" / "config.json").read_text())
+    assert document["config"]["env"].pop("sticky") is None
+    assert document["config"]["env"].pop("ramping") is True
+    (tmp_path / "old" / "config.json").write_text(json.dumps(document))
+    assert rlab_json("eval", "old", "--episodes", "2")["returns"] == wanted
+    assert rlab_json("resume", "old")["finished"] is True
 
 
 def test_a_taken_name(runs: Path, rlab) -> None:

@@ -132,6 +132,16 @@ def test_runs_that_cannot_be_compared_are_refused(run: Run, other: dict[str, Any
     assert "'other'" in str(refused.value)
 
 
+@pytest.mark.parametrize("rule", [{"sticky": 0.0}, {"ramping": False}])
+def test_scores_under_other_rules_are_not_compared(run: Run, rule: dict[str, Any]) -> None:
+    names = plant_seeds(run, "pqn", "MinAtar/Asterix", [1.0, 2.0, 3.0])
+    run("other", "pqn", "MinAtar/Asterix", 9, [1.0], **rule)
+    with pytest.raises(RlabError, match=f"'other' has {next(iter(rule))}|{next(iter(rule))} None and 'other'"):
+        compare_runs([*names, "other"])
+    same = plant_seeds(run, "dqn", "MinAtar/Asterix", [1.0, 2.0, 3.0], tag="x", **rule)
+    assert compare_runs([*same, "other"])["agents"]
+
+
 def test_nothing_to_compare(run: Run) -> None:
     run("half", "q-learning", LAKE, 0, [9.0, 9.0], done=0.5)
     with pytest.raises(RlabError, match="stopped at 500 of 1,000 steps"):

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from agents.tabular import action_values, policy_evaluation, value_iteration
+from agents.tabular_exact import action_values, policy_evaluation, value_iteration
 from envs import make_vec
 from envs.chains import CHAINS, blind_cliffwalk, chain, coin, corridor, noisy_choice
 from envs.tabular import model_of

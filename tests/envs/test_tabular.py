@@ -12,7 +12,8 @@ from gymnasium.spaces import Discrete
 
 from envs import make_vec
 from envs.copies import begin, compile_model, step_all
-from envs.tabular import MAIL_COST, NAMES, NATURAL, PROFILES, CampaignMail, GridWorld, dealer_ends, load_model, model_of
+from envs.make import load_model
+from envs.tabular import MAIL_COST, NAMES, NATURAL, PROFILES, CampaignMail, GridWorld, dealer_ends, model_of
 from rlab.errors import RlabError
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
@@ -52,7 +53,10 @@ def values_of(cls: type) -> st.SearchStrategy[Any]:
             float: st.one_of(st.floats(0, 1), st.integers(0, 1)),
             str: st.text(max_size=8),
             bool: st.booleans(),
+            NoneType: st.none(),
         }
+        if get_origin(hint) is UnionType:
+            return st.one_of(*(values(member) for member in get_args(hint)))
         return simple[hint]
 
     hints = get_type_hints(cls)
