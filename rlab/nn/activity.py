@@ -8,6 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from rlab.nn.layers import ChannelNormReLU
+
+RECTIFIERS = (nn.ReLU, ChannelNormReLU)
+
 
 class Activity:
     """Counts of units seen while `watch` was open; a layer that computed twice counts twice."""
@@ -30,13 +34,13 @@ class Activity:
 
 @contextmanager
 def watch(network: nn.Module) -> Iterator[Activity]:
-    """While open, look at what the `nn.ReLU` layers of a network give; nothing of it is changed or kept."""
+    """While open, look at what the rectifying layers of a network give; nothing of it is changed or kept."""
     activity = Activity()
 
     def look(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         activity.take(output.detach())
 
-    hooks = [layer.register_forward_hook(look) for layer in network.modules() if isinstance(layer, nn.ReLU)]
+    hooks = [layer.register_forward_hook(look) for layer in network.modules() if isinstance(layer, RECTIFIERS)]
     try:
         yield activity
     finally:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rlab.errors import RlabError
 from rlab.nn.encoders import ENCODERS
-from rlab.nn.layers import ChannelNorm
+from rlab.nn.layers import ChannelNormReLU
 
 SMALLEST = 36
 """The smallest height and width that three unpadded convolutions leave something of."""
@@ -37,7 +37,7 @@ class Nature(nn.Module):
             layers.append(nn.Conv2d(maps.shape[1], channels, kernel, stride))
             with torch.no_grad():
                 maps = layers[-1](maps)
-            layers += [ChannelNorm(channels)] * norm + [nn.ReLU()]
+            layers.append(ChannelNormReLU(channels) if norm else nn.ReLU())
         self.norm = norm
         self.convolutions = nn.Sequential(*layers)
         self.out_dim = maps.numel()
