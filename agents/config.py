@@ -290,6 +290,9 @@ class PQNConfig:
     """Part of the run over which epsilon is lowered."""
     evaluate_epsilon: float = 0.01
     """Probability of a random action in evaluations."""
+    overlap: bool = False
+    """Learn from a rollout while the next one is collected, each with half of the CPU threads. What acts is then one
+    rollout older."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the encoder. auto: bf16 where the processor or GPU has instructions for it, on images."""
     compile: Literal["auto", "on", "off"] = "auto"
@@ -411,7 +414,7 @@ DRQN_VECTOR = replace(
 PRESETS: dict[str, Any] = {
     "dqn": QConfig(),
     "nature": NATURE,
-    "pqn": PQNConfig(),
+    "pqn": PQNConfig(overlap=True),
     **{name: replace(QConfig(), **parts) for name, parts in PARTS.items()},
 }
 """Name -> settings for images."""

@@ -5,7 +5,9 @@ What keeps it from diverging is LayerNorm in the network and data from many envi
 
 from __future__ import annotations
 
+import copy
 import math
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -13,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from agents.background import Background
 from agents.config import PQNConfig
 from agents.exploration import epsilon_greedy, linear
 from agents.q_network import QNetwork, QPolicy, best, use_bf16
@@ -31,6 +34,9 @@ BETA2 = 0.999
 
 class PQN:
     """The agent: collects a rollout, computes its returns, goes over it a few times, forgets it.
+
+    With `overlap` it goes over a rollout while the next one is collected, by what it knew before: actions and the
+    values that returns bootstrap from are of one rollout earlier. Nothing depends on which of the two is faster.
 
     Args:
         config: hyperparameters.
@@ -66,6 +72,10 @@ class PQN:
         if config.freeze:
             freeze([network.encoder])
         self.online = network.to(self.device)
+        self.acting = copy.deepcopy(self.online).requires_grad_(False) if config.overlap else self.online
+        """What acts and values; with overlap as it was before the rollout that is being learned from."""
+        self.background: Background[dict[str, float]] = Background(self.device)
+        self._learned: dict[str, float] | None = None  # metrics of the round that was waited for
         self.optimizer = torch.optim.Adam(
             trainable(self.online), lr=config.learning_rate, betas=(0.9, BETA2), eps=config.adam_epsilon, fused=True
         )
@@ -75,14 +85,17 @@ class PQN:
         self.filled = 0
         """Steps of the rollout that are in."""
         t, n = config.rollout, config.num_envs
+        pixels = torch.from_numpy(np.empty(0, dtype)).dtype
+        obs = [_empty_rollout((t, n), shape, pixels, self.device) for _ in range(2 if config.overlap else 1)]
         self.rollout: dict[str, Any] = {
-            "obs": _empty_rollout((t, n), shape, torch.from_numpy(np.empty(0, dtype)).dtype, self.device),
+            "obs": obs[0],
             "action": np.zeros((t, n), np.int64),
             "reward": np.zeros((t, n), np.float32),
             "discount": np.zeros((t, n), np.float32),
             "last": np.zeros((t, n), bool),
             "next_value": np.zeros((t, n), np.float32),
         }
+        self._spare = obs[-1]  # observations of the rollout that is learned from, then of the next one
         self._value = np.zeros(n, np.float32)  # of what was acted on last
         captured = config.compile == "on" or (config.compile == "auto" and self.device.type == "cuda")
         self._loss = torch.compile(self.loss, mode="reduce-overhead") if captured else self.loss
@@ -92,7 +105,7 @@ class PQN:
     @property
     def encoders(self) -> list[nn.Module]:
         """Where the weights of another run's encoder go."""
-        return [self.online.encoder]
+        return [network.encoder for network in dict.fromkeys((self.online, self.acting))]
 
     @property
     def epsilon(self) -> float:
@@ -102,13 +115,16 @@ class PQN:
 
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
-        q = self.online.q_values(obs)
+        if self.config.overlap:
+            self.background.share()
+        q = self.acting.q_values(obs)
         greedy = best(q, mask)
         self._value = q[np.arange(len(q)), greedy]
         return epsilon_greedy(greedy, self.epsilon, mask, self.num_actions, self.rng)
 
     def policy(self, seed: int) -> QPolicy:
-        """What evaluations and videos play."""
+        """What evaluations and videos play: all that was learned, so it waits for learning that is under way."""
+        self._wait()
         return QPolicy(self.online, seed, self.config.evaluate_epsilon)
 
     def learn(self, step: Step) -> dict[str, float] | None:
@@ -121,7 +137,7 @@ class PQN:
         value = self._value
         cut = step.last & (step.discount != 0)
         if cut.any():
-            q = self.online.q_values(step.next_obs[cut])
+            q = self.acting.q_values(step.next_obs[cut])
             mask = None if step.next_mask is None else step.next_mask[cut]
             value = value.copy()
             value[cut] = q[np.arange(len(q)), best(q, mask)]
@@ -134,35 +150,59 @@ class PQN:
         if self.filled < c.rollout:
             return None
         self.filled = 0
-        return self._fit()
+        if not self.config.overlap:
+            return self._round()()
+        self._wait()
+        learned, self._learned = self._learned, None
+        self.acting.load_state_dict(self.online.state_dict())
+        self.background.start(self._round())
+        r["obs"], self._spare = self._spare, r["obs"]
+        return learned
+
+    def _wait(self) -> None:
+        """Wait for learning that is under way; its metrics come with the next full rollout, whoever waited."""
+        self._learned = self.background.wait() or self._learned
 
     def loss(self, obs: Tensor, action: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """(half the mean squared error to the returns, mean Q of the actions taken); obs[B, *shape]."""
         q = self.online(obs).gather(1, action.unsqueeze(1)).squeeze(1)
         return 0.5 * (q - target).square().mean(), q.detach().mean()
 
-    def _fit(self) -> dict[str, float]:
+    def _round(self) -> partial[dict[str, float]]:
+        """Everything that learning from the full rollout needs, none of which acting changes."""
         c, r = self.config, self.rollout
         returns = lambda_returns(r["reward"], r["discount"], r["last"], r["next_value"], c.lam)
-        obs = r["obs"].flatten(0, 1)
-        action = torch.from_numpy(r["action"].reshape(-1)).to(self.device)
-        target = torch.from_numpy(returns.reshape(-1)).to(self.device)
-        rate = linear(c.learning_rate, c.final_learning_rate, self.steps, self.total_steps)
-        seen, updates = [], self.updates
-        for _ in range(c.epochs):
-            order = torch.from_numpy(self.rng.permutation(len(target))).to(self.device)
-            for chosen in order.split(c.batch_size):
-                seen.append(self._update(obs[chosen], action[chosen], target[chosen], rate))
+        return partial(
+            self._fit,
+            r["obs"].flatten(0, 1),
+            torch.from_numpy(r["action"].reshape(-1)).to(self.device, copy=True),
+            torch.from_numpy(returns.reshape(-1)).to(self.device),
+            [torch.from_numpy(self.rng.permutation(returns.size)).to(self.device) for _ in range(c.epochs)],
+            self.steps,
+            float((r["discount"] == 0).mean()),
+        )
+
+    def _fit(
+        self, obs: Tensor, action: Tensor, target: Tensor, orders: list[Tensor], steps: int, terminals: float
+    ) -> dict[str, float]:
+        """Go over a rollout of R steps in each of `orders` int64[R]; metrics."""
+        c, updates = self.config, self.updates
+        rate = linear(c.learning_rate, c.final_learning_rate, steps, self.total_steps)
+        seen = [
+            self._update(_rows(obs, chosen), action[chosen], target[chosen], rate)
+            for order in orders
+            for chosen in order.split(c.batch_size)
+        ]
         numbers = torch.stack(seen).mean(0).tolist()  # one transfer; a NaN in any of them shows
         for quantity, value in zip(("loss", "gradient"), numbers, strict=False):
             if not math.isfinite(value):
-                raise NonFinite(quantity, value, f"step {self.steps:,} (update {self.updates:,})")
+                raise NonFinite(quantity, value, f"step {steps:,} (update {self.updates:,})")
         metrics = dict(zip(("loss", "grad_norm", "q_mean"), numbers, strict=True))
         if c.gamma:
-            metrics["terminals"] = float((r["discount"] == 0).mean())
+            metrics["terminals"] = terminals
         if due(updates, self.updates):
-            seen = obs[:ROWS].cpu().numpy()
-            metrics |= value_vitals(self.online, lambda: self.online.q_values(seen), len(seen), None, c.gamma)
+            sample = obs[:ROWS].cpu().numpy()
+            metrics |= value_vitals(self.online, lambda: self.online.q_values(sample), len(sample), None, c.gamma)
         return metrics
 
     def _update(self, obs: Tensor, action: Tensor, target: Tensor, rate: float) -> Tensor:
@@ -183,15 +223,19 @@ class PQN:
         weights = sum(p.numel() * p.element_size() for p in self.online.parameters())
         obs = self.rollout["obs"]
         rollout = obs.numel() * obs.element_size()
+        held = 2 * rollout if self.config.overlap else rollout
         working = 4 * weights + self.config.batch_size * 40 * max(rollout // (obs.shape[0] * obs.shape[1]), 1_000)
-        memory, device_memory = (rollout + working, 0) if self.device.type == "cpu" else (0, rollout + working)
+        memory, device_memory = (held + working, 0) if self.device.type == "cpu" else (0, held + working)
         return Needs(memory, device_memory, 3 * weights + rollout, 0, *counts(self.online))
 
     def state(self) -> dict[str, Any]:
-        """Everything that decides what the agent does next."""
+        """Everything that decides what the agent does next; waits for learning that is under way."""
+        self._wait()
         adam = self.optimizer.state_dict()["state"]
         return {
             "online": self.online.state_dict(),
+            "acting": self.acting.state_dict() if self.config.overlap else None,
+            "learned": self._learned,
             "adam": [adam[i] for i in sorted(adam)],
             "rng": self.rng.bit_generator.state,
             "steps": self.steps,
@@ -203,6 +247,9 @@ class PQN:
     def restore(self, state: dict[str, Any], stop: Stop) -> None:
         """Become the agent that `state` describes."""
         self.restore_policy(state)
+        if self.config.overlap:
+            self.acting.load_state_dict(state["acting"])
+        self._learned = state["learned"]
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": dict(enumerate(state["adam"])), "param_groups": groups})
         self.rng.bit_generator.state = state["rng"]
@@ -212,6 +259,7 @@ class PQN:
 
     def restore_policy(self, state: dict[str, Any]) -> None:
         """Take over only what playing needs."""
+        self._wait()
         self.online.load_state_dict(state["online"])
 
 
@@ -221,6 +269,13 @@ def _empty_rollout(size: tuple[int, int], shape: tuple[int, ...], dtype: torch.d
         return torch.empty((*size, *shape), dtype=dtype, device=device)
     channels, height, width = shape
     return torch.empty((*size, height, width, channels), dtype=dtype, device=device).permute(0, 1, 4, 2, 3)
+
+
+def _rows(obs: Tensor, chosen: Tensor) -> Tensor:
+    """obs[chosen], images as they lie in memory: torch gathers whole rows 20 times as fast as permuted ones."""
+    if obs.ndim != 4:
+        return obs.index_select(0, chosen)
+    return obs.permute(0, 2, 3, 1).index_select(0, chosen).permute(0, 3, 1, 2)
 
 
 def rectification(update: int, beta2: float) -> float:

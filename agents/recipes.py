@@ -65,6 +65,14 @@ def ticks_of(settings: Any) -> int:
     return 1
 
 
+def env_threads(settings: Any, device: str) -> int:
+    """Threads that environments step in: half as many as torch has if learning takes the others; 0: one per core."""
+    import torch
+
+    beside = getattr(settings, "overlap", False) and device == "cpu"
+    return max(1, torch.get_num_threads() // 2) if beside else 0
+
+
 def fetch(experiment: Any) -> Any:
     """Take the encoder of another run, if one is named; see `agents.transfer`."""
     from agents.transfer import fetch
@@ -90,7 +98,8 @@ def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any
 
     run, env, settings = experiment.run, experiment.env, experiment.agent
     seed = derive(run.seed, "environment")
-    envs = make_vec(env.env, settings.num_envs, seed, **env.rules(), training=True)
+    threads = env_threads(settings, workshop.device)
+    envs = make_vec(env.env, settings.num_envs, seed, **env.rules(), training=True, threads=threads)
 
     def rehearse(journal: Any) -> Interaction:
         quick: dict[str, Any] = {"compile": "off"} if hasattr(settings, "compile") else {}

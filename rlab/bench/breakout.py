@@ -23,6 +23,7 @@ SETTINGS: dict[str, Any] = {
     "rollout": 32,
     "batch_size": 512,
     "learning_rate": 5e-4,
+    "overlap": False,
     "reset_steps": 2_000_000,
     "evaluate_steps": 2_500_000,
     "checkpoint_steps": 2_500_000,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.config import PQNConfig
-from agents.pqn import PQN, rectification
+from agents.pqn import PQN, _rows, rectification
 from agents.returns import lambda_returns
 from agents.types import Step
 from rlab.errors import RlabError
@@ -119,34 +119,93 @@ def test_masks_reach_acting_and_values() -> None:
     np.testing.assert_allclose(a.rollout["next_value"][0], a.online.q_values(cut.next_obs)[:, [0, 3]].max(1))
 
 
-def test_it_goes_on_in_the_middle_of_a_rollout() -> None:
-    def run(a: PQN, rng: np.random.Generator, n: int) -> None:
-        for _ in range(n):
-            obs = rng.uniform(-1, 1, (2, 3)).astype(np.float32)
-            a.act(obs, np.zeros(2, bool), None)
-            a.learn(step(rng, obs))
+def run(a: PQN, rng: np.random.Generator, n: int) -> list[dict[str, float] | None]:
+    """Act and learn n times; what each step gave."""
+    learned = []
+    for _ in range(n):
+        obs = rng.uniform(-1, 1, (2, 3)).astype(np.float32)
+        a.act(obs, np.zeros(2, bool), None)
+        learned.append(a.learn(step(rng, obs)))
+    return learned
 
-    whole, rng = agent(), np.random.default_rng(1)
+
+def weights(network: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def test_learning_beside_acting_acts_by_what_was_known_one_rollout_before() -> None:
+    a, rng = agent(overlap=True, batch_size=1), np.random.default_rng(3)  # the first 5 updates change nothing
+    start = weights(a.online)
+    assert run(a, rng, 3) == [None, None, None]  # learning has begun: nothing to tell yet
+    assert torch.equal(weights(a.acting), start)
+    run(a, rng, 2)
+    a.state()  # waits
+    after_one = weights(a.online)
+    assert not torch.equal(after_one, start)
+    assert torch.equal(weights(a.acting), start)
+    (learned,) = run(a, rng, 1)
+    assert learned is not None
+    assert set(learned) == {"loss", "grad_norm", "q_mean", "terminals"}
+    assert torch.equal(weights(a.acting), after_one)
+    assert a.policy(0).values(np.zeros((2, 3), np.float32)).shape == (2, 4)
+    assert not torch.equal(weights(a.online), after_one)  # evaluations play all that was learned
+
+
+@pytest.mark.skipif(torch.get_num_threads() < 2, reason="one thread learns at once")
+def test_nothing_depends_on_whether_learning_is_beside_or_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def learn(threads: int) -> tuple[torch.Tensor, list[dict[str, float] | None]]:
+        monkeypatch.setattr("agents.background.torch.get_num_threads", lambda: threads)
+        a = agent(overlap=True, encoder="mlp-norm")
+        assert (a.background._pool is None) == (threads == 1)
+        metrics = run(a, np.random.default_rng(1), 30)
+        a.state()
+        return weights(a.online), metrics
+
+    (at_once, told), (beside, told_too) = learn(1), learn(2)
+    torch.testing.assert_close(beside, at_once)
+    assert told[5] is not None
+    assert told_too[5] == pytest.approx(told[5])
+
+
+def test_images_are_gathered_as_they_lie() -> None:
+    rows = torch.arange(5 * 6 * 7 * 3).view(5, 6, 7, 3).permute(0, 3, 1, 2)
+    chosen = torch.tensor([4, 0, 4, 2])
+    assert torch.equal(_rows(rows, chosen), rows[chosen])
+    assert _rows(rows, chosen).is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(_rows(rows[:, 0, 0], chosen), rows[chosen, 0, 0])
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_it_goes_on_in_the_middle_of_a_rollout(overlap: bool) -> None:
+    whole, rng = agent(overlap=overlap), np.random.default_rng(1)
     run(whole, rng, 11)
     state = copy.deepcopy(whole.state())
     saved = {k: v.clone() for k, v in state["online"].items()}
-    other = agent()
+    other = agent(overlap=overlap)
     other.restore(state, Stop())
     assert other.filled == 2
     again = np.random.default_rng(1)
     again.bit_generator.state = rng.bit_generator.state
-    run(whole, rng, 10)
-    run(other, again, 10)
+    told = run(whole, rng, 10)
+    assert run(other, again, 10) == told
+    whole.state(), other.state()
     assert all(torch.equal(v, other.online.state_dict()[k]) for k, v in whole.online.state_dict().items())
     assert not all(torch.equal(v, saved[k]) for k, v in whole.online.state_dict().items())
 
 
-def test_nan_halts_and_is_named() -> None:
-    a, rng = agent(rollout=1), np.random.default_rng(0)
+@pytest.mark.parametrize("overlap", [False, True])
+def test_nan_halts_and_is_named(overlap: bool) -> None:
+    a, rng = agent(rollout=1, overlap=overlap), np.random.default_rng(0)
     obs = rng.uniform(-1, 1, (2, 3)).astype(np.float32)
-    a.act(obs, np.zeros(2, bool), None)
+    nan = step(rng, obs, reward=np.array([np.nan, 0], np.float32))
+
+    def learn() -> None:
+        a.act(obs, np.zeros(2, bool), None)
+        a.learn(nan)
+        a.state()  # waits
+
     with pytest.raises(NonFinite, match="loss"):
-        a.learn(step(rng, obs, reward=np.array([np.nan, 0], np.float32)))
+        learn()
 
 
 def test_rectification_is_radams() -> None:

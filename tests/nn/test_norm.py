@@ -66,7 +66,9 @@ def test_norm_and_relu_in_one_pass_are_exact_up_to_the_rounding_of_bfloat16(chan
     exact = exactly(norm, maps, d_out)
     for quantity, mine, true in zip(("out", "maps", "weight", "bias"), found, exact, strict=True):
         tolerance = 2**-8 if quantity in ("out", "maps") else 1e-4
-        torch.testing.assert_close(mine.double(), true, rtol=tolerance, atol=tolerance * float(true.detach().abs().max()))
+        torch.testing.assert_close(
+            mine.double(), true, rtol=tolerance, atol=tolerance * float(true.detach().abs().max())
+        )
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])

@@ -15,24 +15,20 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _float(context: Any, bits: Any) -> Any:
-    """The float32 that has these bits."""
+def _reinterpret(given: Any, wanted: Any, wanted_in_llvm: Any) -> Any:
+    """A compiled function from a number of one type to the number of another type that has the same bits."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.FloatType())
+    def typed(context: Any, number: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.bitcast(arguments[0], wanted_in_llvm)
 
-    return types.float32(types.uint32), generate
+        return wanted(given), generate
+
+    return intrinsic(typed)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _bits(context: Any, number: Any) -> Any:
-    """The bits of a float32."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(32))
-
-    return types.uint32(types.float32), generate
+_float = _reinterpret(types.uint32, types.float32, ir.FloatType())
+_bits = _reinterpret(types.float32, types.uint32, ir.IntType(32))
 
 
 @njit(inline="always")

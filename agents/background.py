@@ -1,0 +1,57 @@
+"""Learning beside acting: one job at a time in a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+
+class Background(Generic[Result]):
+    """Runs a job while its caller goes on, each with half of torch's CPU threads.
+
+    Two halves at work do more than all threads at one and then at the other, as nobody waits for the slowest part of
+    every operation. With one thread, or on a GPU, a job runs at once, so that the order of everything is the same.
+
+    Args:
+        device: that the job computes on.
+    """
+
+    def __init__(self, device: torch.device):
+        self.threads = torch.get_num_threads()
+        self.half = max(1, self.threads // 2)
+        beside = device.type == "cpu" and self.threads > 1
+        self._pool = ThreadPoolExecutor(1, "rlab-learner") if beside else None
+        self._job: Future[Result] | None = None
+
+    def share(self) -> None:
+        """Give the caller its half; the same whether a job is under way or not, so that its numbers are too."""
+        torch.set_num_threads(self.half)
+
+    def start(self, job: Callable[[], Result]) -> None:
+        """Run a job; the one before must have been waited for."""
+        if self._pool is not None:
+            self._job = self._pool.submit(self._with_half, job)
+            return
+        self._job = Future()
+        self._job.set_result(job())
+
+    def wait(self) -> Result | None:
+        """The result of the job, None if none was started since; the caller has all threads again.
+
+        Raises:
+            Exception: what the job raised.
+        """
+        job, self._job = self._job, None
+        try:
+            return None if job is None else job.result()
+        finally:
+            torch.set_num_threads(self.threads)
+
+    def _with_half(self, job: Callable[[], Result]) -> Result:
+        self.share()
+        return job()
