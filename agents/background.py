@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import torch
@@ -28,9 +29,15 @@ class Background(Generic[Result]):
         self._pool = ThreadPoolExecutor(1, "rlab-learner") if beside else None
         self._job: Future[Result] | None = None
 
-    def share(self) -> None:
-        """Give the caller its half; the same whether a job is under way or not, so that its numbers are too."""
+    @contextmanager
+    def half_of_threads(self) -> Iterator[None]:
+        """What the caller computes beside a job; the same when there is none, so that its numbers are too."""
+        torch.get_num_threads()  # a thread's first use of torch sets its own number, from the newest one given anywhere
         torch.set_num_threads(self.half)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(self.threads)
 
     def start(self, job: Callable[[], Result]) -> None:
         """Run a job; the one before must have been waited for."""
@@ -41,17 +48,14 @@ class Background(Generic[Result]):
         self._job.set_result(job())
 
     def wait(self) -> Result | None:
-        """The result of the job, None if none was started since; the caller has all threads again.
+        """The result of the job, None if none was started since.
 
         Raises:
             Exception: what the job raised.
         """
         job, self._job = self._job, None
-        try:
-            return None if job is None else job.result()
-        finally:
-            torch.set_num_threads(self.threads)
+        return None if job is None else job.result()
 
     def _with_half(self, job: Callable[[], Result]) -> Result:
-        self.share()
-        return job()
+        with self.half_of_threads():
+            return job()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -115,9 +116,8 @@ class PQN:
 
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
-        if self.config.overlap:
-            self.background.share()
-        q = self.acting.q_values(obs)
+        with self._beside():
+            q = self.acting.q_values(obs)
         greedy = best(q, mask)
         self._value = q[np.arange(len(q)), greedy]
         return epsilon_greedy(greedy, self.epsilon, mask, self.num_actions, self.rng)
@@ -128,26 +128,10 @@ class PQN:
         return QPolicy(self.online, seed, self.config.evaluate_epsilon)
 
     def learn(self, step: Step) -> dict[str, float] | None:
-        """Add a step of all environments to the rollout; learn from the rollout when it is full.
-
-        The value of a step's successor is that of the observation acted on since (`act` runs first); only where the
-        stream was cut, and goes on elsewhere, is the true successor looked at by itself.
-        """
-        c, t = self.config, self.filled
-        value = self._value
-        cut = step.last & (step.discount != 0)
-        if cut.any():
-            q = self.acting.q_values(step.next_obs[cut])
-            mask = None if step.next_mask is None else step.next_mask[cut]
-            value = value.copy()
-            value[cut] = q[np.arange(len(q)), best(q, mask)]
-        r = self.rollout
-        r["obs"][t].copy_(torch.from_numpy(np.ascontiguousarray(step.obs)))
-        r["action"][t], r["reward"][t], r["last"][t], r["next_value"][t] = step.action, step.reward, step.last, value
-        r["discount"][t] = c.gamma * step.discount
-        self.filled += 1
-        self.steps += len(step.action)
-        if self.filled < c.rollout:
+        """Add a step of all environments to the rollout; learn from the rollout when it is full."""
+        with self._beside():
+            self._store(step)
+        if self.filled < self.config.rollout:
             return None
         self.filled = 0
         if not self.config.overlap:
@@ -156,8 +140,30 @@ class PQN:
         learned, self._learned = self._learned, None
         self.acting.load_state_dict(self.online.state_dict())
         self.background.start(self._round())
-        r["obs"], self._spare = self._spare, r["obs"]
+        self.rollout["obs"], self._spare = self._spare, self.rollout["obs"]
         return learned
+
+    def _store(self, step: Step) -> None:
+        """The value of a step's successor is that of the observation acted on since (`act` runs before `learn`).
+
+        Only where the stream was cut, and goes on elsewhere, is the true successor looked at by itself.
+        """
+        r, t, value = self.rollout, self.filled, self._value
+        cut = step.last & (step.discount != 0)
+        if cut.any():
+            q = self.acting.q_values(step.next_obs[cut])
+            mask = None if step.next_mask is None else step.next_mask[cut]
+            value = value.copy()
+            value[cut] = q[np.arange(len(q)), best(q, mask)]
+        r["obs"][t].copy_(torch.from_numpy(np.ascontiguousarray(step.obs)))
+        r["action"][t], r["reward"][t], r["last"][t], r["next_value"][t] = step.action, step.reward, step.last, value
+        r["discount"][t] = self.config.gamma * step.discount
+        self.filled += 1
+        self.steps += len(step.action)
+
+    def _beside(self) -> AbstractContextManager[None]:
+        """While learning may be under way, its threads are left to it."""
+        return self.background.half_of_threads() if self.config.overlap else nullcontext()
 
     def _wait(self) -> None:
         """Wait for learning that is under way; its metrics come with the next full rollout, whoever waited."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable, Iterator
 
 import gymnasium as gym
 import numpy as np
@@ -35,6 +36,13 @@ def step(rng: np.random.Generator, obs: np.ndarray, n: int = 2, last: bool = Fal
         next_mask=None,
     )
     return whole._replace(**fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def threads_of_torch() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 def column(*values: float) -> np.ndarray:
@@ -151,10 +159,9 @@ def test_learning_beside_acting_acts_by_what_was_known_one_rollout_before() -> N
     assert not torch.equal(weights(a.online), after_one)  # evaluations play all that was learned
 
 
-@pytest.mark.skipif(torch.get_num_threads() < 2, reason="one thread learns at once")
-def test_nothing_depends_on_whether_learning_is_beside_or_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_depends_on_whether_learning_is_beside_or_at_once(threads_of_torch: Callable[[int], None]) -> None:
     def learn(threads: int) -> tuple[torch.Tensor, list[dict[str, float] | None]]:
-        monkeypatch.setattr("agents.background.torch.get_num_threads", lambda: threads)
+        threads_of_torch(threads)
         a = agent(overlap=True, encoder="mlp-norm")
         assert (a.background._pool is None) == (threads == 1)
         metrics = run(a, np.random.default_rng(1), 30)
@@ -165,6 +172,18 @@ def test_nothing_depends_on_whether_learning_is_beside_or_at_once(monkeypatch: p
     torch.testing.assert_close(beside, at_once)
     assert told[5] is not None
     assert told_too[5] == pytest.approx(told[5])
+
+
+def test_threads_are_shared_and_given_back(threads_of_torch: Callable[[int], None]) -> None:
+    threads_of_torch(4)
+    seen: list[int] = []
+    a = agent(overlap=True)
+    a.acting.head.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    a.online.head.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    run(a, np.random.default_rng(0), 8)
+    a.state()
+    assert set(seen) == {2}
+    assert torch.get_num_threads() == 4
 
 
 def test_images_are_gathered_as_they_lie() -> None:
