@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from envs.make import is_atari, is_minatar, make_vec
+    from envs.make import canonical_name, is_atari, is_minatar, make_vec
     from envs.vector import VecEnv
 
-__all__ = ["VecEnv", "is_atari", "is_minatar", "make_vec"]
+__all__ = ["VecEnv", "canonical_name", "is_atari", "is_minatar", "make_vec"]
 
-_HOME = {"VecEnv": "envs.vector", "is_atari": "envs.make", "is_minatar": "envs.make", "make_vec": "envs.make"}
+_HOME = {"VecEnv": "envs.vector"} | dict.fromkeys(("canonical_name", "is_atari", "is_minatar", "make_vec"), "envs.make")
 
 
 def __getattr__(name: str) -> Any:

@@ -116,6 +116,28 @@ def load_model(name: str) -> MDP:
         env.close()
 
 
+def canonical_name(name: str) -> str:
+    """The one name of an environment that has several: ``Breakout`` for ``ALE/Breakout-v5``, a Gymnasium id for its
+    short form; an unknown name stays as it is. Imports no user's module."""
+    from envs.minatar import find_game
+
+    if is_minatar(name):
+        try:
+            game, minimal = find_game(name)
+        except RlabError:
+            return name
+        return f"MinAtar/{game}" + ("" if minimal else "-v0")
+    rom = atari_rom(name)
+    if rom is not None:
+        return _games()[rom.replace("_", "")][0]
+    if ":" in name:
+        return name
+    try:
+        return _registered(name)
+    except RlabError:
+        return name
+
+
 def is_atari(name: str) -> bool:
     """Say whether `make_vec` takes this name for an Atari game; imports no user's module."""
     return atari_rom(name) is not None

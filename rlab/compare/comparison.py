@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from envs import canonical_name
 from rlab.compare.statistics import ENOUGH, Estimate, Scores, curve, enough, holm, improvement, iqm, p_value, profile
 from rlab.compare.sweep import FILE, find_sweep, read_sweep
 from rlab.errors import RlabError
@@ -167,7 +168,7 @@ def _read(folder: RunFolder) -> RunScore:
     return RunScore(
         folder=folder,
         recipe=document["recipe"],
-        env=env["env"],
+        env=canonical_name(env["env"]),
         seed=run["seed"],
         steps=env["steps"],
         settings=_differences(document["recipe"], env["env"], config),

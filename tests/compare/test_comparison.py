@@ -58,6 +58,12 @@ def test_three_seeds_all_apart_are_no_verdict(run: Run) -> None:
     assert any("narrower" in w for w in found["warnings"])
 
 
+def test_names_of_one_environment_are_one(run: Run) -> None:
+    names = plant_seeds(run, "a2c", "Crawler", [7.0, 8, 9]) + plant_seeds(run, "ppo", "rlab/Crawler-v0", [1.0, 2, 3])
+    (where,) = compare_runs(names)["environments"]
+    assert (where["env"], [a["agent"] for a in where["agents"]]) == ("rlab/Crawler-v0", ["a2c", "ppo"])
+
+
 def test_two_seeds_are_not_enough(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     names = plant_seeds(run, "q-learning", LAKE, [7.0, 8]) + plant_seeds(run, "sarsa", LAKE, [1.0, 2, 3])
     assert main(["compare", *names, "--out", str(tmp_path / "out")]) == 0

@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from envs import is_atari, make_vec
+from envs import canonical_name, is_atari, make_vec
 from rlab.errors import RlabError
 
 
@@ -38,11 +38,31 @@ def test_importing_the_package_is_light_and_nothing_in_it_needs_torch():
 )
 def test_every_id_of_a_game_is_that_game(name):
     assert is_atari(name)
+    assert canonical_name(name) == "Breakout"
     env = make_vec(name, 1, 0)
     assert env.protocol == "classic"
     assert env.single_action_space.n == 4
     assert env.single_observation_space.shape == (4, 84, 84)
     env.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        ("ms_pacman", "MsPacman"),
+        ("Crawler", "rlab/Crawler-v0"),
+        ("rlab/Crawler-v0", "rlab/Crawler-v0"),
+        ("CartPole-v1", "CartPole-v1"),
+        ("minatar/space_invaders", "MinAtar/SpaceInvaders"),
+        ("MinAtar/Breakout-v1", "MinAtar/Breakout"),
+        ("MinAtar/Breakout-v0", "MinAtar/Breakout-v0"),  # with all six actions
+        ("MinAtar/Pong", "MinAtar/Pong"),  # there is none
+        ("nowhere:Nothing-v0", "nowhere:Nothing-v0"),  # not imported
+        ("Nothing-v0", "Nothing-v0"),
+    ],
+)
+def test_an_environment_has_one_name(name: str, canonical: str):
+    assert canonical_name(name) == canonical
 
 
 @pytest.mark.parametrize("name", ["MsPacman", "ms_pacman", "TicTacToe3D", "Qbert", "qbert", "Blackjack"])
