@@ -129,6 +129,6 @@ STUDIES.register("dueling-actions")(
             Contrast("it gains more with 20 actions than with 10", more(20, 10)),
         ),
         draw=draw,
-        seeds=6,
+        seeds=20,
     )
 )
