@@ -95,6 +95,7 @@ class PQN:
             "discount": np.zeros((t, n), np.float32),
             "last": np.zeros((t, n), bool),
             "next_value": np.zeros((t, n), np.float32),
+            "mask": np.ones((t, n, num_actions), bool),
         }
         self._spare = obs[-1]  # observations of the rollout that is learned from, then of the next one
         self._value = np.zeros(n, np.float32)  # of what was acted on last
@@ -158,6 +159,7 @@ class PQN:
         r["obs"][t].copy_(torch.from_numpy(np.ascontiguousarray(step.obs)))
         r["action"][t], r["reward"][t], r["last"][t], r["next_value"][t] = step.action, step.reward, step.last, value
         r["discount"][t] = self.config.gamma * step.discount
+        r["mask"][t] = True if step.mask is None else step.mask
         self.filled += 1
         self.steps += len(step.action)
 
@@ -186,12 +188,20 @@ class PQN:
             [torch.from_numpy(self.rng.permutation(returns.size)).to(self.device) for _ in range(c.epochs)],
             self.steps,
             float((r["discount"] == 0).mean()),
+            torch.from_numpy(r["mask"].reshape(-1, self.num_actions)[:ROWS].copy()),
         )
 
     def _fit(
-        self, obs: Tensor, action: Tensor, target: Tensor, orders: list[Tensor], steps: int, terminals: float
+        self,
+        obs: Tensor,
+        action: Tensor,
+        target: Tensor,
+        orders: list[Tensor],
+        steps: int,
+        terminals: float,
+        mask: Tensor,
     ) -> dict[str, float]:
-        """Go over a rollout of R steps in each of `orders` int64[R]; metrics."""
+        """Go over a rollout of R steps in each of `orders` int64[R]; metrics. mask bool[ROWS, A]: of the first ones."""
         c, updates = self.config, self.updates
         rate = linear(c.learning_rate, c.final_learning_rate, steps, self.total_steps)
         seen = [
@@ -208,7 +218,7 @@ class PQN:
             metrics["terminals"] = terminals
         if due(updates, self.updates):
             sample = obs[:ROWS].cpu().numpy()
-            metrics |= value_vitals(self.online, lambda: self.online.q_values(sample), len(sample), None, c.gamma)
+            metrics |= value_vitals(self.online, lambda: self.online.q_values(sample), len(sample), mask, c.gamma)
         return metrics
 
     def _update(self, obs: Tensor, action: Tensor, target: Tensor, rate: float) -> Tensor:

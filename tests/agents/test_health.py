@@ -139,8 +139,6 @@ def test_a_healthy_run_is_not_warned(recipe: str, env: str, steps: int) -> None:
 @pytest.mark.parametrize("recipe", ["dqn", "rainbow", "btr", "iqn", "pqn", "a2c", "reinforce", "actor-critic"])
 @pytest.mark.parametrize("env", [*sorted(PROBES), "FrozenLake-v1", "MountainCar-v0", "CartPole-v1"])
 def test_healthy_runs_of_all_kinds_are_not_warned(recipe: str, env: str) -> None:
-    if env == "rlab/ProbeMask-v0" and recipe == "pqn":
-        pytest.skip("its rollout keeps no masks")
     small = known(RECIPES.get(recipe).default(env), {"batch_size": 32, "learning_starts": 200})
     folder = run(recipe, env, 10_000, log_steps=250, **small)
     found = [w["rule"] for w in warnings(folder)]

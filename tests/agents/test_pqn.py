@@ -141,6 +141,20 @@ def weights(network: torch.nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in network.parameters()])
 
 
+def test_vital_signs_leave_out_what_is_not_allowed() -> None:
+    a, rng = agent(gamma=0.5, rollout=3, epochs=256), np.random.default_rng(0)
+    with torch.no_grad():  # an action that is never allowed has a huge value
+        a.online.head.values.bias[2] = 1e6  # type: ignore[index,operator,union-attr]
+    mask = np.array([[True, True, False, True]] * 2)
+    for _ in range(3):
+        obs = rng.uniform(-1, 1, (2, 3)).astype(np.float32)
+        assert 2 not in a.act(obs, np.zeros(2, bool), mask)
+        learned = a.learn(step(rng, obs, mask=mask, next_mask=mask, action=np.array([0, 1])))
+    assert learned is not None
+    assert learned["value_rate"] < 1e3
+    assert learned["action_gap"] < 1e3
+
+
 def test_learning_beside_acting_acts_by_what_was_known_one_rollout_before() -> None:
     a, rng = agent(overlap=True, batch_size=1), np.random.default_rng(3)  # the first 5 updates change nothing
     start = weights(a.online)
