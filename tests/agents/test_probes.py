@@ -7,8 +7,9 @@ import pytest
 
 from agents.config import PARTS
 from envs.probes import PROBES
+from rlab.registry import RECIPES
 from rlab.run.journal import Journal
-from tests.agents.helpers import learner
+from tests.agents.helpers import known, learner
 
 SETTINGS = {
     "steps": 3_000,
@@ -47,18 +48,18 @@ def largest_error(journal: Journal, probe: str, recipe: str = "dqn", **settings:
 
     Munchausen learns other values for actions that its policy does not take: of it only the best action counts.
     """
-    run = learner(journal, recipe, env=probe, **(SETTINGS | settings))
+    run = learner(journal, recipe, env=probe, **(known(RECIPES.get(recipe).default(probe), SETTINGS) | settings))
     while not run.progress().finished:
         run.step()
     errors = []
     policy = run.agent.policy(0)
     for obs, q_star in PROBES[probe].solution(0.8):  # in the order of an episode, for who remembers
         q = policy.values(np.asarray(obs, np.float32)[None], np.array([float(obs[0]) in PROBES[probe].starts]))[0]
-        known = ~np.isnan(q_star)
-        if run.agent.config.munchausen:
-            known = np.arange(len(q_star)) == np.nanargmax(q_star)
+        told = ~np.isnan(q_star)
+        if getattr(run.agent.config, "munchausen", False):
+            told = np.arange(len(q_star)) == np.nanargmax(q_star)
             assert q.argmax() == np.nanargmax(q_star)
-        errors.append(np.abs(q - q_star)[known].max())
+        errors.append(np.abs(q - q_star)[told].max())
     run.close()
     return float(max(errors))
 
@@ -94,3 +95,23 @@ def test_every_preset_finds_the_values_ten_times_of_ten(journal: Journal, preset
 @pytest.mark.parametrize("seed", range(10))
 def test_ten_seeds_of_ten(journal: Journal, probe: str, seed: int) -> None:
     assert largest_error(journal, probe, seed=seed) < 0.05
+
+
+PQN = {
+    "steps": 12_000,
+    "num_envs": 8,
+    "rollout": 16,
+    "epochs": 4,
+    "batch_size": 32,
+    "lam": 0.5,
+    "learning_rate": 2e-2,
+    "final_learning_rate": 0.0,
+    "epsilon_start": 1.0,
+    "epsilon_fraction": 0.5,
+}
+
+
+@pytest.mark.parametrize("probe", [f"rlab/Probe{i}-v0" for i in range(1, 6)])
+@pytest.mark.parametrize("overlap", [False, True], ids=["in turn", "beside"])
+def test_pqn_finds_the_values(journal: Journal, overlap: bool, probe: str) -> None:
+    assert largest_error(journal, probe, "pqn", **PQN, overlap=overlap, seed=0) < 0.1
