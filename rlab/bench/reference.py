@@ -21,7 +21,8 @@ def collect(run: RunFolder) -> dict[str, Any]:
     """What a reader needs to judge and repeat a run: how it was made, its curve, its scores."""
     rows = list(read_metrics(run.metrics))
     curve = [[r["step"], round(r["return_mean"], 3)] for r in rows if r["kind"] == "train" and "return_mean" in r]
-    seconds = sum(r["clock"][k] for r in rows if r["kind"] == "train" for k in ("act", "env", "learn"))
+    trained = [r for r in rows if r["kind"] == "train"]
+    seconds = sum(_seconds(row, before) for before, row in zip([None, *trained], trained, strict=False))
     evaluations = [
         {k: r[k] for k in ("step", "mean", "median", "low", "high", "episodes")} for r in rows if r["kind"] == "eval"
     ]
@@ -35,6 +36,14 @@ def collect(run: RunFolder) -> dict[str, Any]:
         "evaluations": evaluations,
         "final": read_json(run.evaluation) if run.evaluation.exists() else None,
     }
+
+
+def _seconds(row: dict[str, Any], before: dict[str, Any] | None) -> float:
+    """Wall time of training up to a row of the log; agents from outside do not tell its parts."""
+    clock = row["clock"]
+    if "learn" in clock:
+        return float(clock["act"] + clock["env"] + clock["learn"])
+    return float((row["step"] - (before["step"] if before else 0)) / clock["steps_per_s"])
 
 
 def draw(results: list[dict[str, Any]], path: Path) -> None:
