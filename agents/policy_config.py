@@ -112,7 +112,15 @@ POLICY_PRESETS = {
 POLICY_VECTOR_PRESETS = {
     "reinforce": _REINFORCE,
     "reinforce-baseline": replace(_REINFORCE, value_coef=0.5, share_encoder=False),
-    "actor-critic": replace(_VECTOR_A2C, rollout=1, gae_lambda=0.0, normalise_advantages=False),
+    "actor-critic": replace(
+        _VECTOR_A2C,
+        num_envs=64,
+        rollout=1,
+        gae_lambda=0.0,
+        normalise_advantages=False,
+        entropy_coef=0.03,
+        learning_rate=5e-4,
+    ),
     "a2c": _VECTOR_A2C,
 }
 """Name -> settings for everything else."""
