@@ -64,7 +64,7 @@ class Player:
 
     def __init__(self, folder: RunFolder, device: str = "auto", seed: int = 0):
         import agents.recipes  # noqa: F401 - they register themselves
-        from rlab.run.life import open_run
+        from rlab.run.life import of_this_version, open_run
 
         self.folder = folder
         if not folder.checkpoints.is_dir() or not any(folder.checkpoints.iterdir()):
@@ -78,7 +78,8 @@ class Player:
             learner = cast(Any, run.learner)
             if not hasattr(learner, "restore_policy"):
                 raise RlabError(f"run '{folder.name}' learns no policy, so there is nothing to play")
-            learner.restore_policy(run.saved.state)
+            with of_this_version(folder):
+                learner.restore_policy(run.saved.state)
             self.learner = learner
             self.step: int = learner.progress().done
             self._policy = learner.agent.policy(seed)

@@ -192,6 +192,24 @@ def open_run(folder: RunFolder, device: str = "auto") -> Iterator[LoadedRun]:
         yield LoadedRun(folder, config, learner, saved)
 
 
+@contextmanager
+def of_this_version(folder: RunFolder) -> Iterator[None]:
+    """Restoring within: says in a sentence that a checkpoint has other parts than its agent has now.
+
+    Raises:
+        RlabError: that sentence.
+    """
+    try:
+        yield
+    except (KeyError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "state_dict" not in str(error):
+            raise
+        raise RlabError(
+            f"run '{folder.name}' was written by another version of rlab, whose agent had other parts; go on with the "
+            "commit that its env.json names, or train anew"
+        ) from error
+
+
 def read_newest(folder: RunFolder, journal: Journal | None = None) -> Saved | None:
     """The newest whole checkpoint of a run, verified; None if it has none. Changes nothing; warns of bad ones."""
     if not folder.checkpoints.is_dir():
@@ -285,7 +303,8 @@ def _drive(
                 notes, loaded, done = Notes(**saved.loop), saved.path, saved.done
                 _refuse_if_edited(config, notes.config, folder)
                 try:
-                    learner.restore(saved.state, stop)
+                    with of_this_version(folder):
+                        learner.restore(saved.state, stop)
                 except Stopped:  # nothing was done that would have to be saved
                     return Outcome(False, saved.done, saved.path, notes.score, notes.seconds)
             checkpoints.discard_after(saved)

@@ -102,7 +102,6 @@ def test_a_rollout_is_learned_from_when_it_is_full_with_the_values_acted_on() ->
                 a.online.q_values(obs[1:4].reshape(6, 3)).max(1).reshape(3, 2),
                 a.online.q_values(steps[1].next_obs).max(1),
             )
-        before = [p.clone() for p in a.online.parameters()]
         learned = a.learn(steps[t])
         assert (learned is None) == (t < 2)
     assert learned is not None
@@ -111,7 +110,6 @@ def test_a_rollout_is_learned_from_when_it_is_full_with_the_values_acted_on() ->
     expected = values[0]
     expected[1] = values[1]  # cut, so the true successor's value
     np.testing.assert_allclose(a.rollout["next_value"], expected, atol=1e-6)
-    assert not any(torch.equal(p, q) for p, q in zip(a.online.parameters(), before, strict=True)) or a.updates <= 5
 
 
 def test_masks_reach_acting_and_values() -> None:

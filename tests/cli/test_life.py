@@ -57,6 +57,22 @@ def test_show_tells_everything_and_changes_nothing(runs: Path, rlab, rlab_json) 
     assert contents(runs / "cart") == before
 
 
+@pytest.mark.parametrize("error", [KeyError("acting"), RuntimeError("Error(s) in loading state_dict for QNetwork:")])
+def test_a_run_of_another_version_is_told_in_a_sentence(runs: Path, rlab, monkeypatch, error: Exception) -> None:
+    def restore(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("agents.dqn.DQN.restore_policy", restore)
+    before = contents(runs / "cart")
+    done = rlab("eval", "cart")
+    said = done.err
+    assert done.status == 1
+    assert "run 'cart' was written by another version" in said
+    assert "train anew" in said
+    assert "Traceback" not in said
+    assert contents(runs / "cart") == before
+
+
 def test_eval_writes_its_score(runs: Path, rlab, rlab_json) -> None:
     score = rlab_json("eval", "cart", "--episodes", "3", "--seed", "5")
     assert {"mean", "median", "low", "high", "human_normalised", "episodes"} <= score.keys()
