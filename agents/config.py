@@ -326,7 +326,7 @@ PQN_VECTOR = PQNConfig(
 )
 """For flat observations such as CartPole's."""
 
-PQN_SMALL = PQNConfig(epsilon_end=0.05, evaluate_epsilon=0.0, precision="fp32")
+PQN_SMALL = PQNConfig(epsilon_end=0.05, evaluate_epsilon=0.0)
 """For MinAtar's boards: the settings of Gallici et al. 2024 there."""
 
 WIDE: dict[str, Any] = {"encoder": "nature-conv", "hidden": 512}

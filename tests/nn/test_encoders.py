@@ -63,6 +63,31 @@ def test_minatar_has_the_published_size() -> None:
     assert encoder.feature_maps(torch.zeros(1, 4, 10, 10)).shape == (1, 16, 8, 8)
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+def test_minatar_norm_by_hand(bf16: bool) -> None:
+    """Convolution, LayerNorm over channels, ReLU, layer of 128, LayerNorm, ReLU: also in bfloat16, and its gradient."""
+    torch.manual_seed(0)
+    encoder = make_encoder("minatar-norm", (4, 10, 10))
+    convolution, norm = encoder.convolution[0], encoder.convolution[1]
+    dense, dense_norm = encoder.dense[0], encoder.dense[1]
+    obs = (torch.rand(8, 4, 10, 10) < 0.2).float()
+    rows = convolution(obs).permute(0, 2, 3, 1)
+    rows = torch.relu((rows - rows.mean(-1, keepdim=True)) / (rows.var(-1, correction=0, keepdim=True) + 1e-5).sqrt())
+    hidden = dense(rows.reshape(8, 8 * 8 * 16))
+    spread = (hidden.var(-1, correction=0, keepdim=True) + 1e-5).sqrt()
+    expected = torch.relu((hidden - hidden.mean(-1, keepdim=True)) / spread)
+    (gradient,) = torch.autograd.grad(expected.square().sum(), convolution.weight, retain_graph=True)
+    assert norm.weight.eq(1).all()
+    assert dense_norm.weight.eq(1).all()
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        features = encoder(obs)
+    tolerance = 0.1 if bf16 else 1e-5
+    torch.testing.assert_close(features.float(), expected, atol=tolerance, rtol=tolerance)
+    (found,) = torch.autograd.grad(features.float().square().sum(), convolution.weight)
+    assert (found - gradient).norm() <= tolerance * max(gradient.norm(), 1e-2)
+
+
 def test_nature_has_the_published_size() -> None:
     """32 (4*64 + 1) + 64 (32*16 + 1) + 64 (64*9 + 1) + 512 (3136 + 1) = 1,684,128."""
     encoder = make_encoder("nature", (4, 84, 84))

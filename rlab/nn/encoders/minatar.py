@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from rlab.errors import RlabError
 from rlab.nn.encoders import ENCODERS
-from rlab.nn.layers import ChannelNorm
+from rlab.nn.layers import ChannelNormReLU
 
 FILTERS = 16
 KERNEL = 3
@@ -35,17 +36,19 @@ class MinAtarNet(nn.Module):
             )
         maps = (FILTERS, *(side - KERNEL + 1 for side in shape[1:]))
         convolution, dense = nn.Conv2d(shape[0], FILTERS, KERNEL), nn.Linear(math.prod(maps), WIDTH)
-        self.convolution = nn.Sequential(convolution, *[ChannelNorm(FILTERS)] * norm, nn.ReLU())
-        self.dense = nn.Sequential(nn.Flatten(), dense, *[nn.LayerNorm(WIDTH)] * norm, nn.ReLU())
+        self.norm = norm
+        self.convolution = nn.Sequential(convolution, ChannelNormReLU(FILTERS) if norm else nn.ReLU())
+        self.dense = nn.Sequential(dense, *[nn.LayerNorm(WIDTH)] * norm, nn.ReLU())
         self.out_dim = WIDTH
 
     def feature_maps(self, obs: Tensor) -> Tensor:
         """obs[B, C, H, W] -> maps[B, 16, H-2, W-2], for dense heads."""
-        return self.convolution(obs)
+        return self.convolution(obs.contiguous(memory_format=torch.channels_last) if self.norm else obs)
 
     def forward(self, obs: Tensor) -> Tensor:
         """obs[B, C, H, W] -> [B, 128]."""
-        return self.dense(self.feature_maps(obs))
+        maps = self.feature_maps(obs)
+        return self.dense((maps.permute(0, 2, 3, 1) if self.norm else maps).flatten(1))  # as they lie, without a copy
 
 
 ENCODERS.register("minatar")(MinAtarNet)
