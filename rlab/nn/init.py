@@ -133,7 +133,7 @@ def _lsuv(module: nn.Module, batch: Tensor | None) -> None:
     lsuv(module, batch)
 
 
-for _name, _weights in {
+_WEIGHTS: dict[str, Callable[[Tensor], object]] = {
     "constant": nn.init.zeros_,
     "normal": partial(nn.init.normal_, std=0.01),
     "xavier-uniform": nn.init.xavier_uniform_,
@@ -141,5 +141,6 @@ for _name, _weights in {
     "he-uniform": partial(nn.init.kaiming_uniform_, nonlinearity="relu"),
     "he-normal": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
     "orthogonal": nn.init.orthogonal_,
-}.items():
+}
+for _name, _weights in _WEIGHTS.items():
     INITS.register(_name)(_without_batch(_weights))

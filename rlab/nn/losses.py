@@ -37,8 +37,8 @@ def smooth_targets(
     with epsilon (K - 1) / K is the first with epsilon.
 
     Raises:
-        RlabError: fewer than 2 classes, epsilon that makes another class as likely as the right one, an unknown
-            convention, or (on a CPU only: elsewhere looking would wait) a label outside 0..K-1.
+        RlabError: labels that are no integers, fewer than 2 classes, epsilon that makes another class as likely as the
+            right one, an unknown convention, or (on a CPU only: elsewhere looking would wait) a label outside 0..K-1.
     """
     if over not in ("all", "others"):
         raise RlabError(f"label smoothing over '{over}'; valid: all, others")
@@ -47,6 +47,8 @@ def smooth_targets(
         raise RlabError(
             f"label smoothing over {over} of {classes} classes takes epsilon in [0, {bound:g}), not {epsilon}"
         )
+    if labels.is_floating_point():
+        raise RlabError(f"label smoothing takes labels as integers 0 to {classes - 1}, not {labels.dtype}")
     if labels.device.type == "cpu" and labels.numel():
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= classes:

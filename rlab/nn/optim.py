@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterable
-from functools import partial, wraps
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn, optim
@@ -21,7 +21,7 @@ OPTIMISERS: Registry[Callable[..., optim.Optimizer]] = Registry("optimiser")
 adamw decays them beside the step (Loshchilov & Hutter 2019). lbfgs is stepped with a closure.
 """
 
-for _name, _factory in {
+_FACTORIES: dict[str, Callable[..., optim.Optimizer]] = {
     "sgd": partial(optim.SGD, lr=0.01),
     "momentum": partial(optim.SGD, lr=0.01, momentum=0.9),
     "nesterov": partial(optim.SGD, lr=0.01, momentum=0.9, nesterov=True),
@@ -34,7 +34,8 @@ for _name, _factory in {
     "nadam": partial(optim.NAdam, lr=0.002),
     "radam": partial(optim.RAdam, lr=0.001),
     "lbfgs": partial(optim.LBFGS, lr=1.0, line_search_fn="strong_wolfe"),
-}.items():
+}
+for _name, _factory in _FACTORIES.items():
     OPTIMISERS.register(_name)(_factory)
 
 Schedule = Callable[..., float]
@@ -58,20 +59,30 @@ def make_optimiser(name: str, parameters: Iterable[Any], **options: Any) -> opti
         RlabError: the name or an option is unknown, or a value is refused.
     """
     factory = OPTIMISERS.get(name)
-    known = [option for option in inspect.signature(factory).parameters if option != "params"]
+    _check(f"optimiser '{name}'", list(inspect.signature(factory).parameters)[1:], options)
     for option, value in options.items():
-        if option not in known:
-            raise RlabError(f"optimiser '{name}' has no option '{option}'; {nearest(option, known)}")
         if isinstance(value, float) and not math.isfinite(value):
             raise RlabError(f"optimiser '{name}': {option} is {value}; it must be a finite number")
     try:
         return factory(parameters, **options)
     except (TypeError, ValueError) as e:
-        raise RlabError(f"optimiser '{name}': {str(e)[:1].lower()}{str(e)[1:]}") from e
+        raise RlabError(f"optimiser '{name}': {e}") from e
+
+
+def _check(whose: str, known: list[str], options: dict[str, Any]) -> None:
+    for option in options:
+        if option not in known:
+            raise RlabError(f"{whose} has no option '{option}'; {nearest(option, known)}")
 
 
 def decayed(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups of a module's parameters: weights with that `weight_decay`, and biases, scales and the rest with 0."""
+    """Two groups of a module's parameters: weights with that `weight_decay`, and biases, scales and the rest with 0.
+
+    Raises:
+        RlabError: the decay is negative, or the module has no weights.
+    """
+    if not 0 <= weight_decay < math.inf:
+        raise RlabError(f"a weight decay is 0 or more, not {weight_decay}; nearest: 0")
     weights = weights_of(module)
     chosen = set(weights)
     rest = [p for p in module.parameters() if p not in chosen]
@@ -82,7 +93,12 @@ def scale_rates(optimiser: optim.Optimizer, factor: float) -> None:
     """Set every group's learning rate to `factor` times the one it began with.
 
     That one is kept in the group, as torch's schedulers do, and so in the optimiser's state.
+
+    Raises:
+        RlabError: the factor is negative or not finite.
     """
+    if not 0 <= factor < math.inf:
+        raise RlabError(f"learning rates are scaled by a factor of 0 or more, not {factor}; nearest: 0")
     for group in optimiser.param_groups:
         rate = factor * float(group.setdefault("initial_lr", float(group["lr"])))
         if isinstance(group["lr"], Tensor):
@@ -104,8 +120,13 @@ def restore(optimiser: optim.Optimizer, state: dict[str, Any]) -> None:
     """Take over what `state_of` gave for an optimiser of the same kind and parameters.
 
     Raises:
-        RlabError: it has other groups or other numbers of parameters.
+        RlabError: it is another kind, or has other groups or numbers of parameters.
     """
+    here, there = (
+        {k for g in groups for k in g} - {"initial_lr"} for groups in (optimiser.param_groups, state["groups"])
+    )
+    if here != there:
+        raise RlabError(f"an optimiser's state does not fit: it is of one with {sorted(there)}, not {sorted(here)}")
     memories = {int(i): memory for i, memory in state["state"].items()}
     groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in state["groups"]]
     try:
@@ -125,11 +146,14 @@ def restore(optimiser: optim.Optimizer, state: dict[str, Any]) -> None:
 
 def _schedule(name: str) -> Callable[[Schedule], Schedule]:
     def add(shape: Schedule) -> Schedule:
-        @wraps(shape)
+        known = list(inspect.signature(shape).parameters)[1:]
+
         def within(progress: float, **options: Any) -> float:
+            _check(f"schedule '{name}'", known, options)
             return shape(min(max(progress, 0.0), 1.0), **options)
 
-        return SCHEDULES.register(name)(within)
+        SCHEDULES.register(name)(within)
+        return shape
 
     return add
 

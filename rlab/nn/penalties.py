@@ -98,8 +98,8 @@ def shrink(weights: Sequence[Tensor], amount: float) -> None:
     Raises:
         RlabError: the amount is negative.
     """
-    if not amount >= 0:
-        raise RlabError(f"shrink takes an amount of 0 or more, not {amount}; nearest: 0")
+    if not 0 <= amount < float("inf"):
+        raise RlabError(f"shrink takes a finite amount of 0 or more, not {amount}; nearest: 0")
     for w in weights:
         w.copy_(F.softshrink(w, amount))
 
@@ -120,11 +120,9 @@ def activation_kl(activations: Tensor, rho: float) -> Tensor:
     if not 0 < rho < 1:
         raise RlabError(f"activation_kl takes a wished mean between 0 and 1, not {rho}; nearest: 0.05")
     mean = activations.float().mean(0)
-    if mean.device.type == "cpu" and not bool(((mean >= 0) & (mean <= 1)).all()):
-        worst = float(mean.detach()[(mean - 0.5).abs().argmax()]) if mean.dim() == 1 else float("nan")
-        raise RlabError(
-            f"activation_kl is for activations in 0..1 (sigmoid), a mean is {worst:g}; nearest: activation_l1"
-        )
+    if mean.device.type == "cpu" and bool(((mean < 0) | (mean > 1)).any()):
+        worst = float(mean.detach().flatten()[(mean - 0.5).abs().argmax()])
+        raise RlabError(f"activation_kl is for sigmoids' 0..1, and a mean is {worst:g}; nearest: activation_l1")
     tiny = torch.finfo(mean.dtype).eps
     mean = mean.clamp(tiny, 1 - tiny)
     wished = torch.full_like(mean, rho)

@@ -26,6 +26,7 @@ def test_squared_error_by_hand() -> None:
         squared_error(outputs[:, :1], targets[:, 0])
 
 
+@settings(deadline=None)
 @given(a=numbers, b=numbers, y=st.integers(0, 1))
 def test_softmax_of_two_classes_is_a_sigmoid_of_the_difference(a: float, b: float, y: int) -> None:
     logits = torch.tensor([[a, b]], dtype=torch.float64)
@@ -95,6 +96,11 @@ def test_targets_of_pixels() -> None:
 def test_smoothing_that_cannot_be(label: int, classes: int, epsilon: float, over: str, says: str) -> None:
     with pytest.raises(RlabError, match=says):
         smooth_targets(torch.tensor([label]), classes, epsilon, over)  # type: ignore[arg-type]
+
+
+def test_labels_are_integers() -> None:
+    with pytest.raises(RlabError, match=r"integers 0 to 2, not torch.float32"):
+        smooth_targets(torch.tensor([0.5]), 3, 0.1)
 
 
 def test_mixing_by_hand() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.optim import lr_scheduler as peers
@@ -246,6 +246,8 @@ def test_a_state_of_another_optimiser_is_refused() -> None:
     one = make_optimiser("adam", [nn.Parameter(torch.ones(1))])
     with pytest.raises(RlabError, match="state does not fit: loaded state dict"):
         restore(one, state_of(make_optimiser("adam", [nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))])))
+    with pytest.raises(RlabError, match=r"it is of one with .*'momentum'.*, not .*'betas'"):
+        restore(one, state_of(make_optimiser("sgd", [nn.Parameter(torch.ones(1))])))
 
 
 def test_groups_with_and_without_decay() -> None:
@@ -270,15 +272,24 @@ def test_groups_with_and_without_decay() -> None:
         ("adm", {}, "unknown optimiser 'adm'; nearest: adam"),
         ("sgd", {"moment": 0.9}, "optimiser 'sgd' has no option 'moment'; nearest: momentum"),
         ("sgd", {"params": []}, "has no option 'params'"),
-        ("adam", {"lr": -1.0}, "optimiser 'adam': invalid learning rate: -1"),
+        ("adam", {"lr": -1.0}, "optimiser 'adam': Invalid learning rate: -1"),
         ("adam", {"lr": math.nan}, "optimiser 'adam': lr is nan"),
         ("adam", {"lr": "fast"}, "optimiser 'adam': "),
-        ("nesterov", {"momentum": 0.0}, "optimiser 'nesterov': nesterov momentum requires"),
+        ("nesterov", {"momentum": 0.0}, "optimiser 'nesterov': Nesterov momentum requires"),
     ],
 )
 def test_bad_input_is_one_sentence(name: str, options: dict[str, Any], says: str) -> None:
     with pytest.raises(RlabError, match=says):
         make_optimiser(name, [nn.Parameter(torch.ones(1))], **options)
+
+
+def test_options_of_a_schedule_and_factors() -> None:
+    with pytest.raises(RlabError, match="schedule 'cosine' has no option 'lst'; nearest: last"):
+        SCHEDULES.get("cosine")(0.5, lst=0.1)
+    with pytest.raises(RlabError, match="factor of 0 or more, not nan"):
+        scale_rates(make_optimiser("sgd", [nn.Parameter(torch.ones(1))]), math.nan)
+    with pytest.raises(RlabError, match=r"decay is 0 or more, not -0\.1"):
+        decayed(nn.Linear(1, 1), -0.1)
 
 
 def test_no_parameters_at_all() -> None:
@@ -327,6 +338,7 @@ def test_warm_up_and_then_another() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
+@settings(deadline=None)
 @given(progress=st.floats(-1, 2))
 def test_a_factor_lies_within_0_to_1_and_stays_beyond_the_ends(name: str, progress: float) -> None:
     schedule = SCHEDULES.get(name)

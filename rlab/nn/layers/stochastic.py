@@ -76,9 +76,9 @@ class DropConnectLinear(nn.Linear):
     """`torch.nn.Linear` that drops weights (Wan et al. 2013), a new mask in every call; biases stay.
 
     In training what is kept is scaled by 1 / (1 - p), so evaluation takes the weights as they are: the mean network.
-    Wan et al. draw a mask for every example, and evaluate by samples of a Gaussian with the moments of the
-    activation before the nonlinearity f (section 3.2): ``f(mean + std * torch.randn(S, *mean.shape)).mean(0)`` with
-    `moments`.
+    Wan et al. draw a mask for every example, and evaluate by samples of a Gaussian with the moments of the activation
+    before the nonlinearity f (section 3.2); with `moments` that is
+    ``f(mean + variance.sqrt() * torch.randn(samples, *mean.shape)).mean(0)``.
 
     Args:
         in_features: inputs.
@@ -97,13 +97,13 @@ class DropConnectLinear(nn.Linear):
         return F.linear(x, self.weight * dropout_mask(self.weight, self.p) if dropping else self.weight, self.bias)
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x[..., in_features] -> mean and standard deviation over masks, each [..., out_features].
+        """x[..., in_features] -> mean and variance over masks, each [..., out_features].
 
-        The variance is p / (1 - p) sum_i (w_ji x_i)^2: theirs, p' (1 - p') (W * W)(x * x), with p' = 1 - p kept and
+        The latter is p / (1 - p) sum_i (w_ji x_i)^2: theirs, p' (1 - p') (W * W)(x * x), with p' = 1 - p kept and
         the scaling of training.
         """
         variance = F.linear(x.square(), self.weight.square()) * (self.p / (1 - self.p))
-        return F.linear(x, self.weight, self.bias), variance.sqrt()
+        return F.linear(x, self.weight, self.bias), variance
 
     def extra_repr(self) -> str:
         """Settings, for printing."""
@@ -140,7 +140,8 @@ def noisy_weights(module: nn.Module, std: float) -> Iterator[None]:
     and the scales of norms stay (`weights_of`).
 
     Raises:
-        RlabError: the standard deviation is negative, or weights were changed inside; that change is undone.
+        RlabError: the standard deviation is negative, or weights were changed inside, if only by noise of another such
+            block; that change is undone.
     """
     _deviation(std, "noisy_weights")
     weights = weights_of(module)
