@@ -32,8 +32,8 @@ def smooth_targets(
 ) -> Tensor:
     """Labels[B, *] -> targets[B, K, *], the probabilities that `torch.nn.functional.cross_entropy` takes.
 
-    over="all": 1 - epsilon + epsilon / K and epsilon / K, an equal share for every class (Szegedy et al. 2016, eq. 7;
-    torch's ``label_smoothing``). over="others": 1 - epsilon, and epsilon / (K - 1) for the other classes. The second
+    over="all": 1 - epsilon + epsilon / K and epsilon / K, an equal share for every class (Szegedy et al. 2016, section
+    7; torch's ``label_smoothing``). over="others": 1 - epsilon, and epsilon / (K - 1) for the other classes. The second
     with epsilon (K - 1) / K is the first with epsilon.
 
     Raises:

@@ -83,7 +83,7 @@ def project(weights: Sequence[Tensor], anchor: Sequence[Tensor], radius: float) 
     apart = _differences(weights, anchor)
     # in float64, for the sum of many squares would round beyond the radius
     far = torch.stack([torch.linalg.vector_norm(d, dtype=torch.float64) for d in apart]).norm()
-    scale = (radius / far).clamp(max=1).nan_to_num(nan=1.0)  # 0 / 0: they are where the anchor is
+    scale = radius / far  # 1 or more: they are within; not a number: radius 0, and they are where the anchor is
     for w, a in zip(weights, anchor, strict=True):
         w.copy_(torch.where(scale < 1, a + (w - a) * scale.to(w.dtype), w))
 

@@ -18,6 +18,8 @@ from rlab.nn.layers import (
     dropout_mask,
     noisy_weights,
 )
+from rlab.nn.losses import squared_error
+from rlab.nn.penalties import l2, weights_of
 
 
 def random_network() -> nn.Module:
@@ -115,6 +117,19 @@ def test_gaussian_noise_is_for_training() -> None:
     assert float(out.mean()) == pytest.approx(3, abs=4 * 0.5 / math.sqrt(100_000))
     assert float(out.std()) == pytest.approx(0.5, rel=0.02)
     assert layer.eval()(x).equal(x)
+
+
+def test_noise_on_the_inputs_of_a_linear_model_is_an_l2_penalty() -> None:
+    """Weights 3 and -1, noise of 0.5: 1/2 (3 n + -1 m)^2 has the mean 0.25 (9 + 1) / 2 = 1.25."""
+    layer, x = nn.Linear(2, 1), torch.rand(40, 2)
+    layer.weight.data = torch.tensor([[3.0, -1.0]])
+    many = x.repeat(2000, 1)
+    with torch.no_grad():
+        noisy = squared_error(layer(GaussianNoise(0.5)(many)), torch.ones(len(many), 1))
+        clean = squared_error(layer(x), torch.ones(len(x), 1))
+        penalty = 0.5**2 * l2(weights_of(layer))
+    assert penalty.item() == 1.25
+    assert float(noisy - clean) == pytest.approx(1.25, abs=0.06)  # four standard errors
 
 
 @pytest.mark.parametrize("layer", [VariationalDropout(0), DropConnectLinear(3, 3, 0), GaussianNoise(0)], ids=str)

@@ -13,7 +13,8 @@ ACTIVATIONS: Registry[Callable[[], nn.Module]] = Registry("activation")
 
 Two are more than a function: ``prelu`` learns one slope of the negative half (He et al. 2015, eq. 1), and ``rrelu``
 draws a slope from U(1/8, 1/3) for every negative number in training and takes the mean slope, 11/48, in evaluation
-(Xu et al. 2015). ``leaky-relu`` has the slope 0.01. ReLU's derivative at 0 is 0.
+(torch's reading of Xu et al. 2015, who draw the slope's inverse from U(3, 8)). ``leaky-relu`` has the slope 0.01.
+ReLU's derivative at 0 is 0.
 """
 
 for _name, _module in {

@@ -113,7 +113,8 @@ class DropConnectLinear(nn.Linear):
 class GaussianNoise(nn.Module):
     """Adds Gaussian noise to inputs or activations in training; nothing in evaluation.
 
-    On the inputs of least squares it is, in the mean, an L2 penalty of std^2 / 2 (Bishop 1995).
+    On the inputs of a linear model with half squared errors it is, in the mean, std^2 times the penalty `l2` (Bishop
+    1995).
 
     Args:
         std: of the noise, in units of what it is added to.
