@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -9,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rlab.errors import RlabError
 from rlab.nn import make_encoder
 from rlab.nn.init import orthogonal
-from rlab.nn.layers import ChannelNorm, ChannelNormReLU
+from rlab.nn.layers import NORMS, ChannelNorm, ChannelNormReLU
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -105,3 +107,89 @@ def test_layout_does_not_change_what_an_encoder_says(name: str, shape: tuple[int
     encoder = make_encoder(name, shape)
     obs = torch.rand(2, *shape)
     torch.testing.assert_close(encoder(obs), encoder(obs.contiguous(memory_format=torch.channels_last)))
+
+
+def by_name(name: str, layer: nn.Module, x: Tensor) -> Tensor:
+    """What the norm of a name makes of a layer that passes x on."""
+    with torch.no_grad():
+        torch.nn.init.dirac_(layer.weight) if layer.weight.dim() > 2 else torch.nn.init.eye_(layer.weight)
+        layer.bias.zero_()
+        return NORMS.get(name)(layer)(x)
+
+
+@pytest.mark.parametrize(
+    ("name", "over", "shape"),
+    [("batch", (0, 2, 3), (3, 8, 4, 5)), ("layer", (1, 2, 3), (3, 8, 4, 5)), ("instance", (2, 3), (3, 8, 4, 5))],
+)
+def test_norms_of_maps_by_name_are_over_what_they_say(name: str, over: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    x = 3 * torch.randn(shape) + 2
+    expected = (x - x.mean(over, keepdim=True)) / torch.sqrt(x.var(over, keepdim=True, correction=0) + 1e-5)
+    torch.testing.assert_close(by_name(name, nn.Conv2d(8, 8, 1), x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_norms_of_features_by_hand() -> None:
+    """Of [[0, 2], [4, 2]]: batch over columns, layer over rows; variances 4 and 0, 1 and 1."""
+    x = torch.tensor([[0.0, 2.0], [4.0, 2.0]])
+    batch = by_name("batch", nn.Linear(2, 2), x)
+    assert batch.flatten().tolist() == pytest.approx([-1, 0, 1, 0], abs=1e-4)
+    layer = by_name("layer", nn.Linear(2, 2), x)
+    assert layer.flatten().tolist() == pytest.approx([-1, 1, 1, -1], abs=1e-4)
+
+
+def test_groups_lie_between_layer_and_instance() -> None:
+    """Two groups of four of eight channels; a group of all is layer norm, groups of one are instance norm."""
+    x = torch.randn(3, 8, 4, 5)
+    grouped = x.unflatten(1, (2, 4))
+    expected = (grouped - grouped.mean((2, 3, 4), keepdim=True)) / torch.sqrt(
+        grouped.var((2, 3, 4), keepdim=True, correction=0) + 1e-5
+    )
+    torch.testing.assert_close(by_name("group", nn.Conv2d(8, 8, 1), x), expected.flatten(1, 2), rtol=1e-4, atol=1e-5)
+    counts = {c: NORMS.get("group")(nn.Conv2d(1, c, 1))[1].num_groups for c in (1, 6, 16, 64, 128, 512)}
+    assert counts == {1: 1, 6: 1, 16: 4, 64: 16, 128: 32, 512: 32}
+
+
+def test_batch_norm_evaluates_with_running_moments_and_layer_norm_takes_one_example() -> None:
+    """Momentum 0.1: after a batch of mean 5 and unbiased variance 2 the running ones are 0.5 and 0.9 + 0.2."""
+    linear = nn.Linear(1, 1)
+    with torch.no_grad():
+        linear.weight.fill_(1)
+        linear.bias.zero_()
+    network = NORMS.get("batch")(linear)
+    network(torch.tensor([[4.0], [6.0]]))
+    out = network.eval()(torch.tensor([[0.5], [0.5 + math.sqrt(1.1)]]))
+    assert out.flatten().tolist() == pytest.approx([0, 1], abs=1e-4)
+    assert NORMS.get("layer")(nn.Conv2d(2, 4, 1))(torch.randn(1, 2, 1, 1)).isfinite().all()
+
+
+def test_spectral_norm_by_name_divides_by_the_largest_singular_value() -> None:
+    linear = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor([[0.0, -4.0], [2.0, 0.0]]))
+    network = NORMS.get("spectral")(linear)
+    for _ in range(30):
+        network(torch.ones(1, 2))
+    torch.testing.assert_close(network.weight, torch.tensor([[0.0, -1.0], [0.5, 0.0]]))
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "says"),
+    [
+        ("instence", nn.Linear(1, 1), "unknown norm 'instence'; nearest: instance"),
+        ("instance", nn.Linear(1, 1), "a linear layer has not; nearest: layer"),
+        ("batch", nn.ReLU(), "on a linear layer or a convolution, not on ReLU"),
+    ],
+)
+def test_a_norm_that_cannot_be(name: str, layer: nn.Module, says: str) -> None:
+    with pytest.raises(RlabError, match=says):
+        NORMS.get(name)(layer)
+
+
+@pytest.mark.parametrize("name", sorted(NORMS))
+@pytest.mark.parametrize(
+    "layer", [nn.Linear(3, 8), nn.Conv1d(3, 8, 2), nn.Conv2d(3, 8, 2), nn.Conv3d(3, 8, 2)], ids=str
+)
+def test_every_norm_goes_on_every_layer(name: str, layer: nn.Module) -> None:
+    if name == "instance" and isinstance(layer, nn.Linear):
+        return
+    out = NORMS.get(name)(copy.deepcopy(layer))(torch.randn(4, 3, *[3] * (layer.weight.dim() - 2)))
+    assert out.shape == (4, 8, *[2] * (layer.weight.dim() - 2))

@@ -1,7 +1,9 @@
-"""Normalisation that torch has only in another layout."""
+"""Normalisation by name, and what torch has only in another layout."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +11,16 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from rlab.errors import RlabError
+from rlab.registry import Registry
+
+NORMS: Registry[Callable[[nn.Module], nn.Module]] = Registry("norm")
+"""name -> function from a linear layer or convolution to the same with that normalisation.
+
+So one name serves layers of every dimension, and spectral norm, which is of weights, as well as the others, which are
+of what the layer gives.
+"""
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -74,3 +86,61 @@ def _halves(rows: Tensor) -> Any:
 
 def _floats(numbers: Tensor) -> Any:
     return numbers.detach().float().numpy()
+
+
+def _channels(layer: nn.Module) -> int:
+    channels = getattr(layer, "out_channels", getattr(layer, "out_features", None))
+    if not isinstance(channels, int):
+        raise RlabError(f"a norm goes on a linear layer or a convolution, not on {type(layer).__name__}")
+    return channels
+
+
+@NORMS.register("none")
+def unnormalised(layer: nn.Module) -> nn.Module:
+    """The layer itself."""
+    _channels(layer)
+    return layer
+
+
+@NORMS.register("batch")
+def batch_norm(layer: nn.Module) -> nn.Module:
+    """Each channel over a batch and its positions; running moments in evaluation (Ioffe & Szegedy 2015)."""
+    channels, dimensions = _channels(layer), layer.weight.dim()  # type: ignore[operator]
+    norm = {4: nn.BatchNorm2d, 5: nn.BatchNorm3d}.get(dimensions, nn.BatchNorm1d)
+    return nn.Sequential(layer, norm(channels))
+
+
+@NORMS.register("layer")
+def layer_norm(layer: nn.Module) -> nn.Module:
+    """Each example over all its features, of maps over channels and positions (Ba et al. 2016).
+
+    `ChannelNorm` is over the channels of each position by itself.
+    """
+    channels = _channels(layer)
+    return nn.Sequential(layer, nn.LayerNorm(channels) if isinstance(layer, nn.Linear) else nn.GroupNorm(1, channels))
+
+
+@NORMS.register("instance")
+def instance_norm(layer: nn.Module) -> nn.Module:
+    """Each channel of each example over its positions (Ulyanov et al. 2016), with scale and shift."""
+    channels = _channels(layer)
+    if isinstance(layer, nn.Linear):
+        raise RlabError("norm 'instance' is over the positions of maps, which a linear layer has not; nearest: layer")
+    return nn.Sequential(layer, nn.GroupNorm(channels, channels))
+
+
+@NORMS.register("group")
+def group_norm(layer: nn.Module) -> nn.Module:
+    """Each example by groups of channels (Wu & He 2018): at most 32 groups, of at least 4 channels."""
+    channels = _channels(layer)
+    return nn.Sequential(layer, nn.GroupNorm(math.gcd(32, channels, max(channels // 4, 1)), channels))
+
+
+@NORMS.register("spectral")
+def spectral_norm(layer: nn.Module) -> nn.Module:
+    """Weights divided by their largest singular value (Miyato et al. 2018), by torch's parametrization.
+
+    Its estimate moves in every forward of training; that of `SpectralConv2d` only when it is told to.
+    """
+    _channels(layer)
+    return nn.utils.parametrizations.spectral_norm(layer)

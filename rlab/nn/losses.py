@@ -1,0 +1,115 @@
+"""Losses that torch does not have; cross-entropies of labels, probabilities and logits are its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rlab.errors import RlabError
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Outputs and targets[B, *] -> mean over the batch of 1/2 sum (y - t)^2; a scalar.
+
+    Raises:
+        RlabError: the shapes differ: broadcast, it would be another loss.
+    """
+    if outputs.shape != targets.shape:
+        raise RlabError(f"squared_error of outputs {list(outputs.shape)} and targets {list(targets.shape)}")
+    return (outputs - targets).square().sum() / (2 * len(outputs))
+
+
+def smooth_targets(
+    labels: Tensor,
+    classes: int,
+    epsilon: float,
+    over: Literal["all", "others"] = "all",
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Labels[B, *] -> targets[B, K, *], the probabilities that `torch.nn.functional.cross_entropy` takes.
+
+    over="all": 1 - epsilon + epsilon / K and epsilon / K, an equal share for every class (Szegedy et al. 2016, section
+    7; torch's ``label_smoothing``). over="others": 1 - epsilon, and epsilon / (K - 1) for the other classes. The second
+    with epsilon (K - 1) / K is the first with epsilon.
+
+    Raises:
+        RlabError: labels that are no integers, fewer than 2 classes, epsilon that makes another class as likely as the
+            right one, an unknown convention, or (on a CPU only: elsewhere looking would wait) a label outside 0..K-1.
+    """
+    if over not in ("all", "others"):
+        raise RlabError(f"label smoothing over '{over}'; valid: all, others")
+    bound = 1.0 if over == "all" else (classes - 1) / classes if classes > 1 else 0.0
+    if classes < 2 or not 0 <= epsilon < bound:
+        raise RlabError(
+            f"label smoothing over {over} of {classes} classes takes epsilon in [0, {bound:g}), not {epsilon}"
+        )
+    if labels.is_floating_point():
+        raise RlabError(f"label smoothing takes labels as integers 0 to {classes - 1}, not {labels.dtype}")
+    if labels.device.type == "cpu" and labels.numel():
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= classes:
+            raise RlabError(f"label {low if low < 0 else high} is none of {classes} classes; valid: 0 to {classes - 1}")
+    other = epsilon / classes if over == "all" else epsilon / (classes - 1)
+    right = 1 - (classes - 1) * other
+    hot = F.one_hot(labels.long(), classes).movedim(-1, 1).to(dtype or torch.get_default_dtype())
+    return other + (right - other) * hot
+
+
+class Mixing(NamedTuple):
+    """How a batch is mixed with itself: example i with example partner[i].
+
+    Attributes:
+        share: of the example itself, lambda; one for the batch.
+        partner: indices[B].
+    """
+
+    share: float
+    partner: Tensor
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """x[B, *] -> lambda x_i + (1 - lambda) x_partner(i), the same shape."""
+        return self.share * x + (1 - self.share) * x[self.partner]
+
+    def loss(self, loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> Tensor:
+        """lambda loss(outputs, targets) + (1 - lambda) loss(outputs, targets of the partners).
+
+        Of a cross-entropy, the same as that with mixed one-hot targets.
+        """
+        return self.share * loss(outputs, targets) + (1 - self.share) * loss(outputs, targets[self.partner])
+
+
+def draw_mixing(size: int, alpha: float, device: torch.device | str = "cpu") -> Mixing:
+    """A mixup of a batch (Zhang et al. 2018): lambda ~ Beta(alpha, alpha), partners a permutation.
+
+    From torch's global generator of the CPU on every device.
+
+    Raises:
+        RlabError: alpha is negative; 0 stands for no mixing.
+    """
+    if not 0 <= alpha < float("inf"):
+        raise RlabError(f"mixup takes an alpha of 0 or more, not {alpha}; nearest: 0 (no mixing), 0.2")
+    partner = torch.randperm(size).to(device)
+    # in float64: the logarithms of small alphas leave the range of float32
+    concentration = torch.tensor(alpha, dtype=torch.float64)
+    return Mixing(float(torch.distributions.Beta(concentration, concentration).sample()) if alpha else 1.0, partner)
+
+
+def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Logits[B, K] of both -> T^2 KL(softmax(teacher / T) || softmax(student / T)), mean over the batch; a scalar.
+
+    Its gradient is that of the cross-entropy with soft targets (Hinton et al. 2015, section 2), and T^2 keeps its size
+    beside a loss of labels. The teacher gets none.
+
+    Raises:
+        RlabError: the shapes differ, or the temperature is not above 0.
+    """
+    if not 0 < temperature < float("inf"):
+        raise RlabError(f"distillation takes a temperature above 0, not {temperature}; nearest: 1")
+    if student.shape != teacher.shape:
+        raise RlabError(f"distillation of a teacher's logits {list(teacher.shape)} to {list(student.shape)}")
+    soft, hard = ((logits / temperature).log_softmax(1) for logits in (student, teacher.detach()))
+    return temperature**2 * F.kl_div(soft, hard, reduction="batchmean", log_target=True)

@@ -1,0 +1,218 @@
+"""Optimisers and learning-rate schedules by name; the optimisers are torch's own."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn, optim
+
+from rlab.errors import RlabError, nearest
+from rlab.nn.penalties import weights_of
+from rlab.registry import Registry
+
+OPTIMISERS: Registry[Callable[..., optim.Optimizer]] = Registry("optimiser")
+"""name -> factory(parameters or groups, **options); every one knows a learning rate `lr` by itself.
+
+`weight_decay` is an L2 penalty inside the gradient, which for plain SGD alone is the same as decay of the weights;
+adamw decays them beside the step (Loshchilov & Hutter 2019). lbfgs is stepped with a closure.
+"""
+
+_FACTORIES: dict[str, Callable[..., optim.Optimizer]] = {
+    "sgd": partial(optim.SGD, lr=0.01),
+    "momentum": partial(optim.SGD, lr=0.01, momentum=0.9),
+    "nesterov": partial(optim.SGD, lr=0.01, momentum=0.9, nesterov=True),
+    "adagrad": partial(optim.Adagrad, lr=0.01),
+    "adadelta": partial(optim.Adadelta, lr=1.0),
+    "rmsprop": partial(optim.RMSprop, lr=0.001, alpha=0.9),  # 0.9 as in Hinton's lecture 6e, where torch has 0.99
+    "adam": partial(optim.Adam, lr=0.001),
+    "adamw": partial(optim.AdamW, lr=0.001, weight_decay=0.01),
+    "adamax": partial(optim.Adamax, lr=0.002),
+    "nadam": partial(optim.NAdam, lr=0.002),
+    "radam": partial(optim.RAdam, lr=0.001),
+    "lbfgs": partial(optim.LBFGS, lr=1.0, line_search_fn="strong_wolfe"),
+}
+for _name, _factory in _FACTORIES.items():
+    OPTIMISERS.register(_name)(_factory)
+
+Schedule = Callable[..., float]
+
+SCHEDULES: Registry[Schedule] = Registry("schedule")
+"""name -> function(progress, **options) -> factor of the learning rate.
+
+Progress goes from 0 to 1 (beyond, the factor stays), so a schedule has no state and a run resumes by itself.
+"""
+
+
+def make_optimiser(name: str, parameters: Iterable[Any], **options: Any) -> optim.Optimizer:
+    """Build an optimiser.
+
+    Args:
+        name: a registered name.
+        parameters: or groups of them, such as `decayed` gives.
+        options: as `lr`, in place of the default ones.
+
+    Raises:
+        RlabError: the name or an option is unknown, or a value is refused.
+    """
+    factory = OPTIMISERS.get(name)
+    _check(f"optimiser '{name}'", list(inspect.signature(factory).parameters)[1:], options)
+    for option, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RlabError(f"optimiser '{name}': {option} is {value}; it must be a finite number")
+    try:
+        return factory(parameters, **options)
+    except (TypeError, ValueError) as e:
+        raise RlabError(f"optimiser '{name}': {e}") from e
+
+
+def _check(whose: str, known: list[str], options: dict[str, Any]) -> None:
+    for option in options:
+        if option not in known:
+            raise RlabError(f"{whose} has no option '{option}'; {nearest(option, known)}")
+
+
+def decayed(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups of a module's parameters: weights with that `weight_decay`, and biases, scales and the rest with 0.
+
+    Raises:
+        RlabError: the decay is negative, or the module has no weights.
+    """
+    if not 0 <= weight_decay < math.inf:
+        raise RlabError(f"a weight decay is 0 or more, not {weight_decay}; nearest: 0")
+    weights = weights_of(module)
+    chosen = set(weights)
+    rest = [p for p in module.parameters() if p not in chosen]
+    return [{"params": weights, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def scale_rates(optimiser: optim.Optimizer, factor: float) -> None:
+    """Set every group's learning rate to `factor` times the one it began with.
+
+    That one is kept in the group, as torch's schedulers do, and so in the optimiser's state.
+
+    Raises:
+        RlabError: the factor is negative or not finite.
+    """
+    if not 0 <= factor < math.inf:
+        raise RlabError(f"learning rates are scaled by a factor of 0 or more, not {factor}; nearest: 0")
+    for group in optimiser.param_groups:
+        rate = factor * float(group.setdefault("initial_lr", float(group["lr"])))
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)  # what a compiled step reads stays the same tensor
+        else:
+            group["lr"] = rate
+
+
+def state_of(optimiser: optim.Optimizer) -> dict[str, Any]:
+    """All that an optimiser remembers, as a checkpoint takes it: dicts with string keys, lists, tensors, scalars.
+
+    The tensors are its own, not copies.
+    """
+    whole = optimiser.state_dict()
+    return {"state": {str(i): memory for i, memory in whole["state"].items()}, "groups": whole["param_groups"]}
+
+
+def restore(optimiser: optim.Optimizer, state: dict[str, Any]) -> None:
+    """Take over what `state_of` gave for an optimiser of the same kind and parameters.
+
+    Raises:
+        RlabError: it is another kind, or has other groups or numbers of parameters.
+    """
+    here, there = (
+        {k for g in groups for k in g} - {"initial_lr"} for groups in (optimiser.param_groups, state["groups"])
+    )
+    if here != there:
+        raise RlabError(f"an optimiser's state does not fit: it is of one with {sorted(there)}, not {sorted(here)}")
+    memories = {int(i): memory for i, memory in state["state"].items()}
+    groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in state["groups"]]
+    try:
+        optimiser.load_state_dict({"state": memories, "param_groups": groups})
+    except ValueError as e:
+        raise RlabError(f"an optimiser's state does not fit: {e}") from e
+    for parameter, i in zip(
+        (p for group in optimiser.param_groups for p in group["params"]),
+        (i for group in groups for i in group["params"]),
+        strict=True,
+    ):
+        for name, value in memories.get(i, {}).items():
+            # torch rounds what it loads to the parameter's precision, which nadam's product of momenta has not
+            if isinstance(value, Tensor) and optimiser.state[parameter][name].dtype != value.dtype:
+                optimiser.state[parameter][name] = value.to(parameter.device)
+
+
+def _schedule(name: str) -> Callable[[Schedule], Schedule]:
+    def add(shape: Schedule) -> Schedule:
+        known = list(inspect.signature(shape).parameters)[1:]
+
+        def within(progress: float, **options: Any) -> float:
+            _check(f"schedule '{name}'", known, options)
+            return shape(min(max(progress, 0.0), 1.0), **options)
+
+        SCHEDULES.register(name)(within)
+        return shape
+
+    return add
+
+
+@_schedule("constant")
+def constant(progress: float) -> float:
+    """1."""
+    return 1.0
+
+
+@_schedule("linear")
+def linear(progress: float, last: float = 0.0) -> float:
+    """From 1 to `last` in a straight line."""
+    return 1 + progress * (last - 1)
+
+
+@_schedule("step")
+def step(progress: float, factor: float = 0.1, at: tuple[float, ...] = (0.5, 0.75)) -> float:
+    """Times `factor` at each of the milestones (He et al. 2016: a tenth at half and three quarters)."""
+    return factor ** sum(progress >= milestone for milestone in at)
+
+
+@_schedule("cosine")
+def cosine(progress: float, last: float = 0.0) -> float:
+    """Half a cosine from 1 to `last` (Loshchilov & Hutter 2017, eq. 5, without restarts)."""
+    return last + (1 - last) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@_schedule("exponential")
+def exponential(progress: float, last: float = 0.01) -> float:
+    """last^progress: the same ratio from step to step, 1 to `last`."""
+    return last**progress
+
+
+@_schedule("inverse")
+def inverse(progress: float, rate: float = 9.0) -> float:
+    """1 / (1 + rate * progress): what Robbins & Monro 1951 ask for; 1 to a tenth by default."""
+    return 1 / (1 + rate * progress)
+
+
+@_schedule("cyclic")
+def cyclic(progress: float, cycles: int = 4, low: float = 0.1) -> float:
+    """Triangles from `low` to 1 and back (Smith 2017)."""
+    place = progress * cycles % 1
+    return low + (1 - low) * (1 - abs(2 * place - 1))
+
+
+@_schedule("warm-up")
+def warm_up(progress: float, over: float = 0.05, then: Schedule = constant) -> float:
+    """From 0 to 1 in a straight line over the first part, `then` another schedule over the rest."""
+    return progress / over if progress < over else then((progress - over) / (1 - over) if over < 1 else 0.0)
+
+
+_schedule("warm-up-cosine")(partial(warm_up, then=cosine))
+
+
+@_schedule("one-cycle")
+def one_cycle(progress: float, peak: float = 0.3, first: float = 1 / 25, last: float = 4e-6) -> float:
+    """Half a cosine up from `first` to 1 at `peak`, and down to `last` (Smith & Topin 2018; torch's OneCycleLR)."""
+    if progress < peak:
+        return first + (1 - first) * (1 - math.cos(math.pi * progress / peak)) / 2
+    return cosine((progress - peak) / (1 - peak) if peak < 1 else 0.0, last=last)

@@ -1,0 +1,193 @@
+"""Losses by hand and by their relations; torch's own against the definitions of the texts."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from rlab.errors import RlabError
+from rlab.nn.losses import Mixing, distillation, draw_mixing, smooth_targets, squared_error
+
+numbers = st.floats(-30, 30)
+
+
+def test_squared_error_by_hand() -> None:
+    """(1 + 4) / 2 and (9 + 0) / 2, mean 3.5."""
+    outputs, targets = torch.tensor([[1.0, 2.0], [3.0, 5.0]]), torch.tensor([[0.0, 0.0], [0.0, 5.0]])
+    assert squared_error(outputs, targets).item() == 3.5
+    assert squared_error(outputs[:, 0], targets[:, 0]).item() == 2.5
+    with pytest.raises(RlabError, match=r"outputs \[2, 1\] and targets \[2\]"):
+        squared_error(outputs[:, :1], targets[:, 0])
+
+
+@settings(deadline=None)
+@given(a=numbers, b=numbers, y=st.integers(0, 1))
+def test_softmax_of_two_classes_is_a_sigmoid_of_the_difference(a: float, b: float, y: int) -> None:
+    logits = torch.tensor([[a, b]], dtype=torch.float64)
+    one = F.cross_entropy(logits, torch.tensor([y]))
+    other = F.binary_cross_entropy_with_logits(logits[:, 1] - logits[:, 0], torch.tensor([float(y)]).double())
+    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+    p = 1 / (1 + math.exp(a - b))
+    assert float(other) == pytest.approx(-math.log(p if y else 1 / (1 + math.exp(b - a))), rel=1e-9)
+
+
+def test_cross_entropies_stay_finite_where_probabilities_are_0() -> None:
+    logits = torch.tensor([[1000.0, -1000.0]])
+    assert F.cross_entropy(logits, torch.tensor([1])).item() == 2000
+    assert F.binary_cross_entropy_with_logits(logits[:, 1], torch.ones(1)).item() == 1000
+
+
+def test_smooth_targets_by_hand() -> None:
+    labels = torch.tensor([2, 0])
+    others = smooth_targets(labels, 4, 0.3, "others")
+    torch.testing.assert_close(others, torch.tensor([[0.1, 0.1, 0.7, 0.1], [0.7, 0.1, 0.1, 0.1]]))
+    everyone = smooth_targets(labels, 4, 0.2)
+    torch.testing.assert_close(everyone, torch.tensor([[0.05, 0.05, 0.85, 0.05], [0.85, 0.05, 0.05, 0.05]]))
+    assert smooth_targets(labels, 4, 0).equal(F.one_hot(labels, 4).float())
+
+
+def test_the_loss_of_smooth_targets_by_hand() -> None:
+    """Probabilities 1/2, 1/4, 1/4 and targets .8, .1, .1: .8 ln 2 + .2 ln 4 = 1.2 ln 2."""
+    logits = torch.tensor([[math.log(2), 0.0, 0.0]])
+    targets = smooth_targets(torch.tensor([0]), 3, 0.2, "others")
+    assert F.cross_entropy(logits, targets).item() == pytest.approx(1.2 * math.log(2))
+
+
+@given(classes=st.integers(2, 12), epsilon=st.floats(0, 0.99), seed=st.integers(0, 2**31))
+@settings(deadline=None, max_examples=25)
+def test_the_two_conventions_are_one_and_that_is_torchs(classes: int, epsilon: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (5,), generator=generator)
+    logits = torch.randn(5, classes, generator=generator, dtype=torch.float64)
+    everyone = smooth_targets(labels, classes, epsilon, dtype=torch.float64)
+    others = smooth_targets(labels, classes, epsilon * (classes - 1) / classes, "others", torch.float64)
+    torch.testing.assert_close(everyone, others)
+    torch.testing.assert_close(everyone.sum(1), torch.ones(5, dtype=torch.float64))
+    torch.testing.assert_close(
+        F.cross_entropy(logits, everyone), F.cross_entropy(logits, labels, label_smoothing=epsilon)
+    )
+
+
+def test_targets_of_pixels() -> None:
+    labels = torch.tensor([[[0, 1], [2, 1]]])
+    targets = smooth_targets(labels, 3, 0.3, "others")
+    assert targets.shape == (1, 3, 2, 2)
+    assert targets[0, :, 1, 0].tolist() == pytest.approx([0.15, 0.15, 0.7])
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "epsilon", "over", "says"),
+    [
+        (4, 4, 0.1, "all", "label 4 is none of 4 classes; valid: 0 to 3"),
+        (-1, 4, 0.1, "others", "label -1 is none"),
+        (0, 4, 0.75, "others", r"takes epsilon in \[0, 0.75\), not 0.75"),
+        (0, 4, -0.1, "all", "not -0.1"),
+        (0, 4, math.nan, "all", "not nan"),
+        (0, 1, 0.1, "others", "of 1 classes"),
+        (0, 4, 0.1, "other", "over 'other'; valid: all, others"),
+    ],
+)
+def test_smoothing_that_cannot_be(label: int, classes: int, epsilon: float, over: str, says: str) -> None:
+    with pytest.raises(RlabError, match=says):
+        smooth_targets(torch.tensor([label]), classes, epsilon, over)  # type: ignore[arg-type]
+
+
+def test_labels_are_integers() -> None:
+    with pytest.raises(RlabError, match=r"integers 0 to 2, not torch.float32"):
+        smooth_targets(torch.tensor([0.5]), 3, 0.1)
+
+
+def test_mixing_by_hand() -> None:
+    mixing = Mixing(0.75, torch.tensor([1, 0]))
+    x = torch.tensor([[0.0, 4.0], [8.0, 0.0]])
+    assert mixing.inputs(x).tolist() == [[2, 3], [6, 1]]
+    outputs, targets = torch.tensor([1.0, 1.0]), torch.tensor([1.0, 3.0])
+    # half squares against its own targets 0 and 4, mean 1; against the partner's 4 and 0, mean 1
+    assert mixing.loss(squared_error, outputs, targets).item() == 1
+    assert Mixing(0.5, torch.tensor([0, 1])).loss(squared_error, outputs, targets).item() == 1
+
+
+@given(share=st.floats(0, 1), seed=st.integers(0, 2**31))
+@settings(deadline=None, max_examples=25)
+def test_the_mixed_cross_entropy_is_that_of_mixed_targets(share: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(6, 4, generator=generator, dtype=torch.float64)
+    labels = torch.randint(4, (6,), generator=generator)
+    mixing = Mixing(share, torch.randperm(6, generator=generator))
+    expected = F.cross_entropy(logits, mixing.inputs(F.one_hot(labels, 4).double()))
+    torch.testing.assert_close(mixing.loss(F.cross_entropy, logits, labels), expected)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_shares_follow_beta(alpha: float) -> None:
+    """Beta(a, a) has the mean 1/2 and the variance 1 / (4 (2 a + 1))."""
+    torch.manual_seed(0)
+    shares = torch.tensor([draw_mixing(2, alpha).share for _ in range(2000)])
+    variance = 1 / (4 * (2 * alpha + 1))
+    assert float(shares.mean()) == pytest.approx(0.5, abs=4 * math.sqrt(variance / 2000))
+    assert float(shares.var()) == pytest.approx(variance, rel=0.15)
+    assert 0 <= shares.min() < shares.max() <= 1
+
+
+def test_partners_are_a_permutation_and_everything_follows_the_seed() -> None:
+    torch.manual_seed(3)
+    first = draw_mixing(50, 0.4)
+    torch.manual_seed(3)
+    again = draw_mixing(50, 0.4)
+    assert first.partner.sort().values.equal(torch.arange(50))
+    assert first.share == again.share
+    assert first.partner.equal(again.partner)
+
+
+@pytest.mark.parametrize("alpha", [1e-8, 1e-3, 1e6])
+def test_extreme_alphas_stay_shares(alpha: float) -> None:
+    torch.manual_seed(0)
+    assert all(0 <= draw_mixing(1, alpha).share <= 1 for _ in range(100))
+
+
+def test_no_mixing_and_what_is_none() -> None:
+    assert draw_mixing(3, 0).share == 1
+    with pytest.raises(RlabError, match="alpha of 0 or more, not -1"):
+        draw_mixing(3, -1)
+
+
+def test_distillation_by_hand() -> None:
+    """T = 2, teacher's softmax of (0, ln 3): 1/4, 3/4; student's 1/2, 1/2: 4 (1/4 ln 1/2 + 3/4 ln 3/2)."""
+    teacher, student = torch.tensor([[0.0, 2 * math.log(3)]]), torch.zeros(1, 2)
+    expected = 4 * (0.25 * math.log(0.5) + 0.75 * math.log(1.5))
+    assert distillation(student, teacher, 2).item() == pytest.approx(expected, rel=1e-6)
+    assert distillation(teacher + 7, teacher, 2).item() == pytest.approx(0, abs=1e-6)
+
+
+def gradient(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    student = student.clone().requires_grad_()
+    (found,) = torch.autograd.grad(distillation(student, teacher, temperature), student)
+    return found
+
+
+def test_the_gradient_of_distillation_keeps_its_size() -> None:
+    """T (softmax(z / T) - softmax(v / T)), and in the limit (z - v) / K for logits of mean 0 (equations 2 and 4)."""
+    generator = torch.Generator().manual_seed(0)
+    z, v = torch.randn(2, 1, 5, generator=generator, dtype=torch.float64).sub(0).unbind()
+    z, v = z - z.mean(), v - v.mean()
+    for temperature in (1.0, 3.0, 20.0):
+        expected = temperature * ((z / temperature).softmax(1) - (v / temperature).softmax(1))
+        torch.testing.assert_close(gradient(z, v, temperature), expected)
+    torch.testing.assert_close(gradient(z, v, 1e5), (z - v) / 5, rtol=1e-4, atol=1e-6)
+
+
+def test_the_teacher_learns_nothing_and_shapes_must_agree() -> None:
+    teacher, student = torch.randn(2, 3, requires_grad=True), torch.randn(2, 3, requires_grad=True)
+    distillation(student, teacher, 4).backward()
+    assert teacher.grad is None
+    assert student.grad is not None
+    with pytest.raises(RlabError, match=r"logits \[2, 3\] to \[2, 4\]"):
+        distillation(torch.zeros(2, 4), teacher, 1)
+    with pytest.raises(RlabError, match="temperature above 0, not 0"):
+        distillation(student, teacher, 0)
