@@ -55,7 +55,7 @@ class Augmentation:
         kind: what `run` is.
             "maps": (Size, generator, *parameters) -> float32[B, 3, 3], see `rlab.data.geometry`; "exact maps": the
             same, of flips and moves by whole pixels. "displacements": (Size, generator, *parameters but the last) ->
-            float32[B, H, W, 2]; the last is the interpolation. "pixels": (images, generator, *parameters) -> images.
+            float32[2, B, H, W]; the last is the interpolation. "pixels": (images, generator, *parameters) -> images.
             "shares": (Size, generator, *parameters) -> (share of each image [B], the image that it is mixed with [B]).
         run: the function.
     """
@@ -272,9 +272,8 @@ def _shear(size: Size, generator: torch.Generator, degrees: float) -> Tensor:
 
 
 def _elastic(size: Size, generator: torch.Generator, alpha: float, sigma: float) -> Tensor:
-    shape = (size.batch * 2, size.height, size.width)
-    fields = torch.rand(shape, generator=generator, device=generator.device).mul_(2).sub_(1)
-    return alpha * smooth(fields, sigma).view(size.batch, 2, size.height, size.width).permute(0, 2, 3, 1)
+    fields = torch.rand((2, size.batch, size.width, size.height), generator=generator, device=generator.device)
+    return smooth(fields.sub_(0.5), sigma).mul_(2 * alpha)
 
 
 def _rectangles(size: Size, top: Tensor, left: Tensor, height: Tensor, width: Tensor) -> Tensor:

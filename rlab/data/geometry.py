@@ -31,7 +31,7 @@ class Geometry:
     Attributes:
         maps: float32[B, 3, 3].
         exact: they only flip and move by whole pixels, so pixels are copied, not interpolated.
-        displacement: float32[B, H, W, 2], in pixels (u, v), added to points before the map; None for none.
+        displacement: float32[2, B, H, W], in pixels (u, v), added to points before the map; None for none.
         bicubic: how to interpolate; else bilinear.
     """
 
@@ -67,14 +67,15 @@ class Geometry:
     def _grid(self, size: torch.Size) -> Tensor:
         """[B, H, W, 2] in `grid_sample`'s units: -1 and 1 are the outer edges of the outermost pixels."""
         u, v = _axes(size, self.maps)
-        points = torch.stack((u.expand(len(v), -1), v[:, None].expand(-1, len(u))), -1)[None]  # [1, H, W, 2]
-        if self.displacement is not None:
-            points = points + self.displacement
-        linear, offset = self.maps[:, :2, :2], self.maps[:, None, :2, 2]
-        flat = points.flatten(1, 2).expand(len(self.maps), -1, -1)  # [B, H*W, 2]
-        unit = self.maps.new_tensor((2 / size[1], 2 / size[0]))
-        moved = torch.baddbmm(offset * unit, flat, (linear * unit[:, None]).transpose(1, 2))
-        return moved.view(-1, *size, 2)
+        units = self.maps[:, :2] * self.maps.new_tensor((2 / size[1], 2 / size[0]))[:, None]  # [B, 2, 3]
+        by_u, by_v, offset = (units[:, :, k, None, None] for k in range(3))  # [B, 2, 1, 1]
+        grid = units.new_empty((len(units), *size, 2))
+        for axis in range(2):
+            out = grid[..., axis]
+            torch.add(by_u[:, axis] * u + offset[:, axis], by_v[:, axis] * v[:, None], out=out)  # [B, H, W]
+            if self.displacement is not None:
+                out.addcmul_(by_u[:, axis], self.displacement[0]).addcmul_(by_v[:, axis], self.displacement[1])
+        return grid
 
 
 def identity(size: Size, device: torch.device) -> Geometry:
@@ -89,9 +90,13 @@ def maps_of(a: Tensor, b: Tensor, c: Tensor, d: Tensor, u: Tensor, v: Tensor) ->
 
 
 def smooth(fields: Tensor, sigma: float) -> Tensor:
-    """Fields [N, H, W] convolved with a Gaussian of standard deviation `sigma` in pixels; beyond the border is 0."""
-    height, width = (_gaussian(n, sigma, fields) for n in fields.shape[-2:])
-    return height @ fields @ width
+    """Fields [..., W, H] convolved with a Gaussian of standard deviation `sigma` in pixels -> [..., H, W].
+
+    Beyond the border is 0. Each axis is one matrix product, for which the field is turned once.
+    """
+    width, height = fields.shape[-2:]
+    turned = (fields @ _gaussian(height, sigma, fields)).transpose(-1, -2).contiguous()
+    return turned @ _gaussian(width, sigma, fields)
 
 
 def _gaussian(n: int, sigma: float, like: Tensor) -> Tensor:
@@ -115,15 +120,16 @@ def _axes(size: torch.Size, like: Tensor) -> tuple[Tensor, Tensor]:
 
 def _copied(images: Tensor, maps: Tensor) -> Tensor:
     """Images [B, C, H, W] flipped and moved by whole pixels: rows and columns are chosen apart."""
-    height, width = images.shape[-2:]
+    batch, channels, height, width = images.shape
     u, v = _axes(images.shape[-2:], maps)
-    columns = (maps[:, 0, :1] * u + maps[:, 0, 2:] + (width - 1) / 2).round().long()  # [B, W]
-    rows = (maps[:, 1, 1:2] * v + maps[:, 1, 2:] + (height - 1) / 2).round().long()  # [B, H]
-    inside = _inside(rows, height)[:, :, None] & _inside(columns, width)[:, None]  # [B, H, W]
-    at = rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
-    at = at.flatten(1)[:, None].expand(-1, images.shape[1], -1)  # [B, C, H*W]
-    return images.flatten(2).gather(2, at).view(images.shape) * inside[:, None]
+    rows = _places(maps[:, 1, 1:2] * v + maps[:, 1, 2:], height)  # [B, H]
+    columns = _places(maps[:, 0, :1] * u + maps[:, 0, 2:], width)  # [B, W]
+    at = rows[:, :, None] * (width + 1) + columns[:, None]
+    framed = F.pad(images, (0, 1, 0, 1)).view(batch, channels, -1)
+    return framed.gather(2, at.view(batch, 1, -1).expand(-1, channels, -1)).view(images.shape)
 
 
-def _inside(at: Tensor, n: int) -> Tensor:
-    return (at >= 0) & (at < n)
+def _places(points: Tensor, n: int) -> Tensor:
+    """Points from the centre -> numbers of pixels 0 .. n - 1; n, the frame of zeros, for all that lie outside."""
+    at = (points + (n - 1) / 2).round().long()
+    return at.masked_fill((at < 0) | (at >= n), n)
