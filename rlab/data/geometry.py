@@ -124,9 +124,10 @@ def _copied(images: Tensor, maps: Tensor) -> Tensor:
     u, v = _axes(images.shape[-2:], maps)
     rows = _places(maps[:, 1, 1:2] * v + maps[:, 1, 2:], height)  # [B, H]
     columns = _places(maps[:, 0, :1] * u + maps[:, 0, 2:], width)  # [B, W]
-    at = rows[:, :, None] * (width + 1) + columns[:, None]
-    framed = F.pad(images, (0, 1, 0, 1)).view(batch, channels, -1)
-    return framed.gather(2, at.view(batch, 1, -1).expand(-1, channels, -1)).view(images.shape)
+    framed = F.pad(images, (0, 1, 0, 1)).view(-1, width + 1)  # [B*C*(H+1), W+1]
+    first = torch.arange(batch * channels, device=images.device).view(batch, channels, 1) * (height + 1)
+    chosen = framed.index_select(0, (first + rows[:, None]).flatten()).view(batch, channels, height, width + 1)
+    return chosen.gather(3, columns[:, None, None].expand(images.shape))
 
 
 def _places(points: Tensor, n: int) -> Tensor:
