@@ -15,6 +15,9 @@ from rlab.errors import RlabError, nearest
 if TYPE_CHECKING:
     from rlab.data.dataset import Dataset
 
+MOST_DRAWN = 40
+"""Items beside each other in a picture."""
+
 Names = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
 
 
@@ -96,10 +99,10 @@ def _list(argv: Sequence[str]) -> int:
         from rlab.data.files import cache, place
         from rlab.data.sources import DATASETS
 
-        rows = []
+        rows: list[dict[str, Any]] = []
         for name in DATASETS:
             source = DATASETS.get(name)
-            row = {"name": name, "kind": source.kind, "size_bytes": sum(f.size for f in source.files)}
+            row: dict[str, Any] = {"name": name, "kind": source.kind, "size_bytes": sum(f.size for f in source.files)}
             row |= {"from": place(name), "loadable": source.load is not None, "summary": source.summary}
             rows.append(row | {"licence": source.licence, "source": source.source})
         table = [
@@ -159,7 +162,8 @@ def _verify(argv: Sequence[str]) -> int:
         from rlab.data.files import state
         from rlab.data.sources import DATASETS
 
-        rows, bad = [], False
+        rows: list[dict[str, Any]] = []
+        bad = False
         for name in flags.names or DATASETS:
             for file in DATASETS.get(name).files:
                 found, path = state(name, file)
@@ -179,6 +183,8 @@ def _verify(argv: Sequence[str]) -> int:
 def _show(argv: Sequence[str]) -> int:
     flags = parse(Show, "data show", argv)
     refuse_below(flags, count=1, seed=0)
+    if flags.count > MOST_DRAWN:
+        raise RlabError(f"--count is {flags.count}; it must be at most {MOST_DRAWN}")
     out = flags.out or Path(f"{flags.set.rpartition(':')[2]}.png")
     if out.suffix != ".png":
         raise RlabError(f"--out is {out}; it must end in .png")
@@ -190,7 +196,7 @@ def _show(argv: Sequence[str]) -> int:
 
         changes = parse_changes(flags.augment)
         data = load(flags.set, flags.seed, tell=say)
-        picture = draw(data, changes, min(flags.count, 40), flags.seed)
+        picture = draw(data, changes, flags.count, flags.seed)
         replace_durably(out, picture)
         facts = _facts(data) | {"picture": str(out)}
         put(_text(facts), facts)
@@ -238,7 +244,7 @@ def _augmentations(argv: Sequence[str]) -> int:
         from rlab.data.augment import AUGMENTATIONS
         from rlab.data.augment import parse as parse_changes
 
-        rows = [
+        rows: list[dict[str, Any]] = [
             {"name": name, "default": str(parse_changes(name)[0]), "summary": AUGMENTATIONS.get(name).summary}
             | {"parameters": [p.name for p in AUGMENTATIONS.get(name).parameters]}
             for name in AUGMENTATIONS

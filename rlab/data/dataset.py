@@ -135,8 +135,9 @@ def from_arrays(name: str, kind: str, arrays: Arrays, seed: int = 0, validation:
     if strata is None and arrays.classes is not None and arrays.y.ndim == 1:
         strata = arrays.y
     splits = split_items(name, len(arrays.x), strata, arrays.test, seed, validation)
-    x = torch.from_numpy(np.ascontiguousarray(arrays.x))
-    y = torch.from_numpy(np.ascontiguousarray(arrays.y))
+    x, y = (torch.from_numpy(np.require(a, requirements=["C", "W"])) for a in (arrays.x, arrays.y))
+    if y.dim() == 1 and not y.is_floating_point():
+        y = y.long()
     return Dataset(
         name=name,
         kind=kind,

@@ -166,8 +166,8 @@ def nuclei(read: Read, archive: str, side: int) -> Arrays:
             raise RlabError(f"{archive} has {name} but not {label}")
         image, mask = (Image.open(io.BytesIO(parts[part])) for part in (name, label))
         coloured.append(image.mode != "L")
-        image = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
-        x.append(np.asarray(image).transpose(2, 0, 1))
+        small = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+        x.append(np.asarray(small).transpose(2, 0, 1))
         y.append(np.asarray(mask.resize((side, side), Image.Resampling.NEAREST)) > 0)
     if not x:
         raise RlabError(f"{archive} holds no images image/ID.png")

@@ -154,6 +154,13 @@ def test_a_split_that_would_be_empty() -> None:
         from_arrays("small", "table", arrays)
 
 
+def test_arrays_of_other_types_are_taken() -> None:
+    x = np.frombuffer(bytes(range(40)), np.uint8).reshape(20, 2)  # read-only
+    data = from_arrays("it", "table", Arrays(x.astype(np.float64), np.arange(20, dtype=np.int16) % 2, ("a", "b")))
+    assert (data.x.dtype, data.y.dtype) == (torch.float32, torch.int64)
+    assert from_arrays("it", "table", Arrays(x, np.arange(20) % 2, ("a", "b"))).x.dtype == torch.uint8
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 50), st.integers(0, 5), st.integers(0, 3))
 def test_an_epoch_has_every_item_once(batch: int, seed: int, epoch: int) -> None:
