@@ -219,6 +219,13 @@ def test_augmentation_of_a_batch_changes_by_epoch_and_seed_and_leaves_the_set_al
     assert torch.equal(data.x, before)
 
 
+def test_batches_of_one_epoch_draw_different_numbers() -> None:
+    plain, bright = (Batches(tiny(), 12, augment=text) for text in ("", "brightness:0.01"))
+    added = [(bright.at(0, n).x - plain.at(0, n).x).flatten(1).median(1).values for n in range(3)]
+    assert (added[0] - added[1]).abs().max() > 1e-3
+    assert (added[1] - added[2]).abs().max() > 1e-3
+
+
 def test_masks_are_augmented_with_their_images() -> None:
     data = tiny(kind="segmentation")
     batch = Batches(data, 16, augment="flip:1,crop:1").at(0, 0)
