@@ -18,6 +18,7 @@ VERBS = {
     "compare": "compare runs over seeds, with intervals",
     "runs": "list the runs, or show one",
     "report": "write a page with curves, score, settings and video",
+    "data": "list, fetch, verify and show data sets",
     "bench": "measure speed side by side with other libraries",
     "study": "test a claim of the literature by an experiment",
     "doctor": "say what works on this machine",

@@ -1,0 +1,265 @@
+"""``rlab data``: list the data sets, fetch and verify their files, show what is in one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from rlab.cli.common import JsonFlag, parse, refuse_below, results, say
+from rlab.errors import RlabError, nearest
+
+if TYPE_CHECKING:
+    from rlab.data.dataset import Dataset
+
+MOST_DRAWN = 40
+"""Items beside each other in a picture."""
+
+Names = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+
+
+@dataclass(frozen=True)
+class List:
+    """List the data sets. Looks for their files, but not into them."""
+
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
+class Get:
+    """Download data sets that are neither in a folder of RLAB_DATA nor in the cache, and check all their files."""
+
+    names: Names
+    """Data sets."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Hold files against their SHA-256. Changes nothing; status 1 if one is damaged, or missing of a set by name."""
+
+    names: Names = ()
+    """Data sets; none: all whose files are here."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Say what is in a data set, and draw some of it."""
+
+    set: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SET")]
+    """A data set."""
+    augment: str = ""
+    """What to do to images, such as flip,crop:4,rotate:15; `rlab data augmentations` lists all."""
+    out: Path | None = None
+    """The picture (.png); by default SET.png in the current directory."""
+    count: int = 10
+    """How many items are drawn."""
+    seed: int = 0
+    """Of the splits, of the choice and of the augmentation."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
+class Augmentations:
+    """List the augmentations with their parameters and defaults."""
+
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    verbs = {"list": _list, "get": _get, "verify": _verify, "show": _show, "augmentations": _augmentations}
+    if argv and argv[0] in verbs:
+        return verbs[argv[0]](argv[1:])
+    if argv and argv[0] in ("-h", "--help"):
+        print("usage: rlab data list [--json]")
+        print("       rlab data get NAME... [--json]")
+        print("       rlab data verify [NAME...] [--json]")
+        print("       rlab data show SET [--augment a,b:1,c] [--out FILE.png] [--count N] [--seed N] [--json]")
+        print("       rlab data augmentations [--json]")
+        return 0
+    if argv and not argv[0].startswith("-"):
+        say(f"rlab: `rlab data` cannot {argv[0]}; {nearest(argv[0], verbs)}")
+        return 2
+    return _list(argv)
+
+
+def _list(argv: Sequence[str]) -> int:
+    flags = parse(List, "data list", argv)
+    with results(flags.json) as put:
+        from rlab.data.files import cache, place
+        from rlab.data.sources import DATASETS
+
+        rows: list[dict[str, Any]] = []
+        for name in DATASETS:
+            source = DATASETS.get(name)
+            row: dict[str, Any] = {"name": name, "kind": source.kind, "size_bytes": sum(f.size for f in source.files)}
+            row |= {"from": place(name), "loadable": source.load is not None, "summary": source.summary}
+            rows.append(row | {"licence": source.licence, "source": source.source})
+        table = [
+            (
+                r["name"],
+                r["kind"],
+                _megabytes(r["size_bytes"]),
+                r["from"],
+                "yes" if r["loadable"] else "-",
+                r["summary"],
+            )
+            for r in rows
+        ]
+        head = ("name", "kind", "MB", "from", "loads", "what")
+        put(f"{_columns(head, table)}\n\ncache   {cache()}\nnext    rlab data show digits", {"sets": rows})
+        return 0
+
+
+def _get(argv: Sequence[str]) -> int:
+    flags = parse(Get, "data get", argv)
+    with results(flags.json) as put:
+        from rlab.data.files import cache, check, fetch, find, provide
+        from rlab.data.sources import DATASETS, folder_of
+
+        if not flags.names:
+            raise RlabError(f"name data sets to get; valid: {', '.join(DATASETS)}")
+        for name in flags.names:
+            DATASETS.get(name)  # a misspelt one stops before anything is downloaded
+        done: list[dict[str, Any]] = []
+        for name in flags.names:
+            fetched = provide(name, say)
+            for file in DATASETS.get(name).files:
+                path = find(name, file)
+                assert path is not None
+                try:
+                    check(path, file)
+                except RlabError as e:
+                    if path.parent != cache() / folder_of(name) or file.address is None:
+                        raise RlabError(f"{e}; replace it (source: {DATASETS.get(name).source})") from None
+                    say(str(e))
+                    path = fetch(name, file, say)
+                    fetched.append(file.name)
+                done.append({"set": name, "file": str(path), "downloaded": file.name in fetched})
+            if DATASETS.get(name).embedded:
+                done.append({"set": name, "file": None, "downloaded": False})
+        lines = [
+            f"{row['set']}: " + ("embedded, needs no file" if row["file"] is None else f"good  {row['file']}")
+            for row in done
+        ]
+        put("\n".join(lines), {"files": done})
+        return 0
+
+
+def _verify(argv: Sequence[str]) -> int:
+    flags = parse(Verify, "data verify", argv)
+    with results(flags.json) as put:
+        from rlab.data.files import state
+        from rlab.data.sources import DATASETS
+
+        rows: list[dict[str, Any]] = []
+        bad = False
+        for name in flags.names or DATASETS:
+            for file in DATASETS.get(name).files:
+                found, path = state(name, file)
+                if found == "missing" and not flags.names:
+                    continue
+                bad |= found != "good"
+                rows.append(
+                    {"set": name, "file": file.name, "state": found, "path": None if path is None else str(path)}
+                )
+        table = [(r["set"], r["file"], r["path"] or "-", r["state"]) for r in rows]
+        embedded = [name for name in flags.names if DATASETS.get(name).embedded]
+        text = _columns(("set", "file", "place", "state"), table) if table else "no files to verify"
+        put("\n".join([text, *(f"{name}: embedded, needs no file" for name in embedded)]), {"files": rows})
+        return int(bad)
+
+
+def _show(argv: Sequence[str]) -> int:
+    flags = parse(Show, "data show", argv)
+    refuse_below(flags, count=1, seed=0)
+    if flags.count > MOST_DRAWN:
+        raise RlabError(f"--count is {flags.count}; it must be at most {MOST_DRAWN}")
+    out = flags.out or Path(f"{flags.set.rpartition(':')[2]}.png")
+    if out.suffix != ".png":
+        raise RlabError(f"--out is {out}; it must end in .png")
+    with results(flags.json) as put:
+        from rlab.data.augment import parse as parse_changes
+        from rlab.data.dataset import load
+        from rlab.data.picture import draw
+        from rlab.run.files import replace_durably
+
+        changes = parse_changes(flags.augment)
+        data = load(flags.set, flags.seed, tell=say)
+        picture = draw(data, changes, flags.count, flags.seed)
+        replace_durably(out, picture)
+        facts = _facts(data) | {"picture": str(out)}
+        put(_text(facts), facts)
+        return 0
+
+
+def _facts(data: Dataset) -> dict[str, Any]:
+    x = data.inputs("train")
+    return {
+        "name": data.name,
+        "kind": data.kind,
+        "shape": list(data.shape),
+        "dtype": str(data.x.dtype).removeprefix("torch."),
+        "classes": None if data.classes is None else list(data.classes),
+        "splits": {split: len(items) for split, items in data.splits.items()},
+        "counts": {split: data.counts(split) for split in data.splits} if data.classes else None,
+        "mean": x.mean().item(),
+        "std": x.std(correction=0).item(),
+        "min": x.amin().item(),
+        "max": x.amax().item(),
+    }
+
+
+def _text(facts: dict[str, Any]) -> str:
+    sizes = ", ".join(f"{split} {n:,}" for split, n in facts["splits"].items())
+    lines = [
+        f"{facts['name']:<16}{facts['kind']}, each {'x'.join(map(str, facts['shape']))} {facts['dtype']}",
+        f"{'items':<16}{sizes}",
+        f"{'training x':<16}mean {facts['mean']:.4f}, standard deviation {facts['std']:.4f}, "
+        f"from {facts['min']:g} to {facts['max']:g}",
+    ]
+    if facts["counts"]:
+        what = "class (pixels)" if facts["kind"] == "segmentation" else "class"
+        table = [
+            (name, *(f"{facts['counts'][split][n]:,}" for split in facts["splits"]))
+            for n, name in enumerate(facts["classes"])
+        ]
+        lines += ["", _columns((what, *facts["splits"]), table)]
+    return "\n".join([*lines, "", f"wrote   {facts['picture']}"])
+
+
+def _augmentations(argv: Sequence[str]) -> int:
+    flags = parse(Augmentations, "data augmentations", argv)
+    with results(flags.json) as put:
+        from rlab.data.augment import AUGMENTATIONS
+        from rlab.data.augment import parse as parse_changes
+
+        rows: list[dict[str, Any]] = [
+            {"name": name, "default": str(parse_changes(name)[0]), "summary": AUGMENTATIONS.get(name).summary}
+            | {"parameters": [p.name for p in AUGMENTATIONS.get(name).parameters]}
+            for name in AUGMENTATIONS
+        ]
+        table = [(r["name"], ":".join(r["parameters"]), r["default"], r["summary"]) for r in rows]
+        put(_columns(("name", "parameters", "default", "what"), table), {"augmentations": rows})
+        return 0
+
+
+def _columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows under a head, each column as wide as it has to be."""
+    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.1f}" if size else "-"

@@ -1,0 +1,168 @@
+"""Where the files of data sets are: a mirror, the user's cache, or the net. Nothing unchecked is ever used."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+from rlab.data.download import download
+from rlab.data.sources import DATASETS, DataSource, File, folder_of
+from rlab.errors import RlabError
+
+Tell = Callable[[str], None]
+"""Takes one line for the user."""
+
+
+def mirrors() -> list[Path]:
+    """Folders of data sets that are only read: those of ``RLAB_DATA``, divided by colons."""
+    return [Path(part).expanduser() for part in os.environ.get("RLAB_DATA", "").split(":") if part]
+
+
+def cache() -> Path:
+    """The folder of data sets that downloads go to: ``RLAB_CACHE``, or ``~/.cache/rlab/data``."""
+    return Path(os.environ.get("RLAB_CACHE") or "~/.cache/rlab/data").expanduser()
+
+
+def find(name: str, file: File) -> Path | None:
+    """The place of a set's file: the first mirror that has it, else the cache; None if nobody has it."""
+    for root in (*mirrors(), cache()):
+        path = root / folder_of(name) / file.name
+        if path.is_file():
+            return path
+    return None
+
+
+def check(path: Path, file: File) -> bytes:
+    """Read a file and hold its content against the digest.
+
+    Returns:
+        The content, unpacked if it is a gzip file.
+
+    Raises:
+        RlabError: it is unreadable or damaged; the message names it, with both digests.
+    """
+    try:
+        data = path.read_bytes()
+        if file.packed:
+            data = gzip.decompress(data)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as e:
+        raise RlabError(f"{path} is damaged: it cannot be unpacked ({e})") from None
+    except OSError as e:
+        raise RlabError(f"{path} cannot be read ({e.strerror or e})") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != file.sha256:
+        content = "the content of " if file.packed else ""
+        raise RlabError(
+            f"{path} is damaged: SHA-256 of {content}{len(data):,} bytes is {found[:12]}, expected {file.sha256[:12]}"
+        )
+    return data
+
+
+def reader(name: str, tell: Tell | None = None) -> Callable[[str], bytes]:
+    """Make sure that every file of a set is there, downloading what is not, and return what reads them.
+
+    Args:
+        name: of the data set.
+        tell: takes a line for each download.
+
+    Returns:
+        File name -> checked content.
+
+    Raises:
+        RlabError: the set is unknown, or a file can neither be found nor downloaded; the message says where to put
+            which. The returned function raises it for a damaged file.
+    """
+    source = DATASETS.get(name)
+    provide(name, tell)
+    files = {file.name: file for file in source.files}
+
+    def read(file: str) -> bytes:
+        path = find(name, files[file])
+        if path is None:
+            raise RlabError(f"{file} of data set '{name}' has just disappeared")
+        try:
+            return check(path, files[file])
+        except RlabError as e:
+            raise RlabError(f"{e}; {remedy(name, path)}") from None
+
+    return read
+
+
+def provide(name: str, tell: Tell | None = None) -> list[str]:
+    """Download those files of a set into the cache that are nowhere.
+
+    Returns:
+        Names of the files that were downloaded.
+
+    Raises:
+        RlabError: a file is nowhere and cannot be downloaded; nothing half-written is left under its name.
+    """
+    source = DATASETS.get(name)
+    missing = [file for file in source.files if find(name, file) is None]
+    folder = cache() / folder_of(name)
+    if by_hand := [file.name for file in missing if file.address is None]:
+        raise RlabError(
+            f"data set '{name}' has no direct download: put {' and '.join(by_hand)} into {folder} "
+            f"(source: {source.source})" + _mirrors_note()
+        )
+    names = [file.name for file in missing]
+    for n, file in enumerate(missing):
+        try:
+            fetch(name, file, tell)
+        except RlabError as e:
+            raise RlabError(f"{e}; or put {', '.join(names[n:])} into {folder} by hand{_mirrors_note()}") from None
+    return names
+
+
+def fetch(name: str, file: File, tell: Tell | None = None) -> Path:
+    """Download one file of a set into the cache, in place of what is there.
+
+    Raises:
+        RlabError: it did not work; what was there stands.
+    """
+    if tell:
+        tell(f"downloading {file.name} of {name} ({file.size / 1e6:,.1f} MB) from {file.address}")
+    return download(file, cache() / folder_of(name), check)
+
+
+def remedy(name: str, path: Path) -> str:
+    """What a user does about a damaged file."""
+    source = DATASETS.get(name)
+    if path.parent == cache() / folder_of(name) and any(f.name == path.name and f.address for f in source.files):
+        return f"`rlab data get {name}` replaces it"
+    return f"replace it (source: {source.source})"
+
+
+def state(name: str, file: File) -> tuple[str, Path | None]:
+    """What is the matter with a file: (good | damaged: why | missing, its place)."""
+    path = find(name, file)
+    if path is None:
+        return "missing", None
+    try:
+        check(path, file)
+    except RlabError as e:
+        return f"damaged: {str(e).removeprefix(f'{path} ')}", path
+    return "good", path
+
+
+def place(name: str) -> str:
+    """Where a set comes from, in a few words, without looking into its files."""
+    source: DataSource = DATASETS.get(name)
+    if source.embedded:
+        return "embedded"
+    found = [find(name, file) for file in source.files]
+    if None not in found:
+        roots = {path.parent.parent for path in found if path}
+        return "cache" if roots == {cache()} else "mirror"
+    some = f", {sum(1 for p in found if p)} of {len(found)} there" if any(found) else ""
+    return ("download" if all(file.address for file in source.files) else "by hand") + some
+
+
+def _mirrors_note() -> str:
+    """A word on folders of ``RLAB_DATA`` that are not there."""
+    absent = [str(root) for root in mirrors() if not root.is_dir()]
+    return f" (RLAB_DATA names {', '.join(absent)}, which is no folder)" if absent else ""

@@ -1,0 +1,136 @@
+"""Where pixels come from: affine maps and displacements of whole batches, each image with its own.
+
+Points are in pixels from the image's centre, u to the right and v down; pixel (row i, column j) of an image [H, W] lies
+at u = j - (W - 1) / 2, v = i - (H - 1) / 2. A map takes a point of the result to the point of the image that is seen
+there, so that maps of two steps multiply: first @ second. What comes from outside of the image is 0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Size(NamedTuple):
+    """Of a batch of images: B of [H, W]."""
+
+    batch: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Maps that are still to be carried out, so that many steps cost one interpolation.
+
+    Attributes:
+        maps: float32[B, 3, 3].
+        exact: they only flip and move by whole pixels, so pixels are copied, not interpolated.
+        displacement: float32[2, B, H, W], in pixels (u, v), added to points before the map; None for none.
+        bicubic: how to interpolate; else bilinear.
+    """
+
+    maps: Tensor
+    exact: bool
+    displacement: Tensor | None = None
+    bicubic: bool = False
+
+    def then(self, maps: Tensor, exact: bool) -> Geometry:
+        """This and another map after it. Only where there is no displacement."""
+        return Geometry(self.maps @ maps, self.exact and exact)
+
+    def displaced(self, displacement: Tensor, bicubic: bool) -> Geometry:
+        """This and a displacement after it. Only where there is none yet."""
+        return Geometry(self.maps, False, displacement, bicubic)
+
+    def images(self, images: Tensor) -> Tensor:
+        """Carry it out on images float[B, C, H, W] in 0..1."""
+        if self.exact:
+            return _copied(images, self.maps)
+        grid = self._grid(images.shape[-2:])
+        mode = "bicubic" if self.bicubic else "bilinear"
+        return F.grid_sample(images, grid, mode, "zeros", align_corners=False).clamp_(0, 1)
+
+    def masks(self, masks: Tensor) -> Tensor:
+        """Carry it out on masks of whole numbers [B, H, W]: the nearest pixel counts."""
+        if self.exact:
+            return _copied(masks[:, None], self.maps)[:, 0]
+        grid = self._grid(masks.shape[-2:])
+        found = F.grid_sample(masks[:, None].float(), grid, "nearest", "zeros", align_corners=False)
+        return found[:, 0].to(masks.dtype)
+
+    def _grid(self, size: torch.Size) -> Tensor:
+        """[B, H, W, 2] in `grid_sample`'s units: -1 and 1 are the outer edges of the outermost pixels."""
+        u, v = _axes(size, self.maps)
+        units = self.maps[:, :2] * self.maps.new_tensor((2 / size[1], 2 / size[0]))[:, None]  # [B, 2, 3]
+        by_u, by_v, offset = (units[:, :, k, None, None] for k in range(3))  # [B, 2, 1, 1]
+        grid = units.new_empty((len(units), *size, 2))
+        for axis in range(2):
+            out = grid[..., axis]
+            torch.add(by_u[:, axis] * u + offset[:, axis], by_v[:, axis] * v[:, None], out=out)  # [B, H, W]
+            if self.displacement is not None:
+                out.addcmul_(by_u[:, axis], self.displacement[0]).addcmul_(by_v[:, axis], self.displacement[1])
+        return grid
+
+
+def identity(size: Size, device: torch.device) -> Geometry:
+    """The geometry that leaves everything where it is."""
+    return Geometry(torch.eye(3, device=device).expand(size.batch, 3, 3), True)
+
+
+def maps_of(a: Tensor, b: Tensor, c: Tensor, d: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """Maps (x, y) -> (a x + b y + u, c x + d y + v), each number given for every image: [B] -> [B, 3, 3]."""
+    zero, one = torch.zeros_like(a), torch.ones_like(a)
+    return torch.stack((a, b, u, c, d, v, zero, zero, one), -1).view(-1, 3, 3)
+
+
+def smooth(fields: Tensor, sigma: float) -> Tensor:
+    """Fields [..., W, H] convolved with a Gaussian of standard deviation `sigma` in pixels -> [..., H, W].
+
+    Beyond the border is 0. Each axis is one matrix product, for which the field is turned once.
+    """
+    width, height = fields.shape[-2:]
+    turned = (fields @ _gaussian(height, sigma, fields)).transpose(-1, -2).contiguous()
+    return turned @ _gaussian(width, sigma, fields)
+
+
+def _gaussian(n: int, sigma: float, like: Tensor) -> Tensor:
+    """The convolution along an axis as a symmetric matrix [n, n]."""
+    at = torch.arange(n, dtype=like.dtype, device=like.device)
+    distance = at[:, None] - at
+    return torch.exp(-0.5 * (distance / sigma) ** 2) / _mass(sigma)
+
+
+def _mass(sigma: float) -> float:
+    """The sum of the Gaussian over all whole numbers, so that a constant field stays as it is far from the border."""
+    reach = math.ceil(8 * sigma) + 1
+    return sum(math.exp(-0.5 * (k / sigma) ** 2) for k in range(-reach, reach + 1))
+
+
+def _axes(size: torch.Size, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Coordinates from the centre: u[W], v[H]."""
+    v, u = (torch.arange(n, dtype=like.dtype, device=like.device) - (n - 1) / 2 for n in size)
+    return u, v
+
+
+def _copied(images: Tensor, maps: Tensor) -> Tensor:
+    """Images [B, C, H, W] flipped and moved by whole pixels: rows and columns are chosen apart."""
+    batch, channels, height, width = images.shape
+    u, v = _axes(images.shape[-2:], maps)
+    rows = _places(maps[:, 1, 1:2] * v + maps[:, 1, 2:], height)  # [B, H]
+    columns = _places(maps[:, 0, :1] * u + maps[:, 0, 2:], width)  # [B, W]
+    framed = F.pad(images, (0, 1, 0, 1)).view(-1, width + 1)  # [B*C*(H+1), W+1]
+    first = torch.arange(batch * channels, device=images.device).view(batch, channels, 1) * (height + 1)
+    chosen = framed.index_select(0, (first + rows[:, None]).flatten()).view(batch, channels, height, width + 1)
+    return chosen.gather(3, columns[:, None, None].expand(images.shape))
+
+
+def _places(points: Tensor, n: int) -> Tensor:
+    """Points from the centre -> numbers of pixels 0 .. n - 1; n, the frame of zeros, for all that lie outside."""
+    at = (points + (n - 1) / 2).round().long()
+    return at.masked_fill((at < 0) | (at >= n), n)

@@ -1,0 +1,187 @@
+"""Files of data sets -> arrays. Each takes a reader of checked files, so nothing here sees a damaged one."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import re
+import tarfile
+import wave
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlab.errors import RlabError
+
+Read = Callable[[str], bytes]
+"""A file's name -> its checked content, unpacked if it is a gzip file."""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """What a loader gives.
+
+    Attributes:
+        x: images uint8[N, C, H, W] (or float in 0..1), tables float[N, D], series float[N, T, C].
+        y: classes int64[N], numbers float[N], or masks of classes uint8[N, H, W].
+        classes: their names; None for regression.
+        test: items of the published test split int64[n]; None if there is none.
+        lengths: of series, int64[N]; what follows in x is zero.
+        strata: groups int64[N] that every split has its share of; None takes the classes.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    classes: tuple[str, ...] | None
+    test: np.ndarray | None = None
+    lengths: np.ndarray | None = None
+    strata: np.ndarray | None = None
+
+
+def idx(read: Read, names: tuple[tuple[str, str], tuple[str, str]], classes: tuple[str, ...]) -> Arrays:
+    """Images and labels of training and test, in the IDX format of MNIST.
+
+    Args:
+        read: reader of files.
+        names: (images, labels) of training and of test.
+        classes: names of the labels.
+    """
+    images = [parse_idx(read(images), 3, images) for images, _ in names]
+    labels = [parse_idx(read(labels), 1, labels) for _, labels in names]
+    n = [len(part) for part in images]
+    return Arrays(
+        x=np.concatenate(images)[:, None],
+        y=np.concatenate(labels).astype(np.int64),
+        classes=classes,
+        test=np.arange(n[0], n[0] + n[1]),
+    )
+
+
+def parse_idx(data: bytes, dims: int, name: str) -> np.ndarray:
+    """An IDX file of unsigned bytes: magic 0, 0, 8, dims; the sizes as big-endian int32; the bytes.
+
+    Raises:
+        RlabError: it is something else.
+    """
+    head = 4 + 4 * dims
+    if len(data) < head or data[:4] != bytes((0, 0, 8, dims)):
+        raise RlabError(f"{name} is no IDX file of bytes with {dims} dimensions")
+    shape = tuple(int(n) for n in np.frombuffer(data, ">i4", dims, 4))
+    if min(shape) < 0 or np.prod(shape, dtype=object) != len(data) - head:
+        raise RlabError(f"{name} says that its shape is {shape}, but holds {len(data) - head:,} bytes")
+    return np.frombuffer(data, np.uint8, offset=head).reshape(shape)
+
+
+def from_sklearn(read: Read, name: str) -> Arrays:
+    """One of the sets that scikit-learn brings; `read` is not used."""
+    from sklearn import datasets
+
+    bunch = getattr(datasets, f"load_{name}")()
+    x = np.asarray(bunch.data, np.float32)
+    if name == "diabetes":
+        return Arrays(x, np.asarray(bunch.target, np.float32), None)
+    if name == "digits":
+        x = x.reshape(-1, 1, 8, 8) / np.float32(16)
+    return Arrays(x, np.asarray(bunch.target, np.int64), tuple(str(c) for c in bunch.target_names))
+
+
+def ts_series(read: Read, names: tuple[str, str]) -> Arrays:
+    """Classified series of unequal length, from training and test files in the .ts format.
+
+    A line is one series: its channels divided by ``:``, the steps of each by ``,``, and the class last.
+
+    Raises:
+        RlabError: a line does not have that form.
+    """
+    series: list[np.ndarray] = []
+    labels: list[str] = []
+    counts = []
+    for name in names:
+        body = read(name).decode().partition("@data")[2]
+        for number, line in enumerate(body.strip().splitlines(), 1):
+            *channels, label = line.strip().split(":")
+            try:
+                series.append(np.array([c.split(",") for c in channels], np.float32).T)
+            except ValueError:
+                raise RlabError(f"{name}: series {number} is no table of numbers") from None
+            labels.append(label)
+        counts.append(len(series))
+    if len({s.shape[-1] for s in series}) != 1:
+        raise RlabError(f"{names[0]}: the series differ in their number of channels")
+    classes = tuple(sorted(set(labels)))
+    lengths = np.array([len(s) for s in series], np.int64)
+    x = np.zeros((len(series), int(lengths.max()), series[0].shape[1]), np.float32)
+    for row, one in zip(x, series, strict=True):
+        row[: len(one)] = one
+    y = np.array([classes.index(label) for label in labels], np.int64)
+    return Arrays(x, y, classes, np.arange(counts[0], counts[1]), lengths)
+
+
+def spoken_digits(read: Read, archive: str, samples: int) -> Arrays:
+    """Recordings ``DIGIT_SPEAKER_TAKE.wav`` as series of one channel in -1..1; takes 0 to 4 are the test split.
+
+    Args:
+        read: reader of files.
+        archive: the file that holds the recordings.
+        samples: T; what is longer (17 of 3,000 recordings, at 8,192 samples or 1.02 s) is cut off.
+    """
+    found: list[tuple[int, int, np.ndarray]] = []
+    for name, data in _members(read(archive), archive):
+        if match := re.search(r"(\d)_\w+?_(\d+)\.wav$", name):
+            with wave.open(io.BytesIO(data)) as recording:
+                sound = np.frombuffer(recording.readframes(samples), "<i2")
+            found.append((int(match[1]), int(match[2]), sound))
+    if not found:
+        raise RlabError(f"{archive} holds no recordings DIGIT_SPEAKER_TAKE.wav")
+    x = np.zeros((len(found), samples, 1), np.float32)
+    for row, (_, _, sound) in zip(x, found, strict=True):
+        row[: len(sound), 0] = sound / np.float32(32768)
+    return Arrays(
+        x,
+        np.array([digit for digit, _, _ in found], np.int64),
+        tuple("0123456789"),
+        np.flatnonzero([take < 5 for _, take, _ in found]),
+        np.array([len(sound) for _, _, sound in found], np.int64),
+    )
+
+
+def nuclei(read: Read, archive: str, side: int) -> Arrays:
+    """Images ``image/ID.png`` and instance masks ``label/ID.png``, both resized to a square; nucleus or background.
+
+    The aspect is not kept (images are 256x256 to 360x360). Splits have their share of grey and of coloured images.
+
+    Args:
+        read: reader of files.
+        archive: the file that holds the pictures.
+        side: H and W after resizing: pixels are averaged, masks take the nearest.
+    """
+    from PIL import Image
+
+    x, y, coloured = [], [], []
+    parts = dict(_members(read(archive), archive))
+    for name in sorted(n for n in parts if n.startswith("image/")):
+        label = name.replace("image/", "label/", 1)
+        if label not in parts:
+            raise RlabError(f"{archive} has {name} but not {label}")
+        image, mask = (Image.open(io.BytesIO(parts[part])) for part in (name, label))
+        coloured.append(image.mode != "L")
+        small = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
+        x.append(np.asarray(small).transpose(2, 0, 1))
+        y.append(np.asarray(mask.resize((side, side), Image.Resampling.NEAREST)) > 0)
+    if not x:
+        raise RlabError(f"{archive} holds no images image/ID.png")
+    return Arrays(
+        np.stack(x), np.stack(y).astype(np.uint8), ("background", "nucleus"), strata=np.array(coloured, np.int64)
+    )
+
+
+def _members(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
+    """(path, content) of the files in a .tar or .tar.xz; nothing is written to disk."""
+    if name.endswith(".xz"):
+        data = lzma.decompress(data)
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            if file is not None:
+                yield member.name.removeprefix("./"), file.read()

@@ -1,0 +1,102 @@
+"""Pictures of data sets: images beside what augmentation makes of them, tables and series as plots."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlab.data.augment import Change, augment
+from rlab.data.dataset import Dataset, as_float
+from rlab.data.preprocess import fit
+from rlab.errors import RlabError
+from rlab.seeding import derive
+
+
+def draw(data: Dataset, changes: tuple[Change, ...], count: int, seed: int) -> bytes:
+    """Draw some training items.
+
+    Args:
+        data: the set.
+        changes: for images: what is done to them in the lower rows.
+        count: how many images, or series.
+        seed: of the choice and of the augmentation.
+
+    Returns:
+        A PNG.
+
+    Raises:
+        RlabError: augmentation of what is no image.
+    """
+    from matplotlib.figure import Figure
+
+    generator = torch.Generator().manual_seed(derive(seed, "picture"))
+    items = data.items("train")
+    chosen = items[torch.randperm(len(items), generator=generator)[:count]]
+    if data.kind in ("images", "segmentation"):
+        figure = _images(Figure, data, chosen, changes, generator)
+    elif changes:
+        raise RlabError(f"augmentation changes images, and '{data.name}' is of kind {data.kind}")
+    else:
+        figure = (_series if data.kind == "series" else _table)(Figure, data, chosen)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _images(make: Any, data: Dataset, chosen: Tensor, changes: tuple[Change, ...], generator: torch.Generator) -> Any:
+    """Rows: the images, what became of them, and again; outlines are those of masks."""
+    images, y = as_float(data.x[chosen]), data.y[chosen]
+    masks = y if data.kind == "segmentation" else None
+    rows = [("original", images, masks)]
+    for number in range(1, 3 if changes else 1):
+        done = augment(images, changes, generator, masks=masks)
+        rows.append((f"augmented {number}", done.images, done.masks))
+    figure = make(figsize=(1.1 * len(chosen) + 0.4, 1.25 * len(rows) + 0.5), dpi=110, facecolor="white")
+    grid = figure.subplots(len(rows), len(chosen), squeeze=False)
+    for line, (title, pictures, outlines) in zip(grid, rows, strict=True):
+        line[0].set_ylabel(title, fontsize=8)
+        for n, axes in enumerate(line):
+            picture = pictures[n].permute(1, 2, 0).squeeze(-1).numpy()
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            if outlines is not None and outlines[n].any() and not outlines[n].all():
+                axes.contour(outlines[n].numpy(), levels=[0.5], colors="red", linewidths=0.5)
+            axes.set(xticks=[], yticks=[])
+    if masks is None and data.classes is not None:
+        for axes, label in zip(grid[0], y.tolist(), strict=True):
+            axes.set_title(data.classes[label], fontsize=7)
+    figure.suptitle(" ".join([data.name, *(str(change) for change in changes)]), fontsize=9)
+    return figure
+
+
+def _series(make: Any, data: Dataset, chosen: Tensor) -> Any:
+    figure = make(figsize=(7, 0.9 * len(chosen) + 0.6), dpi=110, facecolor="white", layout="constrained")
+    assert data.lengths is not None
+    for axes, item in zip(figure.subplots(len(chosen), 1, squeeze=False)[:, 0], chosen.tolist(), strict=True):
+        axes.plot(data.x[item, : int(data.lengths[item])].numpy(), lw=0.7)
+        label = data.y[item].item() if data.classes is None else data.classes[int(data.y[item])]
+        axes.set_ylabel(label, fontsize=8)
+        axes.tick_params(labelsize=6)
+    figure.suptitle(data.name, fontsize=9)
+    return figure
+
+
+def _table(make: Any, data: Dataset, chosen: Tensor) -> Any:
+    """The training split in the plane of its two principal components."""
+    x = data.inputs("train")
+    plane = fit("pca", fit("standard", x)(x), eps=1e-6, components=min(2, x.shape[1]))(fit("standard", x)(x))
+    figure = make(figsize=(5, 4.2), dpi=110, facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    colours = data.targets("train")
+    second = plane[:, 1] if plane.shape[1] > 1 else torch.zeros(len(plane))
+    points = axes.scatter(plane[:, 0], second, c=colours, s=10, cmap="viridis" if data.classes is None else "tab10")
+    if data.classes is None:
+        figure.colorbar(points)
+    else:
+        handles, _ = points.legend_elements()
+        axes.legend(handles, data.classes, fontsize=8)
+    axes.set(xlabel="first principal component", ylabel="second")
+    axes.set_title(data.name, fontsize=9)
+    return figure
