@@ -42,6 +42,7 @@ def load_all() -> None:
         mlp,
         mobilenet,
         nature,
+        neocognitron,
         residual,
         resnet,
         vgg,

@@ -90,7 +90,7 @@ def scale(name: str, shape: tuple[int, ...], published: Sequence[Window]) -> lis
             "nearest: mlp"
         )
     windows, order = list(published), list(range(len(published)))
-    if published[1].pool and not published[0].pool:
+    if [window.pool for window in published[:2]] == [False, True]:  # a stem with its pooling
         order[:2] = 1, 0
     side = min(shape[1:])
     for i in order:
