@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlab.nn.encoders import ENCODERS
-from rlab.nn.encoders.scaling import Window, scale, sides
+from rlab.nn.encoders.scaling import IMAGES, Window, scale, sides
 
 PUBLISHED = 32
 """Height and width of the paper's images. Smaller ones get a frame of 2 zeros, as MNIST's 28x28 did."""
@@ -28,7 +28,7 @@ CONNECTED = (
 
 def windows_of(name: str, shape: tuple[int, ...]) -> list[Window]:
     """C1, S2, C3, S4 by the rule of `scaling.scale`."""
-    frame = 2 if min(shape[1:], default=0) < PUBLISHED else 0
+    frame = 0 if len(shape) == IMAGES and min(shape[1:]) >= PUBLISHED else 2
     halving = Window(2, 2, 0, pool=True)
     return scale(name, shape, [Window(5, 1, frame), halving, Window(5, 1, 0), halving])
 
