@@ -23,12 +23,16 @@ class Row(NamedTuple):
     expand: int = 1
 
 
-V1 = (Row(64, 1, 1), Row(128, 1, 2), Row(128, 1, 1), Row(256, 1, 2), Row(256, 1, 1))
-V1 += (Row(512, 1, 2), Row(512, 5, 1), Row(1024, 1, 2), Row(1024, 1, 1))
+V1 = (
+    *(Row(64, 1, 1), Row(128, 1, 2), Row(128, 1, 1), Row(256, 1, 2), Row(256, 1, 1)),
+    *(Row(512, 1, 2), Row(512, 5, 1), Row(1024, 1, 2), Row(1024, 1, 1)),
+)
 """Table 1 of the paper. (Its last stride of 2 is a slip there: the maps stay 7x7.)"""
 
-V2 = (Row(16, 1, 1, 1), Row(24, 2, 2, 6), Row(32, 3, 2, 6), Row(64, 4, 2, 6))
-V2 += (Row(96, 3, 1, 6), Row(160, 3, 2, 6), Row(320, 1, 1, 6))
+V2 = (
+    *(Row(16, 1, 1, 1), Row(24, 2, 2, 6), Row(32, 3, 2, 6), Row(64, 4, 2, 6)),
+    *(Row(96, 3, 1, 6), Row(160, 3, 2, 6), Row(320, 1, 1, 6)),
+)
 """Table 2 of the paper."""
 
 
