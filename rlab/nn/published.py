@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
-from itertools import chain
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from rlab.errors import RlabError, nearest
 from rlab.nn.encoders import make_encoder
 from rlab.nn.heads.classify import ClassifyHead, RbfHead, Top
+
+T = TypeVar("T")
 
 
 class Published(NamedTuple):
@@ -131,21 +133,27 @@ def _head_on_maps(name: str, encoder: nn.Module, shape: tuple[int, ...], classes
     """A head on an encoder's maps; takes the encoder's dense layers out, which nothing would use."""
     if not hasattr(encoder, "feature_maps"):
         raise RlabError(f"encoder '{name}' has no feature maps for a head with top '{top}'; nearest: features")
-    image = torch.empty(1, *shape, device="meta")
-    maps: Tensor = _hollow(encoder).feature_maps(image)  # type: ignore[operator]
+    maps = _without_values(encoder, shape, lambda network, image: network.feature_maps(image))
     if hasattr(encoder, "dense"):
         encoder.dense = nn.Flatten()
-        encoder.out_dim = _hollow(encoder)(image).shape[1]
+        encoder.out_dim = _without_values(encoder, shape, lambda network, image: network(image).shape[1])
     return ClassifyHead(maps.shape[1] if top == "mean" else maps[0].numel(), classes, top)
 
 
-def _hollow(module: nn.Module) -> nn.Module:
-    """A copy without values, in evaluation: it computes shapes only, and the module stays as it is."""
+def _without_values(module: nn.Module, shape: tuple[int, ...], call: Callable[[Any, Tensor], T]) -> T:
+    """What a function of the module and one image [1, C, H, W] says, when only shapes are computed.
+
+    It gets a copy in evaluation; the module stays as it is.
+    """
+    mode = FakeTensorMode()
     instead: dict[int, Any] = {}  # what deepcopy is to take in place of a tensor
-    for tensor in chain(module.parameters(), module.buffers()):
-        empty = torch.empty_like(tensor, device="meta", requires_grad=False)
+    tensors = [*module.parameters(), *module.buffers()]
+    for tensor in tensors:
+        empty = mode.from_tensor(tensor.detach())
         instead[id(tensor)] = nn.Parameter(empty, False) if isinstance(tensor, nn.Parameter) else empty
-    return copy.deepcopy(module, instead).eval()
+    with torch.no_grad(), mode:
+        image = torch.empty(1, *shape, device=tensors[0].device if tensors else None)
+        return call(copy.deepcopy(module, instead).eval(), image)
 
 
 def multiply_adds(module: nn.Module, shape: tuple[int, ...]) -> int:
@@ -153,9 +161,13 @@ def multiply_adds(module: nn.Module, shape: tuple[int, ...]) -> int:
 
     Papers often call these FLOPs. Partial connections count as if they were whole.
     """
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        _hollow(module)(torch.empty(1, *shape, device="meta"))
-    return int(counter.get_total_flops()) // 2
+
+    def count(network: nn.Module, image: Tensor) -> int:
+        with FlopCounterMode(display=False) as counter:
+            network(image)
+        return int(counter.get_total_flops()) // 2
+
+    return _without_values(module, shape, count)
 
 
 def torchvision_keys(name: str, auxiliary: bool = False, classes: int | None = None) -> dict[str, tuple[int, ...]]:

@@ -524,6 +524,14 @@ def test_multiply_adds_are_the_published_ones(name: str, billions: str) -> None:
     assert f"{found:.{len(billions.partition('.')[2])}f}" == billions
 
 
+def test_other_encoders_are_counted_too() -> None:
+    """Nature's by hand; IMPALA's with spectral norm, whose layers ask for their device, more than without."""
+    layers = 400 * 32 * 4 * 64 + 81 * 64 * 32 * 16 + 49 * 64 * 64 * 9 + 3136 * 512
+    assert multiply_adds(make_encoder("nature-norm", (4, 84, 84)), (4, 84, 84)) == layers
+    counts = [multiply_adds(make_encoder(name, (4, 84, 84)), (4, 84, 84)) for name in ("impala", "impala-btr")]
+    assert counts[0] < counts[1]
+
+
 def test_counting_leaves_the_network_as_it_is() -> None:
     network = classifier("resnet20", (3, 32, 32), 10).train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
