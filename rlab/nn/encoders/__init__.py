@@ -31,7 +31,22 @@ AUTO = ("auto", "auto-norm")
 
 def load_all() -> None:
     """Register the encoders of the lab."""
-    from rlab.nn.encoders import impala, lstm, minatar, mlp, nature, resnet  # noqa: F401 - they do it when imported
+    from rlab.nn.encoders import (  # noqa: F401 - they do it when imported
+        alexnet,
+        densenet,
+        googlenet,
+        impala,
+        lenet,
+        lstm,
+        minatar,
+        mlp,
+        mobilenet,
+        nature,
+        neocognitron,
+        residual,
+        resnet,
+        vgg,
+    )
 
 
 def make_encoder(name: str, shape: tuple[int, ...], recurrent: bool = False) -> torch.nn.Module:
