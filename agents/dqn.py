@@ -15,16 +15,17 @@ from torch.nn import functional as F
 from agents.config import QConfig
 from agents.distributions import categorical_loss, greedy, midpoints, project, quantile_huber_loss, take
 from agents.exploration import epsilon_greedy, linear
-from agents.q_network import Carry, QNetwork, QPolicy, Views, best, look, use_bf16
+from agents.q_network import Carry, QNetwork, QPolicy, Views, best, look
 from agents.replay import Replay, Sequences
 from agents.returns import bootstrap, double_next_value, log_policy, munchausen_reward, next_value, soft_value
-from agents.transfer import counts, freeze, trainable
 from agents.types import Batch, Needs, Step
 from agents.vitals import ROWS, due, value_vitals
 from rlab.errors import RlabError
+from rlab.nn.precision import use_bf16
 from rlab.run.journal import Journal
 from rlab.run.learner import NonFinite, Stop
 from rlab.seeding import derive
+from rlab.tasks.transfer import counts, freeze, trainable
 
 
 class DQN:

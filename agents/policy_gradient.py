@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from agents.exploration import linear
 from agents.policy_config import PolicyConfig
 from agents.returns import discounted_returns, gae
-from agents.transfer import counts, freeze, trainable
 from agents.types import Needs, Step
 from agents.vitals import ROWS, due, policy_spread, value_vitals
 from rlab.nn.heads.policy import CategoricalHead, GaussianHead, Policy, ValueHead
 from rlab.nn.inputs import ObservationEncoder
 from rlab.run.learner import NonFinite, Stop
 from rlab.seeding import derive
+from rlab.tasks.transfer import counts, freeze, trainable
 
 CHUNK = 1_024
 """Steps of a rollout that go through the network at once; gradients add up to the same."""

@@ -19,15 +19,16 @@ from torch import Tensor, nn
 from agents.background import Background
 from agents.config import PQNConfig
 from agents.exploration import epsilon_greedy, linear
-from agents.q_network import QNetwork, QPolicy, best, use_bf16
+from agents.q_network import QNetwork, QPolicy, best
 from agents.returns import lambda_returns
-from agents.transfer import counts, freeze, trainable
 from agents.types import Needs, Step
 from agents.vitals import ROWS, due, value_vitals
 from rlab.errors import RlabError
 from rlab.nn.init import orthogonal
+from rlab.nn.precision import use_bf16
 from rlab.run.learner import NonFinite, Stop
 from rlab.seeding import derive
+from rlab.tasks.transfer import counts, freeze, trainable
 
 BETA2 = 0.999
 """Adam's decay of squared gradients."""

@@ -264,15 +264,3 @@ def look_through(
 def best(q: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     """The best allowed action by q[N, A]: int64[N]."""
     return (q if mask is None else np.where(mask, q, -np.inf)).argmax(axis=1)
-
-
-def use_bf16(precision: str, device: torch.device, images: bool) -> bool:
-    """Whether the encoder computes in bf16: asked for, or images on hardware that has instructions for it."""
-    if precision != "auto":
-        return precision == "bf16"
-    if not images:
-        return False
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))

@@ -74,8 +74,8 @@ def env_threads(settings: Any, device: str) -> int:
 
 
 def fetch(experiment: Any) -> Any:
-    """Take the encoder of another run, if one is named; see `agents.transfer`."""
-    from agents.transfer import fetch
+    """Take the encoder of another run, if one is named; see `rlab.tasks.transfer`."""
+    from rlab.tasks.transfer import fetch
 
     return fetch(experiment)
 
@@ -113,7 +113,7 @@ def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any
         _, info = envs.reset()
         agent = make_agent(experiment, envs, "action_mask" in info, workshop)
         if workshop.start is not None and hasattr(agent, "encoders"):
-            from agents.transfer import start_from
+            from rlab.tasks.transfer import start_from
 
             start_from(agent.encoders, workshop.start)
     except BaseException:
@@ -274,7 +274,7 @@ def build_sb3(recipe: str, experiment: Any, workshop: Any) -> Any:
             rehearse=rehearse,
         )
         if workshop.start is not None:
-            from agents.transfer import start_from
+            from rlab.tasks.transfer import start_from
 
             start_from(learner.sb3.encoders, workshop.start)
         return learner

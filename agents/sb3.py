@@ -32,11 +32,11 @@ from agents.sb3_bridge import BridgeEnv, Features, OwnRandomness
 from agents.sb3_buffers import LoggedReplay, SlicedRollout
 from agents.sb3_config import DDPGConfig, DQNConfig, OffPolicyConfig, OnPolicyConfig, PPOConfig, Sb3Config, TD3Config
 from agents.sb3_zip import import_zip, load_weights
-from agents.transfer import counts
 from agents.types import Needs
 from rlab.errors import RlabError
 from rlab.run.learner import Metrics, NonFinite, State, Stop
 from rlab.seeding import derive
+from rlab.tasks.transfer import counts
 
 ALGORITHMS: dict[str, Any] = {"ppo": PPO, "sb3-a2c": A2C, "sb3-dqn": DQN, "sac": SAC, "td3": TD3, "ddpg": DDPG}
 """Recipe -> the algorithm's class."""

@@ -4,6 +4,8 @@
     with rlab.load(run) as player:
         action = player.act(obs)
     rlab.evaluate(run, episodes=30)["mean"]
+    with rlab.load(rlab.train("lenet", data="mnist")) as model:
+        probabilities = model.predict(images)
 
 Importing this package loads neither torch nor anything else that is heavy.
 """
@@ -13,11 +15,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlab.api import Player, evaluate, load, train
+    from rlab.api import Player, Predictor, draw, evaluate, load, train
 
     __version__: str
 
-__all__ = ["Player", "__version__", "evaluate", "load", "train"]
+__all__ = ["Player", "Predictor", "__version__", "draw", "evaluate", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

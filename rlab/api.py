@@ -6,12 +6,11 @@ import contextlib
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from rlab.errors import RlabError
-from rlab.registry import RECIPES
 from rlab.run.config import changed
-from rlab.run.files import disk_error, replace_durably, to_json
+from rlab.run.files import disk_error, make_folder, replace_durably, to_json
 from rlab.run.folder import RunFolder, find_run
 from rlab.run.learner import Stop, Stopped
 from rlab.run.signals import stop_on_signals
@@ -20,13 +19,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def train(agent: str, env: str, name: str | None = None, **settings: Any) -> RunFolder:
-    """Train an agent; progress is shown on stderr. Ctrl-C stops and saves (resume it: ``rlab resume NAME``).
+def train(agent: str, env: str = "", name: str | None = None, *, data: str = "", **settings: Any) -> RunFolder:
+    """Train an agent or a model; progress is shown on stderr. Ctrl-C stops and saves (resume it: ``rlab resume NAME``).
 
     Args:
-        agent: as after ``rlab train``.
-        env: an Atari game, a Gymnasium id or ``package.module:Id``.
+        agent: as after ``rlab train``: an agent or a model.
+        env: what an agent learns on: an Atari game, a Gymnasium id or ``package.module:Id``.
         name: the run's name; None makes one from agent, environment and time.
+        data: what a model learns on: a data set.
         settings: fields of the configuration by name, such as ``steps=20_000, learning_rate=1e-3``.
 
     Raises:
@@ -34,11 +34,15 @@ def train(agent: str, env: str, name: str | None = None, **settings: Any) -> Run
             collapsed (with `stop_on_collapse`).
         Stopped: a stop was asked for before the run began; nothing was written.
     """
-    import agents.recipes  # noqa: F401 - they register themselves
+    from rlab.recipes import load_recipes
     from rlab.run.life import start_run
     from rlab.run.view import LiveView
 
-    config = changed(RECIPES.get(agent).default(env), settings)
+    recipe = load_recipes().get(agent)
+    given, other = (env, data) if recipe.on == "env" else (data, env)
+    if other or not given:
+        raise RlabError(f"'{agent}' learns on {recipe.on}=..., and on nothing else")
+    config = changed(recipe.default(given), settings)
     stop = Stop()
     main = threading.current_thread() is threading.main_thread()
 
@@ -47,55 +51,50 @@ def train(agent: str, env: str, name: str | None = None, **settings: Any) -> Run
             raise Stopped
         return config
 
-    with stop_on_signals(stop) if main else contextlib.nullcontext(), LiveView(f"{agent} on {env}") as view:
-        folder, _ = start_run(agent, config, env, name, stop, view, prepare)
+    with stop_on_signals(stop) if main else contextlib.nullcontext(), LiveView(f"{agent} on {given}") as view:
+        folder, _ = start_run(agent, config, given, name, stop, view, prepare)
     return folder
 
 
-class Player:
-    """A trained policy; made by `load`. Use it as a context manager, or call `close`.
+class Loaded:
+    """A run's Learner with what its newest checkpoint has learned. Use it as a context manager, or call `close`.
 
     Attributes:
         folder: the run.
         config: its typed configuration.
-        learner: the Learner, with the policy of the newest checkpoint.
-        step: the progress at which that was saved.
+        learner: the Learner.
+        step: the progress at which the checkpoint was saved.
     """
 
-    def __init__(self, folder: RunFolder, device: str = "auto", seed: int = 0):
-        import agents.recipes  # noqa: F401 - they register themselves
+    def __init__(self, folder: RunFolder, device: str = "auto"):
+        from rlab.recipes import load_recipes
         from rlab.run.life import of_this_version, open_run
 
+        load_recipes()
         self.folder = folder
+        nothing = RlabError(f"run '{folder.name}' has no checkpoint yet, so there is nothing to play or predict with")
         if not folder.checkpoints.is_dir() or not any(folder.checkpoints.iterdir()):
-            raise RlabError(f"run '{folder.name}' has no checkpoint yet, so there is nothing to play")
+            raise nothing
         with contextlib.ExitStack() as stack:
             run = stack.enter_context(open_run(folder, device))
             if run.saved is None:
-                raise RlabError(f"run '{folder.name}' has no checkpoint yet, so there is nothing to play")
+                raise nothing
             self.config = run.config
-            # Only learners that play have these; the contract of all of them does not name them.
+            # Only learners that play or predict have these; the contract of all of them does not name them.
             learner = cast(Any, run.learner)
             if not hasattr(learner, "restore_policy"):
-                raise RlabError(f"run '{folder.name}' learns no policy, so there is nothing to play")
+                raise RlabError(f"run '{folder.name}' learns nothing that could be played or predicted with")
             with of_this_version(folder):
                 learner.restore_policy(run.saved.state)
             self.learner = learner
             self.step: int = learner.progress().done
-            self._policy = learner.agent.policy(seed)
             self._stack = stack.pop_all()
-
-    def act(self, obs: np.ndarray, first: np.ndarray | None = None, mask: np.ndarray | None = None) -> np.ndarray:
-        """obs[N, *shape], first bool[N] (an episode starts), mask bool[N, A] or None -> int64[N]."""
-        import numpy as np
-
-        return self._policy.act(obs, np.zeros(len(obs), bool) if first is None else first, mask)
 
     def close(self) -> None:
         """Free environments and memory. Safe to call twice."""
         self._stack.close()
 
-    def __enter__(self) -> Player:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -104,8 +103,41 @@ class Player:
         self.close()
 
 
-def load(run: RunFolder | Path | str, device: str = "auto", seed: int = 0) -> Player:
-    """Load the policy of a run's newest whole checkpoint; changes nothing in its folder.
+class Player(Loaded):
+    """A trained policy; made by `load`."""
+
+    def __init__(self, folder: RunFolder, device: str = "auto", seed: int = 0):
+        super().__init__(folder, device)
+        self._policy = self.learner.agent.policy(seed)
+
+    def act(self, obs: np.ndarray, first: np.ndarray | None = None, mask: np.ndarray | None = None) -> np.ndarray:
+        """obs[N, *shape], first bool[N] (an episode starts), mask bool[N, A] or None -> int64[N]."""
+        import numpy as np
+
+        return self._policy.act(obs, np.zeros(len(obs), bool) if first is None else first, mask)
+
+    def score(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
+        """Play whole games."""
+        score: dict[str, Any] = self.learner.evaluate_games(episodes, seed, stop)
+        return score
+
+
+class Predictor(Loaded):
+    """A trained model; made by `load`."""
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """x[B, *shape] as in the data set (bytes or floats) -> probabilities[B, K]; of numbers [B]."""
+        found: np.ndarray = self.learner.task.predict(x)
+        return found
+
+    def score(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
+        """Look at all test examples; there is nothing to draw, so number and seed are not used."""
+        score: dict[str, Any] = self.learner.task.examine("test", stop)
+        return score
+
+
+def load(run: RunFolder | Path | str, device: str = "auto", seed: int = 0) -> Player | Predictor:
+    """Load what a run's newest whole checkpoint has learned, a policy or a model; changes nothing in its folder.
 
     Args:
         run: what `train` returned, a name, a path, or "latest".
@@ -115,7 +147,11 @@ def load(run: RunFolder | Path | str, device: str = "auto", seed: int = 0) -> Pl
     Raises:
         RlabError: there is no such run, it has no checkpoint yet, or none is whole.
     """
-    return Player(_folder(run), device, seed)
+    from rlab.recipes import load_recipes
+
+    folder = _folder(run)
+    data = load_recipes().get(folder.config()["recipe"]).on == "data"
+    return Predictor(folder, device) if data else Player(folder, device, seed)
 
 
 def evaluate(
@@ -144,18 +180,45 @@ def evaluate(
         Stopped: `stop` was set before there was a result.
     """
     folder = _folder(run)
-    with load(folder, device, seed) as player:
+    with load(folder, device, seed) as loaded:
         from rlab.run.life import prepare_process, resolve_device
         from rlab.run.provenance import describe_session
 
-        score = player.learner.evaluate_games(episodes, seed, stop or Stop())
-        session = describe_session(resolve_device(device), prepare_process(player.config.run.threads), seed)
-        document = {"schema": 1, "step": player.step, **score, "session": session}
+        score = loaded.score(episodes, seed, stop or Stop())
+        session = describe_session(resolve_device(device), prepare_process(loaded.config.run.threads), seed)
+        document = {"schema": 1, "step": loaded.step, **score, "session": session}
     try:
         replace_durably(folder.evaluation, to_json(document))
     except OSError as e:
         raise disk_error(e, folder.path) from None
     return document
+
+
+def draw(run: RunFolder | Path | str, device: str = "auto", *, stop: Stop | None = None) -> dict[str, Path]:
+    """Draw what a model does with the test examples, into ``pictures/`` of its run's folder; of games see `rlab watch`.
+
+    Returns:
+        Name -> file: confusion, wrong (misclassified examples) and looked (heat maps), as far as there are such.
+
+    Raises:
+        RlabError: there is no such run, it has no checkpoint, or it plays games.
+        Stopped: `stop` was set before there was a result.
+    """
+    folder = _folder(run)
+    with load(folder, device) as loaded:
+        if not isinstance(loaded, Predictor):
+            raise RlabError(f"run '{folder.name}' plays games; rlab watch {folder.name} films it")
+        from rlab.tasks.pictures import draw_all
+
+        drawn = draw_all(loaded.learner.task, stop or Stop())
+    files = {name: folder.pictures / f"{name}.png" for name in drawn}
+    try:
+        make_folder(folder.pictures)
+        for name, content in drawn.items():
+            replace_durably(files[name], content)
+    except OSError as e:
+        raise disk_error(e, folder.path) from None
+    return files
 
 
 def _folder(run: RunFolder | Path | str) -> RunFolder:

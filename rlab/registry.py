@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from rlab.errors import RlabError, nearest
 
@@ -97,6 +97,7 @@ class Recipe:
         build: (configuration, Workshop) -> Learner. Imports what it needs when called.
         resume: what a resumed run does not keep; empty where it is the same run to the bit.
         fetch: configuration -> (configuration, what the run takes from others), called once before a run starts.
+        on: the flag, and the part of the configuration and its field, that say on what it learns.
     """
 
     summary: str
@@ -104,6 +105,7 @@ class Recipe:
     build: Callable[[Any, Any], Any]
     resume: str = ""
     fetch: Callable[[Any], tuple[Any, Taken | None]] | None = None
+    on: Literal["env", "data"] = "env"
 
 
 RECIPES: Registry[Recipe] = Registry("agent")

@@ -176,7 +176,9 @@ def time_peer(num_envs: int, batch: int, train_every: int, steps: int, device: s
 
 
 if __name__ == "__main__":
-    import agents.recipes  # noqa: F401 - registers the recipes
+    from rlab.recipes import load_recipes
+
+    load_recipes()
 
     _side, _agent, _num_envs, _batch, _train_every, _steps, _device = json.loads(sys.argv[1])
     if _side == "ours":

@@ -90,7 +90,9 @@ def _speed(argv: Sequence[str]) -> int:
     flags = parse(Speed, "bench speed", argv)
     refuse_below(flags, rounds=1, steps=1)
     with results(flags.json) as put:
-        import agents.recipes  # noqa: F401 - they register themselves
+        from rlab.recipes import load_recipes
+
+        load_recipes()
         from rlab.bench.speed import measure
 
         measured = measure(flags.agent, flags.rounds, flags.steps, say)

@@ -86,11 +86,6 @@ def duration(seconds: float) -> str:
     return f"{s // 3600} h {s % 3600 // 60:02d} min"
 
 
-def number(value: Any, digits: int = 2) -> str:
-    """A number, or a dash where there is none."""
-    return "-" if value is None else f"{value:,.{digits}f}"
-
-
 def refuse_below(flags: Any, **bounds: int) -> None:
     """Refuse flags that lie below a bound, naming flag and value."""
     for name, bound in bounds.items():
@@ -99,19 +94,12 @@ def refuse_below(flags: Any, **bounds: int) -> None:
             raise RlabError(f"--{name.replace('_', '-')} is {value}; it must be at least {bound}")
 
 
-def score_text(score: dict[str, Any]) -> str:
-    """An evaluation in one line."""
-    text = (
-        f"mean {number(score.get('mean'))}"
-        f" (95% interval {number(score.get('low'))} to {number(score.get('high'))}),"
-        f" median {number(score.get('median'))}, {score.get('episodes')} episodes"
-    )
-    if score.get("human_normalised") is not None:
-        text += f", human-normalised {number(score['human_normalised'])}"
-    return text
-
-
-def how_text(score: dict[str, Any]) -> str:
-    """How an evaluation was played, as far as it says so."""
-    said = [name for name in ("protocol", "sticky", "ramping", "epsilon", "seed") if score.get(name) is not None]
-    return ", ".join(f"{name} {score[name]}" for name in said)
+def value_of(argv: list[str], flag: str) -> str | None:
+    """The last value given for a flag, before the real parser has run."""
+    found = None
+    for word, following in zip(argv, [*argv[1:], None], strict=False):
+        if word == flag:
+            found = following
+        elif word.startswith(flag + "="):
+            found = word[len(flag) + 1 :]
+    return found

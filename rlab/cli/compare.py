@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from rlab.cli.common import JsonFlag, number, parse, results
+from rlab.cli.common import JsonFlag, parse, results
+from rlab.run.words import number
 
 
 @dataclass(frozen=True)

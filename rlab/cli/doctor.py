@@ -179,7 +179,9 @@ def _extra(package: str, module: str, extra: str, use: str) -> Check:
 
 
 def _agents() -> Check:
-    import agents.recipes  # noqa: F401 - they register themselves
+    from rlab.recipes import load_recipes
+
+    load_recipes()
     from rlab.registry import RECIPES
 
     return Check("agents", True, ", ".join(RECIPES))

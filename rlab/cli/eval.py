@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from rlab.cli.common import (
     JsonFlag,
     RunName,
-    how_text,
-    number,
     parse,
     reference,
     refuse_below,
@@ -20,6 +18,7 @@ from rlab.cli.common import (
 )
 from rlab.run.folder import find_run
 from rlab.run.learner import Stop, Stopped
+from rlab.run.words import how_text, number, score_text
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,18 @@ def _eval(argv: Sequence[str], stop: Stop) -> int:
         except Stopped:
             say("stopped; nothing was written")
             return stopped_status(stop)
-        human = number(score["human_normalised"])
         name = reference(folder)
+        if "measure" in score:
+            put(
+                f"score   {score_text(score)}\n"
+                f"        after {score['step']:,} examples; see also loss, calibration_error, per_class with --json\n"
+                f"wrote   {folder.evaluation}\n"
+                f"next    rlab watch {name}\n"
+                f"        rlab report {name}",
+                {k: v for k, v in score.items() if k != "session"} | {"run": folder.name},
+            )
+            return 0
+        human = number(score["human_normalised"])
         put(
             f"mean    {number(score['mean'])}\n"
             f"median  {number(score['median'])}\n"

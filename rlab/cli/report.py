@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from rlab.cli.common import JsonFlag, RunName, parse, reference, results
 from rlab.run.folder import find_run
+from rlab.run.status import newest_checkpoint
+from rlab.run.words import unit_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,10 @@ def main(argv: Sequence[str]) -> int:
         folder = find_run(flags.run)
         from rlab.run.report import write_report
 
+        if unit_of(folder.config()) == "examples" and newest_checkpoint(folder) is not None:
+            from rlab.api import draw
+
+            draw(folder)
         path = write_report(folder)
         put(
             f"wrote   {path}\nnext    open it in a browser\n        rlab watch {reference(folder)}",

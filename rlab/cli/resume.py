@@ -20,7 +20,7 @@ from rlab.cli.train import finish, halted
 from rlab.run.folder import find_run
 from rlab.run.health import Collapsed
 from rlab.run.learner import NonFinite, Stop, Stopped
-from rlab.run.status import last_row, part, status_of
+from rlab.run.status import last_row, status_of, subject_of
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,16 @@ def _resume(argv: Sequence[str], stop: Stop) -> int:
         try:
             if stop.requested:
                 raise Stopped
-            import agents.recipes  # noqa: F401 - they register themselves
+            from rlab.recipes import load_recipes
+
+            load_recipes()
             from rlab.run.life import resume_run
             from rlab.run.view import LiveView
 
             if stop.requested:
                 raise Stopped
             document = folder.config()
-            with LiveView(f"{document['recipe']} on {part(document, 'env').get('env', folder.name)}") as view:
+            with LiveView(f"{document['recipe']} on {subject_of(document) or folder.name}") as view:
                 view.event(f"going on with {folder.path} at {status.done:,} steps")
                 outcome = resume_run(folder, flags.device, stop, view)
         except Stopped:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rlab.cli.common import JsonFlag, RunName, duration, number, parse, reference, results
+from rlab.cli.common import JsonFlag, RunName, duration, parse, reference, results
 from rlab.errors import RlabError
 from rlab.run.folder import RunFolder, all_runs, find_run, runs_dir
 from rlab.run.health import told, warnings_in
-from rlab.run.status import checkpoint_paths, last_row, newest_checkpoint, overview, part, status_of
+from rlab.run.status import checkpoint_paths, last_row, newest_checkpoint, overview, status_of, subject_of
+from rlab.run.words import number, unit_of
 
 
 @dataclass(frozen=True)
@@ -125,22 +126,22 @@ def _text(folder: RunFolder, facts: dict[str, Any]) -> str:
     newest = newest_checkpoint(folder)
     name = reference(folder)
     resume = [] if facts["status"] != "stopped" else [f"rlab resume {name}"]
-    total = "" if facts["total"] is None else f" of {facts['total']:,}"
+    total, unit = "" if facts["total"] is None else f" of {facts['total']:,}", unit_of(facts)
     lines = [
         ("run", facts["path"]),
-        ("agent", f"{facts['recipe']} on {part({'config': facts['config']}, 'env').get('env', '-')}"),
+        ("agent", f"{facts['recipe']} on {subject_of(facts) or '-'}"),
         ("started", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["created"]))),
-        ("status", f"{facts['status']}, {facts['step']:,}{total} steps"),
-        ("saved", f"{newest[0]} ({newest[1]:,} steps)" if newest else "no checkpoint yet"),
+        ("status", f"{facts['status']}, {facts['step']:,}{total} {unit}"),
+        ("saved", f"{newest[0]} ({newest[1]:,} {unit})" if newest else "no checkpoint yet"),
         ("digest", facts["digest"] or "-"),
         ("size", f"{facts['size_bytes'] / 1e6:,.1f} MB"),
     ]
     for row in facts["evaluations"][-5:]:
         interval = f"{number(row['low'])} to {number(row['high'])}"
-        lines.append(("score", f"{number(row['mean'])} ({interval}) at {row['step']:,} steps"))
+        lines.append(("score", f"{number(row['mean'])} ({interval}) at {row['step']:,} {unit}"))
     for warning in facts["warnings"]:
         until = "" if warning["until"] is None else f" (until {warning['until']:,})"
-        lines.append(("warning", f"{warning['rule']} at {warning['step']:,} steps{until}: {told(warning)}"))
+        lines.append(("warning", f"{warning['rule']} at {warning['step']:,} {unit}{until}: {told(warning)}"))
     for section, fields in facts["config"].items():
         lines.append((section, ", ".join(f"{k}={v}" for k, v in fields.items())))
     for following in [*resume, f"rlab watch {name}", f"rlab report {name}"]:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Generic, TypeVar, cast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar, cast, get_args
 
 import tyro
 
-from rlab.cli.common import JsonFlag, duration, parse, refuse_below, results, say
+from rlab.cli.common import JsonFlag, duration, parse, refuse_below, results, say, value_of
 from rlab.errors import RlabError, nearest
+from rlab.studies.study import Budget
 
 C = TypeVar("C")
 
-USAGE = "usage: rlab study list [--json]\n       rlab study run NAME [--seeds N] [--quick] [--fresh] [--json] ...\n"
+USAGE = """usage: rlab study list [--json]
+       rlab study run NAME [--budget smoke|small|full] [--seeds N] [--fresh] [--json] ...
+       rlab study report [--results FOLDER] [--docs FOLDER] [--json]
+"""
 
 Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
@@ -28,14 +33,27 @@ class List:
 
 
 @dataclass(frozen=True)
+class Report:
+    """One page with every study's claim, figure and verdict."""
+
+    results: Path | None = None
+    """Where results lie, NAME/BUDGET/result.json or NAME/result.json; by default where `rlab study run` puts them."""
+    docs: Path | None = None
+    """Also write studies.md and studies.ja.md there."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
 class Run(Generic[C]):
     """What `rlab study run` takes: the study's own settings, and these."""
 
     settings: C
     seeds: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Seeds 0 .. N - 1 are measured, as far as they are not on disk; below 3 nothing is decided."""
-    quick: Switch = False
-    """Run everything through in seconds, with 2 seeds and small settings; decides nothing."""
+    budget: Budget = "small"
+    """smoke: everything is run through in seconds, with 2 seeds; decides nothing. small: all studies together take a
+    quarter of an hour on two cores. full: what it takes, up to hours; goes on where it was stopped."""
     fresh: Switch = False
     """Measure every seed anew, also those on disk."""
     threads: int = 1
@@ -51,11 +69,17 @@ def main(argv: Sequence[str]) -> int:
         return _list(words[1:])
     if words and words[0] == "run":
         return _run(words[1:])
+    if words and words[0] == "report":
+        return _report(words[1:])
     if words and words[0] in ("-h", "--help"):
         print(USAGE + "\nTests a claim by an experiment. The verdict, holds, fails or undecided, is computed from the")
         print("seeds' numbers. A finished seed is kept: the same command goes on after an interruption.")
         return 0
-    said = f"there is no 'study {words[0]}'; {nearest(words[0], ('list', 'run'))}" if words else "list or run?"
+    said = (
+        f"there is no 'study {words[0]}'; {nearest(words[0], ('list', 'run', 'report'))}"
+        if words
+        else "list, run or report?"
+    )
     say(f"rlab: {said}\n{USAGE}")
     return 2
 
@@ -85,6 +109,24 @@ def _list(argv: Sequence[str]) -> int:
         return 0
 
 
+def _report(argv: Sequence[str]) -> int:
+    flags = parse(Report, "study report", argv)
+    with results(flags.json) as put:
+        from rlab.run.folder import runs_dir
+        from rlab.studies.report import collect, write
+
+        home = runs_dir() / "studies"
+        entries = collect(flags.results or home)
+        files = write(entries, home / "studies.html", flags.docs)
+        rows = {entry.name: entry.verdict for entry in entries}
+        put(
+            "\n".join(f"{verdict or 'not run':<14}{name}" for name, verdict in rows.items())
+            + "".join(f"\nwrote   {file}" for file in files),
+            {"verdicts": rows, "files": [str(file) for file in files]},
+        )
+        return 0
+
+
 def _run(argv: list[str]) -> int:
     from rlab.studies import load_studies
 
@@ -98,7 +140,10 @@ def _run(argv: list[str]) -> int:
         return 2
     name = argv[0]
     study = studies.get(name)
-    settings = replace(study.settings, **study.quick) if "--quick" in argv[1:] else study.settings
+    budget = value_of(argv[1:], "--budget")
+    if budget is not None and budget not in get_args(Budget):
+        raise RlabError(f"--budget is '{budget}'; {nearest(budget, get_args(Budget))}")
+    settings, usual = study.budget(cast(Budget, budget or "small"))
     flags: Run[Any] = tyro.cli(
         cast(Any, Run[type(settings)]),  # type: ignore[misc]
         default=Run(settings),
@@ -107,7 +152,7 @@ def _run(argv: list[str]) -> int:
         args=argv[1:],
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    seeds = flags.seeds if flags.seeds is not None else 2 if flags.quick else study.seeds
+    seeds = usual if flags.seeds is None else flags.seeds
     if seeds < 1:
         raise RlabError(f"--seeds is {seeds}; it must be at least 1")
     refuse_below(flags, threads=0)
@@ -117,7 +162,7 @@ def _run(argv: list[str]) -> int:
 
         prepare_process(flags.threads)
         try:
-            found = run_study(name.split(":")[-1], study, flags.settings, seeds, flags.quick, flags.fresh, say)
+            found = run_study(name.split(":")[-1], study, flags.settings, seeds, flags.budget, flags.fresh, say)
         except KeyboardInterrupt:
             say("stopped; what was finished is kept, and the same command goes on from there")
             return 130

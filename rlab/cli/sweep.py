@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from rlab.cli.common import JsonFlag, duration, number, parse, results, say, stopped_status, until_stopped
+from rlab.cli.common import JsonFlag, duration, parse, results, say, stopped_status, until_stopped
 from rlab.errors import RlabError
 from rlab.run.learner import Stop
+from rlab.run.words import number
 
 TRIALS = 20
 """Of a search, if nothing is said."""

@@ -1,4 +1,4 @@
-"""``rlab train AGENT --env ENV``: start a run."""
+"""``rlab train AGENT --env ENV`` and ``rlab train MODEL --data SET``: start a run."""
 
 from __future__ import annotations
 
@@ -8,23 +8,15 @@ from typing import Annotated, Any, Generic, TypeVar, cast
 
 import tyro
 
-from rlab.cli.common import (
-    JsonFlag,
-    duration,
-    how_text,
-    reference,
-    results,
-    say,
-    score_text,
-    stopped_status,
-    until_stopped,
-)
+from rlab.cli.common import JsonFlag, duration, reference, results, say, stopped_status, until_stopped, value_of
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
+from rlab.run.config import to_plain
 from rlab.run.folder import RunFolder
 from rlab.run.health import Collapsed
 from rlab.run.learner import NonFinite, Stop, Stopped
-from rlab.run.status import newest_checkpoint
+from rlab.run.status import newest_checkpoint, subject_of
+from rlab.run.words import how_text, score_text, unit_of
 
 C = TypeVar("C")
 
@@ -41,9 +33,9 @@ class Flags(Generic[C]):
 
     config: C
     name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """The run's name; without it one is made from agent, environment and time."""
+    """The run's name; without it one is made from what learns, on what, and the time."""
     minutes: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
-    """Train for about this long: sets --steps from a short measurement on this machine."""
+    """Train for about this long: sets --steps (of models --epochs) from a short measurement on this machine."""
     json: JsonFlag = False
     """Print the result as one JSON object; everything else goes to stderr."""
 
@@ -55,20 +47,21 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _train(argv: list[str], stop: Stop) -> int:
-    import agents.recipes  # noqa: F401 - they register themselves
+    from rlab.recipes import load_recipes
+
+    load_recipes()
 
     help_wanted = "-h" in argv or "--help" in argv
     if not argv or argv[0].startswith("-"):
-        width = max(map(len, RECIPES))
-        listing = "\n".join(f"  {name:<{width}} {RECIPES.get(name).summary}" for name in RECIPES)
+        listing = _listing()
         if not help_wanted:
-            say(f"rlab: which agent? It comes first: rlab train AGENT --env ENV\n{listing}")
+            say(f"rlab: which agent or model? It comes first: {USAGE}\n{listing}")
             return 2
-        print(f"usage: rlab train AGENT --env ENV ...\n\nagents:\n{listing}\n\nThe settings of dqn:\n")
+        print(f"usage: {USAGE} ...\n\n{listing}\n\nThe settings of dqn:\n")
         argv = ["dqn", "--help"]
     agent, rest = argv[0], argv[1:]
     recipe = RECIPES.get(agent)
-    default = recipe.default(_value_of(rest, "--env") or "")
+    default = recipe.default(value_of(rest, f"--{recipe.on}") or "")
     flags: Flags[Any] = tyro.cli(
         cast(Any, Flags[type(default)]),  # type: ignore[misc]
         default=Flags(default),
@@ -78,8 +71,9 @@ def _train(argv: list[str], stop: Stop) -> int:
         config=(tyro.conf.OmitArgPrefixes,),
     )
     if flags.minutes is not None:
-        if _value_of(rest, "--steps") is not None:
-            raise RlabError("--minutes and --steps exclude each other: --minutes chooses the number of steps")
+        budget = "steps" if recipe.on == "env" else "epochs"
+        if value_of(rest, f"--{budget}") is not None:
+            raise RlabError(f"--minutes and --{budget} exclude each other: --minutes chooses the number of {budget}")
         if not 0 < flags.minutes < 1e6:
             raise RlabError(f"--minutes is {flags.minutes:g}; it must be more than 0")
     with results(flags.json) as put:
@@ -98,7 +92,7 @@ def _train(argv: list[str], stop: Stop) -> int:
 
             if stop.requested:
                 raise Stopped
-            subject = flags.config.env.env
+            subject = subject_of({"config": to_plain(flags.config)}) or ""
             with LiveView(f"{agent} on {subject}") as view:
                 folder, outcome = start_run(agent, flags.config, subject, flags.name, stop, view, prepare)
         except Stopped:
@@ -112,9 +106,20 @@ def _train(argv: list[str], stop: Stop) -> int:
         return finish(folder, outcome, stop, put)
 
 
+USAGE = "rlab train AGENT --env ENV, or rlab train MODEL --data SET"
+
+
+def _listing() -> str:
+    """Every recipe with its line, agents first."""
+    width = max(map(len, RECIPES))
+    lines = {kind: [f"  {n:<{width}} {RECIPES.get(n).summary}" for n in RECIPES if RECIPES.get(n).on == kind]
+             for kind in ("env", "data")}  # fmt: skip
+    return "\n".join(["agents:", *lines["env"], "models:", *lines["data"]])
+
+
 def finish(folder: RunFolder, outcome: Any, stop: Stop, put: Any) -> int:
     """Tell how a run ended and what comes next; return the exit status."""
-    name = reference(folder)
+    name, unit = reference(folder), unit_of(folder.config())
     result = {
         "run": folder.name,
         "path": str(folder.path),
@@ -124,7 +129,7 @@ def finish(folder: RunFolder, outcome: Any, stop: Stop, put: Any) -> int:
         "seconds": round(outcome.seconds, 3),
     }
     if not outcome.finished:
-        say(f"stopped at {outcome.done:,} steps, saved; go on with: rlab resume {name}")
+        say(f"stopped at {outcome.done:,} {unit}, saved; go on with: rlab resume {name}")
         put(f"run     {folder.path}", result)
         return stopped_status(stop)
     score = outcome.score or {}
@@ -132,7 +137,7 @@ def finish(folder: RunFolder, outcome: Any, stop: Stop, put: Any) -> int:
         f"score   {score_text(score)}\n"
         f"        ({how_text(score)})\n"
         f"run     {folder.path}\n"
-        f"time    {duration(outcome.seconds)} for {outcome.done:,} steps with evaluations\n"
+        f"time    {duration(outcome.seconds)} for {outcome.done:,} {unit} with evaluations\n"
         f"next    rlab watch {name}\n"
         f"        rlab report {name}\n"
         f"        rlab eval {name}",
@@ -157,27 +162,21 @@ def halted(error: NonFinite | Collapsed, folder: RunFolder | None) -> RlabError:
 
 
 def _announce(agent: str, config: Any, footprint: Any, folder: RunFolder, minutes: float | None) -> Any:
-    """Print what the run is and needs; return the configuration, with steps chosen if minutes were given."""
-    from envs import is_atari
+    """Print what the run is and needs; return the configuration, with its budget chosen if minutes were given."""
     from rlab.run.life import gigabytes, resolve_device
 
-    env, seconds = config.env, footprint.seconds
+    seconds = footprint.seconds
     if minutes is not None:
         if not seconds:
             raise RlabError(f"--minutes needs a measured speed, which '{agent}' does not give; use --steps")
-        steps = max(1_000, round(minutes * 60 / (seconds / env.steps) / 1_000) * 1_000)
-        seconds *= steps / env.steps
-        config = replace(config, env=replace(env, steps=steps))
+        config, factor = _lasting(config, minutes * 60 / seconds)
+        seconds *= factor
     device = resolve_device(config.run.device)
     on_device = f" and {gigabytes(footprint.device_memory)} on {device}" if footprint.device_memory else ""
-    rules = env.rules() if hasattr(env, "rules") else {}
-    changed = [f"{name} {value}" for name, value in rules.items() if name != "protocol" and value is not None]
     lines = {
         "run": str(folder.path),
-        "agent": agent,
-        "env": f"{env.env}, {config.env.steps:,} steps",
-        "protocol": PROTOCOLS[env.protocol] if is_atari(env.env) else "",
-        "rules": ", ".join(changed),
+        "agent" if hasattr(config, "env") else "model": agent,
+        **_subject_lines(config),
         "device": f"{device}, {config.run.threads} threads, seed {config.run.seed}",
         "network": _network_text(footprint, folder),
         "memory": f"{gigabytes(footprint.memory)}{on_device}; disk {gigabytes(footprint.disk)} at the most",
@@ -186,9 +185,35 @@ def _announce(agent: str, config: Any, footprint: Any, folder: RunFolder, minute
     }
     say("\n".join(f"{name:<9}{text}" for name, text in lines.items() if text))
     starts = getattr(getattr(config, "agent", None), "learning_starts", 0)
-    if config.env.steps <= starts:
+    if hasattr(config, "env") and config.env.steps <= starts:
         say(f"note: --learning-starts is {starts:,}, so nothing will be learned in {config.env.steps:,} steps")
     return config
+
+
+def _lasting(config: Any, factor: float) -> tuple[Any, float]:
+    """The configuration with about `factor` times the budget, rounded, and the factor that it came to."""
+    if hasattr(config, "env"):
+        steps = max(1_000, round(config.env.steps * factor / 1_000) * 1_000)
+        return replace(config, env=replace(config.env, steps=steps)), steps / config.env.steps
+    epochs = max(1, round(config.fit.epochs * factor))
+    return replace(config, fit=replace(config.fit, epochs=epochs)), epochs / config.fit.epochs
+
+
+def _subject_lines(config: Any) -> dict[str, str]:
+    """On what the run learns, and for how long."""
+    if not hasattr(config, "env"):
+        held_out = f"{100 * config.data.validation:g} % held out" if config.data.validation else "nothing held out"
+        return {"data": f"{config.data.data}, {config.fit.epochs} epochs, {held_out}", "augment": config.data.augment}
+    from envs import is_atari
+
+    env = config.env
+    rules = env.rules() if hasattr(env, "rules") else {}
+    changed = [f"{name} {value}" for name, value in rules.items() if name != "protocol" and value is not None]
+    return {
+        "env": f"{env.env}, {env.steps:,} steps",
+        "protocol": PROTOCOLS[env.protocol] if is_atari(env.env) else "",
+        "rules": ", ".join(changed),
+    }
 
 
 def _network_text(footprint: Any, folder: RunFolder) -> str:
@@ -199,14 +224,3 @@ def _network_text(footprint: Any, folder: RunFolder) -> str:
     taken = folder.config().get("encoder")
     origin = f"; encoder of run {taken['run']} at {taken['step']:,} steps" if taken else ""
     return f"{footprint.trainable:,} trainable parameters{frozen}{origin}"
-
-
-def _value_of(argv: list[str], flag: str) -> str | None:
-    """The last value given for a flag, before the real parser has run."""
-    found = None
-    for word, following in zip(argv, [*argv[1:], None], strict=True):
-        if word == flag:
-            found = following
-        elif word.startswith(flag + "="):
-            found = word[len(flag) + 1 :]
-    return found

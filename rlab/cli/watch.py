@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import tyro
 
@@ -16,7 +16,6 @@ from rlab.cli.common import (
     DeviceName,
     JsonFlag,
     RunName,
-    number,
     parse,
     reference,
     refuse_below,
@@ -26,8 +25,9 @@ from rlab.cli.common import (
     until_stopped,
 )
 from rlab.errors import RlabError
-from rlab.run.folder import find_run
-from rlab.run.learner import Stop
+from rlab.run.folder import RunFolder, find_run
+from rlab.run.learner import Stop, Stopped
+from rlab.run.words import number, unit_of
 
 ATARI_FPS = 15
 """A step is 4 of the game's 60 frames a second."""
@@ -72,13 +72,15 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # SDL would complain on stderr
     with results(flags.json) as put:
         folder = find_run(flags.run)
+        if unit_of(folder.config()) == "examples":
+            return _draw(folder, flags.device or "auto", stop, put)
         import numpy as np
 
         from envs import make_vec
-        from rlab.api import load
+        from rlab.api import Player, load
 
         with contextlib.ExitStack() as stack:
-            player = stack.enter_context(load(folder, flags.device or "auto", flags.seed))
+            player = stack.enter_context(cast(Player, load(folder, flags.device or "auto", flags.seed)))
             env = player.config.env
             # Some learners can draw what they have learned: `picture(path) -> path` writes a PNG.
             draw = getattr(player.learner, "picture", None)
@@ -147,3 +149,20 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
             | {kind: str(files[kind]) if kind in files else None for kind in ("mp4", "gif", "png")},
         )
         return stopped_status(stop) if stop.requested else 0
+
+
+def _draw(folder: RunFolder, device: str, stop: Stop, put: Callable[[str, Any], None]) -> int:
+    """A model plays no games: draw what it does with the test examples."""
+    from rlab.api import draw
+
+    try:
+        files = draw(folder, device, stop=stop)
+    except Stopped:
+        say("stopped; nothing was drawn")
+        return stopped_status(stop)
+    wrote = "".join(f"wrote   {file}\n" for file in files.values()) or "nothing to draw: there are no classes\n"
+    put(
+        wrote + f"next    rlab report {reference(folder)}",
+        {"run": folder.name, "pictures": {name: str(file) for name, file in files.items()}},
+    )
+    return 0

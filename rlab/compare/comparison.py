@@ -88,7 +88,7 @@ def compare_runs(names: Iterable[str]) -> dict[str, Any]:
         RlabError: there is no such run, none is finished, or they cannot be compared: other budgets or protocols on
             one environment, or one seed twice.
     """
-    import_module("agents.recipes")  # they register themselves
+    import_module("rlab.recipes").load_recipes()
     runs, left_out = _gathered(names)
     if not runs:
         reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())

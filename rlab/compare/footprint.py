@@ -30,7 +30,9 @@ def needs(agent: str, env: str, steps: int, settings: dict[str, Any]) -> dict[st
     """
     import torch
 
-    import agents.recipes  # noqa: F401 - they register themselves
+    from rlab.recipes import load_recipes
+
+    load_recipes()
     from rlab.run.journal import Journal
     from rlab.run.learner import Stop
     from rlab.run.life import Workshop, resolve_device

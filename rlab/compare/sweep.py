@@ -72,7 +72,7 @@ def define(
     Raises:
         RlabError: an agent, field or value is wrong, something is named twice, or budgets differ.
     """
-    import_module("agents.recipes")  # they register themselves
+    import_module("rlab.recipes").load_recipes()
     settings = list(settings)
     for what, given in (("agent", agents), ("environment", envs), ("seed", seeds)):
         if not given:

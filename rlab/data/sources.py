@@ -44,6 +44,7 @@ class DataSource:
         source: the page that describes it.
         load: reader of checked files -> arrays; None where the lab cannot make tensors of it yet.
         files: all its files; none if scikit-learn brings it.
+        examples: to train on, about: the pace of a run; 0: not known.
         folder: where its files lie, below a folder of data sets; empty is the set's own name.
     """
 
@@ -53,6 +54,7 @@ class DataSource:
     source: str
     load: Callable[[Read], Arrays] | None = None
     files: tuple[File, ...] = ()
+    examples: int = 0
     folder: str = ""
 
     @property
@@ -90,6 +92,7 @@ DATASETS.register("mnist")(
         summary="handwritten digits: 60,000 + 10,000 grey images 28x28, 10 classes",
         licence="CC BY-SA 3.0",
         source="http://yann.lecun.com/exdb/mnist/",
+        examples=54_000,
         load=partial(loaders.idx, names=_IDX, classes=tuple("0123456789")),
         files=_idx_files(
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -110,6 +113,7 @@ DATASETS.register("fashion_mnist")(
         summary="clothes: 60,000 + 10,000 grey images 28x28, 10 classes",
         licence="MIT",
         source="https://github.com/zalandoresearch/fashion-mnist",
+        examples=54_000,
         load=partial(
             loaders.idx,
             names=_IDX,
@@ -145,6 +149,7 @@ DATASETS.register("fsdd")(
         summary="Free Spoken Digit Dataset: 3,000 recordings at 8 kHz, 6 speakers, 10 classes; test is takes 0 to 4",
         licence="CC BY-SA 4.0",
         source="https://github.com/Jakobovski/free-spoken-digit-dataset",
+        examples=2_430,
         load=partial(loaders.spoken_digits, archive="fsdd.tar.xz", samples=8192),
         files=(File("fsdd.tar.xz", 13_521_484, "4745379cef9c6a4ad545c3fed8c19bf8d07ba79ab46e0a2346c28588f59c2561"),),
     )
@@ -156,6 +161,7 @@ DATASETS.register("japanese_vowels")(
         summary="vowels of 9 speakers: 270 + 370 series of 12 channels, 7 to 29 steps, 9 classes",
         licence="CC BY 4.0",
         source="https://archive.ics.uci.edu/dataset/128/japanese+vowels (as .ts: timeseriesclassification.com)",
+        examples=243,
         load=partial(loaders.ts_series, names=("JapaneseVowels_TRAIN.ts", "JapaneseVowels_TEST.ts")),
         files=(
             File(
@@ -178,6 +184,7 @@ DATASETS.register("dsb2018")(
         summary="cell nuclei: 538 microscope images, resized to 96x96, with masks of 2 classes",
         licence="CC0",
         source="https://bbbc.broadinstitute.org/BBBC038",
+        examples=377,
         load=partial(loaders.nuclei, archive="dsb2018_small.tar", side=96),
         files=(
             File("dsb2018_small.tar", 24_033_280, "3355e25f3a3d3da60742edef9c4fe0caab6d8dc98cabd6f5202f0a8720738120"),
@@ -324,16 +331,17 @@ DATASETS.register("go9x9")(
 
 _SKLEARN = "https://scikit-learn.org/stable/datasets/toy_dataset.html"
 
-for _name, _kind, _summary in (
-    ("digits", "images", "handwritten digits: 1,797 grey images 8x8, 10 classes"),
-    ("iris", "table", "150 flowers, 4 measures, 3 classes"),
-    ("wine", "table", "178 wines, 13 measures, 3 classes"),
-    ("breast_cancer", "table", "569 tumours, 30 measures, 2 classes"),
-    ("diabetes", "table", "442 patients, 10 measures; regression of the disease's progress after a year"),
+for _name, _kind, _examples, _summary in (
+    ("digits", "images", 1_258, "handwritten digits: 1,797 grey images 8x8, 10 classes"),
+    ("iris", "table", 105, "150 flowers, 4 measures, 3 classes"),
+    ("wine", "table", 125, "178 wines, 13 measures, 3 classes"),
+    ("breast_cancer", "table", 398, "569 tumours, 30 measures, 2 classes"),
+    ("diabetes", "table", 309, "442 patients, 10 measures; regression of the disease's progress after a year"),
 ):
     DATASETS.register(_name)(
         DataSource(
             kind=_kind,
+            examples=_examples,
             summary=_summary,
             licence="CC BY 4.0 (UCI)" if _name != "diabetes" else "none stated (Efron et al. 2004)",
             source=_SKLEARN,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -57,45 +56,6 @@ def smooth_targets(
     right = 1 - (classes - 1) * other
     hot = F.one_hot(labels.long(), classes).movedim(-1, 1).to(dtype or torch.get_default_dtype())
     return other + (right - other) * hot
-
-
-class Mixing(NamedTuple):
-    """How a batch is mixed with itself: example i with example partner[i].
-
-    Attributes:
-        share: of the example itself, lambda; one for the batch.
-        partner: indices[B].
-    """
-
-    share: float
-    partner: Tensor
-
-    def inputs(self, x: Tensor) -> Tensor:
-        """x[B, *] -> lambda x_i + (1 - lambda) x_partner(i), the same shape."""
-        return self.share * x + (1 - self.share) * x[self.partner]
-
-    def loss(self, loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> Tensor:
-        """lambda loss(outputs, targets) + (1 - lambda) loss(outputs, targets of the partners).
-
-        Of a cross-entropy, the same as that with mixed one-hot targets.
-        """
-        return self.share * loss(outputs, targets) + (1 - self.share) * loss(outputs, targets[self.partner])
-
-
-def draw_mixing(size: int, alpha: float, device: torch.device | str = "cpu") -> Mixing:
-    """A mixup of a batch (Zhang et al. 2018): lambda ~ Beta(alpha, alpha), partners a permutation.
-
-    From torch's global generator of the CPU on every device.
-
-    Raises:
-        RlabError: alpha is negative; 0 stands for no mixing.
-    """
-    if not 0 <= alpha < float("inf"):
-        raise RlabError(f"mixup takes an alpha of 0 or more, not {alpha}; nearest: 0 (no mixing), 0.2")
-    partner = torch.randperm(size).to(device)
-    # in float64: the logarithms of small alphas leave the range of float32
-    concentration = torch.tensor(alpha, dtype=torch.float64)
-    return Mixing(float(torch.distributions.Beta(concentration, concentration).sample()) if alpha else 1.0, partner)
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -98,7 +98,12 @@ class Classifier(nn.Module):
 
 
 def classifier(
-    name: str, shape: tuple[int, ...], classes: int, top: Top = "features", auxiliary: bool = False
+    name: str,
+    shape: tuple[int, ...],
+    classes: int,
+    top: Top = "features",
+    auxiliary: bool = False,
+    dropout: float | None = None,
 ) -> Classifier:
     """A classifier on a registered encoder; at the published shape and classes it has the published size.
 
@@ -108,6 +113,7 @@ def classifier(
         classes: K.
         top: what the head sees; with "mean" or "places" the encoder loses its own dense layers.
         auxiliary: GoogLeNet with its auxiliary classifiers.
+        dropout: of what the head sees; None: as published.
 
     Raises:
         RlabError: an unknown name, a shape that the encoder does not take, or a top for which it has no maps.
@@ -120,16 +126,19 @@ def classifier(
         encoder: nn.Module = GoogLeNet(shape, classes)
     else:
         encoder = make_encoder(name, shape)
+    if dropout is None:
+        dropout = PUBLISHED[name].dropout if name in PUBLISHED else 0.0
     if top != "features":
-        return Classifier(encoder, _head_on_maps(name, encoder, shape, classes, top))
+        return Classifier(encoder, _head_on_maps(name, encoder, shape, classes, top, dropout))
     features: int = encoder.out_dim  # type: ignore[assignment]
     if name == "lenet5-1998":
         return Classifier(encoder, RbfHead(features, classes))
-    dropout = PUBLISHED[name].dropout if name in PUBLISHED else 0.0
     return Classifier(encoder, ClassifyHead(features, classes, dropout=dropout))
 
 
-def _head_on_maps(name: str, encoder: nn.Module, shape: tuple[int, ...], classes: int, top: Top) -> ClassifyHead:
+def _head_on_maps(
+    name: str, encoder: nn.Module, shape: tuple[int, ...], classes: int, top: Top, dropout: float
+) -> ClassifyHead:
     """A head on an encoder's maps; takes the encoder's dense layers out, which nothing would use."""
     if not hasattr(encoder, "feature_maps"):
         raise RlabError(f"encoder '{name}' has no feature maps for a head with top '{top}'; nearest: features")
@@ -137,7 +146,7 @@ def _head_on_maps(name: str, encoder: nn.Module, shape: tuple[int, ...], classes
     if hasattr(encoder, "dense"):
         encoder.dense = nn.Flatten()
         encoder.out_dim = _without_values(encoder, shape, lambda network, image: network(image).shape[1])
-    return ClassifyHead(maps.shape[1] if top == "mean" else maps[0].numel(), classes, top)
+    return ClassifyHead(maps.shape[1] if top == "mean" else maps[0].numel(), classes, top, dropout)
 
 
 def _without_values(module: nn.Module, shape: tuple[int, ...], call: Callable[[Any, Tensor], T]) -> T:

@@ -1,7 +1,7 @@
 """The run folder: where everything of one run lies, who holds it, and how a run is found by name.
 
 Layout: ``config.json`` · ``env.json`` · ``metrics.jsonl`` · ``checkpoints/`` · ``journal/`` · ``evaluation.json`` ·
-``videos/`` · ``report.html`` · ``lock``.
+``videos/`` · ``pictures/`` · ``report.html`` · ``lock``.
 """
 
 from __future__ import annotations
@@ -62,6 +62,11 @@ class RunFolder:
     def videos(self) -> Path:
         """Where ``rlab watch`` writes."""
         return self.path / "videos"
+
+    @property
+    def pictures(self) -> Path:
+        """Where ``rlab watch`` and ``rlab report`` draw what a model does."""
+        return self.path / "pictures"
 
     @property
     def report(self) -> Path:

@@ -14,7 +14,8 @@ Metrics = Mapping[str, float]
 """Numbers of one step. Plain names are averaged over a log window; see `rlab.run.metrics`."""
 
 Score = Mapping[str, Any]
-"""An evaluation's result: at least mean, median, low, high, episodes; JSON values only."""
+"""An evaluation's result, JSON values only: mean, low and high (its 95 % interval); of games also median and episodes,
+of a data set's examples measure (what "mean" is, in words), split and examples."""
 
 Rows = dict[str, np.ndarray]
 """Equally long columns of a log: name -> array[rows, ...]."""

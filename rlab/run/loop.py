@@ -14,6 +14,7 @@ from rlab.run.config import RunConfig
 from rlab.run.health import RULES, THROUGHPUT, Collapsed, Health, Pace
 from rlab.run.learner import Learner, Metrics, NonFinite, Progress, Score, Stop, Stopped
 from rlab.run.metrics import MetricsFile, Window, finite
+from rlab.run.words import over_text
 
 CLOCK = "clock_"
 """Metrics with this prefix are seconds of wall time; they are kept apart, since no two runs share them."""
@@ -35,6 +36,7 @@ class Notes:
 
     Attributes:
         evaluated: progress at the last evaluation; -1 before the first.
+        total: the budget.
         metrics: length in bytes and SHA-256 of the part of metrics.jsonl that belongs to the checkpoint.
         config: the configuration as plain JSON, so that an edited one is noticed.
         window: the open averages of metrics.
@@ -44,6 +46,7 @@ class Notes:
     """
 
     evaluated: int = -1
+    total: int | None = None
     metrics: tuple[int, str] | None = None
     config: dict[str, Any] | None = None
     window: dict[str, list[float]] | None = None
@@ -114,6 +117,7 @@ class Loop:
                     self._evaluate(progress)
                 except Stopped:
                     return self._outcome(progress, self._save(progress), finished=False)
+                progress = self.learner.progress()  # an evaluation can end a run early
             if progress.finished:
                 return self._outcome(progress, self._save(progress), finished=True)
             if self.stop.requested:
@@ -183,8 +187,8 @@ class Loop:
         self._write({"kind": "eval", "step": progress.done, **finite(score), "clock": {"seconds": round(seconds, 3)}})
         self._logged_at += seconds
         self.view.event(
-            f"evaluation at {progress.done:,} {progress.unit}: mean {score['mean']:.2f}"
-            f" [{score['low']:.2f}, {score['high']:.2f}] over {score['episodes']} episodes"
+            f"evaluation at {progress.done:,} {progress.unit}: {score.get('measure', 'mean')} {score['mean']:.2f}"
+            f" [{score['low']:.2f}, {score['high']:.2f}] over {over_text(score)}"
         )
 
     def _write(self, row: dict[str, Any]) -> None:
@@ -194,6 +198,7 @@ class Loop:
     def _save(self, progress: Progress) -> Path:
         if self._newest is not None:
             return self._newest
+        self.notes.total = progress.total
         self.notes.window = self.window.sums
         self.notes.metrics = self.metrics.sync()
         self.notes.health = self.health.state()

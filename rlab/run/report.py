@@ -14,7 +14,8 @@ from rlab.run.files import disk_error, read_json, replace_durably
 from rlab.run.folder import RunFolder
 from rlab.run.health import warnings_in
 from rlab.run.metrics import read_metrics
-from rlab.run.status import checkpoint_paths, status_of
+from rlab.run.status import checkpoint_paths, status_of, subject_of
+from rlab.run.words import unit_of
 
 VIDEO_BYTES = 8_000_000
 """A larger video is linked, not embedded."""
@@ -32,7 +33,9 @@ CURVES = (
     ("entropy of the policy", "nats", lambda row: row.get("entropy")),
     ("gradient norm before clipping", "L2", lambda row: row.get("grad_norm")),
     ("dead units", "share", lambda row: row.get("dead_units")),
-    ("speed", "steps/s", lambda row: row.get("clock", {}).get("steps_per_s")),
+    ("accuracy on training batches", "share", lambda row: row.get("accuracy")),
+    ("learning rate", "of the first group", lambda row: row.get("learning_rate")),
+    ("speed", "per second", lambda row: row.get("clock", {}).get("steps_per_s")),
 )
 """(title, y label, row -> value) of the small pictures."""
 
@@ -83,12 +86,12 @@ def report_html(folder: RunFolder) -> str:
     evals = [r for r in rows if r["kind"] == "eval"]
     evaluation = read_json(folder.evaluation) if folder.evaluation.exists() else None
     sessions = folder.environment()["sessions"] if (folder.path / "env.json").exists() else []
-    subject = document["config"].get("env", {}).get("env", "")
+    subject, unit = subject_of(document) or "", unit_of(document)
     total = "" if status.total is None else f" of {status.total:,}"
     facts = (
         f"{document['recipe']} on {subject}",
         status.text(),
-        f"{status.done:,}{total} steps",
+        f"{status.done:,}{total} {unit}",
         f"started {_when(document['created'])}",
         f"report of {_when(time.time())}",
     )
@@ -97,9 +100,9 @@ def report_html(folder: RunFolder) -> str:
         f'<p class="dim">{escape(" · ".join(facts))}</p>',
         _score(evaluation, evals),
         "<h2>Learning</h2>",
-        _learning(train, evals),
+        _learning(train, evals, unit),
         _section("Training health", _health(warnings_in(rows))),
-        _section("Video", _video(folder)),
+        _section("Pictures", _pictures(folder)) if unit == "examples" else _section("Video", _video(folder)),
         _section("Evaluations", _evaluations(evals)),
         _section("Configuration", _configuration(document["config"])),
         _section("Where it ran", "".join(_session(n, s) for n, s in enumerate(sessions, 1))),
@@ -121,6 +124,8 @@ def _score(evaluation: dict[str, Any] | None, evals: list[dict[str, Any]]) -> st
     score = evaluation or (evals[-1] if evals else None)
     if score is None:
         return '<p class="dim">No evaluation yet.</p>'
+    if "measure" in score:
+        return _model_score(score)
     cards = [
         (_number(score.get("mean")), "mean score"),
         (f"{_number(score.get('low'))} – {_number(score.get('high'))}", "95% interval of the mean"),
@@ -131,20 +136,54 @@ def _score(evaluation: dict[str, Any] | None, evals: list[dict[str, Any]]) -> st
     ]
     names = ("protocol", "sticky", "ramping", "epsilon", "seed")
     how = ", ".join(f"{name} {score[name]}" for name in names if score.get(name) is not None)
+    return f'{_cards(cards)}<p class="dim">Raw scores of whole games; {escape(how)}.</p>'
+
+
+def _model_score(score: dict[str, Any]) -> str:
+    cards = [
+        (_number(score.get("mean")), score["measure"]),
+        (f"{_number(score.get('low'))} – {_number(score.get('high'))}", "95% interval"),
+        (f"{score['examples']:,}", f"{score['split']} examples"),
+        (_number(score.get("loss")), "cross-entropy, nats"),
+        (_number(score.get("calibration_error")), "calibration error, percent"),
+        (_number(score.get("rmse")), "root mean squared error"),
+    ]
+    shown = _cards(cards)
+    classes = score.get("per_class") or {}
+    table = _table({name: f"{share:.2f} %" for name, share in classes.items()})
+    return shown + (f"<h2>Accuracy by class</h2>{table}" if classes else "")
+
+
+def _cards(cards: list[tuple[str, str]]) -> str:
     shown = "".join(f'<div class="card"><b>{escape(v)}</b><span>{escape(k)}</span></div>' for v, k in cards if v != "-")
-    return f'<div class="cards">{shown}</div><p class="dim">Raw scores of whole games; {escape(how)}.</p>'
+    return f'<div class="cards">{shown}</div>'
 
 
-def _learning(train: list[dict[str, Any]], evals: list[dict[str, Any]]) -> str:
+def _pictures(folder: RunFolder) -> str:
+    """What ``rlab report`` drew of a model."""
+    titles = {
+        "confusion": "whom it confuses",
+        "wrong": "what it gets wrong, being most sure",
+        "looked": "where it looks",
+    }
+    shown = ""
+    for name, title in titles.items():
+        path = folder.pictures / f"{name}.png"
+        if path.is_file():
+            shown += f'<p class="dim">{title}</p><img alt="{title}" src="{_data("image/png", path.read_bytes())}">'
+    return shown
+
+
+def _learning(train: list[dict[str, Any]], evals: list[dict[str, Any]], unit: str) -> str:
     pictures = []
     returns = _points(train, lambda row: row.get("return_mean"))
     tested = [r for r in evals if all(r.get(k) is not None for k in ("mean", "low", "high"))]
     if returns[0] or tested:
-        pictures.append(f'<div style="grid-column: 1 / -1">{_returns_svg(returns, tested)}</div>')
+        pictures.append(f'<div style="grid-column: 1 / -1">{_returns_svg(returns, tested, unit)}</div>')
     for title, label, value in CURVES:
         points = _points(train, value)
         if points[0]:
-            pictures.append(f"<div>{_curve_svg(title, label, points)}</div>")
+            pictures.append(f"<div>{_curve_svg(title, label, points, unit)}</div>")
     if not pictures:
         return '<p class="dim">No numbers yet: the first line of metrics has not been written.</p>'
     return f'<div class="grid">{"".join(pictures)}</div>'
@@ -159,8 +198,9 @@ def _points(rows: Iterable[dict[str, Any]], value: Callable[[dict[str, Any]], An
     return [x for x, _ in pairs], [y for _, y in pairs]
 
 
-def _returns_svg(returns: Points, tested: list[dict[str, Any]]) -> str:
-    figure, axes = _axes((9.6, 3.6), "return", "return of a game")
+def _returns_svg(returns: Points, tested: list[dict[str, Any]], unit: str) -> str:
+    measure = next((r["measure"] for r in tested if "measure" in r), None)
+    figure, axes = _axes((9.6, 3.6), measure or "return", measure or "return of a game", unit)
     if returns[0]:
         axes.plot(*returns, color=BLUE, lw=1.4, label="training, last 100 episodes")
     if tested:
@@ -180,25 +220,25 @@ def _returns_svg(returns: Points, tested: list[dict[str, Any]]) -> str:
             label="evaluation, mean and 95% interval",
         )
     axes.legend(frameon=False, labelcolor=GREY, fontsize=9, loc="upper left")
-    return _image(figure, "training returns and evaluations over steps")
+    return _image(figure, f"training and evaluations over {_over(unit)}")
 
 
-def _curve_svg(title: str, label: str, points: Points) -> str:
-    figure, axes = _axes((4.8, 2.6), title, label)
+def _curve_svg(title: str, label: str, points: Points, unit: str) -> str:
+    figure, axes = _axes((4.8, 2.6), title, label, unit)
     axes.plot(*points, color=BLUE, lw=1.2, marker="o" if len(points[0]) == 1 else None, ms=4)
     if title == "speed":
         axes.set_ylim(bottom=0)
-    return _image(figure, f"{title} over steps")
+    return _image(figure, f"{title} over {_over(unit)}")
 
 
-def _axes(size: tuple[float, float], title: str, label: str) -> tuple[Any, Any]:
+def _axes(size: tuple[float, float], title: str, label: str, unit: str) -> tuple[Any, Any]:
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title, color=GREY, fontsize=10, loc="left")
-    axes.set_xlabel("environment steps", color=GREY, fontsize=9)
+    axes.set_xlabel(_over(unit), color=GREY, fontsize=9)
     axes.set_ylabel(label, color=GREY, fontsize=9)
     axes.tick_params(colors=GREY, labelsize=8)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -209,6 +249,10 @@ def _axes(size: tuple[float, float], title: str, label: str) -> tuple[Any, Any]:
     axes.grid(color=GREY, alpha=0.2, lw=0.6)
     axes.set_facecolor("none")
     return figure, axes
+
+
+def _over(unit: str) -> str:
+    return "environment steps" if unit == "steps" else f"training {unit}"
 
 
 def _image(figure: Any, description: str) -> str:

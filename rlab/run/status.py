@@ -42,14 +42,16 @@ def status_of(folder: RunFolder) -> Status:
     Raises:
         RlabError: its config.json is missing or damaged.
     """
-    total = part(folder.config(), "env").get("steps")
     pid = holder_of(folder)
     newest = newest_checkpoint(folder)
+    total = part(folder.config(), "env").get("steps") or (newest and _noted(newest[0], "total"))
     done = newest[1] if newest else 0
     if pid is not None:
         row = last_row(folder.metrics)
         return Status("running", pid, max(done, row["step"] if row else 0), total)
-    finished = newest is not None and total is not None and done >= total and _evaluated(newest[0]) >= done
+    finished = (
+        newest is not None and total is not None and done >= total and (_noted(newest[0], "evaluated") or 0) >= done
+    )
     return Status("finished" if finished else "stopped", None, done, total)
 
 
@@ -97,7 +99,7 @@ def overview(folder: RunFolder) -> dict[str, Any]:
         "name": folder.name,
         "path": str(folder.path),
         "agent": document["recipe"],
-        "env": part(document, "env").get("env"),
+        "env": subject_of(document),
         "step": status.done,
         "total": status.total,
         "mean": evaluation["mean"] if evaluation else None,
@@ -107,14 +109,20 @@ def overview(folder: RunFolder) -> dict[str, Any]:
     }
 
 
+def subject_of(document: dict[str, Any]) -> str | None:
+    """On what a run learns: an environment or a data set."""
+    return part(document, "env").get("env") or part(document, "data").get("data")
+
+
 def part(document: dict[str, Any], name: str) -> dict[str, Any]:
     """A part of a run's configuration by name, empty where it has no such part."""
     found = document.get("config", {}).get(name)
     return found if isinstance(found, dict) else {}
 
 
-def _evaluated(checkpoint: Path) -> int:
+def _noted(checkpoint: Path, name: str) -> int | None:
+    """A number that the loop noted in a checkpoint."""
     try:
-        return int(read_json(checkpoint / "state.json")["loop"]["evaluated"])
+        return int(read_json(checkpoint / "state.json")["loop"][name])
     except (RlabError, KeyError, TypeError, ValueError):
-        return -1
+        return None

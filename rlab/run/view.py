@@ -34,7 +34,7 @@ SHOWN = {
 }
 """Metric -> (what it is called here, format)."""
 
-PARTS = {"clock_act": "act", "clock_env": "environment", "clock_learn": "learn"}
+PARTS = {"clock_act": "act", "clock_env": "environment", "clock_data": "data", "clock_learn": "learn"}
 """Clock metric -> what it is called here."""
 
 
@@ -135,7 +135,7 @@ class LiveView:
             return ""
         text = f"{self._rate:,.0f} {progress.unit}/s"
         if any(self._shares.values()):
-            shares = ", ".join(f"{PARTS[name]} {share:.0%}" for name, share in self._shares.items())
+            shares = ", ".join(f"{PARTS[name]} {share:.0%}" for name, share in self._shares.items() if share)
             text += f" ({shares})"
         return text
 

@@ -78,7 +78,7 @@ STUDIES.register("c51-bimodal")(
         "sure return of the same mean.",
         source="item 273; Bellemare et al. 2017, section 4",
         settings=Settings(),
-        quick={"steps": 400},
+        smoke={"steps": 400},
         variants={"dqn": {"recipe": "dqn"}, "c51": {"recipe": "c51"}},
         measure=measure,
         contrasts=(

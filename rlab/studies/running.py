@@ -1,6 +1,6 @@
 """A study from its first seed to its figure. What a seed came to is kept, so that nothing is measured twice.
 
-``RLAB_RUNS/studies/NAME/`` (with ``--quick``: ``quick/`` in it) holds ``result.json``, ``figure.png`` and
+``RLAB_RUNS/studies/NAME/BUDGET/`` holds ``result.json``, ``figure.png`` and
 ``seeds/DIGEST/SEED.json``, where the digest is that of settings and variants: numbers of other settings stay, too.
 """
 
@@ -23,24 +23,23 @@ from rlab.run.config import to_plain
 from rlab.run.files import disk_error, make_folder, read_json, replace_durably, to_json
 from rlab.run.folder import Lock, runs_dir
 from rlab.run.provenance import git_state, processor, versions
-from rlab.studies.study import LEVEL, Numbers, Results, Study, Verdict, judge
+from rlab.studies.study import LEVEL, Budget, Numbers, Results, Study, Verdict, judge
 
 SCHEMA = 1
 
 
-def folder_of(name: str, quick: bool) -> Path:
+def folder_of(name: str, budget: Budget) -> Path:
     """Where a study's files lie."""
-    path = runs_dir() / "studies" / name
-    return path / "quick" if quick else path
+    return runs_dir() / "studies" / name / budget
 
 
-def result_of(name: str, quick: bool = False) -> dict[str, Any] | None:
+def result_of(name: str, budget: Budget = "full") -> dict[str, Any] | None:
     """The newest result on disk, None if there is none.
 
     Raises:
         RlabError: it is damaged.
     """
-    path = folder_of(name, quick) / "result.json"
+    path = folder_of(name, budget) / "result.json"
     return read_json(path) if path.is_file() else None
 
 
@@ -49,7 +48,7 @@ def run_study(
     study: Study,
     settings: Any,
     seeds: int,
-    quick: bool,
+    budget: Budget,
     fresh: bool,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -60,7 +59,7 @@ def run_study(
         study: the study.
         settings: of its own type.
         seeds: 0 .. seeds - 1 are measured.
-        quick: for the folder; the settings are given already.
+        budget: for the folder; the settings are given already.
         fresh: measure everything anew.
         say: told of each seed.
 
@@ -70,11 +69,11 @@ def run_study(
     Raises:
         RlabError: another process is at it, a number is not finite, a file is damaged or the disk refuses.
     """
-    folder = folder_of(name, quick)
+    folder = folder_of(name, budget)
     plain = {"settings": to_plain(settings), "variants": to_plain(dict(study.variants))}
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
     try:
-        for path in (folder, folder / "seeds", folder / "seeds" / digest):
+        for path in (folder.parent, folder, folder / "seeds", folder / "seeds" / digest):
             make_folder(path)
     except OSError as e:
         raise disk_error(e, folder) from None
@@ -86,7 +85,7 @@ def run_study(
         ]
         results = {variant: [seed[variant]["numbers"] for seed in cells] for variant in study.variants}
         verdict = judge(study.contrasts, results)
-        document = _document(name, study, plain, quick, cells, results, verdict)
+        document = _document(name, study, plain, budget, cells, results, verdict)
         replace_durably(folder / "figure.png", picture(name, study, results, verdict))
         replace_durably(folder / "result.json", to_json(document))
     finally:
@@ -161,7 +160,7 @@ def _document(
     name: str,
     study: Study,
     plain: Mapping[str, Any],
-    quick: bool,
+    budget: Budget,
     cells: list[dict[str, Any]],
     results: Results,
     verdict: Verdict,
@@ -172,11 +171,14 @@ def _document(
         "schema": SCHEMA,
         "study": name,
         "claim": study.claim,
+        "claim_ja": study.claim_ja,
+        "correction": study.correction,
+        "correction_ja": study.correction_ja,
         "source": study.source,
         "verdict": verdict.verdict,
         "level": LEVEL,
         "findings": [dataclasses.asdict(finding) for finding in verdict.findings],
-        "quick": quick,
+        "budget": budget,
         **plain,
         "seeds": list(range(len(cells))),
         "numbers": results,

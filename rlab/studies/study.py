@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from rlab.errors import RlabError
@@ -16,7 +17,11 @@ Numbers = Mapping[str, Any]
 Results = Mapping[str, Sequence[Numbers]]
 """Variant -> its numbers, seed by seed."""
 
-Word = Literal["holds", "fails", "undecided"]
+Word = Literal["holds", "holds partly", "fails", "undecided"]
+
+Budget = Literal["smoke", "small", "full"]
+"""How much is spent: seconds, which decide nothing; what all studies together do in a quarter of an hour on two cores;
+what it takes for an answer."""
 
 LEVEL = 0.95
 """Probability with which all intervals of a study cover the true means together (Bonferroni)."""
@@ -46,26 +51,58 @@ class Study:
 
     Attributes:
         claim: one sentence.
-        source: where it is made: the text's item, the paper and its section.
-        settings: a frozen dataclass with defaults; `rlab study run` has a flag for each field.
-        quick: fields that `--quick` changes, so that everything is run through in seconds.
+        source: where it is made: the curriculum's items, the paper and its section.
+        settings: a frozen dataclass whose defaults are the full budget; `rlab study run` has a flag for each field.
+        smoke: fields that are changed so that everything is run through in seconds.
         variants: name -> what `measure` is given of it; JSON values.
         measure: (settings, variant's value, seed) -> numbers; the same for the same arguments.
-        contrasts: the claim holds if all of them do, and fails if one fails.
+        contrasts: the claim holds if all of them do, holds partly if some do and others fail, and fails if no more do.
+            One that fails refutes its part of the claim.
         draw: draws the results into a figure (or a part of one); None: only the contrasts are drawn.
-        seeds: how many seeds are measured if nothing else is asked for.
+        seeds: of the full budget.
+        small: fields that are changed for the small budget.
+        small_seeds: of the small budget; None: as many as of the full one.
+        claim_ja: the claim in Japanese.
+        correction: what the texts say wrongly or too simply, if the claim is not theirs as they make it.
+        correction_ja: the same in Japanese.
     """
 
     claim: str
     source: str
     settings: Any
-    quick: Mapping[str, Any]
+    smoke: Mapping[str, Any]
     variants: Mapping[str, Any]
     measure: Callable[[Any, Any, int], Numbers]
     contrasts: tuple[Contrast, ...]
     draw: Callable[[Any, Results], None] | None = None
     seeds: int = 10
+    small: Mapping[str, Any] = field(default_factory=dict)
+    small_seeds: int | None = None
+    claim_ja: str = ""
+    correction: str = ""
+    correction_ja: str = ""
 
+    @property
+    def items(self) -> tuple[int, ...]:
+        """Of the curriculum, as `source` names them: "items 034, 046-048; ..."."""
+        named = re.match(r"items? ([\d, -]+);", self.source)
+        found: list[int] = []
+        for part in named[1].split(",") if named else []:
+            first, _, last = part.strip().partition("-")
+            found += range(int(first), int(last or first) + 1)
+        return tuple(found)
+
+    def budget(self, budget: Budget) -> tuple[Any, int]:
+        """(settings, number of seeds) of a budget."""
+        if budget == "smoke":
+            return replace(self.settings, **self.smoke), SMOKE_SEEDS
+        if budget == "small":
+            return replace(self.settings, **self.small), self.small_seeds or self.seeds
+        return self.settings, self.seeds
+
+
+SMOKE_SEEDS = 2
+"""Too few to decide anything."""
 
 STUDIES: Registry[Study] = Registry("study")
 
@@ -116,7 +153,11 @@ def judge(contrasts: Sequence[Contrast], results: Results) -> Verdict:
     level = 1 - (1 - LEVEL) / max(1, len(contrasts))
     findings = [_find(contrast, results, level) for contrast in contrasts]
     words = {finding.verdict for finding in findings}
-    verdict: Word = "fails" if "fails" in words else "undecided" if "undecided" in words or not words else "holds"
+    verdict: Word = "undecided"
+    if "fails" in words:
+        verdict = "holds partly" if "holds" in words else "fails"
+    elif words == {"holds"}:
+        verdict = "holds"
     return Verdict(verdict, findings)
 
 

@@ -43,7 +43,9 @@ def learner(recipe: str, env: str, seed: int, **changes: Any) -> Iterator[Any]:
     Raises:
         RlabError: a name or value is wrong.
     """
-    import agents.recipes  # noqa: F401 - they register themselves
+    from rlab.recipes import load_recipes
+
+    load_recipes()
     from rlab.run.life import Workshop
 
     entry = RECIPES.get(recipe)

@@ -12,7 +12,6 @@ import torch
 
 import agents.recipes  # noqa: F401 - registers the recipes
 import rlab
-from agents.transfer import FILE, start_from
 from rlab.cli import main
 from rlab.errors import RlabError
 from rlab.nn import make_encoder
@@ -22,6 +21,7 @@ from rlab.run.config import changed
 from rlab.run.folder import RunFolder, find_run
 from rlab.run.learner import Stop
 from rlab.run.life import read_newest, resume_run, start_run
+from rlab.tasks.transfer import FILE, start_from
 from tests.agents.helpers import SMALL, known
 
 

@@ -30,7 +30,7 @@ def test_every_encoder_keeps_the_contract(name: str, shape: tuple[int, ...]) -> 
         with pytest.raises(RlabError, match=f"'{family}'.*not {re.escape(str(list(shape)))}"):
             make_encoder(name, shape)
         return
-    x = torch.rand(2, *shape)
+    x = torch.rand(2, *shape, requires_grad=True)  # one has no parameters
     if recurrent:
         first, state = torch.zeros(1, 2, dtype=torch.bool), torch.zeros(2, encoder.state_dim)
         (features,), state = encoder(x[None], state, first)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rlab.errors import RlabError
-from rlab.nn.losses import Mixing, distillation, draw_mixing, smooth_targets, squared_error
+from rlab.nn.losses import distillation, smooth_targets, squared_error
 
 numbers = st.floats(-30, 30)
 
@@ -101,60 +101,6 @@ def test_smoothing_that_cannot_be(label: int, classes: int, epsilon: float, over
 def test_labels_are_integers() -> None:
     with pytest.raises(RlabError, match=r"integers 0 to 2, not torch.float32"):
         smooth_targets(torch.tensor([0.5]), 3, 0.1)
-
-
-def test_mixing_by_hand() -> None:
-    mixing = Mixing(0.75, torch.tensor([1, 0]))
-    x = torch.tensor([[0.0, 4.0], [8.0, 0.0]])
-    assert mixing.inputs(x).tolist() == [[2, 3], [6, 1]]
-    outputs, targets = torch.tensor([1.0, 1.0]), torch.tensor([1.0, 3.0])
-    # half squares against its own targets 0 and 4, mean 1; against the partner's 4 and 0, mean 1
-    assert mixing.loss(squared_error, outputs, targets).item() == 1
-    assert Mixing(0.5, torch.tensor([0, 1])).loss(squared_error, outputs, targets).item() == 1
-
-
-@given(share=st.floats(0, 1), seed=st.integers(0, 2**31))
-@settings(deadline=None, max_examples=25)
-def test_the_mixed_cross_entropy_is_that_of_mixed_targets(share: float, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(6, 4, generator=generator, dtype=torch.float64)
-    labels = torch.randint(4, (6,), generator=generator)
-    mixing = Mixing(share, torch.randperm(6, generator=generator))
-    expected = F.cross_entropy(logits, mixing.inputs(F.one_hot(labels, 4).double()))
-    torch.testing.assert_close(mixing.loss(F.cross_entropy, logits, labels), expected)
-
-
-@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
-def test_shares_follow_beta(alpha: float) -> None:
-    """Beta(a, a) has the mean 1/2 and the variance 1 / (4 (2 a + 1))."""
-    torch.manual_seed(0)
-    shares = torch.tensor([draw_mixing(2, alpha).share for _ in range(2000)])
-    variance = 1 / (4 * (2 * alpha + 1))
-    assert float(shares.mean()) == pytest.approx(0.5, abs=4 * math.sqrt(variance / 2000))
-    assert float(shares.var()) == pytest.approx(variance, rel=0.15)
-    assert 0 <= shares.min() < shares.max() <= 1
-
-
-def test_partners_are_a_permutation_and_everything_follows_the_seed() -> None:
-    torch.manual_seed(3)
-    first = draw_mixing(50, 0.4)
-    torch.manual_seed(3)
-    again = draw_mixing(50, 0.4)
-    assert first.partner.sort().values.equal(torch.arange(50))
-    assert first.share == again.share
-    assert first.partner.equal(again.partner)
-
-
-@pytest.mark.parametrize("alpha", [1e-8, 1e-3, 1e6])
-def test_extreme_alphas_stay_shares(alpha: float) -> None:
-    torch.manual_seed(0)
-    assert all(0 <= draw_mixing(1, alpha).share <= 1 for _ in range(100))
-
-
-def test_no_mixing_and_what_is_none() -> None:
-    assert draw_mixing(3, 0).share == 1
-    with pytest.raises(RlabError, match="alpha of 0 or more, not -1"):
-        draw_mixing(3, -1)
 
 
 def test_distillation_by_hand() -> None:

@@ -25,9 +25,11 @@ class Fake:
         self.interrupt_at: tuple[str, int] | None = None
         self.study = Study(
             claim="One is more than nothing.",
-            source="item 0; Nobody 2000",
+            source="items 000, 002-004; Nobody 2000",
             settings=Settings(),
-            quick={"shift": 10.0},
+            smoke={"shift": 10.0},
+            small={"shift": 1.0},
+            small_seeds=3,
             variants={"a": {"name": "a"}, "b": {"name": "b"}},
             measure=self.measure,
             contrasts=(Contrast("a is above b", {"a/x": 1, "b/x": -1}, above=0.5),),

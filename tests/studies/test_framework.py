@@ -21,8 +21,8 @@ from rlab.studies.study import interval, judge
 from .conftest import Fake, Settings
 
 
-def run(fake: Fake, seeds: int = 4, settings: Any = None, **how: bool) -> dict[str, Any]:
-    how = {"quick": False, "fresh": False} | how
+def run(fake: Fake, seeds: int = 4, settings: Any = None, **how: Any) -> dict[str, Any]:
+    how = {"budget": "full", "fresh": False} | how
     return run_study("fake", fake.study, settings or Settings(), seeds, say=lambda text: None, **how)
 
 
@@ -55,12 +55,26 @@ def test_one_contrast(values: list[float], above: float, verdict: str) -> None:
 
 @pytest.mark.parametrize(
     ("means", "verdict"),
-    [((1, 1), "holds"), ((1, -1), "fails"), ((1, 0), "undecided"), ((0, -1), "fails"), ((0, 0), "undecided")],
+    [
+        ((1, 1), "holds"),
+        ((1, -1), "holds partly"),
+        ((1, 0), "undecided"),
+        ((0, -1), "fails"),
+        ((-1, -1), "fails"),
+        ((0, 0), "undecided"),
+    ],
 )
 def test_a_claim_is_all_of_its_contrasts(means: tuple[float, float], verdict: str) -> None:
     wobble = (-0.1, 0.0, 0.1)
     results = {name: [{"x": mean + w} for w in wobble] for name, mean in zip("ab", means, strict=True)}
     assert judge([Contrast("a", {"a/x": 1}), Contrast("b", {"b/x": 1})], results).verdict == verdict
+
+
+def test_budgets_and_items_of_a_study(fake: Fake) -> None:
+    assert fake.study.items == (0, 2, 3, 4)
+    assert fake.study.budget("smoke") == (Settings(10.0), 2)
+    assert fake.study.budget("small") == (Settings(1.0), 3)
+    assert fake.study.budget("full") == (Settings(0.0), 4)
 
 
 def test_more_contrasts_make_wider_intervals() -> None:
@@ -86,7 +100,7 @@ def test_a_contrast_of_nothing_measured_is_named() -> None:
 
 def test_result_and_figure(fake: Fake, tmp_path: Path) -> None:
     found = run(fake)
-    folder = tmp_path / "studies" / "fake"
+    folder = tmp_path / "studies" / "fake" / "full"
     stored = json.loads((folder / "result.json").read_text())
     assert stored == result_of("fake")
     assert found == stored | {"folder": str(folder)}
@@ -127,16 +141,16 @@ def test_other_settings_and_quick_runs_keep_their_numbers_apart(fake: Fake) -> N
     run(fake, seeds=3)
     other = run(fake, seeds=3, settings=Settings(shift=-5.0))
     assert other["verdict"] == "fails"
-    run(fake, seeds=1, settings=Settings(shift=10.0), quick=True)
+    run(fake, seeds=1, settings=Settings(shift=10.0), budget="smoke")
     assert len(fake.calls) == 6 + 6 + 2
     assert run(fake, seeds=3)["verdict"] == "holds"
     assert len(fake.calls) == 14
-    assert result_of("fake", quick=True)["quick"]
+    assert result_of("fake", budget="smoke")["budget"] == "smoke"
 
 
 def test_another_process_at_it(fake: Fake, tmp_path: Path) -> None:
     run(fake, seeds=1)
-    lock = Lock(tmp_path / "studies" / "fake" / "lock")
+    lock = Lock(tmp_path / "studies" / "fake" / "full" / "lock")
     with pytest.raises(RlabError, match="held by process"):
         run(fake)
     lock.release()
@@ -146,7 +160,7 @@ def test_another_process_at_it(fake: Fake, tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", ["", "{", "[]", '{"cells": {"a": 3}}', '{"cells": {"a": {"numbers": null}}}'])
 def test_a_damaged_seed_is_named_and_kept(fake: Fake, tmp_path: Path, bad: str) -> None:
     run(fake, seeds=1)
-    (path,) = (tmp_path / "studies" / "fake" / "seeds").glob("*/0.json")
+    (path,) = (tmp_path / "studies" / "fake" / "full" / "seeds").glob("*/0.json")
     path.write_text(bad)
     with pytest.raises(RlabError, match=r"0\.json.*--fresh"):
         run(fake, seeds=1)

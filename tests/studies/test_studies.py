@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -20,7 +19,7 @@ from rlab.studies.study import judge
 
 STUDIES = load_studies()
 REFERENCE = Path(rlab.studies.__file__).parents[2] / "runs" / "reference" / "studies"
-FRAMEWORK = {"__init__", "plots", "running", "study", "training"}
+FRAMEWORK = {"__init__", "plots", "report", "running", "study", "training"}
 
 every = pytest.mark.parametrize("name", list(STUDIES))
 
@@ -34,21 +33,21 @@ def test_each_file_is_a_study() -> None:
 def test_it_says_what_is_claimed_and_where(name: str) -> None:
     study = STUDIES.get(name)
     assert re.fullmatch(r"[A-Z].{30,250}[^.]\.", study.claim)
-    assert re.match(r"item \d{3}; .*\b(19|20)\d\d", study.source)
+    assert re.match(r"items? \d{3}[\d, -]*; .*\b(19|20)\d\d", study.source)
     assert all(contrast.says for contrast in study.contrasts)
     assert study.seeds >= 5
     assert json.loads(json.dumps(to_plain(dict(study.variants)))) == to_plain(dict(study.variants))
-    changed = dataclasses.replace(study.settings, **study.quick)
-    assert changed != study.settings
+    assert study.items
+    assert study.budget("smoke")[0] != study.settings
     assert type(study.settings).__dataclass_params__.frozen
 
 
 @every
-def test_a_quick_run_is_complete_and_repeats(name: str, tmp_path: Path) -> None:
+def test_a_smoke_run_is_complete_and_repeats(name: str, tmp_path: Path) -> None:
     study = STUDIES.get(name)
-    settings = dataclasses.replace(study.settings, **study.quick)
-    found = run_study(name, study, settings, 1, quick=True, fresh=False, say=lambda text: None)
-    folder = tmp_path / "studies" / name / "quick"
+    settings, _ = study.budget("smoke")
+    found = run_study(name, study, settings, 1, budget="smoke", fresh=False, say=lambda text: None)
+    folder = tmp_path / "studies" / name / "smoke"
     stored = json.loads((folder / "result.json").read_text())
     for key in ("claim", "source", "settings", "variants", "seeds", "commits", "machine", "versions", "seconds"):
         assert stored[key], key
@@ -73,16 +72,19 @@ def test_the_verdict_follows_the_data(name: str) -> None:
         signs: list[float | None] = [None] * count
         signs[against] = -1.0
         found = judge(study.contrasts, planted(study, signs))
-        assert found.verdict == found.findings[against].verdict == "fails"
+        assert found.findings[against].verdict == "fails"
+        assert found.verdict in ("fails", "holds partly")
 
 
 @pytest.mark.parametrize("folder", sorted(REFERENCE.iterdir()), ids=lambda folder: folder.name)
 def test_a_committed_verdict_is_that_of_its_numbers_and_of_the_study_as_it_is(folder: Path) -> None:
     stored, study = json.loads((folder / "result.json").read_text()), STUDIES.get(folder.name)
-    assert stored["settings"] == to_plain(study.settings)
+    settings, seeds = study.budget(stored["budget"])
+    assert stored["settings"] == to_plain(settings)
     assert stored["variants"] == to_plain(dict(study.variants))
-    assert (stored["claim"], stored["source"], stored["quick"]) == (study.claim, study.source, False)
-    assert len(stored["seeds"]) >= study.seeds
+    assert (stored["claim"], stored["source"]) == (study.claim, study.source)
+    assert stored["budget"] in ("small", "full")
+    assert len(stored["seeds"]) >= seeds
     found = judge(study.contrasts, stored["numbers"])
     assert stored["verdict"] == found.verdict
     for was, now in zip(stored["findings"], found.findings, strict=True):

@@ -38,7 +38,7 @@ def test_the_list_names_claims_and_verdicts_and_needs_no_torch(tmp_path: Path) -
 
 
 def test_list_as_json(study: Call, fake: Fake) -> None:
-    study("run", "fake")
+    study("run", "fake", "--budget", "full")
     rows = {row["study"]: row for row in json.loads(study("list", "--json").out)["studies"]}
     assert rows.keys() == set(STUDIES)
     assert rows["fake"]["verdict"] == "holds"
@@ -47,12 +47,12 @@ def test_list_as_json(study: Call, fake: Fake) -> None:
 
 
 def test_run_prints_the_verdict_with_its_numbers(study: Call, fake: Fake) -> None:
-    said = study("run", "fake")
+    said = study("run", "fake", "--budget", "full")
     assert said.status == 0
     assert "verdict holds, from 4 seeds" in said.out
     assert "a is above b" in said.out
     assert said.err.count("seed ") == 4
-    assert "was measured before" in study("run", "fake").err
+    assert "was measured before" in study("run", "fake", "--budget", "full").err
 
 
 def test_run_as_json_is_one_object(study: Call, fake: Fake, tmp_path: Path) -> None:
@@ -62,12 +62,14 @@ def test_run_as_json_is_one_object(study: Call, fake: Fake, tmp_path: Path) -> N
     assert (Path(found["folder"]) / "figure.png").is_file()
 
 
-def test_quick_takes_its_own_settings_and_seeds(study: Call, fake: Fake) -> None:
-    found = json.loads(study("run", "fake", "--quick", "--json").out)
-    assert found["settings"] == {"shift": 10.0}
-    assert len(found["seeds"]) == 2
-    assert found["verdict"] == "undecided"
-    own = json.loads(study("run", "fake", "--quick", "--shift", "3", "--seeds", "1", "--json").out)
+@pytest.mark.parametrize(("budget", "shift", "seeds"), [("smoke", 10.0, 2), ("small", 1.0, 3), ("full", 0.0, 4)])
+def test_a_budget_takes_its_own_settings_and_seeds(
+    study: Call, fake: Fake, budget: str, shift: float, seeds: int
+) -> None:
+    found = json.loads(study("run", "fake", "--budget", budget, "--json").out)
+    assert (found["settings"], len(found["seeds"]), found["budget"]) == ({"shift": shift}, seeds, budget)
+    assert found["verdict"] == ("undecided" if budget == "smoke" else "holds")
+    own = json.loads(study("run", "fake", "--budget", budget, "--shift", "3", "--seeds", "1", "--json").out)
     assert own["settings"] == {"shift": 3.0}
 
 
@@ -86,9 +88,10 @@ def test_an_interruption_is_told_in_one_line(study: Call, fake: Fake) -> None:
         (["run", "fake", "--threads", "-1"], 1, "--threads is -1"),
         (["run", "nosuchmodule:thing"], 1, "no module named 'nosuchmodule'"),
         (["run"], 2, "which study?"),
-        (["run", "--quick"], 2, "which study?"),
+        (["run", "--budget"], 2, "which study?"),
+        (["run", "fake", "--budget", "smal"], 1, "--budget is 'smal'; nearest: small"),
         (["lst"], 2, "nearest: list"),
-        ([], 2, "list or run?"),
+        ([], 2, "list, run or report?"),
         (["run", "fake", "--shfit", "3"], 2, "--shift"),
         (["run", "fake", "--shift", "much"], 2, "--shift"),
     ],
@@ -130,3 +133,27 @@ def test_a_study_of_ones_own(study: Call, tmp_path: Path, monkeypatch: pytest.Mo
     assert said.status == 0, said.err
     assert json.loads(said.out)["verdict"] == "holds"
     del STUDIES._entries["mine"], sys.modules["my_study"]
+
+
+def test_the_report_shows_what_was_found(study: Call, fake: Fake, tmp_path: Path) -> None:
+    study("run", "fake", "--budget", "smoke")
+    study("run", "fake")
+    found = json.loads(study("report", "--docs", str(tmp_path / "docs"), "--json").out)
+    assert found["verdicts"]["fake"] == "holds"
+    assert found["verdicts"]["c51-bimodal"] is None
+    page, english, japanese = (Path(file).read_text() for file in found["files"])
+    for text in (page, english):
+        assert "One is more than nothing." in text
+        assert "1 [1, 1] &gt; 0.5" in text or "> 0.5" in text
+        assert "rlab study run fake --budget small" in text
+    assert "data:image/png;base64," in page
+    assert "](../studies/fake/small/figure.png)" in english
+    assert "## fake: 成り立つ" in japanese
+    study("run", "fake", "--budget", "full", "--shift", "-9")
+    assert json.loads(study("report", "--json").out)["verdicts"]["fake"] == "fails", "full comes before small"
+
+
+def test_a_report_of_nothing_is_told(study: Call, tmp_path: Path) -> None:
+    said = study("report", "--results", str(tmp_path / "nowhere"))
+    assert said.status == 1
+    assert "there is no folder" in said.err

@@ -31,5 +31,18 @@ class MLP(nn.Module):
         return self.layers(obs)
 
 
+class Flat(nn.Module):
+    """Inputs as features: a head on it is a linear model."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        super().__init__()
+        self.out_dim = math.prod(shape)
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """obs[B, *shape] -> [B, prod(shape)]."""
+        return obs.flatten(1)
+
+
+ENCODERS.register("flat")(Flat)
 ENCODERS.register("mlp")(MLP)
 ENCODERS.register("mlp-norm")(partial(MLP, norm=True))

@@ -32,10 +32,11 @@ NOTE = "encoder"
 PLACES = {
     "online": ("encoder.",),
     "network": ("encoder.encoder.",),
+    "model": ("encoder.",),
     "policy": ("features_extractor.encoder.", "q_net.features_extractor.encoder.", "actor.features_extractor.encoder."),
 }
-"""Part of an agent's state -> what the names of its encoder's weights begin with: value-based agents, policy gradients,
-stable-baselines3's."""
+"""Part of a learner's state -> what the names of its encoder's weights begin with: value-based agents, policy
+gradients, models, those of stable-baselines3."""
 
 Weights = dict[str, Tensor]
 
@@ -56,7 +57,8 @@ def fetch(experiment: Any) -> tuple[Any, Taken | None]:
     Raises:
         RlabError: neither an encoder nor a run has the name, the run has no encoder, or no whole checkpoint.
     """
-    settings = experiment.agent
+    where = "agent" if hasattr(experiment, "agent") else "model"
+    settings = getattr(experiment, where)
     name, freeze = settings.encoder, getattr(settings, "freeze", False)
     if _registered(name):
         if freeze:
@@ -69,7 +71,7 @@ def fetch(experiment: Any) -> tuple[Any, Taken | None]:
     kind, weights, done = encoder_of(folder)
     note = {"run": folder.name, "step": done, "digest": digest(weights)}
     taken = Taken({NOTE: note}, {FILE: save({key: tensor.contiguous() for key, tensor in weights.items()})})
-    return replace(experiment, agent=replace(settings, encoder=kind)), taken
+    return replace(experiment, **{where: replace(settings, encoder=kind)}), taken
 
 
 def encoder_of(folder: RunFolder) -> tuple[str, Weights, int]:
@@ -79,7 +81,8 @@ def encoder_of(folder: RunFolder) -> tuple[str, Weights, int]:
         RlabError: the run learns no encoder of the lab, or has no checkpoint.
     """
     document = folder.config()
-    kind = document["config"].get("agent", {}).get("encoder")
+    config = document["config"]
+    kind = (config.get("agent") or config.get("model") or {}).get("encoder")
     if kind is None or kind == OWN:
         why = "stable-baselines3's own networks" if kind == OWN else "no encoder"
         raise RlabError(f"run '{folder.name}' ({document['recipe']}) has {why}, so there is nothing to start from")
@@ -87,7 +90,7 @@ def encoder_of(folder: RunFolder) -> tuple[str, Weights, int]:
     if saved is None:
         raise RlabError(f"run '{folder.name}' has no checkpoint yet, so there is no encoder to start from")
     for part, prefixes in PLACES.items():
-        names = saved.state.get("agent", {}).get(part, {})
+        names = saved.state.get("agent", saved.state).get(part, {})
         for prefix in prefixes:
             weights = {key.removeprefix(prefix): t for key, t in names.items() if key.startswith(prefix)}
             if weights:

@@ -1,0 +1,44 @@
+"""Scores and numbers in words, alike in the live view, the verbs and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def number(value: Any, digits: int = 2) -> str:
+    """A number, or a dash where there is none."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def score_text(score: Mapping[str, Any]) -> str:
+    """An evaluation in one line: of games played, or of examples of a data set."""
+    interval = f"(95% interval {number(score.get('low'))} to {number(score.get('high'))})"
+    if "measure" in score:
+        return f"{score['measure']} {number(score.get('mean'))} {interval}, {over_text(score)}"
+    text = f"mean {number(score.get('mean'))} {interval}, median {number(score.get('median'))}, {over_text(score)}"
+    if score.get("human_normalised") is not None:
+        text += f", human-normalised {number(score['human_normalised'])}"
+    return text
+
+
+def over_text(score: Mapping[str, Any]) -> str:
+    """What an evaluation is over."""
+    if "measure" in score:
+        return f"{score['examples']:,} {score['split']} examples"
+    return f"{score.get('episodes')} episodes"
+
+
+def how_text(score: Mapping[str, Any]) -> str:
+    """How an evaluation was made, as far as it says so."""
+    said = [name for name in ("protocol", "sticky", "ramping", "epsilon", "seed") if score.get(name) is not None]
+    told = [f"{name} {score[name]}" for name in said]
+    if "validation" in score:
+        told.append(f"with the parameters of {score['best_at']:,} examples, the best in validation: "
+                    f"{number(score['validation'])}")  # fmt: skip
+    return ", ".join(told)
+
+
+def unit_of(document: Mapping[str, Any]) -> str:
+    """What a run's progress counts, by its config.json."""
+    return "examples" if "data" in document.get("config", {}) else "steps"

@@ -1,0 +1,1 @@
+"""Supervised jobs: what a model learns from data, driven by the same loop as every agent."""

@@ -1,0 +1,92 @@
+"""Typed configuration of supervised training, and the presets: values, not classes. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rlab.errors import RlabError
+from rlab.run.config import RunConfig, at_least, within
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """On what a model is trained, and what is held out."""
+
+    data: str = "digits"
+    """A data set (`rlab data list`)."""
+    validation: float = 0.1
+    """Share of the training examples, of every class, that is held out: it decides when to stop and which parameters
+    are the best. The test examples never do. 0: nothing is held out, and the last parameters are taken."""
+    examples: int = 0
+    """Train on this many examples, of every class its share; 0: on all."""
+    augment: str = ""
+    """What is done to training images, batch by batch: `flip,crop:4,rotate:15` (`rlab data show --augment` draws
+    it)."""
+    preprocess: str = ""
+    """Fitted to the training inputs and applied to all: minmax, standard, pca or zca. Bytes are 0..1 in any case."""
+
+    def __post_init__(self) -> None:
+        at_least(self, validation=0, examples=0)
+        if self.validation >= 1:
+            raise RlabError(f"--validation is {self.validation}; it must be a share below 1")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is trained: an encoder and a linear layer on it."""
+
+    encoder: str = "lenet5"
+    """A registered encoder, or a run whose encoder this one starts from."""
+    freeze: bool = False
+    """Keep the encoder of the other run as it is; only the layer on it learns."""
+    encoder_rate: float = 1.0
+    """Factor of the encoder's learning rate: below 1 keeps more of what another run has learned."""
+    dropout: float | None = None
+    """Share of the features that are dropped in training, below the last layer; None: as published."""
+
+    def __post_init__(self) -> None:
+        at_least(self, encoder_rate=0)
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise RlabError(f"--dropout is {self.dropout}; it must be a share below 1")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How it is trained."""
+
+    epochs: int = 10
+    """Passes over the training examples at the most."""
+    batch_size: int = 128
+    """Examples of an update; the last batch of an epoch has those that are left."""
+    optimiser: str = "adamw"
+    """sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adamw, adamax, nadam, radam or lbfgs."""
+    learning_rate: float = 3e-3
+    """Of the optimiser; the schedule multiplies it."""
+    schedule: str = "one-cycle"
+    """How the learning rate goes over the run: constant, step, exponential, cosine, warm-up or one-cycle."""
+    weight_decay: float = 0.01
+    """Of weights, not of biases and norms. Decoupled with adamw (Loshchilov & Hutter 2019), an L2 penalty of half this
+    factor with the others."""
+    label_smoothing: float = 0.0
+    """Share of a target that all classes have together (Szegedy et al. 2016, section 7)."""
+    max_grad_norm: float = 0.0
+    """Gradients with a larger norm are scaled down to it; 0: never."""
+    patience: int = 0
+    """Stop when this many validations in a row were no better than the best one; 0: go through all epochs."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the encoder; auto: bf16 for images where the processor has instructions for it."""
+
+    def __post_init__(self) -> None:
+        at_least(self, epochs=1, batch_size=1, learning_rate=0, weight_decay=0, max_grad_norm=0, patience=0)
+        within(self, 0, 1, "label_smoothing")
+
+
+@dataclass(frozen=True)
+class ClassifyExperiment:
+    """Settings of a run that learns to classify."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    fit: FitConfig = field(default_factory=FitConfig)

@@ -1,0 +1,157 @@
+"""What a classifier does, in pictures: whom it confuses, what it gets wrong, and where it looks."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rlab.nn.published import Classifier
+from rlab.run.learner import Stop
+from rlab.tasks.classify import Classify
+
+WRONG = 24
+"""Misclassified examples that are shown: those of which the model was most sure."""
+
+LOOKED = 8
+"""Images whose heat map is shown."""
+
+
+def draw_all(task: Classify, stop: Stop) -> dict[str, bytes]:
+    """Pictures of the test examples by name, as PNG; empty for what has no classes.
+
+    Raises:
+        Stopped: a stop was requested.
+    """
+    if task.classes is None:
+        return {}
+    task.model.eval()
+    with torch.no_grad():
+        logits, labels = task.outputs("test", stop)
+    pictures = {"confusion": confusion(logits, labels, task.classes)}
+    if len(task.data.shape) != 3:
+        return pictures
+    images = task.data.inputs("test")
+    pictures["wrong"] = wrong(images, logits, labels, task.classes)
+    if hasattr(task.model.encoder, "feature_maps"):
+        first = _one_of_each(labels, len(task.classes))[:LOOKED]
+        x = images[first] if task.transform is None else task.transform(images[first])
+        maps = class_activation(task.model, x.to(task.device), logits[first].argmax(1).to(task.device)).cpu()
+        pictures["looked"] = looked(images[first], maps, logits[first], labels[first], task.classes)
+    return pictures
+
+
+def class_activation(model: Classifier, x: Tensor, classes: Tensor) -> Tensor:
+    """Where a classifier looks: x[B, C, H, W], classes int64[B] -> heat[B, H, W] in 0..1.
+
+    Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2) on the encoder's last maps; where the head is one linear layer on
+    their mean it is CAM (Zhou et al. 2016) with what speaks against the class left out.
+    """
+    seen: list[Tensor] = []
+    original = model.encoder.feature_maps
+
+    def remember(images: Tensor) -> Tensor:
+        maps: Tensor = original(images)  # type: ignore[operator]
+        maps.retain_grad()
+        seen.append(maps)
+        return maps
+
+    model.encoder.feature_maps = remember  # type: ignore[assignment]
+    try:
+        with torch.enable_grad():
+            chosen = model(x.requires_grad_()).gather(1, classes[:, None]).sum()
+        (gradient,) = torch.autograd.grad(chosen, seen[:1])
+    finally:
+        del model.encoder.feature_maps  # the method is seen again
+    maps = seen[0].detach().float()
+    heat = (gradient.float().mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True).relu()
+    heat = F.interpolate(heat, x.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+    return heat / heat.amax((1, 2), keepdim=True).clamp(min=torch.finfo(heat.dtype).tiny)
+
+
+def confusion(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes:
+    """How often each class (rows) was said to be each other (columns), in percent of its examples."""
+    k = len(classes)
+    counts = torch.bincount(labels * k + logits.argmax(1), minlength=k * k).view(k, k).numpy()
+    share = 100 * counts / counts.sum(1, keepdims=True).clip(1)
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        axes.imshow(np.sqrt(share), cmap="Blues", vmin=0, vmax=10)  # the square root lets rare mistakes be seen
+        for i in range(k if k <= 20 else 0):
+            for j in range(k):
+                if counts[i, j]:
+                    axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=7,
+                              color="white" if share[i, j] > 40 else "black")  # fmt: skip
+        axes.set(xlabel="said", ylabel="true", xticks=range(k), yticks=range(k))
+        axes.set_xticklabels(classes, rotation=60, ha="right", fontsize=7)
+        axes.set_yticklabels(classes, fontsize=7)
+
+    side = 3.2 + 0.25 * min(k, 20)
+    return _png(draw, (side, side))
+
+
+def wrong(images: Tensor, logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes:
+    """The misclassified examples that the model was most sure of: said (how sure) < true."""
+    sure, said = logits.softmax(1).max(1)
+    missed = (said != labels).nonzero()[:, 0]
+    missed = missed[sure[missed].argsort(descending=True, stable=True)][:WRONG]
+    titles = [f"{classes[said[i]]} ({100 * sure[i]:.0f} %)\n{classes[labels[i]]}" for i in missed]
+    return _grid(images[missed], titles, "said (how sure) above what is true")
+
+
+def looked(images: Tensor, heat: Tensor, logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes:
+    """Images, and below each where the class that was said is seen."""
+    said = logits.argmax(1)
+    titles = [f"{classes[s]}" + ("" if s == t else f"\n({classes[t]})") for s, t in zip(said, labels, strict=True)]
+    return _grid(images, titles, "what was said, and where it is seen (Grad-CAM)", heat)
+
+
+def _grid(images: Tensor, titles: list[str], title: str, heat: Tensor | None = None, columns: int = 8) -> bytes:
+    rows = max(1, -(-len(titles) // columns))
+
+    def draw(figure: Any) -> None:
+        figure.suptitle(title if titles else "nothing is misclassified", fontsize=9)
+        axes = figure.subplots(rows * (1 if heat is None else 2), columns, squeeze=False)
+        for place in axes.flat:
+            place.axis("off")
+        for i, said in enumerate(titles):
+            row, column = divmod(i, columns)
+            place = axes[row, column]
+            place.imshow(_shown(images[i]), cmap="gray", vmin=0, vmax=1)
+            place.set_title(said, fontsize=6)
+            if heat is not None:
+                below = axes[rows + row, column]
+                below.imshow(_shown(images[i]), cmap="gray", vmin=0, vmax=1)
+                below.imshow(heat[i].numpy(), cmap="jet", alpha=0.45, vmin=0, vmax=1)
+
+    return _png(draw, (columns * 1.1, 0.4 + 1.35 * rows * (1 if heat is None else 1.9)))
+
+
+def _shown(image: Tensor) -> np.ndarray:
+    """image[C, H, W] in 0..1 -> what matplotlib draws: grey, or three colours; of other channels the mean."""
+    if image.shape[0] == 3:
+        return image.permute(1, 2, 0).numpy()
+    return image.mean(0).numpy()
+
+
+def _one_of_each(labels: Tensor, classes: int) -> Tensor:
+    """The first example of every class that there is."""
+    found = [(labels == c).nonzero()[:1, 0] for c in range(classes)]
+    return torch.cat(found)
+
+
+def _png(draw: Callable[[Any], None], size: tuple[float, float]) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=110, layout="constrained")
+    draw(figure)
+    data = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(data)
+    return data.getvalue()

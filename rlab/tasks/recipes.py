@@ -1,0 +1,125 @@
+"""Supervised jobs as recipes: ``rlab train lenet --data mnist``. Imports no torch until one is built."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from rlab.data.sources import DATASETS
+from rlab.registry import RECIPES, Recipe
+from rlab.run.config import RunConfig
+from rlab.tasks.config import ClassifyExperiment, DataConfig, FitConfig, ModelConfig
+
+MODELS: dict[str, tuple[str, str]] = {
+    "logistic": ("flat", "logistic regression, or linear regression of numbers: one layer"),
+    "mlp": ("mlp", "two layers of 256 ReLU units below the last one"),
+    "lenet": ("lenet5", "LeNet-5 with all connections (LeCun et al. 1998)"),
+    "lenet-1998": ("lenet5-1998", "LeNet-5 as published: partial connections, trained sub-sampling, RBF output"),
+    "alexnet": ("alexnet", "AlexNet (Krizhevsky et al. 2012) as torchvision has it"),
+    **{f"vgg{n}": (f"vgg{n}-bn", f"VGG with {n} layers and BatchNorm (Simonyan & Zisserman 2015)")
+       for n in (11, 13, 16, 19)},
+    "googlenet": ("googlenet", "Inception (Szegedy et al. 2015) with BatchNorm"),
+    **{f"resnet{n}": (f"resnet{n}", f"residual network of {n} layers for photographs (He et al. 2016)")
+       for n in (18, 34, 50, 101)},
+    **{f"resnet{n}": (f"resnet{n}", f"residual network of {n} layers for small images (He et al. 2016, section 4.2)")
+       for n in (20, 32, 56, 110)},
+    **{f"plain{n}": (f"plain{n}", f"resnet{n} without its shortcuts") for n in (20, 56)},
+    "mobilenet-v1": ("mobilenet-v1", "depthwise separable convolutions (Howard et al. 2017)"),
+    "mobilenet-v2": ("mobilenet-v2", "inverted residuals with linear bottlenecks (Sandler et al. 2018)"),
+    "densenet121": ("densenet121", "every layer sees all before it (Huang et al. 2017)"),
+    "nature-classifier": ("nature", "the encoder of DQN as a classifier, for images of at least 36x36"),
+}  # fmt: skip
+"""Recipe -> (encoder, summary). Any other encoder: `--encoder NAME`."""
+
+TABLES = FitConfig(epochs=50, batch_size=32, learning_rate=1e-2)
+"""For tables, of which a few hundred rows are many."""
+
+SMALL = FitConfig(epochs=20, batch_size=64)
+"""For a few thousand small images."""
+
+
+def default_classify(recipe: str, data: str) -> ClassifyExperiment:
+    """The settings that a model starts from on a data set."""
+    name = data or "digits"
+    source = DATASETS.get(name)
+    images = source.kind == "images"
+    fit = FitConfig() if source.examples > 10_000 else SMALL if images else TABLES
+    pace = max(source.examples or 10_000, 2_000)  # an epoch, of small sets several
+    run = RunConfig(evaluate_steps=pace, checkpoint_steps=10 * pace, log_steps=pace // 10)
+    part = DataConfig(data=name, preprocess="" if images else "standard")
+    return ClassifyExperiment(run, part, ModelConfig(encoder=MODELS[recipe][0]), fit)
+
+
+def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
+    """Build the Learner: data, model, optimiser.
+
+    Raises:
+        RlabError: the data set or encoder is unknown, or they do not go together.
+    """
+    import torch
+
+    from rlab.data.dataset import load
+    from rlab.errors import RlabError
+    from rlab.nn.optim import make_optimiser
+    from rlab.nn.precision import use_bf16
+    from rlab.nn.published import classifier
+    from rlab.seeding import derive
+    from rlab.tasks.classify import Classify
+    from rlab.tasks.fit import Fit
+    from rlab.tasks.transfer import freeze, start_from
+
+    run, part, settings, how = experiment.run, experiment.data, experiment.model, experiment.fit
+    data = load(part.data, derive(run.seed, "data"), part.validation)
+    if data.kind == "segmentation":
+        raise RlabError(f"data set '{part.data}' has a class for every pixel, which these models do not say; nearest: "
+                        "mnist")  # fmt: skip
+    if part.examples:
+        data = data.fewer(part.examples, run.seed)
+    images = data.kind == "images"
+    with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
+        torch.manual_seed(derive(run.seed, "network"))
+        model = classifier(settings.encoder, data.shape, len(data.classes or "1"), dropout=settings.dropout)
+    if workshop.start is not None:
+        start_from([model.encoder], workshop.start)
+    if settings.freeze:
+        freeze([model.encoder])
+    task = Classify(
+        data,
+        model,
+        batch_size=how.batch_size,
+        augment=part.augment,
+        preprocess=part.preprocess,
+        label_smoothing=how.label_smoothing,
+        bf16=use_bf16(how.precision, torch.device(workshop.device), images),
+        seed=derive(run.seed, "batches"),
+        device=workshop.device,
+    )
+    optimiser = make_optimiser(how.optimiser, _groups(model, settings, how), lr=how.learning_rate)
+    return Fit(task, optimiser, how, run.seed, workshop.device)
+
+
+def _groups(model: Any, settings: ModelConfig, how: FitConfig) -> list[Any]:
+    """What an optimiser is given: the parameters that learn, by rate and decay; for L-BFGS one list of all."""
+    from rlab.errors import RlabError
+    from rlab.nn.optim import decayed
+
+    if how.optimiser == "lbfgs":
+        if how.weight_decay or settings.encoder_rate != 1:
+            raise RlabError("lbfgs takes all parameters alike; nearest: --weight-decay 0 --encoder-rate 1")
+        return [p for p in model.parameters() if p.requires_grad]
+    groups = []
+    for module, factor in ((model.encoder, settings.encoder_rate), (model.head, 1.0)):
+        if any(p.requires_grad for p in module.parameters()):
+            groups += [g | {"lr": factor * how.learning_rate} for g in decayed(module, how.weight_decay) if g["params"]]
+    return groups
+
+
+def fetch(experiment: Any) -> Any:
+    """Take the encoder of another run, if one is named; see `rlab.tasks.transfer`."""
+    from rlab.tasks.transfer import fetch
+
+    return fetch(experiment)
+
+
+for _name, (_encoder, _summary) in MODELS.items():
+    RECIPES.register(_name)(Recipe(_summary, partial(default_classify, _name), build_classify, fetch=fetch, on="data"))

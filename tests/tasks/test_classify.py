@@ -1,0 +1,131 @@
+"""What a classifier's scores and heat maps are, by hand."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import confusion_matrix, r2_score
+from torch import Tensor, nn
+
+from rlab.errors import RlabError
+from rlab.nn.heads.classify import ClassifyHead
+from rlab.nn.published import Classifier
+from rlab.run.learner import Stop, Stopped
+from rlab.tasks.classify import classified, explained, wilson
+from rlab.tasks.pictures import class_activation, draw_all
+from tests.tasks.test_fit import of_recipe
+
+NAMES = ("a", "b", "c")
+
+
+def test_wilson_by_hand() -> None:
+    """n = 10, 8 hits, z = 1.96: (0.8 + 0.19208) / 1.38416 +- 1.96 sqrt(0.016 + 0.009604) / 1.38416."""
+    low, high = wilson(8, 10, 1.96)
+    middle, half = (0.8 + 3.8416 / 20) / 1.38416, 1.96 * math.sqrt(0.016 + 3.8416 / 400) / 1.38416
+    assert (low, high) == pytest.approx((middle - half, middle + half))
+    assert wilson(0, 5)[0] == pytest.approx(0, abs=1e-12)
+    assert wilson(5, 5)[1] == pytest.approx(1, abs=1e-12)
+
+
+def test_scores_of_classes_by_hand() -> None:
+    p = torch.tensor([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.3, 0.6, 0.1], [0.05, 0.05, 0.9]])
+    score = classified(p.log(), torch.tensor([0, 1, 0, 2]), NAMES)
+    assert score["mean"] == 75
+    assert score["confusion"] == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
+    assert score["per_class"] == {"a": 50, "b": 100, "c": 100}
+    assert score["loss"] == pytest.approx(-math.log(0.7 * 0.6 * 0.3 * 0.9) / 4)
+    # bins of confidence: 0.7 (right), 0.6 twice (one right), 0.9 (right)
+    assert score["calibration_error"] == pytest.approx(100 * (0.3 + abs(1.2 - 1) + 0.1) / 4)
+
+
+def test_the_confusion_matrix_is_scikit_learns() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(200, 3, generator=generator), torch.randint(3, (200,), generator=generator)
+    expected = confusion_matrix(labels.numpy(), logits.argmax(1).numpy())
+    assert classified(logits, labels, NAMES)["confusion"] == expected.tolist()
+
+
+def test_explained_is_scikit_learns() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randn(50, generator=generator)
+    said = labels + 0.5 * torch.randn(50, generator=generator)
+    score = explained(said, labels)
+    assert score["mean"] == pytest.approx(r2_score(labels.numpy(), said.numpy()), abs=1e-6)
+    assert score["low"] < score["mean"] < score["high"]
+
+
+def test_predictions_are_probabilities_of_bytes_or_floats() -> None:
+    task: Any = of_recipe("lenet", "digits", epochs=1).task
+    task.model.eval()
+    x = task.data.x[:5].numpy()
+    p = task.predict(x)
+    assert p.shape == (5, 10)
+    np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
+    with pytest.raises(RlabError, match=r"takes inputs of shape \[1, 8, 8\], not \[8, 8\]"):
+        task.predict(x[:, 0])
+
+
+def test_numbers_are_predicted_on_their_own_scale() -> None:
+    fit = of_recipe("logistic", "diabetes", epochs=60)
+    for _ in range(60 * fit.per_epoch):
+        fit.step()
+    with torch.no_grad():
+        fit.task.model.eval()
+        score = fit.task.examine("test", Stop())
+    said: Any = fit.task
+    labels = said.data.targets("test").numpy()
+    assert 0.2 < score["mean"] < 0.7, "what linear regression reaches on this set"
+    assert abs(said.predict(said.data.x[said.data.items("test")].numpy()).mean() - labels.mean()) < 30
+
+
+def test_an_evaluation_can_be_stopped() -> None:
+    stop = Stop()
+    stop.request("test")
+    with pytest.raises(Stopped):
+        of_recipe("logistic", "iris").task.examine("test", stop)
+
+
+class Maps(nn.Module):
+    """Two maps: where the image is bright, and where it is dark."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out_dim = 2
+
+    def feature_maps(self, x: Tensor) -> Tensor:
+        return torch.cat([x, 1 - x], 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.feature_maps(x).mean((2, 3))
+
+
+def test_heat_is_the_class_activation_map_of_a_mean_and_a_linear_layer() -> None:
+    """Zhou et al. 2016: sum over maps of the class's weight times the map, here in 0..1 and nothing below 0."""
+    model = Classifier(Maps(), ClassifyHead(2, 2))
+    with torch.no_grad():
+        model.head.logits.weight.copy_(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]))  # type: ignore[union-attr,operator]
+    image = torch.tensor([[[[1.0, 0.2], [0.4, 0.9]]]]).repeat(2, 1, 1, 1)
+    heat = class_activation(model, image, torch.tensor([0, 1]))
+    bright = (2 * image[0, 0] - 1).clamp(min=0)
+    dark = (1 - 2 * image[0, 0]).clamp(min=0)
+    torch.testing.assert_close(heat, torch.stack([bright / bright.max(), dark / dark.max()]))
+
+
+def test_pictures_are_drawn_of_what_there_is() -> None:
+    images = draw_all(of_recipe("lenet", "digits").task, Stop())  # type: ignore[arg-type]
+    assert set(images) == {"confusion", "wrong", "looked"}
+    assert all(content.startswith(b"\x89PNG") for content in images.values())
+    assert set(draw_all(of_recipe("mlp", "iris").task, Stop())) == {"confusion"}  # type: ignore[arg-type]
+    assert draw_all(of_recipe("mlp", "diabetes").task, Stop()) == {}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("recipe", ["lenet", "resnet20", "mlp", "logistic"])
+def test_every_kind_of_model_learns_the_digits(recipe: str) -> None:
+    fit = of_recipe(recipe, "digits", epochs=2 if recipe == "resnet20" else 6, validation=0.0)
+    while not fit.progress().finished:
+        fit.step()
+    assert fit.evaluate(Stop())["mean"] > 80

@@ -1,0 +1,213 @@
+"""`Fit`: what it counts, when it stops, what it keeps, and that it resumes to the bit."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rlab.data.batches import Batch, Batches
+from rlab.data.dataset import Dataset
+from rlab.errors import RlabError
+from rlab.nn.optim import make_optimiser
+from rlab.recipes import load_recipes
+from rlab.run.checkpoint import digest
+from rlab.run.config import changed
+from rlab.run.learner import NonFinite, Stop, Stopped
+from rlab.run.life import Workshop
+from rlab.studies.training import Forgetful
+from rlab.tasks.config import FitConfig
+from rlab.tasks.fit import Fit
+
+
+def of_recipe(recipe: str, data: str, **settings: Any) -> Fit:
+    entry = load_recipes().get(recipe)
+    built: Fit = entry.build(changed(entry.default(data), settings), Workshop("cpu", Forgetful()))
+    return built
+
+
+class Planted:
+    """A task of 10 + 4 + 4 points on a line, whose validation scores are given."""
+
+    def __init__(self, scores: list[float], held_out: bool = True, loss: float = 1.0):
+        x = torch.arange(18.0)[:, None]
+        splits = {"train": torch.arange(10), "test": torch.arange(14, 18)}
+        splits |= {"validation": torch.arange(10, 14)} if held_out else {}
+        data = Dataset("line", "table", x, torch.zeros(18), None, splits)
+        self.batches = Batches(data, 4)
+        self.model = nn.Linear(1, 1)
+        self.scores = scores
+        self.scale = loss
+        self.asked: list[str] = []
+        self.seen: list[Tensor] = []
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        self.seen.append(batch.items)
+        return {"loss": self.scale * self.model(batch.x).square().mean()}
+
+    def examine(self, split: str, stop: Stop) -> dict[str, Any]:
+        if stop.requested:
+            raise Stopped
+        self.asked.append(split)
+        mean = self.scores[self.asked.count("validation") - 1] if split == "validation" else 0.0
+        return {"measure": "planted", "split": split, "examples": 4, "mean": mean, "low": mean, "high": mean}
+
+    def memory(self, batch_size: int) -> int:
+        return 0
+
+
+def planted(task: Planted, **settings: Any) -> Fit:
+    config = FitConfig(**{"epochs": 5, "batch_size": 4, "schedule": "constant", **settings})
+    return Fit(task, make_optimiser("sgd", task.model.parameters(), lr=1e-4), config, 0, "cpu")
+
+
+def through(fit: Fit, epochs: int) -> dict[str, Any]:
+    """Train, with a validation after each epoch, as the loop does; the last score."""
+    score: Any = {}
+    for _ in range(epochs):
+        for _ in range(fit.per_epoch):
+            fit.step()
+        score = fit.evaluate(Stop())
+        if fit.progress().finished:
+            break
+    return dict(score)
+
+
+def test_progress_counts_examples_also_of_a_last_short_batch() -> None:
+    fit = planted(Planted([0.0] * 9))
+    done = []
+    for _ in range(4):
+        fit.step()
+        done.append(fit.progress().done)
+    assert done == [4, 8, 10, 14]
+    assert (fit.progress().total, fit.progress().unit) == (50, "examples")
+
+
+def test_an_epoch_sees_every_training_example_once_and_nothing_else() -> None:
+    task = Planted([0.0] * 9)
+    fit = planted(task)
+    for _ in range(2 * fit.per_epoch):
+        fit.step()
+    first, second = torch.cat(task.seen[:3]), torch.cat(task.seen[3:])
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(10))
+    assert first.tolist() != second.tolist()
+
+
+def test_it_ends_with_the_parameters_that_were_best_in_validation() -> None:
+    task = Planted([1.0, 3.0, 2.0, 2.5, 2.9])
+    fit = planted(task)
+    through(fit, 2)
+    best = copy.deepcopy(task.model.state_dict())
+    score = through(fit, 3)
+    assert fit.progress().finished
+    assert all(torch.equal(best[name], tensor) for name, tensor in task.model.state_dict().items())
+    assert (score["split"], score["best_at"], score["validation"]) == ("test", 20, 3.0)
+    assert task.asked == ["validation"] * 5 + ["test"], "test examples are looked at once, at the end"
+
+
+def test_it_stops_early_when_nothing_got_better_for_too_long() -> None:
+    task = Planted([1.0, 3.0, 2.0, 3.0, 9.0])
+    score = through(fit := planted(task, patience=2), 5)
+    assert (fit.progress().done, fit.progress().finished) == (40, True)
+    assert (score["split"], score["best_at"]) == ("test", 20)
+    assert fit.state()["stopped_early"]
+
+
+def test_an_evaluation_that_was_stopped_can_be_had_again() -> None:
+    task = Planted([1.0, 1.0])
+    fit = planted(task, epochs=1, patience=1)
+    for _ in range(fit.per_epoch):
+        fit.step()
+    stop = Stop()
+    stop.request("test")
+    with pytest.raises(Stopped):
+        fit.evaluate(stop)
+    assert fit.best is None
+    assert fit.evaluate(Stop())["split"] == "test"
+
+
+def test_without_validation_the_last_parameters_are_taken() -> None:
+    task = Planted([], held_out=False)
+    score = through(fit := planted(task), 5)
+    assert fit.best is None
+    assert "best_at" not in score
+    assert task.asked == ["train"] * 4 + ["test"]
+
+
+def test_patience_needs_something_held_out() -> None:
+    with pytest.raises(RlabError, match=r"--patience waits for validation scores, but --validation is 0"):
+        planted(Planted([], held_out=False), patience=2)
+
+
+def test_a_loss_that_is_no_number_ends_the_run() -> None:
+    fit = planted(Planted([0.0], loss=math.nan))
+    for _ in range(fit.per_epoch - 1):
+        fit.step()
+    with pytest.raises(NonFinite, match=r"loss became nan at update 3 \(epoch 1\)"):
+        fit.step()
+
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "adamw": {},
+    "nesterov": {"learning_rate": 0.05, "schedule": "cosine"},
+    "nadam": {},
+    "lbfgs": {"learning_rate": 0.5, "weight_decay": 0.0, "schedule": "constant"},
+}
+
+
+@pytest.mark.parametrize("optimiser", SETTINGS)
+def test_a_resumed_run_ends_in_the_same_bits(optimiser: str) -> None:
+    settings = {"optimiser": optimiser, "augment": "shift:1", "dropout": 0.2, "epochs": 2, "examples": 300}
+    settings |= {"batch_size": 50, **SETTINGS[optimiser]}
+    whole, half, other = (of_recipe("mlp", "digits", **settings) for _ in range(3))
+    for _ in range(7):
+        whole.step()
+        half.step()
+    half.evaluate(Stop())
+    whole.evaluate(Stop())
+    torch.rand(5)  # whatever else draws
+    other.restore(copy.deepcopy(half.state()), Stop())
+    for _ in range(5):
+        assert {k: v for k, v in whole.step().items() if "clock" not in k} == {
+            k: v for k, v in other.step().items() if "clock" not in k
+        }
+    assert whole.evaluate(Stop()) == other.evaluate(Stop())
+    assert digest(whole.state()) == digest(other.state())
+
+
+def test_training_leaves_the_global_generators_alone() -> None:
+    fit = of_recipe("mlp", "digits", dropout=0.2, epochs=1)
+    before = torch.get_rng_state()
+    fit.step()
+    fit.evaluate(Stop())
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_footprint_alters_nothing() -> None:
+    fit = of_recipe("mlp", "digits", epochs=1)
+    before = digest(fit.state())
+    footprint = fit.footprint(Stop())
+    assert digest(fit.state()) == before
+    assert footprint.trainable == 64 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10
+    assert footprint.seconds is not None
+    assert footprint.seconds > 0
+
+
+def test_a_smaller_encoder_rate_moves_the_encoder_less() -> None:
+    moved = {}
+    for factor in (1.0, 0.01):
+        fit = of_recipe("mlp", "digits", encoder_rate=factor, optimiser="sgd", learning_rate=0.1, weight_decay=0.0)
+        encoder = fit.task.model.encoder
+        before = copy.deepcopy(list(encoder.parameters()))
+        fit.step()
+        moved[factor] = sum((p - q).abs().sum().item() for p, q in zip(encoder.parameters(), before, strict=True))
+    assert moved[0.01] == pytest.approx(0.01 * moved[1.0], rel=0.02)  # small steps are rounded
+
+
+def test_lbfgs_says_what_it_does_not_take() -> None:
+    with pytest.raises(RlabError, match=r"lbfgs takes all parameters alike; nearest: --weight-decay 0"):
+        of_recipe("logistic", "iris", optimiser="lbfgs")
