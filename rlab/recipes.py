@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from rlab.registry import RECIPES, Recipe, Registry
 
 
 def load_recipes() -> Registry[Recipe]:
     """The registry, with everything of the lab in it."""
-    import rlab.tasks.recipes  # noqa: F401 - both register themselves when imported
-
+    for module in ("agents.recipes", "rlab.tasks.recipes"):
+        import_module(module)  # they register themselves
     return RECIPES

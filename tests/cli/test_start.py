@@ -87,7 +87,7 @@ def test_help_of_a_verb(verb: str, rlab) -> None:
 def test_train_without_an_agent_lists_them(rlab) -> None:
     said = rlab("train", "--env", "Breakout")
     assert said.status == 2
-    assert "which agent?" in said.err
+    assert "which agent or model?" in said.err
     assert "dqn " in said.err
 
 
