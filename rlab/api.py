@@ -14,6 +14,7 @@ from rlab.run.files import disk_error, make_folder, replace_durably, to_json
 from rlab.run.folder import RunFolder, find_run
 from rlab.run.learner import Stop, Stopped
 from rlab.run.signals import stop_on_signals
+from rlab.run.words import unit_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,11 +148,9 @@ def load(run: RunFolder | Path | str, device: str = "auto", seed: int = 0) -> Pl
     Raises:
         RlabError: there is no such run, it has no checkpoint yet, or none is whole.
     """
-    from rlab.recipes import load_recipes
-
     folder = _folder(run)
-    data = load_recipes().get(folder.config()["recipe"]).on == "data"
-    return Predictor(folder, device) if data else Player(folder, device, seed)
+    model = unit_of(folder.config()) == "examples"
+    return Predictor(folder, device) if model else Player(folder, device, seed)
 
 
 def evaluate(

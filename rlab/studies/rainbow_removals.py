@@ -19,7 +19,7 @@ class Settings:
 
     env: str = "MinAtar/Breakout"
     """The game."""
-    steps: int = 1_000_000
+    steps: int = 200_000
     """Environment steps of each of the seven trainings of a seed."""
     learning_starts: int = 5_000
     """Steps at random before the first update."""
