@@ -90,9 +90,14 @@ def resolve(agent: str, env: str, settings: Iterable[Setting]) -> dict[str, Any]
     """The settings that are for this agent, typed: {field: value}. Later ones win.
 
     Raises:
-        RlabError: the agent has no such field or the field no such value, alone or together with the others.
+        RlabError: it is a model, not an agent, or it has no such field or the field no such value, alone or together
+            with the others.
     """
-    config = RECIPES.get(agent).default(env)
+    recipe = RECIPES.get(agent)
+    if recipe.on != "env":
+        agents = [name for name in RECIPES if RECIPES.get(name).on == "env"]
+        raise RlabError(f"'{agent}' is a model, and a sweep is of agents in environments; {nearest(agent, agents)}")
+    config = recipe.default(env)
     values: dict[str, Any] = {}
     try:
         for setting in settings:

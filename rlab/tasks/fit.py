@@ -79,6 +79,8 @@ class Fit:
         self.validated = -1
         """Updates at the newest one."""
         self.stopped_early = False
+        parts = [(part, list(part.parameters())) for part in task.model.children()]
+        self._frozen = [part for part, held in parts if held and not any(p.requires_grad for p in held)]
         self._schedule = SCHEDULES.get(config.schedule)
         self._seen: list[dict[str, Tensor]] = []
 
@@ -100,6 +102,8 @@ class Fit:
         ready = time.perf_counter()
         scale_rates(self.optimizer, self._schedule(self.updates / self.total))
         self.task.model.train()
+        for part in self._frozen:  # or BatchNorm would go on taking means, and dropout dropping
+            part.eval()
         with self._drawing("update", self.updates):
             self._seen.append(self._update(batch))
         self.updates += 1

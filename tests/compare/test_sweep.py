@@ -154,6 +154,7 @@ def test_a_sweep_has_one_process_at_a_time(runs: Path, sweep: Run, capsys: pytes
     ("words", "sentence"),
     [
         (["--agents", "q-learnin", "--envs", "FrozenLake-v1"], "unknown agent 'q-learnin'; nearest: q-learning"),
+        (["--agents", "logistic", "--envs", "iris"], "'logistic' is a model, and a sweep is of agents in environments"),
         (["--agents", "dqn"], "which? rlab sweep --agents A,B --envs E,F"),
         (["--agents", "dqn,dqn", "--envs", "CartPole-v1"], "agent dqn is named twice"),
         (["--agents", "dqn", "--envs", "CartPole-v1", "--seeds", "4-0"], "--seeds is '4-0'; write 0-4 or 0,2,7"),

@@ -211,3 +211,14 @@ def test_a_smaller_encoder_rate_moves_the_encoder_less() -> None:
 def test_lbfgs_says_what_it_does_not_take() -> None:
     with pytest.raises(RlabError, match=r"lbfgs takes all parameters alike; nearest: --weight-decay 0"):
         of_recipe("logistic", "iris", optimiser="lbfgs")
+
+
+def test_a_frozen_encoder_stays_as_it_is_with_its_running_means() -> None:
+    fit = of_recipe("resnet20", "digits", examples=64)
+    before = copy.deepcopy(fit.task.model.encoder.state_dict())  # type: ignore[union-attr,operator]
+    fit.task.model.encoder.requires_grad_(False)  # type: ignore[union-attr,operator]
+    head = [p for p in fit.task.model.parameters() if p.requires_grad]
+    frozen = Fit(fit.task, make_optimiser("sgd", head, lr=0.1), fit.config, 0, "cpu")
+    frozen.step()
+    after = fit.task.model.encoder.state_dict()  # type: ignore[union-attr,operator]
+    assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
