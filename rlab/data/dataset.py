@@ -91,15 +91,16 @@ class Dataset:
             return []
         return torch.bincount(self.targets(split).flatten().long(), minlength=len(self.classes)).tolist()
 
-    def fewer(self, n: int, seed: int) -> Dataset:
-        """The same with only n of the training items, of every class its share; drawn by the seed.
+    def fewer(self, n: int, seed: int, split: str = "train") -> Dataset:
+        """The same with only n of the items of a split, of every class its share; drawn by the seed.
 
         Raises:
             RlabError: there are not so many.
         """
-        items = self.splits["train"].numpy()
+        items = self.items(split).numpy()
         if not 1 <= n <= len(items):
-            raise RlabError(f"data set '{self.name}' has {len(items):,} training items, so {n:,} cannot be drawn")
+            whose = {"train": "training", "test": "test"}.get(split, split)
+            raise RlabError(f"data set '{self.name}' has {len(items):,} {whose} items, so {n:,} cannot be drawn")
         groups = np.zeros(len(self), np.int64) if self.classes is None or self.y.dim() > 1 else self.y.numpy()
         order = np.random.default_rng(derive(seed, "fewer")).permutation(items)
         rank = np.empty(len(order))  # of an item in its class, as a part of the class: small ranks of all come first
@@ -107,7 +108,7 @@ class Dataset:
             members = np.flatnonzero(groups[order] == group)
             rank[members] = (np.arange(len(members)) + 0.5) / len(members)
         chosen = np.sort(order[np.argsort(rank, kind="stable")[:n]])
-        return replace(self, splits=self.splits | {"train": torch.from_numpy(chosen)})
+        return replace(self, splits=self.splits | {split: torch.from_numpy(chosen)})
 
 
 def as_float(x: Tensor) -> Tensor:

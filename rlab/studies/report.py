@@ -59,6 +59,11 @@ class Entry:
         """In a word."""
         return self.result["verdict"] if self.result else None
 
+    @property
+    def pictures(self) -> list[Path]:
+        """The figure, and the animation if there is one."""
+        return [path for name in ("figure.png", "animation.gif") if (path := self.folder / name).is_file()]
+
     def text(self, field: str, language: Language) -> str:
         """ "claim" or "correction" in a language, English where there is no other."""
         text: str = getattr(self.study, f"{field}_ja") if language == "ja" else ""
@@ -99,8 +104,9 @@ def html(entries: Iterable[Entry], language: Language = "en") -> str:
         if entry.result is None:
             body.append(f'<p class="dim">{WORDS["none"][language]}</p>')
         else:
-            picture = base64.b64encode((entry.folder / "figure.png").read_bytes()).decode()
-            body.append(f'<img alt="{escape(entry.name)}" src="data:image/png;base64,{picture}">')
+            for picture in entry.pictures:
+                data, kind = base64.b64encode(picture.read_bytes()).decode(), picture.suffix[1:]
+                body.append(f'<img alt="{escape(entry.name)}" src="data:image/{kind};base64,{data}">')
             rows = "".join(
                 f"<tr><td>{WORDS[f['verdict']][language]}</td><td>{escape(f['says'])}</td><td>{_numbers(f)}</td></tr>"
                 for f in entry.result["findings"]
@@ -131,7 +137,8 @@ def markdown(entries: Iterable[Entry], page: Path, language: Language = "en") ->
         if entry.result is None:
             lines += [WORDS["none"][language], ""]
         else:
-            lines += [f"![{entry.name}]({Path(relpath(entry.folder / 'figure.png', page.parent)).as_posix()})", ""]
+            for picture in entry.pictures:
+                lines += [f"![{entry.name}]({Path(relpath(picture, page.parent)).as_posix()})", ""]
             lines += [
                 f"- {WORDS[f['verdict']][language]}: {f['says']} ({_numbers(f)})" for f in entry.result["findings"]
             ]

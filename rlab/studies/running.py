@@ -1,6 +1,6 @@
 """A study from its first seed to its figure. What a seed came to is kept, so that nothing is measured twice.
 
-``RLAB_RUNS/studies/NAME/BUDGET/`` holds ``result.json``, ``figure.png`` and
+``RLAB_RUNS/studies/NAME/BUDGET/`` holds ``result.json``, ``figure.png``, for some ``animation.gif``, and
 ``seeds/DIGEST/SEED.json``, where the digest is that of settings and variants: numbers of other settings stay, too.
 """
 
@@ -87,6 +87,8 @@ def run_study(
         verdict = judge(study.contrasts, results)
         document = _document(name, study, plain, budget, cells, results, verdict)
         replace_durably(folder / "figure.png", picture(name, study, results, verdict))
+        if study.animate is not None:
+            replace_durably(folder / "animation.gif", study.animate(settings, results))
         replace_durably(folder / "result.json", to_json(document))
     finally:
         lock.release()

@@ -59,6 +59,7 @@ class Study:
         contrasts: the claim holds if all of them do, holds partly if some do and others fail, and fails if no more do.
             One that fails refutes its part of the claim.
         draw: draws the results into a figure (or a part of one); None: only the contrasts are drawn.
+        animate: (settings, results) -> an animated GIF, for what only movement shows; written beside the figure.
         seeds: of the full budget.
         small: fields that are changed for the small budget.
         small_seeds: of the small budget; None: as many as of the full one.
@@ -75,6 +76,7 @@ class Study:
     measure: Callable[[Any, Any, int], Numbers]
     contrasts: tuple[Contrast, ...]
     draw: Callable[[Any, Results], None] | None = None
+    animate: Callable[[Any, Results], bytes] | None = None
     seeds: int = 10
     small: Mapping[str, Any] = field(default_factory=dict)
     small_seeds: int | None = None

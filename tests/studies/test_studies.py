@@ -19,13 +19,11 @@ from rlab.studies.study import judge
 
 STUDIES = load_studies()
 REFERENCE = Path(rlab.studies.__file__).parents[2] / "runs" / "reference" / "studies"
-FRAMEWORK = {"__init__", "plots", "report", "running", "study", "training"}
-
 every = pytest.mark.parametrize("name", list(STUDIES))
 
 
 def test_each_file_is_a_study() -> None:
-    files = {p.stem for p in Path(rlab.studies.__file__).parent.glob("*.py")} - FRAMEWORK
+    files = {p.stem for p in Path(rlab.studies.__file__).parent.glob("*/*.py")} - {"__init__"}
     assert files == {name.replace("-", "_") for name in STUDIES}
 
 
@@ -36,6 +34,8 @@ def test_it_says_what_is_claimed_and_where(name: str) -> None:
     assert re.match(r"items? \d{3}[\d, -]*; .*\b(19|20)\d\d", study.source)
     assert all(contrast.says for contrast in study.contrasts)
     assert study.seeds >= 5
+    assert re.search("[ぁ-ん]", study.claim_ja or "ぁ"), "Japanese without hiragana"
+    assert bool(study.correction) == bool(study.correction_ja)
     assert json.loads(json.dumps(to_plain(dict(study.variants)))) == to_plain(dict(study.variants))
     assert study.items
     assert study.budget("smoke")[0] != study.settings
@@ -55,6 +55,7 @@ def test_a_smoke_run_is_complete_and_repeats(name: str, tmp_path: Path) -> None:
     assert stored["numbers"].keys() == study.variants.keys()
     assert [len(finding["values"]) for finding in stored["findings"]] == [1] * len(study.contrasts)
     assert 5_000 < (folder / "figure.png").stat().st_size < 100_000
+    assert (folder / "animation.gif").is_file() == (study.animate is not None)
     assert (folder / "result.json").stat().st_size < 100_000
     variant = next(iter(study.variants))
     again = study.measure(settings, study.variants[variant], 0)

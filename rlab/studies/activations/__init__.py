@@ -1,0 +1,1 @@
+"""Activation functions and vanishing gradients: items 046-062."""

@@ -1,0 +1,1 @@
+"""Dropout, early stopping, ensembles, several tasks, transfer: items 129-151."""

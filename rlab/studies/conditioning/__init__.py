@@ -1,0 +1,1 @@
+"""Preprocessing, initialisation and normalisation: items 081-090."""

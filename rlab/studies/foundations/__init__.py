@@ -1,0 +1,1 @@
+"""Learning as such, logistic regression, shallow and deep networks: items 001-045."""

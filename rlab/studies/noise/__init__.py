@@ -1,0 +1,1 @@
+"""Augmentation, and noise on inputs, weights and labels: items 106-128."""

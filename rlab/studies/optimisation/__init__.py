@@ -1,0 +1,1 @@
+"""Gradient descent, its relatives and its surfaces: items 063-080."""

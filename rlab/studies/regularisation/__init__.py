@@ -1,0 +1,1 @@
+"""Over-fitting, penalties on weights and activations: items 091-105."""

@@ -1,0 +1,1 @@
+"""Agents: item 012, and items from 263 on."""
