@@ -191,7 +191,11 @@ def _encoders() -> Check:
     from rlab.nn import ENCODERS, make_encoder
 
     make_encoder("auto", (4,))  # brings in those of the lab
-    return Check("encoders", True, ", ".join(ENCODERS))
+    from rlab.nn.init import INITS
+    from rlab.nn.layers import ACTIVATIONS, NORMS
+
+    parts = "; ".join(", ".join(f"+{name}" for name in names) for names in (ACTIVATIONS, NORMS, INITS))
+    return Check("encoders", True, f"{', '.join(ENCODERS)}; with {parts}")
 
 
 CHECKS: dict[str, Callable[[], Check]] = {

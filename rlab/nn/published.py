@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rlab.errors import RlabError, nearest
 from rlab.nn.encoders import make_encoder
+from rlab.nn.encoders.parts import split_name
 from rlab.nn.heads.classify import ClassifyHead, RbfHead, Top
 
 T = TypeVar("T")
@@ -104,20 +105,23 @@ def classifier(
     top: Top = "features",
     auxiliary: bool = False,
     dropout: float | None = None,
+    batch: Tensor | None = None,
 ) -> Classifier:
     """A classifier on a registered encoder; at the published shape and classes it has the published size.
 
     Args:
-        name: of the encoder.
+        name: of the encoder, and its parts (`rlab.nn.encoders.parts`).
         shape: of the images [C, H, W].
         classes: K.
         top: what the head sees; with "mean" or "places" the encoder loses its own dense layers.
         auxiliary: GoogLeNet with its auxiliary classifiers.
         dropout: of what the head sees; None: as published.
+        batch: real inputs[B, *shape], for the initialisation lsuv.
 
     Raises:
         RlabError: an unknown name, a shape that the encoder does not take, or a top for which it has no maps.
     """
+    base = split_name(name)[0]
     if auxiliary and name != AUXILIARY:
         raise RlabError(f"encoder '{name}' has no auxiliary classifiers; nearest: {AUXILIARY}")
     if auxiliary:
@@ -125,13 +129,13 @@ def classifier(
 
         encoder: nn.Module = GoogLeNet(shape, classes)
     else:
-        encoder = make_encoder(name, shape)
+        encoder = make_encoder(name, shape, batch=batch)
     if dropout is None:
-        dropout = PUBLISHED[name].dropout if name in PUBLISHED else 0.0
+        dropout = PUBLISHED[base].dropout if base in PUBLISHED else 0.0
     if top != "features":
         return Classifier(encoder, _head_on_maps(name, encoder, shape, classes, top, dropout))
     features: int = encoder.out_dim  # type: ignore[assignment]
-    if name == "lenet5-1998":
+    if base == "lenet5-1998":
         return Classifier(encoder, RbfHead(features, classes))
     return Classifier(encoder, ClassifyHead(features, classes, dropout=dropout))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from torch.nn import functional as F
 
 from rlab.data.batches import Batch, Batches
 from rlab.data.dataset import Dataset, as_float
-from rlab.data.preprocess import fit
 from rlab.errors import RlabError
 from rlab.nn.published import Classifier
 from rlab.run.learner import Stop, Stopped
@@ -36,7 +35,7 @@ class Classify:
         model: inputs float[B, *shape] -> logits[B, K]; of numbers [B, 1].
         batch_size: B.
         augment: of training images; see `rlab.data.augment`.
-        preprocess: fitted to the training inputs; empty: none.
+        transform: applied to all inputs, fitted to the training ones; None: none.
         label_smoothing: share of a target that all classes have together.
         bf16: whether the model computes in bfloat16.
         seed: of order and augmentation.
@@ -50,7 +49,7 @@ class Classify:
         *,
         batch_size: int,
         augment: str = "",
-        preprocess: str = "",
+        transform: Callable[[Tensor], Tensor] | None = None,
         label_smoothing: float = 0.0,
         bf16: bool = False,
         seed: int = 0,
@@ -66,7 +65,7 @@ class Classify:
         self.model = model.to(self.device)
         self.model.to(memory_format=layout)  # type: ignore[call-overload]
         self._layout = layout
-        self.transform = fit(preprocess, data.inputs("train")) if preprocess else None
+        self.transform = transform
         self.batches = Batches(data, batch_size, seed, device, augment, transform=self.transform)
         self._ordered = {
             split: Batches(data, CHUNK, 0, device, split=split, shuffle=False, transform=self.transform)

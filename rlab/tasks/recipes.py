@@ -58,7 +58,9 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
     """
     import torch
 
+    from rlab.data.batches import Batches
     from rlab.data.dataset import load
+    from rlab.data.preprocess import fit
     from rlab.errors import RlabError
     from rlab.nn.optim import make_optimiser
     from rlab.nn.precision import use_bf16
@@ -76,9 +78,12 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
     if part.examples:
         data = data.fewer(part.examples, run.seed)
     images = data.kind == "images"
+    prepare = fit(part.preprocess, data.inputs("train")) if part.preprocess else None
     with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
         torch.manual_seed(derive(run.seed, "network"))
-        model = classifier(settings.encoder, data.shape, len(data.classes or "1"), dropout=settings.dropout)
+        first = Batches(data, 256, transform=prepare, seed=derive(run.seed, "first")).at(0, 0).x
+        classes = len(data.classes or "1")
+        model = classifier(settings.encoder, data.shape, classes, dropout=settings.dropout, batch=first)
     if workshop.start is not None:
         start_from([model.encoder], workshop.start)
     if settings.freeze:
@@ -88,14 +93,34 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
         model,
         batch_size=how.batch_size,
         augment=part.augment,
-        preprocess=part.preprocess,
+        transform=prepare,
         label_smoothing=how.label_smoothing,
         bf16=use_bf16(how.precision, torch.device(workshop.device), images),
         seed=derive(run.seed, "batches"),
         device=workshop.device,
     )
+    _check_last_batch(model, len(data.items("train")), how.batch_size)
     optimiser = make_optimiser(how.optimiser, _groups(model, settings, how), lr=how.learning_rate)
     return Fit(task, optimiser, how, run.seed, workshop.device)
+
+
+def _check_last_batch(model: Any, examples: int, batch_size: int) -> None:
+    """BatchNorm has no variance over one example.
+
+    Raises:
+        RlabError: the last batch of an epoch would be one.
+    """
+    from torch import nn
+
+    from rlab.errors import RlabError
+
+    normed = any(isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)) for part in model.modules())
+    if normed and 1 in (batch_size, examples % batch_size):
+        other = next(size for size in range(max(batch_size, 2), examples + 2) if examples % size != 1)
+        raise RlabError(
+            f"--batch-size is {batch_size}; of {examples:,} training examples that leaves a batch of one, over which "
+            f"BatchNorm has no variance; nearest: {other}"
+        )
 
 
 def _groups(model: Any, settings: ModelConfig, how: FitConfig) -> list[Any]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rlab.errors import RlabError, nearest
 from rlab.nn.encoders import AUTO, ENCODERS, load_all
+from rlab.nn.encoders.parts import split_name, without_start
 from rlab.registry import Taken
 from rlab.run.checkpoint import digest
 from rlab.run.folder import RunFolder, all_runs, find_run
@@ -94,7 +95,7 @@ def encoder_of(folder: RunFolder) -> tuple[str, Weights, int]:
         for prefix in prefixes:
             weights = {key.removeprefix(prefix): t for key, t in names.items() if key.startswith(prefix)}
             if weights:
-                return kind, weights, saved.done
+                return without_start(kind), weights, saved.done
     raise RlabError(f"no encoder was found in the checkpoint {saved.path} of run '{folder.name}'")
 
 
@@ -138,7 +139,8 @@ def counts(network: nn.Module) -> tuple[int, int]:
 
 def _registered(name: str) -> bool:
     load_all()
-    return name in AUTO or name in ENCODERS or name == OWN or ":" in name
+    base = split_name(name)[0]
+    return base in AUTO or base in ENCODERS or base == OWN or ":" in base
 
 
 def _find(name: str) -> RunFolder:

@@ -103,6 +103,12 @@ def test_whatever_learned_it_a_dqn_starts_from_it(source: str) -> None:
     assert document["config"]["agent"]["encoder"] == find_run("source").config()["config"]["agent"]["encoder"]
 
 
+def test_parts_of_an_encoder_travel_but_not_its_start() -> None:
+    trained("dqn", "source", encoder="auto+silu+orthogonal")
+    document = at_start("a2c", "new", encoder="source").config()
+    assert document["config"]["agent"]["encoder"] == "auto+silu"
+
+
 @pytest.mark.parametrize("recipe", ["dqn", "pqn", "a2c", "actor-critic", "reinforce-baseline", "rainbow", "drqn"])
 @pytest.mark.parametrize("frozen", [False, True])
 def test_frozen_weights_stay_to_the_bit_and_others_move(recipe: str, frozen: bool) -> None:

@@ -30,6 +30,26 @@ def of_recipe(recipe: str, data: str, **settings: Any) -> Fit:
     return built
 
 
+def test_parts_of_an_encoder_come_into_training() -> None:
+    fit = of_recipe("mlp", "digits", encoder="mlp+silu+layer+lsuv", epochs=1)
+    inside = {type(part) for part in fit.task.model.modules()}
+    assert {nn.SiLU, nn.LayerNorm} < inside
+    assert nn.ReLU not in inside
+    layer = fit.task.model.encoder.layers[1][0]
+    given = layer(fit.task.batches.at(0, 0).x.flatten(1))
+    assert given.var().item() == pytest.approx(1, abs=0.3)  # of other examples than those that lsuv saw
+    while not fit.progress().finished:
+        fit.step()
+    assert fit.evaluate(Stop())["mean"] > 70
+
+
+@pytest.mark.parametrize(("size", "other"), [(112, 113), (1, 3)])
+def test_a_batch_of_one_is_refused_where_there_is_batch_norm(size: int, other: int) -> None:
+    of_recipe("mlp", "iris", batch_size=size)
+    with pytest.raises(RlabError, match=f"--batch-size is {size}; of 113 .*nearest: {other}$"):
+        of_recipe("mlp", "iris", encoder="mlp+batch", batch_size=size)
+
+
 class Planted:
     """A task of 10 + 4 + 4 points on a line, whose validation scores are given."""
 

@@ -49,34 +49,41 @@ def load_all() -> None:
     )
 
 
-def make_encoder(name: str, shape: tuple[int, ...], recurrent: bool = False) -> torch.nn.Module:
+def make_encoder(
+    name: str, shape: tuple[int, ...], recurrent: bool = False, batch: Tensor | None = None
+) -> torch.nn.Module:
     """Build an encoder for inputs of a shape; ``auto`` takes nature for images [C, H, W], minatar for
     small ones, mlp for the rest.
 
-    ``auto-norm`` does the same with LayerNorm: nature-norm, minatar-norm or mlp-norm.
+    ``auto-norm`` does the same with LayerNorm: nature-norm, minatar-norm or mlp-norm. Activations, norms and
+    initialisations are exchanged by ``+``: ``resnet20+silu+group+orthogonal`` (see `parts`).
 
     Args:
-        name: a registered name, or auto.
+        name: a registered name, or auto, and parts.
         shape: of one input, without batch.
         recurrent: whoever asks carries a state: an encoder that has none gets an LSTM on top (see `lstm`). The result
             takes ``(x[T, B, *shape], state[B, S], first bool[T, B])`` and gives ``(features[T, B, D], state)``; S is
             its ``state_dim``.
+        batch: real inputs[B, *shape], for the initialisation lsuv.
 
     Raises:
         RlabError: the name is unknown, the encoder does not take that shape, or it is recurrent and nobody asked for
             that.
     """
     load_all()
-    from rlab.nn.encoders import lstm, minatar, nature
+    from rlab.nn.encoders import lstm, minatar, nature, parts
 
     if recurrent:
         encoder = lstm.recurrent_encoder(name, shape)
     else:
-        if name in AUTO:
+        base = parts.split_name(name)[0]
+        if base in AUTO:
             side = min(shape[1:]) if len(shape) == 3 else 0
             fits = "nature" if side >= nature.SMALLEST else "minatar" if side >= minatar.SMALLEST else "mlp"
-            name = fits + name.removeprefix("auto")
-        encoder = ENCODERS.get(name)(shape)
+            name, base = fits + name.removeprefix("auto"), fits + base.removeprefix("auto")
+        encoder = ENCODERS.get(base)(shape)
+        if base != name:
+            parts.exchange(encoder, name, batch)
         if getattr(encoder, "recurrent", False):
             raise RlabError(
                 f"encoder '{name}' is recurrent, and this agent carries no state from step to step; nearest: the agent "

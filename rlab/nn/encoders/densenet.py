@@ -30,11 +30,12 @@ class Layer(nn.Module):
         self.conv1 = nn.Conv2d(channels, NARROW * GROWTH, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(NARROW * GROWTH)
         self.conv2 = nn.Conv2d(NARROW * GROWTH, GROWTH, 3, padding=1, bias=False)
+        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """maps[B, channels, h, w] -> maps[B, channels + 32, h, w]."""
-        y = self.conv1(torch.relu(self.norm1(x)))
-        return torch.cat([x, self.conv2(torch.relu(self.norm2(y)))], dim=1)
+        y = self.conv1(self.relu1(self.norm1(x)))
+        return torch.cat([x, self.conv2(self.relu2(self.norm2(y)))], dim=1)
 
 
 class DenseNet(nn.Module):
@@ -65,12 +66,14 @@ class DenseNet(nn.Module):
                 add(f"transition{number}", transition(channels, halvings[number - 1]))
                 channels //= 2
         add("norm5", nn.BatchNorm2d(channels))
+        add("relu5", nn.ReLU())
         self.out_dim = channels
         he_start(self)
 
     def feature_maps(self, obs: Tensor) -> Tensor:
         """obs[B, C, H, W] -> maps[B, 1024, h, w] (7x7 for 224x224), for dense heads."""
-        return torch.relu(self.features(obs))
+        maps: Tensor = self.features(obs)
+        return maps
 
     def forward(self, obs: Tensor) -> Tensor:
         """obs[B, C, H, W] -> [B, 1024]."""

@@ -52,10 +52,12 @@ class Unit(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, out, kernel, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(out, eps=0.001)
+        self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """maps[B, channels, h, w] -> maps[B, out, h', w']."""
-        return torch.relu(self.bn(self.conv(x)))
+        out: Tensor = self.relu(self.bn(self.conv(x)))
+        return out
 
 
 class Inception(nn.Module):
@@ -81,12 +83,13 @@ class Auxiliary(nn.Module):
         self.pool = nn.AdaptiveAvgPool2d((height, width))
         self.conv = Unit(channels, 128, 1)
         self.fc1 = nn.Linear(128 * height * width, WIDTH)
+        self.relu = nn.ReLU()
         self.drop = nn.Dropout(0.7)
         self.fc2 = nn.Linear(WIDTH, classes)
 
     def forward(self, maps: Tensor) -> Tensor:
         """maps[B, channels, h, w] -> logits[B, classes]."""
-        hidden = torch.relu(self.fc1(self.conv(self.pool(maps)).flatten(1)))
+        hidden = self.relu(self.fc1(self.conv(self.pool(maps)).flatten(1)))
         logits: Tensor = self.fc2(self.drop(hidden))
         return logits
 

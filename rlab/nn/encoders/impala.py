@@ -6,7 +6,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rlab.errors import RlabError
 from rlab.nn.encoders import ENCODERS
@@ -24,10 +23,11 @@ class Residual(nn.Module):
         conv = SpectralConv2d if spectral else nn.Conv2d
         self.first = conv(channels, channels, 3, padding=1)
         self.second = conv(channels, channels, 3, padding=1)
+        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """maps[B, C, h, w] -> maps[B, C, h, w]."""
-        y: Tensor = self.second(F.relu(self.first(F.relu(x))))
+        y: Tensor = self.second(self.relu2(self.first(self.relu1(x))))
         return x + y
 
 

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from rlab.errors import RlabError
 from rlab.nn.encoders import ENCODERS, make_encoder
+from rlab.nn.encoders.parts import PLUS, split_name
 
 MOST = 512
 """Units at the most (Hausknecht & Stone 2015); below a narrower encoder as many as it has features."""
@@ -67,11 +68,14 @@ def recurrent_encoder(name: str, shape: tuple[int, ...]) -> nn.Module:
     Raises:
         RlabError: the name is unknown, or the encoder below does not take that shape.
     """
-    if name == "lstm" or name.startswith("auto"):
-        return Lstm(shape, "auto" if name == "lstm" else name)
-    made = ENCODERS.get(name)(shape)
+    base, parts = split_name(name)
+    if base == "lstm" or base.startswith("auto"):
+        return Lstm(shape, PLUS.join(["auto" if base == "lstm" else base, *parts]))
+    made = ENCODERS.get(base)(shape)
     if not getattr(made, "recurrent", False):
         return Lstm(shape, name)
+    if parts:
+        raise RlabError(f"encoder '{base}' is recurrent, so its parts cannot be exchanged; nearest: {base}")
     if not isinstance(getattr(made, "state_dim", None), int):
         raise RlabError(f"encoder '{name}' is recurrent, but has no integer attribute state_dim")
     return made

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -66,11 +65,13 @@ class Basic(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = norm(width)
         self.downsample = shortcut(channels, width, stride, norm)
+        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """maps[B, channels, h, w] -> maps[B, width, h / stride, w / stride]."""
-        y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
-        return torch.relu(y + self.downsample(x))
+        y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
+        out: Tensor = self.relu2(y + self.downsample(x))
+        return out
 
 
 class Bottleneck(nn.Module):
@@ -91,12 +92,14 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(width, out, 1, bias=False)
         self.bn3 = norm(out)
         self.downsample = shortcut(channels, out, stride, norm)
+        self.relu1, self.relu2, self.relu3 = nn.ReLU(), nn.ReLU(), nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """maps[B, channels, h, w] -> maps[B, 4 width, h / stride, w / stride]."""
-        y = torch.relu(self.bn1(self.conv1(x)))
-        y = self.bn3(self.conv3(torch.relu(self.bn2(self.conv2(y)))))
-        return torch.relu(y + self.downsample(x))
+        y = self.relu1(self.bn1(self.conv1(x)))
+        y = self.bn3(self.conv3(self.relu2(self.bn2(self.conv2(y)))))
+        out: Tensor = self.relu3(y + self.downsample(x))
+        return out
 
 
 class Layout(NamedTuple):
@@ -140,6 +143,7 @@ class ResidualNet(nn.Module):
         channels = width = layout.width
         self.conv1 = nn.Conv2d(shape[0], width, stem.kernel, stem.stride, stem.padding, bias=False)
         self.bn1 = norm(width)
+        self.relu = nn.ReLU()
         self.pool = nn.Sequential(*[w.pooling() for w in others if w.pool])
         strides = [1, *(w.stride for w in others if not w.pool)]
         self.stages = [f"layer{i}" for i in range(1, len(strides) + 1)]
@@ -155,7 +159,7 @@ class ResidualNet(nn.Module):
 
     def feature_maps(self, obs: Tensor) -> Tensor:
         """obs[B, C, H, W] -> maps[B, out_dim, h, w] (7x7 for 224x224; CIFAR's: 8x8 for 32x32), for dense heads."""
-        x = self.pool(torch.relu(self.bn1(self.conv1(obs))))
+        x = self.pool(self.relu(self.bn1(self.conv1(obs))))
         for stage in self.stages:
             x = self.get_submodule(stage)(x)
         return x

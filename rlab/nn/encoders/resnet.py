@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rlab.errors import RlabError
 from rlab.nn.encoders import ENCODERS
@@ -31,11 +30,13 @@ class Block(nn.Module):
         self.norms = nn.ModuleList([nn.GroupNorm(4, out), nn.GroupNorm(4, out)])
         changes = stride != 1 or channels != out
         self.shortcut = nn.Conv2d(channels, out, 1, stride, bias=False) if changes else nn.Identity()
+        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """maps[B, C, h, w] -> maps[B, out, h / stride, w / stride]."""
-        y = self.norms[1](self.second(F.relu(self.norms[0](self.first(x)))))
-        return F.relu(self.shortcut(x) + y)
+        y = self.norms[1](self.second(self.relu1(self.norms[0](self.first(x)))))
+        out: Tensor = self.relu2(self.shortcut(x) + y)
+        return out
 
 
 class ResNet(nn.Module):
