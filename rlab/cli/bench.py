@@ -5,10 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from rlab.cli.common import JsonFlag, parse, refuse_below, results, say
+import tyro
+
+from rlab.cli.common import JsonFlag, parse, refuse_below, results, say, stopped_status, until_stopped
 from rlab.errors import RlabError
+from rlab.run.learner import Stop
 
 
 @dataclass(frozen=True)
@@ -53,19 +57,71 @@ class BreakoutGpu:
     """Print one JSON object; everything else goes to stderr."""
 
 
+@dataclass(frozen=True)
+class Backbones:
+    """Train the same encoders on several data sets and games, for the same minutes each, and carry one between them."""
+
+    encoders: str | None = None
+    """Which, A,B; with parts such as resnet20+group. By default six of at most a million parameters."""
+    worlds: str | None = None
+    """Where: mnist, fashion, nuclei, minatar, atari. By default the first four."""
+    seeds: int = 3
+    """Of every cell."""
+    minutes: float = 1.0
+    """Of every run, on one thread; how many updates that is, each run measures."""
+    transfer: bool = True
+    """Whether an encoder that has learned in one world is tried in others, too."""
+    full: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """All encoders and all worlds."""
+    jobs: int | None = None
+    """Runs at a time; by default as many as there are cores."""
+    name: str = "backbones"
+    """Of the folder under the runs; the same plan goes on."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
-    benchmarks = {"breakout-gpu": _breakout, "envs": _environments, "speed": _speed}
+    benchmarks = {"backbones": _backbones, "breakout-gpu": _breakout, "envs": _environments, "speed": _speed}
     if argv and argv[0] in benchmarks:
         return benchmarks[argv[0]](argv[1:])
     if argv and argv[0] in ("-h", "--help"):
-        print("usage: rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
+        print("usage: rlab bench backbones [--encoders A,B] [--worlds A,B] [--seeds N] [--minutes M] [--full] [--json]")
+        print("       rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
         print("       rlab bench envs [--rounds N] [--seconds S] [--json]")
         print("       rlab bench breakout-gpu [--steps N] [--seed N] [--device D] [--json]")
         return 0
     said = f"there is no benchmark '{argv[0]}'" if argv else "name a benchmark"
     say(f"rlab: {said}; valid: {', '.join(benchmarks)}")
     return 2
+
+
+def _backbones(argv: Sequence[str]) -> int:
+    return until_stopped(lambda stop: _measure_backbones(argv, stop))
+
+
+def _measure_backbones(argv: Sequence[str], stop: Stop) -> int:
+    flags = parse(Backbones, "bench backbones", argv)
+    with results(flags.json) as put:
+        from rlab.bench.backbones import FULL, SMALL, SMALL_WORLDS, WORLDS, Plan, measure
+        from rlab.bench.backbones_page import table, write
+        from rlab.compare.processes import Lines
+
+        def named(given: str | None, small: Sequence[str], full: Sequence[str]) -> tuple[str, ...]:
+            if given is not None:
+                return tuple(part.strip() for part in given.split(",") if part.strip())
+            return tuple(full if flags.full else small)
+
+        encoders, worlds = named(flags.encoders, SMALL, FULL), named(flags.worlds, SMALL_WORLDS, list(WORLDS))
+        plan = Plan(encoders, worlds, flags.seeds, flags.minutes, flags.transfer)
+        result = measure(plan, flags.name, flags.jobs, stop, Lines())
+        if not result["finished"]:
+            say(f"stopped; the same command goes on in {result['folder']}")
+            return stopped_status(stop)
+        files = write(result, Path(result["folder"]))
+        put("\n".join([table(result), *(f"wrote   {path}" for path in files.values())]), result)
+        return 0
 
 
 def _breakout(argv: Sequence[str]) -> int:

@@ -38,7 +38,7 @@ def needs(agent: str, env: str, steps: int, settings: dict[str, Any]) -> dict[st
     from rlab.run.life import Workshop, resolve_device
 
     recipe = RECIPES.get(agent)
-    config = changed(recipe.default(env), {**settings, "steps": steps})
+    config = changed(recipe.default(env), settings | ({"steps": steps} if steps else {}))
     device = resolve_device(config.run.device)
     free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else 0
     with tempfile.TemporaryDirectory(prefix="rlab-needs-") as scratch:

@@ -38,7 +38,13 @@ SHARE = 0.9
 
 @dataclass(frozen=True)
 class Job:
-    """One run to be done: its name in the sweep's folder, and what `rlab train` is told."""
+    """One run to be done: its name in the sweep's folder, and what `rlab train` is told.
+
+    Attributes:
+        env: what it learns on; a data set, if `on` says so.
+        steps: of environments; 0: the settings or `minutes` say how long.
+        minutes: for about how long; 0: the steps or settings say it.
+    """
 
     name: str
     agent: str
@@ -46,6 +52,8 @@ class Job:
     seed: int
     steps: int
     settings: dict[str, Any] = field(default_factory=dict)
+    on: str = "env"
+    minutes: float = 0.0
 
     @property
     def cell(self) -> str:
@@ -54,8 +62,10 @@ class Job:
 
     def words(self, threads: int) -> list[str]:
         """The command after `rlab` that trains it."""
-        words = ["train", self.agent, "--env", self.env, "--steps", str(self.steps), "--seed", str(self.seed)]
-        return [*words, "--threads", str(threads), *as_flags(self.settings)]
+        words = ["train", self.agent, f"--{self.on}", self.env, "--seed", str(self.seed), "--threads", str(threads)]
+        words += ["--steps", str(self.steps)] if self.steps else []
+        words += ["--minutes", str(self.minutes)] if self.minutes else []
+        return [*words, *as_flags(self.settings)]
 
 
 @dataclass

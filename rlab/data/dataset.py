@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from rlab.data.files import reader
 from rlab.data.loaders import Arrays
@@ -23,6 +24,9 @@ DIMS = {"images": 4, "segmentation": 4, "table": 2, "series": 3}
 
 VALIDATION = 0.1
 """Share of the training items that become the validation split where a test split is published."""
+
+LARGEST_SIDE = 4_096
+"""Of images that are resized."""
 
 PART = 0.15
 """Share of all items that each of validation and test gets where no test split is published."""
@@ -90,6 +94,31 @@ class Dataset:
         if self.classes is None:
             return []
         return torch.bincount(self.targets(split).flatten().long(), minlength=len(self.classes)).tolist()
+
+    def resized(self, shape: tuple[int, int, int]) -> Dataset:
+        """The same images in another shape [C, H, W]: bilinear, antialiased; masks by the nearest pixel.
+
+        One channel becomes equal ones, several become their mean where their number differs. The bytes in memory
+        change with the shape.
+
+        Raises:
+            RlabError: these are no images, or the shape is none.
+        """
+        if self.kind not in IMAGES:
+            raise RlabError(f"data set '{self.name}' is of kind {self.kind}, so it cannot be resized")
+        if min(shape) < 1 or max(shape) > LARGEST_SIDE:
+            raise RlabError(f"images cannot be of shape {list(shape)}; every side must be 1 to {LARGEST_SIDE:,}")
+        if shape == self.shape:
+            return self
+        x, y, size = self.x.new_empty(len(self), *shape), self.y, shape[1:]
+        for part, into in zip(self.x.split(1_000), x.split(1_000), strict=True):
+            images = F.interpolate(part.float(), size, mode="bilinear", antialias=True, align_corners=False)
+            if shape[0] != self.shape[0]:
+                images = images.mean(1, keepdim=True).expand(-1, shape[0], -1, -1)
+            into.copy_(images if x.is_floating_point() else images.round())
+        if self.kind == "segmentation":
+            y = F.interpolate(y[:, None].float(), size, mode="nearest")[:, 0].to(y.dtype)
+        return replace(self, x=x, y=y)
 
     def fewer(self, n: int, seed: int, split: str = "train") -> Dataset:
         """The same with only n of the items of a split, of every class its share; drawn by the seed.

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from rlab.errors import RlabError, nearest
 from rlab.nn.encoders import make_encoder
 from rlab.nn.encoders.parts import split_name
-from rlab.nn.heads.classify import ClassifyHead, RbfHead, Top
+from rlab.nn.heads.classify import ClassifyHead, DenseHead, RbfHead, Top
 
 T = TypeVar("T")
 
@@ -140,17 +140,53 @@ def classifier(
     return Classifier(encoder, ClassifyHead(features, classes, dropout=dropout))
 
 
+class Segmenter(nn.Module):
+    """An encoder and a head on its maps: images[B, C, H, W] -> logits[B, K, H, W]."""
+
+    def __init__(self, encoder: nn.Module, head: DenseHead):
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images[B, C, H, W] in 0..1 -> logits[B, K, H, W]."""
+        height, width = images.shape[2:]
+        logits: Tensor = self.head(self.encoder.feature_maps(images), (height, width))  # type: ignore[operator]
+        return logits
+
+
+def segmenter(name: str, shape: tuple[int, ...], classes: int, batch: Tensor | None = None) -> Segmenter:
+    """A class for every pixel, by the maps of a registered encoder, which loses its own dense layers.
+
+    Args:
+        name: of the encoder, and its parts.
+        shape: of the images [C, H, W].
+        classes: K.
+        batch: real inputs[B, *shape], for the initialisation lsuv.
+
+    Raises:
+        RlabError: an unknown name, a shape that the encoder does not take, or it has no maps.
+    """
+    encoder = make_encoder(name, shape, batch=batch)
+    return Segmenter(encoder, DenseHead(_maps_alone(name, encoder, shape, "a class for every pixel").shape[1], classes))
+
+
 def _head_on_maps(
     name: str, encoder: nn.Module, shape: tuple[int, ...], classes: int, top: Top, dropout: float
 ) -> ClassifyHead:
-    """A head on an encoder's maps; takes the encoder's dense layers out, which nothing would use."""
+    """A head on an encoder's maps."""
+    maps = _maps_alone(name, encoder, shape, f"a head with top '{top}'")
+    return ClassifyHead(maps.shape[1] if top == "mean" else maps[0].numel(), classes, top, dropout)
+
+
+def _maps_alone(name: str, encoder: nn.Module, shape: tuple[int, ...], use: str) -> Tensor:
+    """The encoder's maps of one image [1, C, h, w], without values; its dense layers go, which nothing would use."""
     if not hasattr(encoder, "feature_maps"):
-        raise RlabError(f"encoder '{name}' has no feature maps for a head with top '{top}'; nearest: features")
+        raise RlabError(f"encoder '{name}' has no feature maps for {use}; nearest: resnet20")
     maps = _without_values(encoder, shape, lambda network, image: network.feature_maps(image))
     if hasattr(encoder, "dense"):
         encoder.dense = nn.Flatten()
         encoder.out_dim = _without_values(encoder, shape, lambda network, image: network(image).shape[1])
-    return ClassifyHead(maps.shape[1] if top == "mean" else maps[0].numel(), classes, top, dropout)
+    return maps
 
 
 def _without_values(module: nn.Module, shape: tuple[int, ...], call: Callable[[Any, Tensor], T]) -> T:

@@ -1,7 +1,16 @@
 """Heads: feature vector to what a task needs."""
 
-from rlab.nn.heads.classify import ClassifyHead, RbfHead
+from rlab.nn.heads.classify import ClassifyHead, DenseHead, RbfHead
 from rlab.nn.heads.policy import CategoricalHead, GaussianHead, ValueHead
 from rlab.nn.heads.q import ImplicitQHead, QHead
 
-__all__ = ["CategoricalHead", "ClassifyHead", "GaussianHead", "ImplicitQHead", "QHead", "RbfHead", "ValueHead"]
+__all__ = [
+    "CategoricalHead",
+    "ClassifyHead",
+    "DenseHead",
+    "GaussianHead",
+    "ImplicitQHead",
+    "QHead",
+    "RbfHead",
+    "ValueHead",
+]

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rlab.errors import RlabError, nearest
 
@@ -42,6 +43,28 @@ class ClassifyHead(nn.Module):
         flat = features.mean((2, 3)) if self.top == "mean" else features.flatten(1)
         logits: Tensor = self.logits(self.dropout(flat))
         return logits
+
+
+class DenseHead(nn.Module):
+    """A class for every pixel: a convolution 1x1 on feature maps, enlarged bilinearly (Long et al. 2015, FCN-32s).
+
+    Args:
+        in_dim: channels C of the maps.
+        classes: K.
+
+    Raises:
+        RlabError: no classes.
+    """
+
+    def __init__(self, in_dim: int, classes: int):
+        super().__init__()
+        if classes < 1:
+            raise RlabError(f"a segmentation needs at least 1 class, not {classes}")
+        self.logits = nn.Conv2d(in_dim, classes, 1)
+
+    def forward(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """maps[B, C, h, w], (H, W) -> logits[B, K, H, W]."""
+        return F.interpolate(self.logits(maps).float(), size, mode="bilinear", align_corners=False)
 
 
 DIGITS = """

@@ -1,0 +1,100 @@
+"""A class for every pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rlab.data.dataset import Dataset
+from rlab.errors import RlabError
+from rlab.nn.optim import make_optimiser
+from rlab.nn.published import segmenter
+from rlab.run.learner import Stop, Stopped
+from rlab.tasks.config import FitConfig
+from rlab.tasks.fit import Fit
+from rlab.tasks.segment import Segment, overlap
+
+CLASSES = ("ground", "square")
+
+
+def squares(n: int = 80, side: int = 24) -> Dataset:
+    """A dark square anywhere on bright noise, and its mask."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(128, 256, (n, 1, side, side), generator=generator, dtype=torch.uint8)
+    y = torch.zeros(n, side, side, dtype=torch.uint8)
+    for i in range(n):
+        top, left = torch.randint(0, side - 10, (2,), generator=generator).tolist()
+        x[i, :, top : top + 10, left : left + 10] //= 4
+        y[i, top : top + 10, left : left + 10] = 1
+    places = torch.arange(n)
+    splits = {"train": places[: n // 2], "validation": places[n // 2 : -20], "test": places[-20:]}
+    return Dataset("squares", "segmentation", x, y, CLASSES, splits)
+
+
+def task(encoder: str = "resnet20+group", **how: object) -> Segment:
+    torch.manual_seed(0)
+    data = squares()
+    return Segment(data, segmenter(encoder, data.shape, 2), batch_size=10, **how)  # type: ignore[arg-type]
+
+
+def test_overlap_by_hand() -> None:
+    true = torch.tensor([[[0, 0], [1, 1]]])
+    said = torch.tensor([[[0, 1], [1, 1]]])
+    found = overlap(said, true, CLASSES)
+    assert found["per_class"] == pytest.approx({"ground": 50, "square": 200 / 3})
+    assert found["mean"] == pytest.approx((50 + 200 / 3) / 2)
+    assert found["accuracy"] == 75
+    assert found["low"] == found["high"] == pytest.approx(found["mean"])  # one image, drawn again and again
+    absent = overlap(torch.zeros(2, 3, 3), torch.zeros(2, 3, 3), CLASSES)
+    assert (absent["mean"], absent["per_class"]) == (100, {"ground": 100})
+
+
+def test_it_learns_where_the_square_is() -> None:
+    one = task(augment="hflip,shift:1")
+    settings = FitConfig(epochs=12, batch_size=10)
+    fit = Fit(one, make_optimiser("adamw", one.model.parameters(), lr=3e-3), settings, 0, "cpu")
+    before = one.examine("test", Stop())["mean"]
+    while not fit.progress().finished:
+        told = fit.step()
+    assert told["accuracy"] > 0.8
+    score = fit.evaluate(Stop())
+    assert score["mean"] > max(75, before)
+    assert score["low"] < score["mean"] < score["high"]
+    said = one.predict(one.data.x[:2].numpy())
+    assert said.shape == (2, 2, 24, 24)
+    assert said.sum(1) == pytest.approx(np.ones((2, 24, 24)), abs=1e-5)
+
+
+def test_bf16_says_nearly_the_same() -> None:
+    x = squares().inputs("test")
+    exact, rounded = (task(bf16=bf16).logits(x).detach() for bf16 in (False, True))
+    assert exact.dtype == rounded.dtype == torch.float32
+    assert (rounded - exact).abs().max() < 0.1 * exact.std()
+    assert not torch.equal(rounded, exact)
+
+
+def test_what_cannot_be() -> None:
+    with pytest.raises(RlabError, match="encoder 'mlp' has no feature maps for a class for every pixel"):
+        segmenter("mlp", (1, 24, 24), 2)
+    with pytest.raises(RlabError, match="takes inputs of shape"):
+        task().predict(np.zeros((1, 1, 8, 8)))
+    stop = Stop()
+    stop.request("test")
+    with pytest.raises(Stopped):
+        task().examine("test", stop)
+
+
+def test_resized() -> None:
+    data = squares()
+    large = data.resized((3, 48, 48))
+    assert (large.shape, tuple(large.y.shape), large.x.dtype) == ((3, 48, 48), (80, 48, 48), torch.uint8)
+    assert torch.equal(large.x[:, 0], large.x[:, 2])
+    assert torch.equal(large.y[:, ::2, ::2], data.y)
+    back = large.resized((1, 24, 24))
+    assert (back.x.float() - data.x.float()).abs().mean() < 25
+    assert data.resized((1, 24, 24)) is data
+    half = data.resized((1, 12, 12)).x.float()  # antialiased: noise is averaged
+    assert half.std() < data.x.float().std()
+    with pytest.raises(RlabError, match=r"cannot be of shape \[0, 4, 4\]"):
+        data.resized((0, 4, 4))
