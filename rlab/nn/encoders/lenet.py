@@ -45,8 +45,9 @@ class LeNet(nn.Module):
         self.windows = windows_of("lenet5", shape)
         first, pool1, second, pool2 = self.windows
         self.convolutions = nn.Sequential(
-            *(nn.Conv2d(shape[0], MAPS[0], first.kernel, padding=first.padding), nn.ReLU(), pool1.pooling()),
-            *(nn.Conv2d(MAPS[0], MAPS[1], second.kernel), nn.ReLU(), pool2.pooling()),
+            # ReLU behind the pooling: the same, for both keep the order of numbers, and on a quarter of them.
+            *(nn.Conv2d(shape[0], MAPS[0], first.kernel, padding=first.padding), pool1.pooling(), nn.ReLU()),
+            *(nn.Conv2d(MAPS[0], MAPS[1], second.kernel), pool2.pooling(), nn.ReLU()),
         )
         places = MAPS[1] * math.prod(sides(shape, self.windows))
         into_first = [nn.Flatten(), nn.Linear(places, WIDTHS[0]), nn.ReLU()]
