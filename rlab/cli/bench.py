@@ -58,6 +58,22 @@ class BreakoutGpu:
 
 
 @dataclass(frozen=True)
+class Data:
+    """Train LeNet-5 on images: how much of the time data take, and how fast an epoch is beside PyTorch's tutorial."""
+
+    data: str = "mnist"
+    """A data set of images with classes."""
+    batch_size: int = 128
+    """Examples of an update, of both."""
+    updates: int = 200
+    """Of one measurement."""
+    rounds: int = 3
+    """How often each is measured, in turn; the median counts."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
 class Backbones:
     """Train the same encoders on several data sets and games, for the same minutes each, and carry one between them."""
 
@@ -83,11 +99,18 @@ class Backbones:
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
-    benchmarks = {"backbones": _backbones, "breakout-gpu": _breakout, "envs": _environments, "speed": _speed}
+    benchmarks = {
+        "backbones": _backbones,
+        "breakout-gpu": _breakout,
+        "data": _data,
+        "envs": _environments,
+        "speed": _speed,
+    }
     if argv and argv[0] in benchmarks:
         return benchmarks[argv[0]](argv[1:])
     if argv and argv[0] in ("-h", "--help"):
         print("usage: rlab bench backbones [--encoders A,B] [--worlds A,B] [--seeds N] [--minutes M] [--full] [--json]")
+        print("       rlab bench data [--data SET] [--batch-size N] [--updates N] [--rounds N] [--json]")
         print("       rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
         print("       rlab bench envs [--rounds N] [--seconds S] [--json]")
         print("       rlab bench breakout-gpu [--steps N] [--seed N] [--device D] [--json]")
@@ -121,6 +144,24 @@ def _measure_backbones(argv: Sequence[str], stop: Stop) -> int:
             return stopped_status(stop)
         files = write(result, Path(result["folder"]))
         put("\n".join([table(result), *(f"wrote   {path}" for path in files.values())]), result)
+        return 0
+
+
+def _data(argv: Sequence[str]) -> int:
+    flags = parse(Data, "bench data", argv)
+    refuse_below(flags, batch_size=1, updates=1, rounds=1)
+    with results(flags.json) as put:
+        from rlab.bench.training import measure
+
+        measured = measure(flags.data, flags.batch_size, flags.updates, flags.rounds, say)
+        lines = [f"{'augmentation':<22}{'time in the model':>18}"]
+        lines += [f"{share['augment'] or '-':<22}{share['model_share']:>18.1%}" for share in measured["shares"]]
+        lines += ["", f"{'tutorial':<22}{'ours epochs/s':>15}{'theirs':>10}{'ratio':>8}"]
+        lines += [
+            f"{row['tutorial']:<22}{row['ours_epochs_per_s']:>15.3f}{row['peer_epochs_per_s']:>10.3f}{row['ratio']:>7.2f}x"
+            for row in measured["rows"]
+        ]
+        put("\n".join(lines), measured)
         return 0
 
 
