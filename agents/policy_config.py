@@ -93,12 +93,12 @@ _REINFORCE = PolicyConfig(
 
 _VECTOR_A2C = PolicyConfig(
     num_envs=8,
-    rollout=32,
+    rollout=16,
     share_encoder=False,
     gae_lambda=0.95,
-    entropy_coef=0.0,
+    entropy_coef=0.01,
     normalise_advantages=True,
-    learning_rate=1e-3,
+    learning_rate=2e-3,
 )
 
 POLICY_PRESETS = {
