@@ -11,7 +11,7 @@ from rlab.seeding import derive
 from rlab.studies.plots import column, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
-MARGIN = 0.2
+MARGIN = 0.05
 """Of the classes that can be separated: the least distance to the border."""
 
 
@@ -81,8 +81,8 @@ STUDIES.register("perceptron-delta-rule")(
     Study(
         claim="The perceptron's rule changes weights on mistakes only: it separates what can be separated and never "
         "rests otherwise; the delta rule lowers the squared error, comes to rest, and may leave errors in both.",
-        claim_ja="パーセプトロンの規則は誤ったときだけ重みを変える。分離できるなら分離し、できないなら落ち着かない。二乗誤差を"
-        "下げるデルタ則はどちらでも落ち着くが、分離できるときにも誤りを残すことがある。",
+        claim_ja="パーセプトロンの規則は誤ったときだけ重みを変える。分離できるなら分離し、できないなら落ち着かない。二"
+        "乗誤差を下げるデルタ則はどちらでも落ち着くが、分離できるときにも誤りを残すことがある。",
         source="item 008; Rosenblatt 1958; Widrow & Hoff 1960; Novikoff 1962",
         settings=Settings(),
         smoke={"epochs": 4},
@@ -114,9 +114,9 @@ STUDIES.register("perceptron-delta-rule")(
             ),
         ),
         draw=draw,
-        correction="The text has the perceptron minimise the difference of output and teacher. That is the delta rule; "
-        "the classical perceptron has no such measure and learns from its mistakes only.",
-        correction_ja="テキストはパーセプトロンが教師との差を最小にするとするが、それはデルタ則である。古典的なパーセプトロンは"
-        "誤ったときにだけ学ぶ。",
+        correction="The text has the perceptron minimise the difference of output and teacher. That is the delta "
+        "rule; the classical perceptron has no such measure and learns from its mistakes only.",
+        correction_ja="テキストはパーセプトロンが教師との差を最小にするとするが、それはデルタ則である。古典的なパーセ"
+        "プトロンは誤ったときにだけ学ぶ。",
     )
 )

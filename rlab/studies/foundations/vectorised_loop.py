@@ -20,7 +20,7 @@ FEW = 4
 
 @dataclass(frozen=True)
 class Settings:
-    """Scalar products, epochs of logistic regression and products of matrices, timed in processor seconds.
+    """Scalar products and epochs of logistic regression, timed in processor seconds.
 
     Those of all threads are added up, so no number here is small because the work was shared.
     """
@@ -29,8 +29,6 @@ class Settings:
     """Numbers in the longest vector."""
     examples: int = 2_000
     """Of the logistic regression, with 20 features."""
-    side: int = 512
-    """Of the matrices that are multiplied with one thread and with two."""
     repeats: int = 5
     """Of which the fastest counts."""
 
@@ -85,8 +83,6 @@ def fastest(work: Callable[[], Any], times: int, repeats: int) -> float:
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """log10 of processor seconds, by the length of vectors and of an epoch; how far results are from the exact ones."""
-    if "threads" in variant:
-        return {"clock_product": _product(settings, variant["threads"], seed)}
     rng = np.random.default_rng(derive(seed, "vectors"))
     x, y = rng.random((2, settings.longest)).astype(variant["dtype"])
     dot, way = DOTS[variant["way"]], []
@@ -112,22 +108,10 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     return numbers
 
 
-def _product(settings: Settings, threads: int, seed: int) -> float:
-    import torch
-
-    before = torch.get_num_threads()
-    a, b = torch.randn(2, settings.side, settings.side, generator=torch.Generator().manual_seed(seed))
-    try:
-        torch.set_num_threads(threads)
-        return fastest(lambda: a @ b, 1, 8 * settings.repeats)  # few are not disturbed
-    finally:
-        torch.set_num_threads(before)
-
-
 def draw(figure: Any, results: Results) -> None:
     """Seconds by length, and how often longer than with arrays."""
     axes = figure.subplots()
-    ways = {name: 10 ** np.array(column(seeds, "clock_way")) for name, seeds in results.items() if "sizes" in seeds[0]}
+    ways = {name: 10 ** np.array(column(seeds, "clock_way")) for name, seeds in results.items()}
     sizes = results["arrays"][0]["sizes"]
     curves(axes, sizes, ways, ("numbers in each vector", "processor seconds of a scalar product"))
     axes.set(xscale="log", yscale="log")
@@ -135,22 +119,20 @@ def draw(figure: Any, results: Results) -> None:
 
 STUDIES.register("vectorised-loop")(
     Study(
-        claim="Arrays do the work of a loop some hundred times faster already on one thread, since no number is boxed "
-        "and interpreted; threads only share the work, and of a few numbers a plain loop is the faster.",
-        claim_ja="配列演算はループの数百倍速いが、それは1スレッドでもそうであり、主因は並列処理ではなく、数値ごとの"
-        "解釈とボックス化がないことにある。スレッドは仕事を分けるだけで減らしはしない。数個の要素ならループのほうが速い。",
+        claim="Arrays do the work of a loop some hundred times faster on a single thread: what is saved is boxing and "
+        "interpreting every number, no work is shared out; of a few numbers a plain loop is the faster.",
+        claim_ja="配列演算はループの数百倍速いが、それは1スレッドでもそうであり、主因は並列処理ではなく、数値ごとの解"
+        "釈とボックス化がないことにある。数個の要素ならループのほうが速い。",
         source="items 022-024; Harris et al. 2020 (NumPy)",
         settings=Settings(),
-        smoke={"longest": 4_000, "examples": 40, "side": 64, "repeats": 2},
-        small={"longest": 200_000, "examples": 500, "side": 384, "repeats": 5},
+        smoke={"longest": 4_000, "examples": 40, "repeats": 2},
+        small={"longest": 200_000, "examples": 500, "repeats": 5},
         small_seeds=4,
         variants={
             "loop by index": {"way": "index", "dtype": "float64"},
             "loop over lists": {"way": "items", "dtype": "float64"},
             "arrays": {"way": "array", "dtype": "float64"},
             "arrays of float32": {"way": "array", "dtype": "float32"},
-            "1 thread": {"threads": 1},
-            "2 threads": {"threads": 2},
         },
         measure=measure,
         contrasts=(
@@ -170,20 +152,15 @@ STUDIES.register("vectorised-loop")(
                 above=2.0,
             ),
             Contrast(
-                "a second thread saves no work: log10 of processor seconds, 2 threads / 1",
-                {"2 threads/clock_product": 1, "1 thread/clock_product": -1},
-                above=-0.15,
-            ),
-            Contrast(
                 f"of {FEW} numbers the loop over lists is faster (log10 of seconds)",
                 {"arrays/clock_few": 1, "loop over lists/clock_few": -1},
             ),
         ),
         draw=draw,
         seeds=5,
-        correction="The text says that vectorised code is fast because it is parallel. Here one thread does it; "
-        "what is saved is the interpreter's work on every number, and vector instructions read memory in order. "
-        "Its two sums differ in the last digits because they add in another order.",
+        correction="The text says that vectorised code is fast because it is parallel. Here one thread does it; what "
+        "is saved is the interpreter's work on every number, and vector instructions read memory in order. Its two "
+        "sums differ in the last digits because they add in another order.",
         correction_ja="テキストは並列処理のおかげで速いとするが、ここでは1スレッドで測っている。省かれるのは数値ごとの"
         "インタプリタの仕事であり、加えてSIMD命令で連続したメモリを読む。末尾の桁の違いは加算の順序の違いによる。",
     )
