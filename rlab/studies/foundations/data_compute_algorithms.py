@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from rlab.seeding import derive
 from rlab.studies.plots import column, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
@@ -15,6 +16,7 @@ class Settings:
     """Networks of several sizes on parts of a data set; as many updates for all."""
 
     data: str = "mnist"
+    """Or "teacher"."""
     counts: tuple[int, ...] = (100, 300, 1_000, 3_000, 10_000, 30_000)
     """Training examples, from few to many."""
     test: int = 0
@@ -25,6 +27,19 @@ class Settings:
     """Of the large network's two hidden layers."""
 
 
+def teacher(seed: int, count: int) -> Any:
+    """Inputs of 10 numbers, and which of 4 outputs of a random network is the largest: a problem of any size."""
+    import torch
+
+    from rlab.studies.fitting import Examples, network
+
+    x = torch.randn(count + 4_000, 10, generator=torch.Generator().manual_seed(derive(seed, "inputs")))
+    with torch.no_grad():
+        outputs = network([10, 32, 32, 4], seed=derive(seed, "teacher"), init="he-normal")(x)
+    y = (outputs - outputs.mean(0)).argmax(1)
+    return Examples(x[4_000:], y[4_000:], x[:4_000], y[:4_000])
+
+
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test error by number of examples, log10 of it, and with the most of them also after a tenth of the updates."""
     import torch
@@ -33,9 +48,12 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     way, early = [], 0.0
     for count in settings.counts:
-        data = examples(settings.data, seed, train=count, test=settings.test)
+        if settings.data == "teacher":
+            data = teacher(seed, count)
+        else:
+            data = examples(settings.data, seed, train=count, test=settings.test)
         hidden = {"none": [], "small": [16], "large": [settings.width] * 2}[variant["size"]]
-        model = network([data.x[0].numel(), *hidden, 10], variant["activation"], seed=seed)
+        model = network([data.x[0].numel(), *hidden, int(data.y.max()) + 1], variant["activation"], seed=seed)
         optimiser = (torch.optim.Adam if variant["adam"] else torch.optim.SGD)(model.parameters(), variant["rate"])
         early, last = fit(
             model,
@@ -71,8 +89,8 @@ STUDIES.register("data-compute-algorithms")(
         source="item 006; Halevy et al. 2009; Sun et al. 2017; LeCun et al. 2015",
         settings=Settings(),
         smoke={"data": "digits", "counts": (40, 80), "test": 60, "steps": 10, "width": 16},
-        small={"data": "digits", "counts": (40, 120, 400, 1_200), "steps": 250, "width": 128},
-        small_seeds=5,
+        small={"data": "teacher", "counts": (100, 400, 1_600, 6_400), "steps": 500, "width": 64},
+        small_seeds=4,
         variants={
             "linear model": {"size": "none", "activation": "relu", "adam": True, "rate": 1e-2},
             "small network": {"size": "small", "activation": "relu", "adam": True, "rate": 1e-2},

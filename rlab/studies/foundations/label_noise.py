@@ -67,7 +67,7 @@ STUDIES.register("label-noise")(
         settings=Settings(),
         smoke={"data": "digits", "examples": 60, "test": 60, "width": 32, "steps": 10},
         small={"data": "digits", "examples": 400, "test": 0, "width": 256, "steps": 150, "rate": 3e-3},
-        small_seeds=6,
+        small_seeds=8,
         variants={"linear model": {"hidden": 0}, "network": {"hidden": 1}},
         measure=measure,
         contrasts=(

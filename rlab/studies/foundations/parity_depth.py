@@ -13,7 +13,7 @@ from rlab.studies.plots import column, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 BITS = (2, 4, 8)
-LEARNED = (4, 6, 8, 10)
+LEARNED = (6, 8, 10, 14, 20)
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,9 @@ class Settings:
     """The saw is 2^(this - 1) times up and down."""
     steps: int = 3_000
     width: int = 128
-    """Of the network that learns parity from three quarters of all inputs."""
+    """Of the two layers that learn parity."""
+    examples: int = 768
+    """It is learned from; three quarters of all inputs if these are fewer."""
 
 
 def by_thresholds(x: Any) -> Any:
@@ -59,10 +61,8 @@ def constructed(settings: Settings) -> Numbers:
 
 
 def saw(settings: Settings, seed: int) -> Numbers:
-    """Share of the variance that is missed: by two ReLUs a layer, constructed, and by one layer, trained."""
+    """Share of the variance that is missed: by two ReLUs a layer, constructed, and by one layer, fitted."""
     import torch
-
-    from rlab.studies.fitting import fit, network
 
     x = torch.linspace(0, 1, 2**settings.teeth * 8 + 1).unsqueeze(1)
     y, deep = 1 - 2 * (x * 2 ** (settings.teeth - 1) % 1 - 0.5).abs(), x
@@ -71,17 +71,16 @@ def saw(settings: Settings, seed: int) -> Numbers:
     slopes = torch.sign(deep[1:] - deep[:-1]).flatten()
     numbers = {"pieces": 1 + int((slopes[1:] != slopes[:-1]).sum()), "units": 2 * settings.teeth}
     numbers |= {"missed, deep": float(((deep - y) ** 2).mean() / y.var())}
+    rng = np.random.default_rng(derive(seed, "saw"))
+    line, target = x.numpy().astype(float), y.numpy()[:, 0]
     for times in (1, 4):
-        model = network([1, 2 * times * settings.teeth, 1], seed=derive(seed, "saw", times))
-        with torch.no_grad():  # kinks everywhere in 0..1
-            model[1].weight.fill_(float(2**settings.teeth))
-            model[1].bias.copy_(
-                -torch.rand(len(model[1].bias), generator=torch.Generator().manual_seed(seed)) * 2**settings.teeth
-            )
-        adam = torch.optim.Adam(model.parameters(), 1e-2)
-        fit(model, x, y, adam, steps=settings.steps, loss=torch.nn.functional.mse_loss)
-        with torch.no_grad():
-            numbers[f"missed, shallow x {times}"] = min(2.0, float(((model(x) - y) ** 2).mean() / y.var()))
+        best = 1.0
+        for _ in range(20):  # draws of kinks; what is linear in the units is solved
+            kinks = np.maximum(0, line - rng.uniform(-0.1, 1, 2 * times * settings.teeth))
+            inputs = np.column_stack([kinks, np.ones(len(line))])
+            rest = target - inputs @ np.linalg.lstsq(inputs, target)[0]
+            best = min(best, float(rest.var() / target.var()))
+        numbers[f"missed, shallow x {times}"] = best
     return numbers
 
 
@@ -93,15 +92,16 @@ def learned(settings: Settings, seed: int) -> Numbers:
 
     seen, new = [], []
     for n in LEARNED:
-        x = torch.tensor(list(product((-1.0, 1.0), repeat=n)))
-        y = ((x > 0).sum(1) % 2).long()
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(derive(seed, "split", n)))
-        cut = len(x) * 3 // 4
+        rng = np.random.default_rng(derive(seed, "inputs", n))
+        cut = min(settings.examples, 2**n * 3 // 4)
+        numbers = rng.choice(2**n, min(2**n, cut + 1_000), replace=False)
+        bits = numbers[:, None] >> np.arange(n) & 1
+        x, y = torch.tensor(2.0 * bits - 1, dtype=torch.float32), torch.tensor(bits.sum(1) % 2)
         model = network([n, settings.width, settings.width, 2], seed=seed)
         adam = torch.optim.Adam(model.parameters(), 3e-3)
-        fit(model, x[order[:cut]], y[order[:cut]], adam, steps=settings.steps, batch_size=min(64, cut), seed=seed)
-        for way, part in ((seen, order[:cut]), (new, order[cut:])):
-            way.append(accuracy(model, x[part], y[part]))
+        fit(model, x[:cut], y[:cut], adam, steps=settings.steps, batch_size=min(64, cut), seed=seed)
+        seen.append(accuracy(model, x[:cut], y[:cut]))
+        new.append(accuracy(model, x[cut:], y[cut:]))
     return {"seen": seen, "new": new, "seen most": seen[-1], "new most": new[-1]}
 
 
@@ -138,8 +138,8 @@ STUDIES.register("parity-depth")(
         "い値素子なら一層でn個あれば足りる。また、表せることと学習で見つかることは別である。",
         source="item 043; Hastad 1986; Telgarsky 2016 (Benefits of depth); Shalev-Shwartz et al. 2017",
         settings=Settings(),
-        smoke={"teeth": 3, "steps": 5, "width": 8},
-        small={"teeth": 5, "steps": 300, "width": 48},
+        smoke={"teeth": 3, "steps": 5, "width": 8, "examples": 60},
+        small={"teeth": 5, "steps": 500, "width": 64},
         small_seeds=4,
         variants={"parity, constructed": "constructed", "saw": "saw", "parity, learned": "learned"},
         measure=measure,
@@ -156,11 +156,9 @@ STUDIES.register("parity-depth")(
             Contrast("the saw: two ReLUs a layer make it exactly (share missed)", {"saw/missed, deep": -1}, -1e-6),
             Contrast("as many in one layer miss half of it or more", {"saw/missed, shallow x 1": 1}, above=0.5),
             Contrast(
-                "parity of 10 bits, learned: right on inputs seen, 95 %", {"parity, learned/seen most": 1}, above=0.95
+                "parity of 20 bits, learned: right on inputs seen, 95 %", {"parity, learned/seen most": 1}, above=0.95
             ),
-            Contrast(
-                "but on others wrong in a quarter of the cases or more", {"parity, learned/new most": -1}, above=-0.75
-            ),
+            Contrast("but on others wrong in 40 % of the cases or more", {"parity, learned/new most": -1}, above=-0.6),
         ),
         draw=draw,
         seeds=5,
