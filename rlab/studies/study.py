@@ -12,7 +12,10 @@ from rlab.errors import RlabError
 from rlab.registry import Registry
 
 Numbers = Mapping[str, Any]
-"""What one variant comes to with one seed: name -> a finite number, or nested lists of them (curves, to be drawn)."""
+"""What one variant comes to with one seed: name -> a finite number, or nested lists of them (curves, to be drawn).
+
+Names that begin with ``clock_`` are of measured times; they alone come out anew every time.
+"""
 
 Results = Mapping[str, Sequence[Numbers]]
 """Variant -> its numbers, seed by seed."""
