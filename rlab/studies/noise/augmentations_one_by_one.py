@@ -66,7 +66,7 @@ STUDIES.register("augmentations-one-by-one")(
         "them under the name of rotation for mirrors; which of them help depends on what varies in the data.",
         correction_ja="教材は反転・移動・拡大縮小・回転・歪み・切り抜き・遮蔽・コントラスト変更を並べて挙げ、反転を「回転」と"
         "呼ぶものもある。どれが有効かは、データで実際に何が変動するかによる。",
-        source="items 107-117; Shorten & Khoshgoftaar 2019; DeVries & Taylor 2017; Zhong et al. 2017; Zhang et al. 2018",
+        source="items 107-117; Shorten & Khoshgoftaar 2019; DeVries & Taylor 2017; Zhong et al. 2017",
         settings=Settings(),
         smoke={"data": "digits", "train": 40, "hidden": 16, "steps": 8},
         small={"data": "digits", "train": 50, "hidden": 64, "steps": 300},

@@ -77,8 +77,8 @@ STUDIES.register("dropconnect-dropout")(
         "DropConnect scatters no more than half a point further.",
         claim_ja="DropConnectとドロップアウトの精度の差は1ポイント以内であり、乱数による結果のばらつきも"
         "DropConnectのほうが0.5ポイントを超えて大きいわけではない。",
-        correction="The text says that DropConnect is better but hard to reproduce. Its record on MNIST is that of five "
-        "networks together, on augmented images; with a seed it repeats exactly, as dropout does.",
+        correction="The text says that DropConnect is better but hard to reproduce. Its record on MNIST is that of "
+        "five networks together, on augmented images; with a seed it repeats exactly, as dropout does.",
         correction_ja="教材はDropConnectのほうが高性能だが再現が難しいとする。しかしMNISTの記録（0.21%）はデータ拡張を用いた"
         "5つのネットワークの組合せによるものであり、乱数の種を決めればドロップアウトと同じく正確に再現できる。",
         source="items 125-126; Wan et al. 2013; Srivastava et al. 2014",

@@ -81,8 +81,8 @@ def draw(figure: Any, results: Results) -> None:
 
 STUDIES.register("dropconnect-inference")(
     Study(
-        claim="Gaussian samples with the moments of DropConnect's sums answer more nearly as the average over masks does "
-        "than its mean weights do, but classify no better by a point.",
+        claim="Gaussian samples with the moments of DropConnect's sums answer more nearly as the average over masks "
+        "does than its mean weights do, but classify no better by a point.",
         claim_ja="DropConnectの推論では、重み付き和の平均と分散に合わせたガウス標本のほうが、平均重みを使うよりもマスク平均の"
         "確率に近い。ただし分類精度の差は1ポイントもない。",
         source="item 125; Wan et al. 2013, section 3.2",

@@ -88,8 +88,8 @@ def draw(figure: Any, results: Results) -> None:
 
 STUDIES.register("label-smoothing-distillation")(
     Study(
-        claim="A teacher trained with smoothed targets is as good as one with hard targets, but its students are worse: "
-        "smoothing wipes out what tells the examples of a class apart.",
+        claim="A teacher trained with smoothed targets is as good as one with hard targets, but its students are "
+        "worse: smoothing wipes out what tells the examples of a class apart.",
         claim_ja="ラベル平滑化で学習した教師モデルの精度は通常の教師と同程度だが、それを蒸留した生徒の精度は下がる。平滑化は"
         "同じクラスの例どうしの違いを表す情報を消してしまうからである。",
         correction="The text names only the merits of smoothing.",

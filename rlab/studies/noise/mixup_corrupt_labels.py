@@ -1,4 +1,4 @@
-"""Mixed images with mixed labels, where a part of the labels is wrong: what is learned by heart, and what is learned."""
+"""Mixed images with mixed labels, where some labels are wrong: what is learned by heart, and what is learned."""
 
 from __future__ import annotations
 

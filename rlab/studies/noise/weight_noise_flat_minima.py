@@ -75,8 +75,8 @@ def draw(figure: Any, results: Results) -> None:
 
 STUDIES.register("weight-noise-flat-minima")(
     Study(
-        claim="Noise on the weights in training leads to flatter minima, and in moderate strength to better accuracy on "
-        "new examples; too strong, it costs accuracy.",
+        claim="Noise on the weights in training leads to flatter minima, and in moderate strength to better accuracy "
+        "on new examples; too strong, it costs accuracy.",
         claim_ja="学習中に重みに雑音を加えると、より平らな極小に到達し、適度な強さなら新しい例での精度が上がる。"
         "強すぎると精度は下がる。",
         correction="The text says that such noise improves generalisation, without a strength.",
