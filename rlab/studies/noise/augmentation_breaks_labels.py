@@ -73,7 +73,7 @@ def draw(figure: Any, results: Results) -> None:
     axes = figure.subplots(1, 2)
     plain = results["none"]
     costs = {
-        f"{name.replace(' ', chr(10))}\n{digits}": [
+        f"{name}: {digits}": [
             a - b for a, b in zip(column(plain, f"accuracy_{key}"), column(seeds, f"accuracy_{key}"), strict=True)
         ]
         for name, seeds in results.items()
@@ -81,7 +81,7 @@ def draw(figure: Any, results: Results) -> None:
         for key, digits in (("69", "6, 9"), ("25", "2, 5"), ("rest", "rest"))
     }
     dots(axes[0], costs, "accuracy lost (points)")
-    axes[0].tick_params(axis="x", labelsize=6)
+    axes[0].tick_params(axis="x", labelsize=7, rotation=90)
     axes[0].axhline(0, color="black", lw=1, ls=":")
     axes[1].imshow(np.mean(column(plain, "turned"), axis=0), cmap="Blues", vmin=0, vmax=100)
     axes[1].set(xticks=range(10), yticks=range(10))

@@ -24,7 +24,7 @@ class Settings:
     """Updates of 50 examples."""
     p: float = 0.5
     """Probability to drop."""
-    repeats: int = 4
+    repeats: int = 3
     """Trainings on the same examples, with other first weights, batches and masks."""
 
 
@@ -84,7 +84,7 @@ STUDIES.register("dropconnect-dropout")(
         source="items 125-126; Wan et al. 2013; Srivastava et al. 2014",
         settings=Settings(),
         smoke={"data": "digits", "train": 60, "hidden": 16, "steps": 15, "repeats": 2},
-        small={"data": "digits", "train": 150, "hidden": 64, "steps": 250, "repeats": 3},
+        small={"data": "digits", "train": 150, "hidden": 64, "steps": 250},
         small_seeds=8,
         variants={"neither": "neither", "dropout": "dropout", "dropconnect": "dropconnect"},
         measure=measure,

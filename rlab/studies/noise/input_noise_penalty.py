@@ -54,7 +54,10 @@ def line(settings: Settings, seed: int) -> Numbers:
 
 
 def network_numbers(settings: Settings, variant: str, seed: int) -> Numbers:
-    """Root mean squared slope after training; noise's mean rise of the loss over that of the penalty on slopes."""
+    """Root mean squared slope after training; the loss's mean rise by noise, over what both terms of 2nd order say.
+
+    Those are std^2 / 2 times the mean of |slope|^2 + (output - target) * (sum of the second derivatives).
+    """
     import torch
     from torch import Tensor
     from torch.optim import Adam
@@ -86,14 +89,25 @@ def network_numbers(settings: Settings, variant: str, seed: int) -> Numbers:
         penalty=lambda: settings.std**2 / 2 * slopes(True) if variant == "penalty" else 0.0,
     )
     square = float(slopes(False))
+    at = x.clone().requires_grad_()
+    output = model(at)
+    (gradient,) = torch.autograd.grad(output.sum(), at, create_graph=True)
+    second = [torch.autograd.grad(gradient[:, k].sum(), at, retain_graph=True)[0][:, k] for k in range(2)]
+    both_terms = square + float(((output - y)[:, 0] * (second[0] + second[1])).mean())
     ratios = []
     with torch.no_grad(), drawing_from(dice):
         noise = torch.randn(settings.draws, *x.shape)
         for std in STRENGTHS:  # with each noise its opposite, so that what is odd in it cancels out
             both = torch.cat([x + std * noise, x - std * noise]).flatten(0, 1)
             rise = squared_error(model(both), y.repeat(2 * settings.draws, 1)) - squared_error(model(x), y)
-            ratios.append(float(rise) / (std**2 / 2 * square))
-    return {"slope": square**0.5, "ratios": ratios, "small": abs(ratios[0] - 1), "large": abs(ratios[-1] - 1)}
+            ratios.append(float(rise) / (std**2 / 2 * both_terms))
+    return {
+        "slope": square**0.5,
+        "ratios": ratios,
+        "small": abs(ratios[0] - 1),
+        "large": abs(ratios[-1] - 1),
+        "slopes_alone": abs(square / both_terms - 1),
+    }
 
 
 def draw(figure: Any, results: Results) -> None:
@@ -102,17 +116,21 @@ def draw(figure: Any, results: Results) -> None:
     networks = {name: seeds for name, seeds in results.items() if name != "line"}
     dots(axes[0], {name: column(seeds, "slope") for name, seeds in networks.items()}, "root mean squared slope")
     ways = {name: column(seeds, "ratios") for name, seeds in networks.items()}
-    curves(axes[1], STRENGTHS, ways, ("deviation of the noise", "rise of the loss / penalty on slopes"))
+    curves(axes[1], STRENGTHS, ways, ("deviation of the noise", "rise of the loss / both terms"))
     axes[1].axhline(1, color="black", lw=1, ls=":")
     axes[1].set_xscale("log")
 
 
 STUDIES.register("input-noise-penalty")(
     Study(
-        claim="Noise on inputs acts as a penalty on slopes: of a line it makes ridge regression, and a network it "
-        "flattens as Tikhonov's penalty does, as long as the noise is small.",
-        claim_ja="入力に加える雑音は傾きへの罰則として働く。線形モデルではリッジ回帰に一致し、雑音が小さければ"
-        "ネットワークでもチホノフ正則化と同じように関数を平らにする。",
+        claim="Noise on inputs acts as a penalty: of a line it makes ridge regression, and a network it flattens about "
+        "as a penalty on slopes does; small noise adds that penalty and the errors times the curvature.",
+        claim_ja="入力に加える雑音は罰則として働く。線形モデルではリッジ回帰に一致し、ネットワークでは傾きへの罰則とほぼ同じように"
+        "関数を平らにする。小さな雑音が損失に加えるのは、傾きの二乗と、誤差と曲率の積の二項である。",
+        correction="Noise is often called the same as Tikhonov's penalty on slopes. Bishop's second term, errors times "
+        "curvature, is of the same order; it vanishes only where the network gives the mean of the targets.",
+        correction_ja="雑音の付加は傾きへのチホノフ正則化と同じだとよく言われる。しかしBishopの式には誤差と曲率の積の項もあり、"
+        "同じ次数である。これが消えるのは、ネットワークの出力が目標の平均に一致するときだけである。",
         source="item 122; Bishop 1995",
         settings=Settings(),
         smoke={"copies": 100, "steps": 30, "draws": 50},
@@ -127,8 +145,9 @@ STUDIES.register("input-noise-penalty")(
                 "the penalty does it too: the slopes are more alike than noise's and none's",
                 {"clean/slope": 1, "noise/slope": -2, "penalty/slope": 1},
             ),
-            Contrast("little noise adds the penalty to within a tenth", {"penalty/small": -1}, -0.1),
-            Contrast("strong noise does not", {"penalty/large": 1, "penalty/small": -1}, 0.1),
+            Contrast("little noise adds both terms to within a twentieth", {"penalty/small": -1}, -0.05),
+            Contrast("slopes alone are further off than that", {"penalty/slopes_alone": 1}, 0.05),
+            Contrast("strong noise adds something else", {"penalty/large": 1, "penalty/small": -1}, 0.05),
         ),
         draw=draw,
         seeds=8,

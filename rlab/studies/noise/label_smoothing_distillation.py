@@ -53,6 +53,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     )
     with torch.no_grad():
         opinions = teacher(data.x)
+        opinions -= opinions.mean(1, keepdim=True)  # which changes no probability
         spread = torch.stack([opinions[data.y == k].var(0).sum() for k in range(10)]).mean().sqrt()
         middles = torch.stack([opinions[data.y == k].mean(0) for k in range(10)])
         apart = torch.pdist(middles).mean()
