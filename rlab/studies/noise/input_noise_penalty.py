@@ -93,7 +93,7 @@ def network_numbers(settings: Settings, variant: str, seed: int) -> Numbers:
     output = model(at)
     (gradient,) = torch.autograd.grad(output.sum(), at, create_graph=True)
     second = [torch.autograd.grad(gradient[:, k].sum(), at, retain_graph=True)[0][:, k] for k in range(2)]
-    both_terms = square + float(((output - y)[:, 0] * (second[0] + second[1])).mean())
+    both_terms = square + float(((output - y)[:, 0] * (second[0] + second[1])).detach().mean())
     ratios = []
     with torch.no_grad(), drawing_from(dice):
         noise = torch.randn(settings.draws, *x.shape)
