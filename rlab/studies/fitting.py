@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from rlab.data.augment import augment, parse
 from rlab.data.dataset import load
 from rlab.data.preprocess import fit as fit_transform
 from rlab.nn.init import initialise
@@ -88,6 +89,7 @@ def fit(
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     penalty: Callable[[], Tensor | float] = lambda: 0.0,
     change: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = lambda x, y: (x, y),
+    augmented: str = "",
     after: Callable[[int], None] = lambda step: None,
     look: Callable[[], Any] = lambda: None,
     points: int = 1,
@@ -103,7 +105,8 @@ def fit(
         seed: of the order of batches, and of what the model draws.
         loss: (outputs, targets) -> scalar.
         penalty: added to the loss.
-        change: what is done to every batch, augmentation for one.
+        change: what is done to every batch.
+        augmented: what is done to it after that, as after `--augment`; x are images and y classes then.
         after: called after each update with its number, from 1; changes rates or weights.
         look: called (in evaluation, without gradients) each time another of `points` equal parts is done.
         points: how many.
@@ -112,6 +115,8 @@ def fit(
         What `look` returned.
     """
     generator = torch.Generator().manual_seed(derive(seed, "batches"))
+    todo, dice = parse(augmented), torch.Generator().manual_seed(derive(seed, "augmented"))
+    classes = int(y.max()) + 1 if todo else None
     order = torch.arange(len(x))
     size, at = batch_size or len(x), len(x)
     seen: list[Any] = []
@@ -123,6 +128,9 @@ def fit(
             part = order[at : at + size] if batch_size else order
             at += size
             inputs, targets = change(x[part], y[part])
+            if todo:
+                done = augment(inputs, todo, dice, targets, classes=classes)
+                inputs, targets = done.images, cast(Tensor, done.targets)
 
             def again(inputs: Tensor = inputs, targets: Tensor = targets) -> float:
                 optimiser.zero_grad()

@@ -124,6 +124,7 @@ def test_what_happens_to_an_image_does_not_depend_on_the_others(name: str) -> No
 
 
 def test_flips_by_hand() -> None:
+    """Item 108."""
     x = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]).expand(2, 1, 2, 3).contiguous()
     assert torch.equal(augment(x, "flip:1", seeded()).images, x.flip(3))
     assert torch.equal(augment(x, "vflip:1", seeded()).images, x.flip(2))
@@ -138,6 +139,7 @@ def test_half_of_the_images_are_flipped() -> None:
 
 
 def test_a_crop_is_one_of_the_places_in_the_padded_image() -> None:
+    """Items 107, 112, 114: a crop of the size of the image, whole pixels up, down, left or right."""
     x = images(200, 2, 6, 5)
     padded = torch.nn.functional.pad(x, (2, 2, 2, 2))
     done = augment(x, "crop:2", seeded()).images
@@ -151,6 +153,7 @@ def test_a_crop_is_one_of_the_places_in_the_padded_image() -> None:
 
 @pytest.mark.parametrize("text", ["shift:3", "rotate:30", "scale:0.5", "shear:20"])
 def test_maps_are_what_their_names_say(text: str) -> None:
+    """Items 107, 109-111: shift, zoom, turn, slant."""
     maps = read_maps(text)
     linear, offset = maps[:, :, :2], maps[:, :, 2]
     eye = torch.eye(2).double().expand_as(linear)
@@ -197,9 +200,14 @@ def test_half_a_pixel_to_the_right_by_hand() -> None:
     torch.testing.assert_close(done[0, 0, 1], torch.tensor([0.0, 0.5, 0.75, 0.375]))
 
 
-@pytest.mark.parametrize("text", ["crop:3,flip", "flip,vflip,crop:2", "rotate:20,shear:5", "shift:1,scale:0.2,flip"])
+@pytest.mark.parametrize(
+    "text", ["crop:3,flip", "flip,vflip,crop:2", "rotate:20,shear:5", "scale:0.3,crop:3", "shift:1,scale:0.2,flip"]
+)
 def test_steps_together_are_the_steps_in_turn(text: str) -> None:
-    """The interiors agree up to what one interpolation more blurs, and ramps do not blur."""
+    """The interiors agree up to what one interpolation more blurs, and ramps do not blur.
+
+    Zoom, then crop is item 115.
+    """
     x = ramps(16, 33)
     generator = seeded(3)
     in_turn = x
@@ -246,7 +254,7 @@ def test_pixels_leave_masks_alone(text: str) -> None:
 
 
 def test_elastic_displaces_as_far_as_simard_says() -> None:
-    """Uniform noise of -alpha..alpha, smoothed: deviation alpha / sqrt 3 times the root of the kernel's squares."""
+    """Item 118: uniform noise, smoothed, deviates by alpha / sqrt 3 times the root of the kernel's squares."""
     alpha, sigma, side = 34.0, 4.0, 49
     run = AUGMENTATIONS.get("elastic").run
     fields = run(Size(200, side, side), seeded(), alpha, sigma)
@@ -270,6 +278,7 @@ def test_smoothing_is_scipys(shape: tuple[int, int, int], sigma: float) -> None:
 
 
 def test_bicubic_is_another_interpolation_and_keeps_edges_sharper() -> None:
+    """Item 118."""
     x = torch.zeros(16, 1, 28, 28)
     x[:, :, 8:20, 8:20] = 1
     linear, cubic = (augment(x, f"elastic:34:4:{mode}", seeded()).images for mode in ("bilinear", "bicubic"))
@@ -281,6 +290,7 @@ def test_bicubic_is_another_interpolation_and_keeps_edges_sharper() -> None:
 
 @pytest.mark.parametrize("side", [1, 3, 4])
 def test_cutout_is_one_square_cut_off_at_the_border(side: int) -> None:
+    """Items 112, 116."""
     x = torch.ones(400, 2, 7, 9)
     zeros = augment(x, f"cutout:{side}", seeded()).images == 0
     assert torch.equal(zeros[:, 0], zeros[:, 1])
@@ -296,6 +306,7 @@ def test_cutout_is_one_square_cut_off_at_the_border(side: int) -> None:
 
 
 def test_erasing_is_one_rectangle_of_noise() -> None:
+    """Items 112, 117."""
     x = torch.full((400, 1, 20, 20), 0.5)
     changed = (augment(x, "erase:0.5:0.2", seeded()).images != x)[:, 0]
     touched = changed.flatten(1).any(1)
@@ -310,6 +321,7 @@ def test_erasing_is_one_rectangle_of_noise() -> None:
 
 
 def test_contrast_and_brightness_by_hand() -> None:
+    """Item 113."""
     x = images(64) * 0.2 + 0.4  # so that nothing is cut off at 0 or 1
     mean = x.mean((1, 2, 3), keepdim=True)
     factor = (augment(x, "contrast:0.5", seeded()).images - mean) / (x - mean)

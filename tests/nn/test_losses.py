@@ -44,6 +44,7 @@ def test_cross_entropies_stay_finite_where_probabilities_are_0() -> None:
 
 
 def test_smooth_targets_by_hand() -> None:
+    """Item 127."""
     labels = torch.tensor([2, 0])
     others = smooth_targets(labels, 4, 0.3, "others")
     torch.testing.assert_close(others, torch.tensor([[0.1, 0.1, 0.7, 0.1], [0.7, 0.1, 0.1, 0.1]]))
@@ -62,6 +63,7 @@ def test_the_loss_of_smooth_targets_by_hand() -> None:
 @given(classes=st.integers(2, 12), epsilon=st.floats(0, 0.99), seed=st.integers(0, 2**31))
 @settings(deadline=None, max_examples=25)
 def test_the_two_conventions_are_one_and_that_is_torchs(classes: int, epsilon: float, seed: int) -> None:
+    """Item 127."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(classes, (5,), generator=generator)
     logits = torch.randn(5, classes, generator=generator, dtype=torch.float64)

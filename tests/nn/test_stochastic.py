@@ -83,6 +83,7 @@ def test_a_mask_has_the_mean_1() -> None:
 
 
 def test_dropconnect_drops_weights_and_evaluates_with_their_mean() -> None:
+    """Item 125."""
     layer = DropConnectLinear(4, 3, p=0.5)
     layer.weight.data.fill_(1.0)
     layer.bias.data.fill_(10.0)
@@ -97,6 +98,7 @@ def test_dropconnect_drops_weights_and_evaluates_with_their_mean() -> None:
 
 
 def test_moments_of_dropconnect_by_hand_and_by_sampling() -> None:
+    """Item 125."""
     layer = DropConnectLinear(2, 1, p=0.2)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[3.0, -1.0]]))
@@ -120,7 +122,7 @@ def test_gaussian_noise_is_for_training() -> None:
 
 
 def test_noise_on_the_inputs_of_a_linear_model_is_an_l2_penalty() -> None:
-    """Weights 3 and -1, noise of 0.5: 1/2 (3 n + -1 m)^2 has the mean 0.25 (9 + 1) / 2 = 1.25."""
+    """Item 122. Weights 3 and -1, noise of 0.5: 1/2 (3 n + -1 m)^2 has the mean 0.25 (9 + 1) / 2 = 1.25."""
     layer, x = nn.Linear(2, 1), torch.rand(40, 2)
     layer.weight.data = torch.tensor([[3.0, -1.0]])
     many = x.repeat(2000, 1)
@@ -140,6 +142,7 @@ def test_without_noise_nothing_is_drawn(layer: nn.Module) -> None:
 
 
 def test_noise_lies_on_weights_only_and_is_gone_to_the_bit() -> None:
+    """Item 124."""
     network = nn.Sequential(nn.Linear(30, 40), nn.LayerNorm((2, 40)), nn.PReLU(), NoisyLinear(40, 5))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with noisy_weights(network, 0.1):

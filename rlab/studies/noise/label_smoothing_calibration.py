@@ -1,0 +1,135 @@
+"""Targets of 0 and 1 against smoothed ones: how weights and logits grow, and whether confidence is deserved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rlab.studies.plots import column, curves
+from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
+
+POINTS = 10
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A network that can fit its few examples exactly, trained on long after it does."""
+
+    data: str = "mnist"
+    train: int = 500
+    test: int = 5_000
+    hidden: int = 256
+    steps: int = 6_000
+    """Updates of 50 examples."""
+
+
+def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
+    """Accuracy and calibration error (%) at the end; sizes of weights and logits over the training."""
+    import torch
+    from torch.nn.functional import cross_entropy
+    from torch.optim import Adam
+
+    from rlab.nn.losses import smooth_targets
+    from rlab.nn.penalties import l2, weights_of
+    from rlab.studies.fitting import examples, fit, network
+
+    data = examples(settings.data, seed, settings.train, settings.test)
+    model = network((data.x[0].numel(), settings.hidden, 10), seed=seed)
+
+    def look() -> list[float]:
+        """Norm of all weights, and by how much the largest logit lies above the mean of the ten."""
+        logits = model(data.x)
+        return [float((2 * l2(weights_of(model))).sqrt()), float((logits.amax(1) - logits.mean(1)).mean())]
+
+    way = fit(
+        model,
+        data.x,
+        data.y,
+        Adam(model.parameters(), 2e-3),
+        steps=settings.steps,
+        batch_size=50,
+        seed=seed,
+        loss=lambda out, y: cross_entropy(out, smooth_targets(y, 10, variant["epsilon"], variant["over"])),
+        look=look,
+        points=POINTS,
+    )
+    norms, tops = (list(numbers) for numbers in zip(*way, strict=True))
+    with torch.no_grad():
+        confidence, taken = model(data.x_test).softmax(1).max(1)
+    right = (taken == data.y_test).float()
+    return {
+        "accuracy": 100 * float(right.mean()),
+        "confidence": 100 * float(confidence.mean()),
+        "calibration": calibration(confidence.numpy(), right.numpy()),
+        "norms": np.round(norms, 3),
+        "tops": np.round(tops, 3),
+        "norm": norms[-1],
+        "norm_growth": norms[-1] - norms[POINTS // 2 - 1],
+        "top_growth": tops[-1] - tops[POINTS // 2 - 1],
+    }
+
+
+def calibration(confidence: Any, right: Any, bins: int = 10) -> float:
+    """Expected calibration error in percent: |accuracy - confidence| in each of equal bins, by their shares."""
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [abs((right - confidence)[place == k].sum()) for k in range(bins)]
+    return float(100 * sum(gaps) / len(right))
+
+
+def draw(figure: Any, results: Results) -> None:
+    """Logits and weights over the training."""
+    axes = figure.subplots(1, 2)
+    parts = (np.arange(POINTS) + 1) / POINTS
+    for panel, name, label in (
+        (axes[0], "tops", "largest logit less the mean"),
+        (axes[1], "norms", "norm of all weights"),
+    ):
+        ways = {variant: column(seeds, name) for variant, seeds in results.items()}
+        curves(panel, parts, ways, ("part of the training", label))
+
+
+def less(number: str, second: str = "smoothed") -> dict[str, float]:
+    """Weights of: by how much it is smaller with smoothed targets."""
+    return {f"hard/{number}": 1, f"{second}/{number}": -1}
+
+
+STUDIES.register("label-smoothing-calibration")(
+    Study(
+        claim="With targets of 0 and 1 logits and weights keep growing after everything is fitted; smoothed targets "
+        "bound the logits, keep the weights smaller and lower overconfidence, at no cost in accuracy.",
+        claim_ja="目標が0と1だと、全例を当てはめた後もロジットと重みは増え続ける。ラベル平滑化はロジットの増大を止めて重みを"
+        "小さく保ち、精度を落とさずに過信を減らす。",
+        correction="The text speaks of values of the objective function: what is smoothed are the targets. Its 1 - e "
+        "and e / (K - 1) are the usual 1 - e + e / K and e / K with another e. It promises that growth is prevented: "
+        "that of the logits is, weights are only kept smaller.",
+        correction_ja="教材は「目的関数の値」と書くが、平滑化されるのは教師の値である。教材の1−εとε/(K−1)は、εを"
+        "取り直せば一般的な1−ε+ε/Kとε/Kに一致する。またロジットの増大は止まるが、重みは小さくなるだけである。",
+        source="items 127-128; Szegedy et al. 2016, section 7; Guo et al. 2017",
+        settings=Settings(),
+        smoke={"data": "digits", "train": 60, "hidden": 16, "steps": 20},
+        small={"data": "digits", "train": 100, "hidden": 64, "steps": 1_000},
+        small_seeds=6,
+        variants={
+            "hard": {"epsilon": 0.0, "over": "all"},
+            "smoothed": {"epsilon": 0.1, "over": "all"},
+            "smoothed, as the text": {"epsilon": 0.1, "over": "others"},
+        },
+        measure=measure,
+        contrasts=(
+            Contrast("with hard targets logits still grow in the second half", {"hard/top_growth": 1}),
+            Contrast(
+                "and with smoothed ones less than a tenth as far", {"hard/top_growth": 0.1, "smoothed/top_growth": -1}
+            ),
+            Contrast("weights end smaller", less("norm")),
+            Contrast("accuracy falls by less than a point", {"smoothed/accuracy": 1, "hard/accuracy": -1}, -1.0),
+            Contrast(
+                "hard targets: confidence lies above accuracy (points)", {"hard/confidence": 1, "hard/accuracy": -1}
+            ),
+            Contrast("the calibration error is smaller (points)", less("calibration")),
+        ),
+        draw=draw,
+        seeds=6,
+    )
+)
