@@ -44,9 +44,9 @@ def make(kind: str, channels: int) -> Any:
             four = unfold(x.flatten(0, 1)[:, None], 2, stride=2).transpose(1, 2) + 1e-6  # [B * C, places, 4]
             chance = (four / four.sum(2, keepdim=True)).detach()
             if self.training:
-                drawn = torch.multinomial(chance.view(-1, 4), 1).view(*four.shape[:2], 1)
-                return four.gather(2, drawn).view(*x.shape[:2], x.shape[2] // 2, -1)
-            return (four * chance).sum(2).view(*x.shape[:2], x.shape[2] // 2, -1)
+                drawn = torch.multinomial(chance.reshape(-1, 4), 1).view(*four.shape[:2], 1)
+                return four.gather(2, drawn).reshape(*x.shape[:2], x.shape[2] // 2, -1)
+            return (four * chance).sum(2).reshape(*x.shape[:2], x.shape[2] // 2, -1)
 
     if kind == "strided":
         return nn.Sequential(nn.Conv2d(channels, channels, 2, 2), nn.ReLU())  # Springenberg et al. 2015
@@ -98,7 +98,7 @@ STUDIES.register("pooling-types")(
         "プーリングが発表されており、ストライド付き畳み込みで縮小する網も多い。",
         source="items 179, 183; Zeiler & Fergus 2013; Gulcehre et al. 2014; Springenberg et al. 2015; Lee et al. 2016",
         settings=Images(),
-        smoke=SMOKE,
+        smoke={**SMOKE, "steps": 1},
         small=SMALL,
         small_seeds=6,
         variants={kind: kind for kind in ("max", "mean", "drawn", *LEARNING)},

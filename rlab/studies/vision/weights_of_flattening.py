@@ -69,6 +69,7 @@ STUDIES.register("weights-of-flattening")(
         source="item 184; LeCun et al. 1998, section II",
         settings=Settings(),
         smoke={"height": 300, "width": 400},
+        small_seeds=3,
         variants={kind: kind for kind in ("dense", "convolution", "the same maps")},
         measure=measure,
         contrasts=(
