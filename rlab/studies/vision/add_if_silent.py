@@ -112,8 +112,8 @@ STUDIES.register("add-if-silent")(
         source="items 192, 194, 195; Fukushima 1980; Fukushima 2013; LeCun et al. 1998",
         settings=Settings(data="mnist", steps=500),
         smoke={**SMOKE, "seen": 8},
-        small={**SMALL, "seen": 60},
-        small_seeds=4,
+        small={**SMALL, "steps": 120, "batch_size": 24, "seen": 60},
+        small_seeds=3,
         variants={kind: kind for kind in ("pixels", "add-if-silent", "random kernels", "gradient")},
         measure=measure,
         contrasts=(

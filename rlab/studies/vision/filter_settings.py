@@ -70,8 +70,8 @@ STUDIES.register("filter-settings")(
         source="items 188, 300; Lin et al. 2014; Szegedy et al. 2015",
         settings=Images(steps=800),
         smoke=SMOKE,
-        small={**SMALL, "steps": 300},
-        small_seeds=4,
+        small={**SMALL, "steps": 250, "batch_size": 32},
+        small_seeds=3,
         variants={
             "32 of 5x5": BASE,
             "1 filter": {**BASE, "filters": 1},

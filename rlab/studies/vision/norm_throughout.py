@@ -77,7 +77,7 @@ STUDIES.register("norm-throughout")(
         source="item 296; Ioffe & Szegedy 2015; Mishkin & Matas 2016",
         settings=Images(train=2_000, steps=400),
         smoke={"data": "digits", "train": 80, "test": 60, "steps": 2, "batch_size": 32},
-        small={"data": "digits", "train": 600, "test": 0, "steps": 100},
+        small={"data": "digits", "train": 600, "test": 0, "steps": 80},
         small_seeds=4,
         variants={"never": "never", "at the start": "start", "throughout": "throughout"},
         measure=measure,

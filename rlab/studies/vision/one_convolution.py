@@ -49,7 +49,7 @@ STUDIES.register("one-convolution")(
         settings=Images(),
         smoke=SMOKE,
         small=SMALL,
-        small_seeds=8,
+        small_seeds=5,
         variants=DEPTHS,
         measure=measure,
         contrasts=(

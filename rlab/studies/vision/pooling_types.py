@@ -100,7 +100,7 @@ STUDIES.register("pooling-types")(
         settings=Images(),
         smoke={**SMOKE, "steps": 1},
         small=SMALL,
-        small_seeds=6,
+        small_seeds=4,
         variants={kind: kind for kind in ("max", "mean", "drawn", *LEARNING)},
         measure=measure,
         contrasts=(

@@ -97,7 +97,7 @@ STUDIES.register("small-filters")(
         settings=Images(),
         smoke=SMOKE,
         small=SMALL,
-        small_seeds=6,
+        small_seeds=4,
         variants={
             "5x5": [5],
             "3x3, 3x3": [3, 3],
