@@ -67,10 +67,11 @@ STUDIES.register("plain-degrades")(
         claim_ja="ショートカットのない56層の網は、勾配が消えていないのに、訓練画像にさえ20層の網より合わない。"
         "ショートカットがあれば深さの損ははるかに小さい。",
         correction="The text says that in deep networks the error does not reach the front. With batch normalisation "
-        "it does; He et al. found degradation nevertheless, and called it a difficulty of optimisation.",
-        correction_ja="テキストは深い網では誤差が手前まで伝わらないためだとする。バッチ正規化があれば誤差は伝わる。"
+        "it does, and even grows on its way; He et al. found degradation nevertheless, and called it a difficulty of "
+        "optimisation.",
+        correction_ja="テキストは深い網では誤差が手前まで伝わらないためだとする。バッチ正規化があれば誤差は伝わり、むしろ手前ほど大きくなる。"
         "Heらはそれでも劣化が起こることを示し、最適化の難しさだとした。",
-        source="item 202; He et al. 2016, sections 4.1 and 4.2",
+        source="item 202; He et al. 2016, sections 4.1 and 4.2; Yang et al. 2019",
         settings=Settings(steps=300),
         smoke={**SMOKE, "steps": 1, "train": 32, "width": 4, "pool": 1},
         small={**SMALL, "steps": 40, "width": 4, "pool": 1},
