@@ -78,7 +78,7 @@ def test_a_learned_pattern_excites_its_own_plane_most() -> None:
 
 
 def test_c_cells_bear_a_shift_that_s_cells_do_not() -> None:
-    """Item 192: the strongest cell of the pattern's plane, looked at when the pattern has moved by one or two pixels."""
+    """Item 192: the strongest cell of the pattern's plane, looked at when it has moved by one or two pixels."""
     network = one_stage()
     teach(network, picture("cross"))
     (stage,) = network.stages

@@ -83,7 +83,7 @@ STUDIES.register("overfitting-not-inevitable")(
         settings=Settings(train=1_000, steps=2_000),
         smoke={"data": "digits", "train": 80, "test": 60, "steps": 30, "batch_size": 32},
         small={"data": "digits", "train": 400, "test": 0, "steps": 600},
-        small_seeds=4,
+        small_seeds=8,
         variants={
             "true classes": [],
             "noise": ["noise"],
