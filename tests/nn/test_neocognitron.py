@@ -35,7 +35,10 @@ def teach(network: Neocognitron, image: Tensor) -> list[int]:
 
 
 def test_cells_by_hand() -> None:
-    """One bright pixel: v = sqrt(c0), a = q c0 there, b = q v / 2; S = r ((1 + q c0) / (1 + r q c0 / (1 + r)) - 1)."""
+    """Item 192.
+
+    One bright pixel: v = sqrt(c0), a = q c0 there, b = q v / 2; S = r ((1 + q c0) / (1 + r q c0 / (1 + r)) - 1).
+    """
     network = one_stage()
     image = torch.zeros(1, 1, SIDE, SIDE)
     image[0, 0, 6, 6] = 1.0
@@ -54,6 +57,7 @@ def test_cells_by_hand() -> None:
 
 
 def test_a_silent_input_adds_one_plane_and_a_repeated_one_none() -> None:
+    """Item 194: add-if-silent."""
     network = one_stage()
     for name in PATTERNS:
         assert teach(network, picture(name)) == [1], name
@@ -74,7 +78,7 @@ def test_a_learned_pattern_excites_its_own_plane_most() -> None:
 
 
 def test_c_cells_bear_a_shift_that_s_cells_do_not() -> None:
-    """The strongest cell of the pattern's plane, looked at again when the pattern has moved by one or two pixels."""
+    """Item 192: the strongest cell of the pattern's plane, looked at when it has moved by one or two pixels."""
     network = one_stage()
     teach(network, picture("cross"))
     (stage,) = network.stages

@@ -85,7 +85,7 @@ def test_it_has_the_published_size(name: str) -> None:
 
 
 def test_the_published_sizes_are_those_of_the_papers() -> None:
-    """Once more by hand, apart from the table in the code."""
+    """Once more by hand, apart from the table in the code. Items 196-199, 202, 204, 205."""
     assert {name: facts.parameters for name, facts in PUBLISHED.items() if "-bn" not in name} == {
         "lenet5": 156 + 2416 + 48_120 + 10_164 + 850,
         "lenet5-1998": 60_000,
@@ -117,10 +117,12 @@ def test_the_published_sizes_are_those_of_the_papers() -> None:
 
 
 def test_googlenet_with_both_auxiliary_classifiers() -> None:
+    """Item 199."""
     assert size(on_meta("googlenet", (3, 224, 224), 1000, auxiliary=True)) == 13_004_888
 
 
 def test_lenet_of_1998_layer_by_layer() -> None:
+    """Item 196."""
     network = classifier("lenet5-1998", (1, 32, 32), 10)
     layers = [*network.encoder.convolutions, *network.encoder.dense]
     assert [size(layer) for layer in layers if size(layer)] == [156, 12, 1516, 32, 48_120, 10_164]
@@ -423,7 +425,10 @@ def test_a_bottleneck_by_hand() -> None:
 
 
 def test_only_the_residual_network_passes_its_input_around_silent_layers() -> None:
-    """With the second norm of every block at 0, blocks are shortcuts: what is left is the stem, or nothing."""
+    """With the second norm of every block at 0, blocks are shortcuts: what is left is the stem, or nothing.
+
+    Item 203.
+    """
     torch.manual_seed(0)
     found = {}
     for name in ("resnet20", "plain20"):
@@ -457,6 +462,7 @@ def test_auxiliary_classifiers_of_googlenet() -> None:
 
 
 def test_heads_on_maps_by_hand() -> None:
+    """Items 185, 186."""
     maps = torch.tensor([[[[1.0, 3.0]], [[5.0, 7.0]]]])  # [1, 2, 1, 2]
     mean, places = ClassifyHead(2, 1, "mean"), ClassifyHead(4, 1, "places")
     with torch.no_grad():
