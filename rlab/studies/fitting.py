@@ -73,6 +73,13 @@ def parts(name: str, seed: int, *sizes: int) -> list[tuple[Tensor, Tensor]]:
     return [(as_float(data.x[items]), data.y[items]) for items in drawn]
 
 
+def mislabelled(y: Tensor, share: float, seed: int, classes: int = 10) -> Tensor:
+    """Labels, of which a share was drawn anew (and so a `classes`-th part of them again as it was)."""
+    generator = torch.Generator().manual_seed(derive(seed, "labels"))
+    drawn = torch.rand(len(y), generator=generator) < share
+    return torch.where(drawn, torch.randint(classes, y.shape, generator=generator), y)
+
+
 def network(
     sizes: Sequence[int],
     activation: str = "relu",

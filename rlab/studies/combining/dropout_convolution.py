@@ -14,7 +14,9 @@ class Settings:
     """Digits of 8x8 pixels; two convolutions, each pooled, and a fully connected layer."""
 
     train: int = 300
-    """Training examples; all others are tested on."""
+    """Training examples; all others are tested on, with right labels."""
+    wrong: float = 0.2
+    """Share of the training labels that are drawn anew."""
     channels: int = 16
     """Of the first convolution; the second has twice as many."""
     hidden: int = 256
@@ -22,7 +24,7 @@ class Settings:
     p: float = 0.5
     """Probability to drop."""
     updates: int = 1_500
-    learning_rate: float = 0.05
+    learning_rate: float = 0.02
     """Of SGD with a momentum of 0.9."""
 
 
@@ -33,9 +35,10 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     from rlab.nn.layers import drawing_from
     from rlab.seeding import derive
-    from rlab.studies.fitting import accuracy, fit, parts
+    from rlab.studies.fitting import accuracy, fit, mislabelled, parts
 
     (x, y), test = parts("digits", seed, settings.train, 0)
+    y = mislabelled(y, settings.wrong, seed)
     c, p = settings.channels, settings.p
     with drawing_from(torch.Generator().manual_seed(derive(seed, "network"))):
         maps = {"elements": nn.Dropout(p), "maps": nn.Dropout2d(p)}.get(variant, nn.Identity())
@@ -65,7 +68,7 @@ STUDIES.register("dropout-convolution")(
         source="item 134; Hinton et al. 2012; Tompson et al. 2015 (whole maps)",
         settings=Settings(),
         smoke={"updates": 15, "train": 100},
-        small={"updates": 350, "hidden": 128},
+        small={"updates": 450, "hidden": 128},
         small_seeds=4,
         variants={"nothing": "nothing", "dense": "dense", "elements": "elements", "maps": "maps"},
         measure=measure,

@@ -35,7 +35,7 @@ def train(settings: Settings, x: Any, y: Any, p: float, seed: int) -> Any:
     from rlab.studies.fitting import fit, network
 
     model = network([64, settings.hidden, settings.hidden, 10], seed=seed, dropout=p)
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
     fit(model, x, y, optimiser, steps=settings.updates, batch_size=25, seed=seed)
     return model
 
@@ -111,7 +111,7 @@ STUDIES.register("dropout-ensemble")(
         source="item 131; Srivastava et al. 2014, section 7.5; Gal & Ghahramani 2016",
         settings=Settings(),
         smoke={"updates": 30, "members": 5, "bags": 2, "hidden": 64},
-        small={"updates": 700, "hidden": 128, "members": 30, "bags": 5},
+        small={"updates": 1_000, "hidden": 128, "members": 30, "bags": 3},
         small_seeds=4,
         variants={"dropout": "dropout", "plain": "plain", "bagging": "bagging"},
         measure=measure,

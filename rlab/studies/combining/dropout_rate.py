@@ -11,18 +11,20 @@ from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 @dataclass(frozen=True)
 class Settings:
-    """Handwritten digits, so few that a network of two hidden layers over-fits."""
+    """Handwritten digits; a network of two hidden layers learns them by heart, wrong labels and all."""
 
     data: str = "mnist"
     """`digits` needs no files."""
     train: int = 1_000
     test: int = 10_000
     """Examples; 0: all that are not trained on."""
+    wrong: float = 0.2
+    """Share of the training labels that are drawn anew."""
     hidden: int = 256
     """Units of each of two hidden layers."""
     updates: int = 3_000
     batch_size: int = 25
-    learning_rate: float = 0.05
+    learning_rate: float = 0.02
     """Of SGD with a momentum of 0.9."""
 
 
@@ -31,9 +33,10 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     import torch
     from torch import nn
 
-    from rlab.studies.fitting import accuracy, fit, network, parts
+    from rlab.studies.fitting import accuracy, fit, mislabelled, network, parts
 
     (x, y), test = parts(settings.data, seed, settings.train, settings.test)
+    y = mislabelled(y, settings.wrong, seed)
     sizes = [x[0].numel(), settings.hidden, settings.hidden, 10]
     model = network(sizes, seed=seed, dropout=variant["hidden"])
     model.insert(0, nn.Dropout(variant["input"]))
@@ -51,7 +54,7 @@ def draw(figure: Any, results: Results) -> None:
     axes.set_xlabel("probability to drop a hidden unit (in: an input, too)", fontsize=9)
 
 
-RATES = {str(p): {"hidden": p, "input": 0.0} for p in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)}
+RATES = {str(p): {"hidden": p, "input": 0.0} for p in (0.0, 0.3, 0.5, 0.7, 0.9)}
 
 STUDIES.register("dropout-rate")(
     Study(
@@ -66,7 +69,7 @@ STUDIES.register("dropout-rate")(
         source="items 132, 133; Srivastava et al. 2014, section 7.3 and appendix A",
         settings=Settings(),
         smoke={"data": "digits", "train": 200, "test": 0, "updates": 15, "hidden": 64},
-        small={"data": "digits", "train": 500, "test": 0, "updates": 600, "hidden": 128},
+        small={"data": "digits", "train": 500, "test": 0, "updates": 900, "hidden": 128},
         small_seeds=4,
         variants=RATES | {"input-0.2": {"hidden": 0.5, "input": 0.2}, "input-0.5": {"hidden": 0.5, "input": 0.5}},
         measure=measure,

@@ -14,11 +14,11 @@ class Settings:
     """The first symbol of a sequence of random ones is asked for at its end."""
 
     symbols: int = 6
-    length: int = 10
+    length: int = 16
     """Symbols of a sequence."""
     hidden: int = 64
     """Units of the state."""
-    p: float = 0.3
+    p: float = 0.5
     """Probability to drop a unit of the state."""
     updates: int = 1_500
     """Each of 64 new sequences."""
@@ -106,8 +106,8 @@ STUDIES.register("dropout-recurrent")(
         source="item 136; Gal & Ghahramani 2016, section 4",
         settings=Settings(),
         smoke={"updates": 10},
-        small={"updates": 250, "length": 8},
-        small_seeds=4,
+        small={"updates": 250},
+        small_seeds=3,
         variants={"none": "none", "sequence": "sequence", "step": "step"},
         measure=measure,
         contrasts=(
