@@ -98,7 +98,7 @@ def draw(figure: Any, results: Results) -> None:
     x = np.arange(1, both.shape[2] + 1) / both.shape[2]
     curves(left, x, {"training": both[:, 0], "validation": both[:, 1]}, ("part of the run", "loss in nats"))
     errors, costs = (np.mean(column(seeds, name), axis=0) for name in ("errors", "costs"))
-    right.imshow(errors, cmap="YlOrRd", aspect="auto")
+    right.imshow(errors, cmap="YlOrRd", aspect="auto", alpha=0.6)
     for i, j in np.ndindex(errors.shape):
         right.text(j, i, f"{errors[i, j]:.1f} %\n{costs[i, j]:.0f}", ha="center", va="center", fontsize=7)
     right.set_xticks(range(len(PATIENCES)), [str(p) for p in PATIENCES], fontsize=8)

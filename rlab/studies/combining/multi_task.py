@@ -74,8 +74,8 @@ STUDIES.register("multi-task")(
         source="item 149; Caruana 1997",
         settings=Settings(),
         smoke={"updates": 15},
-        small={"updates": 500},
-        small_seeds=6,
+        small={"updates": 400},
+        small_seeds=8,
         variants={"alone": "alone", "digit": "digit", "half": "half", "random": "random"},
         measure=measure,
         contrasts=(

@@ -76,7 +76,7 @@ def draw(figure: Any, results: Results) -> None:
     """The matrix of mean errors."""
     axes = figure.subplots()
     matrix = np.array([[np.mean(column(seeds, target)) for target in VIEWS] for seeds in results.values()])
-    axes.imshow(matrix, cmap="YlOrRd", aspect="auto")
+    axes.imshow(matrix, cmap="YlOrRd", aspect="auto", alpha=0.6)
     for i, j in np.ndindex(matrix.shape):
         axes.text(j, i, f"{matrix[i, j]:.1f} %", ha="center", va="center", fontsize=9)
     axes.set_xticks(range(len(VIEWS)), [f"5 to 9,\n{name}" for name in VIEWS], fontsize=8)
