@@ -68,8 +68,8 @@ STUDIES.register("dropout-convolution")(
         source="item 134; Hinton et al. 2012; Tompson et al. 2015 (whole maps)",
         settings=Settings(),
         smoke={"updates": 15, "train": 100},
-        small={"updates": 450, "hidden": 128},
-        small_seeds=4,
+        small={"updates": 400, "hidden": 128, "channels": 8},
+        small_seeds=7,
         variants={"nothing": "nothing", "dense": "dense", "elements": "elements", "maps": "maps"},
         measure=measure,
         contrasts=(

@@ -111,8 +111,8 @@ STUDIES.register("dropout-ensemble")(
         source="item 131; Srivastava et al. 2014, section 7.5; Gal & Ghahramani 2016",
         settings=Settings(),
         smoke={"updates": 30, "members": 5, "bags": 2, "hidden": 64},
-        small={"updates": 1_000, "hidden": 128, "members": 30, "bags": 3},
-        small_seeds=4,
+        small={"updates": 1_000, "hidden": 128, "members": 30, "bags": 2},
+        small_seeds=6,
         variants={"dropout": "dropout", "plain": "plain", "bagging": "bagging"},
         measure=measure,
         contrasts=(

@@ -91,8 +91,8 @@ STUDIES.register("dropout-masks")(
         source="items 129, 130; Srivastava et al. 2014, section 4",
         settings=Settings(),
         smoke={"epochs": 2, "train": 200, "hidden": 64},
-        small={"epochs": 50, "hidden": 128},
-        small_seeds=4,
+        small={"epochs": 40, "hidden": 128},
+        small_seeds=6,
         variants={"none": "none", "example": "example", "batch": "batch", "epoch": "epoch"},
         measure=measure,
         contrasts=(

@@ -13,8 +13,8 @@ from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 class Settings:
     """The first symbol of a sequence of random ones is asked for at its end."""
 
-    symbols: int = 6
-    length: int = 16
+    symbols: int = 4
+    length: int = 12
     """Symbols of a sequence."""
     hidden: int = 64
     """Units of the state."""
@@ -107,7 +107,7 @@ STUDIES.register("dropout-recurrent")(
         settings=Settings(),
         smoke={"updates": 10},
         small={"updates": 250},
-        small_seeds=3,
+        small_seeds=5,
         variants={"none": "none", "sequence": "sequence", "step": "step"},
         measure=measure,
         contrasts=(

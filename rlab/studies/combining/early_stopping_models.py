@@ -16,13 +16,13 @@ class Settings:
     """Whether a digit is 5 or more, learned from a few images, some with a wrong label."""
 
     train: int = 300
-    validation: int = 300
+    validation: int = 600
     """Examples; all others are tested on, with right labels."""
     wrong: float = 0.4
     """Share of the labels of training and validation that are drawn anew, so that half of them are wrong."""
     updates: int = 2_000
-    """Of the networks, with 50 looks on the way."""
-    trees: int = 100
+    """Of the networks, with 30 looks on the way."""
+    trees: int = 200
     """Of boosting, with a look after each."""
 
 
@@ -43,8 +43,8 @@ def staged(settings: Settings, kind: str, train: Any, others: Any, seed: int) ->
         return [np.array(list(model.staged_predict(x.flatten(1).numpy()))) for x in others]
     if kind == "convolutions":
         with drawing_from(torch.Generator().manual_seed(derive(seed, "network"))):
-            maps = [nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
-            net = nn.Sequential(*maps, nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, 2))
+            maps = [nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+            net = nn.Sequential(*maps, nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 2))
     else:
         net = network([64, 600, 2] if kind == "linear" else [64, 128, 128, 2], seed=seed)
     if kind == "linear":  # on features that are drawn and stay
@@ -54,7 +54,7 @@ def staged(settings: Settings, kind: str, train: Any, others: Any, seed: int) ->
     def look() -> list[Any]:
         return [net(x).argmax(1).numpy() for x in others]
 
-    seen = fit(net, *train, optimiser, steps=settings.updates, batch_size=25, seed=seed, look=look, points=50)
+    seen = fit(net, *train, optimiser, steps=settings.updates, batch_size=25, seed=seed, look=look, points=30)
     return [np.array(one) for one in zip(*seen, strict=True)]
 
 
@@ -92,8 +92,8 @@ STUDIES.register("early-stopping-models")(
         source="item 142; Prechelt 1998; Friedman 2001",
         settings=Settings(),
         smoke={"updates": 50, "trees": 5},
-        small={"updates": 600, "trees": 60},
-        small_seeds=5,
+        small={"updates": 600, "trees": 100},
+        small_seeds=7,
         variants={kind: kind for kind in KINDS},
         measure=measure,
         contrasts=tuple(

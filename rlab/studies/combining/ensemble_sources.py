@@ -13,10 +13,12 @@ from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 @dataclass(frozen=True)
 class Settings:
-    """Digits of 8x8 pixels and networks of one hidden layer, alike but for one thing."""
+    """Digits of 8x8 pixels, some with a wrong label, and networks of one hidden layer, alike but for one thing."""
 
     train: int = 300
-    """Training examples; all others are tested on."""
+    """Training examples; all others are tested on, with right labels."""
+    wrong: float = 0.2
+    """Share of the training labels that are drawn anew."""
     hidden: int = 64
     members: int = 10
     updates: int = 1_000
@@ -52,9 +54,10 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Errors in % of a member in the mean, and of the mean of probabilities; the correlation of errors."""
     import torch
 
-    from rlab.studies.fitting import parts
+    from rlab.studies.fitting import mislabelled, parts
 
     (x, y), (x_test, y_test) = parts("digits", seed, settings.train, 0)
+    y = mislabelled(y, settings.wrong, seed)
     said = []
     for number in range(settings.members):
         with torch.no_grad():
@@ -91,7 +94,7 @@ STUDIES.register("ensemble-sources")(
         source="item 148; Goodfellow et al. 2016, section 7.11; Lakshminarayanan et al. 2017",
         settings=Settings(),
         smoke={"members": 2, "updates": 10},
-        small={"members": 4, "updates": 250},
+        small={"members": 3, "updates": 500},
         small_seeds=5,
         variants={name: name for name in (*SOURCES, "bootstrap")},
         measure=measure,
