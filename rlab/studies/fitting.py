@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from rlab.data.augment import augment, parse
-from rlab.data.dataset import load
+from rlab.data.dataset import as_float, load
 from rlab.data.preprocess import fit as fit_transform
+from rlab.errors import RlabError
 from rlab.nn.init import initialise
 from rlab.nn.layers import drawing_from
 from rlab.nn.layers.activations import ACTIVATIONS
@@ -52,8 +53,42 @@ def examples(name: str, seed: int, train: int = 0, test: int = 0, preprocess: st
     return Examples(x, data.targets("train"), x_test, data.targets("test"))
 
 
+def parts(name: str, seed: int, *sizes: int) -> list[tuple[Tensor, Tensor]]:
+    """Disjoint parts of a data set (all its splits together), as floats: (x, y) each, drawn by the seed.
+
+    Args:
+        name: as after `--data`; `digits` needs no files.
+        seed: of the draw; the same for all variants.
+        sizes: how many of each part; 0: all the rest, which only the last can have.
+
+    Raises:
+        RlabError: the set is unknown or not there, or has not so many.
+    """
+    data = load(name, 0)
+    rest = len(data) - sum(sizes)
+    if rest < 0:
+        raise RlabError(f"data set '{name}' has {len(data):,} items, not {sum(sizes):,}")
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(derive(seed, "parts")))
+    wanted = [size or rest for size in sizes]
+    drawn = order[: sum(wanted)].split(wanted)
+    return [(as_float(data.x[items]), data.y[items]) for items in drawn]
+
+
+def mislabelled(y: Tensor, share: float, seed: int, classes: int = 10) -> Tensor:
+    """Labels, of which a share was drawn anew (and so a `classes`-th part of them again as it was)."""
+    generator = torch.Generator().manual_seed(derive(seed, "labels"))
+    drawn = torch.rand(len(y), generator=generator) < share
+    return torch.where(drawn, torch.randint(classes, y.shape, generator=generator), y)
+
+
 def network(
-    sizes: Sequence[int], activation: str = "relu", *, seed: int, init: str = "", norm: str = "none"
+    sizes: Sequence[int],
+    activation: str = "relu",
+    *,
+    seed: int,
+    init: str = "",
+    norm: str = "none",
+    dropout: float = 0.0,
 ) -> nn.Sequential:
     """Fully connected layers: inputs are flattened, `norm` and `activation` follow every layer but the last.
 
@@ -62,6 +97,7 @@ def network(
         activation, norm: registered names.
         seed: of the weights; two networks with the same seed and sizes begin alike.
         init: a registered initialisation; "": torch's own.
+        dropout: probability to drop a hidden unit; 0: no such layers.
     """
     layers: list[nn.Module] = [nn.Flatten()]
     with drawing_from(torch.Generator().manual_seed(derive(seed, "network"))):
@@ -69,6 +105,7 @@ def network(
             layer = nn.Linear(n_in, n_out)
             if place < len(sizes) - 2:
                 layers += [NORMS.get(norm)(layer), ACTIVATIONS.get(activation)()]
+                layers += [nn.Dropout(dropout)] if dropout else []
             else:
                 layers.append(layer)
         model = nn.Sequential(*layers)

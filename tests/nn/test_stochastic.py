@@ -35,7 +35,7 @@ def _seeded() -> None:
 
 @pytest.mark.parametrize("layer", [nn.Dropout(0.2), VariationalDropout(0.2), nn.Dropout2d(0.2)], ids=str)
 def test_what_is_kept_is_scaled_by_1_over_the_keep_probability(layer: nn.Module) -> None:
-    """A text has the drop rate in its place: with p = 0.2 that would give 5 for what is kept, not 1.25."""
+    """items 129, 130, 135: a text has the drop rate in its place: with p = 0.2 kept would become 5, not 1.25."""
     x = torch.ones(2, 300, 40, 1) if isinstance(layer, nn.Dropout2d) else torch.ones(2, 300, 40)
     out = layer(x)
     assert out.unique().tolist() == [0, 1.25]
@@ -46,7 +46,7 @@ def test_what_is_kept_is_scaled_by_1_over_the_keep_probability(layer: nn.Module)
 
 
 def test_dropout_without_scaling_needs_the_keep_probability_at_inference() -> None:
-    """A linear layer after plain masks: the mean of its output is 0.8 w x, not 0.2 w x."""
+    """item 135: a linear layer after plain masks; the mean of its output is 0.8 w x, not 0.2 w x."""
     layer, x = nn.Linear(50, 1, bias=False), torch.rand(50)
     masks = (torch.rand(20_000, 50) >= 0.2).float()
     terms = layer.weight.detach()[0] * x
@@ -55,12 +55,14 @@ def test_dropout_without_scaling_needs_the_keep_probability_at_inference() -> No
 
 
 def test_spatial_dropout_drops_whole_maps_of_each_image() -> None:
+    """item 134"""
     out = nn.Dropout2d(0.5)(torch.ones(64, 8, 3, 3))
     assert (out.amax((2, 3)) == out.amin((2, 3))).all()
     assert not (out[:, :, 0, 0] == out[:1, :, 0, 0]).all()
 
 
 def test_variational_dropout_keeps_its_mask_over_time() -> None:
+    """item 136"""
     layer = VariationalDropout(0.5)
     out = layer(torch.ones(7, 5, 30))
     assert (out == out[0]).all()

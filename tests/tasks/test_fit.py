@@ -118,6 +118,7 @@ def test_an_epoch_sees_every_training_example_once_and_nothing_else() -> None:
 
 
 def test_it_ends_with_the_parameters_that_were_best_in_validation() -> None:
+    """items 139, 141: those of the turn; test examples have no say in it."""
     task = Planted([1.0, 3.0, 2.0, 2.5, 2.9])
     fit = planted(task)
     through(fit, 2)
@@ -130,6 +131,7 @@ def test_it_ends_with_the_parameters_that_were_best_in_validation() -> None:
 
 
 def test_it_stops_early_when_nothing_got_better_for_too_long() -> None:
+    """items 139, 140: by validation scores, never by training's."""
     task = Planted([1.0, 3.0, 2.0, 3.0, 9.0])
     score = through(fit := planted(task, patience=2), 5)
     assert (fit.progress().done, fit.progress().finished) == (40, True)

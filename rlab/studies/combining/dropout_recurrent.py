@@ -1,0 +1,120 @@
+"""Dropout in a recurrent state: a new mask at every step, or one for the whole sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rlab.studies.plots import column, dots
+from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The first symbol of a sequence of random ones is asked for at its end."""
+
+    symbols: int = 4
+    length: int = 12
+    """Symbols of a sequence."""
+    hidden: int = 64
+    """Units of the state."""
+    p: float = 0.5
+    """Probability to drop a unit of the state."""
+    updates: int = 1_500
+    """Each of 64 new sequences."""
+
+
+def recurrent(settings: Settings, masks: str, seed: int) -> Any:
+    """A network h' = tanh(W x + U (mask h)), whose last state is read out."""
+    import torch
+    from torch import Tensor, nn
+
+    from rlab.nn.layers import drawing_from, dropout_mask
+    from rlab.seeding import derive
+
+    class Recurrent(nn.Module):
+        """Its state is dropped by a mask in training."""
+
+        extra = 0
+        """Numbers drawn and multiplications by a mask, forward and backward."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inputs = nn.Linear(settings.symbols, settings.hidden)
+            self.state = nn.Linear(settings.hidden, settings.hidden, bias=False)
+            self.out = nn.Linear(settings.hidden, settings.symbols)
+            nn.init.orthogonal_(self.state.weight)
+
+        def forward(self, x: Tensor) -> Tensor:
+            """x[B, T] symbols -> logits [B, K]."""
+            inputs = self.inputs(nn.functional.one_hot(x, settings.symbols).float())
+            h = inputs.new_zeros(len(x), settings.hidden)
+            mask = None
+            for t in range(x.shape[1]):
+                if self.training and masks != "none":
+                    if mask is None or masks == "step":
+                        mask = dropout_mask(h, settings.p)
+                        self.extra += h.numel()
+                    h = h * mask
+                    self.extra += 2 * h.numel()
+                h = torch.tanh(inputs[:, t] + self.state(h))
+            return self.out(h)
+
+    with drawing_from(torch.Generator().manual_seed(derive(seed, "network"))):
+        return Recurrent()
+
+
+def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
+    """Errors on new sequences, and what masks add to the arithmetic of an update, both in %."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from rlab.seeding import derive
+    from rlab.studies.fitting import accuracy, fit
+
+    generator = torch.Generator().manual_seed(derive(seed, "sequences"))
+    shape = (64 * settings.updates + 2_000, settings.length)
+    x = torch.randint(settings.symbols, shape, generator=generator)
+    model = recurrent(settings, variant, seed)
+    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    fit(model, x[:-2_000], x[:-2_000, 0], optimiser, steps=settings.updates, batch_size=64, seed=seed)
+    error = 100 * (1 - accuracy(model, x[-2_000:], x[-2_000:, 0]))
+    model.train().extra = 0
+    with FlopCounterMode(display=False) as counter:
+        model(x[:64]).sum().backward()
+    return {"error": error, "extra": 100 * model.extra / counter.get_total_flops()}
+
+
+def draw(figure: Any, results: Results) -> None:
+    """Errors and arithmetic."""
+    left, right = figure.subplots(1, 2)
+    dots(left, {name: column(seeds, "error") for name, seeds in results.items()}, "error in %")
+    dots(right, {name: column(seeds, "extra") for name, seeds in results.items()}, "added arithmetic in %")
+    for axes in (left, right):
+        axes.set_xlabel("a new mask for every ...", fontsize=9)
+
+
+STUDIES.register("dropout-recurrent")(
+    Study(
+        claim="Dropout adds next to nothing to the arithmetic of a network, a recurrent one included, if a sequence "
+        "keeps its mask: a new one at every step costs memory.",
+        claim_ja="ドロップアウトが増やす計算量はごくわずかである。再帰型ネットワークにも使えるが、系列の間は同じマスク"
+        "を保つ必要があり、時刻ごとに引き直すと記憶が損なわれる。",
+        correction="The text has it fit nearly every model as it is; a recurrent state's masks must be held over time.",
+        correction_ja="テキストはほぼすべてのモデルにそのまま使えるというが、再帰的な状態には"
+        "時間方向に固定したマスクが要る。",
+        source="item 136; Gal & Ghahramani 2016, section 4",
+        settings=Settings(),
+        smoke={"updates": 10},
+        small={"updates": 250},
+        small_seeds=5,
+        variants={"none": "none", "sequence": "sequence", "step": "step"},
+        measure=measure,
+        contrasts=(
+            Contrast("masks add less than 2 % of arithmetic", {"sequence/extra": -1}, above=-2),
+            Contrast("a new mask every step errs more than one", {"step/error": 1, "sequence/error": -1}),
+        ),
+        draw=draw,
+        seeds=8,
+    )
+)
