@@ -97,8 +97,8 @@ STUDIES.register("dying-relu")(
             "ReLU": way("relu"),
             "Leaky": way("leaky-relu"),
             "ReLU, begun off": way("relu", begins_off=True),
-            "Leaky 1/100, begun off": way("leaky-relu", begins_off=True),
-            "PReLU 1/4, begun off": way("prelu", begins_off=True),
+            "Leaky 0.01, begun off": way("leaky-relu", begins_off=True),
+            "PReLU 0.25, begun off": way("prelu", begins_off=True),
         },
         measure=measure,
         contrasts=(
@@ -111,8 +111,8 @@ STUDIES.register("dying-relu")(
                 "over all rates Leaky ReLUs are more accurate", {"Leaky/mean_accuracy": 1, "ReLU/mean_accuracy": -1}
             ),
             Contrast("begun off, ReLUs stay near chance", {"ReLU, begun off/mean_accuracy": -1}, above=-0.2),
-            Contrast("a slope of 1/100 learns", {"Leaky 1/100, begun off/mean_accuracy": 1}, above=0.5),
-            Contrast("a slope of 1/4 learns well", {"PReLU 1/4, begun off/mean_accuracy": 1}, above=0.9),
+            Contrast("a slope of 1/100 learns", {"Leaky 0.01, begun off/mean_accuracy": 1}, above=0.5),
+            Contrast("a slope of 1/4 learns well", {"PReLU 0.25, begun off/mean_accuracy": 1}, above=0.9),
             Contrast("of a net that learns, 1/3 is off at a time", {"ReLU/off_first": 1}, above=1 / 3),
             Contrast("and it is right in more than 9 of 10", {"ReLU/accuracy_first": 1}, above=0.9),
         ),

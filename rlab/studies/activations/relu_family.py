@@ -38,7 +38,7 @@ def trained(settings: Settings, activation: str, seed: int) -> float:
     data = examples(settings.data, seed, settings.train, settings.test, preprocess="standard")
     sizes = (data.x[0].numel(), *[settings.width] * 3, 10)
     model = network(sizes, activation, seed=seed, init="he-normal")
-    optimiser = make_optimiser("adam", model.parameters(), lr=1e-3)
+    optimiser = make_optimiser("adam", model.parameters(), lr=1e-3, foreach=True)
     fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=64, seed=seed)
     return 100 * accuracy(model, data.x_test, data.y_test)
 
