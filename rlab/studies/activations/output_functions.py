@@ -46,7 +46,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     else:
         loss = nn.functional.mse_loss
-    optimiser = make_optimiser("adam", model.parameters(), lr=1e-3)
+    optimiser = make_optimiser("adam", model.parameters(), lr=1e-3, foreach=True)
     fit(model, data.x, target(data.y), optimiser, steps=settings.steps, batch_size=64, seed=seed, loss=loss)
     with torch.no_grad():
         said = model(data.x_test)
@@ -85,8 +85,8 @@ STUDIES.register("output-functions")(
         source="items 049; Bridle 1990",
         settings=Settings(),
         smoke={"width": 4, "steps": 3},
-        small={"steps": 300},
-        small_seeds=5,
+        small={"steps": 600},
+        small_seeds=4,
         variants={
             "classes, softmax": {"data": "digits", "output": "softmax"},
             "classes, linear": {"data": "digits", "output": "linear"},

@@ -53,7 +53,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     data = examples("digits", seed, preprocess="standard")
     with drawing_from(torch.Generator().manual_seed(derive(seed, "network"))):
         model = Reader()
-    optimiser = make_optimiser("adam", model.parameters(), lr=2e-3)
+    optimiser = make_optimiser("adam", model.parameters(), lr=2e-3, foreach=True)
     fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=64, seed=seed)
     with torch.no_grad():
         loss = float(nn.functional.cross_entropy(model(data.x), data.y))

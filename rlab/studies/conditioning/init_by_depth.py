@@ -44,7 +44,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         tried = []
         for rate in settings.rates:
             model = network(sizes, "relu", seed=seed, init=variant["init"])
-            optimiser = make_optimiser("momentum", model.parameters(), lr=rate)
+            optimiser = make_optimiser("momentum", model.parameters(), lr=rate, foreach=True)
             fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=64, seed=seed)
             tried.append((accuracy(model, data.x, data.y), accuracy(model, data.x_test, data.y_test)))
         found.append(max(tried)[1])

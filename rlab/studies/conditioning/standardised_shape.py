@@ -34,7 +34,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     else:
         rows = examples(variant["data"], seed).x.flatten(1).double()
         rows = rows[torch.from_numpy(np.random.default_rng(seed).permutation(len(rows)))]
-        rows = rows[: round(settings.share * len(rows)), rows.std(0) > 0]
+        rows = rows[: round(settings.share * len(rows))]
+        rows = rows[:, rows.std(0) > 0]
     done = fit("standard", rows.float())(rows).double()
 
     def distances(x: Any) -> Any:
