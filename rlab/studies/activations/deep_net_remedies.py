@@ -61,7 +61,7 @@ def build(settings: Settings, variant: Any, seed: int) -> Any:
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, settings.width), *layers, nn.Linear(settings.width, 10))
         fill(model, scaled if variant["init"] == "scaled" else lambda weight: nn.init.normal_(weight, std=0.01))
         if variant["init"] == "scaled" and variant["activation"] == "sigmoid":
-            for layer in model[3:]:  # a sigmoid's mean of 1/2 is taken off, or it drives the next into saturation
+            for layer in list(model)[3:]:  # a sigmoid's mean of 1/2 is taken off, or it drives the next into saturation
                 linear = next(part for part in layer.modules() if isinstance(part, nn.Linear))
                 linear.bias.data = -linear.weight.data.sum(1) / 2
     return model

@@ -21,8 +21,8 @@ class Settings:
     """Units of each hidden layer."""
     rates: tuple[float, ...] = (0.03, 0.1, 0.2, 0.4, 0.8)
     """Learning rates, from one that suits to one that does not."""
-    bias: float = -10.0
-    """Of the first hidden layer, where a variant begins with all its units off."""
+    margin: float = 0.1
+    """By which the first hidden layer's units are below 0 for every example, where a variant begins with them off."""
 
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
@@ -40,7 +40,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         model = network((64, settings.width, settings.width, 10), variant["activation"], seed=seed, init="he-normal")
         hidden = [part for part in model if isinstance(part, nn.Linear)][:-1]
         if variant["begins_off"]:
-            hidden[0].bias.data.fill_(settings.bias)
+            with torch.no_grad():
+                hidden[0].bias -= hidden[0](data.x.flatten(1)).amax(0) + settings.margin
         optimiser = make_optimiser("sgd", model.parameters(), lr=rate)
         fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=32, seed=seed)
         sums: list[torch.Tensor] = []
@@ -64,10 +65,14 @@ def draw(figure: Any, results: Results) -> None:
     begun = {name.replace(", ", "\n"): seeds for name, seeds in results.items() if name not in swept}
     places = range(1, 1 + len(next(iter(swept.values()))[0]["dead"]))
     for axes, key, label in zip(panels[0], ("dead", "accuracy"), ("always off (%)", "accuracy (%)"), strict=True):
-        ways = {name: 100 * np.array(column(seeds, key)) for name, seeds in swept.items()}
+        ways = {name: [100 * value for value in column(seeds, key)] for name, seeds in swept.items()}
         curves(axes, places, ways, ("rate: from modest to large", label))
     for axes, key, label in zip(panels[1], ("dead", "accuracy"), ("always off (%)", "accuracy (%)"), strict=True):
-        dots(axes, {name: 100 * np.array(column(seeds, f"{key}_first")) for name, seeds in begun.items()}, label)
+        dots(
+            axes,
+            {name: [100 * value for value in column(seeds, f"{key}_first")] for name, seeds in begun.items()},
+            label,
+        )
         axes.tick_params(axis="x", labelsize=6)
 
 

@@ -62,7 +62,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     (x, y), (x_test, y_test) = spirals(settings.points, rng), spirals(settings.points, rng)
     found = []
     for name in variant:
-        model = network((2, settings.width, 2), name if name in ACTIVATIONS else "identity", seed=seed)
+        model: Any = network((2, settings.width, 2), name if name in ACTIVATIONS else "identity", seed=seed)
         if name not in ACTIVATIONS:
             model[2] = Odd()
         began = model[1].weight.detach().clone()

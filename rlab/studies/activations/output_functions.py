@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from rlab.studies.plots import column, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
@@ -39,13 +37,12 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     last = {"linear": nn.Identity(), "sigmoid": nn.Sigmoid(), "softmax": nn.Softmax(1)}[variant["output"]]
     model = network((data.x[0].numel(), settings.width, 10 if classes else 1), seed=seed, init="he-normal")
     model.append(last)
-    if variant["output"] == "softmax":
 
-        def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        if variant["output"] == "softmax":
             return -(targets * outputs.clamp_min(1e-12).log()).sum(1).mean()
+        return nn.functional.mse_loss(outputs, targets)
 
-    else:
-        loss = nn.functional.mse_loss
     optimiser = make_optimiser("adam", model.parameters(), lr=1e-3, foreach=True)
     fit(model, data.x, target(data.y), optimiser, steps=settings.steps, batch_size=64, seed=seed, loss=loss)
     with torch.no_grad():
@@ -66,7 +63,7 @@ def draw(figure: Any, results: Results) -> None:
         (right, "numbers", "explained", "variance of diabetes explained (%)"),
     ):
         rows = {name.split(", ")[1]: seeds for name, seeds in results.items() if name.startswith(kind)}
-        dots(axes, {name: 100 * np.array(column(seeds, key)) for name, seeds in rows.items()}, label)
+        dots(axes, {name: [100 * value for value in column(seeds, key)] for name, seeds in rows.items()}, label)
         axes.set_title(kind, fontsize=9)
 
 

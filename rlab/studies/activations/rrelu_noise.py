@@ -61,7 +61,7 @@ def draw(figure: Any, results: Results) -> None:
     dots(panels[0], {name: column(seeds, "test_loss") for name, seeds in results.items()}, "test loss (nats)")
     rows = {name: column(seeds, "accuracy") for name, seeds in results.items()}
     rows |= {"wide, drawn\nin tests": column(results["wide"], "noisy_accuracy")}
-    dots(panels[1], {name: 100 * np.array(values) for name, values in rows.items()}, "test accuracy (%)")
+    dots(panels[1], {name: [100 * value for value in values] for name, values in rows.items()}, "test accuracy (%)")
 
 
 STUDIES.register("rrelu-noise")(

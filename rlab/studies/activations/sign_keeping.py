@@ -10,7 +10,7 @@ import numpy as np
 from rlab.studies.plots import column, curves, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
-POINTS = 20
+POINTS = 10
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ STUDIES.register("sign-keeping")(
         settings=Settings(),
         smoke={"width": 8, "steps": 20, "rates": (0.1,)},
         small={"steps": 300, "rates": (0.3, 0.1, 0.03), "width": 32},
-        small_seeds=5,
+        small_seeds=8,
         variants={
             "tanh": {"scale": 1.0, "stretch": 1.0, "shift": 0.0},
             "tanh + 1": {"scale": 1.0, "stretch": 1.0, "shift": 1.0},

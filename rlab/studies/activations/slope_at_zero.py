@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from rlab.studies.plots import column, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
@@ -47,10 +45,10 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     nets, right = [], []
     for slope in (0.0, 1.0):
-        model = network((64, settings.width, settings.width, 10), seed=seed, init="he-normal")
+        model: Any = network((64, settings.width, settings.width, 10), seed=seed, init="he-normal")
         model = nn.Sequential(*[ReLU(slope) if isinstance(part, nn.ReLU) else part for part in model])
         if variant["zero"]:
-            nn.init.zeros_(model[1].weight)
+            model[1].weight.data.zero_()
         optimiser = make_optimiser("adam", model.parameters(), lr=1e-3)
         fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=64, seed=seed)
         right.append(accuracy(model, data.x_test, data.y_test))
@@ -66,7 +64,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """The accuracies."""
     rows = {
-        f"{name},\nslope {slope}": 100 * np.array(column(seeds, f"slope_{slope}"))
+        f"{name},\nslope {slope}": [100 * value for value in column(seeds, f"slope_{slope}")]
         for name, seeds in results.items()
         for slope in (0, 1)
     }

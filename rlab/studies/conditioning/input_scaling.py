@@ -48,7 +48,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     classes = int(y.max()) + 1
     rate = 1 / (float(torch.linalg.eigvalsh(inputs.T @ inputs / len(x))[-1]) / 2 + settings.ridge)
     weights = torch.zeros(inputs.shape[1], classes, dtype=torch.float64, requires_grad=True)
-    way = []
+    way: list[float] = []
     for step in range(1, settings.steps + 1):
         loss = nn.functional.cross_entropy(inputs @ weights, y)
         (gradient,) = torch.autograd.grad(loss + settings.ridge / 2 * weights.square().sum(), weights)

@@ -61,7 +61,7 @@ def draw(figure: Any, results: Results) -> None:
     """Accuracy lost, and how far probabilities move."""
     left, right = figure.subplots(1, 2)
     dots(left, {name: column(seeds, "lost") for name, seeds in results.items()}, "accuracy lost (points)")
-    moves = {name: 100 * np.array(column(seeds, "moves")) for name, seeds in results.items()}
+    moves = {name: [100 * value for value in column(seeds, "moves")] for name, seeds in results.items()}
     dots(right, moves, "probability that moves to other classes (%)")
 
 

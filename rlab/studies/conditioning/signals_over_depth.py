@@ -35,7 +35,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     model = network(
         (64, *[settings.width] * settings.depth, 10), variant["activation"], seed=seed, init=variant["init"]
     )
-    out, way = data.x, []
+    out, way = data.x, list[float]()
     with torch.no_grad():
         for layer in list(model)[:-1]:
             if isinstance(layer, nn.Linear):

@@ -56,9 +56,9 @@ def learned(settings: Settings, variant: Any, seed: int) -> Numbers:
     found = []
     for rate in settings.rates:
         hidden = [] if variant["model"] == "linear" else [128, 128]
-        model = network((x.shape[1], *hidden, 10), seed=seed, init="he-normal")
+        model: Any = network((x.shape[1], *hidden, 10), seed=seed, init="he-normal")
         if not hidden:
-            nn.init.zeros_(model[1].weight)
+            model[1].weight.data.zero_()
 
         def look(model: nn.Module = model) -> float:
             loss = float(nn.functional.cross_entropy(model(x), data.y))
@@ -103,6 +103,8 @@ def draw(figure: Any, results: Results) -> None:
     taken = {name: 10 ** np.array(column(results["cost"], f"{name}_seconds")) for name in ("standard", "zca")}
     curves(right, results["cost"][0]["columns"], taken, ("columns", "fitting and applying (s)"))
     right.set_xscale("log")
+    right.set_xticks(results["cost"][0]["columns"], [str(count) for count in results["cost"][0]["columns"]])
+    right.set_xticks([], minor=True)
     right.set_yscale("log")
 
 
@@ -133,7 +135,7 @@ STUDIES.register("whitening-cost")(
             "train": 0,
             "test": 0,
             "steps": 150,
-            "rates": (0.3, 0.1, 0.03),
+            "rates": (1.0, 0.3, 0.1),
             "rows": 2_000,
             "columns": (64, 128, 256, 512),
             "repeats": 2,
