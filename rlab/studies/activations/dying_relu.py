@@ -41,7 +41,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         hidden = [part for part in model if isinstance(part, nn.Linear)][:-1]
         if variant["begins_off"]:
             with torch.no_grad():
-                hidden[0].bias -= hidden[0](data.x.flatten(1)).amax(0) + settings.margin
+                hidden[0].bias.sub_(hidden[0](data.x.flatten(1)).amax(0) + settings.margin)
         optimiser = make_optimiser("sgd", model.parameters(), lr=rate)
         fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=32, seed=seed)
         sums: list[torch.Tensor] = []

@@ -70,8 +70,8 @@ STUDIES.register("batch-norm-rates")(
         source="items 087; Ioffe & Szegedy 2015, section 3.3; Bjorck et al. 2018",
         settings=Settings(),
         smoke={"depth": 2, "width": 8, "steps": 3, "per_decade": 1},
-        small={"depth": 4, "width": 32, "steps": 150, "per_decade": 2, "lowest": -2.0},
-        small_seeds=4,
+        small={"depth": 4, "width": 32, "steps": 150, "per_decade": 2, "lowest": -1.5, "highest": 1.5},
+        small_seeds=6,
         variants={"none": {"norm": "none"}, "batch norm": {"norm": "batch"}, "layer norm": {"norm": "layer"}},
         measure=measure,
         contrasts=(

@@ -60,7 +60,7 @@ def draw(figure: Any, results: Results) -> None:
         axes.step(middles, np.mean([seed["widest"] for seed in seeds], axis=0), where="mid", label=name)
     axes.plot(middles, np.exp(-(middles**2) / 2) / np.sqrt(2 * np.pi), color="black", ls=":", label="standard normal")
     axes.set_yscale("log")
-    axes.set_ylim(1e-3, 4)
+    axes.set_ylim(1e-3, 6)
     axes.set_xlabel("worst column, standardised (deviations)", fontsize=9)
     axes.set_ylabel("density (per deviation)", fontsize=9)
     axes.legend(fontsize=8)
