@@ -25,6 +25,7 @@ def covariance(x: Tensor) -> Tensor:
 
 
 def test_minmax_by_hand() -> None:
+    """Item 081."""
     x = torch.tensor([[1.0, 5.0, 7.0], [3.0, 5.0, -1.0], [2.0, 5.0, 3.0]])
     scale = fit("minmax", x)
     assert scale(x).tolist() == [[0, 0, 1], [1, 0, 0], [0.5, 0, 0.5]]  # a constant is only shifted
@@ -32,6 +33,7 @@ def test_minmax_by_hand() -> None:
 
 
 def test_standard_by_hand() -> None:
+    """Item 082."""
     x = torch.tensor([[1.0, 4.0], [3.0, 4.0]])
     assert fit("standard", x)(x).tolist() == [[-1, 0], [1, 0]]
 
@@ -57,6 +59,7 @@ def test_images_and_series_are_scaled_by_channel() -> None:
 
 @pytest.mark.parametrize("name", ["pca", "zca"])
 def test_whitened_data_have_the_identity_as_covariance(name: str) -> None:
+    """Item 083."""
     x = correlated()
     torch.testing.assert_close(covariance(fit(name, x)(x)), torch.eye(6).double(), rtol=0, atol=1e-4)
     # With eps each variance v becomes v / (v + eps).

@@ -45,6 +45,7 @@ def test_all_are_looked_at() -> None:
 
 @pytest.mark.parametrize("name", sorted(CLOSED))
 def test_closed_form_and_derivative(name: str) -> None:
+    """Items 055, 061."""
     x = torch.tensor(X, requires_grad=True)
     out = ACTIVATIONS.get(name)().double().eval()(x)
     (slope,) = torch.autograd.grad(out.sum(), x)
@@ -54,6 +55,7 @@ def test_closed_form_and_derivative(name: str) -> None:
 
 
 def test_the_slope_of_sigmoid_is_a_quarter_at_most_and_that_at_0() -> None:
+    """Item 047."""
     x = torch.linspace(-8, 8, 4001, dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(ACTIVATIONS.get("sigmoid")()(x).sum(), x)
     assert float(slope.max()) == pytest.approx(0.25, abs=1e-15)
@@ -61,6 +63,7 @@ def test_the_slope_of_sigmoid_is_a_quarter_at_most_and_that_at_0() -> None:
 
 
 def test_tanh_is_a_scaled_sigmoid() -> None:
+    """Item 048."""
     x = torch.linspace(-9, 9, 1001, dtype=torch.float64)
     torch.testing.assert_close(
         ACTIVATIONS.get("tanh")()(x), 2 * ACTIVATIONS.get("sigmoid")()(2 * x) - 1, rtol=0, atol=4e-16
@@ -68,6 +71,7 @@ def test_tanh_is_a_scaled_sigmoid() -> None:
 
 
 def test_relu_has_the_slope_0_at_0() -> None:
+    """Item 051."""
     x = torch.zeros(1, requires_grad=True)
     ACTIVATIONS.get("relu")()(x).backward()
     assert x.grad is not None
@@ -75,7 +79,7 @@ def test_relu_has_the_slope_0_at_0() -> None:
 
 
 def test_prelu_learns_from_the_negative_half_only() -> None:
-    """A text says the positive half; the slope's gradient is the sum of the negative numbers: -3 - 0.5."""
+    """Item 057: a text says the positive half; the slope's gradient is the sum of the negative numbers: -3 - 0.5."""
     prelu = ACTIVATIONS.get("prelu")()
     prelu(torch.tensor([-3.0, 2.0, 7.0, -0.5])).sum().backward()
     assert prelu.weight.grad.item() == -3.5
@@ -85,6 +89,7 @@ def test_prelu_learns_from_the_negative_half_only() -> None:
 
 
 def test_rrelu_draws_slopes_in_training_and_takes_their_mean_in_evaluation() -> None:
+    """Item 058."""
     torch.manual_seed(0)
     rrelu, x = ACTIVATIONS.get("rrelu")(), -torch.ones(20_000)
     slopes = -rrelu(x)

@@ -35,6 +35,7 @@ def test_all_are_looked_at() -> None:
 def test_weights_have_the_variance_of_the_formula_and_biases_are_0(
     name: str, fan_in: int, fan_out: int, seed: int
 ) -> None:
+    """Item 086."""
     torch.manual_seed(seed)
     layer = nn.Linear(fan_in, fan_out)
     initialise(layer, name)

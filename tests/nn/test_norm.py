@@ -128,7 +128,7 @@ def test_norms_of_maps_by_name_are_over_what_they_say(name: str, over: tuple[int
 
 
 def test_norms_of_features_by_hand() -> None:
-    """Of [[0, 2], [4, 2]]: batch over columns, layer over rows; variances 4 and 0, 1 and 1."""
+    """Items 087, 089: of [[0, 2], [4, 2]]: batch over columns, layer over rows; variances 4 and 0, 1 and 1."""
     x = torch.tensor([[0.0, 2.0], [4.0, 2.0]])
     batch = by_name("batch", nn.Linear(2, 2), x)
     assert batch.flatten().tolist() == pytest.approx([-1, 0, 1, 0], abs=1e-4)
@@ -137,7 +137,7 @@ def test_norms_of_features_by_hand() -> None:
 
 
 def test_groups_lie_between_layer_and_instance() -> None:
-    """Two groups of four of eight channels; a group of all is layer norm, groups of one are instance norm."""
+    """Item 090: two groups of four of eight channels; a group of all is layer norm, groups of one are instance norm."""
     x = torch.randn(3, 8, 4, 5)
     grouped = x.unflatten(1, (2, 4))
     expected = (grouped - grouped.mean((2, 3, 4), keepdim=True)) / torch.sqrt(
@@ -149,7 +149,7 @@ def test_groups_lie_between_layer_and_instance() -> None:
 
 
 def test_batch_norm_evaluates_with_running_moments_and_layer_norm_takes_one_example() -> None:
-    """Momentum 0.1: after a batch of mean 5 and unbiased variance 2 the running ones are 0.5 and 0.9 + 0.2."""
+    """Items 087, 089: momentum 0.1: after a batch of mean 5 and variance 2 (unbiased) they are 0.5 and 0.9 + 0.2."""
     linear = nn.Linear(1, 1)
     with torch.no_grad():
         linear.weight.fill_(1)

@@ -1,0 +1,88 @@
+"""What 0.01 N, Xavier's and He's weights come to after training, by depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rlab.studies.plots import column, curves
+from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
+
+DEPTHS = (1, 5, 10, 20)
+"""Hidden layers."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """ReLU nets, one budget."""
+
+    data: str = "fashion_mnist"
+    """Data set."""
+    train: int = 10_000
+    """Training examples; 0: all."""
+    test: int = 5_000
+    """Test examples; 0: all."""
+    width: int = 128
+    """Units of each hidden layer."""
+    steps: int = 800
+    """Updates of 64 examples, by SGD with momentum."""
+    rates: tuple[float, ...] = (0.1, 0.03, 0.01, 0.003)
+    """Learning rates; the one with the best training accuracy counts."""
+
+
+def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
+    """Test accuracy by depth, at the rate with the best training accuracy."""
+    from rlab.nn.optim import make_optimiser
+    from rlab.studies.fitting import accuracy, examples, fit, network
+
+    data = examples(settings.data, seed, settings.train, settings.test, preprocess="standard")
+    found = []
+    for depth in DEPTHS:
+        sizes = (data.x[0].numel(), *[settings.width] * depth, 10)
+        tried = []
+        for rate in settings.rates:
+            model = network(sizes, "relu", seed=seed, init=variant["init"])
+            optimiser = make_optimiser("momentum", model.parameters(), lr=rate, foreach=True)
+            fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=64, seed=seed)
+            tried.append((accuracy(model, data.x, data.y), accuracy(model, data.x_test, data.y_test)))
+        found.append(max(tried)[1])
+    return {"curve": found} | {f"depth_{depth}": value for depth, value in zip(DEPTHS, found, strict=True)}
+
+
+def draw(figure: Any, results: Results) -> None:
+    """Accuracy over depth."""
+    ways = {name: 100 * np.array(column(seeds, "curve")) for name, seeds in results.items()}
+    curves(figure.subplots(), DEPTHS, ways, ("hidden layers", "test accuracy, best rate (%)"))
+
+
+STUDIES.register("init-by-depth")(
+    Study(
+        claim="Weights of 0.01 N train a net of one hidden layer as well as He's do; ten layers of them do not train "
+        "at all, and at twenty Xavier's fall behind He's in a ReLU net.",
+        claim_ja="0.01 Nの重みは、隠れ層が1つならHeの初期値と同じように学習できる。10層ではまったく学習できず、"
+        "20層のReLUネットワークではXavierの初期値もHeに後れを取る。",
+        source="items 040, 085, 086; Glorot & Bengio 2010; He et al. 2015, section 2.2",
+        settings=Settings(),
+        smoke={"data": "digits", "width": 8, "steps": 2, "rates": (0.03,)},
+        small={"data": "digits", "train": 0, "test": 0, "width": 32, "steps": 150, "rates": (0.03,)},
+        small_seeds=7,
+        variants={
+            "0.01 N": {"init": "normal"},
+            "Xavier": {"init": "xavier-normal"},
+            "He": {"init": "he-normal"},
+        },
+        measure=measure,
+        contrasts=(
+            Contrast("1 layer: 0.01 N is not 3 points below He", {"0.01 N/depth_1": 1, "He/depth_1": -1}, above=-0.03),
+            Contrast("10 layers: 0.01 N is near chance", {"0.01 N/depth_10": -1}, above=-0.2),
+            Contrast("10 layers: He is right in 3 of 4", {"He/depth_10": 1}, above=0.75),
+            Contrast(
+                "20 layers: Xavier is below He by 5 points", {"He/depth_20": 1, "Xavier/depth_20": -1}, above=0.05
+            ),
+        ),
+        draw=draw,
+        seeds=5,
+    )
+)
