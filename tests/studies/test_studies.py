@@ -54,7 +54,7 @@ def test_a_smoke_run_is_complete_and_repeats(name: str, tmp_path: Path) -> None:
     assert stored["verdict"] == "undecided"
     assert stored["numbers"].keys() == study.variants.keys()
     assert [len(finding["values"]) for finding in stored["findings"]] == [1] * len(study.contrasts)
-    assert 5_000 < (folder / "figure.png").stat().st_size < 100_000
+    assert 5_000 < (folder / "figure.png").stat().st_size < 200_000
     assert (folder / "animation.gif").is_file() == (study.animate is not None)
     assert (folder / "result.json").stat().st_size < 100_000
     variant = next(iter(study.variants))

@@ -109,7 +109,7 @@ STUDIES.register("convex-cost")(
         "なく、平坦な所や悪い極小に止まる初期値が多い。",
         source="item 018; Auer et al. 1996; Bishop 2006, section 4.3",
         settings=Settings(),
-        smoke={"starts": 6, "steps": 200},
+        smoke={"starts": 6, "steps": 2_000},
         small={"steps": 5_000},
         small_seeds=8,
         variants={

@@ -83,8 +83,8 @@ STUDIES.register("label-noise")(
                 above=0.01,
             ),
             Contrast(
-                "of 40 % the network loses more than the linear model",
-                {"network/at 0": 1, "network/at 40": -1, "linear model/at 0": -1, "linear model/at 40": 1},
+                "of 20 % the network loses more than the linear model",
+                {"network/at 0": 1, "network/at 20": -1, "linear model/at 0": -1, "linear model/at 20": 1},
             ),
         ),
         draw=draw,

@@ -62,7 +62,14 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         data = problem(settings, name, seed)
         sizes = [data.x[0].numel(), *[settings.width] * variant["hidden"], int(data.y.max()) + 1]
         model = network(sizes, variant["activation"], seed=seed)
-        fit(model, data.x, data.y, torch.optim.Adam(model.parameters(), 1e-2), steps=settings.steps, batch_size=200)
+        fit(
+            model,
+            data.x,
+            data.y,
+            torch.optim.Adam(model.parameters(), variant["rate"]),
+            steps=settings.steps,
+            batch_size=200,
+        )
         numbers[name] = accuracy(model, data.x_test, data.y_test)
         with torch.no_grad():
             x = data.x_test
@@ -104,9 +111,9 @@ STUDIES.register("linear-boundaries")(
         small={"steps": 120, "images": "digits", "image_examples": 1_000},
         small_seeds=8,
         variants={
-            "logistic": {"hidden": 0, "activation": "identity"},
-            "deep linear": {"hidden": 2, "activation": "identity"},
-            "ReLU": {"hidden": 2, "activation": "relu"},
+            "logistic": {"hidden": 0, "activation": "identity", "rate": 0.1},
+            "deep linear": {"hidden": 2, "activation": "identity", "rate": 0.01},
+            "ReLU": {"hidden": 2, "activation": "relu", "rate": 0.01},
         },
         measure=measure,
         contrasts=(

@@ -64,10 +64,10 @@ def draw(figure: Any, results: Results) -> None:
 
 STUDIES.register("saturated-units")(
     Study(
-        claim="Large first weights saturate sigmoid and tanh, whose slope then vanishes, and cost accuracy; small "
-        "ones as 0.01 N are good for one hidden layer, and ReLU never saturates.",
-        claim_ja="最初の重みが大きいとシグモイドとtanhは飽和して勾配が消え、精度が落ちる。隠れ層が一つなら0.01倍の正規"
-        "乱数のような小さな重みでよく、ReLUは飽和しない。",
+        claim="Large first weights saturate sigmoid and tanh, whose slopes then vanish, and cost accuracy; but ReLU, "
+        "which does not saturate, loses as well; 0.01 N is good for one hidden layer.",
+        claim_ja="最初の重みが大きいとシグモイドとtanhは飽和して傾きが消え、精度が落ちる。ただし飽和しないReLUでも精度"
+        "は落ちる。隠れ層が一つなら0.01倍の正規乱数でよい。",
         source="items 034, 036, 040; LeCun et al. 1998 (Efficient BackProp); Glorot & Bengio 2010",
         settings=Settings(),
         smoke={"data": "digits", "examples": 60, "test": 60, "width": 8, "steps": 3},
@@ -88,14 +88,18 @@ STUDIES.register("saturated-units")(
                 "tanh: large weights cost 2 points of accuracy or more", {"tanh/small": 1, "tanh/large": -1}, 0.02
             ),
             Contrast(
+                "ReLU: so they do, and saturation is not the only reason", {"ReLU/small": 1, "ReLU/large": -1}, 0.02
+            ),
+            Contrast(
                 "0.01 N costs tanh 2 points against 0.1 N at the most", {"tanh/small": 1, "tanh/middle": -1}, -0.02
             ),
         ),
         draw=draw,
         seeds=5,
-        correction="0.01 N is only good enough for shallow networks: every further layer of n inputs multiplies the "
-        "signal by 0.01 sqrt(n), which the chapter on initialisation measures.",
-        correction_ja="0.01倍の正規乱数でよいのは浅いネットワークだけである。n入力の層を重ねるごとに信号は0.01√n倍に"
-        "なって消える（初期化の章で測る）。",
+        correction="Saturation is the reason that the text gives, yet without it large weights do harm, too: the "
+        "network starts far from any good one. And 0.01 N is for shallow networks: every further layer of n inputs "
+        "multiplies the signal by 0.01 sqrt(n).",
+        correction_ja="テキストは飽和を理由とするが、飽和しなくても大きな重みは害になる（良い重みから遠い所で始まる）。"
+        "0.01倍の正規乱数でよいのは浅いときだけで、n入力の層を重ねるごとに信号は0.01√n倍になる（初期化の章で測る）。",
     )
 )

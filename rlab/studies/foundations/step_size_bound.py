@@ -79,7 +79,7 @@ STUDIES.register("step-size-bound")(
         "のときだけである。",
         source="item 021; Nesterov 2004, section 2.1; LeCun et al. 1998 (Efficient BackProp)",
         settings=Settings(),
-        smoke={"steps": 200},
+        smoke={"steps": 2_000},
         small={"steps": 3_000},
         small_seeds=6,
         variants={"linear": {"model": "linear"}, "logistic": {"model": "logistic"}},
