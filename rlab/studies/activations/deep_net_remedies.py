@@ -22,9 +22,9 @@ class Settings:
     """Hidden layers."""
     width: int = 64
     """Units of each."""
-    steps: int = 600
+    steps: int = 400
     """Updates of 64 examples, by momentum."""
-    rates: tuple[float, ...] = (0.1, 0.03, 0.01, 0.003)
+    rates: tuple[float, ...] = (0.03, 0.01, 0.003)
     """Learning rates; the best counts."""
 
 

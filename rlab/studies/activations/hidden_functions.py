@@ -27,7 +27,7 @@ class Settings:
     """Of each spiral, for training; as many for tests."""
     width: int = 256
     """Hidden units."""
-    steps: int = 6_000
+    steps: int = 3_000
     """Updates of all examples, by Adam."""
 
 

@@ -73,10 +73,10 @@ STUDIES.register("smooth-activations")(
         "than all three while it learns.",
         claim_ja="TransformerでGELUとSiLUを使っても、ReLUより1ポイント以上悪くなることはない。"
         "学習の途中では、シグモイドはこの3つのどれよりも悪い。",
-        correction="A slide calls ReLU the function in general use today. That is dated: since 2018 Transformers have "
-        "GELU, SiLU or gated forms of them. On a net this small their lead, if any, is below a percentage point.",
+        correction="A slide calls ReLU the function in general use today. That is dated: since 2018 Transformers "
+        "have had GELU, SiLU or gated forms of them; ReLU lives on in convolutional and small nets.",
         correction_ja="スライドはReLUを現在一般に使われる関数とする。これは古く、2018年以降のTransformerはGELUやSiLU、"
-        "あるいはそれらにゲートを付けたものを使う。ただしこの小ささでは、差があっても1ポイントに満たない。",
+        "あるいはそれらにゲートを付けたものを使う。ReLUは畳み込みや小さなネットワークで今も使われている。",
         source="items 061; Hendrycks & Gimpel 2016; Devlin et al. 2018; Shazeer 2020",
         settings=Settings(),
         smoke={"width": 8, "layers": 1, "steps": 3},
