@@ -64,7 +64,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         "swap_69_turn": (turned[6, 9] + turned[9, 6]) / 2,
         "swap_25_mirror": (mirrored[2, 5] + mirrored[5, 2]) / 2,
         "swap_any_turn": (turned.sum(1) - turned.diagonal())[rest].mean() / 9,
-        "turned": np.round(turned, 1),
+        **({} if variant else {"turned": np.round(turned, 1)}),
     }
 
 
