@@ -69,7 +69,7 @@ STUDIES.register("dropout-convolution")(
         settings=Settings(),
         smoke={"updates": 15, "train": 100},
         small={"updates": 400, "hidden": 128, "channels": 8},
-        small_seeds=7,
+        small_seeds=5,
         variants={"nothing": "nothing", "dense": "dense", "elements": "elements", "maps": "maps"},
         measure=measure,
         contrasts=(

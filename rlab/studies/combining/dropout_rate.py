@@ -58,9 +58,9 @@ RATES = {str(p): {"hidden": p, "input": 0.0} for p in (0.0, 0.3, 0.5, 0.7, 0.9)}
 
 STUDIES.register("dropout-rate")(
     Study(
-        claim="Dropping half of the hidden units lowers the test error of a network that over-fits, and three of ten "
-        "nearly as well; nine of ten are too many, and half of the inputs, too.",
-        claim_ja="過学習するネットワークでは隠れユニットの半分を落とすとテスト誤差が下がり、3割でもほぼ同じである。9割"
+        claim="Dropping half of the hidden units lowers the test error of a network that over-fits, and dropping "
+        "three of ten does most of that; nine of ten are too many, and half of the inputs, too.",
+        claim_ja="過学習するネットワークでは隠れユニットの半分を落とすとテスト誤差が下がり、3割でもその効果の大半が得られる。9割"
         "は多すぎ、入力の半分を落とすのも多すぎる。",
         correction="The text has about 50 % as generally effective; that is for hidden layers, where the rate matters "
         "little around it. For inputs 20 % is usual, in Transformers 10 %.",

@@ -11,14 +11,13 @@ from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 @dataclass(frozen=True)
 class Settings:
-    """The first symbol of a sequence of random ones is asked for at its end."""
+    """The first number of a sequence of random ones is asked for at its end."""
 
-    symbols: int = 4
     length: int = 12
-    """Symbols of a sequence."""
+    """Numbers of a sequence, evenly drawn from -1..1."""
     hidden: int = 64
     """Units of the state."""
-    p: float = 0.5
+    p: float = 0.3
     """Probability to drop a unit of the state."""
     updates: int = 1_500
     """Each of 64 new sequences."""
@@ -40,14 +39,16 @@ def recurrent(settings: Settings, masks: str, seed: int) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self.inputs = nn.Linear(settings.symbols, settings.hidden)
+            self.inputs = nn.Linear(2, settings.hidden)
             self.state = nn.Linear(settings.hidden, settings.hidden, bias=False)
-            self.out = nn.Linear(settings.hidden, settings.symbols)
+            self.out = nn.Linear(settings.hidden, 1)
             nn.init.orthogonal_(self.state.weight)
 
         def forward(self, x: Tensor) -> Tensor:
-            """x[B, T] symbols -> logits [B, K]."""
-            inputs = self.inputs(nn.functional.one_hot(x, settings.symbols).float())
+            """x[B, T] -> [B]."""
+            first = torch.zeros_like(x)
+            first[:, 0] = 1
+            inputs = self.inputs(torch.stack([x, first], 2))
             h = inputs.new_zeros(len(x), settings.hidden)
             mask = None
             for t in range(x.shape[1]):
@@ -58,27 +59,30 @@ def recurrent(settings: Settings, masks: str, seed: int) -> Any:
                     h = h * mask
                     self.extra += 2 * h.numel()
                 h = torch.tanh(inputs[:, t] + self.state(h))
-            return self.out(h)
+            return self.out(h)[:, 0]
 
     with drawing_from(torch.Generator().manual_seed(derive(seed, "network"))):
         return Recurrent()
 
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
-    """Errors on new sequences, and what masks add to the arithmetic of an update, both in %."""
+    """Squared errors on new sequences in % of the variance, and what masks add to the arithmetic of an update, in %."""
     import torch
+    from torch.nn.functional import mse_loss
     from torch.utils.flop_counter import FlopCounterMode
 
     from rlab.seeding import derive
-    from rlab.studies.fitting import accuracy, fit
+    from rlab.studies.fitting import fit
 
     generator = torch.Generator().manual_seed(derive(seed, "sequences"))
     shape = (64 * settings.updates + 2_000, settings.length)
-    x = torch.randint(settings.symbols, shape, generator=generator)
+    x = 2 * torch.rand(shape, generator=generator) - 1
     model = recurrent(settings, variant, seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    fit(model, x[:-2_000], x[:-2_000, 0], optimiser, steps=settings.updates, batch_size=64, seed=seed)
-    error = 100 * (1 - accuracy(model, x[-2_000:], x[-2_000:, 0]))
+    plan: dict[str, Any] = {"steps": settings.updates, "batch_size": 64, "seed": seed}
+    fit(model, x[:-2_000], x[:-2_000, 0], optimiser, loss=mse_loss, **plan)
+    with torch.no_grad():
+        error = 100 * float((model(x[-2_000:]) - x[-2_000:, 0]).square().mean() / x[:, 0].var())
     model.train().extra = 0
     with FlopCounterMode(display=False) as counter:
         model(x[:64]).sum().backward()
@@ -88,7 +92,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Errors and arithmetic."""
     left, right = figure.subplots(1, 2)
-    dots(left, {name: column(seeds, "error") for name, seeds in results.items()}, "error in %")
+    dots(left, {name: column(seeds, "error") for name, seeds in results.items()}, "squared error in % of variance")
     dots(right, {name: column(seeds, "extra") for name, seeds in results.items()}, "added arithmetic in %")
     for axes in (left, right):
         axes.set_xlabel("a new mask for every ...", fontsize=9)

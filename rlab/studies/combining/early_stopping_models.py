@@ -92,8 +92,8 @@ STUDIES.register("early-stopping-models")(
         source="item 142; Prechelt 1998; Friedman 2001",
         settings=Settings(),
         smoke={"updates": 50, "trees": 5},
-        small={"updates": 600, "trees": 100},
-        small_seeds=7,
+        small={"updates": 900, "trees": 150},
+        small_seeds=8,
         variants={kind: kind for kind in KINDS},
         measure=measure,
         contrasts=tuple(
@@ -101,6 +101,6 @@ STUDIES.register("early-stopping-models")(
             for kind in KINDS
         ),
         draw=draw,
-        seeds=10,
+        seeds=20,
     )
 )

@@ -115,7 +115,7 @@ STUDIES.register("semi-supervised")(
         settings=Settings(),
         smoke={"data": "digits", "unlabelled": 400, "test": 0, "updates": 12},
         small={"data": "digits", "unlabelled": 1_000, "test": 0, "updates": 400},
-        small_seeds=6,
+        small_seeds=8,
         variants={
             "labels only": {"method": "labels", "others": "none"},
             **{f"{m}, same classes": {"method": m, "others": "same classes"} for m in METHODS},
