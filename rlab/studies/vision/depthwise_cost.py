@@ -33,8 +33,17 @@ def layer(kind: str, channels: int, out: int) -> Any:
     return Separable(channels, out, 1, 1) if kind == "separable" else unit(channels, out, 3, 1, 1, nn.ReLU)
 
 
+def products(kind: str) -> float:
+    """Millions of multiply-adds of the layer."""
+    from rlab.nn.published import multiply_adds
+
+    return multiply_adds(layer(kind, CHANNELS, CHANNELS), PLACES) / 1e6
+
+
 def timed(settings: Settings) -> dict[str, float]:
-    """By how much the block is faster on this machine: processor time of one thread, without gradients."""
+    """By how much the block is faster on this machine (processor time of one thread, without gradients), and by how
+    much it would be if every multiplication took the same time.
+    """
     import torch
 
     images = torch.rand(8, *PLACES)
@@ -46,7 +55,8 @@ def timed(settings: Settings) -> dict[str, float]:
                 began = time.process_time()
                 layers[kind](images)
                 seconds.append(time.process_time() - began)
-    return {"faster": float(np.median(took["standard"]) / max(np.median(took["separable"]), 1e-6))}
+    faster = float(np.median(took["standard"]) / max(np.median(took["separable"]), 1e-6))
+    return {"faster": faster, "hoped": products("standard") / products("separable")}
 
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
@@ -55,7 +65,6 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """
     from torch import nn
 
-    from rlab.nn.published import multiply_adds
     from rlab.studies.fitting import accuracy
 
     if variant == "timed":
@@ -67,9 +76,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         return nn.Sequential(*units, nn.Flatten(), nn.Linear(8 * data.x[0].numel(), 10))
 
     network = trained(built(whole, seed), data.x, data.y, settings, seed)
-    products = multiply_adds(layer(variant, CHANNELS, CHANNELS), PLACES) / 1e6
     weights = size(nn.ModuleList(network[2:4]))
-    return {"accuracy": accuracy(network, data.x_test, data.y_test), "products": products, "weights": weights}
+    score = accuracy(network, data.x_test, data.y_test)
+    return {"accuracy": score, "products": products(variant), "weights": weights}
 
 
 def draw(figure: Any, results: Results) -> None:
@@ -86,9 +95,9 @@ def draw(figure: Any, results: Results) -> None:
 STUDIES.register("depthwise-cost")(
     Study(
         claim="A convolution in each channel and one of 1x1 across them make 8.4 times fewer multiplications than one "
-        "of 3x3 on 128 channels and recognise images about as well; they are faster, but not 8 times.",
+        "of 3x3 on 128 channels and recognise images about as well; they are faster, but not 8.4 times.",
         claim_ja="チャネルごとの畳み込みと1x1の組は、128チャネルの3x3の畳み込みより掛け算が8.4倍少なく、精度はほぼ同じである。"
-        "実際の速さも上がるが、8倍にはならない。",
+        "実際の速さも上がるが、8.4倍にはならない。",
         source="item 204; Howard et al. 2017, section 3.1",
         settings=Settings(),
         smoke={**SMOKE, "repeats": 3},
@@ -100,7 +109,7 @@ STUDIES.register("depthwise-cost")(
             Contrast("more than 8.4 times fewer products", {"standard/products": 1, "separable/products": -8.4}),
             Contrast("less than 4 points below", {"separable/accuracy": 1, "standard/accuracy": -1}, -0.04),
             Contrast("it is faster", {"timed/faster": 1}, 1),
-            Contrast("less than 8 times", {"timed/faster": -1}, -8),
+            Contrast("but less than the products say", {"timed/hoped": 1, "timed/faster": -1}),
         ),
         draw=draw,
         seeds=6,
