@@ -117,9 +117,8 @@ POLICY_VECTOR_PRESETS = {
         num_envs=64,
         rollout=1,
         gae_lambda=0.0,
-        normalise_advantages=False,
-        entropy_coef=0.03,
-        learning_rate=5e-4,
+        entropy_coef=0.01,
+        learning_rate=1e-3,
     ),
     "a2c": _VECTOR_A2C,
 }

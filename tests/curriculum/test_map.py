@@ -12,7 +12,16 @@ from rlab.studies import load_studies
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"\| (\d{3}) \| ([CDFKMX]) \| (.+) \| (.+) \|")
 PLANNED = "planned: "
-LATER = {"autoencoders", "sequences", "language", "generative models", "detection", "lightweighting", "distribution", "Go"}
+LATER = {
+    "autoencoders",
+    "sequences",
+    "language",
+    "generative models",
+    "detection",
+    "lightweighting",
+    "distribution",
+    "Go",
+}
 """What other parts of the lab will bring."""
 
 
