@@ -54,7 +54,8 @@ def staged(settings: Settings, kind: str, train: Any, others: Any, seed: int) ->
     def look() -> list[Any]:
         return [net(x).argmax(1).numpy() for x in others]
 
-    seen = fit(net, *train, optimiser, steps=settings.updates, batch_size=25, seed=seed, look=look, points=30)
+    x, y = train
+    seen = fit(net, x, y, optimiser, steps=settings.updates, batch_size=25, seed=seed, look=look, points=30)
     return [np.array(one) for one in zip(*seen, strict=True)]
 
 

@@ -47,8 +47,8 @@ def problem(settings: Settings, name: str, seed: int) -> Any:
         from sklearn.datasets import make_moons
 
         x, y = make_moons(n, noise=0.15, random_state=derive(seed, "moons"))
-    x, y = torch.tensor(x, dtype=torch.float32), torch.tensor(y)
-    return Examples(x[::2], y[::2], x[1::2], y[1::2])
+    inputs, classes = torch.tensor(x, dtype=torch.float32), torch.tensor(y)
+    return Examples(inputs[::2], classes[::2], inputs[1::2], classes[1::2])
 
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
@@ -79,7 +79,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     if not variant["hidden"]:
         side = round(data.x[0].numel() ** 0.5)
         step = max(1, side // 14)
-        weights = model[1].weight.detach().view(10, side, side)[:, ::step, ::step]
+        linear: Any = model[1]
+        weights = linear.weight.detach().view(10, side, side)[:, ::step, ::step]
         numbers["weights"] = [[[round(float(w), 3) for w in row] for row in image] for image in weights]
     return numbers
 

@@ -44,7 +44,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         layers: list[nn.Module] = []
         for layer in model:
             hidden = isinstance(layer, nn.Linear) and layer.in_features == settings.hidden
-            if hidden and variant == "dropconnect":
+            if hidden and isinstance(layer, nn.Linear) and variant == "dropconnect":
                 dropping = DropConnectLinear(layer.in_features, layer.out_features, settings.p)
                 dropping.load_state_dict(layer.state_dict())
                 layers.append(dropping)

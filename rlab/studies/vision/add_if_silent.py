@@ -31,7 +31,7 @@ def features(settings: Settings, kind: str, x: Any, y: Any, seed: int) -> Any:
 
     from rlab.nn.encoders.neocognitron import LAYOUTS, Neocognitron, Stage, bump
 
-    network = Neocognitron(tuple(x.shape[1:]))
+    network: Any = Neocognitron(tuple(x.shape[1:]))
     order = torch.Generator().manual_seed(derive(seed, "order"))
     if kind == "add-if-silent":
         network.learn(x[: settings.seen], order)
@@ -42,7 +42,8 @@ def features(settings: Settings, kind: str, x: Any, y: Any, seed: int) -> Any:
         return network, cells
 
     def convolutional() -> nn.Sequential:
-        layers, channels = [], 1
+        layers: list[nn.Module] = []
+        channels = 1
         for stage, window in zip(network.stages, network.windows, strict=True):
             planes = stage.layout.planes
             blur = nn.Conv2d(planes, planes, window.kernel, window.stride, window.padding, groups=planes, bias=False)

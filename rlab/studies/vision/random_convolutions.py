@@ -29,7 +29,8 @@ def measure(settings: Images, variant: Any, seed: int) -> Numbers:
     if variant == ["pixels"]:
         network = built(lambda: nn.Sequential(nn.Flatten(), nn.Linear(pixels, 10)), seed)
     trained(network, data.x, data.y, settings, seed)
-    kernels = parts["maps"][0].weight.detach()[:, 0].numpy().round(2)
+    first: Any = next(parts["maps"].children())
+    kernels = first.weight.detach()[:, 0].numpy().round(2)
     return {"accuracy": accuracy(network, data.x_test, data.y_test), "kernels": kernels}
 
 
