@@ -36,7 +36,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     slopes, scores = [], []
     for scale in SCALES:
         model = network([data.x[0].numel(), settings.width, 10], variant, seed=seed, init="xavier-normal")
-        first, activation = model[1], model[2]
+        first: Any = model[1]
+        activation = model[2]
         with torch.no_grad():
             generator = torch.Generator().manual_seed(derive(seed, "weights"))
             first.weight.copy_(scale * torch.randn(first.weight.shape, generator=generator))
@@ -72,7 +73,7 @@ STUDIES.register("saturated-units")(
         settings=Settings(),
         smoke={"data": "digits", "examples": 60, "test": 60, "width": 8, "steps": 3},
         small={"data": "digits", "examples": 600, "test": 0, "steps": 60},
-        small_seeds=6,
+        small_seeds=8,
         variants={"sigmoid": "sigmoid", "tanh": "tanh", "ReLU": "relu"},
         measure=measure,
         contrasts=(
