@@ -69,7 +69,7 @@ def saw(settings: Settings, seed: int) -> Numbers:
     for _ in range(settings.teeth):
         deep = 2 * torch.relu(deep) - 4 * torch.relu(deep - 0.5)
     slopes = torch.sign(deep[1:] - deep[:-1]).flatten()
-    numbers: dict[str, float] = {"pieces": 1 + int((slopes[1:] != slopes[:-1]).sum()), "units": 2 * settings.teeth}
+    numbers: dict[str, Any] = {"pieces": 1 + int((slopes[1:] != slopes[:-1]).sum()), "units": 2 * settings.teeth}
     numbers |= {"missed, deep": float(((deep - y) ** 2).mean() / y.var())}
     rng = np.random.default_rng(derive(seed, "saw"))
     line, target = x.numpy().astype(float), y.numpy()[:, 0]

@@ -73,7 +73,7 @@ STUDIES.register("saturated-units")(
         settings=Settings(),
         smoke={"data": "digits", "examples": 60, "test": 60, "width": 8, "steps": 3},
         small={"data": "digits", "examples": 600, "test": 0, "steps": 60},
-        small_seeds=6,
+        small_seeds=8,
         variants={"sigmoid": "sigmoid", "tanh": "tanh", "ReLU": "relu"},
         measure=measure,
         contrasts=(
