@@ -138,6 +138,18 @@ def test_layer_norm_of_an_example_is_its_own_affair() -> None:
         assert torch.allclose(layer(x)[0], layer(other)[0], atol=1e-5) is alone
 
 
+def test_one_example_is_enough_for_layer_norm_and_of_units_not_for_batch_norm() -> None:
+    """Items 087, 089: of one example a unit has no variance; of maps the positions have one."""
+    torch.manual_seed(0)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        NORMS.get("batch")(nn.Linear(3, 4))(torch.randn(1, 3))
+    assert NORMS.get("layer")(nn.Linear(3, 4))(torch.randn(1, 3)).std().item() == pytest.approx(
+        2 / math.sqrt(3), abs=0.01
+    )
+    maps = NORMS.get("batch")(nn.Conv2d(3, 4, 1))(torch.randn(1, 3, 5, 5))
+    torch.testing.assert_close(maps.mean((0, 2, 3)), torch.zeros(4), rtol=0, atol=1e-5)
+
+
 def test_instance_norm_takes_contrast_and_brightness_off() -> None:
     """Item 090: gain and shift of an image's channel do not matter; to layer normalisation they do."""
     torch.manual_seed(0)

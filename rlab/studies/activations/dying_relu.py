@@ -65,7 +65,7 @@ def draw(figure: Any, results: Results) -> None:
     begun = {name.replace(", ", "\n"): seeds for name, seeds in results.items() if name not in swept}
     places = range(1, 1 + len(next(iter(swept.values()))[0]["dead"]))
     for axes, key, label in zip(panels[0], ("dead", "accuracy"), ("always off (%)", "accuracy (%)"), strict=True):
-        ways = {name: 100 * np.asarray(column(seeds, key)) for name, seeds in swept.items()}
+        ways = {name: 100 * np.array(column(seeds, key)) for name, seeds in swept.items()}
         curves(axes, places, ways, ("rate: from modest to large", label))
     for axes, key, label in zip(panels[1], ("dead", "accuracy"), ("always off (%)", "accuracy (%)"), strict=True):
         dots(

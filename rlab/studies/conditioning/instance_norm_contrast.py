@@ -43,7 +43,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         layers = [make(nn.Conv2d(1, width, 3)), nn.ReLU(), make(nn.Conv2d(width, width, 3)), nn.ReLU()]
         model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * width, 10))
         initialise(model, "he-normal")
-    optimiser = make_optimiser("adam", model.parameters(), lr=2e-3)
+    optimiser = make_optimiser("adam", model.parameters(), lr=2e-3, foreach=True)
     fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=64, seed=seed)
     rng = np.random.default_rng(derive(seed, "changes"))
     count, edge = len(data.x_test), -np.log(settings.least)
@@ -75,7 +75,7 @@ STUDIES.register("instance-norm-contrast")(
         settings=Settings(),
         smoke={"width": 4, "steps": 2},
         small={"width": 8, "steps": 150},
-        small_seeds=5,
+        small_seeds=8,
         variants={name: {"norm": name} for name in ("none", "batch", "layer", "group", "instance")},
         measure=measure,
         contrasts=(

@@ -26,7 +26,7 @@ class Settings:
     """Test examples; 0: all."""
     steps: int = 600
     """Updates of 64 examples, by plain SGD."""
-    rates: tuple[float, ...] = (1.0, 0.3, 0.1, 0.03, 0.01)
+    rates: tuple[float, ...] = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03)
     """Learning rates; the one with the least training loss counts."""
     rows: int = 4_000
     """Of the inputs that are timed."""
@@ -134,8 +134,8 @@ STUDIES.register("whitening-cost")(
             "data": "digits",
             "train": 0,
             "test": 0,
-            "steps": 150,
-            "rates": (1.0, 0.3, 0.1),
+            "steps": 120,
+            "rates": (10.0, 3.0, 1.0, 0.3, 0.1),
             "rows": 2_000,
             "columns": (64, 128, 256, 512),
             "repeats": 2,
