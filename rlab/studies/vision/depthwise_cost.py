@@ -76,7 +76,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         return nn.Sequential(*units, nn.Flatten(), nn.Linear(8 * data.x[0].numel(), 10))
 
     network = trained(built(whole, seed), data.x, data.y, settings, seed)
-    weights = size(nn.ModuleList(network[2:4]))
+    weights = size(nn.ModuleList([network[2], network[3]]))
     score = accuracy(network, data.x_test, data.y_test)
     return {"accuracy": score, "products": products(variant), "weights": weights}
 

@@ -62,7 +62,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     x, places = scenes(settings, derive(seed, "learned"))
     network = nn.Sequential(nn.Conv2d(1, 1, 3, bias=False), nn.Flatten())
-    kernel = network[0].weight
+    kernel: Any = network[0].weight
     with torch.no_grad():
         kernel[0, 0] = torch.tensor(PATTERNS[variant["kernel"]], dtype=torch.float32)
         if variant["centred"]:

@@ -23,6 +23,7 @@ def fold(network: Any, x: Any) -> None:
     with torch.no_grad():
         for place, layer in enumerate(network):
             if isinstance(layer, nn.Sequential):
+                linear: Any
                 linear, norm = layer
                 z = linear(x)
                 spread = (z.var(0, correction=0) + norm.eps).sqrt()
