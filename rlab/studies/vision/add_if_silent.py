@@ -31,7 +31,7 @@ def features(settings: Settings, kind: str, x: Any, y: Any, seed: int) -> Any:
 
     from rlab.nn.encoders.neocognitron import LAYOUTS, Neocognitron, Stage, bump
 
-    network: Any = Neocognitron(tuple(x.shape[1:]))
+    network = Neocognitron(tuple(x.shape[1:]))
     order = torch.Generator().manual_seed(derive(seed, "order"))
     if kind == "add-if-silent":
         network.learn(x[: settings.seen], order)
@@ -44,8 +44,8 @@ def features(settings: Settings, kind: str, x: Any, y: Any, seed: int) -> Any:
     def convolutional() -> nn.Sequential:
         layers: list[nn.Module] = []
         channels = 1
-        for stage, window in zip(network.stages, network.windows, strict=True):
-            planes = stage.layout.planes
+        for layout, window in zip(LAYOUTS, network.windows, strict=True):
+            planes = layout.planes
             blur = nn.Conv2d(planes, planes, window.kernel, window.stride, window.padding, groups=planes, bias=False)
             blur.weight.data[:] = bump(window.kernel)
             layers += [nn.Conv2d(channels, planes, 5, padding=2, bias=False), nn.ReLU(), blur.requires_grad_(False)]
@@ -114,7 +114,7 @@ STUDIES.register("add-if-silent")(
         settings=Settings(data="mnist", steps=500),
         smoke={**SMOKE, "seen": 8},
         small={**SMALL, "steps": 120, "batch_size": 24, "seen": 60},
-        small_seeds=3,
+        small_seeds=5,
         variants={kind: kind for kind in ("pixels", "add-if-silent", "random kernels", "gradient")},
         measure=measure,
         contrasts=(

@@ -75,8 +75,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         units = [layer("standard", 1, 16), nn.MaxPool2d(2), *(layer(variant, a, b) for a, b in ((16, 32), (32, 32)))]
         return nn.Sequential(*units, nn.Flatten(), nn.Linear(8 * data.x[0].numel(), 10))
 
-    network: Any = trained(built(whole, seed), data.x, data.y, settings, seed)
-    weights = size(nn.ModuleList(network[2:4]))
+    network = trained(built(whole, seed), data.x, data.y, settings, seed)
+    weights = size(nn.ModuleList([network[2], network[3]]))
     score = accuracy(network, data.x_test, data.y_test)
     return {"accuracy": score, "products": products(variant), "weights": weights}
 

@@ -71,7 +71,7 @@ STUDIES.register("filter-settings")(
         settings=Images(steps=800),
         smoke=SMOKE,
         small={**SMALL, "steps": 250, "batch_size": 32},
-        small_seeds=3,
+        small_seeds=5,
         variants={
             "32 of 5x5": BASE,
             "1 filter": {**BASE, "filters": 1},

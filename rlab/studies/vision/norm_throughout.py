@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from rlab.studies.images import Images, pictures
 from rlab.studies.plots import column, curves
@@ -23,7 +23,8 @@ def fold(network: Any, x: Any) -> None:
     with torch.no_grad():
         for place, layer in enumerate(network):
             if isinstance(layer, nn.Sequential):
-                linear, norm = cast(Any, layer)
+                linear: Any
+                linear, norm = layer
                 z = linear(x)
                 spread = (z.var(0, correction=0) + norm.eps).sqrt()
                 linear.bias[:] = (linear.bias - z.mean(0)) / spread

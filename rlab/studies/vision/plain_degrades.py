@@ -39,8 +39,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         encoder = ResidualNet(tuple(x.shape[1:]), layout)
         return nn.Sequential(encoder, nn.Linear(encoder.out_dim, 10))
 
-    network: Any = built(whole, seed)
-    ends = [network[0].layer1[0].conv1.weight, network[0].layer3[-1].conv2.weight]
+    network = built(whole, seed)
+    encoder: Any = network[0]
+    ends = [encoder.layer1[0].conv1.weight, encoder.layer3[-1].conv2.weight]
     first, last = torch.autograd.grad(cross_entropy(network(x[:64]), data.y[:64]), ends)
     trained(network, x, data.y, settings, seed)
     with torch.no_grad():
