@@ -179,6 +179,7 @@ def _announce(agent: str, config: Any, footprint: Any, folder: RunFolder, minute
         **_subject_lines(config),
         "device": f"{device}, {config.run.threads} threads, seed {config.run.seed}",
         "network": _network_text(footprint, folder),
+        "teacher": _teacher_text(folder),
         "memory": f"{gigabytes(footprint.memory)}{on_device}; disk {gigabytes(footprint.disk)} at the most",
         "time": f"about {duration(seconds)} without evaluations" if seconds else "",
         "resume": RECIPES.get(agent).resume,
@@ -214,6 +215,12 @@ def _subject_lines(config: Any) -> dict[str, str]:
         "protocol": PROTOCOLS[env.protocol] if is_atari(env.env) else "",
         "rules": ", ".join(changed),
     }
+
+
+def _teacher_text(folder: RunFolder) -> str:
+    """Whose probabilities are learned, too."""
+    taken = folder.config().get("teacher")
+    return f"run {taken['run']} at {taken['step']:,} examples" if taken else ""
 
 
 def _network_text(footprint: Any, folder: RunFolder) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from rlab.data.batches import Batch, Batches
 from rlab.data.dataset import Dataset, as_float
-from rlab.data.preprocess import fit
+from rlab.data.preprocess import Transform, fit
 from rlab.errors import RlabError
 from rlab.nn.published import Classifier
 from rlab.run.learner import Stop, Stopped
@@ -28,6 +28,10 @@ MANY = 100
 """Classes above which no confusion matrix is written."""
 
 
+Term = Callable[["Classify", Batch, Tensor], dict[str, Tensor]]
+"""(task, batch, logits[B, K]) -> "loss", what is added to the loss, and other scalars to be told."""
+
+
 class Classify:
     """The task of a labelled data set; of one with numbers for labels, it predicts those.
 
@@ -38,6 +42,8 @@ class Classify:
         augment: of training images; see `rlab.data.augment`.
         preprocess: fitted to the training inputs; empty: none.
         label_smoothing: share of a target that all classes have together.
+        labels: factor of the loss by labels.
+        terms: what else is learned from, added to it.
         bf16: whether the model computes in bfloat16.
         seed: of order and augmentation.
         device: torch device.
@@ -52,6 +58,8 @@ class Classify:
         augment: str = "",
         preprocess: str = "",
         label_smoothing: float = 0.0,
+        labels: float = 1.0,
+        terms: Sequence[Term] = (),
         bf16: bool = False,
         seed: int = 0,
         device: str = "cpu",
@@ -59,6 +67,8 @@ class Classify:
         self.data = data
         self.classes = data.classes
         self.label_smoothing = label_smoothing
+        self.labels = labels
+        self.terms = tuple(terms)
         self.bf16 = bf16
         self.device = torch.device(device)
         images = len(data.shape) == 3
@@ -67,30 +77,49 @@ class Classify:
         self.model.to(memory_format=layout)  # type: ignore[call-overload]
         self._layout = layout
         self.transform = fit(preprocess, data.inputs("train")) if preprocess else None
-        self.batches = Batches(data, batch_size, seed, device, augment, transform=self.transform)
-        self._ordered = {
-            split: Batches(data, CHUNK, 0, device, split=split, shuffle=False, transform=self.transform)
-            for split in data.splits
-        }
+        self.batches = Batches(data, batch_size, seed, device, augment)
+        self.outputs_in_all = len(self.classes or "1")
+        """Of the model, for one input."""
+        self._ordered = {split: Batches(data, CHUNK, 0, device, split=split, shuffle=False) for split in data.splits}
         targets = data.targets("train").float() if self.classes is None else torch.zeros(2)
         self._mean, self._deviation = targets.mean().item(), targets.std().item() or 1.0
 
+    @property
+    def judged(self) -> Classifier:
+        """What predicts and is scored: the model."""
+        return self.model
+
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Of a training batch: "loss", and "accuracy" where the labels are whole."""
+        """Of a training batch: "loss", what it is made of, and "accuracy" where the labels are whole."""
         logits = self.logits(batch.x)
+        seen = self._by_labels(logits, batch.y)
+        if self.terms:
+            seen |= {"loss_labels": seen["loss"], "loss": self.labels * seen["loss"]}
+        for term in self.terms:
+            told = term(self, batch, logits)
+            seen |= told | {"loss": seen["loss"] + told["loss"]}
+        return seen
+
+    def _by_labels(self, logits: Tensor, y: Tensor) -> dict[str, Tensor]:
         if self.classes is None:
-            return {"loss": 0.5 * (logits[:, 0] - self._standardised(batch.y)).square().mean()}
-        seen = {"loss": F.cross_entropy(logits, batch.y, label_smoothing=self.label_smoothing)}
-        if not batch.y.is_floating_point():
-            seen["accuracy"] = (logits.detach().argmax(1) == batch.y).float().mean()
+            return {"loss": 0.5 * (logits[:, 0] - self._standardised(y)).square().mean()}
+        seen = {"loss": F.cross_entropy(logits, y, label_smoothing=self.label_smoothing)}
+        if not y.is_floating_point():
+            seen["accuracy"] = (logits.detach().argmax(1) == y).float().mean()
         return seen
 
     def logits(self, x: Tensor) -> Tensor:
-        """x[B, *shape] -> float32[B, K]."""
+        """x[B, *shape] as in the data set, bytes being 0..1 -> float32[B, K]."""
+        return self.through(self.model, self.transform, x)
+
+    def through(self, model: Callable[[Tensor], Tensor], transform: Transform | None, x: Tensor) -> Tensor:
+        """x[B, *shape] through a preprocessing and a model, in this task's precision -> float32[B, K]."""
+        if transform is not None:
+            x = transform(x)
         if x.dim() == 4:
             x = x.contiguous(memory_format=self._layout)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            logits = self.model(x)
+            logits = model(x)
         return logits.float()
 
     def outputs(self, split: str, stop: Stop) -> tuple[Tensor, Tensor]:
@@ -122,7 +151,7 @@ class Classify:
         if tuple(x.shape[1:]) != self.data.shape:
             raise RlabError(f"this model takes inputs of shape {list(self.data.shape)}, not {list(x.shape[1:])}")
         given = as_float(torch.from_numpy(np.ascontiguousarray(x))).to(self.device)
-        logits = self.logits(given if self.transform is None else self.transform(given))
+        logits = self.logits(given)
         if self.classes is None:
             return (logits[:, 0] * self._deviation + self._mean).cpu().numpy()
         return logits.softmax(1).cpu().numpy()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least, within
@@ -83,6 +84,33 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
+class TeacherConfig:
+    """Another run's model, from whose probabilities this one learns (Hinton et al. 2015)."""
+
+    teacher: str = ""
+    """A run with the same classes and inputs, whose probabilities are learned beside the labels; empty: none."""
+    temperature: float = 4.0
+    """What logits of both are divided by: above 1 shows more of what the teacher thinks of the wrong classes."""
+    distil: float = 0.9
+    """Share of the teacher in the loss; the labels have the rest."""
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "distil")
+        if not 0 < self.temperature < math.inf:
+            raise RlabError(f"--temperature is {self.temperature}; it must be a number above 0")
+        if not self.teacher:
+            _only_with(self, "--teacher RUN", "temperature", "distil")
+
+
+def _only_with(config: Any, what: str, *names: str) -> None:
+    """Refuse settings that would do nothing: others than the default without what they are for."""
+    for f in fields(config):
+        if f.name in names and getattr(config, f.name) != f.default:
+            flag = f"--{f.name.replace('_', '-')}"
+            raise RlabError(f"{flag} is {getattr(config, f.name)}, which does nothing without {what}")
+
+
+@dataclass(frozen=True)
 class ClassifyExperiment:
     """Settings of a run that learns to classify."""
 
@@ -90,3 +118,4 @@ class ClassifyExperiment:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    teaching: TeacherConfig = field(default_factory=TeacherConfig)

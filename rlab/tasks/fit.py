@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, cast
 
@@ -44,6 +45,16 @@ class Task(Protocol):
         """Bytes that data, and the activations of a batch, take."""
 
 
+class Kept(Protocol):
+    """What a run goes on with beside its model."""
+
+    def state(self) -> State:
+        """What it is."""
+
+    def restore(self, state: State) -> None:
+        """Become what `state` describes."""
+
+
 class Fit:
     """The Learner of a task. Progress counts training examples.
 
@@ -56,9 +67,18 @@ class Fit:
         config: how it is trained.
         seed: the run's seed.
         device: torch device.
+        kept: name -> what else belongs to the state.
     """
 
-    def __init__(self, task: Task, optimizer: torch.optim.Optimizer, config: FitConfig, seed: int, device: str):
+    def __init__(
+        self,
+        task: Task,
+        optimizer: torch.optim.Optimizer,
+        config: FitConfig,
+        seed: int,
+        device: str,
+        kept: Mapping[str, Kept] | None = None,
+    ):
         self.held_out = "validation" in task.batches.dataset.splits
         if config.patience and not self.held_out:
             raise RlabError("--patience waits for validation scores, but --validation is 0; nearest: --validation 0.1")
@@ -66,6 +86,7 @@ class Fit:
         self.optimizer = optimizer
         self.config = config
         self.seed = seed
+        self.kept = dict(kept or {})
         self.device = torch.device(device)
         self.size = len(task.batches.order(0))
         self.per_epoch = len(task.batches)
@@ -214,6 +235,7 @@ class Fit:
             "waited": self.waited,
             "validated": self.validated,
             "stopped_early": self.stopped_early,
+            **{name: kept.state() for name, kept in self.kept.items()},
         }
 
     def restore(self, state: State, stop: Stop) -> None:
@@ -226,6 +248,8 @@ class Fit:
         self._seen = list(state["seen"])
         for name in ("score", "best", "waited", "validated", "stopped_early"):
             setattr(self, name, state[name])
+        for name, kept in self.kept.items():
+            kept.restore(state[name])
 
     def restore_policy(self, state: State) -> None:
         """Take over only what predicting needs: the parameters that were best in validation, if there was one."""

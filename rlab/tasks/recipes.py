@@ -62,10 +62,10 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
     from rlab.errors import RlabError
     from rlab.nn.optim import make_optimiser
     from rlab.nn.precision import use_bf16
-    from rlab.nn.published import classifier
     from rlab.seeding import derive
     from rlab.tasks.classify import Classify
     from rlab.tasks.fit import Fit
+    from rlab.tasks.teacher import Teacher, distil
     from rlab.tasks.transfer import freeze, start_from
 
     run, part, settings, how = experiment.run, experiment.data, experiment.model, experiment.fit
@@ -78,11 +78,17 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
     images = data.kind == "images"
     with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
         torch.manual_seed(derive(run.seed, "network"))
-        model = classifier(settings.encoder, data.shape, len(data.classes or "1"), dropout=settings.dropout)
+        model = make_model(settings, data.shape, len(data.classes or "1"))
     if workshop.start is not None:
         start_from([model.encoder], workshop.start)
     if settings.freeze:
         freeze([model.encoder])
+    kept, terms, teaching = {}, [], experiment.teaching
+    if teaching.teacher:
+        kept["teacher"] = teacher = Teacher(make_model, data.classes or (), data.shape, part.data, workshop.device)
+        if workshop.start is not None:
+            teacher.start_from(workshop.start)
+        terms.append(distil(teacher, teaching.temperature, teaching.distil))
     task = Classify(
         data,
         model,
@@ -90,12 +96,21 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
         augment=part.augment,
         preprocess=part.preprocess,
         label_smoothing=how.label_smoothing,
+        labels=1 - teaching.distil if teaching.teacher else 1.0,
+        terms=terms,
         bf16=use_bf16(how.precision, torch.device(workshop.device), images),
         seed=derive(run.seed, "batches"),
         device=workshop.device,
     )
     optimiser = make_optimiser(how.optimiser, _groups(model, settings, how), lr=how.learning_rate)
-    return Fit(task, optimiser, how, run.seed, workshop.device)
+    return Fit(task, optimiser, how, run.seed, workshop.device, kept)
+
+
+def make_model(settings: ModelConfig, shape: tuple[int, ...], outputs: int) -> Any:
+    """An encoder and a layer on it: inputs[B, *shape] -> [B, outputs]."""
+    from rlab.nn.published import classifier
+
+    return classifier(settings.encoder, shape, outputs, dropout=settings.dropout)
 
 
 def _groups(model: Any, settings: ModelConfig, how: FitConfig) -> list[Any]:
@@ -115,10 +130,17 @@ def _groups(model: Any, settings: ModelConfig, how: FitConfig) -> list[Any]:
 
 
 def fetch(experiment: Any) -> Any:
-    """Take the encoder of another run, if one is named; see `rlab.tasks.transfer`."""
-    from rlab.tasks.transfer import fetch
+    """Take the encoder and the teacher of other runs, as far as they are named; see `transfer` and `teacher`."""
+    from rlab.registry import Taken
+    from rlab.tasks import teacher, transfer
 
-    return fetch(experiment)
+    experiment, taken = transfer.fetch(experiment)
+    if not experiment.teaching.teacher:
+        return experiment, taken
+    taught = teacher.fetch(experiment.teaching.teacher)
+    if taken is not None:
+        taught = Taken(taken.note | taught.note, taken.files | taught.files)
+    return experiment, taught
 
 
 for _name, (_encoder, _summary) in MODELS.items():
