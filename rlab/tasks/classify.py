@@ -15,6 +15,7 @@ from rlab.data.batches import Batch, Batches
 from rlab.data.dataset import Dataset, as_float
 from rlab.data.preprocess import Transform, fit
 from rlab.errors import RlabError
+from rlab.nn.average import Averaged
 from rlab.nn.published import Classifier
 from rlab.run.learner import Stop, Stopped
 
@@ -40,10 +41,11 @@ class Classify:
         model: inputs float[B, *shape] -> logits[B, K]; of numbers [B, 1].
         batch_size: B.
         augment: of training images; see `rlab.data.augment`.
-        preprocess: fitted to the training inputs; empty: none.
+        preprocess: fitted to the training inputs, with those that have no labels; empty: none.
         label_smoothing: share of a target that all classes have together.
         labels: factor of the loss by labels.
         terms: what else is learned from, added to it.
+        per_epoch: updates of an epoch, however many examples there are; None: one pass over them.
         bf16: whether the model computes in bfloat16.
         seed: of order and augmentation.
         device: torch device.
@@ -52,7 +54,7 @@ class Classify:
     def __init__(
         self,
         data: Dataset,
-        model: Classifier,
+        model: Classifier | Averaged,
         *,
         batch_size: int,
         augment: str = "",
@@ -60,6 +62,7 @@ class Classify:
         label_smoothing: float = 0.0,
         labels: float = 1.0,
         terms: Sequence[Term] = (),
+        per_epoch: int | None = None,
         bf16: bool = False,
         seed: int = 0,
         device: str = "cpu",
@@ -76,8 +79,9 @@ class Classify:
         self.model = model.to(self.device)
         self.model.to(memory_format=layout)  # type: ignore[call-overload]
         self._layout = layout
-        self.transform = fit(preprocess, data.inputs("train")) if preprocess else None
-        self.batches = Batches(data, batch_size, seed, device, augment)
+        shown = [data.inputs(split) for split in ("train", "unlabelled") if split in data.splits and preprocess]
+        self.transform = fit(preprocess, torch.cat(shown)) if preprocess else None
+        self.batches = Batches(data, batch_size, seed, device, augment, per_epoch=per_epoch)
         self.outputs_in_all = len(self.classes or "1")
         """Of the model, for one input."""
         self._ordered = {split: Batches(data, CHUNK, 0, device, split=split, shuffle=False) for split in data.splits}
@@ -86,8 +90,9 @@ class Classify:
 
     @property
     def judged(self) -> Classifier:
-        """What predicts and is scored: the model."""
-        return self.model
+        """What predicts and is scored: the model, or the average of it."""
+        judged: Any = self.model.teacher if isinstance(self.model, Averaged) else self.model
+        return judged
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Of a training batch: "loss", what it is made of, and "accuracy" where the labels are whole."""

@@ -21,6 +21,9 @@ class DataConfig:
     are the best. The test examples never do. 0: nothing is held out, and the last parameters are taken."""
     examples: int = 0
     """Train on this many examples, of every class its share; 0: on all."""
+    labelled: int = 0
+    """Only this many of the training examples, of every class as many, have a label; an epoch has as many updates as if
+    all had one. The others are of use to --semi alone. 0: all."""
     augment: str = ""
     """What is done to training images, batch by batch: `flip,crop:4,rotate:15` (`rlab data show --augment` draws
     it)."""
@@ -28,7 +31,7 @@ class DataConfig:
     """Fitted to the training inputs and applied to all: minmax, standard, pca or zca. Bytes are 0..1 in any case."""
 
     def __post_init__(self) -> None:
-        at_least(self, validation=0, examples=0)
+        at_least(self, validation=0, examples=0, labelled=0)
         if self.validation >= 1:
             raise RlabError(f"--validation is {self.validation}; it must be a share below 1")
 
@@ -102,6 +105,37 @@ class TeacherConfig:
             _only_with(self, "--teacher RUN", "temperature", "distil")
 
 
+@dataclass(frozen=True)
+class SemiConfig:
+    """How examples without labels are learned from (`--labelled N` says that there are such)."""
+
+    semi: Literal["none", "self-training", "consistency", "mean-teacher"] = "none"
+    """self-training: what the model is sure of becomes a label (Lee 2013). consistency: two draws of --augment and
+    dropout are to get the same probabilities (Laine & Aila 2017). mean-teacher: those that the moving average of the
+    model gives, which is then what is scored (Tarvainen & Valpola 2017)."""
+    semi_weight: float | None = None
+    """Factor of the loss without labels; None: 1 with self-training, 10 with the others."""
+    ramp_up: float = 0.3
+    """Share of the run over which that factor grows from about 0."""
+    threshold: float = 0.95
+    """Of self-training: probability from which on a guess becomes a label."""
+    average: float = 0.99
+    """Of mean-teacher: share of the average that stays at an update."""
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "ramp_up", "threshold")
+        if self.semi_weight is not None:
+            at_least(self, semi_weight=0)
+        if not 0 <= self.average < 1:
+            raise RlabError(f"--average is {self.average}; it must be a share below 1")
+        if self.semi == "none":
+            _only_with(self, "--semi METHOD", "semi_weight", "ramp_up")
+        if self.semi != "self-training":
+            _only_with(self, "--semi self-training", "threshold")
+        if self.semi != "mean-teacher":
+            _only_with(self, "--semi mean-teacher", "average")
+
+
 def _only_with(config: Any, what: str, *names: str) -> None:
     """Refuse settings that would do nothing: others than the default without what they are for."""
     for f in fields(config):
@@ -119,3 +153,11 @@ class ClassifyExperiment:
     model: ModelConfig = field(default_factory=ModelConfig)
     fit: FitConfig = field(default_factory=FitConfig)
     teaching: TeacherConfig = field(default_factory=TeacherConfig)
+    unlabelled: SemiConfig = field(default_factory=SemiConfig)
+
+    def __post_init__(self) -> None:
+        if self.unlabelled.semi != "none" and not self.data.labelled:
+            raise RlabError(
+                f"--semi {self.unlabelled.semi} learns from examples without labels, and --labelled 0 leaves none; "
+                "nearest: --labelled 100"
+            )

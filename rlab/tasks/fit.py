@@ -88,7 +88,7 @@ class Fit:
         self.seed = seed
         self.kept = dict(kept or {})
         self.device = torch.device(device)
-        self.size = len(task.batches.order(0))
+        self.size = task.batches.examples
         self.per_epoch = len(task.batches)
         self.updates = 0
         self.best: dict[str, Any] | None = None
@@ -100,7 +100,7 @@ class Fit:
         self.validated = -1
         """Updates at the newest one."""
         self.stopped_early = False
-        parts = [(part, list(part.parameters())) for part in task.model.children()]
+        parts = [(part, list(part.parameters())) for part in task.model.modules()]
         self._frozen = [part for part, held in parts if held and not any(p.requires_grad for p in held)]
         self._schedule = SCHEDULES.get(config.schedule)
         self._seen: list[dict[str, Tensor]] = []

@@ -30,7 +30,7 @@ def draw_all(task: Classify, stop: Stop) -> dict[str, bytes]:
     """
     if task.classes is None:
         return {}
-    task.model.eval()
+    task.judged.eval()
     with torch.no_grad():
         logits, labels = task.outputs("test", stop)
     pictures = {"confusion": confusion(logits, labels, task.classes)}
@@ -38,10 +38,10 @@ def draw_all(task: Classify, stop: Stop) -> dict[str, bytes]:
         return pictures
     images = task.data.inputs("test")
     pictures["wrong"] = wrong(images, logits, labels, task.classes)
-    if hasattr(task.model.encoder, "feature_maps"):
+    if hasattr(task.judged.encoder, "feature_maps"):
         first = _one_of_each(labels, len(task.classes))[:LOOKED]
         x = images[first] if task.transform is None else task.transform(images[first])
-        maps = class_activation(task.model, x.to(task.device), logits[first].argmax(1).to(task.device)).cpu()
+        maps = class_activation(task.judged, x.to(task.device), logits[first].argmax(1).to(task.device)).cpu()
         pictures["looked"] = looked(images[first], maps, logits[first], labels[first], task.classes)
     return pictures
 

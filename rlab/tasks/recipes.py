@@ -58,52 +58,105 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
     """
     import torch
 
-    from rlab.data.dataset import load
-    from rlab.errors import RlabError
+    from rlab.nn.average import Averaged
     from rlab.nn.optim import make_optimiser
     from rlab.nn.precision import use_bf16
     from rlab.seeding import derive
     from rlab.tasks.classify import Classify
     from rlab.tasks.fit import Fit
-    from rlab.tasks.teacher import Teacher, distil
-    from rlab.tasks.transfer import freeze, start_from
 
     run, part, settings, how = experiment.run, experiment.data, experiment.model, experiment.fit
-    data = load(part.data, derive(run.seed, "data"), part.validation)
-    if data.kind == "segmentation":
-        raise RlabError(f"data set '{part.data}' has a class for every pixel, which these models do not say; nearest: "
-                        "mnist")  # fmt: skip
-    if part.examples:
-        data = data.fewer(part.examples, run.seed)
-    images = data.kind == "images"
-    with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
-        torch.manual_seed(derive(run.seed, "network"))
-        model = make_model(settings, data.shape, len(data.classes or "1"))
-    if workshop.start is not None:
-        start_from([model.encoder], workshop.start)
-    if settings.freeze:
-        freeze([model.encoder])
-    kept, terms, teaching = {}, [], experiment.teaching
-    if teaching.teacher:
-        kept["teacher"] = teacher = Teacher(make_model, data.classes or (), data.shape, part.data, workshop.device)
-        if workshop.start is not None:
-            teacher.start_from(workshop.start)
-        terms.append(distil(teacher, teaching.temperature, teaching.distil))
+    data = examples_of(part, run.seed)
+    model: Any = _initial(experiment, data, workshop)
+    groups = _groups(model, settings, how)
+    if experiment.unlabelled.semi == "mean-teacher":
+        model = Averaged(model, experiment.unlabelled.average)
+    labels, terms, kept = _more_to_learn(experiment, data, model, workshop)
     task = Classify(
-        data,
+        data if experiment.unlabelled.semi != "none" or not part.labelled else data.without("unlabelled"),
         model,
         batch_size=how.batch_size,
         augment=part.augment,
         preprocess=part.preprocess,
         label_smoothing=how.label_smoothing,
-        labels=1 - teaching.distil if teaching.teacher else 1.0,
+        labels=labels,
         terms=terms,
-        bf16=use_bf16(how.precision, torch.device(workshop.device), images),
+        per_epoch=_updates(data, how) if part.labelled else None,
+        bf16=use_bf16(how.precision, torch.device(workshop.device), data.kind == "images"),
         seed=derive(run.seed, "batches"),
         device=workshop.device,
     )
-    optimiser = make_optimiser(how.optimiser, _groups(model, settings, how), lr=how.learning_rate)
+    optimiser = make_optimiser(how.optimiser, groups, lr=how.learning_rate)
+    if isinstance(model, Averaged):
+        follow = model.follow
+        optimiser.register_step_post_hook(lambda *_: follow())
     return Fit(task, optimiser, how, run.seed, workshop.device, kept)
+
+
+def examples_of(part: DataConfig, seed: int) -> Any:
+    """The data set as a run of that seed sees it; examples that lost their label are the split "unlabelled".
+
+    Raises:
+        RlabError: there is no such set, it has masks for labels, or not so many examples.
+    """
+    from rlab.data.dataset import load
+    from rlab.errors import RlabError
+    from rlab.seeding import derive
+
+    data = load(part.data, derive(seed, "data"), part.validation)
+    if data.kind == "segmentation":
+        raise RlabError(f"data set '{part.data}' has a class for every pixel, which these models do not say; nearest: "
+                        "mnist")  # fmt: skip
+    if part.examples:
+        data = data.fewer(part.examples, seed)
+    return data.labelled(part.labelled, seed) if part.labelled else data
+
+
+def _updates(data: Any, how: FitConfig) -> int:
+    """Of an epoch, if all training examples have a label."""
+    return -(-(len(data.items("train")) + len(data.items("unlabelled"))) // how.batch_size)
+
+
+def _initial(experiment: ClassifyExperiment, data: Any, workshop: Any) -> Any:
+    """The model as training finds it: alike on every device, or with the encoder of another run."""
+    import torch
+
+    from rlab.seeding import derive
+    from rlab.tasks.transfer import freeze, start_from
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(experiment.run.seed, "network"))
+        model = make_model(experiment.model, data.shape, len(data.classes or "1"))
+    if workshop.start is not None:
+        start_from([model.encoder], workshop.start)
+    if experiment.model.freeze:
+        freeze([model.encoder])
+    return model
+
+
+def _more_to_learn(
+    experiment: ClassifyExperiment, data: Any, model: Any, workshop: Any
+) -> tuple[float, list[Any], dict[str, Any]]:
+    """(factor of the loss by labels, what else is learned from, what of that belongs to a run's state)."""
+    from rlab.data.batches import Batches
+    from rlab.seeding import derive
+    from rlab.tasks.semi import refuse_useless, term_of
+    from rlab.tasks.teacher import Teacher, distil
+
+    part, how, teaching, semi = experiment.data, experiment.fit, experiment.teaching, experiment.unlabelled
+    labels, terms, kept = 1.0, [], {}
+    if teaching.teacher:
+        kept["teacher"] = teacher = Teacher(make_model, data.classes or (), data.shape, part.data, workshop.device)
+        if workshop.start is not None:
+            teacher.start_from(workshop.start)
+        terms.append(distil(teacher, teaching.temperature, teaching.distil))
+        labels -= teaching.distil
+    if semi.semi != "none":
+        refuse_useless(semi, part.data, data.classes, part.augment, model)
+        seed, updates = derive(experiment.run.seed, "unlabelled"), _updates(data, how)
+        others = Batches(data, how.batch_size, seed, workshop.device, part.augment, "unlabelled", per_epoch=updates)
+        terms.append(term_of(semi, others, how.epochs))
+    return labels, terms, kept
 
 
 def make_model(settings: ModelConfig, shape: tuple[int, ...], outputs: int) -> Any:
