@@ -46,11 +46,14 @@ class ModelConfig:
     """Keep the encoder of the other run as it is; only the layer on it learns."""
     encoder_rate: float = 1.0
     """Factor of the encoder's learning rate: below 1 keeps more of what another run has learned."""
+    rate_decay: float = 1.0
+    """Factor of the learning rate from each stage of the encoder to the one below it: the first layers, which know what
+    all images have, change least (discriminative rates, Howard & Ruder 2018). 1: all alike."""
     dropout: float | None = None
     """Share of the features that are dropped in training, below the last layer; None: as published."""
 
     def __post_init__(self) -> None:
-        at_least(self, encoder_rate=0)
+        at_least(self, encoder_rate=0, rate_decay=0)
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise RlabError(f"--dropout is {self.dropout}; it must be a share below 1")
 

@@ -169,16 +169,23 @@ def make_model(settings: ModelConfig, shape: tuple[int, ...], outputs: int) -> A
 def _groups(model: Any, settings: ModelConfig, how: FitConfig) -> list[Any]:
     """What an optimiser is given: the parameters that learn, by rate and decay; for L-BFGS one list of all."""
     from rlab.errors import RlabError
-    from rlab.nn.optim import decayed
+    from rlab.nn.optim import decayed, staged
 
     if how.optimiser == "lbfgs":
-        if how.weight_decay or settings.encoder_rate != 1:
-            raise RlabError("lbfgs takes all parameters alike; nearest: --weight-decay 0 --encoder-rate 1")
+        if how.weight_decay or settings.encoder_rate != 1 or settings.rate_decay != 1:
+            raise RlabError("lbfgs takes all parameters alike; nearest: --weight-decay 0 --encoder-rate 1 "
+                            "--rate-decay 1")  # fmt: skip
         return [p for p in model.parameters() if p.requires_grad]
     groups = []
     for module, factor in ((model.encoder, settings.encoder_rate), (model.head, 1.0)):
-        if any(p.requires_grad for p in module.parameters()):
-            groups += [g | {"lr": factor * how.learning_rate} for g in decayed(module, how.weight_decay) if g["params"]]
+        held = list(module.parameters())
+        if held and not any(p.requires_grad for p in held):
+            continue
+        parts = decayed(module, how.weight_decay) if held else []
+        parts = [g | {"lr": factor * how.learning_rate} for g in parts if g["params"]]
+        if module is model.encoder and settings.rate_decay != 1:
+            parts = staged(module, parts, settings.rate_decay)
+        groups += parts
     return groups
 
 
