@@ -49,6 +49,10 @@ class ModelConfig:
     rate_decay: float = 1.0
     """Factor of the learning rate from each stage of the encoder to the one below it: the first layers, which know what
     all images have, change least (discriminative rates, Howard & Ruder 2018). 1: all alike."""
+    tasks: str = ""
+    """What is asked of each input, with the weight of its loss: `class,ink:0.1,centre:0.1`. One linear layer each on
+    the same encoder; the first is what is scored. class, number (the label), group (class modulo 2), ink (mean
+    brightness), spread (deviation), centre (of mass). Empty: the label alone."""
     dropout: float | None = None
     """Share of the features that are dropped in training, below the last layer; None: as published."""
 

@@ -64,14 +64,16 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
     from rlab.seeding import derive
     from rlab.tasks.classify import Classify
     from rlab.tasks.fit import Fit
+    from rlab.tasks.targets import parse
 
     run, part, settings, how = experiment.run, experiment.data, experiment.model, experiment.fit
     data = examples_of(part, run.seed)
-    model: Any = _initial(experiment, data, workshop)
+    heads = parse(settings.tasks, data)
+    model: Any = _initial(experiment, data, heads[-1].outputs.stop, workshop)
     groups = _groups(model, settings, how)
     if experiment.unlabelled.semi == "mean-teacher":
         model = Averaged(model, experiment.unlabelled.average)
-    labels, terms, kept = _more_to_learn(experiment, data, model, workshop)
+    labels, terms, kept = _more_to_learn(experiment, data, heads[0].classes, model, workshop)
     task = Classify(
         data if experiment.unlabelled.semi != "none" or not part.labelled else data.without("unlabelled"),
         model,
@@ -79,6 +81,7 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
         augment=part.augment,
         preprocess=part.preprocess,
         label_smoothing=how.label_smoothing,
+        heads=heads,
         labels=labels,
         terms=terms,
         per_epoch=_updates(data, how) if part.labelled else None,
@@ -117,7 +120,7 @@ def _updates(data: Any, how: FitConfig) -> int:
     return -(-(len(data.items("train")) + len(data.items("unlabelled"))) // how.batch_size)
 
 
-def _initial(experiment: ClassifyExperiment, data: Any, workshop: Any) -> Any:
+def _initial(experiment: ClassifyExperiment, data: Any, outputs: int, workshop: Any) -> Any:
     """The model as training finds it: alike on every device, or with the encoder of another run."""
     import torch
 
@@ -126,7 +129,7 @@ def _initial(experiment: ClassifyExperiment, data: Any, workshop: Any) -> Any:
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(experiment.run.seed, "network"))
-        model = make_model(experiment.model, data.shape, len(data.classes or "1"))
+        model = make_model(experiment.model, data.shape, outputs)
     if workshop.start is not None:
         start_from([model.encoder], workshop.start)
     if experiment.model.freeze:
@@ -135,10 +138,11 @@ def _initial(experiment: ClassifyExperiment, data: Any, workshop: Any) -> Any:
 
 
 def _more_to_learn(
-    experiment: ClassifyExperiment, data: Any, model: Any, workshop: Any
+    experiment: ClassifyExperiment, data: Any, classes: tuple[str, ...] | None, model: Any, workshop: Any
 ) -> tuple[float, list[Any], dict[str, Any]]:
     """(factor of the loss by labels, what else is learned from, what of that belongs to a run's state)."""
     from rlab.data.batches import Batches
+    from rlab.errors import RlabError
     from rlab.seeding import derive
     from rlab.tasks.semi import refuse_useless, term_of
     from rlab.tasks.teacher import Teacher, distil
@@ -146,13 +150,17 @@ def _more_to_learn(
     part, how, teaching, semi = experiment.data, experiment.fit, experiment.teaching, experiment.unlabelled
     labels, terms, kept = 1.0, [], {}
     if teaching.teacher:
-        kept["teacher"] = teacher = Teacher(make_model, data.classes or (), data.shape, part.data, workshop.device)
+        if classes is None:
+            raise RlabError(
+                f"a teacher's probabilities are of classes, and what is learned of '{part.data}' is numbers"
+            )
+        kept["teacher"] = teacher = Teacher(make_model, classes, data.shape, part.data, workshop.device)
         if workshop.start is not None:
             teacher.start_from(workshop.start)
         terms.append(distil(teacher, teaching.temperature, teaching.distil))
         labels -= teaching.distil
     if semi.semi != "none":
-        refuse_useless(semi, part.data, data.classes, part.augment, model)
+        refuse_useless(semi, part.data, classes, part.augment, model)
         seed, updates = derive(experiment.run.seed, "unlabelled"), _updates(data, how)
         others = Batches(data, how.batch_size, seed, workshop.device, part.augment, "unlabelled", per_epoch=updates)
         terms.append(term_of(semi, others, how.epochs))

@@ -76,7 +76,7 @@ def fetch(name: str) -> Taken:
             "digest": digest(tensors),
             "data": task.data.name,
             "model": to_plain(run.config.model),
-            "outputs": task.outputs_in_all,
+            "outputs": task.heads[-1].outputs.stop,
             "classes": list(task.classes),
             "shape": list(task.data.shape),
             "preprocess": task.transform.name if task.transform is not None else "",

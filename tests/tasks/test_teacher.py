@@ -117,7 +117,7 @@ def test_the_teachers_threads_are_not_taken(runs: Path) -> None:
         ({"teacher": "bigger"}, "no run called 'bigger'|bigger"),
         ({"teacher": "flowers"}, r"'flowers' \(iris\) takes inputs of shape \[4\], and 'digits' has \[1, 8, 8\]"),
         ({"teacher": "numbers"}, r"'numbers' \(logistic\) is no network that tells classes apart"),
-        ({"teacher": "big", "data": "numbers"}, "takes inputs of shape"),
+        ({"teacher": "big", "data": "numbers"}, "and what is learned of 'diabetes' is numbers"),
         ({"teacher": "big", "distil": 1.5}, "--distil is 1.5; it must lie between 0 and 1"),
         ({"teacher": "big", "temperature": 0.0}, "--temperature is 0.0; it must be a number above 0"),
         ({"temperature": 2.0}, "--temperature is 2.0, which does nothing without --teacher RUN"),
