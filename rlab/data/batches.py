@@ -51,6 +51,7 @@ class Batches:
         transform: applied to x last, such as a fitted `rlab.data.preprocess.Transform`.
         per_epoch: how many whole batches an epoch has, through which passes over the split follow each other without
             a gap; None: an epoch is one pass.
+        items: these in place of all items of the split, int64[n]; one may come several times.
 
     Raises:
         RlabError: no such split, augmentation of what is no image, or a size out of range.
@@ -67,6 +68,7 @@ class Batches:
         shuffle: bool = True,
         transform: Callable[[Tensor], Tensor] | None = None,
         per_epoch: int | None = None,
+        items: Tensor | None = None,
     ):
         if batch < 1:
             raise RlabError(f"the batch size is {batch}; it must be at least 1")
@@ -80,7 +82,7 @@ class Batches:
         self.per_epoch = per_epoch
         if self.changes and dataset.kind not in IMAGES:
             raise RlabError(f"augmentation changes images, and '{dataset.name}' is of kind {dataset.kind}")
-        self._items = dataset.items(split)
+        self._items = dataset.items(split) if items is None else items
         self._x = dataset.x.to(self.device)
         self._y = dataset.y.to(self.device)
         self._order: tuple[int, Tensor] = (-1, self._items)

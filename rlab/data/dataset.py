@@ -126,6 +126,13 @@ class Dataset:
         rest = items[~torch.isin(items, fewer.items("train"))]
         return replace(fewer, splits=fewer.splits | {"unlabelled": rest})
 
+    def bootstrap(self, seed: int) -> Tensor:
+        """As many training items as there are, drawn one by one with all of them there every time: int64[n]."""
+        items = self.items("train")
+        return items[
+            torch.from_numpy(np.random.default_rng(derive(seed, "bootstrap")).integers(len(items), size=len(items)))
+        ]
+
     def without(self, split: str) -> Dataset:
         """The same without a split."""
         return replace(self, splits={name: items for name, items in self.splits.items() if name != split})

@@ -43,4 +43,5 @@ def how_text(score: Mapping[str, Any]) -> str:
 
 def unit_of(document: Mapping[str, Any]) -> str:
     """What a run's progress counts, by its config.json."""
-    return "examples" if "data" in document.get("config", {}) else "steps"
+    config = document.get("config", {})
+    return "members" if "trees" in config else "examples" if "data" in config else "steps"

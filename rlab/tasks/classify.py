@@ -51,6 +51,7 @@ class Classify:
         labels: factor of the loss of these.
         terms: what else is learned from, added to it.
         per_epoch: updates of an epoch, however many examples there are; None: one pass over them.
+        items: the training examples in place of those of the split, some several times; None: the split's.
         bf16: whether the model computes in bfloat16.
         seed: of order and augmentation.
         device: torch device.
@@ -69,6 +70,7 @@ class Classify:
         labels: float = 1.0,
         terms: Sequence[Term] = (),
         per_epoch: int | None = None,
+        items: Tensor | None = None,
         bf16: bool = False,
         seed: int = 0,
         device: str = "cpu",
@@ -88,7 +90,7 @@ class Classify:
         self._layout = layout
         shown = [data.inputs(split) for split in ("train", "unlabelled") if split in data.splits and preprocess]
         self.transform = fit(preprocess, torch.cat(shown)) if preprocess else None
-        self.batches = Batches(data, batch_size, seed, device, augment, per_epoch=per_epoch)
+        self.batches = Batches(data, batch_size, seed, device, augment, per_epoch=per_epoch, items=items)
         self._ordered = {split: Batches(data, CHUNK, 0, device, split=split, shuffle=False) for split in data.splits}
 
     @property

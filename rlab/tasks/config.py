@@ -11,7 +11,7 @@ from rlab.run.config import RunConfig, at_least, within
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class ExamplesConfig:
     """On what a model is trained, and what is held out."""
 
     data: str = "digits"
@@ -19,8 +19,27 @@ class DataConfig:
     validation: float = 0.1
     """Share of the training examples, of every class, that is held out: it decides when to stop and which parameters
     are the best. The test examples never do. 0: nothing is held out, and the last parameters are taken."""
+    split_seed: int | None = None
+    """Seed of what is held out, and of the test examples where none are published; None: the run's. Runs of different
+    seeds have the same test examples with the same split seed."""
     examples: int = 0
     """Train on this many examples, of every class its share; 0: on all."""
+
+    def __post_init__(self) -> None:
+        at_least(self, validation=0, examples=0)
+        if self.validation >= 1:
+            raise RlabError(f"--validation is {self.validation}; it must be a share below 1")
+        if self.split_seed is not None:
+            at_least(self, split_seed=0)
+
+
+@dataclass(frozen=True)
+class DataConfig(ExamplesConfig):
+    """On what a network is trained, and what is held out."""
+
+    bootstrap: bool = False
+    """Train on as many examples as there are, drawn with replacement by the run's seed: a member of a bagged ensemble
+    (Breiman 1996), which `rlab eval RUN RUN ...` takes together."""
     labelled: int = 0
     """Only this many of the training examples, of every class as many, have a label; an epoch has as many updates as if
     all had one. The others are of use to --semi alone. 0: all."""
@@ -31,9 +50,8 @@ class DataConfig:
     """Fitted to the training inputs and applied to all: minmax, standard, pca or zca. Bytes are 0..1 in any case."""
 
     def __post_init__(self) -> None:
-        at_least(self, validation=0, examples=0, labelled=0)
-        if self.validation >= 1:
-            raise RlabError(f"--validation is {self.validation}; it must be a share below 1")
+        super().__post_init__()
+        at_least(self, labelled=0)
 
 
 @dataclass(frozen=True)
@@ -168,3 +186,28 @@ class ClassifyExperiment:
                 f"--semi {self.unlabelled.semi} learns from examples without labels, and --labelled 0 leaves none; "
                 "nearest: --labelled 100"
             )
+
+
+@dataclass(frozen=True)
+class TreesConfig:
+    """An ensemble of trees, as scikit-learn grows it."""
+
+    method: Literal["forest", "adaboost"] = "forest"
+    """forest: each tree on a bootstrap sample, each split on a draw of the inputs (Breiman 2001). adaboost: each tree
+    on the examples by how wrong those before it are (Freund & Schapire 1997)."""
+    members: int = 100
+    """How many trees."""
+    depth: int = 0
+    """Of a tree at the most. 0: as in scikit-learn, any in a forest; with adaboost 1 of classes and 3 of numbers."""
+
+    def __post_init__(self) -> None:
+        at_least(self, members=1, depth=0)
+
+
+@dataclass(frozen=True)
+class TreesExperiment:
+    """Settings of a run that grows an ensemble of trees."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    data: ExamplesConfig = field(default_factory=ExamplesConfig)
+    trees: TreesConfig = field(default_factory=TreesConfig)

@@ -8,7 +8,15 @@ from typing import Any
 from rlab.data.sources import DATASETS
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
-from rlab.tasks.config import ClassifyExperiment, DataConfig, FitConfig, ModelConfig
+from rlab.tasks.config import (
+    ClassifyExperiment,
+    DataConfig,
+    ExamplesConfig,
+    FitConfig,
+    ModelConfig,
+    TreesConfig,
+    TreesExperiment,
+)
 
 MODELS: dict[str, tuple[str, str]] = {
     "logistic": ("flat", "logistic regression, or linear regression of numbers: one layer"),
@@ -68,6 +76,7 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
 
     run, part, settings, how = experiment.run, experiment.data, experiment.model, experiment.fit
     data = examples_of(part, run.seed)
+    data = data.labelled(part.labelled, run.seed) if part.labelled else data
     heads = parse(settings.tasks, data)
     model: Any = _initial(experiment, data, heads[-1].outputs.stop, workshop)
     groups = _groups(model, settings, how)
@@ -85,6 +94,7 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
         labels=labels,
         terms=terms,
         per_epoch=_updates(data, how) if part.labelled else None,
+        items=data.bootstrap(run.seed) if part.bootstrap else None,
         bf16=use_bf16(how.precision, torch.device(workshop.device), data.kind == "images"),
         seed=derive(run.seed, "batches"),
         device=workshop.device,
@@ -96,8 +106,8 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
     return Fit(task, optimiser, how, run.seed, workshop.device, kept)
 
 
-def examples_of(part: DataConfig, seed: int) -> Any:
-    """The data set as a run of that seed sees it; examples that lost their label are the split "unlabelled".
+def examples_of(part: ExamplesConfig, seed: int) -> Any:
+    """The data set as a run of that seed sees it.
 
     Raises:
         RlabError: there is no such set, it has masks for labels, or not so many examples.
@@ -106,13 +116,13 @@ def examples_of(part: DataConfig, seed: int) -> Any:
     from rlab.errors import RlabError
     from rlab.seeding import derive
 
-    data = load(part.data, derive(seed, "data"), part.validation)
+    data = load(part.data, derive(seed if part.split_seed is None else part.split_seed, "data"), part.validation)
     if data.kind == "segmentation":
         raise RlabError(f"data set '{part.data}' has a class for every pixel, which these models do not say; nearest: "
                         "mnist")  # fmt: skip
     if part.examples:
         data = data.fewer(part.examples, seed)
-    return data.labelled(part.labelled, seed) if part.labelled else data
+    return data
 
 
 def _updates(data: Any, how: FitConfig) -> int:
@@ -211,5 +221,34 @@ def fetch(experiment: Any) -> Any:
     return experiment, taught
 
 
+TREES = {
+    "forest": ("random forest of scikit-learn (Breiman 2001)", 100),
+    "adaboost": ("AdaBoost of scikit-learn, of small trees (Freund & Schapire 1997)", 50),
+}
+"""Recipe -> (summary, members)."""
+
+
+def default_trees(recipe: str, data: str) -> TreesExperiment:
+    """The settings that an ensemble of trees starts from."""
+    run = RunConfig(evaluate_steps=0, checkpoint_steps=0, log_steps=10)
+    trees = TreesConfig(method=recipe, members=TREES[recipe][1])  # type: ignore[arg-type]
+    return TreesExperiment(run, ExamplesConfig(data=data or "digits", validation=0.0), trees)
+
+
+def build_trees(experiment: TreesExperiment, workshop: Any) -> Any:
+    """Build the Learner of an ensemble of trees.
+
+    Raises:
+        RlabError: the data set is unknown, or nothing for trees.
+    """
+    from rlab.seeding import derive
+    from rlab.tasks.trees import Grow, TreesTask
+
+    data = examples_of(experiment.data, experiment.run.seed)
+    return Grow(TreesTask(data, experiment.trees, derive(experiment.run.seed, "members")), experiment.run.threads or 1)
+
+
+for _name, (_summary, _) in TREES.items():
+    RECIPES.register(_name)(Recipe(_summary, partial(default_trees, _name), build_trees, on="data"))
 for _name, (_encoder, _summary) in MODELS.items():
     RECIPES.register(_name)(Recipe(_summary, partial(default_classify, _name), build_classify, fetch=fetch, on="data"))
