@@ -15,11 +15,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlab.api import Player, Predictor, draw, evaluate, load, train
+    from rlab.api import Player, Predictor, draw, evaluate, evaluate_together, load, train
 
     __version__: str
 
-__all__ = ["Player", "Predictor", "__version__", "draw", "evaluate", "load", "train"]
+__all__ = ["Player", "Predictor", "__version__", "draw", "evaluate", "evaluate_together", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

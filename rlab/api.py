@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -131,6 +132,14 @@ class Predictor(Loaded):
         found: np.ndarray = self.learner.task.predict(x)
         return found
 
+    def outputs(self, stop: Stop) -> tuple[Any, Any]:
+        """What is said of the test examples and what is true; see `Classify.outputs`."""
+        import torch
+
+        with torch.no_grad():
+            said, true = self.learner.task.outputs("test", stop)
+        return said, true
+
     def score(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
         """Look at all test examples; there is nothing to draw, so number and seed are not used."""
         score: dict[str, Any] = self.learner.task.examine("test", stop)
@@ -149,7 +158,7 @@ def load(run: RunFolder | Path | str, device: str = "auto", seed: int = 0) -> Pl
         RlabError: there is no such run, it has no checkpoint yet, or none is whole.
     """
     folder = _folder(run)
-    model = unit_of(folder.config()) == "examples"
+    model = unit_of(folder.config()) != "steps"
     return Predictor(folder, device) if model else Player(folder, device, seed)
 
 
@@ -191,6 +200,42 @@ def evaluate(
     except OSError as e:
         raise disk_error(e, folder.path) from None
     return document
+
+
+def evaluate_together(
+    runs: Sequence[RunFolder | Path | str], device: str = "auto", *, stop: Stop | None = None
+) -> dict[str, Any]:
+    """Score the mean of what several models say of their test examples: of probabilities, or of numbers.
+
+    Args:
+        runs: of models on the same data set; nothing is written to their folders.
+        device: auto, cpu, cuda or cuda:N.
+        stop: polled between batches.
+
+    Returns:
+        The score of the mean, as of one model, and members (run -> the "mean" of its own score) and members_mean.
+
+    Raises:
+        RlabError: fewer than two, one twice, an agent's, or two of different data, classes or test examples.
+        Stopped: `stop` was set before there was a result.
+    """
+    from rlab.tasks.together import Member, together
+
+    folders = [_folder(run) for run in runs]
+    names = [folder.name for folder in folders]
+    if len(set(names)) < max(2, len(names)):
+        raise RlabError(
+            f"models are taken together of at least two different runs, not of {', '.join(names) or 'none'}"
+        )
+    members = []
+    for folder in folders:
+        with load(folder, device) as loaded:
+            if not isinstance(loaded, Predictor):
+                raise RlabError(f"run '{folder.name}' plays games, so that it cannot be taken together with models")
+            said, true = loaded.outputs(stop or Stop())
+            data = loaded.learner.task.data
+            members.append(Member(folder.name, data.name, loaded.learner.task.classes, data.items("test"), said, true))
+    return together(members)
 
 
 def draw(run: RunFolder | Path | str, device: str = "auto", *, stop: Stop | None = None) -> dict[str, Path]:

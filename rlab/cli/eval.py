@@ -1,9 +1,12 @@
-"""``rlab eval RUN``: score a run's newest checkpoint."""
+"""``rlab eval RUN``: score a run's newest checkpoint; ``rlab eval RUN RUN ...``: models as one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Annotated, Any
+
+import tyro
 
 from rlab.cli.common import (
     JsonFlag,
@@ -18,15 +21,18 @@ from rlab.cli.common import (
 )
 from rlab.run.folder import find_run
 from rlab.run.learner import Stop, Stopped
-from rlab.run.words import how_text, number, score_text
+from rlab.run.words import how_text, number, score_text, unit_of
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Play whole games with raw scores and write evaluation.json; works while the run is being trained."""
+    """Play whole games with raw scores and write evaluation.json; works while the run is being trained. Of several runs
+    of models: the score of the mean of what they say, written nowhere."""
 
     run: RunName
     """A run's name, a path, or `latest`."""
+    others: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN ...]")] = ()
+    """More runs of models on the same data."""
     episodes: int = 30
     """Whole games."""
     seed: int = 0
@@ -46,6 +52,8 @@ def _eval(argv: Sequence[str], stop: Stop) -> int:
     flags = parse(Flags, "eval", argv)
     refuse_below(flags, episodes=1, seed=0)
     with results(flags.json) as put:
+        if flags.others:
+            return _together(flags, stop, put)
         folder = find_run(flags.run)
         from rlab.api import evaluate
 
@@ -58,7 +66,8 @@ def _eval(argv: Sequence[str], stop: Stop) -> int:
         if "measure" in score:
             put(
                 f"score   {score_text(score)}\n"
-                f"        after {score['step']:,} examples; see also loss, calibration_error, per_class with --json\n"
+                f"        after {score['step']:,} {unit_of(folder.config())}; see also loss, "
+                "calibration_error, per_class with --json\n"
                 f"wrote   {folder.evaluation}\n"
                 f"next    rlab watch {name}\n"
                 f"        rlab report {name}",
@@ -78,3 +87,19 @@ def _eval(argv: Sequence[str], stop: Stop) -> int:
             {k: v for k, v in score.items() if k != "session"} | {"run": folder.name},
         )
         return 0
+
+
+def _together(flags: Flags, stop: Stop, put: Callable[[str, Any], None]) -> int:
+    """Several models as one."""
+    from rlab.api import evaluate_together
+
+    try:
+        score = evaluate_together([flags.run, *flags.others], flags.device, stop=stop)
+    except Stopped:
+        say("stopped; nothing was measured")
+        return stopped_status(stop)
+    width = max(map(len, score["members"]))
+    lines = [f"member  {name:<{width}}  {number(mean)}" for name, mean in score["members"].items()]
+    lines.append(f"mean    {'of the members':<{width}}  {number(score['members_mean'])}")
+    put("\n".join([*lines, f"as one  {score_text(score)}"]), score)
+    return 0

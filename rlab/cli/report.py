@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
         folder = find_run(flags.run)
         from rlab.run.report import write_report
 
-        if unit_of(folder.config()) == "examples" and newest_checkpoint(folder) is not None:
+        if unit_of(folder.config()) != "steps" and newest_checkpoint(folder) is not None:
             from rlab.api import draw
 
             draw(folder)

@@ -179,6 +179,7 @@ def _announce(agent: str, config: Any, footprint: Any, folder: RunFolder, minute
         **_subject_lines(config),
         "device": f"{device}, {config.run.threads} threads, seed {config.run.seed}",
         "network": _network_text(footprint, folder),
+        "teacher": _teacher_text(folder),
         "memory": f"{gigabytes(footprint.memory)}{on_device}; disk {gigabytes(footprint.disk)} at the most",
         "time": f"about {duration(seconds)} without evaluations" if seconds else "",
         "resume": RECIPES.get(agent).resume,
@@ -192,6 +193,9 @@ def _announce(agent: str, config: Any, footprint: Any, folder: RunFolder, minute
 
 def _lasting(config: Any, factor: float) -> tuple[Any, float]:
     """The configuration with about `factor` times the budget, rounded, and the factor that it came to."""
+    if hasattr(config, "trees"):
+        members = max(1, round(config.trees.members * factor))
+        return replace(config, trees=replace(config.trees, members=members)), members / config.trees.members
     if hasattr(config, "env"):
         steps = max(1_000, round(config.env.steps * factor / 1_000) * 1_000)
         return replace(config, env=replace(config.env, steps=steps)), steps / config.env.steps
@@ -203,6 +207,8 @@ def _subject_lines(config: Any) -> dict[str, str]:
     """On what the run learns, and for how long."""
     if not hasattr(config, "env"):
         held_out = f"{100 * config.data.validation:g} % held out" if config.data.validation else "nothing held out"
+        if hasattr(config, "trees"):
+            return {"data": f"{config.data.data}, {held_out}", "members": f"{config.trees.members:,}"}
         return {"data": f"{config.data.data}, {config.fit.epochs} epochs, {held_out}", "augment": config.data.augment}
     from envs import is_atari
 
@@ -214,6 +220,12 @@ def _subject_lines(config: Any) -> dict[str, str]:
         "protocol": PROTOCOLS[env.protocol] if is_atari(env.env) else "",
         "rules": ", ".join(changed),
     }
+
+
+def _teacher_text(folder: RunFolder) -> str:
+    """Whose probabilities are learned, too."""
+    taken = folder.config().get("teacher")
+    return f"run {taken['run']} at {taken['step']:,} examples" if taken else ""
 
 
 def _network_text(footprint: Any, folder: RunFolder) -> str:

@@ -72,7 +72,7 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # SDL would complain on stderr
     with results(flags.json) as put:
         folder = find_run(flags.run)
-        if unit_of(folder.config()) == "examples":
+        if unit_of(folder.config()) != "steps":
             return _draw(folder, flags.device or "auto", stop, put)
         import numpy as np
 

@@ -22,12 +22,14 @@ class Batch(NamedTuple):
         y: as in the data set; with mixup float32[B, K], the shares of K classes.
         items: which ones they are, int64[B], on the CPU.
         lengths: of series, int64[B], else None.
+        place: the epoch and the number that it was asked for by.
     """
 
     x: Tensor
     y: Tensor
     items: Tensor
     lengths: Tensor | None = None
+    place: tuple[int, int] = (0, 0)
 
 
 class Batches:
@@ -47,6 +49,9 @@ class Batches:
         split: which items.
         shuffle: a new order every epoch; else the split's own.
         transform: applied to x last, such as a fitted `rlab.data.preprocess.Transform`.
+        per_epoch: how many whole batches an epoch has, through which passes over the split follow each other without
+            a gap; None: an epoch is one pass.
+        items: these in place of all items of the split, int64[n]; one may come several times.
 
     Raises:
         RlabError: no such split, augmentation of what is no image, or a size out of range.
@@ -62,6 +67,8 @@ class Batches:
         split: str = "train",
         shuffle: bool = True,
         transform: Callable[[Tensor], Tensor] | None = None,
+        per_epoch: int | None = None,
+        items: Tensor | None = None,
     ):
         if batch < 1:
             raise RlabError(f"the batch size is {batch}; it must be at least 1")
@@ -72,42 +79,59 @@ class Batches:
         self.changes = parse(augment) if isinstance(augment, str) else augment
         self.shuffle = shuffle
         self.transform = transform
+        self.per_epoch = per_epoch
         if self.changes and dataset.kind not in IMAGES:
             raise RlabError(f"augmentation changes images, and '{dataset.name}' is of kind {dataset.kind}")
-        self._items = dataset.items(split)
+        self._items = dataset.items(split) if items is None else items
         self._x = dataset.x.to(self.device)
         self._y = dataset.y.to(self.device)
         self._order: tuple[int, Tensor] = (-1, self._items)
 
     def __len__(self) -> int:
-        return -(-len(self._items) // self.batch)
+        return -(-len(self._items) // self.batch) if self.per_epoch is None else self.per_epoch
+
+    @property
+    def examples(self) -> int:
+        """Of an epoch."""
+        return len(self._items) if self.per_epoch is None else self.per_epoch * self.batch
 
     def order(self, epoch: int) -> Tensor:
-        """All items in the order of an epoch, int64[n]."""
+        """All items in the order of an epoch (with `per_epoch`: of a pass), int64[n]."""
         if not self.shuffle:
             return self._items
-        if self._order[0] != epoch:
+        known, order = self._order  # read once: another thread may make the next batch
+        if known != epoch:
             generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
-            self._order = epoch, self._items[torch.randperm(len(self._items), generator=generator)]
-        return self._order[1]
+            order = self._items[torch.randperm(len(self._items), generator=generator)]
+            self._order = epoch, order
+        return order
 
-    def at(self, epoch: int, number: int) -> Batch:
+    def _chosen(self, epoch: int, number: int) -> Tensor:
+        if self.per_epoch is None:
+            return self.order(epoch)[number * self.batch : (number + 1) * self.batch]
+        n, start = len(self._items), (epoch * self.per_epoch + number) * self.batch
+        passes = [self.order(p) for p in range(start // n, (start + self.batch - 1) // n + 1)]
+        return torch.cat(passes)[start % n :][: self.batch]
+
+    def at(self, epoch: int, number: int, view: int = 0) -> Batch:
         """One batch.
 
         Args:
             epoch: from 0.
             number: of the batch in its epoch, below ``len()``.
+            view: another one is the same items with other draws of the augmentation.
 
         Raises:
             RlabError: there is no such batch.
         """
         if not 0 <= number < len(self) or epoch < 0:
             raise RlabError(f"there is no batch {number} in epoch {epoch}; an epoch has {len(self)} batches, from 0")
-        items = self.order(epoch)[number * self.batch : (number + 1) * self.batch]
+        items = self._chosen(epoch, number)
         here = items.to(self.device)
         x, y = as_float(self._x[here]), self._y[here]
         if self.changes:
-            generator = torch.Generator(self.device).manual_seed(derive(self.seed, "augment", epoch, number))
+            draw = (epoch, number, view) if view else (epoch, number)
+            generator = torch.Generator(self.device).manual_seed(derive(self.seed, "augment", *draw))
             x, y = self._augmented(x, y, generator)
         lengths = self.dataset.lengths
         return Batch(
@@ -115,6 +139,7 @@ class Batches:
             y,
             items,
             None if lengths is None else lengths[items].to(self.device),
+            (epoch, number),
         )
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:

@@ -120,8 +120,8 @@ class Dataset:
             y = F.interpolate(y[:, None].float(), size, mode="nearest")[:, 0].to(y.dtype)
         return replace(self, x=x, y=y)
 
-    def fewer(self, n: int, seed: int, split: str = "train") -> Dataset:
-        """The same with only n of the items of a split, of every class its share; drawn by the seed.
+    def fewer(self, n: int, seed: int, split: str = "train", even: bool = False) -> Dataset:
+        """The same with only n of the items of a split, of every class its share, or as many; drawn by the seed.
 
         Raises:
             RlabError: there are not so many.
@@ -135,9 +135,36 @@ class Dataset:
         rank = np.empty(len(order))  # of an item in its class, as a part of the class: small ranks of all come first
         for group in np.unique(groups[order]):
             members = np.flatnonzero(groups[order] == group)
-            rank[members] = (np.arange(len(members)) + 0.5) / len(members)
+            rank[members] = (np.arange(len(members)) + 0.5) / (1 if even else len(members))
         chosen = np.sort(order[np.argsort(rank, kind="stable")[:n]])
         return replace(self, splits=self.splits | {split: torch.from_numpy(chosen)})
+
+    def labelled(self, n: int, seed: int) -> Dataset:
+        """The same with n of the training items, of every class as many; the others are the split "unlabelled".
+
+        Raises:
+            RlabError: there are not so many, none would be left, or there are fewer than classes.
+        """
+        items, classes = self.items("train"), len(self.classes or "1")
+        if not classes <= n < len(items):
+            raise RlabError(
+                f"{n:,} of the {len(items):,} training items of '{self.name}' cannot be all that are labelled: there "
+                f"must be at least {classes}, one of every class, and one without a label"
+            )
+        fewer = self.fewer(n, seed, even=True)
+        rest = items[~torch.isin(items, fewer.items("train"))]
+        return replace(fewer, splits=fewer.splits | {"unlabelled": rest})
+
+    def bootstrap(self, seed: int) -> Tensor:
+        """As many training items as there are, drawn one by one with all of them there every time: int64[n]."""
+        items = self.items("train")
+        return items[
+            torch.from_numpy(np.random.default_rng(derive(seed, "bootstrap")).integers(len(items), size=len(items)))
+        ]
+
+    def without(self, split: str) -> Dataset:
+        """The same without a split."""
+        return replace(self, splits={name: items for name, items in self.splits.items() if name != split})
 
 
 def as_float(x: Tensor) -> Tensor:

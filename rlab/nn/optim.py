@@ -89,6 +89,38 @@ def decayed(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     return [{"params": weights, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
 
 
+def staged(module: nn.Module, groups: list[dict[str, Any]], decay: float) -> list[dict[str, Any]]:
+    """Groups of a module's parameters, each split by stage, with the last stage's rate `lr` as it is.
+
+    Every stage below has the rate of the one above times `decay` (discriminative rates, Howard & Ruder 2018). Stages
+    are the module's children in their order, without those that have no parameters; where there is but one such child,
+    its children. Parameters beside all children are of the first stage.
+
+    Raises:
+        RlabError: the decay is negative, or there are fewer than two stages.
+    """
+    if not 0 <= decay < math.inf:
+        raise RlabError(f"rates of stages decay by a factor of 0 or more, not {decay}; nearest: 1")
+    stages = _stages(module)
+    if len(stages) < 2:
+        raise RlabError(
+            f"{type(module).__name__} has fewer than two stages, so no rate can decay; nearest: --rate-decay 1"
+        )
+    place = {p: i for i, stage in reversed([*enumerate(stages)]) for p in stage.parameters()}
+    last = len(stages) - 1
+    return [
+        group | {"params": chosen, "lr": group["lr"] * decay ** (last - i)}
+        for i in range(last + 1)
+        for group in groups
+        if (chosen := [p for p in group["params"] if place.get(p, 0) == i])
+    ]
+
+
+def _stages(module: nn.Module) -> list[nn.Module]:
+    found = [child for child in module.children() if any(True for _ in child.parameters())]
+    return _stages(found[0]) if len(found) == 1 else found
+
+
 def scale_rates(optimiser: optim.Optimizer, factor: float) -> None:
     """Set every group's learning rate to `factor` times the one it began with.
 

@@ -102,7 +102,7 @@ def report_html(folder: RunFolder) -> str:
         "<h2>Learning</h2>",
         _learning(train, evals, unit),
         _section("Training health", _health(warnings_in(rows))),
-        _section("Pictures", _pictures(folder)) if unit == "examples" else _section("Video", _video(folder)),
+        _section("Pictures", _pictures(folder)) if unit != "steps" else _section("Video", _video(folder)),
         _section("Evaluations", _evaluations(evals)),
         _section("Configuration", _configuration(document["config"])),
         _section("Where it ran", "".join(_session(n, s) for n, s in enumerate(sessions, 1))),

@@ -15,7 +15,9 @@ def score_text(score: Mapping[str, Any]) -> str:
     """An evaluation in one line: of games played, or of examples of a data set."""
     interval = f"(95% interval {number(score.get('low'))} to {number(score.get('high'))})"
     if "measure" in score:
-        return f"{score['measure']} {number(score.get('mean'))} {interval}, {over_text(score)}"
+        others = {name: one for name, one in score.get("tasks", {}).items() if one != {k: score.get(k) for k in one}}
+        rest = [f"; {name} {one['measure']} {number(one['mean'])}" for name, one in others.items()]
+        return f"{score['measure']} {number(score.get('mean'))} {interval}, {over_text(score)}{''.join(rest)}"
     text = f"mean {number(score.get('mean'))} {interval}, median {number(score.get('median'))}, {over_text(score)}"
     if score.get("human_normalised") is not None:
         text += f", human-normalised {number(score['human_normalised'])}"
@@ -41,4 +43,5 @@ def how_text(score: Mapping[str, Any]) -> str:
 
 def unit_of(document: Mapping[str, Any]) -> str:
     """What a run's progress counts, by its config.json."""
-    return "examples" if "data" in document.get("config", {}) else "steps"
+    config = document.get("config", {})
+    return "members" if "trees" in config else "examples" if "data" in config else "steps"

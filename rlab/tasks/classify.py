@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,12 @@ from torch.nn import functional as F
 
 from rlab.data.batches import Batch, Batches
 from rlab.data.dataset import Dataset, as_float
+from rlab.data.preprocess import Transform, fit
 from rlab.errors import RlabError
+from rlab.nn.average import Averaged
 from rlab.nn.published import Classifier
 from rlab.run.learner import Stop, Stopped
+from rlab.tasks.targets import Head, parse
 
 CHUNK = 512
 """Examples of an evaluation that are looked at together."""
@@ -23,8 +26,15 @@ CHUNK = 512
 BINS = 15
 """Of confidence, that calibration is measured in (Guo et al. 2017)."""
 
+TOLD = ("measure", "mean", "low", "high", "loss", "rmse")
+"""What is told of each of several tasks."""
+
 MANY = 100
 """Classes above which no confusion matrix is written."""
+
+
+Term = Callable[["Classify", Batch, Tensor], dict[str, Tensor]]
+"""(task, batch, logits[B, K]) -> "loss", what is added to the loss, and other scalars to be told."""
 
 
 class Classify:
@@ -32,11 +42,16 @@ class Classify:
 
     Args:
         data: inputs, labels and splits.
-        model: inputs float[B, *shape] -> logits[B, K]; of numbers [B, 1].
+        model: inputs float[B, *shape] -> the outputs of all heads side by side.
         batch_size: B.
         augment: of training images; see `rlab.data.augment`.
-        transform: applied to all inputs, fitted to the training ones; None: none.
-        label_smoothing: share of a target that all classes have together.
+        preprocess: fitted to the training inputs, with those that have no labels; empty: none.
+        label_smoothing: share of a class that all classes have together.
+        heads: what is asked of an input, the first being what is scored and predicted; None: the label.
+        labels: factor of the loss of these.
+        terms: what else is learned from, added to it.
+        per_epoch: updates of an epoch, however many examples there are; None: one pass over them.
+        items: the training examples in place of those of the split, some several times; None: the split's.
         bf16: whether the model computes in bfloat16.
         seed: of order and augmentation.
         device: torch device.
@@ -45,19 +60,27 @@ class Classify:
     def __init__(
         self,
         data: Dataset,
-        model: Classifier,
+        model: Classifier | Averaged,
         *,
         batch_size: int,
         augment: str = "",
-        transform: Callable[[Tensor], Tensor] | None = None,
+        preprocess: str = "",
         label_smoothing: float = 0.0,
+        heads: Sequence[Head] | None = None,
+        labels: float = 1.0,
+        terms: Sequence[Term] = (),
+        per_epoch: int | None = None,
+        items: Tensor | None = None,
         bf16: bool = False,
         seed: int = 0,
         device: str = "cpu",
     ):
         self.data = data
-        self.classes = data.classes
+        self.heads = tuple(heads or parse("", data))
+        self.classes = self.heads[0].classes
         self.label_smoothing = label_smoothing
+        self.labels = labels
+        self.terms = tuple(terms)
         self.bf16 = bf16
         self.device = torch.device(device)
         images = len(data.shape) == 3
@@ -65,44 +88,70 @@ class Classify:
         self.model = model.to(self.device)
         self.model.to(memory_format=layout)  # type: ignore[call-overload]
         self._layout = layout
-        self.transform = transform
-        self.batches = Batches(data, batch_size, seed, device, augment, transform=self.transform)
-        self._ordered = {
-            split: Batches(data, CHUNK, 0, device, split=split, shuffle=False, transform=self.transform)
-            for split in data.splits
-        }
-        targets = data.targets("train").float() if self.classes is None else torch.zeros(2)
-        self._mean, self._deviation = targets.mean().item(), targets.std().item() or 1.0
+        shown = [data.inputs(split) for split in ("train", "unlabelled") if split in data.splits and preprocess]
+        self.transform = fit(preprocess, torch.cat(shown)) if preprocess else None
+        self.batches = Batches(data, batch_size, seed, device, augment, per_epoch=per_epoch, items=items)
+        self._ordered = {split: Batches(data, CHUNK, 0, device, split=split, shuffle=False) for split in data.splits}
+
+    @property
+    def judged(self) -> Classifier:
+        """What predicts and is scored: the model, or the average of it."""
+        judged: Any = self.model.teacher if isinstance(self.model, Averaged) else self.model
+        return judged
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Of a training batch: "loss", and "accuracy" where the labels are whole."""
-        logits = self.logits(batch.x)
-        if self.classes is None:
-            return {"loss": 0.5 * (logits[:, 0] - self._standardised(batch.y)).square().mean()}
-        seen = {"loss": F.cross_entropy(logits, batch.y, label_smoothing=self.label_smoothing)}
-        if not batch.y.is_floating_point():
-            seen["accuracy"] = (logits.detach().argmax(1) == batch.y).float().mean()
+        """Of a training batch: "loss", what it is made of, and "accuracy" where the labels are whole."""
+        outputs = self.through(self.model, self.transform, batch.x)
+        seen = self._by_heads(outputs, batch)
+        if self.terms:
+            seen |= {"loss_labels": seen["loss"], "loss": self.labels * seen["loss"]}
+        for term in self.terms:
+            told = term(self, batch, outputs[:, self.heads[0].outputs])
+            seen |= told | {"loss": seen["loss"] + told["loss"]}
+        return seen
+
+    def _by_heads(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        targets = [head.target.of(batch.x, batch.y) for head in self.heads]
+        losses = [head.loss(outputs, t, self.label_smoothing) for head, t in zip(self.heads, targets, strict=True)]
+        weighted = [head.weight * loss for head, loss in zip(self.heads, losses, strict=True)]
+        seen = {"loss": torch.stack(weighted).sum()}
+        if len(self.heads) > 1:
+            seen |= {f"loss_{head.name}": loss for head, loss in zip(self.heads, losses, strict=True)}
+        if self.classes is not None and not targets[0].is_floating_point():
+            said = outputs.detach()[:, self.heads[0].outputs].argmax(1)
+            seen["accuracy"] = (said == targets[0]).float().mean()
         return seen
 
     def logits(self, x: Tensor) -> Tensor:
-        """x[B, *shape] -> float32[B, K]."""
+        """x[B, *shape] as in the data set, bytes being 0..1 -> float32[B, K] of the first head."""
+        return self.through(self.model, self.transform, x)[:, self.heads[0].outputs]
+
+    def through(self, model: Callable[[Tensor], Tensor], transform: Transform | None, x: Tensor) -> Tensor:
+        """x[B, *shape] through a preprocessing and a model, in this task's precision -> float32[B, K]."""
+        if transform is not None:
+            x = transform(x)
         if x.dim() == 4:
             x = x.contiguous(memory_format=self._layout)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            logits = self.model(x)
+            logits = model(x)
         return logits.float()
 
     def outputs(self, split: str, stop: Stop) -> tuple[Tensor, Tensor]:
-        """(outputs[n, K], labels[n]) of a split, on the CPU.
+        """What the first head says of a split and what is true: logits[n, K], int64[n], or numbers[n, M]; on the CPU.
 
         Raises:
             Stopped: a stop was requested.
         """
-        outputs, labels = [], []
+        return self._said(split, stop)[0]
+
+    def _said(self, split: str, stop: Stop) -> list[tuple[Tensor, Tensor]]:
+        """Of each head."""
+        parts: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self.heads]
         for batch in self._until(stop, self._ordered[split]):
-            outputs.append(self.logits(batch.x).cpu())
-            labels.append(batch.y.cpu())
-        return torch.cat(outputs), torch.cat(labels)
+            outputs = self.through(self.model, self.transform, batch.x)
+            for head, part in zip(self.heads, parts, strict=True):
+                part.append((head.said(outputs).cpu(), head.target.of(batch.x, batch.y).cpu()))
+        return [(torch.cat([said for said, _ in part]), torch.cat([true for _, true in part])) for part in parts]
 
     @staticmethod
     def _until(stop: Stop, batches: Batches) -> Iterator[Batch]:
@@ -113,7 +162,7 @@ class Classify:
 
     @torch.no_grad()
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """x[B, *shape] as in the data set, bytes or floats -> probabilities[B, K]; of numbers [B].
+        """x[B, *shape] as in the data set, bytes or floats -> probabilities[B, K]; of numbers [B], or [B, M].
 
         Raises:
             RlabError: inputs of another shape.
@@ -121,30 +170,35 @@ class Classify:
         if tuple(x.shape[1:]) != self.data.shape:
             raise RlabError(f"this model takes inputs of shape {list(self.data.shape)}, not {list(x.shape[1:])}")
         given = as_float(torch.from_numpy(np.ascontiguousarray(x))).to(self.device)
-        logits = self.logits(given if self.transform is None else self.transform(given))
+        said = self.heads[0].said(self.through(self.model, self.transform, given))
         if self.classes is None:
-            return (logits[:, 0] * self._deviation + self._mean).cpu().numpy()
-        return logits.softmax(1).cpu().numpy()
+            return (said[:, 0] if said.shape[1] == 1 else said).cpu().numpy()
+        return said.softmax(1).cpu().numpy()
 
     def examine(self, split: str, stop: Stop) -> dict[str, Any]:
         """A score of a split; "mean" is the accuracy in percent, or the share of the variance that is explained (R^2).
 
+        It is that of the first head; "tasks" has the scores of all, if there are several.
+
         Raises:
             Stopped: a stop was requested.
         """
-        outputs, labels = self.outputs(split, stop)
-        score: dict[str, Any] = {"split": split, "examples": len(labels)}
-        if self.classes is None:
-            return score | explained(outputs[:, 0] * self._deviation + self._mean, labels)
-        return score | classified(outputs, labels, self.classes)
+        found = [
+            explained(said, true) if head.classes is None else classified(said, true, head.classes)
+            for head, (said, true) in zip(self.heads, self._said(split, stop), strict=True)
+        ]
+        score: dict[str, Any] = {"split": split, "examples": len(self.data.items(split)), **found[0]}
+        if len(found) > 1:
+            score["tasks"] = {
+                head.name: {name: one[name] for name in TOLD if name in one}
+                for head, one in zip(self.heads, found, strict=True)
+            }
+        return score
 
     def memory(self, batch_size: int) -> int:
         """Bytes of the data, and of a batch's activations (estimated)."""
         data = self.data.x.numel() * self.data.x.element_size()
         return data + 200 * 4 * batch_size * math.prod(self.data.shape)
-
-    def _standardised(self, y: Tensor) -> Tensor:
-        return (y - self._mean) / self._deviation
 
 
 def classified(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -178,9 +232,11 @@ def classified(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> dict
 def explained(said: Tensor, labels: Tensor) -> dict[str, Any]:
     """Numbers[n] and labels[n] -> R^2 = 1 - sum (y - t)^2 / sum (t - mean t)^2, with its root mean squared error.
 
-    The interval is that of the mean of the examples' parts of R^2, as normal numbers.
+    Of several numbers an example, [n, M], the mean of their R^2. The interval is that of the mean of the examples'
+    parts of R^2, as normal numbers.
     """
-    parts = 1 - (said - labels).square() / (labels - labels.mean()).square().mean()
+    parts = 1 - (said - labels).square() / (labels - labels.mean(0)).square().mean(0)
+    parts = parts.view(len(labels), -1).mean(1)
     mean, half = parts.mean().item(), 1.96 * parts.std().item() / math.sqrt(len(parts))
     return {
         "measure": "R^2",

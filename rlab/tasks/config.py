@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least, within
 
 
+def shape_of(text: str) -> tuple[int, int, int]:
+    """ "4x84x84" -> (4, 84, 84).
+
+    Raises:
+        RlabError: it is not written so.
+    """
+    sides = text.lower().split("x")
+    if len(sides) != 3 or not all(side.isdecimal() and side.isascii() for side in sides):
+        raise RlabError(f"--shape is '{text}'; write channels x height x width: 4x84x84")
+    channels, height, width = (int(side) for side in sides)
+    return channels, height, width
+
+
 @dataclass(frozen=True)
-class DataConfig:
+class ExamplesConfig:
     """On what a model is trained, and what is held out."""
 
     data: str = "digits"
@@ -18,8 +32,35 @@ class DataConfig:
     validation: float = 0.1
     """Share of the training examples, of every class, that is held out: it decides when to stop and which parameters
     are the best. The test examples never do. 0: nothing is held out, and the last parameters are taken."""
+    split_seed: int | None = None
+    """Seed of what is held out, and of the test examples where none are published; None: the run's. Runs of different
+    seeds have the same test examples with the same split seed."""
     examples: int = 0
     """Train on this many examples, of every class its share; 0: on all."""
+    shape: str = ""
+    """Show images in another shape, channels x height x width: 4x84x84 is that of an Atari game, so that an encoder can
+    travel between both. They are resized once, in memory. Empty: as they are."""
+
+    def __post_init__(self) -> None:
+        at_least(self, validation=0, examples=0)
+        if self.shape:
+            shape_of(self.shape)
+        if self.validation >= 1:
+            raise RlabError(f"--validation is {self.validation}; it must be a share below 1")
+        if self.split_seed is not None:
+            at_least(self, split_seed=0)
+
+
+@dataclass(frozen=True)
+class DataConfig(ExamplesConfig):
+    """On what a network is trained, and what is held out."""
+
+    bootstrap: bool = False
+    """Train on as many examples as there are, drawn with replacement by the run's seed: a member of a bagged ensemble
+    (Breiman 1996), which `rlab eval RUN RUN ...` takes together."""
+    labelled: int = 0
+    """Only this many of the training examples, of every class as many, have a label; an epoch has as many updates as if
+    all had one. The others are of use to --semi alone. 0: all."""
     augment: str = ""
     """What is done to training images, batch by batch: `flip,crop:4,rotate:15` (`rlab data show --augment` draws
     it)."""
@@ -27,9 +68,8 @@ class DataConfig:
     """Fitted to the training inputs and applied to all: minmax, standard, pca or zca. Bytes are 0..1 in any case."""
 
     def __post_init__(self) -> None:
-        at_least(self, validation=0, examples=0)
-        if self.validation >= 1:
-            raise RlabError(f"--validation is {self.validation}; it must be a share below 1")
+        super().__post_init__()
+        at_least(self, labelled=0)
 
 
 @dataclass(frozen=True)
@@ -42,11 +82,18 @@ class ModelConfig:
     """Keep the encoder of the other run as it is; only the layer on it learns."""
     encoder_rate: float = 1.0
     """Factor of the encoder's learning rate: below 1 keeps more of what another run has learned."""
+    rate_decay: float = 1.0
+    """Factor of the learning rate from each stage of the encoder to the one below it: the first layers, which know what
+    all images have, change least (discriminative rates, Howard & Ruder 2018). 1: all alike."""
+    tasks: str = ""
+    """What is asked of each input, with the weight of its loss: `class,ink:0.1,centre:0.1`. One linear layer each on
+    the same encoder; the first is what is scored. class, number (the label), group (class modulo 2), ink (mean
+    brightness), spread (deviation), centre (of mass). Empty: the label alone."""
     dropout: float | None = None
     """Share of the features that are dropped in training, below the last layer; None: as published."""
 
     def __post_init__(self) -> None:
-        at_least(self, encoder_rate=0)
+        at_least(self, encoder_rate=0, rate_decay=0)
         if self.dropout is not None and not 0 <= self.dropout < 1:
             raise RlabError(f"--dropout is {self.dropout}; it must be a share below 1")
 
@@ -83,6 +130,64 @@ class FitConfig:
 
 
 @dataclass(frozen=True)
+class TeacherConfig:
+    """Another run's model, from whose probabilities this one learns (Hinton et al. 2015)."""
+
+    teacher: str = ""
+    """A run with the same classes and inputs, whose probabilities are learned beside the labels; empty: none."""
+    temperature: float = 4.0
+    """What logits of both are divided by: above 1 shows more of what the teacher thinks of the wrong classes."""
+    distil: float = 0.9
+    """Share of the teacher in the loss; the labels have the rest."""
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "distil")
+        if not 0 < self.temperature < math.inf:
+            raise RlabError(f"--temperature is {self.temperature}; it must be a number above 0")
+        if not self.teacher:
+            _only_with(self, "--teacher RUN", "temperature", "distil")
+
+
+@dataclass(frozen=True)
+class SemiConfig:
+    """How examples without labels are learned from (`--labelled N` says that there are such)."""
+
+    semi: Literal["none", "self-training", "consistency", "mean-teacher"] = "none"
+    """self-training: what the model is sure of becomes a label (Lee 2013). consistency: two draws of --augment and
+    dropout are to get the same probabilities (Laine & Aila 2017). mean-teacher: those that the moving average of the
+    model gives, which is then what is scored (Tarvainen & Valpola 2017)."""
+    semi_weight: float | None = None
+    """Factor of the loss without labels; None: 1 with self-training, 10 with the others."""
+    ramp_up: float = 0.3
+    """Share of the run over which that factor grows from about 0."""
+    threshold: float = 0.95
+    """Of self-training: probability from which on a guess becomes a label."""
+    average: float = 0.99
+    """Of mean-teacher: share of the average that stays at an update."""
+
+    def __post_init__(self) -> None:
+        within(self, 0, 1, "ramp_up", "threshold")
+        if self.semi_weight is not None:
+            at_least(self, semi_weight=0)
+        if not 0 <= self.average < 1:
+            raise RlabError(f"--average is {self.average}; it must be a share below 1")
+        if self.semi == "none":
+            _only_with(self, "--semi METHOD", "semi_weight", "ramp_up")
+        if self.semi != "self-training":
+            _only_with(self, "--semi self-training", "threshold")
+        if self.semi != "mean-teacher":
+            _only_with(self, "--semi mean-teacher", "average")
+
+
+def _only_with(config: Any, what: str, *names: str) -> None:
+    """Refuse settings that would do nothing: others than the default without what they are for."""
+    for f in fields(config):
+        if f.name in names and getattr(config, f.name) != f.default:
+            flag = f"--{f.name.replace('_', '-')}"
+            raise RlabError(f"{flag} is {getattr(config, f.name)}, which does nothing without {what}")
+
+
+@dataclass(frozen=True)
 class ClassifyExperiment:
     """Settings of a run that learns to classify."""
 
@@ -90,3 +195,37 @@ class ClassifyExperiment:
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     fit: FitConfig = field(default_factory=FitConfig)
+    teaching: TeacherConfig = field(default_factory=TeacherConfig)
+    unlabelled: SemiConfig = field(default_factory=SemiConfig)
+
+    def __post_init__(self) -> None:
+        if self.unlabelled.semi != "none" and not self.data.labelled:
+            raise RlabError(
+                f"--semi {self.unlabelled.semi} learns from examples without labels, and --labelled 0 leaves none; "
+                "nearest: --labelled 100"
+            )
+
+
+@dataclass(frozen=True)
+class TreesConfig:
+    """An ensemble of trees, as scikit-learn grows it."""
+
+    method: Literal["forest", "adaboost"] = "forest"
+    """forest: each tree on a bootstrap sample, each split on a draw of the inputs (Breiman 2001). adaboost: each tree
+    on the examples by how wrong those before it are (Freund & Schapire 1997)."""
+    members: int = 100
+    """How many trees."""
+    depth: int = 0
+    """Of a tree at the most. 0: as in scikit-learn, any in a forest; with adaboost 1 of classes and 3 of numbers."""
+
+    def __post_init__(self) -> None:
+        at_least(self, members=1, depth=0)
+
+
+@dataclass(frozen=True)
+class TreesExperiment:
+    """Settings of a run that grows an ensemble of trees."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    data: ExamplesConfig = field(default_factory=ExamplesConfig)
+    trees: TreesConfig = field(default_factory=TreesConfig)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, cast
 
@@ -44,6 +46,16 @@ class Task(Protocol):
         """Bytes that data, and the activations of a batch, take."""
 
 
+class Kept(Protocol):
+    """What a run goes on with beside its model."""
+
+    def state(self) -> State:
+        """What it is."""
+
+    def restore(self, state: State) -> None:
+        """Become what `state` describes."""
+
+
 class Fit:
     """The Learner of a task. Progress counts training examples.
 
@@ -56,9 +68,18 @@ class Fit:
         config: how it is trained.
         seed: the run's seed.
         device: torch device.
+        kept: name -> what else belongs to the state.
     """
 
-    def __init__(self, task: Task, optimizer: torch.optim.Optimizer, config: FitConfig, seed: int, device: str):
+    def __init__(
+        self,
+        task: Task,
+        optimizer: torch.optim.Optimizer,
+        config: FitConfig,
+        seed: int,
+        device: str,
+        kept: Mapping[str, Kept] | None = None,
+    ):
         self.held_out = "validation" in task.batches.dataset.splits
         if config.patience and not self.held_out:
             raise RlabError("--patience waits for validation scores, but --validation is 0; nearest: --validation 0.1")
@@ -66,8 +87,9 @@ class Fit:
         self.optimizer = optimizer
         self.config = config
         self.seed = seed
+        self.kept = dict(kept or {})
         self.device = torch.device(device)
-        self.size = len(task.batches.order(0))
+        self.size = task.batches.examples
         self.per_epoch = len(task.batches)
         self.updates = 0
         self.best: dict[str, Any] | None = None
@@ -79,10 +101,13 @@ class Fit:
         self.validated = -1
         """Updates at the newest one."""
         self.stopped_early = False
-        parts = [(part, list(part.parameters())) for part in task.model.children()]
+        parts = [(part, list(part.parameters())) for part in task.model.modules()]
         self._frozen = [part for part, held in parts if held and not any(p.requires_grad for p in held)]
         self._schedule = SCHEDULES.get(config.schedule)
         self._seen: list[dict[str, Tensor]] = []
+        self._maker = ThreadPoolExecutor(1, "rlab-batches")
+        self._coming: tuple[int, Future[Batch]] | None = None
+        """The number of an update and its batch, which is made while the one before is learned from."""
 
     @property
     def total(self) -> int:
@@ -98,7 +123,7 @@ class Fit:
     def step(self) -> Metrics:
         """One update; numbers are told with every `REPORTED`-th one and with the last of an epoch."""
         started = time.perf_counter()
-        batch = self.task.batches.at(*divmod(self.updates, self.per_epoch))
+        batch = self._batch()
         ready = time.perf_counter()
         scale_rates(self.optimizer, self._schedule(self.updates / self.total))
         self.task.model.train()
@@ -109,6 +134,15 @@ class Fit:
         self.updates += 1
         told = self._told() if len(self._seen) == REPORTED or self.updates % self.per_epoch == 0 else {}
         return told | {"clock_data": ready - started, "clock_learn": time.perf_counter() - ready}
+
+    def _batch(self) -> Batch:
+        """The batch of this update, known by its number; the next one is begun."""
+        here, after = self.updates, self.updates + 1
+        coming, at = self._coming, self.task.batches.at
+        batch = coming[1].result() if coming and coming[0] == here else at(*divmod(here, self.per_epoch))
+        ahead = after < self.total
+        self._coming = (after, self._maker.submit(at, *divmod(after, self.per_epoch))) if ahead else None
+        return batch
 
     def _update(self, batch: Batch) -> dict[str, Tensor]:
         """Learn from a batch; scalars on the device."""
@@ -214,6 +248,7 @@ class Fit:
             "waited": self.waited,
             "validated": self.validated,
             "stopped_early": self.stopped_early,
+            **{name: kept.state() for name, kept in self.kept.items()},
         }
 
     def restore(self, state: State, stop: Stop) -> None:
@@ -226,6 +261,8 @@ class Fit:
         self._seen = list(state["seen"])
         for name in ("score", "best", "waited", "validated", "stopped_early"):
             setattr(self, name, state[name])
+        for name, kept in self.kept.items():
+            kept.restore(state[name])
 
     def restore_policy(self, state: State) -> None:
         """Take over only what predicting needs: the parameters that were best in validation, if there was one."""
@@ -238,4 +275,5 @@ class Fit:
         return drawing_from(torch.Generator().manual_seed(derive(self.seed, *of)), self.device)
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Let the next batch go."""
+        self._maker.shutdown(cancel_futures=True)

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from rlab.nn.published import Classifier
 from rlab.run.learner import Stop
 from rlab.tasks.classify import Classify
+from rlab.tasks.trees import TreesTask
 
 WRONG = 24
 """Misclassified examples that are shown: those of which the model was most sure."""
@@ -22,7 +23,7 @@ LOOKED = 8
 """Images whose heat map is shown."""
 
 
-def draw_all(task: Classify, stop: Stop) -> dict[str, bytes]:
+def draw_all(task: Classify | TreesTask, stop: Stop) -> dict[str, bytes]:
     """Pictures of the test examples by name, as PNG; empty for what has no classes.
 
     Raises:
@@ -30,7 +31,8 @@ def draw_all(task: Classify, stop: Stop) -> dict[str, bytes]:
     """
     if task.classes is None:
         return {}
-    task.model.eval()
+    if isinstance(task, Classify):
+        task.model.eval()
     with torch.no_grad():
         logits, labels = task.outputs("test", stop)
     pictures = {"confusion": confusion(logits, labels, task.classes)}
@@ -38,10 +40,10 @@ def draw_all(task: Classify, stop: Stop) -> dict[str, bytes]:
         return pictures
     images = task.data.inputs("test")
     pictures["wrong"] = wrong(images, logits, labels, task.classes)
-    if hasattr(task.model.encoder, "feature_maps"):
+    if isinstance(task, Classify) and hasattr(task.judged.encoder, "feature_maps"):
         first = _one_of_each(labels, len(task.classes))[:LOOKED]
         x = images[first] if task.transform is None else task.transform(images[first])
-        maps = class_activation(task.model, x.to(task.device), logits[first].argmax(1).to(task.device)).cpu()
+        maps = class_activation(task.judged, x.to(task.device), logits[first].argmax(1).to(task.device)).cpu()
         pictures["looked"] = looked(images[first], maps, logits[first], labels[first], task.classes)
     return pictures
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from rlab.data.sources import DATASETS
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
-from rlab.tasks.config import ClassifyExperiment, DataConfig, FitConfig, ModelConfig
+from rlab.tasks.config import (
+    ClassifyExperiment,
+    DataConfig,
+    ExamplesConfig,
+    FitConfig,
+    ModelConfig,
+    TreesConfig,
+    TreesExperiment,
+    shape_of,
+)
 
 MODELS: dict[str, tuple[str, str]] = {
     "logistic": ("flat", "logistic regression, or linear regression of numbers: one layer"),
@@ -42,7 +52,7 @@ def default_classify(recipe: str, data: str) -> ClassifyExperiment:
     """The settings that a model starts from on a data set."""
     name = data or "digits"
     source = DATASETS.get(name)
-    images = source.kind == "images"
+    images = source.kind in ("images", "segmentation")
     fit = FitConfig() if source.examples > 10_000 else SMALL if images else TABLES
     pace = max(source.examples or 10_000, 2_000)  # an epoch, of small sets several
     run = RunConfig(evaluate_steps=pace, checkpoint_steps=10 * pace, log_steps=pace // 10)
@@ -58,50 +68,180 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
     """
     import torch
 
-    from rlab.data.batches import Batches
-    from rlab.data.dataset import load
-    from rlab.data.preprocess import fit
-    from rlab.errors import RlabError
+    from rlab.nn.average import Averaged
     from rlab.nn.optim import make_optimiser
     from rlab.nn.precision import use_bf16
-    from rlab.nn.published import classifier
     from rlab.seeding import derive
     from rlab.tasks.classify import Classify
     from rlab.tasks.fit import Fit
-    from rlab.tasks.transfer import freeze, start_from
+    from rlab.tasks.targets import parse
 
     run, part, settings, how = experiment.run, experiment.data, experiment.model, experiment.fit
-    data = load(part.data, derive(run.seed, "data"), part.validation)
+    data = examples_of(part, run.seed)
     if data.kind == "segmentation":
-        raise RlabError(f"data set '{part.data}' has a class for every pixel, which these models do not say; nearest: "
-                        "mnist")  # fmt: skip
-    if part.examples:
-        data = data.fewer(part.examples, run.seed)
-    images = data.kind == "images"
-    prepare = fit(part.preprocess, data.inputs("train")) if part.preprocess else None
-    with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
-        torch.manual_seed(derive(run.seed, "network"))
-        first = Batches(data, 256, transform=prepare, seed=derive(run.seed, "first")).at(0, 0).x
-        classes = len(data.classes or "1")
-        model = classifier(settings.encoder, data.shape, classes, dropout=settings.dropout, batch=first)
-    if workshop.start is not None:
-        start_from([model.encoder], workshop.start)
-    if settings.freeze:
-        freeze([model.encoder])
+        return _build_segment(experiment, data, workshop)
+    data = data.labelled(part.labelled, run.seed) if part.labelled else data
+    heads = parse(settings.tasks, data)
+    model: Any = _initial(experiment, data, heads[-1].outputs.stop, workshop)
+    groups = _groups(model, settings, how)
+    if experiment.unlabelled.semi == "mean-teacher":
+        model = Averaged(model, experiment.unlabelled.average)
+    labels, terms, kept = _more_to_learn(experiment, data, heads[0].classes, model, workshop)
     task = Classify(
-        data,
+        data if experiment.unlabelled.semi != "none" or not part.labelled else data.without("unlabelled"),
         model,
         batch_size=how.batch_size,
         augment=part.augment,
-        transform=prepare,
+        preprocess=part.preprocess,
         label_smoothing=how.label_smoothing,
-        bf16=use_bf16(how.precision, torch.device(workshop.device), images),
+        heads=heads,
+        labels=labels,
+        terms=terms,
+        per_epoch=_updates(data, how) if part.labelled else None,
+        items=data.bootstrap(run.seed) if part.bootstrap else None,
+        bf16=use_bf16(how.precision, torch.device(workshop.device), data.kind == "images"),
         seed=derive(run.seed, "batches"),
         device=workshop.device,
     )
     _check_last_batch(model, len(data.items("train")), how.batch_size)
-    optimiser = make_optimiser(how.optimiser, _groups(model, settings, how), lr=how.learning_rate)
+    optimiser = make_optimiser(how.optimiser, groups, lr=how.learning_rate, **_fused(how.optimiser))
+    if isinstance(model, Averaged):
+        follow = model.follow
+        optimiser.register_step_post_hook(lambda *_: follow())
+    return Fit(task, optimiser, how, run.seed, workshop.device, kept)
+
+
+def _build_segment(experiment: ClassifyExperiment, data: Any, workshop: Any) -> Any:
+    """The Learner of images with masks.
+
+    Raises:
+        RlabError: the encoder has no maps, or a setting is for classes of whole images.
+    """
+    import torch
+
+    from rlab.errors import RlabError
+    from rlab.nn.optim import make_optimiser
+    from rlab.nn.precision import use_bf16
+    from rlab.seeding import derive
+    from rlab.tasks.fit import Fit
+    from rlab.tasks.segment import Segment
+
+    run, part, how = experiment.run, experiment.data, experiment.fit
+    plain = replace(ClassifyExperiment(), run=run, data=part, model=experiment.model, fit=how)
+    plain = replace(plain, data=replace(part, labelled=0, bootstrap=False), fit=replace(how, label_smoothing=0.0))
+    plain = replace(plain, model=replace(experiment.model, tasks=ModelConfig().tasks, dropout=None))
+    if experiment != plain:
+        raise RlabError(
+            f"data set '{part.data}' has a class for every pixel; --labelled, --semi, --teacher, --bootstrap, --tasks, "
+            "--dropout and --label-smoothing are for a class of the whole image"
+        )
+    model = _initial(experiment, data, len(data.classes), workshop)
+    task = Segment(
+        data,
+        model,
+        batch_size=how.batch_size,
+        augment=part.augment,
+        preprocess=part.preprocess,
+        bf16=use_bf16(how.precision, torch.device(workshop.device), True),
+        seed=derive(run.seed, "batches"),
+        device=workshop.device,
+    )
+    _check_last_batch(model, len(data.items("train")), how.batch_size)
+    optimiser = make_optimiser(
+        how.optimiser, _groups(model, experiment.model, how), lr=how.learning_rate, **_fused(how.optimiser)
+    )
     return Fit(task, optimiser, how, run.seed, workshop.device)
+
+
+def examples_of(part: ExamplesConfig, seed: int) -> Any:
+    """The data set as a run of that seed sees it.
+
+    Raises:
+        RlabError: there is no such set, or not so many examples.
+    """
+    from rlab.data.dataset import load
+    from rlab.seeding import derive
+
+    data = load(part.data, derive(seed if part.split_seed is None else part.split_seed, "data"), part.validation)
+    if part.shape:
+        data = data.resized(shape_of(part.shape))
+    if part.examples:
+        data = data.fewer(part.examples, seed)
+    return data
+
+
+def _updates(data: Any, how: FitConfig) -> int:
+    """Of an epoch, if all training examples have a label."""
+    return -(-(len(data.items("train")) + len(data.items("unlabelled"))) // how.batch_size)
+
+
+def _initial(experiment: ClassifyExperiment, data: Any, outputs: int, workshop: Any) -> Any:
+    """The model as training finds it: alike on every device, or with the encoder of another run."""
+    import torch
+
+    from rlab.data.batches import Batches
+    from rlab.data.preprocess import fit
+    from rlab.nn.encoders.parts import split_name
+    from rlab.seeding import derive
+    from rlab.tasks.transfer import freeze, start_from
+
+    first = None
+    if LSUV in split_name(experiment.model.encoder)[1]:
+        prepare = fit(experiment.data.preprocess, data.inputs("train")) if experiment.data.preprocess else None
+        first = Batches(data, LOOKED_AT, derive(experiment.run.seed, "first"), transform=prepare).at(0, 0).x
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(experiment.run.seed, "network"))
+        model = make_model(experiment.model, data.shape, outputs, data.kind, first)
+    if workshop.start is not None:
+        start_from([model.encoder], workshop.start)
+    if experiment.model.freeze:
+        freeze([model.encoder])
+    return model
+
+
+def _more_to_learn(
+    experiment: ClassifyExperiment, data: Any, classes: tuple[str, ...] | None, model: Any, workshop: Any
+) -> tuple[float, list[Any], dict[str, Any]]:
+    """(factor of the loss by labels, what else is learned from, what of that belongs to a run's state)."""
+    from rlab.data.batches import Batches
+    from rlab.errors import RlabError
+    from rlab.seeding import derive
+    from rlab.tasks.semi import refuse_useless, term_of
+    from rlab.tasks.teacher import Teacher, distil
+
+    part, how, teaching, semi = experiment.data, experiment.fit, experiment.teaching, experiment.unlabelled
+    labels, terms, kept = 1.0, [], {}
+    if teaching.teacher:
+        if classes is None:
+            raise RlabError(
+                f"a teacher's probabilities are of classes, and what is learned of '{part.data}' is numbers"
+            )
+        kept["teacher"] = teacher = Teacher(make_model, classes, data.shape, part.data, workshop.device)
+        if workshop.start is not None:
+            teacher.start_from(workshop.start)
+        terms.append(distil(teacher, teaching.temperature, teaching.distil))
+        labels -= teaching.distil
+    if semi.semi != "none":
+        refuse_useless(semi, part.data, classes, part.augment, model)
+        seed, updates = derive(experiment.run.seed, "unlabelled"), _updates(data, how)
+        others = Batches(data, how.batch_size, seed, workshop.device, part.augment, "unlabelled", per_epoch=updates)
+        terms.append(term_of(semi, others, how.epochs))
+    return labels, terms, kept
+
+
+LSUV, LOOKED_AT = "lsuv", 256
+"""The initialisation that looks at inputs, and at how many."""
+
+
+def make_model(
+    settings: ModelConfig, shape: tuple[int, ...], outputs: int, kind: str = "images", first: Any = None
+) -> Any:
+    """An encoder and a layer on it: inputs[B, *shape] -> [B, outputs], of segmentation [B, outputs, H, W]."""
+    from rlab.nn.published import classifier, segmenter
+
+    if kind == "segmentation":
+        return segmenter(settings.encoder, shape, outputs, first)
+    return classifier(settings.encoder, shape, outputs, dropout=settings.dropout, batch=first)
 
 
 def _check_last_batch(model: Any, examples: int, batch_size: int) -> None:
@@ -123,28 +263,76 @@ def _check_last_batch(model: Any, examples: int, batch_size: int) -> None:
         )
 
 
+def _fused(optimiser: str) -> dict[str, bool]:
+    """The option of those optimisers that torch can step through all parameters in one call."""
+    return {"fused": True} if optimiser in ("adagrad", "adam", "adamw", "momentum", "nesterov", "sgd") else {}
+
+
 def _groups(model: Any, settings: ModelConfig, how: FitConfig) -> list[Any]:
     """What an optimiser is given: the parameters that learn, by rate and decay; for L-BFGS one list of all."""
     from rlab.errors import RlabError
-    from rlab.nn.optim import decayed
+    from rlab.nn.optim import decayed, staged
 
     if how.optimiser == "lbfgs":
-        if how.weight_decay or settings.encoder_rate != 1:
-            raise RlabError("lbfgs takes all parameters alike; nearest: --weight-decay 0 --encoder-rate 1")
+        if how.weight_decay or settings.encoder_rate != 1 or settings.rate_decay != 1:
+            raise RlabError("lbfgs takes all parameters alike; nearest: --weight-decay 0 --encoder-rate 1 "
+                            "--rate-decay 1")  # fmt: skip
         return [p for p in model.parameters() if p.requires_grad]
     groups = []
     for module, factor in ((model.encoder, settings.encoder_rate), (model.head, 1.0)):
-        if any(p.requires_grad for p in module.parameters()):
-            groups += [g | {"lr": factor * how.learning_rate} for g in decayed(module, how.weight_decay) if g["params"]]
+        held = list(module.parameters())
+        if held and not any(p.requires_grad for p in held):
+            continue
+        parts = decayed(module, how.weight_decay) if held else []
+        parts = [g | {"lr": factor * how.learning_rate} for g in parts if g["params"]]
+        if module is model.encoder and settings.rate_decay != 1:
+            parts = staged(module, parts, settings.rate_decay)
+        groups += parts
     return groups
 
 
 def fetch(experiment: Any) -> Any:
-    """Take the encoder of another run, if one is named; see `rlab.tasks.transfer`."""
-    from rlab.tasks.transfer import fetch
+    """Take the encoder and the teacher of other runs, as far as they are named; see `transfer` and `teacher`."""
+    from rlab.registry import Taken
+    from rlab.tasks import teacher, transfer
 
-    return fetch(experiment)
+    experiment, taken = transfer.fetch(experiment)
+    if not experiment.teaching.teacher:
+        return experiment, taken
+    taught = teacher.fetch(experiment.teaching.teacher)
+    if taken is not None:
+        taught = Taken(taken.note | taught.note, taken.files | taught.files)
+    return experiment, taught
 
 
+TREES = {
+    "forest": ("random forest of scikit-learn (Breiman 2001)", 100),
+    "adaboost": ("AdaBoost of scikit-learn, of small trees (Freund & Schapire 1997)", 50),
+}
+"""Recipe -> (summary, members)."""
+
+
+def default_trees(recipe: str, data: str) -> TreesExperiment:
+    """The settings that an ensemble of trees starts from."""
+    run = RunConfig(evaluate_steps=0, checkpoint_steps=0, log_steps=10)
+    trees = TreesConfig(method=recipe, members=TREES[recipe][1])  # type: ignore[arg-type]
+    return TreesExperiment(run, ExamplesConfig(data=data or "digits", validation=0.0), trees)
+
+
+def build_trees(experiment: TreesExperiment, workshop: Any) -> Any:
+    """Build the Learner of an ensemble of trees.
+
+    Raises:
+        RlabError: the data set is unknown, or nothing for trees.
+    """
+    from rlab.seeding import derive
+    from rlab.tasks.trees import Grow, TreesTask
+
+    data = examples_of(experiment.data, experiment.run.seed)
+    return Grow(TreesTask(data, experiment.trees, derive(experiment.run.seed, "members")), experiment.run.threads or 1)
+
+
+for _name, (_summary, _) in TREES.items():
+    RECIPES.register(_name)(Recipe(_summary, partial(default_trees, _name), build_trees, on="data"))
 for _name, (_encoder, _summary) in MODELS.items():
     RECIPES.register(_name)(Recipe(_summary, partial(default_classify, _name), build_classify, fetch=fetch, on="data"))

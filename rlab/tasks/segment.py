@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 
 from rlab.data.batches import Batch, Batches
 from rlab.data.dataset import Dataset, as_float
+from rlab.data.preprocess import fit
 from rlab.errors import RlabError
 from rlab.nn.published import Segmenter
 from rlab.run.learner import Stop, Stopped
@@ -32,7 +32,7 @@ class Segment:
         model: images float[B, C, H, W] -> logits[B, K, H, W].
         batch_size: B.
         augment: of training images and their masks; see `rlab.data.augment`.
-        transform: applied to all inputs, fitted to the training ones; None: none.
+        preprocess: fitted to the training inputs; empty: none.
         bf16: whether the encoder computes in bfloat16.
         seed: of order and augmentation.
         device: torch device.
@@ -45,7 +45,7 @@ class Segment:
         *,
         batch_size: int,
         augment: str = "",
-        transform: Callable[[Tensor], Tensor] | None = None,
+        preprocess: str = "",
         bf16: bool = False,
         seed: int = 0,
         device: str = "cpu",
@@ -56,8 +56,8 @@ class Segment:
         self._layout = torch.channels_last if bf16 else torch.contiguous_format
         self.model = model.to(self.device)
         self.model.to(memory_format=self._layout)  # type: ignore[call-overload]
-        self.transform = transform
-        self.batches = Batches(data, batch_size, seed, device, augment, transform=transform)
+        self.transform = fit(preprocess, data.inputs("train")) if preprocess else None
+        self.batches = Batches(data, batch_size, seed, device, augment, transform=self.transform)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Of a training batch: "loss", and "accuracy" of the pixels."""

@@ -33,11 +33,11 @@ NOTE = "encoder"
 PLACES = {
     "online": ("encoder.",),
     "network": ("encoder.encoder.",),
-    "model": ("encoder.",),
+    "model": ("encoder.", "teacher.encoder."),
     "policy": ("features_extractor.encoder.", "q_net.features_extractor.encoder.", "actor.features_extractor.encoder."),
 }
 """Part of a learner's state -> what the names of its encoder's weights begin with: value-based agents, policy
-gradients, models, those of stable-baselines3."""
+gradients, models (of which the average counts, if there is one), those of stable-baselines3."""
 
 Weights = dict[str, Tensor]
 

@@ -244,3 +244,49 @@ def test_a_frozen_encoder_stays_as_it_is_with_its_running_means() -> None:
     frozen.step()
     after = fit.task.model.encoder.state_dict()  # type: ignore[union-attr,operator]
     assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
+
+
+def rates_of(fit: Fit) -> dict[str, float]:
+    """Name of a parameter -> the rate that the schedule multiplies."""
+    names = {p: name for name, p in fit.task.model.named_parameters()}
+    return {names[p]: group["lr"] for group in fit.optimizer.param_groups for p in group["params"]}
+
+
+def test_rates_decay_from_stage_to_stage_downwards() -> None:
+    """ResNet-20: the last block has the encoder's rate, each child with parameters below it 0.7 times the one above."""
+    fit = of_recipe("resnet20", "digits", rate_decay=0.7, encoder_rate=0.5, learning_rate=0.1, examples=64)
+    rates, encoder = rates_of(fit), fit.task.model.encoder
+    assert set(rates) == {name for name, _ in fit.task.model.named_parameters()}, "every parameter has one rate"
+    assert rates["head.logits.weight"] == rates["head.logits.bias"] == 0.1
+    stages = [name for name, child in encoder.named_children() if list(child.parameters())]  # type: ignore[union-attr,operator]
+    assert len(stages) > 3
+    for below, name in enumerate(reversed(stages)):
+        found = {rate for p, rate in rates.items() if p.startswith(f"encoder.{name}.")}
+        assert len(found) == 1, name
+        assert found.pop() == pytest.approx(0.05 * 0.7**below)
+    decays = {group["weight_decay"] for group in fit.optimizer.param_groups}
+    assert decays == {0.0, 0.01}
+
+
+def test_an_encoder_of_one_child_has_its_childrens_stages() -> None:
+    rates = rates_of(of_recipe("mlp", "digits", rate_decay=0.5, learning_rate=0.1))
+    assert [round(r, 6) for name, r in sorted(rates.items()) if "weight" in name] == [0.05, 0.1, 0.1]
+
+
+def test_without_decay_the_groups_are_as_they_were() -> None:
+    assert len(of_recipe("lenet", "digits").optimizer.param_groups) == 4
+    with pytest.raises(RlabError, match="has fewer than two stages, so no rate can decay"):
+        of_recipe("mlp", "digits", encoder="flat", rate_decay=0.5)
+    with pytest.raises(RlabError, match="--rate-decay is -1"):
+        of_recipe("mlp", "digits", rate_decay=-1.0)
+
+
+def test_a_frozen_encoder_has_no_rates() -> None:
+    fit = of_recipe("lenet", "digits", rate_decay=0.5)
+    model: Any = fit.task.model
+    model.encoder.requires_grad_(False)
+    from rlab.tasks.config import ModelConfig
+    from rlab.tasks.recipes import _groups
+
+    groups = _groups(model, ModelConfig(rate_decay=0.5), fit.config)
+    assert {id(p) for g in groups for p in g["params"]} == {id(p) for p in model.head.parameters()}

@@ -53,9 +53,10 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     def threshold(step: int) -> None:
         if kind == "weights-l1":
-            shrink([model[1].weight], rate * strength)
+            shrink([first.weight], rate * strength)
 
     rate = 0.05
+    first: Any = model[1]
     way = fit(
         model, data.x, data.y, make_optimiser("sgd", model.parameters(), lr=rate), steps=settings.steps, batch_size=50,
         seed=seed, penalty=penalty, after=threshold, points=POINTS,
@@ -70,7 +71,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         "zeros": 100 * float((h == 0).float().mean()),
         "small": 100 * float((h.abs() < 0.1).float().mean()),
         "mean": float(h.mean()),
-        "zero_weights": 100 * float((model[1].weight == 0).float().mean()),
+        "zero_weights": 100 * float((first.weight == 0).float().mean()),
     }
 
 

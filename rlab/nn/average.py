@@ -1,0 +1,53 @@
+"""A network and the moving average of its weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from rlab.errors import RlabError
+
+
+class Averaged(nn.Module):
+    """A network (in training) and the exponential moving average of it (in evaluation): inputs -> what it says.
+
+    After update t the average is a_t = r a_(t-1) + (1 - r) w_t with r = min(rate, 1 - 1/t): in the beginning it is the
+    plain mean of all weights so far, so that those of t = 0 leave no trace (Tarvainen & Valpola 2017, eq. 1, whose
+    rate grows, too). Running means of norms are averaged alike; whole numbers are copied.
+
+    Args:
+        student: the network that learns.
+        rate: of the average, at least 0 and below 1.
+
+    Raises:
+        RlabError: a rate out of range.
+    """
+
+    def __init__(self, student: nn.Module, rate: float):
+        super().__init__()
+        if not 0 <= rate < 1:
+            raise RlabError(f"a moving average takes a rate of at least 0 and below 1, not {rate}; nearest: 0.99")
+        self.student = student
+        self.teacher = copy.deepcopy(student).requires_grad_(False).eval()
+        self.rate = rate
+        self.followed: Tensor
+        self.register_buffer("followed", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs through the network in training, through the average in evaluation."""
+        said: Tensor = (self.student if self.training else self.teacher)(x)
+        return said
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Take in the network's weights; for after an update."""
+        self.followed += 1
+        new = (1 / self.followed).clamp(min=1 - self.rate)  # 1 - r
+        ours, theirs = self.teacher.state_dict(), self.student.state_dict()
+        for name, mine in ours.items():
+            if mine.is_floating_point():
+                mine.lerp_(theirs[name], new.to(mine))
+            else:
+                mine.copy_(theirs[name])

@@ -1,0 +1,135 @@
+"""What a model can be asked about an example beside its label: targets as functions of (x, y), and their losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rlab.data.dataset import Dataset
+from rlab.errors import RlabError, nearest
+from rlab.registry import Registry
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something to be told of an example.
+
+    Attributes:
+        summary: what it is.
+        of: (x[B, *shape] as in the data set, bytes being 0..1, and labels y[B], or shares of classes [B, K]) -> classes
+            int64[B], shares of classes [B, C], or numbers float32[B, M].
+        classes: their names, made of the data set's; None for numbers.
+        numbers: M.
+        labels: "classes" or "numbers" if the data set must have such labels.
+        images: whether it is of images only.
+    """
+
+    summary: str
+    of: Callable[[Tensor, Tensor], Tensor]
+    classes: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None
+    numbers: int = 1
+    labels: str = ""
+    images: bool = False
+
+
+TARGETS: Registry[Target] = Registry("task")
+"""name -> target; one line more is one task more."""
+
+
+def group(x: Tensor, y: Tensor) -> Tensor:
+    """The number of the class modulo 2; of shares of classes the shares of both groups."""
+    return torch.stack([y[:, 0::2].sum(1), y[:, 1::2].sum(1)], 1) if y.is_floating_point() else y % 2
+
+
+def centre(x: Tensor, y: Tensor) -> Tensor:
+    """The centre of mass of images[B, C, H, W]: row and column as shares 0..1 of the way, 1/2 of an empty image."""
+    mass = x.mean(1) + torch.finfo(x.dtype).tiny
+    rows, columns = (torch.linspace(0, 1, side, device=x.device) for side in mass.shape[1:])
+    whole = mass.sum((1, 2))
+    return torch.stack([(mass.sum(2) * rows).sum(1) / whole, (mass.sum(1) * columns).sum(1) / whole], 1)
+
+
+for _name, _target in {
+    "class": Target("the label, of classes", lambda x, y: y, lambda names: names, labels="classes"),
+    "number": Target("the label, a number", lambda x, y: y[:, None], labels="numbers"),
+    "group": Target("the class's place modulo 2", group, lambda names: ("even", "odd"), labels="classes"),
+    "ink": Target("mean brightness; of tables the mean of a row", lambda x, y: x.flatten(1).mean(1, keepdim=True)),
+    "spread": Target("standard deviation of an input's numbers", lambda x, y: x.flatten(1).std(1, keepdim=True)),
+    "centre": Target("centre of mass, row and column", centre, numbers=2, images=True),
+}.items():
+    TARGETS.register(_name)(_target)
+
+
+class Head:
+    """A head for one target: which of a model's outputs are its, its loss, and the scale of its numbers.
+
+    Args:
+        name: of the target.
+        weight: of its loss.
+        first: the place of its first output.
+        data: numbers are standardised by those of its training examples.
+
+    Raises:
+        RlabError: the data set has no such target.
+    """
+
+    def __init__(self, name: str, weight: float, first: int, data: Dataset):
+        self.name, self.weight = name, weight
+        self.target = TARGETS.get(name)
+        kind = "numbers" if data.classes is None else "classes"
+        if self.target.labels not in ("", kind):
+            raise RlabError(f"task '{name}' is of labels that are {self.target.labels}, and '{data.name}' has {kind}")
+        if self.target.images and data.kind != "images":
+            raise RlabError(f"task '{name}' is of images, and '{data.name}' is of kind {data.kind}")
+        self.classes = None if self.target.classes is None else self.target.classes(data.classes or ())
+        self.outputs = slice(first, first + (self.target.numbers if self.classes is None else len(self.classes)))
+        self.mean, self.deviation = torch.zeros(1), torch.ones(1)
+        if self.classes is None:
+            targets = self.target.of(data.inputs("train"), data.targets("train"))
+            self.mean, deviation = targets.mean(0), targets.std(0)
+            self.deviation = torch.where(deviation > 0, deviation, 1.0)
+
+    def loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Outputs[B, all] and what `target.of` said -> cross-entropy, or half the mean squared error of standardised
+        numbers; a scalar."""
+        mine = outputs[:, self.outputs]
+        if self.classes is not None:
+            return F.cross_entropy(mine, targets, label_smoothing=label_smoothing)
+        mean, deviation = self.mean.to(targets), self.deviation.to(targets)
+        return 0.5 * (mine - (targets - mean) / deviation).square().mean()
+
+    def said(self, outputs: Tensor) -> Tensor:
+        """Outputs[B, all] -> logits[B, C], or numbers[B, M] on their own scale."""
+        mine = outputs[:, self.outputs]
+        return mine if self.classes is not None else mine * self.deviation.to(mine) + self.mean.to(mine)
+
+
+def parse(text: str, data: Dataset) -> list[Head]:
+    """Read ``"class,ink:0.1"``: names, each with the weight of its loss after a colon (1); empty: the label.
+
+    Raises:
+        RlabError: an unknown task, one twice, a weight that is none, or one that the data set does not have.
+    """
+    tasks: list[Head] = []
+    for part in text.split(",") if text.strip() else ["number" if data.classes is None else "class"]:
+        name, _, weight = part.strip().partition(":")
+        if name not in TARGETS:
+            raise RlabError(f"unknown task '{name}' of --tasks; {nearest(name, TARGETS)}")
+        if any(task.name == name for task in tasks):
+            raise RlabError(f"--tasks names '{name}' twice")
+        tasks.append(Head(name, _weight(part.strip(), weight), tasks[-1].outputs.stop if tasks else 0, data))
+    return tasks
+
+
+def _weight(part: str, text: str) -> float:
+    try:
+        weight = float(text) if text else 1.0
+    except ValueError:
+        raise RlabError(f"--tasks has '{part}', whose weight '{text}' is no number; nearest: 0.1") from None
+    if not 0 <= weight < float("inf"):
+        raise RlabError(f"--tasks has '{part}'; a weight is a number of at least 0")
+    return weight

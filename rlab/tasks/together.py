@@ -1,0 +1,77 @@
+"""Several models as one: the mean of what they say of the same examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlab.errors import RlabError
+from rlab.tasks.classify import classified, explained
+
+
+@dataclass(frozen=True)
+class Member:
+    """What a run's model says of its test examples.
+
+    Attributes:
+        run: its name.
+        data: the data set's.
+        classes: their names; None for numbers.
+        items: the test examples, int64[n].
+        said: logits[n, K], or numbers[n, M].
+        true: int64[n], or numbers[n, M].
+    """
+
+    run: str
+    data: str
+    classes: tuple[str, ...] | None
+    items: Tensor
+    said: Tensor
+    true: Tensor
+
+
+def together(members: Sequence[Member]) -> dict[str, Any]:
+    """The score of the mean probabilities (or numbers) of all, with each one's own.
+
+    Returns:
+        What `classified` or `explained` tells of the mean, and split, examples, members (run -> "mean" of its score)
+        and members_mean.
+
+    Raises:
+        RlabError: two are of different data, classes or test examples; both are named.
+    """
+    first = members[0]
+    for other in members[1:]:
+        _refuse_different(first, other)
+    score = {"split": "test", "examples": len(first.items)}
+    if first.classes is None:
+        own = {m.run: explained(m.said, m.true)["mean"] for m in members}
+        score |= explained(torch.stack([m.said for m in members]).mean(0), first.true)
+    else:
+        own = {m.run: classified(m.said, m.true, first.classes)["mean"] for m in members}
+        mean = torch.stack([m.said.softmax(1) for m in members]).mean(0)
+        score |= classified(mean.log(), first.true, first.classes)
+    return score | {"members": own, "members_mean": sum(own.values()) / len(own)}
+
+
+def _refuse_different(one: Member, other: Member) -> None:
+    both = f"runs '{one.run}' and '{other.run}' cannot be taken together: "
+    if one.data != other.data:
+        raise RlabError(f"{both}the first is of data set '{one.data}', the second of '{other.data}'")
+    if one.classes != other.classes or one.said.shape[1:] != other.said.shape[1:]:
+        raise RlabError(f"{both}the first tells {_told(one)}, the second {_told(other)}")
+    if not torch.equal(one.items, other.items):
+        raise RlabError(f"{both}'{one.data}' has no published test examples, and their seeds drew different ones; "
+                        "nearest: train both with the same --split-seed")  # fmt: skip
+    if not torch.equal(one.true, other.true):
+        raise RlabError(f"{both}the first of their --tasks are different ones")
+
+
+def _told(member: Member) -> str:
+    if member.classes is None:
+        return f"{member.said.shape[1]} numbers"
+    return f"{len(member.classes)} classes ({', '.join(member.classes[:3])}, ...)"

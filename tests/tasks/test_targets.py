@@ -1,0 +1,117 @@
+"""Several tasks on one encoder: targets and losses by hand, scores of all, exact resume, what is refused."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from sklearn.metrics import r2_score
+from torch.nn import functional as F
+
+from rlab.errors import RlabError
+from rlab.run.checkpoint import digest
+from rlab.run.learner import Stop
+from rlab.run.words import score_text
+from rlab.tasks.classify import explained
+from rlab.tasks.targets import TARGETS
+from tests.tasks.test_fit import of_recipe
+
+ALL = "class,ink:0.1,centre:0.5,group,spread:0"
+
+
+def test_targets_by_hand() -> None:
+    x = torch.tensor([[[[0.0, 0.0, 1.0], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]], [[[0.0] * 3] * 3]])
+    y = torch.tensor([3, 4])
+    told = {name: TARGETS.get(name).of(x, y) for name in ("class", "group", "ink", "spread", "centre")}
+    assert told["class"].tolist() == [3, 4]
+    assert told["group"].tolist() == [1, 0]
+    assert told["ink"][:, 0].tolist() == pytest.approx([2 / 9, 0])
+    assert told["spread"][:, 0].tolist() == pytest.approx([(((7 / 9) ** 2 * 2 + (2 / 9) ** 2 * 7) / 8) ** 0.5, 0])
+    torch.testing.assert_close(told["centre"], torch.tensor([[0.25, 1.0], [0.5, 0.5]]))
+    shares = torch.tensor([[0.25, 0.75, 0.0]])
+    assert TARGETS.get("group").of(x[:1], shares).tolist() == [[0.25, 0.75]]
+    assert TARGETS.get("number").of(x, torch.tensor([1.5, 2.5])).tolist() == [[1.5], [2.5]]
+
+
+def test_the_loss_is_that_of_all_heads_by_weight() -> None:
+    fit: Any = of_recipe("mlp", "digits", tasks=ALL, precision="fp32", label_smoothing=0.1, augment="shift:1")
+    batch, task = fit.task.batches.at(0, 0), fit.task
+    seen = task.loss(batch)
+    outputs = task.model(batch.x)
+    assert outputs.shape[1] == 10 + 1 + 2 + 2 + 1
+    ink = task.data.inputs("train").flatten(1).mean(1)
+    standardised = (batch.x.flatten(1).mean(1) - ink.mean()) / ink.std()
+    expected = {
+        "class": F.cross_entropy(outputs[:, :10], batch.y, label_smoothing=0.1),
+        "ink": 0.5 * (outputs[:, 10] - standardised).square().mean(),
+        "group": F.cross_entropy(outputs[:, 13:15], batch.y % 2, label_smoothing=0.1),
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(seen[f"loss_{name}"], value)
+    whole = expected["class"] + 0.1 * expected["ink"] + 0.5 * seen["loss_centre"] + expected["group"]
+    torch.testing.assert_close(seen["loss"], whole)
+
+
+def test_all_are_learned_and_scored_and_the_first_counts() -> None:
+    fit: Any = of_recipe("mlp", "digits", tasks="class,ink:0.3,centre:0.3,group:0.3", epochs=10)
+    while not fit.progress().finished:
+        fit.step()
+    score = fit.evaluate(Stop())
+    assert (score["measure"], score["mean"]) == ("accuracy in percent", score["tasks"]["class"]["mean"])
+    assert score["mean"] > 90
+    assert score["tasks"]["group"]["mean"] > 90
+    assert score["tasks"]["ink"]["measure"] == score["tasks"]["centre"]["measure"] == "R^2"
+    assert score["tasks"]["ink"]["mean"] > 0.7
+    assert score["tasks"]["centre"]["mean"] > 0.5
+    assert "; ink R^2" in score_text(score)
+    assert fit.task.predict(fit.task.data.x[:3].numpy()).shape == (3, 10)
+
+
+def test_numbers_can_come_first() -> None:
+    fit: Any = of_recipe("mlp", "digits", tasks="centre,class:0.1", epochs=2)
+    fit.step()
+    score = fit.evaluate(Stop())
+    assert score["measure"] == "R^2"
+    assert fit.task.predict(fit.task.data.x[:3].numpy()).shape == (3, 2)
+    assert of_recipe("mlp", "diabetes", tasks="number,spread", epochs=2).step()
+
+
+def test_r2_of_several_numbers_is_scikit_learns() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randn(50, 2, generator=generator) * torch.tensor([1.0, 5.0])
+    said = labels + torch.randn(50, 2, generator=generator)
+    assert explained(said, labels)["mean"] == pytest.approx(r2_score(labels.numpy(), said.numpy()), abs=1e-6)
+
+
+def test_a_resumed_run_ends_in_the_same_bits() -> None:
+    settings = {"tasks": ALL, "augment": "mixup:1,shift:1", "examples": 300, "epochs": 2, "batch_size": 50}
+    whole, half, other = (of_recipe("mlp", "digits", **settings) for _ in range(3))
+    for _ in range(7):
+        whole.step()
+        half.step()
+    other.restore(copy.deepcopy(half.state()), Stop())
+    for _ in range(5):
+        whole.step()
+        other.step()
+    assert whole.evaluate(Stop()) == other.evaluate(Stop())
+    assert digest(whole.state()) == digest(other.state())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "data", "tasks", "said"),
+    [
+        ("mlp", "digits", "class,inc", "unknown task 'inc' of --tasks; .*ink"),
+        ("mlp", "digits", "class,class:2", "--tasks names 'class' twice"),
+        ("mlp", "digits", "class:much", "whose weight 'much' is no number"),
+        ("mlp", "digits", "class,ink:-1", "has 'ink:-1'; a weight is a number of at least 0"),
+        ("mlp", "digits", "number", "task 'number' is of labels that are numbers, and 'digits' has classes"),
+        ("mlp", "diabetes", "class", "task 'class' is of labels that are classes, and 'diabetes' has numbers"),
+        ("mlp", "iris", "class,centre", "task 'centre' is of images, and 'iris' is of kind table"),
+        ("lenet-1998", "digits", "class,ink", "bitmaps of 10 digits for 84 features, not 11 classes"),
+    ],
+)
+def test_bad_input_is_told_in_a_sentence(recipe: str, data: str, tasks: str, said: str) -> None:
+    with pytest.raises(RlabError, match=said):
+        of_recipe(recipe, data, tasks=tasks)
