@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from rlab.nn.published import Classifier
 from rlab.run.learner import Stop
 from rlab.tasks.classify import Classify
+from rlab.tasks.segment import Segment
 from rlab.tasks.trees import TreesTask
 
 WRONG = 24
@@ -23,7 +24,7 @@ LOOKED = 8
 """Images whose heat map is shown."""
 
 
-def draw_all(task: Classify | TreesTask, stop: Stop) -> dict[str, bytes]:
+def draw_all(task: Classify | Segment | TreesTask, stop: Stop) -> dict[str, bytes]:
     """Pictures of the test examples by name, as PNG; empty for what has no classes.
 
     Raises:
@@ -31,8 +32,12 @@ def draw_all(task: Classify | TreesTask, stop: Stop) -> dict[str, bytes]:
     """
     if task.classes is None:
         return {}
-    if isinstance(task, Classify):
+    if not isinstance(task, TreesTask):
         task.model.eval()
+    if isinstance(task, Segment):
+        with torch.no_grad():
+            said, true = task.outputs("test", stop)
+        return {"masks": masks(task.data.inputs("test"), said, true, len(task.classes))}
     with torch.no_grad():
         logits, labels = task.outputs("test", stop)
     pictures = {"confusion": confusion(logits, labels, task.classes)}
@@ -112,6 +117,28 @@ def looked(images: Tensor, heat: Tensor, logits: Tensor, labels: Tensor, classes
     said = logits.argmax(1)
     titles = [f"{classes[s]}" + ("" if s == t else f"\n({classes[t]})") for s, t in zip(said, labels, strict=True)]
     return _grid(images, titles, "what was said, and where it is seen (Grad-CAM)", heat)
+
+
+def masks(images: Tensor, said: Tensor, true: Tensor, classes: int) -> bytes:
+    """Images, and below each the mask that is true and the one that was said; from the best to the worst of all."""
+    right = (said == true).float().mean((1, 2))
+    order = right.argsort(descending=True)
+    shown = order[torch.linspace(0, len(order) - 1, min(LOOKED, len(order))).long()]
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots(3, len(shown), squeeze=False)
+        for row, name in zip(axes, ("image", "true", "said"), strict=True):
+            row[0].set_ylabel(name, fontsize=8)
+            for place in row:
+                place.set(xticks=[], yticks=[])
+        for column, i in zip(axes.T, shown.tolist(), strict=True):
+            column[0].imshow(_shown(images[i]), cmap="gray", vmin=0, vmax=1)
+            column[0].set_title(f"{100 * right[i]:.1f} %", fontsize=7)
+            for place, mask in ((column[1], true[i]), (column[2], said[i])):
+                place.imshow(mask.numpy(), cmap="viridis", vmin=0, vmax=max(classes - 1, 1))
+        figure.suptitle("share of the pixels that is right, from the best image to the worst", fontsize=9)
+
+    return _png(draw, (1.2 * len(shown) + 0.4, 4.2))
 
 
 def _grid(images: Tensor, titles: list[str], title: str, heat: Tensor | None = None, columns: int = 8) -> bytes:

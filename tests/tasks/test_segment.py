@@ -13,6 +13,7 @@ from rlab.nn.published import segmenter
 from rlab.run.learner import Stop, Stopped
 from rlab.tasks.config import FitConfig
 from rlab.tasks.fit import Fit
+from rlab.tasks.pictures import draw_all
 from rlab.tasks.segment import Segment, overlap
 
 CLASSES = ("ground", "square")
@@ -64,6 +65,13 @@ def test_it_learns_where_the_square_is() -> None:
     said = one.predict(one.data.x[:2].numpy())
     assert said.shape == (2, 2, 24, 24)
     assert said.sum(1) == pytest.approx(np.ones((2, 24, 24)), abs=1e-5)
+
+
+def test_the_picture_is_drawn() -> None:
+    drawn = draw_all(task(), Stop())
+    assert list(drawn) == ["masks"]
+    assert drawn["masks"].startswith(b"\x89PNG")
+    assert len(drawn["masks"]) < 200_000
 
 
 def test_bf16_says_nearly_the_same() -> None:
