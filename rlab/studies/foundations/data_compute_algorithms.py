@@ -89,8 +89,8 @@ STUDIES.register("data-compute-algorithms")(
         source="item 006; Halevy et al. 2009; Sun et al. 2017; LeCun et al. 2015",
         settings=Settings(),
         smoke={"data": "digits", "counts": (40, 80), "test": 60, "steps": 10, "width": 16},
-        small={"data": "teacher", "counts": (100, 800, 6_400), "steps": 900, "width": 64},
-        small_seeds=4,
+        small={"data": "teacher", "counts": (100, 800, 6_400), "steps": 600, "width": 64},
+        small_seeds=6,
         variants={
             "linear model": {"size": "none", "activation": "relu", "adam": True, "rate": 1e-2},
             "small network": {"size": "small", "activation": "relu", "adam": True, "rate": 1e-2},

@@ -61,15 +61,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     for name in PROBLEMS:
         data = problem(settings, name, seed)
         sizes = [data.x[0].numel(), *[settings.width] * variant["hidden"], int(data.y.max()) + 1]
-        model = network(sizes, variant["activation"], seed=seed)
-        fit(
-            model,
-            data.x,
-            data.y,
-            torch.optim.Adam(model.parameters(), variant["rate"]),
-            steps=settings.steps,
-            batch_size=200,
-        )
+        model: Any = network(sizes, variant["activation"], seed=seed)
+        adam = torch.optim.Adam(model.parameters(), variant["rate"])
+        fit(model, data.x, data.y, adam, steps=settings.steps, batch_size=200)
         numbers[name] = accuracy(model, data.x_test, data.y_test)
         with torch.no_grad():
             x = data.x_test
@@ -109,7 +103,7 @@ STUDIES.register("linear-boundaries")(
         source="items 014, 016, 037; Minsky & Papert 1969; Rumelhart et al. 1986",
         settings=Settings(),
         smoke={"steps": 5, "points": 20, "images": "digits", "image_examples": 60, "width": 8},
-        small={"steps": 120, "images": "digits", "image_examples": 1_000},
+        small={"steps": 120, "images": "digits", "image_examples": 0},
         small_seeds=8,
         variants={
             "logistic": {"hidden": 0, "activation": "identity", "rate": 0.1},
