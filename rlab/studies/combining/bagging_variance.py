@@ -36,7 +36,9 @@ def members_of(x: np.ndarray, y: np.ndarray, samples: Any, depth: int | None, as
     """Predictions [B, N] of a tree for each sample of items."""
     from sklearn.tree import DecisionTreeRegressor
 
-    return np.array([DecisionTreeRegressor(max_depth=depth).fit(x[s], y[s]).predict(asked) for s in samples])
+    return np.array(
+        [DecisionTreeRegressor(max_depth=depth, random_state=0).fit(x[s], y[s]).predict(asked) for s in samples]
+    )
 
 
 def out_of_bag(y: np.ndarray, said: np.ndarray, samples: np.ndarray) -> float:
