@@ -67,7 +67,12 @@ def curves_of(settings: Settings, seed: int) -> np.ndarray:
         return [*losses, 100 * (1 - accuracy(model, *test))]
 
     points = settings.updates // settings.look_every
-    plan = {"steps": settings.updates, "batch_size": settings.batch_size, "seed": seed, "points": points}
+    plan: dict[str, Any] = {
+        "steps": settings.updates,
+        "batch_size": settings.batch_size,
+        "seed": seed,
+        "points": points,
+    }
     return np.array(fit(model, *train, optimiser, look=look, **plan)).T
 
 

@@ -49,7 +49,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     start = generator.normal(size=len(b))
     start *= variant * length / np.linalg.norm(start)
 
-    w, path = start.copy(), []
+    w = start.copy()
+    path: list[np.ndarray] = []
     for t in range(1, TIMES[-1] + 1):
         w = w - settings.rate * (a @ w - b)
         if t == TIMES[len(path)]:

@@ -54,7 +54,9 @@ def staged(settings: Settings, kind: str, train: Any, others: Any, seed: int) ->
     def look() -> list[Any]:
         return [net(x).argmax(1).numpy() for x in others]
 
-    seen = fit(net, *train, optimiser, steps=settings.updates, batch_size=25, seed=seed, look=look, points=30)
+    seen = fit(
+        net, train[0], train[1], optimiser, steps=settings.updates, batch_size=25, seed=seed, look=look, points=30
+    )
     return [np.array(one) for one in zip(*seen, strict=True)]
 
 

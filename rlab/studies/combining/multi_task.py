@@ -51,7 +51,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     model = network([64, settings.hidden, settings.hidden, 2 + 10], seed=seed)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
-    plan = {"steps": settings.updates, "batch_size": settings.batch_size, "seed": seed}
+    plan: dict[str, Any] = {"steps": settings.updates, "batch_size": settings.batch_size, "seed": seed}
     fit(model, pooled, targets, optimiser, loss=loss, **plan)
     with torch.no_grad():
         right = (model(x_test)[:, :2].argmax(1) == y_test % 2).float().mean()

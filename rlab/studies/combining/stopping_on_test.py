@@ -37,7 +37,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     train, (x, y) = parts("digits", seed, settings.train, 0)
     model = network([64, 128, 10], seed=seed)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    plan = {"steps": settings.updates, "batch_size": 25, "seed": seed, "points": settings.looks}
+    plan: dict[str, Any] = {"steps": settings.updates, "batch_size": 25, "seed": seed, "points": settings.looks}
     wrong = 100 * np.array(fit(model, *train, optimiser, look=lambda: (model(x).argmax(1) != y).numpy(), **plan))
     generator = np.random.default_rng(derive(seed, "parts"))
     gaps = np.zeros((settings.draws, 2))
