@@ -51,6 +51,8 @@ def draw(figure: Any, results: Results) -> None:
     shown = {name.replace("input-", "0.5, in "): column(seeds, "error") for name, seeds in results.items()}
     dots(axes, shown, "test error in %")
     axes.set_yscale("log")
+    axes.set_yticks([5, 10, 20, 50, 100], ["5", "10", "20", "50", "100"])
+    axes.minorticks_off()
     axes.set_xlabel("probability to drop a hidden unit (in: an input, too)", fontsize=9)
 
 

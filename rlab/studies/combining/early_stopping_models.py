@@ -77,8 +77,8 @@ def draw(figure: Any, results: Results) -> None:
     axes = figure.subplots()
     shown = {}
     for name, seeds in results.items():
-        shown[f"{name},\nend"] = column(seeds, "end")
-        shown["stopped" + " " * len(shown)] = column(seeds, "kept")
+        short = name.replace("boosted ", "")
+        shown |= {f"{short}\nend": column(seeds, "end"), f"{short}\nstopped": column(seeds, "kept")}
     dots(axes, shown, "test error in %")
     axes.tick_params(axis="x", labelsize=7)
 
