@@ -72,7 +72,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     if variant == "gradient":
         from sklearn.ensemble import GradientBoostingClassifier
 
-        model = GradientBoostingClassifier(n_estimators=settings.rounds, max_depth=1, learning_rate=0.5)
+        plan = {"n_estimators": settings.rounds, "max_depth": 1, "learning_rate": 0.5, "random_state": 0}
+        model = GradientBoostingClassifier(**plan)
         way = [100 * (said != y_test).mean() for said in model.fit(x, y).staged_predict(x_test)]
         return {"error": way[-1], "test": np.round(way, 3)}
     if variant == "bag":
@@ -80,7 +81,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
         generator = np.random.default_rng(derive(seed, "bag"))
         samples = generator.integers(len(y), size=(settings.rounds, len(y)))
-        votes = np.array([DecisionTreeClassifier(max_depth=1).fit(x[s], y[s]).predict(x_test) for s in samples])
+        votes = np.array(
+            [DecisionTreeClassifier(max_depth=1, random_state=0).fit(x[s], y[s]).predict(x_test) for s in samples]
+        )
         way = 100 * (np.where(votes.cumsum(0) >= 0, 1, -1) != y_test).mean(1)
         return {"error": way[-1], "test": np.round(way, 3)}
     found = boost(x, y, settings.rounds)

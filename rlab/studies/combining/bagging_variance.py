@@ -126,7 +126,7 @@ STUDIES.register("bagging-variance")(
         settings=Settings(),
         smoke={"sets": 4, "members": 12, "points": 50},
         small={"sets": 20, "members": 32},
-        small_seeds=4,
+        small_seeds=6,
         variants={"deep trees": None, "stumps": 1},
         measure=measure,
         contrasts=(

@@ -94,7 +94,6 @@ def draw(figure: Any, results: Results) -> None:
     shown |= {"masked plain": ("plain", "member")}
     axes = figure.subplots()
     dots(axes, {name: column(results[where], number) for name, (where, number) in shown.items()}, "test error in %")
-    axes.set_yscale("log")
     axes.tick_params(axis="x", rotation=15)
 
 

@@ -111,7 +111,7 @@ STUDIES.register("dropout-recurrent")(
         settings=Settings(),
         smoke={"updates": 10},
         small={"updates": 250},
-        small_seeds=5,
+        small_seeds=7,
         variants={"none": "none", "sequence": "sequence", "step": "step"},
         measure=measure,
         contrasts=(

@@ -59,7 +59,9 @@ def draw(figure: Any, results: Results) -> None:
     sizes = results["off"][0]["sizes"]
     shown = {f"dropout {name}": column(seeds, "errors") for name, seeds in results.items()}
     curves(axes, sizes, shown, ("training examples", "test error in %"))
-    axes.set(xscale="log", yscale="log")
+    axes.set(xscale="log", ylim=(0, None))
+    axes.set_xticks(sizes, [f"{n:,.0f}" for n in sizes])
+    axes.minorticks_off()
 
 
 STUDIES.register("dropout-small-data")(

@@ -50,7 +50,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     start *= variant * length / np.linalg.norm(start)
 
     w = start.copy()
-    path: list[Any] = []
+    path: list[np.ndarray] = []
     for t in range(1, TIMES[-1] + 1):
         w = w - settings.rate * (a @ w - b)
         if t == TIMES[len(path)]:

@@ -54,8 +54,9 @@ def staged(settings: Settings, kind: str, train: Any, others: Any, seed: int) ->
     def look() -> list[Any]:
         return [net(x).argmax(1).numpy() for x in others]
 
-    x, y = train
-    seen = fit(net, x, y, optimiser, steps=settings.updates, batch_size=25, seed=seed, look=look, points=30)
+    seen = fit(
+        net, train[0], train[1], optimiser, steps=settings.updates, batch_size=25, seed=seed, look=look, points=30
+    )
     return [np.array(one) for one in zip(*seen, strict=True)]
 
 
@@ -76,8 +77,8 @@ def draw(figure: Any, results: Results) -> None:
     axes = figure.subplots()
     shown = {}
     for name, seeds in results.items():
-        shown[f"{name},\nend"] = column(seeds, "end")
-        shown["stopped" + " " * len(shown)] = column(seeds, "kept")
+        short = name.replace("boosted ", "")
+        shown |= {f"{short}\nend": column(seeds, "end"), f"{short}\nstopped": column(seeds, "kept")}
     dots(axes, shown, "test error in %")
     axes.tick_params(axis="x", labelsize=7)
 

@@ -54,7 +54,9 @@ def draw(figure: Any, results: Results) -> None:
     sizes = results["scratch"][0]["sizes"]
     shown = {name: column(seeds, "errors") for name, seeds in results.items()}
     curves(axes, sizes, shown, ("examples of the new task", "even or odd: test error in %"))
-    axes.set(xscale="log", yscale="log")
+    axes.set(xscale="log", ylim=(0, None))
+    axes.set_xticks(sizes, [f"{n:,.0f}" for n in sizes])
+    axes.minorticks_off()
 
 
 STUDIES.register("transfer-frozen")(
