@@ -58,8 +58,8 @@ def draw(figure: Any, results: Results) -> None:
 
 STUDIES.register("amsgrad-counter-example")(
     Study(
-        claim="There are convex problems on which Adam goes to the worst point, as its memory of squared gradients is too "
-        "short for rare large ones; with their maximum (AMSGrad), or a longer memory, it goes to the best.",
+        claim="There are convex problems on which Adam goes to the worst point, as its memory of squared gradients is "
+        "too short for rare large ones; with their maximum (AMSGrad), or a longer memory, it goes to the best.",
         claim_ja="凸問題であってもAdamが最悪の点に進むものがある。まれに来る大きな勾配に対して二乗勾配の記憶が短すぎるためで、"
         "二次モーメントの最大値を使う(AMSGrad)か、記憶を十分長くすれば最良の点に進む。",
         source="item 078; Reddi, Kale & Kumar 2018, section 3; Zhang et al. 2022",

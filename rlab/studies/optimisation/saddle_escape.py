@@ -146,8 +146,8 @@ VARIANTS = {
 
 STUDIES.register("saddle-escape")(
     Study(
-        claim="Beside a saddle momentum leaves sooner than gradient descent and adaptive steps sooner still; on the very "
-        "ridge only noise helps, and momentum alone carries over a dent where gradient descent stays.",
+        claim="Beside a saddle momentum leaves sooner than gradient descent and adaptive steps sooner still; on the "
+        "very ridge only noise helps, and momentum alone carries over a dent where gradient descent stays.",
         claim_ja="鞍点の近くからは、慣性項は勾配降下法より速く、適応的な歩幅はさらに速く脱出する。尾根の真上からは"
         "雑音だけが脱出させ、浅い窪みは、勾配降下法が止まるところでも慣性があれば越えられる。",
         source="items 070, 072; Dauphin et al. 2014; Jin et al. 2017",
