@@ -1,0 +1,108 @@
+"""Rates that fall by what each weight has seen: good for what is seen rarely, bad for what changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rlab.seeding import derive
+from rlab.studies.plots import column, dots
+from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A linear function of 30 features is learned from a stream, 4 examples an update."""
+
+    updates: int = 2_000
+    """Each with new examples."""
+    streams: int = 5
+    """Of each kind in the same run; the mean over them counts."""
+    noise: float = 1.0
+    """Standard deviation of the targets about the function, whose weights have 1."""
+    rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+    """What every optimiser tries on every stream; the best counts."""
+
+
+STREAMS = ("even", "rare", "drift")
+"""Features in half of the examples; from half of them down to one in 200; weights that are drawn anew six times."""
+
+
+def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
+    """By stream: the mean square of the weights' errors (1: nothing learned), over the last half of the updates."""
+    from rlab.studies.descent import tuned
+
+    return {
+        stream: tuned(settings.rates, lambda rate, stream=stream: _error(settings, variant, stream, rate, seed), 2.0)[0]
+        for stream in STREAMS
+    }
+
+
+def _error(settings: Settings, variant: Any, stream: str, rate: float, seed: int) -> float:
+    import torch
+
+    from rlab.nn.optim import make_optimiser, scale_rates
+
+    generator = torch.Generator().manual_seed(derive(seed, stream))
+    often = torch.logspace(np.log10(0.5), np.log10(0.005), 30) if stream == "rare" else torch.full((30,), 0.5)
+    many = settings.streams
+    weights, right = torch.zeros(many, 30, requires_grad=True), torch.randn(many, 30, generator=generator)
+    optimiser, errors = make_optimiser(variant["optimiser"], [weights], lr=rate), []
+    for update in range(settings.updates):
+        if stream == "drift" and update % max(1, settings.updates // 6) == 0:
+            right = torch.randn(many, 30, generator=generator)
+        x = (torch.rand(4, many, 30, generator=generator) < often).float()
+        x *= torch.randn(4, many, 30, generator=generator)
+        noise = settings.noise * torch.randn(4, many, generator=generator)
+        with torch.no_grad():
+            wrong = weights - right
+            weights.grad = (x * ((x * wrong).sum(-1) - noise)[..., None]).mean(0)
+            errors.append(float(wrong.square().mean()))
+        if variant["falls"]:
+            scale_rates(optimiser, (1 + update) ** -0.5)
+        optimiser.step()
+    return float(np.mean(errors[settings.updates // 2 :]))
+
+
+def draw(figure: Any, results: Results) -> None:
+    """Errors by stream and optimiser."""
+    titles = ("features alike in number", "some of them rare", "weights that change")
+    for axes, stream, title in zip(figure.subplots(3, 1), STREAMS, titles, strict=True):
+        dots(axes, {name: column(seeds, stream) for name, seeds in results.items()}, "error of weights")
+        axes.set_title(title, fontsize=9)
+
+
+STUDIES.register("adagrad-sparse")(
+    Study(
+        claim="Adagrad lowers the rate of each weight by what it has seen, which serves rare features better than a rate "
+        "that falls for all alike; where weights change it is used up, and RMSprop, which forgets, is better.",
+        claim_ja="Adagradは重みごとに、それまでに見た勾配に応じて学習率を下げるので、全体で一様に下げるよりも、"
+        "まれな特徴をよく学習する。しかし目標が変化すると学習率を使い果たしており、過去を忘れるRMSpropのほうがよい。",
+        source="items 075, 077; Duchi, Hazan & Singer 2011; Tieleman & Hinton 2012",
+        settings=Settings(),
+        smoke={"updates": 12, "streams": 2, "rates": (0.1,)},
+        small={"updates": 400, "rates": (0.03, 0.1, 0.3, 1.0, 3.0)},
+        small_seeds=4,
+        variants={
+            "sgd": {"optimiser": "sgd", "falls": False},
+            "sgd-falling": {"optimiser": "sgd", "falls": True},
+            "adagrad": {"optimiser": "adagrad", "falls": False},
+            "rmsprop": {"optimiser": "rmsprop", "falls": False},
+        },
+        measure=measure,
+        contrasts=(
+            Contrast(
+                "rare features: Adagrad errs less than a rate that falls for all",
+                {"sgd-falling/rare": 1, "adagrad/rare": -1},
+            ),
+            Contrast(
+                "it gains more there than where features are alike",
+                {"sgd-falling/rare": 1, "adagrad/rare": -1, "sgd-falling/even": -1, "adagrad/even": 1},
+            ),
+            Contrast("weights that change: RMSprop errs less than Adagrad", {"adagrad/drift": 1, "rmsprop/drift": -1}),
+        ),
+        draw=draw,
+    )
+)

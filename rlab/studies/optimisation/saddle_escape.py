@@ -1,0 +1,178 @@
+"""Leaving a saddle, its ridge, and a shallow valley, by optimiser; the animation shows the way of each."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rlab.seeding import derive
+from rlab.studies.plots import column, dots
+from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
+
+NOISE = 0.01
+"""Standard deviation of what `noise` adds to each partial derivative; slopes are about 1."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Three surfaces: a saddle, a monkey saddle, and a slope with a dent in it, above a deeper valley."""
+
+    rate: float = 0.05
+    """Learning rate of all."""
+    steps: int = 1_000
+    """Updates; who has not left by then counts as leaving then."""
+    starts: int = 10
+    """Walks for each surface."""
+
+
+def saddle(x: Any) -> Any:
+    """x^2/2 - y^2/2 + y^4/4: a saddle in the middle, the lowest points at y = -1 and y = 1."""
+    return x[:, 0] ** 2 / 2 - x[:, 1] ** 2 / 2 + x[:, 1] ** 4 / 4
+
+
+def monkey(x: Any) -> Any:
+    """x^3 - 3 x y^2 + r^4: three ways down, and a curvature of 0 in the middle."""
+    return x[:, 0] ** 3 - 3 * x[:, 0] * x[:, 1] ** 2 + (x[:, 0] ** 2 + x[:, 1] ** 2) ** 2
+
+
+def dent(x: Any) -> Any:
+    """A slope down to x = 2 with a dent at x = 0, deep enough to hold what comes slowly."""
+    hole = -0.5 * (-(x[:, 0] ** 2 + x[:, 1] ** 2) / 0.18).exp()
+    return 0.15 * (x[:, 0] - 2) ** 2 + 0.5 * x[:, 1] ** 2 + hole
+
+
+def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
+    """Steps until each saddle is left, and shares that leave the ridge and the dent."""
+    rng = np.random.default_rng(derive(seed, "starts"))
+    side = rng.choice([-1, 1], settings.starts)
+    x = rng.uniform(0.5, 1.5, settings.starts)
+    angle = rng.uniform(0, 2 * np.pi, settings.starts)
+    down = np.stack([rng.uniform(-1.8, -1.2, settings.starts), rng.uniform(-0.3, 0.3, settings.starts)], 1)
+
+    def left(surface: Callable[[Any], Any], starts: Any, has_left: Callable[[Any], Any]) -> tuple[Any, Any]:
+        there = has_left(_walk(settings, variant, surface, starts, seed))
+        return np.where(there.any(0), there.argmax(0), settings.steps), there[-1]
+
+    beside = side * 10 ** rng.uniform(-7, -5, settings.starts)
+    around = 0.01 * np.stack([np.cos(angle), np.sin(angle)], 1)
+    both = np.concatenate([np.stack([x, beside], 1), np.stack([x, 0 * x], 1)])
+    steps, gone = left(saddle, both, lambda path: np.abs(path[..., 1]) > 0.5)
+    return {
+        "saddle": float(steps[: settings.starts].mean()),
+        "ridge": float(gone[settings.starts :].mean()),
+        "monkey": float(left(monkey, around, lambda path: np.linalg.norm(path, axis=-1) > 0.5)[0].mean()),
+        "dent": float(left(dent, down, lambda path: path[..., 0] > 1)[1].mean()),
+    }
+
+
+def _walk(settings: Settings, variant: Any, surface: Any, starts: Any, seed: int) -> Any:
+    from rlab.studies.descent import walk
+
+    optimiser, noise = variant["optimiser"], variant["noise"]
+    return walk(surface, starts, optimiser, settings.steps, seed=seed, noise=noise, lr=settings.rate)
+
+
+def draw(figure: Any, results: Results) -> None:
+    """Steps to leave the saddle, and who passes the dent."""
+    axes = figure.subplots(2, 1)
+    dots(axes[0], {name: column(seeds, "saddle") for name, seeds in results.items()}, "steps to leave the saddle")
+    axes[0].set_title("started about a millionth beside the ridge", fontsize=9)
+    axes[0].set_yscale("log")
+    dots(axes[1], {name: column(seeds, "dent") for name, seeds in results.items()}, "share that passes the dent")
+
+
+def animate(settings: Settings, results: Results) -> bytes:
+    """One walk of each optimiser on the saddle and over the dent, as an animated GIF."""
+    import torch
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from PIL import Image, ImageDraw
+
+    figure = Figure(figsize=(7.2, 3.4), dpi=80, layout="constrained")
+    canvas, panels = FigureCanvasAgg(figure), figure.subplots(1, 2)
+    scenes = [(saddle, (1.2, 1e-4), (-1.5, 1.5)), (dent, (-1.6, 0.15), (-2.0, 3.0))]
+    for panel, (surface, _, (low, high)) in zip(panels, scenes, strict=True):
+        gx, gy = np.meshgrid(np.linspace(low, high, 80), np.linspace(-1.5, 1.5, 80))
+        heights = surface(torch.tensor(np.stack([gx.ravel(), gy.ravel()], 1))).numpy().reshape(gx.shape)
+        panel.contour(gx, gy, heights, 18, colors="0.75", linewidths=0.8)
+        panel.set(xlim=(low, high), ylim=(-1.5, 1.5), xticks=[], yticks=[])
+    panels[0].set_title("a saddle, from 0.0001 beside its ridge", fontsize=9)
+    panels[1].set_title("a dent on the way to the deeper valley", fontsize=9)
+    colours = {name: f"C{i}" for i, name in enumerate(VARIANTS)}
+    for name, colour in colours.items():
+        panels[0].plot([], [], "o", color=colour, label=name)
+    figure.legend(ncols=len(colours), loc="outside lower center", fontsize=8, frameon=False)
+    canvas.draw()
+    ground = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    ways = [
+        (colours[name], panel, _walk(settings, variant, surface, np.array([start]), 0)[:, 0])
+        for name, variant in VARIANTS.items()
+        for panel, (surface, start, _) in zip(panels, scenes, strict=True)
+    ]
+    frames = []
+    for step in range(0, min(settings.steps, 240) + 1, 8):
+        frame = ground.copy()
+        pen = ImageDraw.Draw(frame)
+        for colour, panel, way in ways:
+            seen = panel.transData.transform(way[: step + 1 : 2]) * [1, -1] + [0, ground.height]
+            ink = _rgb(colour)
+            pen.line([tuple(point) for point in seen], fill=ink, width=1)
+            x, y = seen[-1]
+            pen.ellipse([x - 4, y - 4, x + 4, y + 4], fill=ink, outline="black")
+        frames.append(frame.quantize(32))
+    data = io.BytesIO()
+    frames[0].save(data, "GIF", save_all=True, append_images=frames[1:], duration=150, loop=0)
+    return data.getvalue()
+
+
+def _rgb(colour: str) -> tuple[int, int, int]:
+    from matplotlib.colors import to_rgb
+
+    red, green, blue = (round(255 * part) for part in to_rgb(colour))
+    return red, green, blue
+
+
+VARIANTS = {
+    "sgd": {"optimiser": "sgd", "noise": 0.0},
+    "noise": {"optimiser": "sgd", "noise": NOISE},
+    "momentum": {"optimiser": "momentum", "noise": 0.0},
+    "rmsprop": {"optimiser": "rmsprop", "noise": 0.0},
+    "adam": {"optimiser": "adam", "noise": 0.0},
+}
+
+STUDIES.register("saddle-escape")(
+    Study(
+        claim="Beside a saddle momentum leaves sooner than gradient descent and adaptive steps sooner still; on the "
+        "very ridge only noise helps, and momentum alone carries over a dent where gradient descent stays.",
+        claim_ja="鞍点の近くからは、慣性項は勾配降下法より速く、適応的な歩幅はさらに速く脱出する。尾根の真上からは"
+        "雑音だけが脱出させ、浅い窪みは、勾配降下法が止まるところでも慣性があれば越えられる。",
+        source="items 070, 072; Dauphin et al. 2014; Jin et al. 2017",
+        correction="The text says that leaving a plateau takes steps that are lengthened along some directions. They "
+        "make it quicker, but noise or momentum leaves as well, and exactly on the ridge adaptive steps do not.",
+        correction_ja="教材は、停滞を抜けるには方向ごとに歩幅を増減しなければならないとする。それは脱出を速めるが必要ではなく、"
+        "雑音や慣性でも抜けられる。逆に尾根の真上では適応的な歩幅でも抜けられない。",
+        settings=Settings(),
+        smoke={"steps": 60, "starts": 4},
+        small={"steps": 400},
+        small_seeds=4,
+        variants=VARIANTS,
+        measure=measure,
+        contrasts=(
+            Contrast("momentum leaves sooner than gradient descent", {"sgd/saddle": 1, "momentum/saddle": -1}),
+            Contrast("RMSprop sooner than momentum", {"momentum/saddle": 1, "rmsprop/saddle": -1}),
+            Contrast("Adam sooner than momentum", {"momentum/saddle": 1, "adam/saddle": -1}),
+            Contrast(
+                "noise alone leaves the very ridge, gradient descent and Adam do not",
+                {"noise/ridge": 1, "sgd/ridge": -0.5, "adam/ridge": -0.5},
+                0.9,
+            ),
+            Contrast("momentum passes a dent where gradient descent stays", {"momentum/dent": 1, "sgd/dent": -1}, 0.5),
+        ),
+        draw=draw,
+        animate=animate,
+    )
+)
