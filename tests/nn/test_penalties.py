@@ -23,6 +23,7 @@ from rlab.nn.penalties import activation_kl, activation_l1, distance, elastic, l
 
 
 def test_weights_are_no_biases_no_scales_and_come_once() -> None:
+    """Item 095."""
     shared = nn.Linear(4, 4)
     network = nn.ModuleDict(
         {
@@ -56,6 +57,7 @@ def test_weights_are_no_biases_no_scales_and_come_once() -> None:
 
 
 def test_norms_by_hand() -> None:
+    """Items 095-099."""
     weights = [torch.tensor([[3.0, -4.0]]), torch.tensor([[1.0], [0.0]])]
     assert l1(weights).item() == 8
     assert l2(weights).item() == 13
@@ -73,6 +75,7 @@ def test_gradients_are_the_sign_and_the_weight() -> None:
 
 
 def test_distance_by_hand() -> None:
+    """Item 103."""
     a, b = [torch.zeros(2, 2), torch.ones(1, 2)], [torch.full((2, 2), 2.0), torch.zeros(1, 2)]
     assert distance(a, b).item() == 4 * 4 + 2
     with pytest.raises(
@@ -164,7 +167,7 @@ def descend(ratio: float, strength: float, proximal: bool, rate: float = 0.4, st
 
 @pytest.mark.parametrize(("ratio", "strength"), [(1.0, 0.05), (0.5, 0.1)])
 def test_proximal_descent_finds_what_scikit_learn_finds(ratio: float, strength: float) -> None:
-    """On the diabetes data, to 1e-6 and with the same weights at exactly 0."""
+    """Items 097, 099, 102: on the diabetes data, to 1e-6 and with the same weights at exactly 0."""
     x, y = diabetes()
     peer = Lasso(strength, tol=1e-10) if ratio == 1 else ElasticNet(strength, l1_ratio=ratio, tol=1e-10)
     expected = peer.fit(x, y).coef_
@@ -175,11 +178,12 @@ def test_proximal_descent_finds_what_scikit_learn_finds(ratio: float, strength: 
 
 
 def test_the_subgradient_of_l1_gives_no_zeros() -> None:
+    """Item 102."""
     assert (descend(1.0, 0.05, proximal=False) != 0).all()
 
 
 def test_sparsity_of_activations_by_hand() -> None:
-    """Means 1/2 and 1/4 against 1/4: 1/4 ln 1/2 + 3/4 ln 3/2 for the first, 0 for the second."""
+    """Item 105: means 1/2 and 1/4 against 1/4: 1/4 ln 1/2 + 3/4 ln 3/2 for the first, 0 for the second."""
     h = torch.tensor([[0.2, 0.5], [0.8, 0.0]])
     assert activation_l1(h).item() == pytest.approx(0.75)
     assert activation_l1(-h).item() == pytest.approx(0.75)

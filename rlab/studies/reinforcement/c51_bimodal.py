@@ -89,5 +89,9 @@ STUDIES.register("c51-bimodal")(
         ),
         draw=draw,
         seeds=8,
+        small={"steps": 3_000},
+        small_seeds=4,
+        claim_ja="Categorical DQN は、収益が二つの値のどちらかになることを学ぶ。"
+        "期待値だけでは、同じ平均の確実な収益と区別がつかない。",
     )
 )

@@ -106,5 +106,8 @@ STUDIES.register("per-cliffwalk")(
         ),
         draw=draw,
         seeds=20,
+        small_seeds=6,
+        claim_ja="誤差の大きい経験を優先して再生すると、一様に再生するより少ない更新で学べる。"
+        "学ぶべき経験が稀であるほど、その差は大きい。",
     )
 )
