@@ -133,10 +133,9 @@ def finish(folder: RunFolder, outcome: Any, stop: Stop, put: Any) -> int:
         put(f"run     {folder.path}", result)
         return stopped_status(stop)
     score = outcome.score or {}
+    how = how_text(score)
     put(
-        f"score   {score_text(score)}\n"
-        f"        ({how_text(score)})\n"
-        f"run     {folder.path}\n"
+        f"score   {score_text(score)}\n" + (f"        ({how})\n" if how else "") + f"run     {folder.path}\n"
         f"time    {duration(outcome.seconds)} for {outcome.done:,} {unit} with evaluations\n"
         f"next    rlab watch {name}\n"
         f"        rlab report {name}\n"
@@ -209,7 +208,9 @@ def _subject_lines(config: Any) -> dict[str, str]:
         held_out = f"{100 * config.data.validation:g} % held out" if config.data.validation else "nothing held out"
         if hasattr(config, "trees"):
             return {"data": f"{config.data.data}, {held_out}", "members": f"{config.trees.members:,}"}
-        return {"data": f"{config.data.data}, {config.fit.epochs} epochs, {held_out}", "augment": config.data.augment}
+        labels = f", {config.data.labelled:,} labels" if config.data.labelled else ""
+        said = f"{config.data.data}, {config.fit.epochs} epochs, {held_out}{labels}"
+        return {"data": said, "augment": config.data.augment}
     from envs import is_atari
 
     env = config.env

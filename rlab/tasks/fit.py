@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from rlab.data.batches import Batch, Batches
 from rlab.errors import RlabError
+from rlab.nn.average import Averaged
 from rlab.nn.layers import drawing_from
 from rlab.nn.optim import SCHEDULES, restore, scale_rates, state_of
-from rlab.run.checkpoint import KEEP
+from rlab.run.checkpoint import KEEP, flatten
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
 from rlab.tasks.config import FitConfig
+from rlab.tasks.transfer import counts
 
 REPORTED = 8
 """Updates whose numbers are fetched from the device together."""
@@ -223,17 +225,17 @@ class Fit:
             self.step()
             times.append(time.perf_counter() - started)
         self.restore(before, stop)
-        parameters = list(self.task.model.parameters())
-        weights = sum(p.numel() * p.element_size() for p in parameters)
-        held = self.task.memory(self.config.batch_size) + 5 * weights
+        model = self.task.model
+        weights = sum(p.numel() * p.element_size() for p in model.parameters())
+        kept = sum(t.nbytes for other in self.kept.values() for t in flatten(other.state())[1].values())
+        held = self.task.memory(self.config.batch_size) + 5 * weights + 2 * kept
         memory, device_memory = (held, 0) if self.device.type == "cpu" else (self.task.memory(0), held)
         return Footprint(
             memory,
             device_memory,
-            (KEEP + 1) * (4 * weights + 20_000),
+            (KEEP + 1) * (4 * weights + kept + 20_000),
             min(times) * self.total,
-            sum(p.numel() for p in parameters if p.requires_grad),
-            sum(p.numel() for p in parameters if not p.requires_grad),
+            *counts(model.student if isinstance(model, Averaged) else model),
         )
 
     def state(self) -> State:

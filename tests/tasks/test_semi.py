@@ -183,8 +183,10 @@ def test_the_footprint_alters_nothing() -> None:
     fit = semi("mean-teacher", epochs=1)
     fit.step()
     before = digest(fit.state())
-    fit.footprint(Stop())
+    footprint = fit.footprint(Stop())
     assert digest(fit.state()) == before
+    assert footprint.trainable == 64 * 256 + 256 + 256 * 256 + 256 + 256 * 10 + 10
+    assert footprint.frozen == 0, "the average is none that was frozen"
 
 
 @pytest.mark.parametrize(
