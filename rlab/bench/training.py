@@ -24,7 +24,9 @@ WORKERS = (0, 2)
 """Of the tutorial's `DataLoader`: its own default, and processes."""
 
 
-def measure(data: str, batch_size: int, updates: int, rounds: int, progress: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    data: str, batch_size: int, updates: int, rounds: int, threads: int, progress: Callable[[str], None]
+) -> dict[str, Any]:
     """Time training.
 
     Args:
@@ -32,6 +34,7 @@ def measure(data: str, batch_size: int, updates: int, rounds: int, progress: Cal
         batch_size: of both.
         updates: of one measurement.
         rounds: measurements of each, in turn; medians count.
+        threads: of torch, of both.
         progress: told what is being measured.
 
     Returns:
@@ -42,8 +45,10 @@ def measure(data: str, batch_size: int, updates: int, rounds: int, progress: Cal
         RlabError: the data set is not there, or has no images with classes.
     """
     from rlab.data.dataset import load
+    from rlab.run.life import prepare_process
     from rlab.run.provenance import git_state, processor, versions
 
+    prepare_process(threads)
     found = load(data, 0, 0.0)
     if found.kind != "images":
         raise RlabError(f"data set '{data}' is of kind {found.kind}; this benchmark is of images: mnist, digits")

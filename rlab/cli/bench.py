@@ -69,6 +69,8 @@ class Data:
     """Of one measurement."""
     rounds: int = 3
     """How often each is measured, in turn; the median counts."""
+    threads: int = 1
+    """CPU threads of torch, of both; 0: one for every core. With a core to spare ours makes the next batch on it."""
     json: JsonFlag = False
     """Print one JSON object; everything else goes to stderr."""
 
@@ -110,7 +112,7 @@ def main(argv: Sequence[str]) -> int:
         return benchmarks[argv[0]](argv[1:])
     if argv and argv[0] in ("-h", "--help"):
         print("usage: rlab bench backbones [--encoders A,B] [--worlds A,B] [--seeds N] [--minutes M] [--full] [--json]")
-        print("       rlab bench data [--data SET] [--batch-size N] [--updates N] [--rounds N] [--json]")
+        print("       rlab bench data [--data SET] [--batch-size N] [--updates N] [--rounds N] [--threads N] [--json]")
         print("       rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
         print("       rlab bench envs [--rounds N] [--seconds S] [--json]")
         print("       rlab bench breakout-gpu [--steps N] [--seed N] [--device D] [--json]")
@@ -149,11 +151,11 @@ def _measure_backbones(argv: Sequence[str], stop: Stop) -> int:
 
 def _data(argv: Sequence[str]) -> int:
     flags = parse(Data, "bench data", argv)
-    refuse_below(flags, batch_size=1, updates=1, rounds=1)
+    refuse_below(flags, batch_size=1, updates=1, rounds=1, threads=0)
     with results(flags.json) as put:
         from rlab.bench.training import measure
 
-        measured = measure(flags.data, flags.batch_size, flags.updates, flags.rounds, say)
+        measured = measure(flags.data, flags.batch_size, flags.updates, flags.rounds, flags.threads, say)
         lines = [f"{'augmentation':<22}{'time in the model':>18}"]
         lines += [f"{share['augment'] or '-':<22}{share['model_share']:>18.1%}" for share in measured["shares"]]
         lines += ["", f"{'tutorial':<22}{'ours epochs/s':>15}{'theirs':>10}{'ratio':>8}"]

@@ -164,10 +164,10 @@ def _disk() -> Check:
 
 
 def _cores() -> Check:
+    from rlab.run.machine import cores
     from rlab.run.provenance import processor
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Check("cores", True, f"{usable} usable of {os.cpu_count()}, {processor()}")
+    return Check("cores", True, f"{cores()} usable of {os.cpu_count()}, {processor()}")
 
 
 def _extra(package: str, module: str, extra: str, use: str) -> Check:

@@ -20,7 +20,7 @@ from rlab.errors import RlabError
 from rlab.run.files import disk_error, make_folder
 from rlab.run.folder import RunFolder, holder_of
 from rlab.run.learner import Stop
-from rlab.run.memory import available_memory, gigabytes
+from rlab.run.machine import available_memory, gigabytes
 from rlab.run.status import last_row, status_of
 
 POLL_SECONDS = 0.2
@@ -321,11 +321,6 @@ def last_words(said: bytes) -> str:
     """The last thing that a process said: its one clear sentence, if it ended with one."""
     lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
     return lines[-1].strip().removeprefix("rlab: ") if lines else "it ended without a word"
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Lines:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from rlab.run.folder import RunFolder, create_run
 from rlab.run.journal import Journal
 from rlab.run.learner import Footprint, Learner, Stop, Stopped
 from rlab.run.loop import Loop, Notes, Outcome, View
-from rlab.run.memory import available_memory, gigabytes
+from rlab.run.machine import available_memory, cores, gigabytes
 from rlab.run.metrics import MetricsFile
 from rlab.run.provenance import describe_session
 
@@ -78,9 +77,8 @@ def prepare_process(threads: int) -> int:
     import torch
 
     _keep_freed_memory()
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or usable)
-    return threads or usable
+    torch.set_num_threads(threads or cores())
+    return threads or cores()
 
 
 def _keep_freed_memory() -> None:

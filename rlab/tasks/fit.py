@@ -20,6 +20,7 @@ from rlab.nn.layers import drawing_from
 from rlab.nn.optim import SCHEDULES, restore, scale_rates, state_of
 from rlab.run.checkpoint import KEEP, flatten
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
+from rlab.run.machine import cores
 from rlab.seeding import derive
 from rlab.tasks.config import FitConfig
 from rlab.tasks.transfer import counts
@@ -110,6 +111,8 @@ class Fit:
         self._maker = ThreadPoolExecutor(1, "rlab-batches")
         self._coming: tuple[int, Future[Batch]] | None = None
         """The number of an update and its batch, which is made while the one before is learned from."""
+        # Without a core to spare the two would wait for each other at every operation.
+        self._ahead = self.device.type != "cpu" or torch.get_num_threads() < cores()
 
     @property
     def total(self) -> int:
@@ -138,11 +141,11 @@ class Fit:
         return told | {"clock_data": ready - started, "clock_learn": time.perf_counter() - ready}
 
     def _batch(self) -> Batch:
-        """The batch of this update, known by its number; the next one is begun."""
+        """The batch of this update, known by its number; if a core is free, the next one is begun."""
         here, after = self.updates, self.updates + 1
         coming, at = self._coming, self.task.batches.at
         batch = coming[1].result() if coming and coming[0] == here else at(*divmod(here, self.per_epoch))
-        ahead = after < self.total
+        ahead = self._ahead and after < self.total
         self._coming = (after, self._maker.submit(at, *divmod(after, self.per_epoch))) if ahead else None
         return batch
 

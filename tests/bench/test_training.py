@@ -13,7 +13,7 @@ from rlab.nn.published import classifier
 
 def test_everything_is_measured() -> None:
     told: list[str] = []
-    found = measure("digits", 32, 4, 1, told.append)
+    found = measure("digits", 32, 4, 1, 1, told.append)
     assert [row["tutorial"] for row in found["rows"]] == [
         "pictures, 0 workers",
         "pictures, 2 workers",
@@ -41,4 +41,4 @@ def test_the_tutorials_network_is_ours_and_its_images_too() -> None:
 
 def test_what_has_no_images_is_refused() -> None:
     with pytest.raises(RlabError, match="data set 'iris' is of kind table"):
-        measure("iris", 8, 1, 1, print)
+        measure("iris", 8, 1, 1, 1, print)

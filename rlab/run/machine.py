@@ -1,10 +1,16 @@
-"""Free memory, and bytes for a reader. Imports no torch."""
+"""What this process may have of the machine, and bytes for a reader. Imports no torch."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import psutil
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def available_memory() -> int:
