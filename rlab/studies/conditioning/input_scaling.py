@@ -57,7 +57,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         if step * POINTS // settings.steps > len(way):
             way.append(float(loss.detach()))
     kept = curvature[curvature > 1e-12 * curvature[-1]]
-    return {"way": np.round(way, 5), "loss": way[-1], "condition": float(np.log10(kept[-1] / kept[0]))}
+    return {"way": np.round(way, 5), "loss": way[-1], "condition": float((kept[-1] / kept[0]).log10())}
 
 
 def draw(figure: Any, results: Results) -> None:
