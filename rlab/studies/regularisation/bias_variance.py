@@ -111,7 +111,7 @@ STUDIES.register("bias-variance")(
         "penalty lowers the variance and pays for it in bias, so that the error is least in between.",
         source="items 093, 094, 100; Geman et al. 1992; Bishop 2006, section 3.2",
         settings=Settings(),
-        smoke={"datasets": 30},
+        smoke={"datasets": 300},
         small={"datasets": 1_000},
         small_seeds=5,
         variants={knob: {"knob": knob} for knob in GRIDS},

@@ -66,7 +66,6 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         "path": np.round(path, 4),
         "log_gap": float(np.log10(max(1e-16, np.abs(path - peers(x, y, ratio)).max()))),
         "zeros": (path == 0).sum(axis=1),
-        "middle_zeros": int((path == 0)[STRENGTHS.index(0.1)].sum()),
         "left": int((path != 0)[-1].sum()),
         "smallest_fall": float(-np.diff(norms[norms > 0]).max()),
     }
@@ -105,10 +104,10 @@ STUDIES.register("penalty-paths")(
             *(Contrast(f"{name}: within 1e-6 of scikit-learn", {f"{name}/log_gap": -1}, above=6) for name in VARIANTS),
             *(Contrast(f"{name}: the norm falls at each step", {f"{name}/smallest_fall": 1}) for name in VARIANTS),
             Contrast(
-                "λ = 0.1: L1 has more zeros than the elastic net", {"l1/middle_zeros": 1, "elastic/middle_zeros": -1}
+                "the largest λ leaves L1 no weight, and L2 all ten",
+                {"l2/left": 1, "l1/left": -1},
+                above=9.5,
             ),
-            Contrast("the largest λ leaves L1 no weight", {"l1/left": -1}, above=-0.5),
-            Contrast("and L2 all ten", {"l2/left": 1}, above=9.5),
         ),
         draw=draw,
         claim_ja="L1・L2・Elastic Net のどの罰則も、係数 λ を大きくするほど重みは小さくなる。"
