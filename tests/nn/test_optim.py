@@ -169,12 +169,27 @@ def test_all_are_looked_at() -> None:
 @pytest.mark.parametrize("name", sorted(CLOSED))
 @pytest.mark.parametrize("steps", [1, 3, 9])
 def test_first_steps_are_the_closed_form(name: str, steps: int) -> None:
+    """Items 073-079: each against the equations of its paper."""
     update, options = CLOSED[name]
     mine = Quadratic(name, lr=0.1, **options)
     for _ in range(steps):
         mine.step()
     expected = run(update, steps, decay=0.1 * 0.01 if name == "adamw" else 0.0)
     np.testing.assert_allclose(mine.numbers(), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("rate", "ends"), [(0.1, "near"), (0.5, "there"), (0.9, "near"), (1.0, "as far"), (1.1, "off")])
+def test_descent_on_a_parabola(rate: float, ends: str) -> None:
+    """Items 066, 067: of y = x^2 every repetition multiplies x by 1 - 2 alpha, so that above alpha = 1 it diverges."""
+    x = nn.Parameter(torch.tensor([3.0], dtype=torch.float64))
+    optimiser = make_optimiser("sgd", [x], lr=rate)
+    for k in range(1, 21):
+        optimiser.zero_grad()
+        (x**2).sum().backward()
+        optimiser.step()
+        assert x.item() == pytest.approx(3 * (1 - 2 * rate) ** k, rel=1e-9, abs=1e-12)
+    arrived = {"there": abs(x.item()) < 1e-12, "near": abs(x.item()) < 0.1, "as far": abs(x.item()) > 2.9}
+    assert arrived.get(ends, abs(x.item()) > 100)
 
 
 @pytest.mark.parametrize("name", sorted(CLOSED))
