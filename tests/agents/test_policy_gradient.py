@@ -139,7 +139,7 @@ def rollout(rng: np.random.Generator, t: int = 3, n: int = 2) -> Rollout:
 
 
 def test_the_gradient_is_that_of_the_published_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Item 267: the gradient of the expected return, against a naive loop over steps; in chunks of any size the same."""
+    """Item 267: the expected return's gradient, against a naive loop over steps; in chunks of any size the same."""
     r = rollout(np.random.default_rng(0))
     gradients = []
     for chunk in (4, 1_024):
