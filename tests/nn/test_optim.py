@@ -169,6 +169,7 @@ def test_all_are_looked_at() -> None:
 @pytest.mark.parametrize("name", sorted(CLOSED))
 @pytest.mark.parametrize("steps", [1, 3, 9])
 def test_first_steps_are_the_closed_form(name: str, steps: int) -> None:
+    """Items 074-079: momentum, Adagrad, Adadelta, RMSprop, Adam, AdaMax, Nadam, L-BFGS and others."""
     update, options = CLOSED[name]
     mine = Quadratic(name, lr=0.1, **options)
     for _ in range(steps):
@@ -201,7 +202,7 @@ def test_a_penalty_of_l2_and_the_option_weight_decay(name: str, same: bool) -> N
 
 @pytest.mark.parametrize(("name", "same"), [("sgd", True), ("momentum", False), ("adam", False)])
 def test_l2_is_decay_of_the_weights_for_plain_sgd_only(name: str, same: bool) -> None:
-    """Decay: w <- (1 - rate * 0.3) w before the step on the loss alone, as adamw has it."""
+    """Items 078, 101: decay, w <- (1 - rate * 0.3) w before the step on the loss alone, as adamw has it."""
     penalised, shrunk = Quadratic(name, lr=0.1), Quadratic(name, lr=0.1)
     for _ in range(10):
         penalised.step(penalty=0.3)
@@ -326,6 +327,7 @@ PEERS: dict[str, tuple[Callable[[Any], Any], dict[str, Any], int]] = {
 
 @pytest.mark.parametrize("name", sorted(PEERS))
 def test_schedules_are_those_of_torch(name: str) -> None:
+    """Item 069: step, cosine, warm-up, cyclic, 1/t and others."""
     scheduler, options, steps = PEERS[name]
     mine = [SCHEDULES.get(name)(t / steps, **options) for t in range(steps + 1)]
     np.testing.assert_allclose(mine, list(rates(scheduler, steps + 1)), rtol=1e-9, atol=1e-11)
