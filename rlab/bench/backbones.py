@@ -243,6 +243,14 @@ def _spread(scores: dict[str, float | None], names: Iterable[str]) -> dict[str, 
     return {"scores": found, "mean": statistics.mean(found) if found else None, "low": low, "high": high}
 
 
+def network_of(encoder: str, world: str) -> Any:
+    """An encoder with a world's head."""
+    from rlab.nn.published import classifier, segmenter
+
+    place = WORLDS[world]
+    return (segmenter if world == "nuclei" else classifier)(encoder, place.shape, place.outputs)
+
+
 def costs(encoder: str, world: str) -> dict[str, Any]:
     """What an encoder with the world's head takes, in float32 on one thread.
 
@@ -252,12 +260,11 @@ def costs(encoder: str, world: str) -> dict[str, Any]:
     """
     import torch
 
-    from rlab.nn.published import classifier, multiply_adds, segmenter
+    from rlab.nn.published import multiply_adds
 
     place = WORLDS[world]
     torch.manual_seed(0)
-    make = segmenter if world == "nuclei" else classifier
-    network = make(encoder, place.shape, place.outputs)
+    network = network_of(encoder, world)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     x, kept = torch.rand(BATCH, *place.shape), []

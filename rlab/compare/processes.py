@@ -62,10 +62,10 @@ class Job:
 
     def words(self, threads: int) -> list[str]:
         """The command after `rlab` that trains it."""
-        words = ["train", self.agent, f"--{self.on}", self.env, "--seed", str(self.seed), "--threads", str(threads)]
+        words = ["train", self.agent, f"--{self.on}", self.env]
         words += ["--steps", str(self.steps)] if self.steps else []
         words += ["--minutes", str(self.minutes)] if self.minutes else []
-        return [*words, *as_flags(self.settings)]
+        return [*words, "--seed", str(self.seed), "--threads", str(threads), *as_flags(self.settings)]
 
 
 @dataclass

@@ -37,7 +37,8 @@ def dots(axes: Any, groups: Mapping[str, Sequence[float]], label: str) -> None:
         axes.plot(x + np.asarray(spread), values, ".", color="0.6", ms=5)
         mean = float(np.mean(values))
         low, high = interval(values) if len(values) >= ENOUGH else (mean, mean)
-        axes.errorbar([x + 0.25], [mean], [[mean - low], [high - mean]], fmt="o", ms=5, capsize=3, color=f"C{x % 10}")
+        arms = [[max(0.0, mean - low)], [max(0.0, high - mean)]]  # of equal values, rounding may put the mean outside
+        axes.errorbar([x + 0.25], [mean], arms, fmt="o", ms=5, capsize=3, color=f"C{x % 10}")
     axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
     axes.set_ylabel(label, fontsize=9)
     axes.tick_params(labelsize=8)

@@ -19,7 +19,7 @@ from rlab.studies.combining.bagging_variance import friedman, members_of, out_of
 from rlab.studies.combining.dropout_masks import held_mask
 from rlab.studies.combining.early_stopping import stop
 from rlab.studies.combining.early_stopping_l2 import ridge
-from rlab.studies.combining.no_free_lunch import LABELS, ROWS, predict
+from rlab.studies.combining.no_free_lunch import INPUTS, LEARNERS, Settings, separable
 from rlab.studies.fitting import network, parts
 
 
@@ -178,13 +178,20 @@ def test_adaboost_ends_with_a_learner_without_errors() -> None:
     assert boost(np.array([[0.0], [1.0]]), np.array([-1, 1]), 5).stumps == []
 
 
-def test_every_guess_is_right_on_half_of_the_unseen_rows() -> None:
-    """item 142: over all functions of four inputs, given any eight rows; the given ones are mostly learned."""
-    given, asked = ROWS[:8], ROWS[8:]
-    for kind in ("majority", "neighbour", "logistic", "stopped early"):
-        said = predict(kind, given, LABELS, asked, 50)
-        assert (said[:, None] == LABELS[None]).mean() == 0.5
-    assert (predict("neighbour", given, LABELS, given, 50) == LABELS).all()
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_guess_is_right_on_half_of_the_unseen_rows(name: str) -> None:
+    """item 142: over all functions of four inputs, given any eight rows; neighbours keep what they were given."""
+    given, asked = INPUTS[:8], INPUTS[8:]
+    labels = (np.arange(256)[:, None] >> np.arange(8) & 1).astype(float)
+    said = LEARNERS[name](Settings(steps=20), given, labels, asked, 0)
+    assert (said[:, None] == labels[None]).mean() == 0.5
+    if name == "neighbours":
+        assert (LEARNERS[name](Settings(), given, labels, given, 0) == labels).all()
+
+
+def test_threshold_functions_of_four_inputs_are_counted() -> None:
+    """item 142: 1,882 (Muroga 1971)."""
+    assert len(separable()) == 1_882
 
 
 def test_parts_are_disjoint_and_drawn_by_the_seed() -> None:

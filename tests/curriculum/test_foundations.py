@@ -253,7 +253,7 @@ def test_slopes_follow_from_outputs(name: str, slope: object) -> None:
 @pytest.mark.parametrize("sizes", [[3, 4, 1], [3, 5, 4, 6, 2]])
 @pytest.mark.parametrize("m", [1, 7])
 def test_gradients_of_shallow_and_deep_networks(sizes: list[int], m: int) -> None:
-    """Items 038, 041, 044, 063: the equations against autograd, for one example (a[0] = x) and for m."""
+    """Items 038, 041, 044: the equations against autograd, for one example (a[0] = x) and for m."""
     weights, biases = network(sizes)
     x, y = normal(sizes[0], m), (normal(sizes[-1], m, seed=1) > 0).double()
     passed = forward(weights, biases, x)

@@ -75,7 +75,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Test errors of each model."""
     axes = figure.subplots()
-    shown = {}
+    shown: dict[str, list[Any]] = {}
     for name, seeds in results.items():
         short = name.replace("boosted ", "")
         shown |= {f"{short}\nend": column(seeds, "end"), f"{short}\nstopped": column(seeds, "kept")}

@@ -69,8 +69,8 @@ def draw(figure: Any, results: Results) -> None:
 
 STUDIES.register("adadelta-without-rate")(
     Study(
-        claim="Adadelta needs no learning rate in name only: its epsilon and the unit of the weights set its pace in the "
-        "rate's place, though the unit of the loss does so less than for gradient descent.",
+        claim="Adadelta needs no learning rate in name only: its epsilon and the unit of the weights set its pace in "
+        "the rate's place, though the unit of the loss does so less than for gradient descent.",
         claim_ja="Adadeltaに学習率が不要なのは名目だけである。損失の単位には勾配降下法ほど左右されないが、"
         "εと重みの単位が学習率の代わりに速さを決める。",
         source="item 076; Zeiler 2012",

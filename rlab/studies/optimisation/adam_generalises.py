@@ -42,8 +42,11 @@ RATES = {
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Accuracy on old and new examples of the made problem, and on new pictures at the best rate."""
+    from rlab.studies.fitting import examples
+
+    data = examples(settings.data, seed, settings.examples, settings.judged, preprocess="standard")
     fitted, new = _made(settings, variant, seed)
-    scores = [_pictures(settings, variant, rate, seed) for rate in RATES[variant]]
+    scores = [_pictures(settings, variant, rate, data, seed) for rate in RATES[variant]]
     best = int(np.argmax([choosing for choosing, _ in scores]))
     return {"fitted": fitted, "made": new, "pictures": scores[best][1]}
 
@@ -69,11 +72,10 @@ def _made(settings: Settings, name: str, seed: int) -> tuple[float, float]:
     return float(correct[:n].mean()), float(correct[n:].mean())
 
 
-def _pictures(settings: Settings, name: str, rate: float, seed: int) -> tuple[float, float]:
+def _pictures(settings: Settings, name: str, rate: float, data: Any, seed: int) -> tuple[float, float]:
     from rlab.nn.optim import SCHEDULES, make_optimiser, scale_rates
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.fitting import accuracy, fit, network
 
-    data = examples(settings.data, seed, settings.examples, settings.judged, preprocess="standard")
     model = network((data.x[0].numel(), 64, 10), seed=seed)
     optimiser, cosine = make_optimiser(name, model.parameters(), lr=rate), SCHEDULES.get("cosine")
     fit(

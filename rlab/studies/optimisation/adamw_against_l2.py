@@ -35,6 +35,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     import torch
 
     from rlab.nn.optim import make_optimiser
+    from rlab.studies.fitting import examples
 
     generator = torch.Generator().manual_seed(derive(seed, "noise"))
     loudness = torch.cat([torch.full((500,), 0.01), torch.full((500,), 1.0)])
@@ -44,16 +45,16 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         weights.grad = loudness * torch.randn(1_000, generator=generator)
         optimiser.step()
     quiet, loud = (float(part.mean()) for part in weights.detach().split(500))
-    scores = [_scores(settings, variant, decay, seed) for decay in settings.decays]
+    data = examples(settings.data, seed, settings.examples, settings.judged, preprocess="standard")
+    scores = [_scores(settings, variant, decay, data, seed) for decay in settings.decays]
     best = int(np.argmax([choosing for choosing, _ in scores]))
     return {"quiet": quiet, "loud": loud, "difference": loud - quiet, "accuracy": scores[best][1]}
 
 
-def _scores(settings: Settings, name: str, decay: float, seed: int) -> tuple[float, float]:
+def _scores(settings: Settings, name: str, decay: float, data: Any, seed: int) -> tuple[float, float]:
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.fitting import accuracy, fit, network
 
-    data = examples(settings.data, seed, settings.examples, settings.judged, preprocess="standard")
     model = network((data.x[0].numel(), 64, 10), seed=seed)
     optimiser = make_optimiser(name, model.parameters(), lr=3e-3, weight_decay=decay)
     fit(model, data.x, data.y, optimiser, steps=settings.updates, batch_size=32, seed=seed)

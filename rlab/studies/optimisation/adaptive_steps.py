@@ -66,8 +66,8 @@ def draw(figure: Any, results: Results) -> None:
 
 STUDIES.register("adaptive-steps")(
     Study(
-        claim="A step length for each coordinate pays where steep and flat directions lie along the coordinates; in the "
-        "same valley turned at random most of the gain of adaptive methods is lost.",
+        claim="A step length for each coordinate pays where steep and flat directions lie along the coordinates; in "
+        "the same valley turned at random most of the gain of adaptive methods is lost.",
         claim_ja="座標ごとに歩幅を変える適応的な手法が効くのは、急な方向と平らな方向が座標軸に沿う場合である。"
         "同じ谷を回転させると、その利得の大半は失われる。",
         source="items 072, 075, 077, 078; Duchi et al. 2011; Tieleman & Hinton 2012; Kingma & Ba 2015",

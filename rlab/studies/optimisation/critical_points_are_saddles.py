@@ -62,7 +62,7 @@ def network(seed: int) -> tuple[Local, Any]:
         return (rest @ spread @ rest.T).trace() / 2
 
     slope = torch.func.vmap(torch.func.grad_and_value(error))
-    curvature = torch.func.vmap(torch.func.hessian(error))
+    curvature = torch.func.vmap(torch.func.jacrev(torch.func.grad(error)))
 
     def local(w: Any) -> tuple[Any, Any, Any]:
         gradient, value = slope(torch.tensor(w))
