@@ -111,8 +111,8 @@ STUDIES.register("features-by-depth")(
     Study(
         claim="Later layers of a trained network know more of the classes than early ones, unit by unit and together; "
         "learning brings that about, not depth by itself.",
-        claim_ja="学習したネットワークでは、後の層ほど一つ一つのユニットもまとめても分類をよく表す。深さだけではなく学"
-        "習がそうさせる。",
+        claim_ja="学習したネットワークでは、後の層ほど、ユニット一つ一つでも層全体でも、分類をよく表す。"
+        "そうさせるのは深さそのものではなく、学習である。",
         source="item 042; Zeiler & Fergus 2014; Alain & Bengio 2017; Morcos et al. 2018",
         settings=Settings(),
         smoke={"data": "digits", "examples": 200, "test": 100, "maps": 8, "steps": 3},

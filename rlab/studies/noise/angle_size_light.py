@@ -125,7 +125,7 @@ STUDIES.register("angle-size-light")(
         "変化を加えた複製で学習すれば読めるようになるが、より多くの更新を要する。",
         correction="A text says that not even a slight turn can be handled by a CNN: 10 degrees cost it a few points. "
         "It calls copies laborious and costly: drawn on the way they cost no labels, only computing and updates.",
-        correction_ja="教材は少しの回転でもCNNは対応できないとするが、10度程度なら精度はほとんど落ちない。また大変な労力と"
+        correction_ja="教材は少しの回転でもCNNは対応できないとするが、10度程度なら精度の低下は数ポイントにとどまる。また大変な労力と"
         "費用がかかるとするが、学習中に乱数で作ればラベル付けは要らず、計算と更新回数が増えるだけである。",
         source="items 120-121; LeCun et al. 1998; Engstrom et al. 2019",
         settings=Settings(),
