@@ -41,7 +41,7 @@ def train(settings: Settings, variant: Any, way: str, seed: int) -> list[Any]:
         with torch.no_grad():
             for w, old in zip(weights, before, strict=True):
                 if way == "decay":
-                    w -= rate * settings.strength * old
+                    w.sub_(rate * settings.strength * old)
                 old.copy_(w)
 
     return fit(
