@@ -19,7 +19,7 @@ from tests.agents.test_dqn import agent, batch
 
 
 def test_projection_by_hand() -> None:
-    """r .5 + .5 Z moves Z = 0, 1, 2 to .5, 1, 1.5; a zero discount leaves r; the ends catch the rest."""
+    """Item 273: r .5 + .5 Z moves Z = 0, 1, 2 to .5, 1, 1.5; a zero discount leaves r; the ends catch the rest."""
     support = torch.tensor([0.0, 1.0, 2.0])
     p = torch.tensor([[0.2, 0.3, 0.5]] * 4)
     m = project(p, torch.tensor([0.5, 1.25, 9.0, -9.0]), torch.tensor([0.5, 0.0, 1.0, 1.0]), support)
@@ -58,6 +58,7 @@ def test_projection_equals_a_naive_loop(seed: int, k: int) -> None:
 
 
 def test_categorical_loss_by_hand() -> None:
+    """Item 273: the cross-entropy of a projected target, weighted and not."""
     logits = torch.tensor([[0.0, math.log(3.0)]], requires_grad=True)  # probabilities 1/4, 3/4
     loss = categorical_loss(logits, torch.tensor([[0.5, 0.5]]))
     assert loss.item() == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3))

@@ -40,6 +40,7 @@ def batch(seed: int = 0, size: int = 16, mask: bool = False) -> Batch:
 
 
 def test_targets_by_hand() -> None:
+    """Items 270, 271: the maximum of the target network, and its value of the online network's choice."""
     target = torch.tensor([[1.0, 5.0, 2.0], [4.0, 0.0, -1.0], [7.0, 8.0, 9.0]])
     online = torch.tensor([[9.0, 0.0, 0.0], [0.0, 1.0, 3.0], [0.0, 0.0, 1.0]])
     mask = torch.tensor([[True, False, True], [False, True, True], [True, True, True]])
@@ -102,7 +103,7 @@ def test_weights_and_masks_enter_the_loss(journal: Journal, double: bool) -> Non
 
 
 def test_update_equals_stable_baselines3(journal: Journal) -> None:
-    """Same weights, same batch: loss, gradient and the weights after a step agree to 1e-6."""
+    """Item 270: same weights, same batch: loss, gradient and the weights after a step agree to 1e-6."""
     from stable_baselines3 import DQN as Peer
     from stable_baselines3.common.logger import Logger
     from stable_baselines3.common.type_aliases import ReplayBufferSamples

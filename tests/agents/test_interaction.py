@@ -138,6 +138,7 @@ def test_saving_at_any_step_is_exact(at: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "Breakout"])
 def test_next_obs_is_never_a_reset_observation(env: str, journal: Journal) -> None:
+    """Item 263: what an agent is given of an environment: each step leads to where the next one begins."""
     run = learner(journal, env=env, num_envs=2, steps=10_000, reset_steps=200)
     seen = steps_seen(run, 250)
     ends = np.stack([s.last for s in seen])

@@ -102,6 +102,7 @@ def test_distributions_equal_torchs() -> None:
 
 
 def test_samples_have_the_right_frequencies_and_masks_are_never_broken() -> None:
+    """Item 267: a policy is a probability of each action."""
     p = torch.tensor([0.5, 0.3, 0.2])
     drawn = Categorical(p.log().expand(20_000, 3)).sample(torch.rand(20_000, 3, generator=torch.manual_seed(0)))
     # 5 standard deviations of a proportion
@@ -138,7 +139,7 @@ def rollout(rng: np.random.Generator, t: int = 3, n: int = 2) -> Rollout:
 
 
 def test_the_gradient_is_that_of_the_published_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against a naive loop over steps; in chunks of any size the same."""
+    """Item 267: the expected return's gradient, against a naive loop over steps; in chunks of any size the same."""
     r = rollout(np.random.default_rng(0))
     gradients = []
     for chunk in (4, 1_024):

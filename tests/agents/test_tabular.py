@@ -94,6 +94,7 @@ def trained(mdp: MDP | str, preset: str = "q-learning", seed: int = 0, **changes
     [("FrozenLake-v1", 0.542026), ("rlab/FrozenLakeSure-v0", 0.950990), ("CliffWalking-v1", -12.247898)],
 )
 def test_exact_values_of_the_start(name: str, value: float) -> None:
+    """Item 266: Q and V of the best policy, and V of that policy."""
     mdp = load_model(name)
     assert mdp.start @ value_iteration(mdp, 0.99).max(axis=1) == pytest.approx(value, abs=1e-6)
     q, policy = policy_iteration(mdp, 0.99)
@@ -192,6 +193,7 @@ def test_policy_iteration_and_value_iteration_agree(mdp: MDP, gamma: float) -> N
 @settings(max_examples=60, deadline=None)
 @given(mdp=mdps(), gamma=st.sampled_from([0.0, 0.5, 0.9, 0.99]), seed=st.integers(0, 1000))
 def test_policy_evaluation_is_the_fixed_point_and_the_dense_solution(mdp: MDP, gamma: float, seed: int) -> None:
+    """Item 266: V of any policy."""
     policy = np.random.default_rng(seed).dirichlet(np.ones(mdp.actions), mdp.states)
     v = policy_evaluation(mdp, policy, gamma)
     np.testing.assert_allclose((policy * action_values(mdp, v, gamma)).sum(axis=1), v, atol=1e-8)
@@ -338,7 +340,7 @@ CASES = [
 
 @pytest.mark.parametrize(("env", "preset", "steps", "changes"), CASES, ids=str)
 def test_learned_values_are_the_exact_ones(env: str, preset: str, steps: int, changes: dict[str, Any]) -> None:
-    """Off-policy: q*. On-policy: the values of its own epsilon-greedy policy. All reachable states and actions."""
+    """Item 268: off-policy q*, on-policy the values of its own epsilon-greedy policy, in all reachable states."""
     run = trained(env, preset, steps=steps, **changes)
     exact = run.exact()
     assert exact["q_error"] is not None
@@ -356,7 +358,7 @@ def test_the_comparison_can_fail() -> None:
 
 
 def test_double_q_learning_is_less_optimistic() -> None:
-    """Sutton & Barto 2018, example 6.7: left of A ends in B, whose ten actions pay -0.1 on average, sd 1."""
+    """Item 271: Sutton & Barto 2018, example 6.7: left of A ends in B, whose ten actions pay -0.1 on average, sd 1."""
     count = 10
     rng_pay = [-1.1, 0.9]
 
@@ -403,7 +405,7 @@ def test_linucb_is_ridge_regression() -> None:
 
 
 def test_campaign_mail_whoever_looks_ahead_earns_more() -> None:
-    """Exact values of what was learned: Q-learning near the oracle; both bandits, blind to fatigue, far below."""
+    """Item 264: exact values of what was learned: Q-learning near the oracle; bandits, blind to fatigue, far below."""
     mdp = load_model("rlab/CampaignMail-v0")
     oracle = float(mdp.start @ value_iteration(mdp, 0.99).max(axis=1))
     q = trained(mdp, "q-learning", steps=3_000_000).exact()["start_value"]

@@ -33,7 +33,9 @@ def filtered(image: Tensor, kernel: Tensor, **options: int) -> Tensor:
 
 
 def test_pictures_are_channels_by_height_by_width() -> None:
-    """Item 167: grey [1, H, W], colour [3, H, W]; a picture without channels is refused."""
+    """Items 167, 207: grey [1, H, W], colour [3, H, W]; seven filters of 3x3 make seven maps; a picture without
+    channels is refused.
+    """
     labels, classes = np.arange(20) % 2, ("a", "b")
     colour = from_arrays("mine", "images", Arrays(np.zeros((20, 3, 4, 5), np.uint8), labels, classes))
     assert colour.shape == (3, 4, 5)

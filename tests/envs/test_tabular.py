@@ -155,6 +155,7 @@ def test_a_missing_table_or_entry_is_refused() -> None:
 
 
 def test_campaign_mail_by_hand() -> None:
+    """Item 264: a mail costs, a customer buys or not, tires of mails and may leave."""
     env = CampaignMail()
     obs, _ = env.reset(seed=3)
     assert env.observation_space.contains(obs)

@@ -206,6 +206,7 @@ def test_joints_stop_where_they_must() -> None:
 
 
 def test_the_reward_is_the_distance_less_the_energy() -> None:
+    """Item 265: the farther it walks, the more it is paid."""
     env = Crawler()
     env.reset(seed=3)
     total = effort = 0.0

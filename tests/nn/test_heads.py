@@ -20,7 +20,7 @@ def fixed(head: QHead, values: list[float], state_value: list[float]) -> torch.T
 
 
 def test_dueling_by_hand() -> None:
-    """V = 10, advantages 1, 2, 6 with mean 3: Q = 8, 9, 13."""
+    """Item 272: V = 10, advantages 1, 2, 6 with mean 3: Q = 8, 9, 13."""
     q = fixed(QHead(3, 3, dueling=True), [1, 2, 6], [10])
     assert q.tolist() == [[8, 9, 13]] * 2
 

@@ -169,7 +169,7 @@ def test_all_are_looked_at() -> None:
 @pytest.mark.parametrize("name", sorted(CLOSED))
 @pytest.mark.parametrize("steps", [1, 3, 9])
 def test_first_steps_are_the_closed_form(name: str, steps: int) -> None:
-    """Items 074-079: momentum, Adagrad, Adadelta, RMSprop, Adam, AdaMax, Nadam, L-BFGS and others."""
+    """Items 073-079: SGD, momentum, Adagrad, Adadelta, RMSprop, Adam, AdaMax, Nadam, L-BFGS and others."""
     update, options = CLOSED[name]
     mine = Quadratic(name, lr=0.1, **options)
     for _ in range(steps):

@@ -125,6 +125,7 @@ def test_pictures_are_drawn_of_what_there_is() -> None:
 
 @pytest.mark.parametrize("recipe", ["lenet", "resnet20", "mlp", "logistic"])
 def test_every_kind_of_model_learns_the_digits(recipe: str) -> None:
+    """Item 003: inputs and right answers make a model that answers new inputs rightly."""
     fit = of_recipe(recipe, "digits", epochs=2 if recipe == "resnet20" else 6, validation=0.0)
     while not fit.progress().finished:
         fit.step()

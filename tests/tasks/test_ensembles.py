@@ -112,6 +112,7 @@ def test_what_does_not_fit_together_is_named(changes: dict[str, Any], said: str)
 
 
 def test_trees_are_scikit_learns() -> None:
+    """Items 146, 147: a forest, AdaBoost, and a forest of numbers."""
     built = whole("forest", "breast_cancer", members=7, depth=3)
     x, data = built.task.x, built.task.data
     test = data.inputs("test").numpy()

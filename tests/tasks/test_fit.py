@@ -236,6 +236,7 @@ def test_lbfgs_says_what_it_does_not_take() -> None:
 
 
 def test_a_frozen_encoder_stays_as_it_is_with_its_running_means() -> None:
+    """Item 150: transfer with the taken part left alone."""
     fit = of_recipe("resnet20", "digits", examples=64)
     before = copy.deepcopy(fit.task.model.encoder.state_dict())  # type: ignore[union-attr,operator]
     fit.task.model.encoder.requires_grad_(False)  # type: ignore[union-attr,operator]

@@ -52,6 +52,7 @@ def test_overlap_by_hand() -> None:
 
 
 def test_it_learns_where_the_square_is() -> None:
+    """Item 294: a class for each pixel, H x W x classes outputs."""
     one = task(augment="hflip,shift:1")
     settings = FitConfig(epochs=12, batch_size=10)
     fit = Fit(one, make_optimiser("adamw", one.model.parameters(), lr=3e-3), settings, 0, "cpu")

@@ -38,7 +38,7 @@ def test_the_ramp_by_hand() -> None:
 
 
 def test_pseudo_labels_by_hand() -> None:
-    """Of 0.9 / 0.1 and 0.6 / 0.4 only the first is surer than 0.8: half of -log 0.7."""
+    """Item 011: of 0.9 / 0.1 and 0.6 / 0.4 only the first is surer than 0.8: half of -log 0.7."""
     guess = torch.tensor([[0.9, 0.1], [0.6, 0.4]]).log().requires_grad_()
     logits = torch.tensor([[0.7, 0.3], [0.2, 0.8]]).log().requires_grad_()
     loss, sure = pseudo_labels(guess, logits, 0.8)
@@ -122,6 +122,7 @@ def views_of(fit: Fit, epoch: int, number: int) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("method", ["self-training", "consistency", "mean-teacher"])
 def test_the_loss_is_labels_and_the_method_by_weight_and_ramp(method: str) -> None:
+    """Item 011: labels and what has none are learned from at once."""
     fit = semi(method, semi_weight=3.0, ramp_up=0.5, epochs=2)
     for _ in range(15):
         fit.step()

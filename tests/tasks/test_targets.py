@@ -36,6 +36,7 @@ def test_targets_by_hand() -> None:
 
 
 def test_the_loss_is_that_of_all_heads_by_weight() -> None:
+    """Item 149: several tasks on one trunk."""
     fit: Any = of_recipe("mlp", "digits", tasks=ALL, precision="fp32", label_smoothing=0.1, augment="shift:1")
     batch, task = fit.task.batches.at(0, 0), fit.task
     seen = task.loss(batch)

@@ -65,6 +65,7 @@ def resumed(runs: Path, fit: Fit, **settings: Any) -> Fit:
 
 
 def test_the_loss_is_labels_and_soft_targets_by_their_shares(runs: Path) -> None:
+    """Item 287: distillation."""
     fit = built(runs, "by-hand", temperature=3.0, distil=0.7)
     batch = fit.task.batches.at(0, 0)
     with rlab.load("big") as big, torch.no_grad():
@@ -158,7 +159,7 @@ def test_a_damaged_copy_is_refused(runs: Path) -> None:
 
 
 def test_a_teacher_teaches_what_the_labels_do_not_say(runs: Path) -> None:
-    """All labels are wrong: soft targets alone give the right classes, labels alone the wrong ones."""
+    """Item 287: all labels are wrong: soft targets alone give the right classes, labels alone the wrong ones."""
     right = {}
     for share in (0.0, 1.0):
         fit = built(runs, f"share-{share}", distil=share, examples=200, epochs=20, augment="", learning_rate=0.05)
