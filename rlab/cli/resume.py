@@ -21,6 +21,7 @@ from rlab.run.folder import find_run
 from rlab.run.health import Collapsed
 from rlab.run.learner import NonFinite, Stop, Stopped
 from rlab.run.status import last_row, status_of, subject_of
+from rlab.run.words import unit_of
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,11 @@ def _resume(argv: Sequence[str], stop: Stop) -> int:
     with results(flags.json) as put:
         folder = find_run(flags.run)
         name = reference(folder)
-        status = status_of(folder)
+        status, unit = status_of(folder), unit_of(folder.config())
         if status.state == "finished":
             score = last_row(folder.metrics, "eval")
             put(
-                f"run '{folder.name}' is finished ({status.done:,} steps); nothing to do\n"
+                f"run '{folder.name}' is finished ({status.done:,} {unit}); nothing to do\n"
                 f"next    rlab watch {name}\n"
                 f"        rlab report {name}",
                 {
@@ -75,7 +76,7 @@ def _resume(argv: Sequence[str], stop: Stop) -> int:
                 raise Stopped
             document = folder.config()
             with LiveView(f"{document['recipe']} on {subject_of(document) or folder.name}") as view:
-                view.event(f"going on with {folder.path} at {status.done:,} steps")
+                view.event(f"going on with {folder.path} at {status.done:,} {unit}")
                 outcome = resume_run(folder, flags.device, stop, view)
         except Stopped:
             say(f"stopped before the run went on; nothing was changed; go on with: rlab resume {name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,26 @@ from typing import Annotated, Any, Generic, TypeVar, cast, get_args
 
 import tyro
 
-from rlab.cli.common import JsonFlag, duration, parse, refuse_below, results, say, value_of
+from rlab.cli.common import (
+    JsonFlag,
+    duration,
+    parse,
+    refuse_below,
+    results,
+    say,
+    stopped_status,
+    until_stopped,
+    value_of,
+)
 from rlab.errors import RlabError, nearest
+from rlab.run.learner import Stop
 from rlab.studies.study import Budget
 
 C = TypeVar("C")
 
 USAGE = """usage: rlab study list [--json]
        rlab study run NAME [--budget smoke|small|full] [--seeds N] [--fresh] [--json] ...
+       rlab study run all [--budget smoke|small|full] [--jobs N] [--fresh] [--json]
        rlab study report [--results FOLDER] [--docs FOLDER] [--json]
 """
 
@@ -60,6 +73,20 @@ class Run(Generic[C]):
     """CPU threads of torch; numbers are the same to the bit only with the same number."""
     json: JsonFlag = False
     """Print the result as one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
+class Every:
+    """Run all studies, as many at once as there are cores; seeds that were measured before are not measured again."""
+
+    budget: Budget = "small"
+    """smoke: a few minutes, decides nothing. small: a quarter of an hour on two cores. full: many hours."""
+    jobs: int | None = None
+    """Studies at once, each on one thread."""
+    fresh: Switch = False
+    """Measure every seed anew, also those on disk."""
+    json: JsonFlag = False
+    """Print the results as one JSON object; everything else goes to stderr."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -139,6 +166,8 @@ def _run(argv: list[str]) -> int:
         say(f"rlab: which study? It comes first: rlab study run NAME\n{listing}")
         return 2
     name = argv[0]
+    if name == "all":
+        return until_stopped(lambda stop: _every(argv[1:], stop))
     study = studies.get(name)
     budget = value_of(argv[1:], "--budget")
     if budget is not None and budget not in get_args(Budget):
@@ -168,6 +197,31 @@ def _run(argv: list[str]) -> int:
             return 130
         put(_text(found), found)
         return 0
+
+
+def _every(argv: Sequence[str], stop: Stop) -> int:
+    flags = parse(Every, "study run all", argv)
+    if flags.jobs is not None:
+        refuse_below(flags, jobs=1)
+    with results(flags.json) as put:
+        from rlab.run.machine import cores
+        from rlab.studies import load_studies
+        from rlab.studies.every import run_every
+
+        started, names = time.monotonic(), list(load_studies())
+        words = ["--budget", flags.budget, *["--fresh"] * flags.fresh]
+        found = run_every(names, words, flags.jobs or cores(), stop, say)
+        rows = {name: result.get("verdict", "failed") for name, result in found.items()}
+        spent = sum(result.get("cpu_seconds", 0.0) for result in found.values())
+        lines = [f"{verdict:<14}{name}" for name, verdict in rows.items()]
+        lines.append(
+            f"time    {duration(time.monotonic() - started)}; {duration(spent)} of processor time in all seeds"
+        )
+        put("\n".join([*lines, "next    rlab study report"]), {"studies": found, "asked": len(names)})
+        if stop.requested:
+            say("stopped; what was finished is kept, and the same command goes on from there")
+            return stopped_status(stop)
+        return int("failed" in rows.values())
 
 
 def _text(found: dict[str, Any]) -> str:

@@ -12,7 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from rlab.cli import main
+from rlab.run.learner import Stop
 from rlab.studies import STUDIES
+from rlab.studies.every import run_every
 
 from .conftest import Fake
 
@@ -157,3 +159,26 @@ def test_a_report_of_nothing_is_told(study: Call, tmp_path: Path) -> None:
     said = study("report", "--results", str(tmp_path / "nowhere"))
     assert said.status == 1
     assert "there is no folder" in said.err
+
+
+def test_all_studies_run_in_processes_and_one_that_fails_is_told(
+    study: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    names = ["no-free-lunch", "no-such-study"]
+    found = run_every(names, ["--budget", "smoke"], 2, Stop(), said.append)
+    assert found["no-free-lunch"]["verdict"] == "undecided"
+    assert "unknown study 'no-such-study'; there are" in found["no-such-study"]["error"]
+    assert (tmp_path / "studies" / "no-free-lunch" / "smoke" / "result.json").is_file()
+    assert sorted(line.split(": ")[1] for line in said) == sorted(names)
+    monkeypatch.setattr("rlab.studies.every.run_every", lambda names, *rest: {"no-free-lunch": found["no-free-lunch"]})
+    told = study("run", "all", "--budget", "smoke")
+    assert (told.status, told.out.splitlines()[0]) == (0, "undecided     no-free-lunch")
+    monkeypatch.setattr("rlab.studies.every.run_every", lambda names, *rest: {"x": {"error": "it broke"}})
+    assert study("run", "all").status == 1
+
+
+def test_a_stop_leaves_nothing_running() -> None:
+    stop = Stop()
+    stop.request("test")
+    assert run_every(["no-free-lunch"], ["--budget", "smoke"], 1, stop, print) == {}

@@ -85,7 +85,8 @@ def _loss(settings: Settings, data: Any, seed: int, size: int, updates: int) -> 
 
 def draw(figure: Any, results: Results) -> None:
     """Noise over batch sizes, and the loss after equal effort."""
-    left, right = figure.subplots(1, 2)
+    panels = figure.subplot_mosaic([["noise", "passes"], ["noise", "updates"]])
+    left = panels["noise"]
     curves(
         left, SIZES, {"measured": column(results["noise"], "noise")}, ("batch size", "gradient's error / its length")
     )
@@ -93,12 +94,10 @@ def draw(figure: Any, results: Results) -> None:
     left.plot(SIZES, first / np.sqrt(SIZES), "k:", label="1 / root of the size")
     left.set(xscale="log", yscale="log")
     left.legend(fontsize=8)
-    groups = {
-        f"{name}\n{label}": column(results[name], number)
-        for number, label in (("by_epochs", "passes"), ("by_updates", "updates"))
-        for name in ("8", "64", "all")
-    }
-    dots(right, groups, "training loss after equal passes or updates")
+    for effort, number in (("passes", "by_epochs"), ("updates", "by_updates")):
+        groups = {f"batches\nof {name}": column(results[name], number) for name in ("8", "64", "all")}
+        dots(panels[effort], groups, "training loss")
+        panels[effort].set_title(f"after equal {effort}", fontsize=9)
 
 
 STUDIES.register("batch-size-noise")(

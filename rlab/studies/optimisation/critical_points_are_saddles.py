@@ -116,7 +116,9 @@ def draw(figure: Any, results: Results) -> None:
     left.set_xscale("log", base=2)
     for name in ("16-d", "network"):
         heights, indices = (np.concatenate(column(results[name], key)) for key in ("heights", "indices"))
-        right.plot(heights, indices, ".", ms=4, alpha=0.5, label="16 dimensions" if name == "16-d" else name)
+        right.plot(
+            heights, indices, ".", ms=4, alpha=0.5, label="16 dimensions" if name == "16-d" else "linear network"
+        )
     right.set_xlabel("height (error)", fontsize=9)
     right.set_ylabel("share of directions that lead down", fontsize=9)
     right.legend(fontsize=8)
@@ -126,7 +128,7 @@ def draw(figure: Any, results: Results) -> None:
 STUDIES.register("critical-points-are-saddles")(
     Study(
         claim="A gradient of zero does not make a minimum: in many dimensions nearly all such points are saddles, the "
-        "more of whose directions lead down the higher they lie, in random landscapes and in a network's error.",
+        "more of whose directions lead down the higher they lie, in random landscapes and a linear network's error.",
         claim_ja="勾配が0であっても極小とは限らない。次元が高いとそのような点のほとんどは鞍点であり、"
         "高い位置にあるものほど下りの方向が多い。ランダムな地形でも線形ニューラルネットの誤差でも同じである。",
         source="items 064, 071; Baldi & Hornik 1989; Bray & Dean 2007; Dauphin et al. 2014",

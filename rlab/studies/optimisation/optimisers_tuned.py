@@ -146,7 +146,7 @@ STUDIES.register("optimisers-tuned")(
         "であり、一般にはいえない。",
         settings=Settings(),
         smoke={"steps": 4, "rates": 2, "examples": 100},
-        small={"steps": 80, "rates": 4, "examples": 400},
+        small={"steps": 50, "rates": 4, "examples": 400},
         small_seeds=3,
         seeds=5,
         variants={name: name for name in OPTIMISERS},

@@ -113,7 +113,10 @@ def animate(settings: Settings, results: Results) -> bytes:
         for name, variant in VARIANTS.items()
         for panel, (surface, start, _) in zip(panels, scenes, strict=True)
     ]
-    frames = []
+    swatches = ground.copy()  # so large that each colour gets a place among the 48
+    for place, colour in enumerate(colours.values()):
+        swatches.paste(_rgb(colour), (60 * place, 0, 60 * place + 60, 60))
+    palette, frames = swatches.quantize(48), []
     for step in range(0, min(settings.steps, 240) + 1, 8):
         frame = ground.copy()
         pen = ImageDraw.Draw(frame)
@@ -123,7 +126,7 @@ def animate(settings: Settings, results: Results) -> bytes:
             pen.line([tuple(point) for point in seen], fill=ink, width=1)
             x, y = seen[-1]
             pen.ellipse([x - 4, y - 4, x + 4, y + 4], fill=ink, outline="black")
-        frames.append(frame.quantize(32))
+        frames.append(frame.quantize(palette=palette, dither=Image.Dither.NONE))
     data = io.BytesIO()
     frames[0].save(data, "GIF", save_all=True, append_images=frames[1:], duration=150, loop=0)
     return data.getvalue()

@@ -75,7 +75,7 @@ def draw(figure: Any, results: Results) -> None:
     """The weights of the first seed over the strength, and how many of them are exactly 0 in the mean over seeds."""
     panels = figure.subplots(2, 2).ravel()
     for axes, (name, seeds) in zip(panels, results.items(), strict=False):
-        axes.semilogx(STRENGTHS, np.array(column(seeds, "path")[0]), lw=1)
+        axes.semilogx(STRENGTHS, np.array(column(seeds, "path")[0]), lw=1, antialiased=False)
         axes.axhline(0, color="black", lw=0.5)
         axes.set_title(name, fontsize=9)
         axes.set_ylabel("the ten weights", fontsize=8)

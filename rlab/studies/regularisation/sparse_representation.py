@@ -41,7 +41,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     data = examples(settings.data, seed, settings.train, settings.test, "standard")
     size = data.x[0].numel()
-    model = network((size, settings.hidden, 10), variant["activation"], seed=seed, init=variant["init"])
+    model: Any = network((size, settings.hidden, 10), variant["activation"], seed=seed, init=variant["init"])
     hidden: dict[str, Any] = {}
     model[-2].register_forward_hook(lambda layer, given, output: hidden.update(h=output))
     strength, kind = variant.get("strength", 0.0), variant.get("penalty")
