@@ -69,10 +69,10 @@ def draw(figure: Any, results: Results) -> None:
 
 STUDIES.register("smooth-activations")(
     Study(
-        claim="In a Transformer GELU and SiLU do no worse than ReLU by a percentage point, and sigmoids do worse "
-        "than all three while it learns.",
+        claim="In a Transformer GELU and SiLU do no worse than ReLU by a percentage point, and sigmoids learn "
+        "more slowly than GELU.",
         claim_ja="TransformerでGELUとSiLUを使っても、ReLUより1ポイント以上悪くなることはない。"
-        "学習の途中では、シグモイドはこの3つのどれよりも悪い。",
+        "シグモイドはGELUよりも学習が遅い。",
         correction="A slide calls ReLU the function in general use today. That is dated: since 2018 Transformers "
         "have had GELU, SiLU or gated forms of them; ReLU lives on in convolutional and small nets.",
         correction_ja="スライドはReLUを現在一般に使われる関数とする。これは古く、2018年以降のTransformerはGELUやSiLU、"

@@ -101,9 +101,9 @@ def draw(figure: Any, results: Results) -> None:
 STUDIES.register("transfer-matrix")(
     Study(
         claim="What fine-tuning saves depends on the source: all ten digits prepare for even or odd and for 5 to 9, "
-        "while 0 to 4 prepare less for 5 to 9, and random labels for neither.",
+        "while 0 to 4 prepare less for 5 to 9, and random labels less for either.",
         claim_ja="転移学習(ファインチューニング)の効果は元の課題による。10種の数字の識別は偶奇判定にも5〜9の識別にも役立つが、"
-        "0〜4だけの識別は5〜9にはそれほど役立たず、ランダムなラベルはどちらにも役立たない。",
+        "0〜4だけの識別は5〜9にはそれほど役立たず、ランダムなラベルはどちらについてもそれより役立たない。",
         correction="The text has fine-tuning alone give considerable accuracy; that depends on how much of the target "
         "the source has taught.",
         correction_ja="テキストはファインチューニングだけでかなりの精度が出るというが、それは元の課題が先の課題に必要なことを"
