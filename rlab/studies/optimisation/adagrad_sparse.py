@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     def error(stream: str, rate: float) -> float:
         return float(np.mean(_errors(settings, variant, stream, rate, seed)[settings.updates // 2 :]))
 
-    found = {stream: tuned(settings.rates, lambda rate, on=stream: error(on, rate), 2.0) for stream in STREAMS}
+    found = {stream: tuned(settings.rates, partial(error, stream), 2.0) for stream in STREAMS}
     parts = np.array_split(_errors(settings, variant, "drift", found["drift"][1], seed), CHANGES)
     return {**{k: value for k, (value, _) in found.items()}, "ageing": float(np.mean(parts[-1]) - np.mean(parts[1]))}
 

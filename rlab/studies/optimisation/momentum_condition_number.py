@@ -24,7 +24,7 @@ class Settings:
     """With noise on the gradients; the last half is looked at."""
 
 
-def rates(method: str, condition: float) -> dict[str, float]:
+def rates(method: str, condition: float) -> dict[str, Any]:
     """The best constants for such a quadratic (Polyak 1964; Nesterov 2004, constant scheme)."""
     root = np.sqrt(condition)
     if method == "momentum":
@@ -63,8 +63,8 @@ def _swings(settings: Settings, seed: int) -> Numbers:
     rng = np.random.default_rng(derive(seed, "start"))
     start = rng.uniform(0.5, 1.5, (1, 1)) * rng.choice([-1, 1])
     keeps, scatter = {}, {}
-    for name, options in (("plain", {"lr": 1.9, "momentum": 0.0}), ("inert", {"lr": 1.9, "momentum": 0.5})):
-        path = walk(lambda x: x.square().sum(1) / 2, start, "momentum", 60, **options)
+    for name, momentum in (("plain", 0.0), ("inert", 0.5)):
+        path = walk(lambda x: x.square().sum(1) / 2, start, "momentum", 60, lr=1.9, momentum=momentum)
         keeps[name] = (np.abs(path[-10:]).max() / np.abs(path[:10]).max()) ** (1 / 50)
     noisy = {"plain": (0.1, 0.0), "inert": (0.01, 0.9), "same-rate": (0.1, 0.9)}
     for name, (rate, momentum) in noisy.items():
