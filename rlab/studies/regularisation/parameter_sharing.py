@@ -126,6 +126,8 @@ def draw(figure: Any, results: Results) -> None:
         sizes = results[f"shared, {where}"][0]["sizes"]
         curves(axes, sizes, ways, ("training examples", "test accuracy in percent"))
         axes.set(title=f"digits {where}", xscale="log")
+        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axes.minorticks_off()
         axes.title.set_fontsize(9)
 
 
@@ -136,7 +138,7 @@ STUDIES.register("parameter-sharing")(
         source="item 104; LeCun 1989; Vincent et al. 2010; Goodfellow et al. 2016, section 7.9",
         settings=Settings(),
         smoke={"sizes": (50, 100), "steps": 10, "channels": 4},
-        small={"sizes": (100, 500), "steps": 200, "channels": 8},
+        small={"sizes": (100, 500), "steps": 200},
         small_seeds=4,
         variants={
             f"{kind}, {where}": {"shared": kind == "shared", "anywhere": where == "anywhere"}

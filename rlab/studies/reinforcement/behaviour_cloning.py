@@ -146,7 +146,7 @@ STUDIES.register("behaviour-cloning")(
         ),
         draw=draw,
         seeds=6,
-        small={"steps": 5_000, "updates": 150, "episodes": 10},
+        small={"steps": 4_000, "updates": 150, "episodes": 8},
         small_seeds=4,
         claim_ja="教師あり学習はすべての状態について正解の行動を必要とし、わずかな正解が届かないところでは間違える。"
         "強化学習は報酬だけから、長く続けられるようになる。",

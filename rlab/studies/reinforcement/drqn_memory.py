@@ -61,7 +61,7 @@ STUDIES.register("drqn-memory")(
         ),
         draw=draw,
         seeds=5,
-        small={"maze_steps": 1_200, "flicker_steps": 1_200, "episodes": 3},
+        small={"maze_steps": 2_000, "flicker_steps": 1_200, "episodes": 5},
         small_seeds=3,
         claim_ja="記憶を持つネットワークは、一度の観測では分からない課題を解く。必要になる時には消えている手がかりや、"
         "欠けたフレームがあってもよい。",

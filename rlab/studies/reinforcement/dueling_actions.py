@@ -130,7 +130,7 @@ STUDIES.register("dueling-actions")(
         ),
         draw=draw,
         seeds=20,
-        small={"updates": 400},
+        small={"updates": 350},
         small_seeds=5,
         claim_ja="多くの行動が何も変えない場面では、状態の価値と行動のアドバンテージを分けると、方策の価値をより小さい誤差で学べる。"
         "そうした行動が多いほど効果は大きい。",

@@ -80,7 +80,7 @@ STUDIES.register("noisy-exploration")(
         ),
         draw=draw,
         seeds=8,
-        small={"length": 10, "steps": 2_000},
+        small={"steps": 2_500},
         small_seeds=4,
         claim_ja="ネットワークの重みに加えた、学習される雑音は、でたらめな行動よりも鎖の先まで進ませる。"
         "そのため、でたらめな行動では届かない端の報酬を見つける。",

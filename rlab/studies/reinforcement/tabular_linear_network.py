@@ -109,7 +109,7 @@ STUDIES.register("tabular-linear-network")(
         ),
         draw=draw,
         seeds=10,
-        small={"steps": 5_000, "episodes": 5},
+        small={"steps": 4_000, "episodes": 5},
         small_seeds=4,
         claim_ja="状態をどう表すかが、強化学習の成果を左右する。同じ経験からでも、ネットワークは、"
         "升目の表や生の観測の一次関数より多くを引き出す。",
