@@ -68,7 +68,7 @@ STUDIES.register("replay-target")(
         ),
         draw=draw,
         seeds=5,
-        small={"steps": 3_000, "episodes": 2},
+        small={"steps": 2_500, "episodes": 2},
         small_seeds=3,
         claim_ja="DQN には経験再生とターゲットネットワークの両方が必要である。どちらか一方でも欠くと得点が下がる。",
         correction="The page expands DQN as 'Deep Q-Learning'; it is 'Deep Q-Network'. The first one (2013) played "
