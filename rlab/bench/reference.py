@@ -12,20 +12,23 @@ from typing import Any
 from rlab.run.files import read_json, to_json
 from rlab.run.folder import RunFolder, find_run
 from rlab.run.metrics import read_metrics
+from rlab.run.words import unit_of
 
 POINTS = 200
 """Points of a training curve that are kept."""
+
+EVALUATED = ("step", "mean", "median", "low", "high", "episodes", "measure", "split", "examples", "validation")
+"""What is kept of an evaluation."""
 
 
 def collect(run: RunFolder) -> dict[str, Any]:
     """What a reader needs to judge and repeat a run: how it was made, its curve, its scores."""
     rows = list(read_metrics(run.metrics))
-    curve = [[r["step"], round(r["return_mean"], 3)] for r in rows if r["kind"] == "train" and "return_mean" in r]
     trained = [r for r in rows if r["kind"] == "train"]
+    told = "return_mean" if unit_of(run.config()) == "steps" else "loss"
+    curve = [[r["step"], round(r[told], 3)] for r in trained if told in r]
     seconds = sum(_seconds(row, before) for before, row in zip([None, *trained], trained, strict=False))
-    evaluations = [
-        {k: r[k] for k in ("step", "mean", "median", "low", "high", "episodes")} for r in rows if r["kind"] == "eval"
-    ]
+    evaluations = [{k: r[k] for k in EVALUATED if k in r} for r in rows if r["kind"] == "eval"]
     return {
         "run": run.name,
         **{k: v for k, v in run.config().items() if k in ("recipe", "config")},
@@ -42,12 +45,12 @@ def _seconds(row: dict[str, Any], before: dict[str, Any] | None) -> float:
     """Wall time of training up to a row of the log; agents from outside do not tell its parts."""
     clock = row["clock"]
     if "learn" in clock:
-        return float(clock["act"] + clock["env"] + clock["learn"])
+        return float(sum(clock.get(part, 0.0) for part in ("act", "env", "data", "learn")))
     return float((row["step"] - (before["step"] if before else 0)) / clock["steps_per_s"])
 
 
 def draw(results: list[dict[str, Any]], path: Path) -> None:
-    """Training return (a line) and evaluations with their intervals (points) over environment steps."""
+    """Training return (a line; of a model none) and evaluations with their intervals (points) over the run."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -56,10 +59,12 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     from envs import is_atari
 
     figure, axes = pyplot.subplots(figsize=(6.4, 4.0), dpi=110)
-    for result in results:
-        steps, returns = zip(*result["curve"], strict=True)
+    games = "env" in results[0]["config"]
+    for number, result in enumerate(results):
         name = f"{result['recipe']}, seed {result['config']['run']['seed']}"
-        (line,) = axes.plot(steps, returns, label=f"{name}: training, mean of 100 games")
+        colour = f"C{number % 10}"
+        if games:
+            axes.plot(*zip(*result["curve"], strict=True), color=colour, label=f"{name}: training, mean of 100 games")
         points = result["evaluations"]
         means = [p["mean"] for p in points]
         spread = [[p["mean"] - p["low"] for p in points], [p["high"] - p["mean"] for p in points]]
@@ -70,12 +75,16 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
             fmt="o",
             ms=4,
             capsize=3,
-            color=line.get_color(),
-            label=f"{name}: evaluation, 95 % interval over games",
+            color=colour,
+            label=f"{name}: evaluation, 95 % interval over {'games' if games else 'examples'}",
         )
-    atari = all(is_atari(result["config"]["env"]["env"]) for result in results)
-    axes.set_xlabel("environment steps (4 frames each)" if atari else "environment steps")
-    axes.set_ylabel("raw score of a whole game")
+    if games:
+        atari = all(is_atari(result["config"]["env"]["env"]) for result in results)
+        axes.set_xlabel("environment steps (4 frames each)" if atari else "environment steps")
+        axes.set_ylabel("raw score of a whole game")
+    else:
+        axes.set_xlabel("training examples")
+        axes.set_ylabel(f"{results[0]['evaluations'][-1]['measure']} (validation; the last one test)")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     figure.tight_layout()
