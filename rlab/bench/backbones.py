@@ -152,6 +152,8 @@ def measure(plan: Plan, name: str, at_once: int | None, stop: Stop, view: View) 
             raise RlabError(f"{len(failed)} of {len(rows) + len(trips)} runs failed, the first {failed[0]}")
         result = _result(plan, rows, trips)
         replace_durably(folder / "backbones.json", to_json(result))
+    except OSError as e:
+        raise disk_error(e, folder) from None
     finally:
         lock.release()
     return result | {"folder": str(folder), "finished": all(row.state == "finished" for row in [*rows, *trips])}
@@ -169,8 +171,11 @@ def _cells(plan: Plan) -> list[Job]:
             for seed in range(plan.seeds) for world in plan.worlds for encoder in plan.encoders]  # fmt: skip
 
 
-def _job(encoder: str, world: World, label: str, seed: int, minutes: float = 0.0, **settings: Any) -> Job:
-    settings = world.settings | {"encoder": encoder} | settings
+def _job(
+    encoder: str, world: World, label: str, seed: int, minutes: float = 0.0, more: dict[str, Any] | None = None
+) -> Job:
+    """A run of an encoder in a world; `more` stands in for any of its settings, the encoder (by a run) too."""
+    settings = world.settings | {"encoder": encoder} | (more or {})
     return Job(f"{label}-{encoder}-s{seed}", world.recipe, world.name, seed, 0, settings, world.on, minutes)
 
 
@@ -180,7 +185,7 @@ def _trips(plan: Plan, folder: Path, pool: Pool, stop: Stop) -> list[Row]:
         job
         for seed in range(plan.seeds)
         for world in sorted({place for trip in TRIPS for place in trip})
-        for job in [_job(TRAVELLER, WORLDS[world], f"trip-{world}", seed, plan.minutes, **_seen(WORLDS[world]))]
+        for job in [_job(TRAVELLER, WORLDS[world], f"trip-{world}", seed, plan.minutes, _seen(WORLDS[world]))]
     ]
     rows = pool.run(first)
     if stop.requested or any(row.state != "finished" for row in rows):
@@ -196,8 +201,7 @@ def _trips(plan: Plan, folder: Path, pool: Pool, stop: Stop) -> list[Row]:
                     start = str(folder.resolve() / f"trip-{home}-{TRAVELLER}-s{seed}")
                     settings = _seen(world) | how | {"encoder": start, budget: done[part][budget]}
                     label = f"trip-{home}-{away}-{mode}"
-                    job = _job(TRAVELLER, world, label, seed, **settings)
-                    second.append(job)
+                    second.append(_job(TRAVELLER, world, label, seed, more=settings))
     return rows + pool.run(second)
 
 

@@ -90,6 +90,8 @@ def run_study(
         if study.animate is not None:
             replace_durably(folder / "animation.gif", study.animate(settings, results))
         replace_durably(folder / "result.json", to_json(document))
+    except OSError as e:
+        raise disk_error(e, folder) from None
     finally:
         lock.release()
     return document | {"folder": str(folder)}
