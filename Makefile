@@ -9,13 +9,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup dev breakout lint test test-data test-slow bench clean
+.PHONY: help setup dev breakout lint test test-data test-slow test-oracles bench clean
 
 help:
 	@echo "make breakout   set up, train DQN on Breakout for about ten minutes, evaluate, write video and report"
 	@echo "make test       set up, lint, check types, run the tests (under 15 minutes on two cores)"
 	@echo "make test-data  tests on the larger real data sets in the folder that RLAB_DATA names"
 	@echo "make test-slow  learning checks of minutes to hours"
+	@echo "make test-oracles  Go beside other engines, which it installs"
 	@echo "make bench      speed against stable-baselines3"
 	@echo "make setup      only set up; TORCH=... chooses another build of torch"
 
@@ -56,6 +57,10 @@ test-data: dev
 	@test -n "$(RLAB_DATA)" || { echo "RLAB_DATA must name the folder with the data sets"; exit 2; }
 	$(BIN)/python -m pytest -m data; status=$$?; \
 	  if [ $$status -eq 5 ]; then echo "no test needs the larger data sets yet"; exit 0; fi; exit $$status
+
+test-oracles: dev
+	$(PIP) install -c constraints.txt -e ".[oracles]"
+	$(BIN)/python -m pytest -m oracle --timeout 7200
 
 test-slow: dev
 	$(BIN)/python -m pytest -m slow --timeout 7200

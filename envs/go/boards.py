@@ -287,7 +287,7 @@ class Boards:
 
     def _rows(self, rows: Sequence[int] | NDArray[np.integer[Any]] | range) -> NDArray[np.int64]:
         chosen = np.asarray(rows, np.int64).reshape(-1)
-        if len(chosen) and not (0 <= chosen.min() and chosen.max() < self.number):
+        if len(chosen) and (chosen.min() < 0 or chosen.max() >= self.number):
             raise RlabError(f"games are 0 to {self.number - 1}, not {chosen.min()} to {chosen.max()}")
         return chosen
 

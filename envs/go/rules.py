@@ -2,9 +2,9 @@
 """The rules of Go in numba, on arrays of many games; `envs.go.boards` makes objects of them.
 
 The rules are Tromp and Taylor's (https://tromp.github.io/go.html) with their variants as data: positional or
-situational superko or simple ko, suicide or not, any limit of moves; komi is added to a score elsewhere. A *position* is
-the colour of every point. Superko is part of legality: every position of a game is kept, and a move that would repeat
-one is not legal.
+situational superko or simple ko, suicide or not, any limit of moves; komi is added to a score elsewhere. A *position*
+is the colour of every point. Superko is part of legality: every position of a game is kept, and a move that would
+repeat one is not legal.
 
 A board is a row of *cells*: its points with a wall around them, so that all four neighbours of a point exist. Stones of
 a chain are a ring (FOLLOW) and name its head (CHAIN). At the head stand the chain's *edges*, which are its pairs of
@@ -15,15 +15,15 @@ Positions are compared by two words of 64 bits each (Zobrist 1970, https://minds
 first finds, the second, worked out only then, confirms. Most moves need neither: a position cannot have been there
 before if none with as many black and as many white stones was, and that is the same for all moves that take nothing.
 
-In all functions `s`, `w`, `q` and `m` are the arrays of `Games`, `r` and `z` those of `Rules`, `i` is a game's row, `c` a
-cell. Those that Python calls loop over rows and hold no GIL. Rows know nothing of each other, so neither their number
+In all functions `s`, `w`, `q` and `m` are the arrays of `Games`, `r` and `z` those of `Rules`, `i` is a game's row, `c`
+a cell. Those that Python calls loop over rows and hold no GIL. Rows know nothing of each other, so neither their number
 nor the threads that share them change a game. Cells are unsigned throughout: numba asks of every signed index whether
 it counts from the end.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -49,9 +49,9 @@ PLANES = 9
 DICE = 2
 """Place of `Games.words`."""
 
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-"""Without numba's run-time: nothing here makes an array, and to count references to those that exist takes nine tenths of
-the time of a move."""
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+"""Without numba's run-time: nothing here makes an array, and to count references to those that exist takes nine tenths
+of the time of a move."""
 jit = njit(**_OPTIONS)
 within = njit(inline="always", **_OPTIONS)
 _mix = jit(mix)
@@ -500,12 +500,13 @@ def area(s, r, i, owner, scratch):
                 done += 1
                 for e in (here - step, here + step, here - _1, here + _1):
                     there = s[i, BOARD, e]
-                    if there == BLACK or there == WHITE:
+                    if there == EMPTY:
+                        if scratch[known, e] == 0:
+                            scratch[known, e] = 1
+                            scratch[region, n] = e
+                            n += 1
+                    elif there != WALL:
                         touched |= there
-                    elif there == EMPTY and scratch[known, e] == 0:
-                        scratch[known, e] = 1
-                        scratch[region, n] = e
-                        n += 1
             whose = EMPTY if touched == BLACK + WHITE else touched
             for k in range(n):
                 owner[r[2, scratch[region, k]]] = whose
@@ -537,6 +538,7 @@ def arrange(s, w, q, m, r, z, i, stones, turn):
 
 @jit
 def clear_rows(s, w, q, m, r, z, rows):
+    """Begin games anew."""
     for i in rows:
         clear(s, w, q, m, r, z, i)
 

@@ -45,7 +45,10 @@ def measure(size: int, seconds: float, rounds: int, progress: Callable[[str], No
     from rlab.run.provenance import git_state, processor, versions
 
     setting = Setting(size, cap=2 * size * size)
-    ways: dict[str, Callable[[], int]] = {"moves": _kernel(setting, full=True), "playouts": _kernel(setting, full=False)}
+    ways: dict[str, Callable[[], int]] = {
+        "moves": _kernel(setting, full=True),
+        "playouts": _kernel(setting, full=False),
+    }
     together = Boards(GAMES * cores(), setting, threads=cores())
     ways["threads"] = lambda: _again(together)
     for number in BOARDS:

@@ -99,6 +99,20 @@ class Backbones:
     """Print one JSON object; everything else goes to stderr."""
 
 
+@dataclass(frozen=True)
+class Go:
+    """Play random games of Go, beside OpenSpiel where it is installed (pip install open_spiel): one thread each."""
+
+    size: int = 9
+    """Of the board, 2 to 19."""
+    rounds: int = 5
+    """How often each way of playing is measured, in turn; the median counts."""
+    seconds: float = 0.5
+    """How long each measurement takes."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     benchmarks = {
@@ -106,6 +120,7 @@ def main(argv: Sequence[str]) -> int:
         "breakout-gpu": _breakout,
         "data": _data,
         "envs": _environments,
+        "go": _go,
         "speed": _speed,
     }
     if argv and argv[0] in benchmarks:
@@ -115,6 +130,7 @@ def main(argv: Sequence[str]) -> int:
         print("       rlab bench data [--data SET] [--batch-size N] [--updates N] [--rounds N] [--threads N] [--json]")
         print("       rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
         print("       rlab bench envs [--rounds N] [--seconds S] [--json]")
+        print("       rlab bench go [--size N] [--rounds N] [--seconds S] [--json]")
         print("       rlab bench breakout-gpu [--steps N] [--seed N] [--device D] [--json]")
         return 0
     said = f"there is no benchmark '{argv[0]}'" if argv else "name a benchmark"
@@ -216,6 +232,37 @@ def _environments(argv: Sequence[str]) -> int:
         ]
         head = f"{'environment':<22}{'through':<10}{'N':>6}{'median /s':>14}{'best /s':>14}"
         put("\n".join([head, *lines]), measured)
+        return 0
+
+
+def _go(argv: Sequence[str]) -> int:
+    flags = parse(Go, "bench go", argv)
+    refuse_below(flags, rounds=1)
+    if not 0 < flags.seconds < 3600:
+        raise RlabError(f"--seconds is {flags.seconds:g}; it must be more than 0")
+    with results(flags.json) as put:
+        from rlab.bench.go import measure
+
+        m = measure(flags.size, flags.seconds, flags.rounds, say)
+        theirs = m["openspiel_moves_per_s"]
+        lines = [f"random games on {m['size']}x{m['size']}, positional superko{'moves/s':>28}"]
+        rates = [
+            ("all legal moves found before each", "moves_per_s", m["ratio"]),
+            ("one legal move drawn", "playouts_per_s", m["playout_ratio"]),
+        ]
+        for name, key, ratio in rates:
+            lines.append(f"  {name:<48}{m[key]:>14,.0f}" + (f"   {ratio:.1f}x OpenSpiel" if ratio else ""))
+        lines.append(f"  {'the same on ' + str(m['threads']) + ' threads':<48}{m['threads_per_s']:>14,.0f}")
+        for row in m["steps"]:
+            lines.append(
+                f"  {'a Python call a step, boards: ' + format(row['boards'], ','):<48}{row['moves_per_s']:>14,.0f}"
+            )
+        lines.append(
+            f"  {'OpenSpiel (simple ko)':<48}{theirs:>14,.0f}"
+            if theirs
+            else "OpenSpiel is not installed: pip install open_spiel"
+        )
+        put("\n".join(lines), m)
         return 0
 
 

@@ -25,7 +25,7 @@ def reached(position: Position, size: int, point: int) -> tuple[set[int], set[in
 
 
 def after(position: Position, size: int, point: int, colour: int) -> tuple[Position, bool]:
-    """(the position after a stone, whether that was suicide): first the other's chains without liberty go, then one's own."""
+    """(the position after a stone, whether that was suicide): the other's chains without liberty go, then one's own."""
     board = list(position)
     board[point] = colour
     for whose in (3 - colour, colour):

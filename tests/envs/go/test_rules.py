@@ -105,7 +105,7 @@ def test_ko() -> None:
         boards = play(begin(shown, ko=ko), "C4")
         assert picture(boards).split()[1] == "X.XO."
         assert not may(boards, "B4")
-        with pytest.raises(RlabError, match="game 0: .*B4.*ko"):
+        with pytest.raises(RlabError, match=r"game 0: .*B4.*ko"):
             play(boards, "B4")
         play(boards, "E1", "A1")
         assert may(boards, "B4"), "there is another stone on the board now"
@@ -188,7 +188,8 @@ def test_long_cycles(shown: str, turn: int, cycle: list[str]) -> None:
     boards = begin(shown, turn, ko="simple")
     for _ in range(3):
         play(boards, *cycle)
-        assert (boards.stones()[0] == colours(shown)).all() and boards.turn[0] == turn
+        assert (boards.stones()[0] == colours(shown)).all()
+        assert boards.turn[0] == turn
 
 
 def test_several_stones_of_suicide() -> None:
@@ -204,7 +205,7 @@ def test_several_stones_of_suicide() -> None:
     play(boards, "A5")
     assert picture(boards).split()[:3] == ["..O..", "..O..", "OOO.."]
     assert boards.turn[0] == 2
-    with pytest.raises(RlabError, match="A5.*no liberty: suicide"):
+    with pytest.raises(RlabError, match=r"A5.*no liberty: suicide"):
         play(begin(shown), "A5")
 
 
@@ -234,10 +235,12 @@ def test_undo_and_copy_are_exact(size: int, seed: int, ko: str, suicide: bool) -
     assert again.words[0].tolist() == played.words[0].tolist() == again.words[1].tolist()
     assert again.moves(0) == again.moves(1) == played.moves(0) == moves[:cut]
     for point in moves[cut:]:
-        assert (again.legal()[0] == again.legal()[1]).all() and (again.legal()[0] == played.legal()[0]).all()
+        assert (again.legal()[0] == again.legal()[1]).all()
+        assert (again.legal()[0] == played.legal()[0]).all()
         again.play([point, point])
         played.play([point])
-    assert again.over.all() and played.over.all()
+    assert again.over.all()
+    assert played.over.all()
 
 
 @settings(max_examples=30, deadline=None)
@@ -258,7 +261,8 @@ def test_turned_boards_are_the_same_game(size: int, seed: int, turned: int, flip
         boards.play([point, where[point]])
         owners, scores = boards.owners()
         assert (moved(boards.stones()[0]) == boards.stones()[1]).all()
-        assert (moved(owners[0]) == owners[1]).all() and scores[0] == scores[1]
+        assert (moved(owners[0]) == owners[1]).all()
+        assert scores[0] == scores[1]
 
 
 def test_rows_and_threads_do_not_change_a_game() -> None:
@@ -266,7 +270,8 @@ def test_rows_and_threads_do_not_change_a_game() -> None:
     assert many.playout() == threads.playout() > 300 * 40
     alone.playout()
     assert alone.moves(0) == many.moves(0)
-    assert (many.words == threads.words).all() and (many.score() == threads.score()).all()
+    assert (many.words == threads.words).all()
+    assert (many.score() == threads.score()).all()
     threads.close()
 
 
@@ -280,7 +285,9 @@ def test_moves_by_chance_are_all_as_probable() -> None:
 def test_names_of_points() -> None:
     assert [name_of(p, 9) for p in (0, 8, 80, 72, 81)] == ["A9", "J9", "J1", "A1", "pass"]
     for size in (2, 9, 19):
-        assert [point_of(name_of(p, size).lower(), size) for p in range(size * size + 1)] == list(range(size * size + 1))
+        assert [point_of(name_of(p, size).lower(), size) for p in range(size * size + 1)] == list(
+            range(size * size + 1)
+        )
     for wrong in ("I5", "A0", "A10", "", "5", "K1", "A-1", "A٣", "A1B"):
         with pytest.raises(RlabError, match="no point of a 9x9 board; A1 to J9"):
             point_of(wrong, 9)
@@ -288,13 +295,16 @@ def test_names_of_points() -> None:
 
 def test_the_end_of_a_game() -> None:
     boards = play(Boards(1, Setting(5)), "C3", "pass", "pass")
-    assert boards.over[0] and not boards.legal().any() and boards.score()[0] == 25 - 7
+    assert boards.over[0]
+    assert not boards.legal().any()
+    assert boards.score()[0] == 25 - 7
     with pytest.raises(RlabError, match="the game is over"):
         play(boards, "A1")
     boards.undo(0)
     assert not boards.over[0]
     capped = play(Boards(1, Setting(5, cap=2)), "C3", "A1")
-    assert capped.over[0] and capped.score()[0] == -7
+    assert capped.over[0]
+    assert capped.score()[0] == -7
 
 
 @pytest.mark.parametrize(

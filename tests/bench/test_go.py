@@ -1,0 +1,28 @@
+"""The benchmark of random games of Go runs and reports; what it measures is not asserted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rlab.cli import main
+
+
+def test_every_way_of_playing_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "go", "--size", "5", "--rounds", "2", "--seconds", "0.01", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert min(found["moves_per_s"], found["playouts_per_s"], found["threads_per_s"]) > 0
+    assert [row["boards"] for row in found["steps"]] == [1, 64, 1024]
+    assert all(len(speeds) == 2 and min(speeds) > 0 for speeds in found["speeds"].values())
+    assert (found["ratio"] is None) == ("openspiel" not in found["speeds"])
+
+
+def test_what_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for flags, said in (
+        (["--seconds", "0"], "--seconds is 0"),
+        (["--rounds", "0"], "--rounds is 0"),
+        (["--size", "1"], "2 to 19 wide, not 1"),
+    ):
+        assert main(["bench", "go", *flags]) == 1
+        assert said in capsys.readouterr().err
