@@ -175,7 +175,7 @@ class Boards:
         """[N, n * n + 1]: which moves are legal; none when a game is over."""
         masks = np.empty((self.number, self.points + 1), np.bool_)
         self._share(lambda lo, hi: go.legal_rows(
-            *self.games, *self.rules, masks, np.empty(self.points + 1, np.int64), lo, hi))  # fmt: skip
+            *self.games, *self.rules, masks, np.empty((2, self.points + 1), np.uint16), lo, hi))  # fmt: skip
         return masks
 
     def owners(self) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

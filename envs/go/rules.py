@@ -201,32 +201,31 @@ def keep(s, w, q, r, z, i):
 
 
 @within
-def allowed(s, w, q, r, z, i, c):
-    """Whether the player to move may put a stone on cell c, which is empty.
+def _look(s, i, c, me, step):
+    """Whether a stone of `me` on the empty cell c has a liberty without taking any, and whether it takes stones.
 
-    Liberties come first: c has one, or joins a chain with another, or takes stones, or suicide is allowed. Then ko.
-    A chain whose edges are as many as its stones beside c has its last liberty there. (Chain 0 has too many.)
+    It has one beside it, or joins a chain with another one. A chain whose edges are as many as its stones beside c has
+    its last liberty there; the edges of chain 0, which is no chain, are too many. There are no branches to guess.
     """
-    me = s[i, COUNT, TURN]
-    step = r[0, SIZE] + _1
-    hn, hs = s[i, CHAIN, c - step], s[i, CHAIN, c + step]
-    hw, he = s[i, CHAIN, c - _1], s[i, CHAIN, c + _1]
-    bn, bs = s[i, BOARD, c - step], s[i, BOARD, c + step]
-    bw, be = s[i, BOARD, c - _1], s[i, BOARD, c + _1]
+    hn, hs, hw, he = s[i, CHAIN, c - step], s[i, CHAIN, c + step], s[i, CHAIN, c - _1], s[i, CHAIN, c + _1]
+    bn, bs, bw, be = s[i, BOARD, c - step], s[i, BOARD, c + step], s[i, BOARD, c - _1], s[i, BOARD, c + _1]
     ns, nw, ne, sw, se, we = hn == hs, hn == hw, hn == he, hs == hw, hs == he, hw == he
-    left_n = np.int64(s[i, EDGES, hn]) - ns - nw - ne
-    left_s = np.int64(s[i, EDGES, hs]) - ns - sw - se
-    left_w = np.int64(s[i, EDGES, hw]) - nw - sw - we
-    left_e = np.int64(s[i, EDGES, he]) - ne - se - we
-    one = (left_n == 1) | (left_s == 1) | (left_w == 1) | (left_e == 1)
-    lives = (bn == EMPTY) | (bs == EMPTY) | (bw == EMPTY) | (be == EMPTY)
-    lives = lives | ((bn == me) & (left_n > 1)) | ((bs == me) & (left_s > 1))
-    lives = lives | ((bw == me) & (left_w > 1)) | ((be == me) & (left_e > 1))
-    takes = False
-    if one:
-        other = 3 - np.int64(me)
-        takes = ((bn == other) & (left_n == 1)) | ((bs == other) & (left_s == 1))
-        takes = takes | ((bw == other) & (left_w == 1)) | ((be == other) & (left_e == 1))
+    last_n = np.int64(s[i, EDGES, hn]) - ns - nw - ne == 1
+    last_s = np.int64(s[i, EDGES, hs]) - ns - sw - se == 1
+    last_w = np.int64(s[i, EDGES, hw]) - nw - sw - we == 1
+    last_e = np.int64(s[i, EDGES, he]) - ne - se - we == 1
+    free = (bn == EMPTY) | (bs == EMPTY) | (bw == EMPTY) | (be == EMPTY)
+    joins = ((bn == me) & ~last_n) | ((bs == me) & ~last_s) | ((bw == me) & ~last_w) | ((be == me) & ~last_e)
+    other = np.int64(3) - me
+    takes = ((bn == other) & last_n) | ((bs == other) & last_s) | ((bw == other) & last_w) | ((be == other) & last_e)
+    return free | joins, takes
+
+
+@within
+def allowed(s, w, q, r, z, i, c):
+    """Whether the player to move may put a stone on cell c, which is empty: it lives, takes or may die, and no ko."""
+    me = np.int64(s[i, COUNT, TURN])
+    lives, takes = _look(s, i, c, me, r[0, SIZE] + _1)
     if not (lives | takes) and r[0, SUICIDE] == 0:
         good = False
     elif r[0, KO_RULE] == SIMPLE:
@@ -303,44 +302,45 @@ def _last(s, i, c, step, colour):
 
 @jit
 def legal(s, w, q, r, z, i, found):
-    """Write the legal points to found [n * n + 1], the pass last, and return their number; 0 when the game is over.
+    """Write the legal points to found [0], the pass last, and return their number; 0 when the game is over.
 
-    Most points need no look at chains: they have a free neighbour and none of the other colour, so a stone there lives
-    and takes nothing. They come first; the others wait at the end of `found`.
+    In three rounds, each for what the one before has left in found [1]; it is uint16 [2, n * n + 1]. Half of all points have a free
+    neighbour and none of the other colour, so a stone there lives and takes nothing. Of the others most do so, too, or
+    cannot be. Where stones are taken, ko is asked; everywhere if the position might have been.
     """
     if s[i, COUNT, OVER]:
         return 0
-    me = s[i, COUNT, TURN]
+    me = np.int64(s[i, COUNT, TURN])
+    step = r[0, SIZE] + _1
     others = np.uint16(0xF0 if me == BLACK else 0x0F)
-    sure = r[0, KO_RULE] == SIMPLE or s[i, COUNT, FRESH] != 0
-    end = r[0, SIZE] * r[0, SIZE]
+    new = r[0, KO_RULE] == SIMPLE or s[i, COUNT, FRESH] != 0
+    suicide = r[0, SUICIDE] != 0
+    end = np.int64(r[0, SIZE]) * r[0, SIZE]
+    empties = s[i, COUNT, EMPTIES]
     n, waiting = 0, 0
-    for k in range(s[i, COUNT, EMPTIES]):
+    for k in range(empties):
         c = s[i, ORDER, k]
         near = s[i, NEAR, c]
-        plain = (near & others == 0) & ((near + (near >> 4) + (near >> 8)) & 15 < 4)
-        if plain and not sure:
-            plain = q[i, 0, slot(q, i, _plain(s, w, r, z, i, c))] == 0
-        found[n] = r[2, c]
+        plain = (near & others == 0) & ((near + (near >> 4) + (near >> 8)) & 15 < 4) & new
+        found[0, n] = r[2, c]
         n += plain
-        found[end - waiting] = c
+        found[1, waiting] = c
         waiting += not plain
-    for k in range(waiting - 1, -1, -1):
-        c = np.uint16(found[end - k])
-        found[n] = r[2, c]
+    asked = 0
+    for k in range(waiting):
+        c = found[1, k]
+        lives, takes = _look(s, i, c, me, step)
+        plain = lives & ~takes & new
+        found[0, n] = r[2, c]
+        n += plain
+        found[1, asked] = c
+        asked += ((lives | takes) | suicide) & ~plain
+    for k in range(asked):
+        c = found[1, k]
+        found[0, n] = r[2, c]
         n += allowed(s, w, q, r, z, i, c)
-    found[n] = end
+    found[0, n] = end
     return n + 1
-
-
-@within
-def _plain(s, w, r, z, i, c):
-    """The first word after a stone that takes none."""
-    me = s[i, COUNT, TURN]
-    word = w[i, 0] ^ z[0, me, c]
-    if r[0, KO_RULE] == SITUATIONAL and me == BLACK:
-        word ^= z[0, 0, 0]
-    return word
 
 
 # ---- A move.
@@ -549,7 +549,7 @@ def legal_rows(s, w, q, m, r, z, masks, found, lo, hi):
     for i in range(lo, hi):
         masks[i] = False
         for k in range(legal(s, w, q, r, z, i, found)):
-            masks[i, found[k]] = True
+            masks[i, found[0, k]] = True
 
 
 @jit
@@ -596,6 +596,6 @@ def random_rows(s, w, q, m, r, z, found, lo, hi):
     for i in range(lo, hi):
         while not s[i, COUNT, OVER]:
             k = below(w, i, legal(s, w, q, r, z, i, found))
-            play(s, w, q, m, r, z, i, found[k])
+            play(s, w, q, m, r, z, i, found[0, k])
             n += 1
     return n
