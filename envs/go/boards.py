@@ -174,8 +174,9 @@ class Boards:
     def legal(self) -> NDArray[np.bool_]:
         """[N, n * n + 1]: which moves are legal; none when a game is over."""
         masks = np.empty((self.number, self.points + 1), np.bool_)
+        cells = self.rules.numbers.shape[1]
         self._share(lambda lo, hi: go.legal_rows(
-            *self.games, *self.rules, masks, np.empty((2, self.points + 1), np.uint16), lo, hi))  # fmt: skip
+            *self.games, *self.rules, masks, np.empty((2, cells), np.uint16), lo, hi))  # fmt: skip
         return masks
 
     def owners(self) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:

@@ -215,7 +215,8 @@ def _look(s, i, c, me, step):
     last_w = np.int64(s[i, EDGES, hw]) - nw - sw - we == 1
     last_e = np.int64(s[i, EDGES, he]) - ne - se - we == 1
     free = (bn == EMPTY) | (bs == EMPTY) | (bw == EMPTY) | (be == EMPTY)
-    joins = ((bn == me) & ~last_n) | ((bs == me) & ~last_s) | ((bw == me) & ~last_w) | ((be == me) & ~last_e)
+    joins = ((bn == me) & (not last_n)) | ((bs == me) & (not last_s))
+    joins |= ((bw == me) & (not last_w)) | ((be == me) & (not last_e))
     other = np.int64(3) - me
     takes = ((bn == other) & last_n) | ((bs == other) & last_s) | ((bw == other) & last_w) | ((be == other) & last_e)
     return free | joins, takes
@@ -302,45 +303,37 @@ def _last(s, i, c, step, colour):
 
 @jit
 def legal(s, w, q, r, z, i, found):
-    """Write the legal points to found [0], the pass last, and return their number; 0 when the game is over.
+    """Write to found [0], uint16 [2, cells], which cells are legal (0 or 1); return their number, without the pass.
 
-    In three rounds, each for what the one before has left in found [1]; it is uint16 [2, n * n + 1]. Half of all points have a free
-    neighbour and none of the other colour, so a stone there lives and takes nothing. Of the others most do so, too, or
-    cannot be. Where stones are taken, ko is asked; everywhere if the position might have been.
+    In three rounds. Half of all empty points have a free neighbour and none of the other colour, so a stone there lives
+    and takes nothing: that is asked of all cells at once. Of the others, whose list is found [1], most do so, too, or
+    cannot be. Where stones are taken ko is asked, and everywhere if the position might have been.
     """
-    if s[i, COUNT, OVER]:
-        return 0
     me = np.int64(s[i, COUNT, TURN])
     step = r[0, SIZE] + _1
     others = np.uint16(0xF0 if me == BLACK else 0x0F)
     new = r[0, KO_RULE] == SIMPLE or s[i, COUNT, FRESH] != 0
     suicide = r[0, SUICIDE] != 0
-    end = np.int64(r[0, SIZE]) * r[0, SIZE]
     empties = s[i, COUNT, EMPTIES]
-    n, waiting = 0, 0
+    for c in range(s.shape[2]):
+        near = s[i, NEAR, c]
+        total = (near + (near >> 4) + (near >> 8)) & 15
+        found[0, c] = (s[i, BOARD, c] == EMPTY) & (near & others == 0) & (total < 4) & new
+    waiting = 0
     for k in range(empties):
         c = s[i, ORDER, k]
-        near = s[i, NEAR, c]
-        plain = (near & others == 0) & ((near + (near >> 4) + (near >> 8)) & 15 < 4) & new
-        found[0, n] = r[2, c]
-        n += plain
         found[1, waiting] = c
-        waiting += not plain
-    asked = 0
+        waiting += found[0, c] == 0
+    n = empties - waiting
     for k in range(waiting):
         c = found[1, k]
         lives, takes = _look(s, i, c, me, step)
-        plain = lives & ~takes & new
-        found[0, n] = r[2, c]
-        n += plain
-        found[1, asked] = c
-        asked += ((lives | takes) | suicide) & ~plain
-    for k in range(asked):
-        c = found[1, k]
-        found[0, n] = r[2, c]
-        n += allowed(s, w, q, r, z, i, c)
-    found[0, n] = end
-    return n + 1
+        good = lives
+        if (takes or not lives or not new) and (lives or takes or suicide):
+            good = allowed(s, w, q, r, z, i, c)
+        found[0, c] = good
+        n += good
+    return n
 
 
 # ---- A move.
@@ -545,11 +538,14 @@ def clear_rows(s, w, q, m, r, z, rows):
 
 @jit
 def legal_rows(s, w, q, m, r, z, masks, found, lo, hi):
-    """Write masks [N, n * n + 1]."""
+    """Write masks [N, n * n + 1]; a game that is over has no legal move."""
+    points = np.int64(r[0, SIZE]) * r[0, SIZE]
     for i in range(lo, hi):
-        masks[i] = False
-        for k in range(legal(s, w, q, r, z, i, found)):
-            masks[i, found[0, k]] = True
+        goes_on = s[i, COUNT, OVER] == 0
+        legal(s, w, q, r, z, i, found)
+        for p in range(points):
+            masks[i, p] = (found[0, r[1, p]] != 0) & goes_on
+        masks[i, points] = goes_on
 
 
 @jit
@@ -595,7 +591,14 @@ def random_rows(s, w, q, m, r, z, found, lo, hi):
     n = 0
     for i in range(lo, hi):
         while not s[i, COUNT, OVER]:
-            k = below(w, i, legal(s, w, q, r, z, i, found))
-            play(s, w, q, m, r, z, i, found[0, k])
+            legal(s, w, q, r, z, i, found)
+            empties = np.int64(s[i, COUNT, EMPTIES])
+            point = np.int64(r[0, SIZE]) * r[0, SIZE]
+            k = below(w, i, empties + 1)
+            while k < empties and found[0, s[i, ORDER, k]] == 0:
+                k = below(w, i, empties + 1)
+            if k < empties:
+                point = np.int64(r[2, s[i, ORDER, k]])
+            play(s, w, q, m, r, z, i, point)
             n += 1
     return n

@@ -87,7 +87,7 @@ def measure(size: int, seconds: float, rounds: int, progress: Callable[[str], No
 
 def _kernel(setting: Setting, *, full: bool) -> Callable[[], int]:
     boards = Boards(GAMES, setting, threads=1)
-    found = np.empty((2, setting.size**2 + 1), np.uint16)
+    found = np.empty((2, boards.rules.numbers.shape[1]), np.uint16)
 
     def games() -> int:
         boards.clear()
