@@ -34,6 +34,7 @@ def load_all() -> None:
     from rlab.nn.encoders import (  # noqa: F401 - they do it when imported
         alexnet,
         densenet,
+        go_resnet,
         googlenet,
         impala,
         lenet,

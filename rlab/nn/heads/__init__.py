@@ -2,6 +2,7 @@
 
 from rlab.nn.heads.classify import ClassifyHead, DenseHead, RbfHead
 from rlab.nn.heads.policy import CategoricalHead, GaussianHead, ValueHead
+from rlab.nn.heads.policy_value import PolicyValue, PolicyValueHead
 from rlab.nn.heads.q import ImplicitQHead, QHead
 
 __all__ = [
@@ -10,6 +11,8 @@ __all__ = [
     "DenseHead",
     "GaussianHead",
     "ImplicitQHead",
+    "PolicyValue",
+    "PolicyValueHead",
     "QHead",
     "RbfHead",
     "ValueHead",

@@ -1,0 +1,1 @@
+"""Tree search of many games in lockstep, a network's batch for every simulation."""
