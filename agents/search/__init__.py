@@ -1,1 +1,5 @@
 """Tree search of many games in lockstep, a network's batch for every simulation."""
+
+from agents.search.mcts import Game, Gumbel, Leaves, Puct, Result, best_line, considered_visits, go_on, search
+
+__all__ = ["Game", "Gumbel", "Leaves", "Puct", "Result", "best_line", "considered_visits", "go_on", "search"]

@@ -137,21 +137,26 @@ def forget(s, w, q, r, z, i):
 
 
 @jit
+def copy_row(s, w, q, m, i, s2, w2, q2, m2, j):
+    """Row j of the second games becomes row i of the first; the dice stay where they are."""
+    for plane in range(PLANES):
+        for c in range(s.shape[2]):
+            s[i, plane, c] = s2[j, plane, c]
+    for c in range(w.shape[1]):
+        if c != DICE:
+            w[i, c] = w2[j, c]
+    for part in range(3):
+        for c in range(q.shape[2]):
+            q[i, part, c] = q2[j, part, c]
+    for move in range(s2[j, COUNT, MADE]):
+        m[i, move] = m2[j, move]
+
+
+@jit
 def copy(s, w, q, m, to, s2, w2, q2, m2, of):
-    """Rows of[k] of the second games become rows to[k] of the first; dice stay where they are."""
+    """Rows of[k] of the second games become rows to[k] of the first."""
     for k in range(len(to)):
-        i, j = to[k], of[k]
-        for plane in range(PLANES):
-            for c in range(s.shape[2]):
-                s[i, plane, c] = s2[j, plane, c]
-        for c in range(w.shape[1]):
-            if c != DICE:
-                w[i, c] = w2[j, c]
-        for part in range(3):
-            for c in range(q.shape[2]):
-                q[i, part, c] = q2[j, part, c]
-        for move in range(s2[j, COUNT, MADE]):
-            m[i, move] = m2[j, move]
+        copy_row(s, w, q, m, to[k], s2, w2, q2, m2, of[k])
 
 
 # ---- Positions that have been.

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """The eight symmetries of a square board: what rotates and mirrors games, planes and moves."""
 
 from __future__ import annotations
@@ -6,6 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from envs.go.rules import jit
 
 NUMBER = 8
 
@@ -45,3 +48,22 @@ def move_planes(planes: NDArray[np.float32], kinds: NDArray[np.int64]) -> NDArra
 def move_back(policies: NDArray[np.float32], kinds: NDArray[np.int64], size: int) -> NDArray[np.float32]:
     """Numbers of every point and the pass [K, n * n + 1], said of moved boards, as they are of the boards before."""
     return np.take_along_axis(policies, symmetries(size)[kinds], 1)
+
+
+@jit
+def gather_planes(planes, rows, kinds, sources, out):
+    """Write out [J, n * n, C], channels last: planes [K, C, n * n] of rows [J], moved by kinds [J] (see `inverses`)."""
+    for j in range(len(rows)):
+        k = rows[j]
+        for p in range(out.shape[1]):
+            source = sources[kinds[j], p]
+            for c in range(out.shape[2]):
+                out[j, p, c] = planes[k, c, source]
+
+
+@jit
+def add_moved_back(policies, kinds, places, out):
+    """Add to out [J, n * n + 1] what policies [J, n * n + 1] say of boards moved by kinds [J] (see `symmetries`)."""
+    for j in range(len(policies)):
+        for a in range(out.shape[1]):
+            out[j, a] += policies[j, places[kinds[j], a]]

@@ -50,7 +50,9 @@ class MovesHead(nn.Module):
         y = self.relu(self.norm(self.conv(maps)))
         all_ = pooled(y)
         points = self.point(self.relu2(y + self.bias(all_)[:, :, None, None]))
-        return torch.cat((points.flatten(1), self.pass_(all_)), 1)
+        # As a sum, not a product of matrices: of one column that would round by the number of rows.
+        pass_ = (all_ * self.pass_.weight).sum(1, keepdim=True) + self.pass_.bias
+        return torch.cat((points.flatten(1), pass_), 1)
 
 
 class PolicyValueHead(nn.Module):
