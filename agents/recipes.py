@@ -293,3 +293,25 @@ for _name, _summary in SB3_SUMMARIES.items():
             fetch=fetch,
         )
     )
+
+
+# Go.
+
+
+def default_alphazero(env: str) -> Any:
+    """The settings that AlphaZero starts from on a board."""
+    from agents.go.config import default_alphazero
+
+    return default_alphazero(env)
+
+
+def build_alphazero(experiment: Any, workshop: Any) -> Any:
+    """Build the Learner of AlphaZero; see `agents.go.alphazero`."""
+    from agents.go.alphazero import build_alphazero
+
+    return build_alphazero(experiment, workshop)
+
+
+RECIPES.register("alphazero")(
+    Recipe("self-play with tree search on a board of Go (Silver et al. 2018)", default_alphazero, build_alphazero)
+)

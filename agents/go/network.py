@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from agents.go.config import NetConfig
 from agents.go.tree_game import Seen
 from envs.go.planes import PLANES
 from envs.go.symmetry import NUMBER, add_moved_back, gather_planes, inverses, symmetries
@@ -22,24 +22,6 @@ from rlab.nn.encoders.go_resnet import Block, GoResNet
 from rlab.nn.heads import PolicyValue, PolicyValueHead
 
 Symmetry = Literal["none", "random", "all"]
-
-
-@dataclass(frozen=True)
-class NetConfig:
-    """What a network of Go is made of."""
-
-    encoder: str = "go-resnet"
-    """A registered encoder with feature maps as large as the board."""
-    ownership: bool = False
-    """Learn, beside policy and value, whose each point will be."""
-    score: bool = False
-    """Learn by how many points it will end."""
-    reply: bool = False
-    """Learn the other player's next move."""
-    width: int = 16
-    """Channels of each head."""
-    hidden: int = 64
-    """Units of the value's layer."""
 
 
 class GoNetwork(nn.Module):

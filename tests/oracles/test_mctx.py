@@ -44,7 +44,9 @@ def theirs(boards: Any, budget: int, considered: int) -> tuple[Any, Any, Any]:
         prior, value, (won, ended) = look(after)
         reward = jnp.where(won & ~ended_before, 1.0, 0.0)
         discount = jnp.where(ended, 0.0, -1.0)
-        out = mctx.RecurrentFnOutput(reward=reward, discount=discount, prior_logits=prior, value=jnp.where(ended, 0, value))
+        out = mctx.RecurrentFnOutput(
+            reward=reward, discount=discount, prior_logits=prior, value=jnp.where(ended, 0, value)
+        )
         return out, after
 
     start = jnp.asarray(boards)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ THREES = 3 ** np.arange(9)
 EMPTY = np.zeros(9, np.int64)
 
 
+@lru_cache
 def tables() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits [3^9, 9] and values [3^9] of all boards, as ternary numbers."""
     chance = np.random.default_rng(7)
@@ -22,9 +24,10 @@ def tables() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def winner(board: NDArray[np.int64]) -> int:
     """Of a board of 0, 1, 2: who has three in a row; 0: nobody."""
-    for line in LINES:
-        if board[line[0]] and (board[line] == board[line[0]]).all():
-            return int(board[line[0]])
+    stones = board.tolist()
+    for a, b, c in LINES:
+        if stones[a] and stones[a] == stones[b] == stones[c]:
+            return int(stones[a])
     return 0
 
 
@@ -33,7 +36,9 @@ class Noughts:
 
     actions = 9
 
-    def follow(self, states: Any, rows: NDArray[np.int64], paths: NDArray[np.int32], lengths: NDArray[np.int32]) -> Leaves:
+    def follow(
+        self, states: Any, rows: NDArray[np.int64], paths: NDArray[np.int32], lengths: NDArray[np.int32]
+    ) -> Leaves:
         boards = states[rows].copy()
         for board, path, length in zip(boards, paths, lengths, strict=True):
             for action in path[:length]:

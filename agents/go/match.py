@@ -1,0 +1,42 @@
+"""A match of one player against another: what evaluations are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.go.arena import Finished, Pairing, play_games
+from agents.go.openings import make_openings
+from envs.go.boards import Setting
+from envs.go.players import Player
+from rlab.run.learner import Stop, Stopped
+
+OPENING_MOVES = 2
+
+
+def play_match(
+    player: Player, opponent: Player, setting: Setting, games: int, seed: int, stop: Stop
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Play games between two, each opening of two moves once with either colour.
+
+    Returns:
+        (what the player has of each game: 1, 0.5 or 0, lengths in moves), in the order of the games.
+
+    Raises:
+        Stopped: a stop was requested.
+    """
+    openings = make_openings(setting, -(-games // 2), min(OPENING_MOVES, setting.most - 1), seed)
+    pairings = [Pairing("player", "opponent", k, tuple(openings[k // 2 % len(openings)])) for k in range(games)]
+    over: list[Finished] = []
+
+    def done(some: Sequence[Finished]) -> bool:
+        over.extend(some)
+        return False
+
+    play_games({"player": player, "opponent": opponent}, pairings, setting, seed=seed, stop=stop, done=done)
+    if len(over) < games:
+        raise Stopped
+    over.sort(key=lambda game: game.pairing.number)
+    return np.array([game.share for game in over]), np.array([len(game.moves) for game in over], np.int64)
