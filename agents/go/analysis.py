@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from envs.go.boards import Boards, Setting, name_of
 from envs.go.players import RESIGN, Player
 from envs.go.rules import BLACK, COUNT, EMPTY, PASSES, WHITE
-from envs.go.sgf import Record, alternate, begin, follow
+from envs.go.sgf import RULES, Record, alternate, begin, follow
 from envs.minatar_rules import mix
 from rlab.errors import RlabError
 
@@ -250,7 +250,11 @@ class Engine:
     def record(self, **texts: str) -> Record:
         """The game as a record; texts are its names, result and date."""
         start = self.boards.starts[0]
+        agreed = {"ko": self.setting.ko, "suicide": self.setting.suicide}
+        usual = RULES["chinese-superko"]
+        rules = "" if agreed == usual else next((name for name, said in RULES.items() if said == agreed), "")
         return Record(
+            rules=rules,
             size=self.size,
             komi=self.setting.komi,
             moves=tuple(self.moves),

@@ -180,7 +180,8 @@ def _analysis(
     ownership: NDArray[np.float64],
     size: int,
 ) -> Analysis:
-    """The most visited move is the best, and it is what the position is worth."""
+    """The most visited move is the best. The position is worth the mean of all games: the best mean of many moves is
+    too high by what chance gave it."""
     rates = wins / np.maximum(1, visits)
     order = sorted(np.flatnonzero(visits), key=lambda k: (-visits[k], -rates[k]))
     prior = 1 / len(points)
@@ -190,8 +191,9 @@ def _analysis(
         )
         for k in order
     )
-    best = candidates[0]
-    return Analysis(int(visits.sum()), best.winrate, best.score, candidates, ownership.reshape(size, size))
+    total = int(visits.sum())
+    winrate, score = float(wins.sum() / total), float(scores.sum() / total)
+    return Analysis(total, winrate, score, candidates, ownership.reshape(size, size))
 
 
 def rollouts_named(rest: str) -> Rollouts:
