@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.go.boards import Boards
+from envs.go.ids import go_size
 from envs.go.planes import planes_of
 from envs.go.players import PLAYERS, Player, make_player
 from envs.go.sgf import short
@@ -76,7 +77,7 @@ def _open(folder: Any, progress: int | None, name: str, device: str, seed: int) 
         import_module(module)
     document = folder.config()
     env = str(document["config"].get("env", {}).get("env", ""))
-    go = _go_size(env)
+    go = go_size(env)
     if env and go is None:
         raise RlabError(f"run '{folder.name}' plays {env}, and no Go")
     nothing = RlabError(f"run '{folder.name}' has no checkpoint yet, so there is nothing to play with")
@@ -109,19 +110,18 @@ def _open(folder: Any, progress: int | None, name: str, device: str, seed: int) 
 
 def _checkpoint(folder: Any, progress: int) -> Any:
     from rlab.run.checkpoint import Checkpoints
+    from rlab.run.files import read_json
     from rlab.run.journal import Journal
+    from rlab.run.status import checkpoint_paths
 
-    checkpoints = Checkpoints(folder.checkpoints, Journal(folder.journal))
-    paths = {int(path.name): path for path in checkpoints.paths()}
-    if progress not in paths:
-        there = ", ".join(map(str, paths)) or "none"
-        raise RlabError(f"run '{folder.name}' has no checkpoint at {progress}; there are {there}")
-    return checkpoints.load(paths[progress])
-
-
-def _go_size(env: str) -> int | None:
-    match = re.fullmatch(r"Go(\d+)|rlab/Go(\d+)-v0", env)
-    return int(match[1] or match[2]) if match else None
+    there = []
+    for path in checkpoint_paths(folder):
+        with contextlib.suppress(RlabError, KeyError, TypeError, ValueError):  # a bad one is as if it were not there
+            there.append(int(read_json(path / "manifest.json")["done"]))
+            if there[-1] == progress:
+                return Checkpoints(folder.checkpoints, Journal(folder.journal)).load(path)
+    known = ", ".join(map(str, there)) or "none"
+    raise RlabError(f"run '{folder.name}' has no whole checkpoint at {progress}; there is {known}")
 
 
 class AgentPlayer:

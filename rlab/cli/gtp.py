@@ -26,8 +26,9 @@ class Flags:
     """Who plays."""
     size: int | None = None
     """Rows and columns until `boardsize` says otherwise; by default 9, or what the run has learned on."""
-    komi: float = 7.0
-    """Points that White has from the start, until `komi` says otherwise."""
+    komi: float | None = None
+    """Points that White has from the start, until `komi` says otherwise; by default 24.5 on 5x5, 9 on 7x7 and 7 on
+    larger boards."""
     ko: str = "positional"
     """positional, situational or simple; `kata-set-rules` changes it."""
     visits: int = 0
@@ -53,12 +54,13 @@ def main(argv: Sequence[str]) -> int:
         from agents.go.gtp import Lines, Server
         from agents.go.players import find_player
         from envs.go.boards import Setting
+        from envs.go.ids import default_komi
         from rlab import __version__
 
         player = find_player(flags.run, flags.device, flags.seed)
         stack.callback(player.close)
-        size = flags.size or max(getattr(player, "sizes", (9,)))
-        setting = Setting(size, flags.komi, flags.ko)
+        size = max(getattr(player, "sizes", (9,))) if flags.size is None else flags.size
+        setting = Setting(size, default_komi(size) if flags.komi is None else flags.komi, flags.ko)
         engine = Engine(player, setting, seed=flags.seed, visits=flags.visits, resign=flags.resign)
 
         def write(text: str) -> None:

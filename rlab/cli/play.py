@@ -47,8 +47,8 @@ class Flags:
     """Rows and columns, where GAME does not say it."""
     colour: str = "black"
     """Yours: black or white."""
-    komi: float = 7.0
-    """Points that White has from the start."""
+    komi: float | None = None
+    """Points that White has from the start; by default 24.5 on 5x5, 9 on 7x7 and 7 on larger boards."""
     visits: int = 0
     """Of your opponent's search for a move; 0: its own number."""
     resign: float = 0.0
@@ -75,10 +75,14 @@ def main(argv: Sequence[str]) -> int:
     from agents.go.analysis import Engine
     from agents.go.players import find_player
     from envs.go.boards import Setting
+    from envs.go.ids import default_komi
 
     size = int(match[1]) if match else flags.size
-    if size is not None:
-        Setting(size, flags.komi)  # before the player is loaded
+
+    def agree(size: int) -> Setting:
+        return Setting(size, default_komi(size) if flags.komi is None else flags.komi)
+
+    agree(9 if size is None else size)  # what is wrong is said before the player is loaded
     try:
         player = find_player(flags.with_ or flags.game.lower(), flags.device, flags.seed)
     except RlabError:
@@ -91,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
     if hasattr(stdin, "reconfigure"):
         stdin.reconfigure(errors="replace")  # bytes that are no UTF-8
     with contextlib.closing(player):
-        setting = Setting(size or max(getattr(player, "sizes", (9,))), flags.komi)
+        setting = agree(max(getattr(player, "sizes", (9,))) if size is None else size)
         engine = Engine(player, setting, seed=flags.seed, visits=flags.visits, resign=flags.resign)
         return Table(engine, ("black", "white").index(flags.colour) + 1).sit()
 
