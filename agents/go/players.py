@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -54,7 +54,7 @@ def _player_of_run(text: str, device: str, seed: int) -> Player:
     from rlab.run.folder import all_runs, find_run
 
     name, progress = text, None
-    if Path(text).is_file():
+    if os.path.isfile(text):  # false, too, of what cannot be a path
         raise RlabError(f"'{short(text)}' is a file; a run is a folder, and other programs play as gtp:COMMAND")
     try:
         folder = find_run(name)

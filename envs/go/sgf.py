@@ -393,7 +393,7 @@ def write_sgf(record: Record) -> str:
             there = [place(p) for p, c in enumerate(record.stones) if c == colour]
             if there:
                 root.set(name, there)
-    if record.stones or record.turn != BLACK:
+    if record.stones or record.turn != (record.moves[0][0] if record.moves else BLACK):
         root.set("PL", "b" if record.turn == BLACK else "w")
     node = root
     if 0 in record.comments:
