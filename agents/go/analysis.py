@@ -363,8 +363,8 @@ class Engine:
 
     def _follow(self) -> None:
         """Bring the boards to the moves; a game near its cap gets a larger one, which playing to the end needs."""
-        made, most = len(self.moves), self.setting.most
-        if 3 * made > 2 * most and most < 30_000:
+        made = sum(1 for _ in alternate(self.moves, int(self.boards.starts[0, -1]), self.boards.pass_))
+        if 3 * made > 2 * self.setting.most and self.setting.most < 30_000:
             self._rebuild(replace(self.setting, cap=min(30_000, 3 * made)))
         follow(self.boards, 0, self.moves)
 
