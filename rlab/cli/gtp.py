@@ -47,8 +47,8 @@ def main(argv: Sequence[str]) -> int:
     refuse_below(flags, visits=0, seed=0)
     if not 0 <= flags.resign < 1:
         raise RlabError(f"--resign is {flags.resign}; it must be at least 0 and below 1")
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    # The protocol alone may stand on stdout, whatever a library prints.
+    stdout = sys.stdout
+    # The protocol alone may stand on stdout, whatever Python prints.
     with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
         from agents.go.analysis import Engine
         from agents.go.gtp import Lines, Server
@@ -62,6 +62,8 @@ def main(argv: Sequence[str]) -> int:
         size = max(getattr(player, "sizes", (9,))) if flags.size is None else flags.size
         setting = Setting(size, default_komi(size) if flags.komi is None else flags.komi, flags.ko)
         engine = Engine(player, setting, seed=flags.seed, visits=flags.visits, resign=flags.resign)
+        out = stack.enter_context(os.fdopen(os.dup(stdout.fileno()), "wb"))
+        os.dup2(sys.stderr.fileno(), stdout.fileno())  # nor what compiled libraries print
 
         def write(text: str) -> None:
             out.write(text.encode())

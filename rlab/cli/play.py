@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -279,12 +280,20 @@ class Table:
         return ("", "black", "white")[colour]
 
     def _show(self) -> None:
-        from rich.columns import Columns
         from rich.text import Text
 
         if self.console.is_terminal and sys.stdin.isatty():
             self.console.clear()
-        self.console.print(Columns([Text.from_markup(self._board()), Text.from_markup(self._beside())], padding=(0, 4)))
+        board, beside = self._board().split("\n"), self._beside().split("\n")
+        width = 2 * self.engine.size + 10
+        if self.console.width < width + 44:  # too narrow: one below the other
+            board, beside = [*board, "", *beside], []
+        for left, right in zip_longest(board, beside, fillvalue=""):
+            line = Text.from_markup(left)
+            if right:
+                line.pad_right(width - line.cell_len)
+                line.append_text(Text.from_markup(right))
+            self.console.print(line, soft_wrap=True)
 
     def _board(self) -> str:
         """The board as markup: the last move reversed, a hint's letters in colour."""
