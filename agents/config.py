@@ -15,7 +15,7 @@ class EnvConfig:
     """On what an agent trains, and how it is scored."""
 
     env: str = "Breakout"
-    """An Atari game (Breakout), ALE/Breakout-v5, MinAtar/Breakout, a Gymnasium id (CartPole-v1) or
+    """An Atari game (Breakout), ALE/Breakout-v5, MinAtar/Breakout, Go (Go9), a Gymnasium id (CartPole-v1) or
     package.module:Id."""
     steps: int = 1_000_000
     """Environment steps to train for, all environments together (on Atari 4 frames each)."""
@@ -27,6 +27,12 @@ class EnvConfig:
     ramping: bool = True
     """MinAtar only: its games get harder with time; off: they stay as they begin. No other environment can turn it
     off."""
+    opponent: str | None = None
+    """Go only: whom the agent plays: random, gnugo:10 or another player's name; None: random."""
+    colour: Literal["black", "white", "alternate", "random"] | None = None
+    """Go only: the agent's colour; None: alternate."""
+    komi: float | None = None
+    """Go only: points that White has from the start; None: what is fair on a board of that size."""
     reset_steps: int = 100_000
     """Environments restart from a derived seed each time this many steps are done, so that a resumed run can
     re-execute the way to its present state. Part of the run's definition."""
@@ -42,7 +48,8 @@ class EnvConfig:
 
     def rules(self) -> dict[str, Any]:
         """What `envs.make_vec` is told of the game, for training, evaluations and watching alike."""
-        return {"protocol": self.protocol, "sticky": self.sticky, "ramping": None if self.ramping else False}
+        go = {"opponent": self.opponent, "colour": self.colour, "komi": self.komi}
+        return {"protocol": self.protocol, "sticky": self.sticky, "ramping": None if self.ramping else False} | go
 
 
 @dataclass(frozen=True)
@@ -197,8 +204,10 @@ class Pace:
 PACES = {
     "images": Pace(),
     "boards": Pace(),
+    "go": Pace(),
     "vectors": Pace(steps=80_000, evaluate=20_000),
     "pqn on images": Pace(steps=1_500_000, reset=500_000, evaluate=250_000, log=5_000),
+    "pqn on go": Pace(steps=2_000_000, reset=1_000_000, evaluate=200_000, log=10_000),
     "pqn on boards": Pace(steps=10_000_000, reset=1_000_000, evaluate=1_000_000, log=50_000),
 }
 """With 128 environments, restarts after 100,000 steps would end every game at its 781st step."""
@@ -426,6 +435,11 @@ SMALL_PRESETS: dict[str, Any] = {
     **{name: replace(SMALL, **_flat(parts) | {"v_min": 0.0, "v_max": 50.0}) for name, parts in PARTS.items()},
 }
 """Name -> settings for images of 10x10 cells."""
+
+GO_PRESETS: dict[str, Any] = {
+    name: replace(preset, gamma=1.0, evaluate_epsilon=0.0) for name, preset in SMALL_PRESETS.items()
+}
+"""Name -> settings for Go."""
 
 VECTOR_PRESETS: dict[str, Any] = {
     "dqn": VECTOR,

@@ -7,7 +7,16 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from agents.config import PACES, PRESETS, SMALL_PRESETS, VECTOR_PRESETS, EnvConfig, PQNExperiment, QExperiment
+from agents.config import (
+    GO_PRESETS,
+    PACES,
+    PRESETS,
+    SMALL_PRESETS,
+    VECTOR_PRESETS,
+    EnvConfig,
+    PQNExperiment,
+    QExperiment,
+)
 from agents.policy_config import POLICY_PRESETS, POLICY_VECTOR_PRESETS, PolicyExperiment
 from agents.sb3_config import EXPERIMENTS, SB3_PRESETS, VECTOR_STEPS
 from agents.tabular_config import TABULAR_SUMMARIES, default_tabular
@@ -21,11 +30,16 @@ def default_experiment(preset: str, env: str) -> QExperiment | PQNExperiment:
     if not env:
         return experiment(agent=PRESETS[preset])
     from envs import is_atari, is_minatar
+    from envs.go.ids import go_size
 
-    small = is_minatar(env)
-    images = small or is_atari(env)
-    presets = SMALL_PRESETS if small else PRESETS if images else VECTOR_PRESETS
-    kind = "boards" if small else "images" if images else "vectors"
+    if go_size(env):
+        kind, presets = "go", GO_PRESETS
+    elif is_minatar(env):
+        kind, presets = "boards", SMALL_PRESETS
+    elif is_atari(env):
+        kind, presets = "images", PRESETS
+    else:
+        kind, presets = "vectors", VECTOR_PRESETS
     pace = PACES.get(f"{preset} on {kind}", PACES[kind])
     run = RunConfig(evaluate_steps=pace.evaluate, checkpoint_steps=pace.evaluate, log_steps=pace.log)
     return experiment(run, EnvConfig(env=env, steps=pace.steps, reset_steps=pace.reset), presets[preset])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from envs.go.ids import NAMES, go_size
 from envs.vector import VecEnv
 from rlab.errors import RlabError, nearest
 from rlab.registry import import_plugin
 
 if TYPE_CHECKING:
     from envs.atari import Protocol
+    from envs.go.players import Player
     from envs.tabular import MDP
 
 
@@ -28,6 +30,9 @@ def make_vec(
     max_frames: int | None = None,
     ramping: bool | None = None,
     max_steps: int | None = None,
+    opponent: str | Player | None = None,
+    colour: str | None = None,
+    komi: float | None = None,
 ) -> VecEnv:
     """Make N copies of an environment, to be stepped together.
 
@@ -35,19 +40,23 @@ def make_vec(
         name: an Atari game (``Breakout``, ``ms_pacman``, ``ALE/Breakout-v5``, ``BreakoutNoFrameskip-v4``: all
             ids of a game mean the same here, the protocol decides the rest), a game of MinAtar
             (``MinAtar/Breakout``; ``MinAtar/Breakout-v0`` has all six actions), a Gymnasium id
-            (``CartPole-v1``; of the lab's own, ``Crawler`` is short for ``rlab/Crawler-v0``), or
+            (``CartPole-v1``; of the lab's own, ``Crawler`` is short for ``rlab/Crawler-v0``, and Go is ``Go5``, ``Go7``,
+            ``Go9``, ``Go13``, ``Go19``), or
             ``package.module:Id``, which imports the module first, from the current directory too.
         num_envs: N, 1 or more.
         seed: of the first reset, 0 or more.
         protocol: of Atari, "classic" or "v5" (see `envs.atari`); nothing else has one.
         training: in Atari, clip rewards and, in classic, let a lost life end the return.
-        threads: of Atari and MinAtar; 0 for as many as cores.
+        threads: of Atari, MinAtar and Go; 0 for as many as cores.
         render: prepare for ``frame()``.
         sticky: Atari and MinAtar only: the probability of repeating the action before, in place of the
             protocol's and of MinAtar's 0.1.
         max_frames: Atari and MinAtar only: frames after which a game is truncated, in place of 108,000 and 5,000.
         ramping: MinAtar only: False for games that do not get harder with time.
         max_steps: of any other environment: steps after which an episode is truncated, in place of its own limit.
+        opponent: Go only: whom the agent plays, a player or the name of one (``random``, ``gnugo:10``); None: random.
+        colour: Go only: the agent's, "black", "white", "alternate" or "random"; None: alternate.
+        komi: Go only: points that White has from the start; None: what is fair on a board of that size.
 
     Raises:
         RlabError: an unknown name or protocol, a bad number, an option that the environment does not have, or
@@ -67,6 +76,13 @@ def make_vec(
         raise RlabError(f"max_frames must be 1 or more, but got {max_frames}")
     if max_steps is not None and max_steps < 1:
         raise RlabError(f"max_steps must be 1 or more, but got {max_steps}")
+    size = go_size(name)
+    if size is None:
+        for option, given in (("opponent", opponent), ("colour", colour), ("komi", komi)):
+            if given is not None:
+                raise RlabError(f"{option} belongs to Go, and '{name}' is not it; valid: {', '.join(NAMES)}")
+    elif max_steps is not None:
+        raise RlabError(f"'{name}' is Go, whose rules end every game, so it takes no max_steps")
     if is_minatar(name):
         if max_steps is not None:
             raise RlabError(f"'{name}' is a game of MinAtar, which max_frames limits, not max_steps")
@@ -93,6 +109,8 @@ def make_vec(
     for option, value in (("sticky", sticky), ("max_frames", max_frames)):
         if value is not None:
             raise RlabError(f"{option} belongs to Atari and MinAtar, and '{name}' is not one of their games")
+    if size is not None:
+        return _go(size, num_envs, seed, threads, render, opponent, colour, komi)
     return _gymnasium(_registered(name), num_envs, seed, render, max_steps)
 
 
@@ -174,6 +192,23 @@ def _minatar(
     )
 
 
+def _go(
+    size: int,
+    num_envs: int,
+    seed: int,
+    threads: int,
+    render: bool,
+    opponent: str | Player | None,
+    colour: str | None,
+    komi: float | None,
+) -> VecEnv:
+    from envs.go.vector import GoVec
+
+    given = {"opponent": opponent, "colour": colour, "komi": komi}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return GoVec(size, num_envs, seed, threads=threads, render=render, **options)
+
+
 def _gymnasium(env_id: str, num_envs: int, seed: int, render: bool, max_steps: int | None) -> VecEnv:
     from envs.walker_ids import CRAWLERS, MAX_STEPS
 
@@ -230,7 +265,7 @@ def _registered(name: str) -> str:
         ids = [i for i in gymnasium.registry if not i.startswith("ALE/")]
         from envs.minatar import names
 
-        valid = ids + [shown for shown, _ in _games().values()] + names()
+        valid = ids + [shown for shown, _ in _games().values()] + names() + list(NAMES)
         meant = re.sub(r"^ALE/(.*?)(-v\d+)?$", r"\1", env_id)
         raise RlabError(f"unknown environment '{name}'; {nearest(meant, valid)}")
     return env_id

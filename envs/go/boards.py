@@ -292,6 +292,14 @@ class Boards:
             raise RlabError(f"games are 0 to {self.number - 1}, not {chosen.min()} to {chosen.max()}")
         return chosen
 
+    def share(self, kernel: Callable[[int, int], Any], number: int) -> list[Any]:
+        """What kernel(lo, hi) says of parts of 0 .. number - 1, in threads where that pays."""
+        parts = min(len(self._chunks), number // CHUNK)
+        if self._pool is None or parts < 2:
+            return [kernel(0, number)]
+        bounds = pairwise(np.linspace(0, number, parts + 1).astype(int).tolist())
+        return list(self._pool.map(lambda part: kernel(*part), bounds))
+
     def _share(self, kernel: Callable[[int, int], Any]) -> list[Any]:
         if self._pool is None:
             return [kernel(0, self.number)]

@@ -94,6 +94,7 @@ def planes_of(boards: Boards, rows: NDArray[np.int64] | None = None) -> NDArray[
     """Planes [K, C, n, n] of games rows [K], or of all; C and what each is: `PLANES`."""
     chosen = np.arange(boards.number) if rows is None else np.ascontiguousarray(rows, np.int64)
     out = np.empty((len(chosen), len(PLANES), boards.points), np.float32)
-    found = np.empty((2, boards.rules.numbers.shape[1]), np.uint16)
-    planes_rows(*boards.games, *boards.rules, boards.setting.komi, chosen, out, found, 0, len(chosen))
+    komi, cells = boards.setting.komi, boards.rules.numbers.shape[1]
+    boards.share(lambda lo, hi: planes_rows(
+        *boards.games, *boards.rules, komi, chosen, out, np.empty((2, cells), np.uint16), lo, hi), len(chosen))  # fmt: skip
     return out.reshape(len(chosen), len(PLANES), boards.size, boards.size)

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs
 """Whoever plays Go: what a player is, and the one that needs no learning."""
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from envs.go.boards import Boards
+from envs.go.rules import BOARD, COUNT, NEAR, SIZE, TURN, jit, legal
 from rlab.errors import RlabError, nearest
 from rlab.registry import Registry
 
+_11 = np.uint64(11)
 RESIGN = -1
 """In the place of a move: the game is given up."""
 
@@ -62,35 +65,53 @@ class RandomPlayer:
 
     def choose(self, boards: Boards, rows: NDArray[np.int64], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """See `Player`."""
-        masks = boards.legal()[rows]
-        masks[:, :-1] &= ~own_eyes(boards.stones()[rows], boards.turn[rows]).reshape(len(rows), -1)
-        masks[:, -1] = ~masks[:, :-1].any(1)
-        # One draw a row: the key alone says which of its moves it is.
-        counts = masks.sum(1).astype(np.uint64)
-        place = (keys >> np.uint64(11)).astype(np.float64) * 2.0**-53 * counts
-        nth = place.astype(np.int64)
-        return (masks.cumsum(1) > nth[:, None]).argmax(1)
+        chosen, cells = np.empty(len(rows), np.int64), boards.rules.numbers.shape[1]
+        boards.share(lambda lo, hi: random_moves(
+            *boards.games, *boards.rules, rows, keys, chosen, np.empty((2, cells), np.uint16), lo, hi), len(rows))  # fmt: skip
+        return chosen
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-def own_eyes(stones: NDArray[np.uint8], turn: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """[K, n, n]: the empty points that are eyes of the player to move; see `RandomPlayer`."""
-    wall = 3
-    around = np.pad(stones, ((0, 0), (1, 1), (1, 1)), constant_values=wall)
-    own = turn[:, None, None].astype(np.uint8)
-    n = stones.shape[1]
+@jit
+def random_moves(s, w, q, m, r, z, rows, keys, chosen, found, lo, hi):
+    """Write chosen [K] for games rows [K], lo .. hi-1 of them, as `RandomPlayer` says; found is uint16 [2, cells].
 
-    def at(dy: int, dx: int) -> NDArray[np.uint8]:
-        return around[:, 1 + dy : n + 1 + dy, 1 + dx : n + 1 + dx]
+    One draw a row: the key alone says which of its moves it is.
+    """
+    points = np.int64(r[0, SIZE]) * r[0, SIZE]
+    for k in range(lo, hi):
+        i = rows[k]
+        me = np.int64(s[i, COUNT, TURN])
+        legal(s, w, q, r, z, i, found)
+        n = 0
+        for p in range(points):
+            c = r[1, p]
+            found[0, c] = found[0, c] != 0 and not own_eye(s, r, i, np.int64(c), me)
+            n += found[0, c]
+        nth = np.int64(np.float64(keys[k] >> _11) * 2.0**-53 * n)
+        chosen[k] = points
+        for p in range(points):
+            if found[0, r[1, p]]:
+                if nth == 0:
+                    chosen[k] = p
+                    break
+                nth -= 1
 
-    sides = [at(dy, dx) for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1))]
-    corners = [at(dy, dx) for dy, dx in ((-1, -1), (-1, 1), (1, -1), (1, 1))]
-    closed = np.all([(side == own) | (side == wall) for side in sides], 0)
-    edge = np.any([side == wall for side in sides], 0)
-    hostile = np.sum([corner == 3 - own for corner in corners], 0)
-    return (stones == 0) & closed & (hostile <= np.where(edge, 0, 1))
+
+@jit
+def own_eye(s, r, i, c, me):
+    """Whether empty cell c is an eye of colour me; see `RandomPlayer`."""
+    near = np.int64(s[i, NEAR, c])
+    own, wall = (near >> (0 if me == 1 else 4)) & 15, near >> 8
+    if own + wall < 4:
+        return False
+    step = np.int64(r[0, SIZE]) + 1
+    hostile = 0
+    for e in (c - step - 1, c - step + 1, c + step - 1, c + step + 1):
+        hostile += s[i, BOARD, e] == 3 - me
+    return hostile <= (0 if wall > 0 else 1)
 
 
 PLAYERS.register("random")(lambda rest: RandomPlayer())

@@ -14,9 +14,13 @@ VERBS = {
     "resume": "go on with a run that was stopped or killed",
     "eval": "play whole games and score them",
     "watch": "play, show it, and write a video",
+    "play": "play Go against a player: rlab play go9 --with RUN",
+    "analyze": "judge the moves of a Go game's record",
+    "gtp": "be an engine for Go programs (Go Text Protocol)",
     "sweep": "run agents x environments x seeds in parallel, or search hyperparameters",
     "compare": "compare runs over seeds, with intervals",
     "runs": "list the runs, or show one",
+    "tournament": "let players of Go meet, and rate them",
     "report": "write a page with curves, score, settings and video",
     "data": "list, fetch, verify and show data sets",
     "bench": "measure speed side by side with other libraries",
@@ -28,7 +32,7 @@ VERBS = {
 
 def usage() -> str:
     """The text of ``rlab --help``."""
-    verbs = "\n".join(f"  {name:<8} {summary}" for name, summary in VERBS.items())
+    verbs = "\n".join(f"  {name:<10} {summary}" for name, summary in VERBS.items())
     return f"""usage: rlab VERB ...
 
 {verbs}

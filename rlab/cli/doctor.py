@@ -178,6 +178,15 @@ def _extra(package: str, module: str, extra: str, use: str) -> Check:
     return Check(package, find_spec(module) is not None, detail, False, f"pip install 'rlab[{extra}]'")
 
 
+def _gnugo() -> Check:
+    from envs.go.gtp_client import HOW_TO_GET_GNUGO, find_gnugo, gnugo
+
+    path = find_gnugo()
+    detail = f"absent, for rlab tournament ... gnugo:10, {HOW_TO_GET_GNUGO}" if path is None else (
+        f"{gnugo('').about} at {path}")  # fmt: skip
+    return Check("gnugo", path is not None, detail, False)
+
+
 def _agents() -> Check:
     from rlab.recipes import load_recipes
 
@@ -211,10 +220,11 @@ CHECKS: dict[str, Callable[[], Check]] = {
     "cores": _cores,
     "tensorboard": lambda: _extra("tensorboard", "tensorboard", "tensorboard", "rlab train --tensorboard"),
     "opencv": lambda: _extra("opencv-python-headless", "cv2", "bench", "rlab bench speed"),
+    "gnugo": _gnugo,
     "agents": _agents,
     "encoders": _encoders,
 }
 """Name -> check, in the order in which they are told."""
 
-OPTIONAL = {"bf16", "pygame", "display", "memory", "tensorboard", "opencv"}
+OPTIONAL = {"bf16", "pygame", "display", "memory", "tensorboard", "opencv", "gnugo"}
 """What nothing fails without."""

@@ -52,6 +52,9 @@ def test_every_id_of_a_game_is_that_game(name):
         ("ms_pacman", "MsPacman"),
         ("Crawler", "rlab/Crawler-v0"),
         ("rlab/Crawler-v0", "rlab/Crawler-v0"),
+        ("Go9", "rlab/Go9-v0"),
+        ("rlab/Go19-v0", "rlab/Go19-v0"),
+        ("Go8", "Go8"),  # there is none
         ("CartPole-v1", "CartPole-v1"),
         ("minatar/space_invaders", "MinAtar/SpaceInvaders"),
         ("MinAtar/Breakout-v1", "MinAtar/Breakout"),
@@ -72,7 +75,7 @@ def test_camel_case_and_snake_case(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["CartPole-v1", "Blackjack-v1", "rlab/Probe1-v0", "mine:Pong-v0", "Combat", "Nothing", "", "ALE/", "MinAtar/Pong"],
+    ["CartPole-v1", "Blackjack-v1", "rlab/Probe1-v0", "Go9", "mine:Pong-v0", "Combat", "Nothing", "", "ALE/", "MinAtar/Pong"],
 )
 def test_other_names_are_not_atari(name):
     assert not is_atari(name)
@@ -85,6 +88,9 @@ def test_other_names_are_not_atari(name):
         ("CartPole", "CartPole-v1"),
         ("ALE/Pnog-v5", "Pong"),
         ("rlab/Probe9-v0", "rlab/Probe5-v0"),
+        ("Go8", "Go9"),
+        ("go9", "Go9"),
+        ("Go9-v0", "rlab/Go9-v0"),
     ],
 )
 def test_an_unknown_name_is_told_the_nearest(name, hint):
@@ -123,6 +129,14 @@ def test_a_module_in_the_current_directory(tmp_path, monkeypatch):
         ("CartPole-v1", {"max_frames": 100}, "max_frames belongs to Atari and MinAtar"),
         ("CartPole-v1", {"max_steps": 0}, "max_steps"),
         ("Pong", {"max_steps": 10}, "max_frames limits"),
+        ("Go5", {"max_steps": 10}, "'Go5' is Go, whose rules end every game"),
+        ("Go5", {"sticky": 0.1}, "sticky belongs to Atari and MinAtar"),
+        ("Go5", {"opponent": "gnu"}, "unknown player 'gnu'"),
+        ("Go5", {"colour": "blak"}, "unknown colour 'blak'; nearest: black"),
+        ("Go5", {"komi": 7.2}, "komi is 7.2"),
+        ("Pong", {"opponent": "random"}, "opponent belongs to Go, and 'Pong' is not it; valid: Go5"),
+        ("CartPole-v1", {"colour": "black"}, "colour belongs to Go"),
+        ("MinAtar/Breakout", {"komi": 7.0}, "komi belongs to Go"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_one_sentence(name, options, words):

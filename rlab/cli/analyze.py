@@ -1,0 +1,219 @@
+"""``rlab analyze RUN game.sgf``: what every move of a game won or lost, by a player's own judgement."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from rlab.cli.common import JsonFlag, parse, refuse_below, results, say, stopped_status, until_stopped
+from rlab.errors import RlabError
+from rlab.run.learner import Stop
+
+if TYPE_CHECKING:
+    from agents.go.analysis import Judged
+
+COLOURS = ("#0072b2", "#d55e00")
+"""The curve, and blunders (Okabe & Ito 2008)."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Judge the moves of a Go game: win rate before and after each, blunders, an SGF with comments and a curve."""
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Who judges: a run, RUN:PROGRESS, rollout:2000, or whatever else gives an analysis."""
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="GAME.sgf")]
+    """The record; its main line is judged, under its rules and komi."""
+    visits: int = 0
+    """Of the search in every position; 0: the player's own number."""
+    threshold: float = 0.1
+    """A move that loses at least this much win rate is a blunder."""
+    out: Path | None = None
+    """Folder for GAME-analyzed.sgf and GAME-analyzed.png; by default where the record lies."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    json: JsonFlag = False
+    """Print the result as one JSON object; everything else goes to stderr."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    return until_stopped(lambda stop: _analyze(argv, stop))
+
+
+def _analyze(argv: Sequence[str], stop: Stop) -> int:
+    flags = parse(Flags, "analyze", argv)
+    refuse_below(flags, visits=0)
+    if not 0 < flags.threshold <= 1:
+        raise RlabError(f"--threshold is {flags.threshold}; it must be above 0 and at most 1")
+    from envs.go.sgf import read_sgf, replay
+
+    with results(flags.json) as put:
+        record = read_sgf(flags.file)
+        replay(record)  # before a player is loaded
+        if not record.moves:
+            raise RlabError(f"{flags.file} holds no move")
+        from agents.go.analysis import Engine, judge
+        from agents.go.players import find_player
+        from envs.go.boards import name_of
+
+        player = find_player(flags.run, flags.device)
+        try:
+            engine = Engine(player, replace(record.setting(), cap=0))
+            if engine.analyst is None:
+                raise RlabError(f"{player.name} gives moves, but no analysis; a run that searches or rollout:2000 does")
+            engine.load(record)
+            visits = flags.visits or engine.thinking
+            judged = []
+            for move in judge(engine, visits, lambda: stop.requested):
+                if stop.requested:
+                    break
+                judged.append(move)
+                if sys.stderr.isatty():
+                    print(f"\rmove {move.number} of {len(record.moves)}", end="", file=sys.stderr, flush=True)
+            if sys.stderr.isatty():
+                print("\r\033[K", end="", file=sys.stderr, flush=True)
+        finally:
+            player.close()
+        if stop.requested:
+            say("stopped; nothing was written")
+            return stopped_status(stop)
+        blunders = [m for m in judged if m.loss >= flags.threshold]
+        folder = flags.out or flags.file.parent
+        files = {kind: folder / f"{flags.file.stem}-analyzed.{kind}" for kind in ("sgf", "png")}
+        title = f"{record.black or 'Black'} - {record.white or 'White'}, judged by {player.name}"
+        _write(files, commented(record, judged, flags.threshold, player.name), curve(judged, flags.threshold, title))
+        if not flags.json:
+            _table(judged, flags.threshold, record.size)
+        put(
+            f"{summary(judged, flags.threshold)}\n"
+            f"judged by {player.name}, {visits} visits a position\n"
+            + "\n".join(f"wrote   {file}" for file in files.values()),
+            {
+                "player": player.name,
+                "visits": visits,
+                "threshold": flags.threshold,
+                "size": record.size,
+                "komi": record.komi,
+                "moves": [
+                    {
+                        "number": m.number,
+                        "colour": ("black", "white")[m.colour - 1],
+                        "move": name_of(m.point, record.size),
+                        "before": m.before,
+                        "after": m.after,
+                        "loss": m.loss,
+                        "score_before": m.score_before,
+                        "score_after": m.score_after,
+                        "best": name_of(m.best, record.size),
+                        "variation": [name_of(p, record.size) for p in m.variation],
+                    }
+                    for m in judged
+                ],
+                "blunders": [m.number for m in blunders],
+                "sgf": str(files["sgf"]),
+                "png": str(files["png"]),
+            },
+        )
+        return 0
+
+
+def _write(files: dict[str, Path], text: str, picture: bytes) -> None:
+    from rlab.run.files import disk_error, replace_durably
+
+    for kind, content in (("sgf", text.encode()), ("png", picture)):
+        try:
+            files[kind].parent.mkdir(parents=True, exist_ok=True)
+            replace_durably(files[kind], content)
+        except OSError as e:
+            raise disk_error(e, files[kind].parent) from None
+
+
+def summary(judged: Sequence[Judged], threshold: float) -> str:
+    """A line for each colour: its blunders and what a move lost on average."""
+    lines = []
+    for colour, name in ((1, "black"), (2, "white")):
+        mine = [m for m in judged if m.colour == colour]
+        if mine:
+            worst = sum(m.loss >= threshold for m in mine)
+            lost = sum(m.loss for m in mine) / len(mine)
+            lines.append(f"{name}   {len(mine)} moves, {worst} blunders, {lost:.1%} lost by a move on average")
+    return "\n".join(lines)
+
+
+def _table(judged: Sequence[Judged], threshold: float, size: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from envs.go.boards import name_of
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("move", "", "before", "after", "lost", "better", ""):
+        table.add_column(name, justify="right" if name in ("move", "before", "after", "lost") else "left")
+    for m in judged:
+        bad = m.loss >= threshold
+        table.add_row(
+            str(m.number), f"{'●○'[m.colour - 1]} {name_of(m.point, size)}", f"{m.before:.1%}", f"{m.after:.1%}",
+            f"{m.loss:.1%}" if m.loss else "", name_of(m.best, size) if m.best != m.point else "",
+            "blunder" if bad else "", style="bold red" if bad else None,
+        )  # fmt: skip
+    Console(highlight=False).print(table)
+
+
+def commented(record: Any, judged: Sequence[Judged], threshold: float, judge: str) -> str:
+    """The record as SGF, with what was found in the comments, after those that it had."""
+    from envs.go.boards import name_of
+    from envs.go.sgf import write_sgf
+
+    size = record.size
+    comments = dict(record.comments)
+    for m in judged:
+        who = ("Black", "White")[m.colour - 1]
+        said = f"{who} {name_of(m.point, size)}: win rate {m.before:.1%} -> {m.after:.1%}"
+        if m.score_before is not None and m.score_after is not None:
+            said += f", lead {m.score_before:+.1f} -> {m.score_after:+.1f}"
+        if m.loss >= threshold:
+            line = " ".join(name_of(p, size) for p in m.variation)
+            said = f"BLUNDER (loses {m.loss:.1%}). {said}. Better: {line}"
+        comments[m.number] = "\n".join(filter(None, (comments.get(m.number), f"[{judge}] {said}")))
+    return write_sgf(replace(record, comments=comments))
+
+
+def curve(judged: Sequence[Judged], threshold: float, title: str) -> bytes:
+    """Black's win rate after every move, as PNG; blunders are points in the colour of who made them."""
+    from matplotlib.figure import Figure
+
+    def black(rate: float, colour: int) -> float:
+        return 100 * (rate if colour == 1 else 1 - rate)
+
+    figure = Figure(figsize=(9, 3.8), dpi=110, layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    first = judged[0]
+    numbers = [0, *(m.number for m in judged)]
+    rates = [black(first.before, first.colour), *(black(m.after, m.colour) for m in judged)]
+    axes.axhline(50, color="#888888", lw=0.8)
+    axes.plot(numbers, rates, color=COLOURS[0], lw=1.6)
+    axes.fill_between(numbers, rates, 50, color=COLOURS[0], alpha=0.12, lw=0)
+    for colour, name in ((1, "black"), (2, "white")):
+        bad = [m for m in judged if m.colour == colour and m.loss >= threshold]
+        if bad:
+            axes.scatter(
+                [m.number for m in bad], [black(m.after, colour) for m in bad], s=44, zorder=3, lw=1.6,
+                color="black" if colour == 1 else "white", edgecolors=COLOURS[1], label=f"blunder of {name}",
+            )  # fmt: skip
+    axes.set(xlabel="move", ylabel="black's win rate, %", ylim=(-3, 103), xlim=(0, max(1, numbers[-1])))
+    axes.set_title(title.replace("$", r"\$"), fontsize=10, loc="left")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.grid(alpha=0.25, lw=0.6)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8, loc="best")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

@@ -1,0 +1,76 @@
+"""``rlab gtp RUN``: a player in the Go Text Protocol, for boards such as Sabaki and GoGui and for matches."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from rlab.cli.common import parse, refuse_below
+from rlab.errors import RlabError
+
+GoPlayer = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Speak GTP 2 on stdin and stdout; `list_commands` lists what is known. RUN is a run's name, a path, `latest`,
+    RUN:PROGRESS for one of its checkpoints, or random, rollout:400, gnugo:10, gtp:COMMAND."""
+
+    run: GoPlayer
+    """Who plays."""
+    size: int | None = None
+    """Rows and columns until `boardsize` says otherwise; by default 9, or what the run has learned on."""
+    komi: float | None = None
+    """Points that White has from the start, until `komi` says otherwise; by default 24.5 on 5x5, 9 on 7x7 and 7 on
+    larger boards."""
+    ko: str = "positional"
+    """positional, situational or simple; `kata-set-rules` changes it."""
+    visits: int = 0
+    """Of the search for a move; 0: the player's own way of choosing one."""
+    resign: float = 0.0
+    """Resign below this win rate; 0: never. It needs an analysis, so --visits or a clock."""
+    seed: int = 0
+    """Of the player's chance."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the verb."""
+    flags = parse(Flags, "gtp", argv)
+    refuse_below(flags, visits=0, seed=0)
+    if not 0 <= flags.resign < 1:
+        raise RlabError(f"--resign is {flags.resign}; it must be at least 0 and below 1")
+    stdout = sys.stdout
+    # The protocol alone may stand on stdout, whatever Python prints.
+    with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
+        from agents.go.analysis import Engine
+        from agents.go.gtp import Lines, Server
+        from agents.go.players import find_player
+        from envs.go.boards import Setting
+        from envs.go.ids import default_komi
+        from rlab import __version__
+
+        player = find_player(flags.run, flags.device, flags.seed)
+        stack.callback(player.close)
+        size = max(getattr(player, "sizes", (9,))) if flags.size is None else flags.size
+        setting = Setting(size, default_komi(size) if flags.komi is None else flags.komi, flags.ko)
+        engine = Engine(player, setting, seed=flags.seed, visits=flags.visits, resign=flags.resign)
+        out = stack.enter_context(os.fdopen(os.dup(stdout.fileno()), "wb"))
+        os.dup2(sys.stderr.fileno(), stdout.fileno())  # nor what compiled libraries print
+
+        def write(text: str) -> None:
+            out.write(text.encode())
+            out.flush()
+
+        source = sys.stdin.fileno()
+        lines = Lines(lambda: os.read(source, 1 << 16))
+        server = Server(engine, f"rlab {player.name}", __version__, write=write, waiting=lines.waiting)
+        server.serve(iter(lines))
+    return 0

@@ -1,0 +1,200 @@
+"""Records in and out: what the format says, by hand; what is no record, in a sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envs.go.boards import Boards, Setting, point_of
+from envs.go.sgf import MOST_BYTES, Record, alternate, parse_sgf, read_sgf, replay, write_sgf
+from rlab.data.files import reader
+from rlab.errors import RlabError
+
+GAME = (
+    "(;GM[1]FF[4]CA[UTF-8]SZ[9]KM[6.5]RU[Chinese]PB[Kuro]PW[Shiro]RE[B+2.5]DT[2020-02-02]C[before]"
+    ";B[ee]C[centre \\] é]BL[3](;W[cd];B[])(;W[dd];B[aa]))"
+)
+
+
+def points(size: int, *names: str) -> list[int]:
+    return [point_of(name, size) for name in names]
+
+
+def test_a_record_says_what_stands_in_the_file() -> None:
+    record = parse_sgf(GAME)
+    e5, c6 = points(9, "E5", "C6")
+    assert record.moves == ((1, e5), (2, c6), (1, 81))
+    assert (record.size, record.komi, record.black, record.white) == (9, 6.5, "Kuro", "Shiro")
+    assert (record.result, record.date, record.rules, record.turn) == ("B+2.5", "2020-02-02", "Chinese", 1)
+    assert record.comments == {0: "before", 1: "centre ] é"}
+    assert record.setting() == Setting(9, 6.5, "simple")
+
+
+def test_it_is_written_as_it_was_read() -> None:
+    record = parse_sgf(GAME)
+    assert parse_sgf(write_sgf(record)) == record
+
+
+def test_an_empty_value_and_tt_are_passes_up_to_19() -> None:
+    assert parse_sgf("(;SZ[19];B[tt];W[])").moves == ((1, 361), (2, 361))
+    assert parse_sgf("(;SZ[9];B[tt])").moves == ((1, 81),)
+    assert parse_sgf("(;B[ss])").size == 19  # what the format says without SZ
+
+
+def test_stones_before_the_game_and_who_is_to_move() -> None:
+    record = parse_sgf("(;SZ[5]HA[2]AB[aa][ee]AW[bb:cc]AE[cc];W[da])")
+    wanted = np.zeros((5, 5), int)
+    wanted[0, 0] = wanted[4, 4] = 1
+    wanted[1, 1] = wanted[1, 2] = wanted[2, 1] = 2
+    assert np.array(record.stones).reshape(5, 5).tolist() == wanted.tolist()
+    assert (record.handicap, record.turn) == (2, 2)
+    wanted[0, 3] = 2
+    assert replay(record).stones()[0].tolist() == wanted.tolist()
+    assert parse_sgf("(;SZ[5]AB[aa][ee])").turn == 2  # a handicap: white begins
+    assert parse_sgf("(;SZ[5]AB[aa]AW[ee])").turn == 1
+    assert parse_sgf("(;SZ[5]AB[aa]AW[ee]PL[W])").turn == 2
+
+
+def test_rules_by_name_decide_ko_and_suicide() -> None:
+    def rules(name: str) -> tuple[str, bool]:
+        setting = Record(9, rules=name).setting()
+        return setting.ko, setting.suicide
+
+    assert rules("Tromp-Taylor") == ("positional", True)
+    assert rules("AGA") == ("situational", False)
+    assert rules("New Zealand") == rules("NZ") == ("situational", True)
+    assert rules("Japanese") == ("simple", False)
+    assert rules("") == rules("of my own") == ("positional", False)
+
+
+def test_a_colour_that_moves_twice_has_the_other_pass_between() -> None:
+    a1, b2 = points(3, "A1", "B2")
+    assert [p for _, p in alternate([(1, a1), (1, b2)], 1, 9)] == [a1, 9, b2]
+    assert [p for _, p in alternate([(2, a1)], 1, 9)] == [9, a1]
+
+
+def test_a_game_goes_on_after_two_passes() -> None:
+    a1, b2 = points(3, "A1", "B2")
+    # The passes go, since with them the game would be over; whose turn it is stays as the moves say.
+    assert [p for _, p in alternate([(1, a1), (2, 9), (1, 9), (2, b2)], 1, 9)] == [a1, b2]
+    assert [p for _, p in alternate([(1, 9), (2, 9), (1, 9)], 1, 9)] == [9, 9]
+    boards = replay(parse_sgf("(;SZ[3];B[aa];W[];B[];W[cc])"))
+    assert boards.stones()[0].tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 2]]
+    assert not boards.over[0]
+
+
+def test_replay_stops_where_it_is_told() -> None:
+    record = parse_sgf(GAME)
+    assert replay(record, 1).made[0] == 1
+    assert replay(record, 0).made[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "the record is empty"),
+        ("hello", "holds no"),
+        ("(;SZ[9];B[aa]", "this is no SGF"),
+        ("(;SZ[9];B[aa", "not closed"),
+        ("(;GM[2]SZ[9])", r"game GM\[2\]"),
+        ("(;SZ[1])", r"SZ\[1\].*2 to 19"),
+        ("(;SZ[20])", r"SZ\[20\]"),
+        ("(;SZ[9:13])", r"SZ\[9:13\]"),
+        ("(;SZ[9]KM[nan])", r"KM\[nan\]"),
+        ("(;SZ[9];B[zz])", r"node 2 has B\[zz\]"),
+        ("(;SZ[9];B[aa]W[bb])", "node 2 has a move of Black and one of White"),
+        ("(;SZ[9];B[aa];AB[bb])", "node 3 puts stones on the board after move 1"),
+        ("(;CA[nonsense]SZ[9])", "character set is 'nonsense'"),
+        ("(;CA[idna]SZ[9])", "character set is 'idna'"),
+        ("(;SZ[9]" + "(;" * 300 + ")" * 301, "nested 301 deep; at most 200"),
+        ("(;" + ";B[aa]" * 5_000 + ")", "5001 nodes; at most 4000"),
+        ("(;" + "a" * 10**5, "marks outside of values"),
+        ("(;C[" + "\\" * 10**5 + "])", "100000 backslashes"),
+        ("(;SZ[19]" + "AB[aa:ss]" * 1_500 + ")", "more than 1444 values"),
+        ("x" * (MOST_BYTES + 1), "more than 1 MB"),
+    ],
+)
+def test_what_is_no_record_is_said_in_a_sentence(text: str, says: str) -> None:
+    with pytest.raises(RlabError, match=says) as told:
+        parse_sgf(text)
+    assert "\n" not in str(told.value)
+    assert len(str(told.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("(;SZ[9];B[ee];W[ee])", "move 2 at E5 is not legal: there is a stone on E5"),
+        ("(;SZ[3];B[ba];W[];B[ab];W[aa])", "move 4 at A3 is not legal.*suicide"),
+        ("(;SZ[9]KM[3.75];B[ee])", "komi is 3.75"),
+        ("(;SZ[2]AB[aa:bb])", "a chain without a liberty"),
+    ],
+)
+def test_what_cannot_be_played_is_said_in_a_sentence(text: str, says: str) -> None:
+    with pytest.raises(RlabError, match=says):
+        replay(parse_sgf(text))
+
+
+def test_text_that_is_no_utf8() -> None:
+    with pytest.raises(RlabError, match="says it is UTF-8, but byte 2 of C in node 2 is not"):
+        parse_sgf(b"(;CA[UTF-8]SZ[9];C[x\xff])")
+    assert parse_sgf(b"(;SZ[9]PB[\xe9])").black == "é"  # no CA: Latin-1, as the format says
+    assert parse_sgf("(;SZ[9]PB[é])".encode()).black == "é"  # or UTF-8, if it is that
+    assert parse_sgf("(;CA[GBK]SZ[9]PB[围棋])".encode("gbk")).black == "围棋"
+
+
+def test_files(tmp_path: Path) -> None:
+    file = tmp_path / "game.sgf"
+    file.write_text(GAME, "utf-8")
+    assert read_sgf(file) == parse_sgf(GAME)
+    file.write_text("(;SZ[99])")
+    with pytest.raises(RlabError, match=r"game.sgf: .*SZ\[99\]"):
+        read_sgf(file)
+    for name in (tmp_path, tmp_path / "none.sgf", "/dev/zero", "a\0b", "x" * 5_000):
+        with pytest.raises(RlabError, match=r"there is no file|cannot be read"):
+            read_sgf(name)
+
+
+COLOURED = st.tuples(st.integers(1, 2), st.integers(0, 25))
+
+
+TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=30)
+
+
+@given(st.lists(COLOURED, max_size=30), TEXT, st.integers(-40, 40), st.sampled_from([1, 2]))
+def test_any_record_comes_back(moves: list[tuple[int, int]], text: str, komi: int, turn: int) -> None:
+    record = Record(5, komi / 2, tuple(moves), turn=turn, comments={len(moves): text})
+    assert parse_sgf(write_sgf(record)) == record
+
+
+PIECES = st.sampled_from(
+    [*"()[];:\\BW", "AB", "SZ", "SZ[5]", "[aa]", "[]", "[19]", "CA", "KM", "PL", "AE", "[aa:cc]", "HA"]
+)
+
+
+@given(st.lists(st.one_of(PIECES.map(str.encode), st.binary(max_size=3)), max_size=60).map(b"".join))
+def test_any_bytes_are_a_record_or_a_sentence(body: bytes) -> None:
+    for data in (body, b"(;SZ[5]" + body + b")"):
+        with contextlib.suppress(RlabError):
+            replay(parse_sgf(data))
+
+
+@pytest.mark.data
+def test_nine_thousand_real_games() -> None:
+    games = 0
+    with tarfile.open(fileobj=io.BytesIO(reader("go9x9")("games.tar.xz"))) as archive:
+        for member in archive:
+            file = archive.extractfile(member)
+            if file is not None:
+                record = parse_sgf(file.read())
+                assert parse_sgf(write_sgf(record)) == record
+                assert isinstance(replay(record), Boards)
+                games += 1
+    assert games == 9_068
