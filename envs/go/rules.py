@@ -352,8 +352,8 @@ def _last(s, i, c, step, colour):
 def legal(s, w, q, r, z, i, found):
     """Write to found [0], uint16 [2, cells], which cells are legal (0 or 1); return their number, without the pass.
 
-    First as if no cell were tense, all at once; then the tense ones. Ko is asked where stones are taken; everywhere, like
-    suicide, only if suicide is allowed or the position might have been.
+    First as if no cell were tense, all at once; then the tense ones. Ko is asked where stones are taken; like suicide,
+    everywhere if suicide is allowed or the position might have been.
     """
     me = np.int64(s[i, COUNT, TURN])
     if r[0, SUICIDE] != 0 or (r[0, KO_RULE] != SIMPLE and s[i, COUNT, FRESH] == 0):
