@@ -10,6 +10,13 @@ A board is a row of *cells*: its points with a wall around them, so that all fou
 a chain are a ring (FOLLOW) and name its head (CHAIN). At the head stand the chain's *edges*, which are its pairs of
 (stone, empty neighbour): a liberty counts once for every stone that touches it, which can be kept up to date without a
 search, and there are 0 when the chain has no liberty. A cell is a chain's last liberty if all its edges lead there.
+With them stand their *ends*, the sum of the numbers of the cells they lead to.
+
+A cell is *tense* if it may be some chain's last liberty; only there can stones be taken. `put` looks at the few chains
+whose edges it changes: where 1 to 4 edges all lead to one cell, their ends divided by their number give it. A cell that
+is tense for nothing costs a look and is corrected then; one that should be tense and is not would be a mistake. Of all
+other empty cells a stone lives if an empty cell or an own stone is beside it, so that legality is a loop over the board
+without branches, and a look at the few tense cells.
 
 Positions are compared by two words of 64 bits each (Zobrist 1970, https://minds.wisconsin.edu/handle/1793/57624): the
 first finds, the second, worked out only then, confirms. Most moves need neither: a position cannot have been there
@@ -26,7 +33,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from envs.minatar_rules import mix
@@ -37,17 +45,18 @@ POSITIONAL, SITUATIONAL, SIMPLE = range(3)
 
 SIZE, KO_RULE, SUICIDE, CAP = range(4)
 """First row of `Rules.numbers`."""
-(BOARD, NEAR, CHAIN, FOLLOW, EDGES, STONES, ORDER, PLACE, COUNT) = range(9)
-"""Planes of `Games.cells`: the colour of a cell; how many of its neighbours are black, white, wall (4 bits each); of a
-stone the head of its chain, else 0; of a stone the next one of its chain; of a head its chain's edges and number of
-stones; the empty cells first, in any order; where an empty cell stands in that order; and the following."""
+(BOARD, NEAR, CHAIN, FOLLOW, EDGES, ENDS, STONES, ORDER, PLACE, COUNT) = range(10)
+"""Planes of `Games.cells`: the colour of a cell; how many of its neighbours are black, white, wall, and not empty (4
+bits each); of a stone the head of its chain, else 0; of a stone the next one of its chain; of a head its chain's edges,
+ends (modulo 2^16) and number of stones; the empty cells first, in any order; where an empty cell stands in that order;
+and the following."""
 (TURN, MADE, PASSES, KO, EMPTIES, BLACKS, WHITES, FRESH, OVER) = range(9)
 """Places of plane COUNT: who moves, moves made, passes in a row before now, the cell that simple ko forbids (0: none),
 empty points, black and white stones, whether a stone that takes none makes a position that never was, whether the game
 is over."""
-PLANES = 9
-DICE = 2
-"""Place of `Games.words`."""
+PLANES = 10
+DICE, TENSE = 2, 3
+"""Places of `Games.words`; a bit for every cell from TENSE on."""
 
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 """Without numba's run-time: nothing here makes an array, and to count references to those that exist takes nine tenths
@@ -57,8 +66,12 @@ within = njit(inline="always", **_OPTIONS)
 _mix = jit(mix)
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _32, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
-_1, _6, _63 = np.uint64(1), np.uint64(6), np.uint64(63)
-_NEAR = np.array([0, 1, 16, 256], np.uint16)
+_1, _5, _6, _16, _63 = (np.uint64(n) for n in (1, 5, 6, 16, 63))
+_PART = np.array([0, 65536, 32768, 21846, 16384, 0], np.uint64)
+"""2^16 / n, rounded up, for n = 1 to 4: (k * _PART[n]) >> 16 is k // n for k < 2^14."""
+_NEAR = np.array([0, 0x1001, 0x1010, 0x1100], np.uint16)
+_FULL = np.uint16(0x4000)
+"""Bit of NEAR: no neighbour is empty."""
 _MANY = 0x4000
 
 
@@ -79,8 +92,8 @@ class Games(NamedTuple):
     cells: NDArray[np.uint16]
     """[N, PLANES, cells]."""
     words: NDArray[np.uint64]
-    """[N, cells]: of a head, its stones' words together. In the wall's first three cells the position's two words and
-    the dice (SplitMix64)."""
+    """[N, cells]: of a head, its stones' words together. In the wall's first cells the position's two words, the dice
+    (SplitMix64) and which cells are tense, 64 a word."""
     seen: NDArray[np.uint64]
     """[N, 3, a power of 2]: the positions that have been by their first word (0: none here), with their second one; and
     bits for (black stones, white stones) that have been."""
@@ -93,6 +106,22 @@ def below(w, i, n):
     """Draw from 0 .. n-1 for n < 2^16, with a bias below 2^-16 of a probability (Lemire 2019, without rejection)."""
     w[i, DICE] += _GAMMA
     return np.int64(((_mix(w[i, DICE]) & _LOW) * np.uint64(n)) >> _32)
+
+
+@intrinsic
+def _lowest(typing, bits):
+    """The number of the lowest bit that is set; one must be."""
+
+    def build(context, builder, signature, values):
+        return builder.cttz(values[0], context.get_constant(types.boolean, True))
+
+    return types.uint64(types.uint64), build
+
+
+@within
+def _tense(c):
+    """(place in `Games.words`, number of the bit) of a cell."""
+    return np.uint64(TENSE) + (c >> _6), c & _63
 
 
 # ---- A row begins, or becomes another's.
@@ -115,6 +144,8 @@ def clear(s, w, q, m, r, z, i):
     for k in range(size):
         for c in (r[1, k], r[1, k * size], r[1, k * size + size - 1], r[1, size * size - 1 - k]):
             s[i, NEAR, c] += _NEAR[WALL]
+    for k in range((s.shape[2] + 63) >> 6):
+        w[i, TENSE + k] = 0
     s[i, EDGES, 0] = _MANY
     s[i, COUNT, TURN] = BLACK
     s[i, COUNT, EMPTIES] = size * size
@@ -206,11 +237,18 @@ def keep(s, w, q, r, z, i):
 
 
 @within
-def _look(s, i, c, me, step):
-    """Whether a stone of `me` on the empty cell c has a liberty without taking any, and whether it takes stones.
+def _calm(near, me):
+    """Whether a stone lives on an empty cell that is no chain's last liberty, and so takes nothing."""
+    return (near & _FULL == 0) | (near & (0x0F if me == BLACK else 0xF0) != 0)
 
-    It has one beside it, or joins a chain with another one. A chain whose edges are as many as its stones beside c has
-    its last liberty there; the edges of chain 0, which is no chain, are too many. There are no branches to guess.
+
+@within
+def _look(s, i, c, me, step):
+    """Of a stone of `me` on the empty cell c: whether it has a liberty without taking any, whether it takes stones, and
+    whether c is a chain's last liberty.
+
+    It has a liberty beside it, or joins a chain with another one. A chain whose edges are as many as its stones beside
+    c has its last liberty there; the edges of chain 0, which is no chain, are too many. There are no branches to guess.
     """
     hn, hs, hw, he = s[i, CHAIN, c - step], s[i, CHAIN, c + step], s[i, CHAIN, c - _1], s[i, CHAIN, c + _1]
     bn, bs, bw, be = s[i, BOARD, c - step], s[i, BOARD, c + step], s[i, BOARD, c - _1], s[i, BOARD, c + _1]
@@ -224,14 +262,12 @@ def _look(s, i, c, me, step):
     joins |= ((bw == me) & (not last_w)) | ((be == me) & (not last_e))
     other = np.int64(3) - me
     takes = ((bn == other) & last_n) | ((bs == other) & last_s) | ((bw == other) & last_w) | ((be == other) & last_e)
-    return free | joins, takes
+    return free | joins, takes, last_n | last_s | last_w | last_e
 
 
 @within
-def allowed(s, w, q, r, z, i, c):
-    """Whether the player to move may put a stone on cell c, which is empty: it lives, takes or may die, and no ko."""
-    me = np.int64(s[i, COUNT, TURN])
-    lives, takes = _look(s, i, c, me, r[0, SIZE] + _1)
+def _may(s, w, q, r, z, i, c, lives, takes):
+    """Whether a stone on cell c, which lives without that, or takes stones, or dies, is no forbidden suicide or ko."""
     if not (lives | takes) and r[0, SUICIDE] == 0:
         good = False
     elif r[0, KO_RULE] == SIMPLE:
@@ -241,6 +277,17 @@ def allowed(s, w, q, r, z, i, c):
     else:
         good = not _repeats(s, w, q, r, z, i, c, takes, lives)
     return good
+
+
+@within
+def allowed(s, w, q, r, z, i, c):
+    """Whether the player to move may put a stone on cell c, which is empty: it lives, takes or may die, and no ko."""
+    me = np.int64(s[i, COUNT, TURN])
+    lives, takes = _calm(s[i, NEAR, c], me), False
+    word, bit = _tense(c)
+    if w[i, word] >> bit & _1:
+        lives, takes, _ = _look(s, i, c, me, r[0, SIZE] + _1)
+    return _may(s, w, q, r, z, i, c, lives, takes)
 
 
 @jit
@@ -310,34 +357,37 @@ def _last(s, i, c, step, colour):
 def legal(s, w, q, r, z, i, found):
     """Write to found [0], uint16 [2, cells], which cells are legal (0 or 1); return their number, without the pass.
 
-    In three rounds. Half of all empty points have a free neighbour and none of the other colour, so a stone there lives
-    and takes nothing: that is asked of all cells at once. Of the others, whose list is found [1], most do so, too, or
-    cannot be. Where stones are taken ko is asked, and everywhere if the position might have been.
+    First as if no cell were tense, all at once; then the tense ones. Ko is asked where stones are taken; like suicide,
+    everywhere if suicide is allowed or the position might have been.
     """
     me = np.int64(s[i, COUNT, TURN])
-    step = r[0, SIZE] + _1
-    others = np.uint16(0xF0 if me == BLACK else 0x0F)
-    new = r[0, KO_RULE] == SIMPLE or s[i, COUNT, FRESH] != 0
-    suicide = r[0, SUICIDE] != 0
-    empties = s[i, COUNT, EMPTIES]
-    for c in range(s.shape[2]):
-        near = s[i, NEAR, c]
-        total = (near + (near >> 4) + (near >> 8)) & 15
-        found[0, c] = (s[i, BOARD, c] == EMPTY) & (near & others == 0) & (total < 4) & new
-    waiting = 0
-    for k in range(empties):
-        c = s[i, ORDER, k]
-        found[1, waiting] = c
-        waiting += found[0, c] == 0
-    n = empties - waiting
-    for k in range(waiting):
-        c = found[1, k]
-        lives, takes = _look(s, i, c, me, step)
-        good = lives
-        if (takes or not lives or not new) and (lives or takes or suicide):
+    if r[0, SUICIDE] != 0 or (r[0, KO_RULE] != SIMPLE and s[i, COUNT, FRESH] == 0):
+        n = 0
+        for c in range(s.shape[2]):
+            found[0, c] = 0
+        for k in range(s[i, COUNT, EMPTIES]):
+            c = s[i, ORDER, k]
             good = allowed(s, w, q, r, z, i, c)
+            found[0, c] = good
+            n += good
+        return n
+    number = np.uint16(0)  # of the cells' own type, so that many are added at once
+    for c in range(s.shape[2]):
+        good = np.uint16((s[i, BOARD, c] == EMPTY) & _calm(s[i, NEAR, c], me))
         found[0, c] = good
-        n += good
+        number = np.uint16(number + good)
+    n = np.int64(number)
+    for word in range(np.uint64(TENSE), (s.shape[2] + 63 >> 6) + np.uint64(TENSE)):
+        bits = w[i, word]
+        while bits != 0:
+            bit = _lowest(bits)
+            bits &= bits - _1
+            c = (word - np.uint64(TENSE) << _6) + bit
+            lives, takes, last = _look(s, i, c, me, r[0, SIZE] + _1)
+            w[i, word] ^= np.uint64(not last) << bit
+            good = _may(s, w, q, r, z, i, c, lives, takes)
+            n += np.int64(good) - np.int64(found[0, c])
+            found[0, c] = good
     return n
 
 
@@ -358,6 +408,7 @@ def _take(s, w, q, r, z, i, head):
         # The chain's own edges go wrong by this and are not read again; those of head 0 mean nothing.
         for e in (c - step, c + step, c - _1, c + _1):
             s[i, EDGES, s[i, CHAIN, e]] += 1
+            s[i, ENDS, s[i, CHAIN, e]] += c
             s[i, NEAR, e] -= _NEAR[colour]
         s[i, ORDER, first + n] = c
         s[i, PLACE, c] = first + n
@@ -386,8 +437,19 @@ def _join(s, w, i, a, b):
             break
     s[i, FOLLOW, a], s[i, FOLLOW, b] = s[i, FOLLOW, b], s[i, FOLLOW, a]
     s[i, EDGES, a] += s[i, EDGES, b]
+    s[i, ENDS, a] += s[i, ENDS, b]
     s[i, STONES, a] += s[i, STONES, b]
     w[i, a] ^= w[i, b]
+
+
+@within
+def _note(s, w, i, head):
+    """If a chain's edges all lead to one cell, this is tense. There are no branches to guess."""
+    edges = np.uint64(s[i, EDGES, head])
+    ends = np.uint64(s[i, ENDS, head])
+    c = (ends * _PART[min(edges, _5)]) >> _16
+    word, bit = _tense(c)
+    w[i, word] |= np.uint64((c * edges == ends) & (s[i, BOARD, c] == EMPTY)) << bit
 
 
 @jit
@@ -407,13 +469,19 @@ def put(s, w, q, r, z, i, c, me):
     s[i, CHAIN, c] = c
     s[i, FOLLOW, c] = c
     s[i, STONES, c] = 1
-    s[i, EDGES, c] = 4 - (near & 15) - (near >> 4 & 15) - (near >> 8)
+    s[i, EDGES, c] = 4 - (near >> 12)
     w[i, c] = z[0, me, c]
     w[i, 0] ^= z[0, me, c]
     w[i, 1] ^= z[1, me, c]
+    word, bit = _tense(c)
+    w[i, word] &= ~(_1 << bit)
+    ends = np.uint64(0)
     for e in (c - step, c + step, c - _1, c + _1):
         s[i, EDGES, s[i, CHAIN, e]] -= 1
+        s[i, ENDS, s[i, CHAIN, e]] -= c
         s[i, NEAR, e] += _NEAR[me]
+        ends += e if s[i, BOARD, e] == EMPTY else np.uint64(0)
+    s[i, ENDS, c] = ends
     taken = 0
     ko = np.uint64(0)
     if near != 0:
@@ -423,11 +491,15 @@ def put(s, w, q, r, z, i, c, me):
                 if s[i, EDGES, s[i, CHAIN, e]] == 0:
                     taken += _take(s, w, q, r, z, i, s[i, CHAIN, e])
                     ko = e
+                else:
+                    _note(s, w, i, s[i, CHAIN, e])
             elif there == me and s[i, CHAIN, e] != s[i, CHAIN, c]:
                 _join(s, w, i, s[i, CHAIN, e], s[i, CHAIN, c])
         head = s[i, CHAIN, c]
         if s[i, EDGES, head] == 0:
             _take(s, w, q, r, z, i, head)
+        else:
+            _note(s, w, i, head)
         if taken != 1 or s[i, STONES, head] != 1 or s[i, EDGES, head] != 1:
             ko = np.uint64(0)
     s[i, EDGES, 0] = _MANY

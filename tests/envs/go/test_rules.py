@@ -59,6 +59,39 @@ def test_a_game_is_that_of_the_letter_of_the_rules(size: int, ko: str, suicide: 
         assert boards.turn[0] == slow.turn
 
 
+@pytest.mark.parametrize(("size", "suicide"), [(9, False), (9, True), (19, False)])
+def test_last_liberties_are_known_as_such(size: int, suicide: bool) -> None:
+    """What `legal` looks at alone: a chain that it did not know to have one liberty could not be taken."""
+    setting = Setting(size, suicide=suicide, cap=2 * size * size)
+    boards = Boards(1, setting, seed=3)
+    boards.playout()
+    moves = boards.moves(0)
+    boards.clear()
+    tense = 0
+    for k, move in enumerate(moves):
+        boards.play([move])
+        if k % 7:
+            continue
+        stones = tuple(boards.stones().ravel().tolist())
+        last: set[int] = set()
+        todo = {p for p in range(size * size) if stones[p]}
+        while todo:
+            chain = naive.reached(stones, size, min(todo))[0]
+            todo -= chain
+            free = {there for p in chain for there in naive.neighbours(p, size) if not stones[there]}
+            last |= free if len(free) == 1 else set()
+        found = {p for p in range(size * size) if is_tense(boards, p)}
+        assert last <= found
+        assert not any(stones[p] for p in found)
+        tense += len(last)
+    assert tense > size
+
+
+def is_tense(boards: Boards, point: int) -> bool:
+    cell = int(boards.rules.numbers[1, point])
+    return bool(int(boards.games.words[0, go.TENSE + cell // 64]) >> cell % 64 & 1)
+
+
 @pytest.mark.parametrize(("size", "number"), [(1, 1), (2, 57), (3, 12_675)])
 def test_number_of_legal_positions(size: int, number: int) -> None:
     """Tromp & Farneback 2007, "Combinatorics of Go", table 1; a board of one point is not played on here."""
