@@ -29,7 +29,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from envs.minatar_rules import mix
+from envs.chance import GAMMA, mix
 
 EMPTY, BLACK, WHITE, WALL = range(4)
 POSITIONAL, SITUATIONAL, SIMPLE = range(3)
@@ -55,7 +55,6 @@ of the time of a move."""
 jit = njit(**_OPTIONS)
 within = njit(inline="always", **_OPTIONS)
 _mix = jit(mix)
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _32, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 _1, _6, _63 = np.uint64(1), np.uint64(6), np.uint64(63)
 _NEAR = np.array([0, 1, 16, 256], np.uint16)
@@ -91,7 +90,7 @@ class Games(NamedTuple):
 @jit
 def below(w, i, n):
     """Draw from 0 .. n-1 for n < 2^16, with a bias below 2^-16 of a probability (Lemire 2019, without rejection)."""
-    w[i, DICE] += _GAMMA
+    w[i, DICE] += GAMMA
     return np.int64(((_mix(w[i, DICE]) & _LOW) * np.uint64(n)) >> _32)
 
 
