@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from agents.tabular import NO_LIMIT, RECENT, GreedyPolicy
 from agents.tabular_config import LinUCBConfig, TabularEnvConfig
 from agents.tabular_exact import Values
-from envs.copies import advance, begin, compile_model, restart, uniform
+from envs.chance import uniform
+from envs.copies import advance, begin, compile_model, restart
 from envs.tabular import MDP
 from rlab.seeding import derive
 

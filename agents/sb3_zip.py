@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -35,15 +36,15 @@ def import_zip(path: Path) -> dict[str, Tensor]:
                 raise RlabError(f"{path}: policy.pth would take {size:,} bytes; at most {ZIP_BYTES:,} are read")
             content = archive.read("policy.pth")
     except KeyError:
-        raise RlabError(f"{path} holds no policy.pth, so stable-baselines3 did not save it") from None
+        raise RlabError(f"{path} holds no policy.pth: it is cut short, or stable-baselines3 did not save it") from None
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as e:
         raise RlabError(f"{path} cannot be read as a .zip of stable-baselines3 ({e})") from None
     try:
-        weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as e:  # whatever a hostile file provokes
-        reason = str(e).strip().splitlines()[:1]
+        with warnings.catch_warnings(action="ignore"):  # of pickles that it refuses anyway
+            weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception:  # whatever a hostile file provokes; torch's own words advise to load it all the same
         raise RlabError(
-            f"{path}: policy.pth holds more than weights, or is damaged; nothing was loaded {reason}"
+            f"{path}: policy.pth holds more than weights, which could run anything, or is damaged; nothing was loaded"
         ) from None
     if not isinstance(weights, dict) or not all(isinstance(k, str) and _is_plain(t) for k, t in weights.items()):
         raise RlabError(f"{path}: policy.pth is not a table of names and finite tensors; nothing was loaded")
@@ -71,7 +72,7 @@ def load_weights(model: Any, weights: dict[str, Tensor], name: str) -> None:
     for key in sorted(set(own) | set(weights)):
         ours, theirs = own.get(key), weights.get(key)
         if ours is None or theirs is None or ours.shape != theirs.shape:
-            shapes = [None if t is None else list(t.shape) for t in (theirs, ours)]
+            shapes = ["missing" if t is None else list(t.shape) for t in (theirs, ours)]
             raise RlabError(
                 f"the weights in {name} belong to another network: '{key}' is {shapes[0]} there and {shapes[1]} here; "
                 "nearest: --encoder sb3, with --hidden as it was trained"

@@ -22,7 +22,8 @@ from agents.tabular_exact import (
     policy_evaluation,
     value_iteration,
 )
-from envs.copies import advance, begin, compile_model, restart, uniform
+from envs.chance import uniform
+from envs.copies import advance, begin, compile_model, restart
 from envs.tabular import MDP
 from rlab.seeding import derive
 

@@ -1,8 +1,7 @@
 """Many copies of a finite MDP, stepped as arrays by compiled code: tens of millions of steps a second on one core.
 
-Each copy has its own random numbers, one 64-bit word of SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable
-pseudorandom number generators"), so that the state of everything is a few arrays, and what copy i does does not
-depend on how many others there are.
+Each copy has its own random numbers, one word of `envs.chance`, so that the state of everything is a few arrays, and
+what copy i does does not depend on how many others there are.
 """
 
 from __future__ import annotations
@@ -13,10 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from envs.chance import uniform
 from envs.tabular import MDP
-
-GOLDEN, MIX1, MIX2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-TO_UNIT = 2.0**-53
 
 
 class Model(NamedTuple):
@@ -66,17 +63,6 @@ def _running(probability: NDArray[np.float64]) -> NDArray[np.float64]:
     last = probability.shape[-1] - 1 - (probability[..., ::-1] > 0).argmax(axis=-1)  # the last that can happen
     sums[np.arange(probability.shape[-1]) >= last[..., None]] = 1.0  # rounding must not leave a gap below 1
     return sums
-
-
-@njit(cache=True)
-def uniform(random: Any, i: int) -> float:
-    """The next number of copy i, in [0, 1)."""
-    random[i] += GOLDEN
-    z = random[i]
-    z = (z ^ (z >> np.uint64(30))) * MIX1
-    z = (z ^ (z >> np.uint64(27))) * MIX2
-    z = z ^ (z >> np.uint64(31))
-    return (z >> np.uint64(11)) * TO_UNIT
 
 
 @njit(cache=True)

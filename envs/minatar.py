@@ -25,9 +25,11 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from envs.minatar_rules import BEGIN, GAMES, LOOK, SIZE, STEP, Copies, Rules, Seen, mix
+from envs.chance import mix
+from envs.minatar_rules import BEGIN, GAMES, LOOK, SIZE, STEP, Copies, Rules, Seen
 from envs.vector import StepResult, VecEnv
 from rlab.errors import RlabError, nearest
+from rlab.machine import cores
 
 STICKY = 0.1
 """Probability of repeating the action before: the package's default."""
@@ -96,7 +98,7 @@ class Engine:
         actions = np.array(self.game.actions if minimal else range(6), np.int64)
         self.rules = Rules(actions, float(sticky), bool(ramping), max_steps or np.iinfo(np.int64).max)
         self._final = np.zeros((num_envs, *self.shape), np.uint8)
-        parts = max(1, min(threads or _cores(), num_envs // CHUNK))
+        parts = max(1, min(threads or cores(), num_envs // CHUNK))
         bounds = np.linspace(0, num_envs, parts + 1).astype(int).tolist()
         self._chunks = list(pairwise(bounds))
         self._pool: ThreadPoolExecutor | None = None
@@ -309,7 +311,3 @@ def find_game(name: str) -> tuple[str, bool]:
 def names() -> list[str]:
     """The names that `envs.make_vec` shows."""
     return [f"MinAtar/{game}" for game in GAMES]
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -19,6 +19,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from envs.chance import uniform
+
 SIZE = 10
 """Rows and columns of the board."""
 ON = 255
@@ -28,29 +30,6 @@ STEP, BEGIN, LOOK = range(3)
 """What a run does: step, begin new games, or only draw."""
 
 jit = njit(cache=True, nogil=True)
-
-
-# ---- Chance. One word for each copy: SplitMix64 (Steele, Lea & Flood 2014, https://doi.org/10.1145/2660193.2660195).
-
-_GAMMA, _MIX1, _MIX2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_S11, _S27, _S30, _S31 = np.uint64(11), np.uint64(27), np.uint64(30), np.uint64(31)
-
-
-def mix(z):
-    """Scatter words of 64 bits, one to one: for numpy arrays as it stands, for numba below."""
-    z = (z ^ (z >> _S30)) * _MIX1
-    z = (z ^ (z >> _S27)) * _MIX2
-    return z ^ (z >> _S31)
-
-
-_mix = jit(mix)
-
-
-@jit
-def uniform(dice, i):
-    """Draw from [0, 1) in steps of 2^-53 and advance dice[i], uint64."""
-    dice[i] += _GAMMA
-    return np.float64(_mix(dice[i]) >> _S11) * (1.0 / 9007199254740992.0)
 
 
 @jit

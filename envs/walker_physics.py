@@ -29,7 +29,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from envs.copies import uniform
+from envs.chance import uniform
 
 MASS, GRAVITY = 3.0, 9.81  # kg, m/s^2
 LENGTH, HEIGHT = 0.7, 0.12  # m, of the trunk

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from envs.chance import GAMMA, mix
 from envs.go import rules as go
-from envs.minatar_rules import mix
 from rlab.errors import RlabError, nearest
+from rlab.machine import cores
 
 KO = {"positional": go.POSITIONAL, "situational": go.SITUATIONAL, "simple": go.SIMPLE}
 LETTERS = "ABCDEFGHJKLMNOPQRST"
@@ -90,7 +90,7 @@ def make_rules(setting: Setting) -> go.Rules:
     numbers[2] = size * size
     numbers[2, cells] = np.arange(size * size)
     with np.errstate(over="ignore"):
-        words = mix(np.arange(1, 6 * numbers.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+        words = mix(np.arange(1, 6 * numbers.shape[1] + 1, dtype=np.uint64) * GAMMA)
     return go.Rules(numbers, words.reshape(2, 3, -1))
 
 
@@ -135,7 +135,7 @@ class Boards:
             self.games.words[:, go.DICE] = mix(
                 np.uint64(seed % 2**32) * np.uint64(2**32) + np.arange(1, number + 1, dtype=np.uint64)
             )
-        parts = max(1, min(threads or len(os.sched_getaffinity(0)), number // CHUNK))
+        parts = max(1, min(threads or cores(), number // CHUNK))
         self._chunks = list(pairwise(np.linspace(0, number, parts + 1).astype(int).tolist()))
         self._pool = ThreadPoolExecutor(parts, "go") if parts > 1 else None
         self.clear()

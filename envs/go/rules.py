@@ -37,7 +37,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from envs.minatar_rules import mix
+from envs.chance import GAMMA, mix
 
 EMPTY, BLACK, WHITE, WALL = range(4)
 POSITIONAL, SITUATIONAL, SIMPLE = range(3)
@@ -64,7 +64,6 @@ of the time of a move."""
 jit = njit(**_OPTIONS)
 within = njit(inline="always", **_OPTIONS)
 _mix = jit(mix)
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _32, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 _1, _5, _6, _16, _63 = (np.uint64(n) for n in (1, 5, 6, 16, 63))
 _PART = np.array([0, 65536, 32768, 21846, 16384, 0], np.uint64)
@@ -104,7 +103,7 @@ class Games(NamedTuple):
 @jit
 def below(w, i, n):
     """Draw from 0 .. n-1 for n < 2^16, with a bias below 2^-16 of a probability (Lemire 2019, without rejection)."""
-    w[i, DICE] += _GAMMA
+    w[i, DICE] += GAMMA
     return np.int64(((_mix(w[i, DICE]) & _LOW) * np.uint64(n)) >> _32)
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from rlab.compare.processes import Job, Pool, Row, View
 from rlab.errors import RlabError, nearest
+from rlab.machine import cores
 from rlab.run.files import disk_error, make_folder, read_json, replace_durably, to_json
 from rlab.run.folder import Lock, RunFolder, runs_dir
 from rlab.run.learner import Stop
-from rlab.run.machine import cores
 from rlab.studies.study import interval
 
 SCHEMA = 1

@@ -41,7 +41,7 @@ def measure(size: int, seconds: float, rounds: int, progress: Callable[[str], No
         on many boards; ``openspiel_moves_per_s``, ``ratio`` and ``playout_ratio`` (None where it is not installed);
         ``speeds``, every measurement; and the machine.
     """
-    from rlab.run.machine import cores
+    from rlab.machine import cores
     from rlab.run.provenance import git_state, processor, versions
 
     setting = Setting(size, cap=2 * size * size)

@@ -219,9 +219,7 @@ def _speed(argv: Sequence[str]) -> int:
 
 def _environments(argv: Sequence[str]) -> int:
     flags = parse(Environments, "bench envs", argv)
-    refuse_below(flags, rounds=1)
-    if not 0 < flags.seconds < 3600:
-        raise RlabError(f"--seconds is {flags.seconds:g}; it must be more than 0")
+    _check_turns(flags)
     with results(flags.json) as put:
         from rlab.bench.environments import measure
 
@@ -237,9 +235,7 @@ def _environments(argv: Sequence[str]) -> int:
 
 def _go(argv: Sequence[str]) -> int:
     flags = parse(Go, "bench go", argv)
-    refuse_below(flags, rounds=1)
-    if not 0 < flags.seconds < 3600:
-        raise RlabError(f"--seconds is {flags.seconds:g}; it must be more than 0")
+    _check_turns(flags)
     with results(flags.json) as put:
         from rlab.bench.go import measure
 
@@ -264,6 +260,12 @@ def _go(argv: Sequence[str]) -> int:
         )
         put("\n".join(lines), m)
         return 0
+
+
+def _check_turns(flags: Environments | Go) -> None:
+    refuse_below(flags, rounds=1)
+    if not 0 < flags.seconds < 3600:
+        raise RlabError(f"--seconds is {flags.seconds:g}; it must be more than 0 and less than 3600")
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

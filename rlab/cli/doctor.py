@@ -164,7 +164,7 @@ def _disk() -> Check:
 
 
 def _cores() -> Check:
-    from rlab.run.machine import cores
+    from rlab.machine import cores
     from rlab.run.provenance import processor
 
     return Check("cores", True, f"{cores()} usable of {os.cpu_count()}, {processor()}")

@@ -204,7 +204,7 @@ def _every(argv: Sequence[str], stop: Stop) -> int:
     if flags.jobs is not None:
         refuse_below(flags, jobs=1)
     with results(flags.json) as put:
-        from rlab.run.machine import cores
+        from rlab.machine import cores
         from rlab.studies import load_studies
         from rlab.studies.every import run_every
 

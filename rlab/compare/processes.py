@@ -17,10 +17,10 @@ from typing import Any, Protocol
 
 from rlab.compare.settings import as_flags
 from rlab.errors import RlabError
+from rlab.machine import available_memory, gigabytes
 from rlab.run.files import disk_error, make_folder
 from rlab.run.folder import RunFolder, holder_of
 from rlab.run.learner import Stop
-from rlab.run.machine import available_memory, gigabytes
 from rlab.run.status import last_row, status_of
 
 POLL_SECONDS = 0.2

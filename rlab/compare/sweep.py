@@ -18,11 +18,11 @@ from typing import Any
 from rlab.compare.processes import Job, Lines, Pool, Row, View
 from rlab.compare.settings import Setting, resolve
 from rlab.errors import RlabError, nearest
+from rlab.machine import cores
 from rlab.registry import RECIPES
 from rlab.run.files import disk_error, make_folder, read_json, replace_durably, to_json
 from rlab.run.folder import Lock, runs_dir
 from rlab.run.learner import Stop
-from rlab.run.machine import cores
 
 SCHEMA = 1
 """Version of ``sweep.json``."""

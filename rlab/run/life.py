@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rlab.errors import RlabError
+from rlab.machine import available_memory, cores, gigabytes
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints, Saved
 from rlab.run.config import RunConfig, from_plain, to_plain
@@ -21,7 +22,6 @@ from rlab.run.folder import RunFolder, create_run
 from rlab.run.journal import Journal
 from rlab.run.learner import Footprint, Learner, Stop, Stopped
 from rlab.run.loop import Loop, Notes, Outcome, View
-from rlab.run.machine import available_memory, cores, gigabytes
 from rlab.run.metrics import MetricsFile
 from rlab.run.provenance import describe_session
 

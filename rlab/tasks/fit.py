@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from rlab.data.batches import Batch, Batches
 from rlab.errors import RlabError
+from rlab.machine import cores
 from rlab.nn.average import Averaged
 from rlab.nn.layers import drawing_from
 from rlab.nn.optim import SCHEDULES, restore, scale_rates, state_of
 from rlab.run.checkpoint import KEEP, flatten
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
-from rlab.run.machine import cores
 from rlab.seeding import derive
 from rlab.tasks.config import FitConfig
 from rlab.tasks.transfer import counts

@@ -20,7 +20,8 @@ def test_every_way_of_playing_is_measured(capsys: pytest.CaptureFixture[str]) ->
 
 def test_what_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for flags, said in (
-        (["--seconds", "0"], "--seconds is 0"),
+        (["--seconds", "0"], "--seconds is 0; it must be more than 0"),
+        (["--seconds", "4000"], "--seconds is 4000; it must be more than 0 and less than 3600"),
         (["--rounds", "0"], "--rounds is 0"),
         (["--size", "1"], "2 to 19 wide, not 1"),
     ):

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs import is_minatar, make_vec
+from envs.chance import uniform
 from envs.minatar import CELL, MAX_STEPS, STICKY, Engine, MinAtar
 from envs.minatar_rules import (
     A_SPAWN_EVERY,
@@ -31,7 +32,6 @@ from envs.minatar_rules import (
     Q_THEIRS,
     RIGHT,
     below,
-    uniform,
 )
 from rlab.errors import RlabError
 
