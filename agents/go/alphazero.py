@@ -20,13 +20,13 @@ from agents.go.arena import find_participant
 from agents.go.config import AlphaZeroExperiment
 from agents.go.learning import losses, targets_of
 from agents.go.match import play_match
-from agents.go.network import Evaluator, GoNetwork
+from agents.go.network import Evaluator, GoNetwork, Symmetry
 from agents.go.search_player import SearchPlayer
 from agents.go.tree_game import GoGame
 from agents.go.window import LOG, Window, empty_rows
 from agents.search import Gumbel, Puct, search
+from envs.chance import mix
 from envs.go.boards import Boards
-from envs.minatar_rules import mix
 from rlab.nn.optim import SCHEDULES, decayed, restore, scale_rates, state_of
 from rlab.run.checkpoint import KEEP
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
@@ -83,7 +83,7 @@ class AlphaZero:
         )
 
     def _make_evaluator(self) -> Evaluator:
-        symmetry = "random" if self.settings.symmetries else "none"
+        symmetry: Symmetry = "random" if self.settings.symmetries else "none"
         return Evaluator(self.network, str(self.device), symmetry, self.experiment.net.precision)
 
     # ---- Playing.

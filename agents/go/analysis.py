@@ -10,11 +10,11 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.chance import mix
 from envs.go.boards import Boards, Setting, name_of
 from envs.go.players import RESIGN, Player
 from envs.go.rules import BLACK, COUNT, EMPTY, PASSES, WHITE
 from envs.go.sgf import RULES, Record, alternate, begin, follow
-from envs.minatar_rules import mix
 from rlab.errors import RlabError
 
 COLOURS = ("", "black", "white")

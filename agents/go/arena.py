@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from envs.chance import mix
 from envs.go.boards import Boards, Setting, name_of
 from envs.go.gtp_client import GivenUp, Program, SomeFailed
 from envs.go.players import RESIGN, Player, make_player
-from envs.minatar_rules import mix
 from rlab.run.learner import Stop
 
 

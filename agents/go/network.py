@@ -99,7 +99,7 @@ class Evaluator:
             for k in range(1, NUMBER):
                 more, value = self._ask(positions, rows, np.full(len(rows), k, np.int64), size)
                 logits, values = logits + more, values + value
-            return logits / NUMBER, values / NUMBER
+            return logits / np.float32(NUMBER), values / np.float32(NUMBER)
         kinds = np.zeros(len(rows), np.int64)
         if self.symmetry == "random":
             kinds = ((chance * np.uint64(0xBF58476D1CE4E5B9)) >> np.uint64(61)).astype(np.int64)
@@ -135,9 +135,9 @@ class _Folded:
         network.train(was)
         for module in list(copied.modules()):
             for conv, norm in (("conv", "norm"), ("conv1", "norm1"), ("conv2", "norm2"), ("0", "1")):
-                pair = getattr(module, conv, None), getattr(module, norm, None)
-                if isinstance(pair[0], nn.Conv2d) and isinstance(pair[1], nn.BatchNorm2d):
-                    setattr(module, conv, fuse_conv_bn_eval(*pair))
+                before, after = getattr(module, conv, None), getattr(module, norm, None)
+                if isinstance(before, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
+                    setattr(module, conv, fuse_conv_bn_eval(before, after))
                     setattr(module, norm, nn.Identity())
         self.network = copied.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.convolutions: list[tuple[_Conv, _Conv, nn.Module | None]] = []

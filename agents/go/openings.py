@@ -58,7 +58,7 @@ def _play(boards: Boards, moves: int, rng: np.random.Generator) -> None:
         inner[:] = False
         inner[1:-1, 1:-1] = True
     for _ in range(moves):
-        may = boards.legal()[0, :-1] & inner.reshape(-1) & ~own_eyes(boards.stones(), boards.turn).reshape(-1)
+        may = boards.legal()[0, :-1] & inner.reshape(-1) & ~own_eyes(boards)[0]
         points = np.flatnonzero(may)
         if not len(points):
             raise RlabError(f"an opening of {moves} moves does not fit on {n}x{n}; take fewer --moves-random")

@@ -149,20 +149,20 @@ def search(
         RlabError: a number that makes no sense.
     """
     rule = rule or Gumbel()
-    budget = np.ascontiguousarray(budget, np.int64)
-    games, actions = len(budget), game.actions
-    if budget.min(initial=0) < 0 or leaves < 1 or len(keys) != games:
+    budgets = np.ascontiguousarray(budget, np.int64)
+    games, actions = len(budgets), game.actions
+    if budgets.min(initial=0) < 0 or leaves < 1 or len(keys) != games:
         raise RlabError(f"a search of {games} games needs budgets of 0 or more, as many keys, and at least one leaf")
     if tree is not None and isinstance(rule, Gumbel):
         raise RlabError("a Gumbel search starts from an empty tree; nearest: Puct")
-    most = int(budget.max(initial=0))
+    most = int(budgets.max(initial=0))
     tree = _room(tree, games, most + 1, actions)
     counts = _Counts(games, leaves, min(most + 1 + int(tree.size.max(initial=0)), DEEPEST))
     words = keys.astype(np.uint64)
 
     fresh = np.flatnonzero(tree.size == 0)
     _plant(game, states, evaluate, tree, fresh, words)
-    base, plan = _root(rule, tree, budget, keys, most)
+    base, plan = _root(rule, tree, budgets, keys, most)
     numbers = (
         np.array([rule.c_init, rule.c_base, rule.fpu, rule.forced, rule.noise > 0], np.float64)
         if isinstance(rule, Puct)
@@ -172,7 +172,7 @@ def search(
     scratch = np.empty(actions, np.float64)
     for round_ in range(-(-most // leaves)):
         kernels.descend_rows(
-            *tree, kind, numbers, base, plan, counts.done, budget, counts.path, counts.nodes, counts.length,
+            *tree, kind, numbers, base, plan, counts.done, budgets, counts.path, counts.nodes, counts.length,
             counts.found, scratch, 0, games,
         )  # fmt: skip
         if (counts.length < 0).all():
@@ -199,7 +199,7 @@ def go_on(tree: Tree, actions: NDArray[np.int64]) -> Tree:
 def best_line(tree: Tree, game: int, action: int, most: int = 12) -> list[int]:
     """Actions from the root on, `action` first, the most visited ones after it."""
     line, node = [action], int(tree.child[game, 0, action])
-    while node >= 0 and len(line) < most and tree.count[game, node]:
+    while node >= 0 and len(line) < most and tree.node_visits[game, node]:
         chosen = int(tree.visits[game, node].argmax())
         line.append(chosen)
         node = int(tree.child[game, node, chosen])
@@ -228,8 +228,10 @@ def _room(tree: Tree | None, games: int, more: int, actions: int) -> Tree:
     if lack <= 0:
         return tree
     wider = make_tree(games, tree.prior.shape[1] + lack, actions)
-    for old, new in zip(tree, wider, strict=True):
-        new[:, : old.shape[1]] = old if old.ndim > 1 else 0
+    nodes = tree.prior.shape[1]
+    for name, part in tree._asdict().items():
+        if name != "size":
+            getattr(wider, name)[:, :nodes] = part
     wider.size[:] = tree.size
     return wider
 
@@ -260,7 +262,7 @@ def _plant(
     tree.total[rows, 0] = 0
     tree.child[rows, 0] = NONE
     tree.raw[rows, 0] = values
-    tree.count[rows, 0] = 0
+    tree.node_visits[rows, 0] = 0
     tree.ended[rows, 0] = start.ended
     tree.size[rows] = 1
 
@@ -314,8 +316,8 @@ def considered_visits(actions: int, simulations: int) -> tuple[int, ...]:
 
 
 def _result(rule: Puct | Gumbel, tree: Tree, base: Floats, scratch: NDArray[np.float64]) -> Result:
-    prior, visits, total = (part[:, 0].copy() for part in (tree.prior, tree.visits, tree.total))
-    raw, count, ended = tree.raw[:, 0].copy(), tree.count[:, 0], tree.ended[:, 0]
+    prior, visits, total = tree.prior[:, 0].copy(), tree.visits[:, 0].copy(), tree.total[:, 0].copy()
+    raw, count, ended = tree.raw[:, 0].copy(), tree.node_visits[:, 0], tree.ended[:, 0]
     legal = prior > 0
     value = (raw + total.sum(1)) / (1 + count)
     q = np.zeros_like(prior)

@@ -37,7 +37,7 @@ class Tree(NamedTuple):
     """[G, N, A]: the node below."""
     raw: NDArray[np.float32]
     """[G, N]: what the network, or the rules at an end, said of the node."""
-    count: NDArray[np.int32]
+    node_visits: NDArray[np.int32]
     """[G, N]: visits of all its edges."""
     ended: NDArray[np.bool_]
     """[G, N]: the game is over there."""

@@ -115,4 +115,20 @@ def own_eye(s, r, i, c, me):
     return hostile <= (0 if wall > 0 else 1)
 
 
+def own_eyes(boards: Boards) -> NDArray[np.bool_]:
+    """[N, n * n]: the empty points that are eyes of the player to move; see `RandomPlayer`."""
+    found = np.zeros((boards.number, boards.points), np.bool_)
+    own_eyes_rows(*boards.games, *boards.rules, found)
+    return found
+
+
+@jit
+def own_eyes_rows(s, w, q, m, r, z, found):
+    """Write found [N, n * n]."""
+    for i in range(len(found)):
+        for p in range(found.shape[1]):
+            c = np.int64(r[1, p])
+            found[i, p] = s[i, BOARD, c] == 0 and own_eye(s, r, i, c, np.int64(s[i, COUNT, TURN]))
+
+
 PLAYERS.register("random")(lambda rest: RandomPlayer())

@@ -89,7 +89,7 @@ def _tournament(argv: Sequence[str], stop: Stop) -> int:
         from agents.go.tournament_page import write_result
         from envs.go.boards import Setting
         from envs.go.gtp_client import Program
-        from rlab.run.machine import cores
+        from rlab.machine import cores
 
         setting = Setting(flags.board, flags.komi, flags.ko)
         common = Common(setting, flags.seed, flags.openings or 0, flags.moves_random, flags.seconds)

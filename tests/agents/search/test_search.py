@@ -69,7 +69,7 @@ def test_sums_of_every_tree(seed: int, budget: int, rule: Any, leaves: int) -> N
         for node in range(tree.size[g]):
             if tree.ended[g, node]:
                 continue
-            assert tree.count[g, node] == tree.visits[g, node].sum()
+            assert tree.node_visits[g, node] == tree.visits[g, node].sum()
             for a in range(9):
                 below, n = tree.child[g, node, a], tree.visits[g, node, a]
                 assert (below >= 0) == (n > 0)
@@ -78,8 +78,8 @@ def test_sums_of_every_tree(seed: int, budget: int, rule: Any, leaves: int) -> N
                 if tree.ended[g, below]:
                     worth = n * tree.raw[g, below]
                 else:
-                    assert n == 1 + tree.count[g, below] or leaves > 1
-                    again = n - tree.count[g, below]  # visits that several leaves of a round had in common
+                    assert n == 1 + tree.node_visits[g, below] or leaves > 1
+                    again = n - tree.node_visits[g, below]  # visits that several leaves of a round had in common
                     worth = again * tree.raw[g, below] + tree.total[g, below].sum()
                 assert tree.total[g, node, a] == pytest.approx(-worth, abs=1e-4)
 
@@ -154,7 +154,7 @@ def test_a_tree_goes_on_with_the_game() -> None:
     boards = some_boards(6, 3)
     found = ask(boards, 120, Puct())
     below = found.tree.child[np.arange(6), 0, found.action]
-    kept = [int(found.tree.count[g, node]) if node >= 0 else -1 for g, node in enumerate(below)]
+    kept = [int(found.tree.node_visits[g, node]) if node >= 0 else -1 for g, node in enumerate(below)]
     after = boards.copy()
     for board, action in zip(after, found.action, strict=True):
         board[action] = 1 + (board > 0).sum() % 2
