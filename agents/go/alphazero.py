@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from agents.evaluation import score
-from agents.go.arena import find_participant
 from agents.go.config import AlphaZeroExperiment
 from agents.go.learning import losses, targets_of
 from agents.go.match import play_match
 from agents.go.network import Evaluator, GoNetwork, Symmetry
-from agents.go.search_player import SearchPlayer
+from agents.go.players import find_player
+from agents.go.search_player import NetworkPolicy, SearchPlayer
 from agents.go.tree_game import GoGame
 from agents.go.window import LOG, Window, empty_rows
 from agents.search import Gumbel, Puct, search
@@ -63,6 +63,8 @@ class AlphaZero:
         self.optimizer = torch.optim.AdamW(
             [group | {"lr": self.settings.learning_rate} for group in decayed(self.network, self.settings.weight_decay)]
         )
+        self.agent = NetworkPolicy(self.network)
+        """What plays where there is no board to search on, only what is seen of it."""
         self._schedule = SCHEDULES.get("cosine")
         number = self.settings.num_envs
         self.boards = Boards(number, self.setting, threads=1)
@@ -210,7 +212,7 @@ class AlphaZero:
             Stopped: a stop was requested.
         """
         env = self.experiment.env
-        with closing(find_participant(env.opponent)) as opponent:
+        with closing(find_player(env.opponent)) as opponent:
             shares, lengths = play_match(self.go_player("it"), opponent, self.setting, episodes, seed, stop)
         return score(shares, lengths, env.env) | {"opponent": env.opponent, "seed": seed}
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from envs.chance import mix
 from envs.go.boards import Boards, Setting, name_of
 from envs.go.gtp_client import GivenUp, Program, SomeFailed
-from envs.go.players import RESIGN, Player, make_player
+from envs.go.players import RESIGN, Player
 from rlab.run.learner import Stop
 
 
@@ -86,15 +86,6 @@ class Clock:
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     moves: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-
-
-def find_participant(text: str) -> Player:
-    """A player by what a tournament calls it: every kind of `envs.go.players`, programs among them.
-
-    Raises:
-        RlabError: there is none of that name, or it cannot be had here.
-    """
-    return make_player(text)
 
 
 def key_of(seed: int, pairing: Pairing) -> int:

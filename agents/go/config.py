@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from envs.go.boards import Setting
-from rlab.errors import RlabError
+from envs.go.ids import NAMES, default_komi, go_size
+from rlab.errors import RlabError, nearest
 from rlab.run.config import RunConfig, at_least, within
 
-KOMI = {5: 24.5, 7: 9.0}
-"""Of the small boards, where Black has much the better of it: on 5x5 the whole board is Black's, so that with this komi
-only that wins; on 7x7 both play for a draw. Elsewhere it is 7."""
 
-
-def go_size(env: str) -> int:
-    """The size of the board that an environment's name means: Go9, rlab/Go9-v0.
+def size_of(env: str) -> int:
+    """The board's width of an environment's name.
 
     Raises:
         RlabError: it is no board of Go.
     """
-    match = re.fullmatch(r"(?:rlab/)?Go(\d{1,2})(?:-v0)?", env, re.IGNORECASE)
-    if match is None or not 2 <= int(match[1]) <= 19:
-        raise RlabError(f"'{env}' is no board of Go; valid: Go5, Go7, Go9, Go13, Go19, and any Go2 to Go19")
-    return int(match[1])
+    size = go_size(env)
+    if size is None:
+        raise RlabError(f"'{env}' is no board of Go; {nearest(env, NAMES)}")
+    return size
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class GoConfig:
     """On what is played, for how long, and how it is scored."""
 
     env: str = "Go9"
-    """The board: Go5, Go7, Go9, Go13, Go19 or any other size from Go2."""
+    """The board: Go5, Go7, Go9, Go13 or Go19."""
     steps: int = 1_000_000
     """Moves of self-play, of all games together."""
     komi: float | None = None
@@ -54,8 +50,8 @@ class GoConfig:
 
     def setting(self) -> Setting:
         """What holds for all games."""
-        size = go_size(self.env)
-        komi = KOMI.get(size, 7.0) if self.komi is None else self.komi
+        size = size_of(self.env)
+        komi = default_komi(size) if self.komi is None else self.komi
         return Setting(size, komi, self.ko, cap=self.cap or 2 * size * size)
 
 
@@ -166,7 +162,7 @@ def default_alphazero(env: str) -> AlphaZeroExperiment:
     """The settings that AlphaZero starts from on a board: smaller networks for smaller ones."""
     if not env:
         return AlphaZeroExperiment()
-    size = go_size(env)
+    size = size_of(env)
     encoder = "go-resnet-3x32" if size <= 5 else "go-resnet-4x48" if size <= 7 else "go-resnet"
     run = RunConfig(evaluate_steps=100_000, checkpoint_steps=50_000, log_steps=5_000)
     return AlphaZeroExperiment(run, GoConfig(env=env), NetConfig(encoder=encoder), AlphaZeroConfig())

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from agents.go.network import Evaluator
+from agents.go.analysis import Analysis, Candidate
+from agents.go.network import Evaluator, GoNetwork
 from agents.go.tree_game import GoGame
-from agents.search import Gumbel, Puct, search
+from agents.search import Gumbel, Puct, Result, best_line, search
 from envs.go.boards import Boards
 from envs.go.players import RESIGN
+
+CHUNK, LEAVES = 64, 8
+"""Of an analysis: simulations between two looks at the clock, and leaves that are evaluated together."""
 
 
 class SearchPlayer:
@@ -67,5 +73,60 @@ class SearchPlayer:
             moves = np.where(found.value < 2 * self.resign - 1, RESIGN, moves)
         return moves.astype(np.int64)
 
+    def analyse(self, boards: Boards, row: int, visits: int, stop: Callable[[], bool]) -> Iterator[Analysis]:
+        """See `agents.go.analysis.Analyst`: a search that goes on in one tree."""
+        game, here = GoGame(boards.setting, CHUNK), Boards(1, boards.setting, threads=1)
+        here.copy([0], boards, [row])
+        rule = self.rule if isinstance(self.rule, Puct) else Puct()
+        key, tree, done = np.zeros(1, np.uint64), None, 0
+        while True:
+            some = max(0, min(CHUNK, visits - done))
+            found = search(game, here, self.evaluator, np.array([some]), key + np.uint64(done), rule, tree, LEAVES)
+            tree, done = found.tree, done + some
+            yield _analysis(found)
+            if done >= visits or stop():
+                return
+
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def _analysis(found: Result) -> Analysis:
+    """What a search of one game says."""
+    visits, prior = found.visits[0], found.prior[0]
+    order = sorted(np.flatnonzero(prior > 0).tolist(), key=lambda a: (-int(visits[a]), -float(prior[a])))
+    shown = [a for a in order if visits[a]] or order[:1]
+    candidates = tuple(
+        Candidate(a, int(visits[a]), (1 + float(found.q[0, a])) / 2, None, float(prior[a]),
+                  tuple(best_line(found.tree, 0, a)))
+        for a in shown
+    )  # fmt: skip
+    return Analysis(int(visits.sum()), (1 + float(found.value[0])) / 2, None, candidates)
+
+
+class NetworkPolicy:
+    """A network as a policy of observations, without search; what `rlab watch` and `rlab.load` play with.
+
+    Args:
+        network: planes -> policy.
+    """
+
+    def __init__(self, network: GoNetwork):
+        self.network = network
+
+    def policy(self, seed: int) -> NetworkPolicy:
+        """Itself: nothing is drawn."""
+        return self
+
+    def act(
+        self, obs: NDArray[np.float32], first: NDArray[np.bool_], mask: NDArray[np.bool_] | None
+    ) -> NDArray[np.int64]:
+        """The most probable legal move [N] of planes obs [N, C, n, n]."""
+        device = next(self.network.parameters()).device
+        was = self.network.training
+        self.network.eval()
+        with torch.inference_mode():
+            logits = self.network(torch.from_numpy(obs).to(device)).policy.cpu().numpy()
+        self.network.train(was)
+        best: NDArray[np.int64] = np.where(True if mask is None else mask, logits, -np.inf).argmax(1)
+        return best

@@ -243,9 +243,10 @@ def _ask(evaluate: Evaluate, leaves: Leaves, chance: NDArray[np.uint64]) -> tupl
     values = leaves.value.astype(np.float32)
     if len(alive):
         logits, said = evaluate(leaves.positions, alive, chance[alive])
-        some = np.empty((len(alive), priors.shape[1]), np.float32)
+        some = np.empty_like(priors[alive])
         kernels.priors_rows(logits, leaves.legal[alive], some)
-        priors[alive], values[alive] = some, said
+        priors[alive] = some
+        values[alive] = said
     return priors, values
 
 

@@ -83,7 +83,7 @@ def _tournament(argv: Sequence[str], stop: Stop) -> int:
     with results(flags.json) as put:
         names = _names(flags)
         _refuse_nonsense(flags, names)
-        from agents.go.arena import find_participant
+        from agents.go.players import find_player
         from agents.go.ratings import Sprt
         from agents.go.tournament import Common, Plan, Tournament, distinct
         from agents.go.tournament_page import write_result
@@ -105,7 +105,7 @@ def _tournament(argv: Sequence[str], stop: Stop) -> int:
         started = time.monotonic()
         try:
             for label, name in zip(labels, names, strict=True):
-                players[label] = player = find_participant(name)
+                players[label] = player = find_player(name)
                 if isinstance(player, Program):
                     player.seconds, player.processes = flags.seconds, jobs
             programs = any(isinstance(player, Program) for player in players.values())
