@@ -207,7 +207,7 @@ PACES = {
     "go": Pace(),
     "vectors": Pace(steps=80_000, evaluate=20_000),
     "pqn on images": Pace(steps=1_500_000, reset=500_000, evaluate=250_000, log=5_000),
-    "pqn on go": Pace(steps=2_000_000, reset=1_000_000, evaluate=200_000, log=10_000),
+    "pqn on go": Pace(reset=500_000, evaluate=200_000, log=10_000),
     "pqn on boards": Pace(steps=10_000_000, reset=1_000_000, evaluate=1_000_000, log=50_000),
 }
 """With 128 environments, restarts after 100,000 steps would end every game at its 781st step."""
@@ -436,8 +436,32 @@ SMALL_PRESETS: dict[str, Any] = {
 }
 """Name -> settings for images of 10x10 cells."""
 
+GO = replace(
+    SMALL,
+    double=True,
+    n_step=3,
+    train_every=16,
+    memory_size=50_000,
+    gamma=0.997,
+    evaluate_epsilon=0.0,
+    v_min=-1.0,
+    v_max=1.0,
+)
+"""For Go, whose only reward is the result, so values come back three steps at a time. Double, since a maximum over
+dozens of moves by the network that judges them grows past 1: after 100,000 steps on 5x5 against random (gamma .99) that
+wins 90 % of games, without it 57 %. The memory is smaller than MinAtar's: a step is 5.5 kB on 9x9, 25 kB on 19x19."""
+
+PQN_GO = PQNConfig(lam=0.9, gamma=0.997, learning_rate=1e-3, epsilon_end=0.05, evaluate_epsilon=0.0)
+"""For Go: returns reach further back than on MinAtar."""
+
 GO_PRESETS: dict[str, Any] = {
-    name: replace(preset, gamma=1.0, evaluate_epsilon=0.0) for name, preset in SMALL_PRESETS.items()
+    "dqn": GO,
+    "nature": replace(NATURE, learning_starts=5_000, memory_size=50_000, gamma=GO.gamma, evaluate_epsilon=0.0),
+    "pqn": PQN_GO,
+    **{
+        name: replace(GO, **_flat(parts) | {"v_min": -1.0, "v_max": 1.0, "double": not parts.get("munchausen", False)})
+        for name, parts in PARTS.items()
+    },
 }
 """Name -> settings for Go."""
 

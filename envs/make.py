@@ -40,9 +40,9 @@ def make_vec(
         name: an Atari game (``Breakout``, ``ms_pacman``, ``ALE/Breakout-v5``, ``BreakoutNoFrameskip-v4``: all
             ids of a game mean the same here, the protocol decides the rest), a game of MinAtar
             (``MinAtar/Breakout``; ``MinAtar/Breakout-v0`` has all six actions), a Gymnasium id
-            (``CartPole-v1``; of the lab's own, ``Crawler`` is short for ``rlab/Crawler-v0``, and Go is ``Go5``, ``Go7``,
-            ``Go9``, ``Go13``, ``Go19``), or
-            ``package.module:Id``, which imports the module first, from the current directory too.
+            (``CartPole-v1``; of the lab's own, ``Crawler`` is short for ``rlab/Crawler-v0``), Go on a board of 5, 7,
+            9, 13 or 19 (``Go9``, ``rlab/Go9-v0``), or ``package.module:Id``, which imports the module first, from the
+            current directory too.
         num_envs: N, 1 or more.
         seed: of the first reset, 0 or more.
         protocol: of Atari, "classic" or "v5" (see `envs.atari`); nothing else has one.

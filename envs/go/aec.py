@@ -26,7 +26,9 @@ try:
     from pettingzoo import AECEnv
     from pettingzoo.utils.wrappers import OrderEnforcingWrapper
 except ModuleNotFoundError:
-    raise RlabError("envs.go.aec needs the package pettingzoo, which is missing: pip install 'rlab[pettingzoo]'") from None
+    raise RlabError(
+        "envs.go.aec needs the package pettingzoo, which is missing: pip install 'rlab[pettingzoo]'"
+    ) from None
 
 AGENTS = ("black_0", "white_0")
 
@@ -66,13 +68,13 @@ class GoAEC(AECEnv):
         render_mode: str | None = None,
     ):
         super().__init__()
-        modes = self.metadata["render_modes"]
+        modes: Any = self.metadata["render_modes"]
         if render_mode is not None and render_mode not in modes:
             raise RlabError(f"unknown render mode '{render_mode}'; {nearest(render_mode, modes)}")
         self.boards = Boards(1, make_setting(size, komi, ko, suicide, cap), threads=1)
         self.render_mode = render_mode
         self.possible_agents = list(AGENTS)
-        self.agents = []
+        self.agents: list[str] = []
         mask = Box(0, 1, (size * size + 1,), np.int8)
         seen = {agent: Dict({"observation": observations(size), "action_mask": mask}) for agent in AGENTS}
         self.observation_spaces: dict[str, Any] = dict(seen)
@@ -88,16 +90,14 @@ class GoAEC(AECEnv):
         return self.action_spaces[agent]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
-        """Begin a game. There is no chance in it, so a seed changes nothing."""
-        if options:
-            raise RlabError(f"reset() takes no options here, but got {sorted(options)}")
+        """Begin a game. There is no chance in it, so a seed changes nothing; options, as PettingZoo asks, neither."""
         self.boards.clear()
         self.agents = list(AGENTS)
         self.rewards = dict.fromkeys(AGENTS, 0.0)
         self._cumulative_rewards = dict.fromkeys(AGENTS, 0.0)
         self.terminations = dict.fromkeys(AGENTS, False)
         self.truncations = dict.fromkeys(AGENTS, False)
-        self.infos = {agent: {} for agent in AGENTS}
+        self.infos: dict[str, Any] = {agent: {} for agent in AGENTS}
         self.agent_selection = AGENTS[0]
         self._skip_agent_selection = None
         self._show()

@@ -1,11 +1,12 @@
 """Go for Gymnasium: ``gym.make("rlab/Go9-v0")``, one agent against an opponent. `envs.go.ids` registers the ids.
 
 * Action: a point, numbered row by row from the upper left corner (`envs.go.boards.point_of` gives that of a name),
-  or n * n, a pass. ``info["action_mask"]``, int8 [n * n + 1], says which are legal; superko is in it. An action that is not
-  raises `RlabError`, which says why, and alters nothing.
+  or n * n, a pass. ``info["action_mask"]``, int8 [n * n + 1], says which are legal; superko is in it. An action that is
+  not raises `RlabError`, which says why, and alters nothing. (So does one that Gymnasium's checker samples without the
+  mask, where the opponent has moved first.)
 * Observation: float32 [C, n, n], the planes of `envs.go.planes.PLANES` from the agent's side.
-* Reward: +1, -1 or 0 (jigo) at the end, from the agent's side; 0 before. Games only end by the rules of `envs.go.match`,
-  the cap on moves among them, so they are terminated and never truncated.
+* Reward: +1, -1 or 0 (jigo) at the end, from the agent's side; 0 before. Games end as `envs.go.match` says, the cap on
+  moves is a rule, so they are terminated and never truncated.
 * Info: ``colour`` of the agent; at the end ``score``, its points less the opponent's with komi, and ``resigned``,
   whether the opponent gave up.
 """
@@ -61,9 +62,11 @@ class Go(gym.Env[NDArray[np.float32], Any]):
         render_mode: str | None = None,
     ):
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise RlabError(f"unknown render mode '{render_mode}'; {nearest(render_mode, self.metadata['render_modes'])}")
+            raise RlabError(
+                f"unknown render mode '{render_mode}'; {nearest(render_mode, self.metadata['render_modes'])}"
+            )
         self.matches = Matches(1, make_setting(size, komi, ko, suicide, cap), opponent, colour, threads=1)
-        self.observation_space = observations(size)
+        self.observation_space = observations(size)  # type: ignore[assignment]
         self.action_space = Discrete(size * size + 1)
         self.render_mode = render_mode
         self._window: Window | None = None
@@ -137,7 +140,9 @@ class Go(gym.Env[NDArray[np.float32], Any]):
             return operator.index(action.item() if isinstance(action, np.ndarray) and action.size == 1 else action)
         except TypeError:
             last = self.matches.boards.pass_
-            raise RlabError(f"an action is a whole number from 0 to {last}, which is the pass, not {action!r}") from None
+            raise RlabError(
+                f"an action is a whole number from 0 to {last}, which is the pass, not {action!r}"
+            ) from None
 
     def _info(self) -> dict[str, Any]:
         return {

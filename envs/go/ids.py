@@ -1,4 +1,4 @@
-"""Go's Gymnasium ids and komi. Importing this registers the ids and costs nothing: numba comes in with `envs.go.env`."""
+"""Go's Gymnasium ids and komi. Importing this registers them and costs nothing: numba comes in with `envs.go.env`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ SIZES = (5, 7, 9, 13, 19)
 NAMES = tuple(f"Go{size}" for size in SIZES)
 
 KOMI = {5: 24.5, 7: 9.0}
-"""What is fair where play is good, if that is not `LARGE`: 5x5 is all Black's (solved: +25; van der Werf 2003), and half
-a point less means that only this wins; 7x7 is held to be +9 (Li Zhe 2015), a draw if both play well."""
+"""What is fair where play is good, if that is not `LARGE`: 5x5 is all Black's (solved: +25; van der Werf et al. 2003),
+and half a point less says that nothing else wins; 7x7 is held to be +9 (Li Zhe 2015), a draw if both play well."""
 LARGE = 7.0
 """Komi of larger boards by area: what strong programs come to on 9x9, and nearly so on 19x19."""
 

@@ -8,7 +8,7 @@ opponent gives up, which wins. The agent cannot give up: it has n * n + 1 action
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from gymnasium.spaces import Box
@@ -86,10 +86,11 @@ def make_opponent(opponent: str | Player | Choose) -> Player:
     """
     if isinstance(opponent, str):
         return make_player(opponent)
-    if hasattr(opponent, "choose") and not isinstance(opponent, type):
-        return opponent
-    if callable(opponent) and not isinstance(opponent, type):
-        return Called(opponent)
+    if not isinstance(opponent, type):
+        if hasattr(opponent, "choose"):
+            return cast(Player, opponent)
+        if callable(opponent):
+            return Called(opponent)
     raise RlabError(
         f"an opponent is a name such as random, a player, or a function (boards, rows, keys) -> moves, not {opponent!r}"
     )

@@ -91,5 +91,6 @@ def planes_of(boards: Boards, rows: NDArray[np.int64] | None = None) -> NDArray[
     out = np.empty((len(chosen), len(PLANES), boards.points), np.float32)
     komi, cells = boards.setting.komi, boards.rules.numbers.shape[1]
     boards.share(lambda lo, hi: planes_rows(
-        *boards.games, *boards.rules, komi, chosen, out, np.empty((2, cells), np.uint16), lo, hi), len(chosen))  # fmt: skip
+        *boards.games, *boards.rules, komi, chosen, out, np.empty((2, cells), np.uint16), lo, hi,
+    ), len(chosen))  # fmt: skip
     return out.reshape(len(chosen), len(PLANES), boards.size, boards.size)

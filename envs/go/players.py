@@ -67,7 +67,8 @@ class RandomPlayer:
         """See `Player`."""
         chosen, cells = np.empty(len(rows), np.int64), boards.rules.numbers.shape[1]
         boards.share(lambda lo, hi: random_moves(
-            *boards.games, *boards.rules, rows, keys, chosen, np.empty((2, cells), np.uint16), lo, hi), len(rows))  # fmt: skip
+            *boards.games, *boards.rules, rows, keys, chosen, np.empty((2, cells), np.uint16), lo, hi,
+        ), len(rows))  # fmt: skip
         return chosen
 
     def close(self) -> None:

@@ -21,12 +21,20 @@ from rlab.run.journal import Journal
 from rlab.run.learner import NonFinite, Stop, Stopped
 from tests.agents.helpers import contract_cases, learner
 
-ENVS = ["CartPole-v1", "Breakout", "MinAtar/Breakout", "rlab/ProbeMask-v0", "rlab/ProbeTruncation-v0", "Pendulum-v1"]
+ENVS = [
+    "CartPole-v1",
+    "Breakout",
+    "MinAtar/Breakout",
+    "Go5",
+    "rlab/ProbeMask-v0",
+    "rlab/ProbeTruncation-v0",
+    "Pendulum-v1",
+]
 
 BOX = ["Pendulum-v1"]
 """Environments with continuous actions."""
 
-MASKS = ["rlab/ProbeMask-v0"]
+MASKS = ["rlab/ProbeMask-v0", "Go5"]
 """Environments that forbid actions."""
 
 DISCRETE = [env for env in ENVS if env not in BOX]
@@ -248,6 +256,9 @@ def _noting(made: list[Any]) -> Callable[..., None]:
         ("CartPole-v1", {"sticky": 0.0}, "sticky belongs to Atari and MinAtar, and 'CartPole-v1' is not"),
         ("CartPole-v1", {"ramping": False}, "ramping belongs to MinAtar, and 'CartPole-v1' is not"),
         ("Breakout", {"ramping": False}, "ramping belongs to MinAtar, and 'Breakout' is not"),
+        ("CartPole-v1", {"opponent": "random"}, "opponent belongs to Go, and 'CartPole-v1' is not it"),
+        ("Go5", {"komi": 0.1}, "komi is 0.1"),
+        ("Go5", {"opponent": "nobody"}, "unknown player 'nobody'"),
         ("MinAtar/Breakout", {"sticky": 1.0}, "--sticky is 1.0; it must be a probability below 1"),
         ("MinAtar/Breakout", {"sticky": float("nan")}, "--sticky is nan"),
     ],

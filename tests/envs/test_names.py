@@ -75,7 +75,18 @@ def test_camel_case_and_snake_case(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["CartPole-v1", "Blackjack-v1", "rlab/Probe1-v0", "Go9", "mine:Pong-v0", "Combat", "Nothing", "", "ALE/", "MinAtar/Pong"],
+    [
+        "CartPole-v1",
+        "Blackjack-v1",
+        "rlab/Probe1-v0",
+        "Go9",
+        "mine:Pong-v0",
+        "Combat",
+        "Nothing",
+        "",
+        "ALE/",
+        "MinAtar/Pong",
+    ],
 )
 def test_other_names_are_not_atari(name):
     assert not is_atari(name)
