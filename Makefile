@@ -9,11 +9,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup dev breakout lint test test-data test-slow test-oracles bench clean
+.PHONY: help setup dev breakout lint test test-setup test-data test-slow test-oracles bench clean
 
 help:
 	@echo "make breakout   set up, train DQN on Breakout for about ten minutes, evaluate, write video and report"
 	@echo "make test       set up, lint, check types, run the tests (under 15 minutes on two cores)"
+	@echo "make test-setup install GNU Go from Debian's packages (as root), which some tests play against"
 	@echo "make test-data  tests on the larger real data sets in the folder that RLAB_DATA names"
 	@echo "make test-slow  learning checks of minutes to hours"
 	@echo "make test-oracles  Go beside other engines, which it installs"
@@ -52,6 +53,13 @@ lint: dev
 
 test: dev lint
 	$(PYTEST)
+
+# Debian puts games where not every PATH looks; envs/go/gtp_client.py looks there too.
+test-setup:
+	@if command -v gnugo >/dev/null || [ -x /usr/games/gnugo ]; then echo "GNU Go is here"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq gnugo >/dev/null && echo "GNU Go is installed"; \
+	else echo "no GNU Go, and no right to install it: apt-get install gnugo as root; its tests cannot pass"; fi
 
 test-data: dev
 	@test -n "$(RLAB_DATA)" || { echo "RLAB_DATA must name the folder with the data sets"; exit 2; }

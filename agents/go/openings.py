@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from envs.go.boards import Boards, Setting
-from envs.go.players import own_eyes
 from envs.go.symmetry import symmetries
 from rlab.errors import RlabError
 from rlab.seeding import derive
@@ -58,8 +58,26 @@ def _play(boards: Boards, moves: int, rng: np.random.Generator) -> None:
         inner[:] = False
         inner[1:-1, 1:-1] = True
     for _ in range(moves):
-        may = boards.legal()[0, :-1] & inner.reshape(-1) & ~own_eyes(boards.stones(), boards.turn).reshape(-1)
+        may = boards.legal()[0, :-1] & inner.reshape(-1) & ~_own_eyes(boards.stones(), boards.turn).reshape(-1)
         points = np.flatnonzero(may)
         if not len(points):
             raise RlabError(f"an opening of {moves} moves does not fit on {n}x{n}; take fewer --moves-random")
         boards.play([int(rng.choice(points))])
+
+
+def _own_eyes(stones: NDArray[np.uint8], turn: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """[K, n, n]: the empty points that are eyes of the player to move; see `envs.go.players.RandomPlayer`."""
+    wall = 3
+    around = np.pad(stones, ((0, 0), (1, 1), (1, 1)), constant_values=wall)
+    own = turn[:, None, None].astype(np.uint8)
+    n = stones.shape[1]
+
+    def at(dy: int, dx: int) -> NDArray[np.uint8]:
+        return around[:, 1 + dy : n + 1 + dy, 1 + dx : n + 1 + dx]
+
+    sides = [at(dy, dx) for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1))]
+    corners = [at(dy, dx) for dy, dx in ((-1, -1), (-1, 1), (1, -1), (1, 1))]
+    closed = np.all([(side == own) | (side == wall) for side in sides], 0)
+    edge = np.any([side == wall for side in sides], 0)
+    hostile = np.sum([corner == 3 - own for corner in corners], 0)
+    return (stones == 0) & closed & (hostile <= np.where(edge, 0, 1))

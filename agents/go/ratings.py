@@ -15,6 +15,9 @@ PRIOR = 1.0
 """Drawn games that are added between every two who met: half a point to each. It is Jeffreys' prior of a share, and
 keeps the rating of whoever won everything finite; after hundreds of games it weighs next to nothing."""
 
+REST = 0.1
+"""The same in a resample, whose urn holds the drawn game already: only so much that nothing is infinite."""
+
 RESAMPLES = 2000
 
 ELO = 400 / math.log(10)
@@ -115,9 +118,9 @@ def rate(
 ) -> list[Rating]:
     """Ratings with intervals.
 
-    Two games of a pair that begin with the same opening depend on each other, so they are drawn together. With each
-    pair's results the drawn game of the prior is put in the urn: without it whoever won everything would have an
-    interval of length 0.
+    Two games of a pair that begin with the same opening depend on each other, so they are drawn together. The drawn
+    game of the prior is put in the urn with each pair's results, and drawn once on average: without it whoever won
+    everything would have an interval of length 0.
 
     Args:
         players: P.
@@ -137,12 +140,12 @@ def rate(
         got, games = (np.array(column, np.float64) for column in zip(*units, strict=True))
         points[i, j] += got.sum()
         points[j, i] += (games - got).sum()
-        urn, of = np.append(got, games.mean() / 2), np.append(games, games.mean())
+        urn, of = np.append(got, PRIOR / 2), np.append(games, PRIOR)
         counts = rng.multinomial(len(units), np.full(len(urn), 1 / len(urn)), resamples)
         drawn[:, i, j] += counts @ urn
         drawn[:, j, i] += counts @ (of - urn)
     elo = bradley_terry(points, anchor)
-    spread = bradley_terry(drawn, anchor)
+    spread = bradley_terry(drawn, anchor, REST)
     # Who got points from whom, directly or through others: each such way bounds a distance from one side.
     reaches = np.isfinite(shortest_path(points > 0, unweighted=True))
     ratings = []

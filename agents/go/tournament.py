@@ -269,9 +269,10 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _slug(label: str) -> str:
-    """A label as part of a file's name; what was lost is made up for, so that two stay two."""
-    plain = re.sub(r"[^\w.+]+", "_", label)[:40]
-    return plain if plain == label else f"{plain}.{zlib.crc32(label.encode()):08x}"
+    """A label as part of a file's name; what is lost is made up for, so that two stay two."""
+    told = label.replace(":", "=")  # which stands in no name of a run
+    plain = re.sub(r"[^\w.+=#-]+", "_", told)[:40]
+    return plain if plain == told else f"{plain}.{zlib.crc32(label.encode()):08x}"
 
 
 def sgf_of(game: Finished, setting: Setting, event: str) -> bytes:
@@ -301,20 +302,48 @@ class Tournament:
     """Plays what a plan asks for and is not there yet, and says how it stands.
 
     Args:
-        folder: where games are kept; stays open.
+        common: what all games have in common.
         plan: who plays whom.
         players: by label.
-        at_once: games side by side.
+        name: of the folder; None: made from players and rules, so that the same command finds the same folder.
+        at_once: games side by side at the most.
+        report: told what is noteworthy.
+
+    Raises:
+        RlabError: a program does not start, there are no such openings (nothing is written then), or see `Folder`.
     """
 
-    def __init__(self, folder: Folder, plan: Plan, players: Mapping[str, Player], at_once: int = 64):
-        self.folder, self.plan, self.players, self.at_once = folder, plan, players, at_once
-        common = folder.common
-        self.openings = make_openings(
-            common.setting, common.openings or max(1, plan.games // 2), common.moves_random, common.seed
-        )
-        for label, player in players.items():
-            folder.introduce(label, str(getattr(player, "about", player.name)))
+    def __init__(
+        self,
+        common: Common,
+        plan: Plan,
+        players: Mapping[str, Player],
+        name: str | None = None,
+        at_once: int = 64,
+        report: Callable[[str], None] = lambda text: None,
+    ):
+        self.plan, self.players, self.at_once = plan, players, min(at_once, len(plan.pairs) * plan.games)
+        wanted = common.openings or plan.games // 2
+        self.openings = make_openings(common.setting, wanted, common.moves_random, common.seed)
+        if len(self.openings) < wanted:
+            report(f"only {len(self.openings)} openings of {common.moves_random} moves differ; they are used in turn")
+        about = {label: str(getattr(player, "about", player.name)) for label, player in players.items()}
+        self.folder = folder = Folder(common, plan.labels, name, report)
+        try:
+            for label, who in about.items():
+                folder.introduce(label, who)
+            self._begin()
+        except BaseException:
+            folder.close()
+            raise
+
+    def close(self) -> None:
+        """Let another process take the folder. Safe to call twice."""
+        self.folder.close()
+
+    def _begin(self) -> None:
+        """Take up what is there."""
+        folder, plan = self.folder, self.plan
         self.games = folder.games(plan.pairs, plan.games)
         for game in self.games:
             folder.write_record(game)  # a kill may have come between a game and its record

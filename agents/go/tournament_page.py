@@ -142,6 +142,11 @@ def notes(result: dict[str, Any]) -> list[str]:
     return found
 
 
+def shortened(text: str, most: int = 24) -> str:
+    """A long name, a program's command line say, by its beginning."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def draw_ratings(result: dict[str, Any]) -> bytes:
     """Ratings with their intervals, as PNG."""
     from matplotlib.figure import Figure
@@ -159,7 +164,7 @@ def draw_ratings(result: dict[str, Any]) -> bytes:
             if row[bound] is None:
                 axes.plot([at], [y], mark, ms=7, color=COLOURS[0])
         axes.plot([row["elo"]], [y], "|", ms=16, mew=2, color=COLOURS[0])
-    axes.set_yticks(range(len(rows)), [_short(row["player"], 32) for row in reversed(rows)], fontsize=9)
+    axes.set_yticks(range(len(rows)), [shortened(row["player"], 32) for row in reversed(rows)], fontsize=9)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel(_scale(result) + ", 95 % interval", fontsize=8)
     return _png(figure, axes)
@@ -177,13 +182,13 @@ def draw_curves(result: dict[str, Any], curves: dict[str, list[dict[str, Any]]])
         steps, elo = [row["step"] for row in rows], [row["elo"] for row in rows]
         low = [row["elo"] if row["low"] is None else row["low"] for row in rows]
         high = [row["elo"] if row["high"] is None else row["high"] for row in rows]
-        axes.plot(steps, elo, "o-", color=colour, lw=1.6, ms=4, label=_short(name, 44))
+        axes.plot(steps, elo, "o-", color=colour, lw=1.6, ms=4, label=shortened(name, 44))
         axes.fill_between(steps, low, high, color=colour, alpha=0.18, lw=0)
     on_curves = {row["player"] for rows in curves.values() for row in rows}
     for row in result["ratings"]:
         if row["player"] not in on_curves and row["elo"] is not None:
             axes.axhline(row["elo"], color="#888888", lw=0.8, ls="--")
-            axes.annotate(_short(row["player"]), (1, row["elo"]), xycoords=("axes fraction", "data"), fontsize=7,
+            axes.annotate(shortened(row["player"]), (1, row["elo"]), xycoords=("axes fraction", "data"), fontsize=7,
                           ha="right", va="bottom", color="#555555")  # fmt: skip
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("progress of the run", fontsize=8)
@@ -193,7 +198,7 @@ def draw_curves(result: dict[str, Any], curves: dict[str, list[dict[str, Any]]])
 
 
 def _scale(result: dict[str, Any]) -> str:
-    return f"Elo, {_short(result['anchor'])} = 0" if result["anchor"] else "Elo, mean = 0"
+    return f"Elo, {shortened(result['anchor'])} = 0" if result["anchor"] else "Elo, mean = 0"
 
 
 def _png(figure: Any, axes: Any) -> bytes:
@@ -251,8 +256,8 @@ def _cross(result: dict[str, Any]) -> str:
             got = pair["points"]
             points[pair["first"], pair["second"]] = f"{got:g} / {pair['games']}"
             points[pair["second"], pair["first"]] = f"{pair['games'] - got:g} / {pair['games']}"
-    head = ["", *(_short(label, 18) for label in labels)]
-    return _table(head, [[_short(a, 32), *(points.get((a, b), "") for b in labels)] for a in labels])
+    head = ["", *(shortened(label, 18) for label in labels)]
+    return _table(head, [[shortened(a, 32), *(points.get((a, b), "") for b in labels)] for a in labels])
 
 
 def _pairs(pairs: Sequence[dict[str, Any]]) -> str:
@@ -281,7 +286,3 @@ def _table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     names = "".join(f"<th>{escape(name)}</th>" for name in head)
     rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in cells)
     return f'<div class="wide" style="margin-bottom: 1rem"><table><tr>{names}</tr>{rows}</table></div>'
-
-
-def _short(text: str, most: int = 24) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"

@@ -158,6 +158,9 @@ class Process:
             if end:
                 self._read = bytearray(rest)
                 return block.decode("utf-8", "replace")
+            first, ended, _ = text.partition(b"\n")
+            if ended and first[:1] not in b"=?":  # or one would wait in vain for its end
+                return first.decode("utf-8", "replace")
             if len(text) > MOST_ANSWER:
                 raise ProgramError("answer", f"{self.name} answered `{command}` with more than {MOST_ANSWER} bytes")
             left = deadline - time.monotonic()

@@ -85,7 +85,7 @@ def _tournament(argv: Sequence[str], stop: Stop) -> int:
         _refuse_nonsense(flags, names)
         from agents.go.arena import find_participant
         from agents.go.ratings import Sprt
-        from agents.go.tournament import Common, Folder, Plan, Tournament, distinct
+        from agents.go.tournament import Common, Plan, Tournament, distinct
         from agents.go.tournament_page import write_result
         from envs.go.boards import Setting
         from envs.go.gtp_client import Program
@@ -101,7 +101,7 @@ def _tournament(argv: Sequence[str], stop: Stop) -> int:
             raise RlabError(f"--anchor is '{anchor}', which does not take part; {nearest(anchor, labels)}")
         jobs = flags.jobs or cores()
         players: dict[str, Any] = {}
-        folder = None
+        played = None
         started = time.monotonic()
         try:
             for label, name in zip(labels, names, strict=True):
@@ -110,28 +110,24 @@ def _tournament(argv: Sequence[str], stop: Stop) -> int:
                     player.seconds, player.processes = flags.seconds, jobs
             programs = any(isinstance(player, Program) for player in players.values())
             at_once = flags.at_once or (AT_ONCE_PROGRAMS * jobs if programs else AT_ONCE)
-            folder = Folder(common, labels, flags.name, say)
-            played = Tournament(folder, plan, players, min(at_once, len(plan.pairs) * plan.games))
-            before = len(played.games)
-            say(f"tournament {folder.path}\ngames      {before:,} of {played.total:,} are there")
-            if len(played.openings) < (flags.openings or flags.games // 2):
-                different = f"only {len(played.openings)} of {flags.moves_random} moves differ"
-                say(f"openings   {different}; they are used in turn")
+            played = Tournament(common, plan, players, flags.name, at_once, say)
+            path, before = played.folder.path, len(played.games)
+            say(f"tournament {path}\ngames      {before:,} of {played.total:,} are there")
             try:
                 played.play(stop, _Teller(before))
             finally:  # also when a player turns out to be no good: what was played is told
                 result = played.result(anchor)
-                files = write_result(result, folder.path)
+                files = write_result(result, path)
         finally:
             for player in players.values():
                 player.close()
-            if folder is not None:
-                folder.close()
+            if played is not None:
+                played.close()
         seconds = time.monotonic() - started
         if not flags.json:
             _print(result)
         lines = [f"wrote   {path}" for path in files.values()]
-        lines += [f"records {folder.path / 'games'}", f"time    {duration(seconds)}"]
+        lines += [f"records {path / 'games'}", f"time    {duration(seconds)}"]
         if not result["finished"]:
             lines += ["next    the same command goes on"]
         put(
@@ -203,14 +199,14 @@ def _print(result: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from agents.go.tournament_page import interval, notes, told
+    from agents.go.tournament_page import interval, notes, shortened, told
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("player", "Elo", "95 % interval", "games", "won", "drawn", "lost", "ms a move"):
         table.add_column(column, justify="left" if column == "player" else "right", no_wrap=True)
     for row in result["ratings"]:
         table.add_row(
-            escape(row["player"]), "-" if row["elo"] is None else f"{row['elo']:+.0f}", interval(row),
+            escape(shortened(row["player"], 40)), "-" if row["elo"] is None else f"{row['elo']:+.0f}", interval(row),
             *(f"{row[key]:,}" for key in ("games", "wins", "draws", "losses")),
             "-" if row["ms_per_move"] is None else f"{row['ms_per_move']:,.1f}",
         )  # fmt: skip
