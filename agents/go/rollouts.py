@@ -129,7 +129,8 @@ class Rollouts:
         if self._work is None or self._work.setting != boards.setting:
             self._work = Boards(1, boards.setting, threads=1)
         work = self._work
-        points = np.flatnonzero(boards.legal()[row])
+        # In an order of chance: with fewer games than moves, or where all are alike, the first ones would be favoured.
+        points = np.random.default_rng(int(key)).permutation(np.flatnonzero(boards.legal()[row]))
         n = len(points)
         visits, wins, scores = np.zeros(n, np.int64), np.zeros(n), np.zeros(n)
         owned = np.zeros(boards.points)
