@@ -452,7 +452,8 @@ dozens of moves by the network that judges them grows past 1: after 100,000 step
 wins 90 % of games, without it 57 %. The memory is smaller than MinAtar's: a step is 5.5 kB on 9x9, 25 kB on 19x19."""
 
 PQN_GO = PQNConfig(lam=0.9, gamma=0.997, learning_rate=1e-3, epsilon_end=0.05, evaluate_epsilon=0.0)
-"""For Go: returns reach further back than on MinAtar."""
+"""For Go: returns reach further back than on MinAtar. ``rlab train pqn --env Go5`` then wins 99 % of 400 games against
+the random player, half of them with each colour (mean result .99, from .97 to 1.00); two random players win half."""
 
 GO_PRESETS: dict[str, Any] = {
     "dqn": GO,

@@ -1,6 +1,7 @@
-"""How fast environments step, with nobody learning: MinAtar's engine and the environment round it, and Atari.
+"""How fast environments step, with nobody learning: MinAtar's engine and the environment round it, Atari, and Go.
 
-Actions are random and drawn beforehand. A step is one decision of the agent: on Atari 4 frames of the game.
+Actions are random and drawn beforehand. A step is one decision of the agent: on Atari 4 frames of the game, on Go
+its move and that of a random opponent.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from envs.minatar import names as minatar_names
 ATARI = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
 """The games that MinAtar has, too."""
 COPIES = {"minatar": 4_096, "atari": 32}
+GO = [(f"Go{size}", copies) for size in (5, 9, 19) for copies in (1_024, 4_096) if size < 19 or copies == 1_024]
+"""Boards, each with numbers of copies: of 19x19 the positions that were take 100 kB a game."""
 WARM_UP = 1 / 3
 """Part of a measurement's time that passes before it, in which numba compiles and games come to differ."""
 
 
 def measure(seconds: float, rounds: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Time every game of MinAtar, twice, and five of Atari.
+    """Time every game of MinAtar, twice, five of Atari, and Go.
 
     Args:
         seconds: of one measurement.
@@ -61,8 +64,28 @@ def measure(seconds: float, rounds: int, progress: Callable[[str], None]) -> dic
             envs.reset()
             speeds = _speeds(envs.step, envs.num_actions, num_envs, seconds, rounds)
         rows.append(_row(env, "make_vec", num_envs, speeds))
+    for env, num_envs in GO:
+        progress(f"{env}, make_vec, {num_envs} boards")
+        with closing(make_vec(env, num_envs, 0)) as envs:
+            rows.append(_row(env, "make_vec", num_envs, _speeds(legal_steps(envs), 1, num_envs, seconds, rounds)))
     where = {"processor": processor(), "versions": versions(), "git": git_state()}
     return {"rows": rows, "seconds": seconds, "machine": where}
+
+
+def legal_steps(envs: Any) -> Callable[[Any], None]:
+    """A step of environments with masks, as a function of actions that are not looked at: random legal ones instead.
+
+    The draw costs a few hundredths of the step, which count as the step's.
+    """
+    rng = np.random.default_rng(0)
+    mask = envs.reset()[1]["action_mask"]
+
+    def step(_: Any) -> None:
+        nonlocal mask
+        nth = (rng.random(len(mask)) * mask.sum(1)).astype(np.int64)
+        mask = envs.step((mask.cumsum(1) > nth[:, None]).argmax(1))[-1]["action_mask"]
+
+    return step
 
 
 def _speeds(step: Callable[[Any], Any], actions: int, n: int, seconds: float, rounds: int) -> list[float]:

@@ -31,7 +31,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Environments:
-    """Step the environments with random actions, nobody learning: MinAtar's games and the same ones of Atari."""
+    """Step the environments with random actions, nobody learning: MinAtar's games and the same ones of Atari; Go."""
 
     rounds: int = 3
     """How often each is measured; the median counts."""

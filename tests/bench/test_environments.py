@@ -12,8 +12,9 @@ from rlab.cli import main
 def test_every_game_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "envs", "--rounds", "1", "--seconds", "0.02", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [row["through"] for row in rows] == ["engine"] * 5 + ["make_vec"] * 10
+    assert [row["through"] for row in rows] == ["engine"] * 5 + ["make_vec"] * 15
     assert sum(row["env"].startswith("MinAtar/") for row in rows) == 10
+    assert [row["env"] for row in rows[-5:]] == ["Go5", "Go5", "Go9", "Go9", "Go19"]
     assert all(row["best"] >= row["median"] > 0 for row in rows)
 
 
