@@ -137,7 +137,7 @@ def notes(result: dict[str, Any]) -> list[str]:
     if any(row["elo"] is not None and None in (row["low"], row["high"]) for row in result["ratings"]):
         found.append(
             "Where an interval is open, nobody weaker got half a point, and the rating is only what the added draws "
-            "leave of infinity."
+            "leave of infinity; another --anchor may bound it."
         )
     return found
 
@@ -164,6 +164,7 @@ def draw_ratings(result: dict[str, Any]) -> bytes:
             if row[bound] is None:
                 axes.plot([at], [y], mark, ms=7, color=COLOURS[0])
         axes.plot([row["elo"]], [y], "|", ms=16, mew=2, color=COLOURS[0])
+    axes.use_sticky_edges = False  # a bar would begin at the frame
     axes.set_yticks(range(len(rows)), [shortened(row["player"], 32) for row in reversed(rows)], fontsize=9)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel(_scale(result) + ", 95 % interval", fontsize=8)

@@ -247,9 +247,10 @@ class Program:
         """See the class.
 
         Raises:
+            GivenUp: `stopped` said so.
             RlabError: it cannot be started, or does not speak GTP.
         """
-        process = Process(self.name, self._command(Setting()))
+        process = Process(self.name, self._command(Setting()), lambda: self.stopped())
         try:
             said = process.ask(["protocol_version", "name", "version"])
         finally:

@@ -88,7 +88,7 @@ def _tournament(argv: Sequence[str], stop: Stop) -> int:
         from agents.go.tournament import Common, Plan, Tournament, distinct
         from agents.go.tournament_page import write_result
         from envs.go.boards import Setting
-        from envs.go.gtp_client import Program
+        from envs.go.gtp_client import GivenUp, Program
         from rlab.run.machine import cores
 
         setting = Setting(flags.board, flags.komi, flags.ko)
@@ -108,6 +108,7 @@ def _tournament(argv: Sequence[str], stop: Stop) -> int:
                 players[label] = player = find_participant(name)
                 if isinstance(player, Program):
                     player.seconds, player.processes = flags.seconds, jobs
+                    player.stopped = lambda: stop.requested
             programs = any(isinstance(player, Program) for player in players.values())
             at_once = flags.at_once or (AT_ONCE_PROGRAMS * jobs if programs else AT_ONCE)
             played = Tournament(common, plan, players, flags.name, at_once, say)
@@ -118,6 +119,9 @@ def _tournament(argv: Sequence[str], stop: Stop) -> int:
             finally:  # also when a player turns out to be no good: what was played is told
                 result = played.result(anchor)
                 files = write_result(result, path)
+        except GivenUp:
+            say("stopped before the first game")
+            return stopped_status(stop)
         finally:
             for player in players.values():
                 player.close()
