@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 
 from agents.go.analysis import Analysis, Candidate, never
 from envs.go.boards import Boards
-from envs.go.players import PLAYERS
+from envs.go.players import PLAYERS, own_eye
 from envs.go.rules import (
     BLACK,
-    BOARD,
     COUNT,
     DICE,
     EMPTIES,
-    NEAR,
     ORDER,
     OVER,
     PLACE,
@@ -40,22 +38,6 @@ from rlab.errors import RlabError
 
 MOST = 1_000_000
 USUAL = 400
-_1 = np.uint64(1)
-
-
-@jit
-def own_eye(s, r, i, c, me):
-    """Whether the empty cell c is an eye of `me`: own stones around it, and at most one of the other at its corners."""
-    near = s[i, NEAR, c]
-    own = (near & 15) if me == BLACK else (near >> 4 & 15)
-    walls = near >> 8
-    if own + walls != 4:
-        return False
-    step = r[0, SIZE] + _1
-    hostile = 0
-    for e in (c - step - _1, c - step + _1, c + step - _1, c + step + _1):
-        hostile += s[i, BOARD, e] == 3 - me
-    return hostile <= (1 if walls == 0 else 0)
 
 
 @jit
@@ -147,7 +129,8 @@ class Rollouts:
         if self._work is None or self._work.setting != boards.setting:
             self._work = Boards(1, boards.setting, threads=1)
         work = self._work
-        points = np.flatnonzero(boards.legal()[row])
+        # In an order of chance: with fewer games than moves, or where all are alike, the first ones would be favoured.
+        points = np.random.default_rng(int(key)).permutation(np.flatnonzero(boards.legal()[row]))
         n = len(points)
         visits, wins, scores = np.zeros(n, np.int64), np.zeros(n), np.zeros(n)
         owned = np.zeros(boards.points)

@@ -23,7 +23,7 @@ from envs.go.rules import BLACK, EMPTY, WHITE
 from rlab.errors import RlabError, nearest
 
 MOST_BYTES = 1 << 20
-MOST_MARKS = 30_000
+MOST_MARKS = 18_000
 """Characters outside of values."""
 MOST_NESTING = 200
 MOST_NODES = 4_000

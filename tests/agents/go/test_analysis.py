@@ -210,7 +210,7 @@ def test_a_game_is_judged_move_by_move() -> None:
 
 def test_rollouts_take_what_decides_the_game() -> None:
     """Black to move takes a row of four, or is taken himself."""
-    game = Engine(Rollouts(300), Setting(5, 0.5))
+    game = Engine(Rollouts(300), Setting(5, 10.5))
     stones = "XXXXX O.OOO XXXXX ..... .....".replace(" ", "")
     game.arrange([".XO".index(c) for c in stones], 1)
     take = at("B4")[0]
@@ -237,6 +237,13 @@ def test_rollouts_are_the_same_again_and_alter_nothing() -> None:
     assert [c.visits for c in first.candidates] == [c.visits for c in second.candidates]
     for a, b in zip(before, boards.games, strict=True):
         assert (a == b).all()
+
+
+def test_few_rollouts_favour_no_corner() -> None:
+    boards = Boards(1, Setting(9), threads=1)
+    keys = np.arange(1, 41, dtype=np.uint64)
+    moves = {int(Rollouts(1).choose(boards, np.array([0]), keys[k : k + 1])[0]) for k in range(40)}
+    assert len(moves) > 20
 
 
 def test_two_analyses_at_once_do_not_disturb_each_other() -> None:
