@@ -356,8 +356,8 @@ def _last(s, i, c, step, colour):
 def legal(s, w, q, r, z, i, found):
     """Write to found [0], uint16 [2, cells], which cells are legal (0 or 1); return their number, without the pass.
 
-    First as if no cell were tense, all at once; then the tense ones. Ko is asked where stones are taken; like suicide,
-    everywhere if suicide is allowed or the position might have been.
+    First as if no cell were tense, all at once; then the tense ones, and ko where stones are taken. Only if suicide is
+    allowed, or the position might have been, each is asked by itself.
     """
     me = np.int64(s[i, COUNT, TURN])
     if r[0, SUICIDE] != 0 or (r[0, KO_RULE] != SIMPLE and s[i, COUNT, FRESH] == 0):
@@ -384,7 +384,9 @@ def legal(s, w, q, r, z, i, found):
             c = (word - np.uint64(TENSE) << _6) + bit
             lives, takes, last = _look(s, i, c, me, r[0, SIZE] + _1)
             w[i, word] ^= np.uint64(not last) << bit
-            good = _may(s, w, q, r, z, i, c, lives, takes)
+            good = lives
+            if takes:
+                good = _may(s, w, q, r, z, i, c, lives, takes)
             n += np.int64(good) - np.int64(found[0, c])
             found[0, c] = good
     return n
