@@ -49,8 +49,9 @@ class MovesHead(nn.Module):
         """maps[B, C, n, n] -> logits[B, n * n + 1]."""
         y = self.relu(self.norm(self.conv(maps)))
         all_ = pooled(y)
-        points = self.point(self.relu2(y + self.bias(all_)[:, :, None, None]))
-        # As a sum, not a product of matrices: of one column that would round by the number of rows.
+        y = self.relu2(y + self.bias(all_)[:, :, None, None])
+        # As sums, not products of matrices: those of one column would round by the number of rows.
+        points = (y * self.point.weight).sum(1)
         pass_ = (all_ * self.pass_.weight).sum(1, keepdim=True) + self.pass_.bias
         return torch.cat((points.flatten(1), pass_), 1)
 

@@ -51,10 +51,12 @@ def test_planes_by_hand() -> None:
 
 
 def test_the_plane_of_what_is_not_legal_knows_superko() -> None:
-    #   . X O .     Black takes at B4 -> the white stone; White may not take back at once
+    #   . X O .     White has taken C3 by B3: Black may not take back at once, and D4 would be suicide
+    #   X O . O
+    #   . X O .
     boards = played(4, "B4", "C4", "A3", "D3", "B2", "C2", "C3", "B3", komi=0)
-    assert boards.stones()[0, 1, 2] == 0  # White took C3 by B3
-    assert shown(boards, "empty points that are not legal") == {(1, 2)}
+    assert boards.stones()[0, 1, 2] == 0
+    assert shown(boards, "empty points that are not legal") == {(1, 2), (0, 3)}
 
 
 @pytest.mark.parametrize("size", [2, 5, 9])
@@ -99,12 +101,14 @@ def some_games(size: int, number: int, moves: int) -> Boards:
     return boards
 
 
+@pytest.mark.parametrize("encoder", ["mlp", "minatar"])
+def test_an_encoder_without_a_map_of_the_board_is_refused(encoder: str) -> None:
+    with pytest.raises(RlabError, match=f"encoder '{encoder}' has no maps of 5x5 for a 5x5 board; nearest: go-resnet"):
+        GoNetwork(NetConfig(encoder), 5)
+
+
 @pytest.mark.parametrize("encoder", ["go-resnet-2x32", "go-resnet-pool-3x32", "resnet20"])
 def test_the_evaluation_says_what_the_network_says(encoder: str) -> None:
-    if encoder == "resnet20":
-        with pytest.raises(RlabError, match="no maps of 5x5 for a 5x5 board; nearest: go-resnet"):
-            GoNetwork(NetConfig(encoder), 5)
-        return
     network = odd_network(encoder, 5)
     assert network.training
     boards = some_games(5, 40, 6)
