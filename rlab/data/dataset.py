@@ -295,7 +295,9 @@ def _check_x(data: Dataset) -> None:
         _check_finite(data.name, "x", x)
         if data.kind in IMAGES and (x.amin() < 0 or x.amax() > 1):
             low, high = x.amin().item(), x.amax().item()
-            raise RlabError(f"data set '{data.name}' has pixels from {low:g} to {high:g}; they must lie in 0..1")
+            raise RlabError(
+                f"data set '{data.name}' has pixels from {low:g} to {high:g}; they must lie in 0..1, or be uint8"
+            )
     if data.lengths is not None:
         good = data.kind == "series" and data.lengths.shape == (n,)
         if not good or data.lengths.amin() < 1 or data.lengths.amax() > x.shape[1]:

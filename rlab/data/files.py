@@ -145,7 +145,7 @@ def state(name: str, file: File) -> tuple[str, Path | None]:
     try:
         check(path, file)
     except RlabError as e:
-        return f"damaged: {str(e).removeprefix(f'{path} ')}", path
+        return f"damaged: {str(e).removeprefix(f'{path} ').removeprefix('is damaged: ')}", path
     return "good", path
 
 

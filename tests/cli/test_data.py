@@ -65,7 +65,7 @@ def test_get_replaces_a_damaged_file_of_the_cache_and_verify_does_not(rlab, toy:
     toy.write_bytes(b"damaged")
     said = rlab("data", "verify")
     assert said.status == 1
-    assert "damaged: " in said.out
+    assert "  damaged: SHA-256 of " in said.out
     assert hashlib.sha256(b"damaged").hexdigest()[:12] in said.out
     assert toy.read_bytes() == b"damaged"
     said = rlab("data", "get", "toy")
