@@ -105,7 +105,7 @@ def random_moves(s, w, q, m, r, z, rows, keys, chosen, found, lo, hi):
 def own_eye(s, r, i, c, me):
     """Whether empty cell c is an eye of colour me; see `RandomPlayer`."""
     near = np.int64(s[i, NEAR, c])
-    own, wall = (near >> (0 if me == 1 else 4)) & 15, near >> 8
+    own, wall = (near >> (0 if me == 1 else 4)) & 15, (near >> 8) & 15
     if own + wall < 4:
         return False
     step = np.int64(r[0, SIZE]) + 1

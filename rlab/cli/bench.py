@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -101,7 +101,8 @@ class Backbones:
 
 @dataclass(frozen=True)
 class Go:
-    """Play random games of Go, beside OpenSpiel where it is installed (pip install open_spiel): one thread each."""
+    """Play random games of Go, beside OpenSpiel where it is installed: one thread each. With --search, search trees
+    too, beside mctx with pgx: all cores. The peers are the extra `oracles`."""
 
     size: int = 9
     """Of the board, 2 to 19."""
@@ -109,6 +110,14 @@ class Go:
     """How often each way of playing is measured, in turn; the median counts."""
     seconds: float = 0.5
     """How long each measurement takes."""
+    search: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Measure tree search as well."""
+    visits: int = 32
+    """Simulations of a search."""
+    games: int = 0
+    """Games that are searched side by side; 0: 256 on 5x5, else 64."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of our network in searches."""
     json: JsonFlag = False
     """Print one JSON object; everything else goes to stderr."""
 
@@ -130,7 +139,7 @@ def main(argv: Sequence[str]) -> int:
         print("       rlab bench data [--data SET] [--batch-size N] [--updates N] [--rounds N] [--threads N] [--json]")
         print("       rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
         print("       rlab bench envs [--rounds N] [--seconds S] [--json]")
-        print("       rlab bench go [--size N] [--rounds N] [--seconds S] [--json]")
+        print("       rlab bench go [--size N] [--rounds N] [--seconds S] [--search [--visits N] [--games N]] [--json]")
         print("       rlab bench breakout-gpu [--steps N] [--seed N] [--device D] [--json]")
         return 0
     said = f"there is no benchmark '{argv[0]}'" if argv else "name a benchmark"
@@ -236,7 +245,9 @@ def _environments(argv: Sequence[str]) -> int:
 def _go(argv: Sequence[str]) -> int:
     flags = parse(Go, "bench go", argv)
     _check_turns(flags)
+    refuse_below(flags, visits=1, games=0)
     with results(flags.json) as put:
+        from rlab.bench import go_search
         from rlab.bench.go import measure
 
         m = measure(flags.size, flags.seconds, flags.rounds, say)
@@ -258,6 +269,19 @@ def _go(argv: Sequence[str]) -> int:
             if theirs
             else "OpenSpiel is not installed: pip install open_spiel"
         )
+        if flags.search:
+            found = go_search.measure(flags.size, flags.games, flags.visits, flags.rounds, flags.precision, say)
+            m |= found
+            lines += [
+                f"\nGumbel search, {found['search_games']} games x {found['search_visits']} visits, "
+                f"{found['search_encoder']} in {found['precision']}, {found['search_threads']} threads: simulations/s",
+                f"  {'ours':<48}{found['sims_per_s']:>14,.0f}"
+                + (f"   {found['search_ratio']:.1f}x mctx with pgx" if found["search_ratio"] else ""),
+                f"  {'our network alone':<48}{found['network_per_s']:>14,.0f}",
+                f"  {'mctx with pgx (fp32)':<48}{found['mctx_sims_per_s']:>14,.0f}"
+                if found["mctx_sims_per_s"]
+                else "mctx and pgx are not installed: pip install mctx pgx",
+            ]
         put("\n".join(lines), m)
         return 0
 

@@ -27,6 +27,12 @@ SMALL = {
 }
 
 
+SELF_PLAY = {
+    "encoder": "go-resnet-2x32", "num_envs": 4, "visits": 6, "cap": 9, "learning_starts": 20, "batch_size": 8,
+    "window": 150, "steps": 4_000,
+}  # fmt: skip
+
+
 def learner(journal: Journal, recipe: str = "dqn", env: str = "CartPole-v1", **settings: Any) -> Interaction:
     entry = RECIPES.get(recipe)
     default = entry.default(env)
@@ -45,7 +51,10 @@ def contract_cases(envs: list[str]) -> list[tuple[str, str, dict[str, Any]]]:
     cases = []
     for recipe in sorted(RECIPES):
         default = RECIPES.get(recipe).default("")
-        if not hasattr(default, "env"):  # a fake of other tests
+        if not hasattr(default, "env") or not hasattr(default, "agent"):  # a fake of other tests
+            continue
+        if hasattr(default, "net"):  # plays Go with itself
+            cases.append((recipe, "Go5", SELF_PLAY))
             continue
         if hasattr(default.env, "exploring_starts"):  # a table: small environments, a large block of steps
             tables = ["FrozenLake-v1", "Blackjack-v1", "rlab/CampaignMail-v0"]

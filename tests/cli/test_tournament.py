@@ -30,7 +30,7 @@ def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("random random --board 20", "a Go board is 2 to 19 wide, not 20"),
         ("random random --komi 6.75", "komi is 6.75; it is a half or whole number"),
         ("random random --ko super", "there is no ko rule 'super'"),
-        ("random randon", "unknown player 'randon'; nearest: random"),
+        ("random randon", "there is no player or run 'randon'; nearest: random"),
         ("random gnugo:99", "GNU Go's levels are 0 to 20, not '99'"),
         ("random gtp:nowhere", "there is no program `nowhere`"),
         ("random gtp:true", "gtp:true ended with status 0 at `protocol_version`"),

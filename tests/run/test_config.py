@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -55,7 +55,7 @@ def values_of(cls: type) -> st.SearchStrategy[Any]:
             bool: st.booleans(),
             NoneType: st.none(),
         }
-        if get_origin(hint) is UnionType:
+        if get_origin(hint) in (UnionType, Union):
             return st.one_of(*(values(member) for member in get_args(hint)))
         return simple[hint]
 

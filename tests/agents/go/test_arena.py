@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.go.arena import Clock, Finished, Pairing, find_participant, key_of, play_games
+from agents.go.arena import Clock, Finished, Pairing, key_of, play_games
 from agents.go.openings import make_openings
+from agents.go.players import find_player
 from envs.go.boards import Boards, Setting
 from envs.go.gtp_client import Program
 from envs.go.players import RESIGN, RandomPlayer
@@ -99,7 +100,7 @@ def test_whoever_gives_up_or_breaks_a_rule_loses(move: int, reason: str, result:
 
 
 def test_a_program_that_fails_loses_and_the_others_go_on(tmp_path: Path) -> None:
-    broken, good = (find_participant(dummy(tmp_path, kind)) for kind in ("crash", "good"))
+    broken, good = (find_player(dummy(tmp_path, kind)) for kind in ("crash", "good"))
     assert isinstance(broken, Program)
     try:
         clock = Clock()
@@ -115,7 +116,7 @@ def test_a_program_that_fails_loses_and_the_others_go_on(tmp_path: Path) -> None
 
 
 def test_what_no_restart_would_mend_stops_everything(tmp_path: Path) -> None:
-    small = find_participant(dummy(tmp_path, "small"))
+    small = find_player(dummy(tmp_path, "small"))
     with pytest.raises(RlabError, match="unacceptable size"):
         played({"a": small, "b": RandomPlayer()}, pairings(2), Setting(6))
     small.close()

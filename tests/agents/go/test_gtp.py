@@ -387,7 +387,7 @@ WORDS = st.one_of(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_every_line_gets_one_answer(data: st.DataObject) -> None:
     gtp = Client(Rollouts(2), judge=2)  # type: ignore[arg-type]
@@ -408,6 +408,7 @@ def test_every_line_gets_one_answer(data: st.DataObject) -> None:
         assert said.count("\n\n") == 1
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_get_an_answer_or_hold_none(line: bytes) -> None:
     gtp = Client(Mover([12]))

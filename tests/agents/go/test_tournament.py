@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sgfmill import sgf
 
-from agents.go.arena import find_participant
+from agents.go.players import find_player
 from agents.go.ratings import Sprt
 from agents.go.tournament import Common, Folder, Plan, Tournament, distinct
 from agents.go.tournament_page import notes, page, training_curves, write_result
@@ -207,7 +207,7 @@ def test_two_at_once(tmp_path: Path) -> None:
 
 def test_a_failing_program_is_told(tmp_path: Path) -> None:
     label = dummy(tmp_path, "crash")
-    players = {"random": RandomPlayer(), label: find_participant(label)}
+    players = {"random": RandomPlayer(), label: find_player(label)}
     try:
         result, _ = whole(Plan(tuple(players), games=4), "fails", players=players)
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.go.boards import Boards, Setting, point_of
@@ -168,6 +168,7 @@ COLOURED = st.tuples(st.integers(1, 2), st.integers(0, 25))
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=30)
 
 
+@settings(deadline=None)
 @given(st.lists(COLOURED, max_size=30), TEXT, st.integers(-40, 40), st.sampled_from([1, 2]))
 def test_any_record_comes_back(moves: list[tuple[int, int]], text: str, komi: int, turn: int) -> None:
     record = Record(5, komi / 2, tuple(moves), turn=turn, comments={len(moves): text})
@@ -179,6 +180,7 @@ PIECES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(PIECES.map(str.encode), st.binary(max_size=3)), max_size=60).map(b"".join))
 def test_any_bytes_are_a_record_or_a_sentence(body: bytes) -> None:
     for data in (body, b"(;SZ[5]" + body + b")"):
