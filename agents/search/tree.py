@@ -13,14 +13,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from rlab.kernels import compiled
 
 NONE = -1
 """Of `Tree.child`: the edge leads to nothing yet. Below it: to a leaf of this round, which is being evaluated."""
 PUCT, GUMBEL = 0, 1
-OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
-jit = njit(**OPTIONS)
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+jit = compiled(**OPTIONS)
 _LOW = np.float32(-1e9)
 
 

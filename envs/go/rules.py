@@ -33,11 +33,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from envs.chance import GAMMA, mix
+from rlab.kernels import compiled
 
 EMPTY, BLACK, WHITE, WALL = range(4)
 POSITIONAL, SITUATIONAL, SIMPLE = range(3)
@@ -58,11 +59,11 @@ PLANES = 10
 DICE, TENSE = 2, 3
 """Places of `Games.words`; a bit for every cell from TENSE on."""
 
-_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
 """Without numba's run-time: nothing here makes an array, and to count references to those that exist takes nine tenths
 of the time of a move."""
-jit = njit(**_OPTIONS)
-within = njit(inline="always", **_OPTIONS)
+jit = compiled(**_OPTIONS)
+within = compiled(inline="always", **_OPTIONS)
 _mix = jit(mix)
 _32, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 _1, _5, _6, _16, _63 = (np.uint64(n) for n in (1, 5, 6, 16, 63))

@@ -1,0 +1,40 @@
+"""Kernels of several files: what one takes from another must not go stale in numba's cache."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+RUN = """
+import sys
+from pathlib import Path
+from rlab import kernels
+sys.path.insert(0, sys.argv[1])
+kernels.stamp = lambda given=kernels.stamp(Path(sys.argv[1])): given
+from envs_of_test import above
+print(above.asked(), sum(above.asked.stats.cache_hits.values()))
+"""
+
+
+def test_a_change_in_another_file_is_seen(tmp_path: Path) -> None:
+    package = tmp_path / "envs_of_test"
+    (tmp_path / "envs").mkdir()
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "above.py").write_text(
+        "from envs_of_test.below import ANSWER\nfrom rlab.kernels import compiled\n\n\n"
+        "@compiled()\ndef asked():\n    return ANSWER\n"
+    )
+
+    def run(answer: int) -> list[int]:
+        text = f"ANSWER = {answer}\n"
+        for path in (package / "below.py", tmp_path / "envs" / "below.py"):  # the stamp looks into packages of ours
+            if not path.exists() or path.read_text() != text:
+                path.write_text(text)
+        done = subprocess.run([sys.executable, "-c", RUN, str(tmp_path)], capture_output=True, text=True, check=True)
+        return [int(word) for word in done.stdout.split()]
+
+    assert run(41) == [41, 0]
+    assert run(41) == [41, 1]
+    assert run(42) == [42, 0]
