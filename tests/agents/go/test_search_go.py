@@ -1,0 +1,57 @@
+"""Search on real boards, with random games in the place of a network: a capture, the best move of 3x3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.go.tree_game import GoGame, Seen
+from agents.search import Gumbel, Puct, search
+from envs.go.boards import Boards, Setting, point_of
+
+GAMES = 4
+
+
+class RandomGames:
+    """Values by random games from each position, drawn by its word of chance alone; all moves are as probable."""
+
+    def __init__(self, setting: Setting):
+        self.setting = setting
+
+    def __call__(self, positions: Seen, rows: Any, chance: Any) -> Any:
+        number, points = len(rows), self.setting.size**2
+        boards = Boards(number * GAMES, self.setting, threads=1)
+        boards.copy(np.arange(number * GAMES), positions.boards, np.repeat(rows, GAMES))
+        with np.errstate(over="ignore"):
+            boards.games.words[:, 2] = np.repeat(chance, GAMES) + np.tile(np.arange(GAMES, dtype=np.uint64), number)
+        sign = np.where(boards.turn == 1, 1, -1)
+        boards.playout()
+        values = (np.sign(boards.score()) * sign).reshape(number, GAMES).mean(1)
+        return np.zeros((number, points + 1), np.float32), values.astype(np.float32)
+
+
+def best_move(size: int, black: str, white: str, turn: int, rule: Any, visits: int, komi: float = 0.0) -> int:
+    setting = Setting(size, komi, cap=3 * size * size)
+    boards = Boards(1, setting)
+    stones = np.zeros(size * size, np.uint8)
+    stones[[point_of(name, size) for name in black.split()]] = 1
+    stones[[point_of(name, size) for name in white.split()]] = 2
+    boards.arrange(0, stones.reshape(size, size), turn)
+    game = GoGame(setting, 8)
+    found = search(game, boards, RandomGames(setting), np.array([visits]), np.array([7], np.uint64), rule, leaves=1)
+    return int(found.action[0])
+
+
+@pytest.mark.parametrize("rule", [Puct(), Gumbel(considered=26)], ids=["puct", "gumbel"])
+def test_it_takes_what_can_be_taken(rule: Any) -> None:
+    # Four stones in the middle line have their last liberty at E3; whoever takes them has the board.
+    outer, inner = "A4 B4 C4 D4 A2 B2 C2 D2", "A3 B3 C3 D3"
+    assert best_move(5, outer, inner, 1, rule, 400, 15.0) == point_of("E3", 5)
+    assert best_move(5, inner, outer, 2, rule, 400, -15.0) == point_of("E3", 5)
+
+
+def test_the_first_move_of_three_by_three() -> None:
+    """Solved: the centre wins everything, by 9; no other first move wins with this komi."""
+    assert best_move(3, "", "", 1, Puct(), 4_000, 8.5) == point_of("B2", 3)
