@@ -329,3 +329,29 @@ def build_alphazero(experiment: Any, workshop: Any) -> Any:
 RECIPES.register("alphazero")(
     Recipe("self-play with tree search on a board of Go (Silver et al. 2018)", default_alphazero, build_alphazero)
 )
+
+
+def default_records(data: str) -> Any:
+    """The settings that a policy from game records starts from."""
+    from agents.go.alphago.config import RecordsConfig, RecordsExperiment
+    from agents.go.config import NetConfig
+    from rlab.run.config import RunConfig
+    from rlab.tasks.config import FitConfig
+
+    run = RunConfig(evaluate_steps=200_000, checkpoint_steps=100_000, log_steps=20_000)
+    net = NetConfig(ownership=False, score=False)
+    fit = FitConfig(epochs=8, batch_size=256, learning_rate=2e-3, weight_decay=1e-2, precision="fp32")
+    return RecordsExperiment(run, RecordsConfig(data=data or "go9x9"), net, fit)
+
+
+def build_records(experiment: Any, workshop: Any) -> Any:
+    """Build the Learner of a policy from game records; see `agents.go.alphago.records`."""
+    from agents.go.alphago.records import build_records
+
+    return build_records(experiment, workshop)
+
+
+RECIPES.register("go-policy")(
+    Recipe("a policy of Go from game records: AlphaGo's first part (Silver et al. 2016)", default_records,
+           build_records, on="data")
+)  # fmt: skip

@@ -86,7 +86,7 @@ class AlphaZero:
 
     def _make_evaluator(self) -> Evaluator:
         symmetry: Symmetry = "random" if self.settings.symmetries else "none"
-        return Evaluator(self.network, str(self.device), symmetry, self.experiment.net.precision)
+        return Evaluator(self.network, str(self.device), symmetry, self.experiment.net.search_precision)
 
     # ---- Playing.
 

@@ -72,7 +72,7 @@ class NetConfig:
     """Channels of each head."""
     hidden: int = 64
     """Units of the value's layer."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    search_precision: Literal["auto", "fp32", "bf16"] = "auto"
     """In which searches ask it; auto: bf16 where there is hardware that multiplies matrices in it."""
 
     def __post_init__(self) -> None:

@@ -208,9 +208,10 @@ def _subject_lines(config: Any) -> dict[str, str]:
         held_out = f"{100 * config.data.validation:g} % held out" if config.data.validation else "nothing held out"
         if hasattr(config, "trees"):
             return {"data": f"{config.data.data}, {held_out}", "members": f"{config.trees.members:,}"}
-        labels = f", {config.data.labelled:,} labels" if config.data.labelled else ""
+        labelled = getattr(config.data, "labelled", 0)
+        labels = f", {labelled:,} labels" if labelled else ""
         said = f"{config.data.data}, {config.fit.epochs} epochs, {held_out}{labels}"
-        return {"data": said, "augment": config.data.augment}
+        return {"data": said, "augment": getattr(config.data, "augment", "")}
     from envs import is_atari
 
     env = config.env

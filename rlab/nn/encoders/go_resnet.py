@@ -12,7 +12,7 @@ from rlab.nn.encoders import ENCODERS
 
 SIZES = {
     "go-resnet": (6, 64),
-    **{f"go-resnet-{b}x{c}": (b, c) for b, c in ((2, 32), (3, 32), (4, 48), (10, 96), (19, 256))},
+    **{f"go-resnet-{b}x{c}": (b, c) for b, c in ((2, 32), (3, 32), (4, 48), (10, 96))},
 }
 """Name -> blocks of two convolutions each, channels."""
 
