@@ -48,6 +48,8 @@ def make_player(name: str) -> Player:
     Raises:
         RlabError: there is no such kind, or it cannot be had here.
     """
+    import envs.go.gtp_client  # noqa: F401 - other programs are players, too
+
     kind, _, rest = name.partition(":")
     if kind not in PLAYERS:
         raise RlabError(f"unknown player '{name}'; {nearest(kind, PLAYERS)}")

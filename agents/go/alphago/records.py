@@ -244,7 +244,7 @@ class PolicyFit(Fit):
     def go_player(self, name: str, visits: int = 0) -> SearchPlayer:
         """The policy as a player: its most probable move, or a search's best one."""
         network: Any = self.task.model
-        return SearchPlayer(name, Evaluator(network, str(self.device), "all"), visits)
+        return SearchPlayer(name, Evaluator(network, str(self.device), "all", network.config.search_precision), visits)
 
     @property
     def agent(self) -> NetworkPolicy:
