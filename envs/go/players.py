@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Protocol
 
 import numpy as np
@@ -48,8 +49,7 @@ def make_player(name: str) -> Player:
     Raises:
         RlabError: there is no such kind, or it cannot be had here.
     """
-    import envs.go.gtp_client  # noqa: F401 - other programs are players, too
-
+    import_module("envs.go.gtp_client")  # other programs are players, too; it registers them
     kind, _, rest = name.partition(":")
     if kind not in PLAYERS:
         raise RlabError(f"unknown player '{name}'; {nearest(kind, PLAYERS)}")
