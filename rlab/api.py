@@ -196,6 +196,7 @@ def evaluate(
         session = describe_session(resolve_device(device), prepare_process(loaded.config.run.threads), seed)
         document = {"schema": 1, "step": loaded.step, **score, "session": session}
     try:
+        make_folder(folder.evaluation.parent)
         replace_durably(folder.evaluation, to_json(document))
     except OSError as e:
         raise disk_error(e, folder.path) from None

@@ -33,7 +33,8 @@ def kinds() -> list[str]:
 
 def find_player(text: str, device: str = "auto", seed: int = 0) -> Player:
     """A player: ``random``, ``rollout:400``, ``gnugo:10``, ``gtp:COMMAND``, else a run (name, path or ``latest``), and
-    with ``RUN:PROGRESS`` one of its checkpoints. A run of a kind's name is reached by its path.
+    with ``RUN:PROGRESS`` one of its checkpoints, with ``RUN@VISITS`` so many simulations a move (0: none). A run of a
+    kind's name is reached by its path.
 
     Args:
         text: the name.
@@ -51,77 +52,65 @@ def find_player(text: str, device: str = "auto", seed: int = 0) -> Player:
 
 
 def _player_of_run(text: str, device: str, seed: int) -> Player:
-    from rlab.run.folder import all_runs, find_run
+    from rlab.run.folder import all_runs, find_run, shipped_runs
 
-    name, progress = text, None
     if os.path.isfile(text):  # false, too, of what cannot be a path
         raise RlabError(f"'{short(text)}' is a file; a run is a folder, and other programs play as gtp:COMMAND")
+    plain, visits, progress = text, None, None
+    if found := re.fullmatch(r"(.+)@([0-9_]{1,9})", text, re.DOTALL):
+        plain, visits = found[1], int(found[2].replace("_", "") or 0)
     try:
-        folder = find_run(name)
+        folder = find_run(plain)
     except (RlabError, OSError, ValueError):  # a name that the file system does not take
-        start, _, end = text.rpartition(":")
-        known = [*kinds(), *(run.name for run in all_runs())]
+        start, _, end = plain.rpartition(":")
+        known = [*kinds(), *(run.name for run in [*all_runs(), *shipped_runs()])]
         none = RlabError(f"there is no player or run '{short(text)}'; {nearest(text[:60], known)}")
         if not start or not re.fullmatch(r"[0-9_]{1,15}", end):
             raise none from None
-        name, progress = start, int(end.replace("_", "") or -1)
+        progress = int(end.replace("_", "") or -1)
         try:
-            folder = find_run(name)
+            folder = find_run(start)
         except (RlabError, OSError, ValueError):
             raise none from None
-    return _open(folder, progress, text, device, seed)
+    return _open(folder, progress, visits, text, device, seed)
 
 
-def _open(folder: Any, progress: int | None, name: str, device: str, seed: int) -> Player:
+def _open(folder: Any, progress: int | None, visits: int | None, name: str, device: str, seed: int) -> Player:
     for module in _RECIPES:
         import_module(module)
+    from agents.go.weights import find_checkpoint, has_network, network_player
+
+    label = folder.name + ("" if progress is None else f":{progress}") + ("" if visits is None else f"@{visits}")
+    if has_network(folder):
+        return network_player(folder, label, progress, visits, device)
     document = folder.config()
     env = str(document["config"].get("env", {}).get("env", ""))
     go = go_size(env)
     if env and go is None:
         raise RlabError(f"run '{folder.name}' plays {env}, and no Go")
-    nothing = RlabError(f"run '{folder.name}' has no checkpoint yet, so there is nothing to play with")
-    if not folder.checkpoints.is_dir() or not any(folder.checkpoints.iterdir()):
-        raise nothing
+    if visits is not None and go is not None:
+        raise RlabError(
+            f"run '{folder.name}' is one of {document['recipe']}, which does not search; "
+            f"nearest: {name.rpartition('@')[0]}"
+        )
     from rlab.run.life import of_this_version, open_run
 
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(open_run(folder, device))
-        saved = run.saved
-        if progress is not None:
-            saved = _checkpoint(folder, progress)
-        if saved is None:
-            raise nothing
+        saved = run.saved if progress is None and run.saved is not None else find_checkpoint(folder, progress)
         # Only learners that play have these; the contract of all of them does not name them.
         learner = cast(Any, run.learner)
         if not hasattr(learner, "go_player") and (go is None or not hasattr(learner, "agent")):
             raise RlabError(f"run '{folder.name}' is one of {document['recipe']}, which plays no Go")
         with of_this_version(folder):
             learner.restore_policy(saved.state)
-        label = folder.name if progress is None else f"{folder.name}:{progress}"
         player: Player
         if hasattr(learner, "go_player"):
-            player = learner.go_player(label)
+            player = learner.go_player(label, visits)
         else:
             assert go is not None
             player = AgentPlayer(label, go, learner.agent.policy, seed)
         return Held(player, stack.pop_all().close)
-
-
-def _checkpoint(folder: Any, progress: int) -> Any:
-    from rlab.run.checkpoint import Checkpoints
-    from rlab.run.files import read_json
-    from rlab.run.journal import Journal
-    from rlab.run.status import checkpoint_paths
-
-    there = []
-    for path in checkpoint_paths(folder):
-        with contextlib.suppress(RlabError, KeyError, TypeError, ValueError):  # a bad one is as if it were not there
-            there.append(int(read_json(path / "manifest.json")["done"]))
-            if there[-1] == progress:
-                return Checkpoints(folder.checkpoints, Journal(folder.journal)).load(path)
-    known = ", ".join(map(str, there)) or "none"
-    raise RlabError(f"run '{folder.name}' has no whole checkpoint at {progress}; there is {known}")
 
 
 class AgentPlayer:

@@ -17,6 +17,7 @@ from rlab.cli.common import (
     until_stopped,
 )
 from rlab.cli.train import finish, halted
+from rlab.errors import RlabError
 from rlab.run.folder import find_run
 from rlab.run.health import Collapsed
 from rlab.run.learner import NonFinite, Stop, Stopped
@@ -45,6 +46,11 @@ def _resume(argv: Sequence[str], stop: Stop) -> int:
     flags = parse(Flags, "resume", argv)
     with results(flags.json) as put:
         folder = find_run(flags.run)
+        if folder.shipped:
+            raise RlabError(
+                f"'{folder.name}' comes with rlab and holds only what playing needs, so it cannot go on; "
+                f"nearest: train one with the settings of `rlab runs show {folder.name}`"
+            )
         name = reference(folder)
         status, unit = status_of(folder), unit_of(folder.config())
         if status.state == "finished":

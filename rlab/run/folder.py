@@ -27,6 +27,10 @@ def runs_dir() -> Path:
     return Path(os.environ.get("RLAB_RUNS", "runs"))
 
 
+SHIPPED = Path(__file__).resolve().parents[2] / "runs" / "reference"
+"""Runs that come with rlab, in a clone and beside the installed packages: what playing needs of them."""
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """One run's folder. Creating this object touches nothing."""
@@ -54,24 +58,34 @@ class RunFolder:
         return self.path / "journal"
 
     @property
+    def shipped(self) -> bool:
+        """Whether it came with rlab; what is made of it lands under the runs folder."""
+        return self.path.parent == SHIPPED
+
+    @property
+    def made(self) -> Path:
+        """Where that lands which is made of a run without training it."""
+        return runs_dir() / self.name if self.shipped else self.path
+
+    @property
     def evaluation(self) -> Path:
         """The newest result of ``rlab eval``, or of the evaluation at the run's end."""
-        return self.path / "evaluation.json"
+        return self.made / "evaluation.json"
 
     @property
     def videos(self) -> Path:
         """Where ``rlab watch`` writes."""
-        return self.path / "videos"
+        return self.made / "videos"
 
     @property
     def pictures(self) -> Path:
         """Where ``rlab watch`` and ``rlab report`` draw what a model does."""
-        return self.path / "pictures"
+        return self.made / "pictures"
 
     @property
     def report(self) -> Path:
         """The page that ``rlab report`` writes."""
-        return self.path / "report.html"
+        return self.made / "report.html"
 
     def config(self) -> dict[str, Any]:
         """``{"schema", "recipe", "created", "config": {part: {field: value}}}`` as written at the start.
@@ -226,8 +240,13 @@ def all_runs() -> list[RunFolder]:
     return sorted(runs, key=lambda run: (run.created(), run.name))
 
 
+def shipped_runs() -> list[RunFolder]:
+    """The runs that come with rlab, by name."""
+    return [RunFolder(path.parent) for path in sorted(SHIPPED.glob("*/config.json"))]
+
+
 def find_run(run: str) -> RunFolder:
-    """Find a run by path, by name, or ``latest``.
+    """Find a run by path, by name, or ``latest``; where there is none of a name, one that comes with rlab.
 
     Raises:
         RlabError: there is none; the message gives the nearest names.
@@ -240,6 +259,9 @@ def find_run(run: str) -> RunFolder:
     for path in (Path(run), runs_dir() / run):
         if (path / "config.json").is_file():
             return RunFolder(path.resolve())
-    if not runs:
+    shipped = {folder.name: folder for folder in shipped_runs()}
+    if run in shipped:
+        return shipped[run]
+    if not runs and not shipped:
         raise RlabError(f"no run '{run}'; there is none under {runs_dir()} yet")
-    raise RlabError(f"no run '{run}' under {runs_dir()}; {nearest(run, [r.name for r in runs])}")
+    raise RlabError(f"no run '{run}' under {runs_dir()}; {nearest(run, [*(r.name for r in runs), *shipped])}")

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from rlab.run.files import disk_error, read_json, replace_durably
+from rlab.run.files import disk_error, make_folder, read_json, replace_durably
 from rlab.run.folder import RunFolder
 from rlab.run.health import warnings_in
 from rlab.run.metrics import read_metrics
@@ -71,6 +71,7 @@ def write_report(folder: RunFolder) -> Path:
     """
     page = report_html(folder)
     try:
+        make_folder(folder.report.parent)
         replace_durably(folder.report, page.encode())
     except OSError as e:
         raise disk_error(e, folder.path) from None

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from agents.go.alphago.config import RecordsConfig, RecordsExperiment
 from agents.go.learning import value_loss
-from agents.go.network import Evaluator, GoNetwork
-from agents.go.search_player import NetworkPolicy, SearchPlayer
+from agents.go.network import GoNetwork
+from agents.go.search_player import NetworkPolicy
 from agents.go.window import Window, empty_rows
 from envs.go.boards import Boards, Setting
 from envs.go.planes import PLANES
@@ -240,11 +240,6 @@ def wilson(share: float, n: int) -> tuple[float, float]:
 
 class PolicyFit(Fit):
     """`Fit` of a policy, which can also play."""
-
-    def go_player(self, name: str, visits: int = 0) -> SearchPlayer:
-        """The policy as a player: its most probable move, or a search's best one."""
-        network: Any = self.task.model
-        return SearchPlayer(name, Evaluator(network, str(self.device), "all", network.config.search_precision), visits)
 
     @property
     def agent(self) -> NetworkPolicy:

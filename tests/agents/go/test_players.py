@@ -96,7 +96,7 @@ class Learning:
 class Searching(Learning):
     """Knows by itself what plays Go in it."""
 
-    def go_player(self, name: str) -> Planned:
+    def go_player(self, name: str, visits: int | None = None) -> Planned:
         player = Planned([self.done])
         player.name = name
         return player

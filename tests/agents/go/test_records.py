@@ -10,6 +10,8 @@ import torch
 
 from agents.go.alphago import records
 from agents.go.alphago.config import RecordsConfig
+from agents.go.network import Evaluator
+from agents.go.search_player import SearchPlayer
 from envs.go.boards import Boards, Setting
 from envs.go.planes import planes_of
 from envs.go.sgf import Record
@@ -92,7 +94,7 @@ def test_it_learns_goes_on_to_the_bit_and_plays() -> None:
     assert score["low"] < score["mean"] < score["high"]
     assert score["mean"] > 20  # one of five points that are left, or better
     assert score["top5"] > 80
-    player = run.go_player("policy")
+    player = SearchPlayer("policy", Evaluator(run.task.model, symmetry="all"), 0)
     boards = Boards(2, Setting(9))
     moves = player.choose(boards, np.arange(2), np.zeros(2, np.uint64))
     assert moves[0] == moves[1]
