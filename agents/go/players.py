@@ -15,26 +15,17 @@ from numpy.typing import NDArray
 from envs.go.boards import Boards
 from envs.go.ids import go_size
 from envs.go.planes import planes_of
-from envs.go.players import PLAYERS, Player, make_player
+from envs.go.players import PLAYERS, Player, kinds, make_player
 from envs.go.sgf import short
 from rlab.errors import RlabError, nearest
 
-_KINDS = ("agents.go.rollouts", "envs.go.gtp_client")
-"""What registers kinds of players."""
 _RECIPES = ("agents.recipes", "rlab.tasks.recipes")
-
-
-def kinds() -> list[str]:
-    """The kinds of players that are not runs, such as ``gnugo``."""
-    for module in _KINDS:
-        import_module(module)
-    return list(PLAYERS)
 
 
 def find_player(text: str, device: str = "auto", seed: int = 0) -> Player:
     """A player: ``random``, ``rollout:400``, ``gnugo:10``, ``gtp:COMMAND``, else a run (name, path or ``latest``), and
     with ``RUN:PROGRESS`` one of its checkpoints, with ``RUN@VISITS`` so many simulations a move (0: none). A run of a
-    kind's name is reached by its path.
+    kind's name is reached as ``run:NAME``.
 
     Args:
         text: the name.
@@ -44,16 +35,17 @@ def find_player(text: str, device: str = "auto", seed: int = 0) -> Player:
     Raises:
         RlabError: there is none of this name, or it plays no Go.
     """
-    if not text.strip():
-        raise RlabError("a player's name is empty; random, rollout:400, gnugo:10, gtp:COMMAND or a run")
-    if text.partition(":")[0] in kinds():
+    kind = text.partition(":")[0]
+    if kind != "run" and kind in kinds():
         return make_player(text)
-    return _player_of_run(text, device, seed)
+    return _player_of_run(text.removeprefix("run:"), device, seed)
 
 
 def _player_of_run(text: str, device: str, seed: int) -> Player:
     from rlab.run.folder import all_runs, find_run, shipped_runs
 
+    if not text.strip():
+        raise RlabError("a player's name is empty; random, rollout:400, gnugo:10, gtp:COMMAND or a run")
     if os.path.isfile(text):  # false, too, of what cannot be a path
         raise RlabError(f"'{short(text)}' is a file; a run is a folder, and other programs play as gtp:COMMAND")
     plain, visits, progress = text, None, None
@@ -162,3 +154,6 @@ class Held:
         """Close both. Safe to call twice."""
         self._player.close()
         self._close()
+
+
+PLAYERS.register("run")(lambda rest: _player_of_run(rest, "auto", 0))

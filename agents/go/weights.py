@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from agents.go.network import Evaluator, GoNetwork, Symmetry
 from agents.go.search_player import SearchPlayer
 from rlab.errors import RlabError
 from rlab.run.checkpoint import Checkpoints, Saved
-from rlab.run.files import read_json, replace_durably
+from rlab.run.files import disk_error, read_json, replace_durably
 from rlab.run.folder import RunFolder
 from rlab.run.journal import Journal
 from rlab.run.life import configuration_of, of_this_version, read_newest, resolve_device
+from rlab.run.metrics import read_metrics
 from rlab.run.status import checkpoint_paths
 
 RECORDS_SIZE = 9
@@ -125,10 +127,12 @@ def find_checkpoint(folder: RunFolder, progress: int | None) -> Saved:
 
 
 def pack(folder: RunFolder, to: Path) -> int:
-    """Write what playing needs of a run, its weights in half precision, as a run of its own; return its bytes.
+    """Write what playing needs of a run as a run of its own, its weights in half precision; return its bytes.
+
+    Its evaluations come along, so that `rlab report` has a curve to show.
 
     Raises:
-        RlabError: there is no network, or something is at `to` already.
+        RlabError: the run has no network of Go, or something is at `to` already.
     """
     read_network(folder)
     if to.exists():
@@ -139,10 +143,15 @@ def pack(folder: RunFolder, to: Path) -> int:
     }
     rest: dict[str, Any] = {name: saved.state[name] for name in ("counters", "updates") if name in saved.state}
     state: dict[str, Any] = {"network": half} if "network" in saved.state else {"model": half, "best": None}
-    to.mkdir(parents=True)
     packed = RunFolder(to)
-    for file in (folder.path / "config.json", folder.path / "env.json", folder.evaluation):
-        if file.is_file():
-            replace_durably(to / file.name, file.read_bytes())
-    Checkpoints(packed.checkpoints, Journal(packed.journal)).save({**state, **rest}, {"packed": True}, saved.done)
+    try:
+        to.mkdir(parents=True)
+        for file in (folder.path / "config.json", folder.path / "env.json", folder.path / "evaluation.json"):
+            if file.is_file():
+                replace_durably(to / file.name, file.read_bytes())
+        rows = [json.dumps(row) + "\n" for row in read_metrics(folder.metrics) if row["kind"] == "eval"]
+        replace_durably(packed.metrics, "".join(rows).encode())
+    except OSError as e:
+        raise disk_error(e, to) from None
+    Checkpoints(packed.checkpoints, Journal(packed.journal)).save({**state, **rest}, saved.loop, saved.done)
     return sum(p.stat().st_size for p in to.rglob("*") if p.is_file())

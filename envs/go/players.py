@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from envs.go.boards import Boards
 from envs.go.rules import BOARD, COUNT, NEAR, SIZE, TURN, jit, legal
-from rlab.errors import RlabError, nearest
 from rlab.registry import Registry
 
 _11 = np.uint64(11)
@@ -42,17 +41,26 @@ class Player(Protocol):
 PLAYERS: Registry[Callable[[str], Player]] = Registry("player")
 """Kind -> factory(what stands after the colon): ``gnugo:10``."""
 
+_KINDS = ("envs.go.gtp_client", "agents.go.rollouts", "agents.go.players")
+"""What registers more kinds: other programs, players that search, and runs. It is known by name only."""
+
+
+def kinds() -> list[str]:
+    """All kinds of players, such as ``gnugo``."""
+    for module in _KINDS:
+        import_module(module)
+    return list(PLAYERS)
+
 
 def make_player(name: str) -> Player:
-    """A player by name: ``random``, or of another kind that is registered, such as ``gnugo:10``.
+    """A player by name: of a kind that is registered, such as ``random`` or ``gnugo:10``, or else a run.
 
     Raises:
-        RlabError: there is no such kind, or it cannot be had here.
+        RlabError: there is no such kind or run, or it cannot be had here.
     """
-    import_module("envs.go.gtp_client")  # other programs are players, too; it registers them
     kind, _, rest = name.partition(":")
-    if kind not in PLAYERS:
-        raise RlabError(f"unknown player '{name}'; {nearest(kind, PLAYERS)}")
+    if kind not in PLAYERS and kind not in kinds():
+        kind, rest = "run", name
     return PLAYERS.get(kind)(rest)
 
 

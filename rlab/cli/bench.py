@@ -122,6 +122,24 @@ class Go:
     """Print one JSON object; everything else goes to stderr."""
 
 
+@dataclass(frozen=True)
+class GoSolved:
+    """Hold a player of Go against what is known of a small board: its first move, and Black's result with it."""
+
+    player: tyro.conf.Positional[str] = "go5"
+    """A run, RUN@VISITS, or another player."""
+    size: int = 5
+    """Of the board: 3, 5 or 7."""
+    opponent: str = "gnugo:10"
+    """Who has White beside the player itself; an empty one: nobody."""
+    games: int = 100
+    """Of each match, at the least."""
+    seed: int = 0
+    """Of every game's chance."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     benchmarks = {
@@ -130,6 +148,7 @@ def main(argv: Sequence[str]) -> int:
         "data": _data,
         "envs": _environments,
         "go": _go,
+        "go-solved": _go_solved,
         "speed": _speed,
     }
     if argv and argv[0] in benchmarks:
@@ -140,6 +159,7 @@ def main(argv: Sequence[str]) -> int:
         print("       rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
         print("       rlab bench envs [--rounds N] [--seconds S] [--json]")
         print("       rlab bench go [--size N] [--rounds N] [--seconds S] [--search [--visits N] [--games N]] [--json]")
+        print("       rlab bench go-solved [PLAYER] [--size N] [--opponent PLAYER] [--games N] [--seed N] [--json]")
         print("       rlab bench breakout-gpu [--steps N] [--seed N] [--device D] [--json]")
         return 0
     said = f"there is no benchmark '{argv[0]}'" if argv else "name a benchmark"
@@ -282,6 +302,32 @@ def _go(argv: Sequence[str]) -> int:
                 if found["mctx_sims_per_s"]
                 else "mctx and pgx are not installed: pip install mctx pgx",
             ]
+        put("\n".join(lines), m)
+        return 0
+
+
+def _go_solved(argv: Sequence[str]) -> int:
+    return until_stopped(lambda stop: _measure_go_solved(argv, stop))
+
+
+def _measure_go_solved(argv: Sequence[str], stop: Stop) -> int:
+    flags = parse(GoSolved, "bench go-solved", argv)
+    refuse_below(flags, games=1, seed=0)
+    with results(flags.json) as put:
+        from rlab.bench.go_solved import measure
+
+        m = measure(flags.player, flags.size, flags.opponent, flags.games, flags.seed, stop, say)
+        firsts = ", ".join(f"{move} {n}" for move, n in sorted(m["first"].items(), key=lambda one: -one[1]))
+        lines = [f"first move: {firsts} of {flags.games} (the centre: {m['centre']:.0%})"]
+        for what, match in (("itself", m["itself"]), (flags.opponent, m.get("opponent"))):
+            if match:
+                lines.append(
+                    f"Black wins by {m['known']} or more against {what}: {match['good']} of {match['games']}, "
+                    f"{match['share']:.1%} [{match['low']:.1%}, {match['high']:.1%}]"
+                )
+        bad = [f"{reply} ({good} of {n})" for reply, (good, n) in m["itself"]["replies"].items() if good < n]
+        if bad:
+            lines.append(f"not after every answer: {', '.join(bad)}")
         put("\n".join(lines), m)
         return 0
 

@@ -1,11 +1,14 @@
-"""``rlab runs``: list the runs; ``rlab runs show RUN``: everything about one."""
+"""``rlab runs``: the runs; ``rlab runs show RUN``: everything about one; ``rlab runs pack RUN FOLDER``: a small copy."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import tyro
 
 from rlab.cli.common import JsonFlag, RunName, duration, parse, reference, results
 from rlab.errors import RlabError
@@ -33,8 +36,22 @@ class Show:
     """Print one JSON object; everything else goes to stderr."""
 
 
+@dataclass(frozen=True)
+class Pack:
+    """Write what playing needs of a run that learned Go as a small run of its own, with weights in half precision."""
+
+    run: RunName
+    """A run's name, a path, or `latest`."""
+    folder: tyro.conf.Positional[str]
+    """Where it is written; nothing may be there yet."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
+    if argv and argv[0] == "pack":
+        return _pack(parse(Pack, "runs pack", argv[1:]))
     if argv and argv[0] == "show":
         return _show(parse(Show, "runs show", argv[1:]))
     return _list(parse(List, "runs", argv[1:] if argv and argv[0] == "list" else argv))
@@ -90,6 +107,18 @@ def _show(flags: Show) -> int:
         folder = find_run(flags.run)
         facts = _facts(folder)
         put(_text(folder, facts), facts)
+        return 0
+
+
+def _pack(flags: Pack) -> int:
+    with results(flags.json) as put:
+        from agents.go.weights import pack
+        from rlab.recipes import load_recipes
+
+        load_recipes()
+        to = Path(flags.folder)
+        size = pack(find_run(flags.run), to)
+        put(f"wrote   {to} ({size / 1e6:.2f} MB)\nnext    rlab play {to}", {"path": str(to), "bytes": size})
         return 0
 
 

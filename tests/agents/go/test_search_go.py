@@ -55,3 +55,61 @@ def test_it_takes_what_can_be_taken(rule: Any) -> None:
 def test_the_first_move_of_three_by_three() -> None:
     """Solved: the centre wins everything, by 9; no other first move wins with this komi."""
     assert best_move(3, "", "", 1, Puct(), 4_000, 8.5) == point_of("B2", 3)
+
+
+def chain_of(stones: np.ndarray, point: int) -> tuple[set[int], set[int]]:
+    """Points and liberties of a chain."""
+    n = len(stones)
+    chain, todo, liberties = {point}, [point], set()
+    while todo:
+        y, x = divmod(todo.pop(), n)
+        for row, col in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+            if 0 <= row < n and 0 <= col < n:
+                if not stones[row, col]:
+                    liberties.add(row * n + col)
+                elif stones[row, col] == stones[y, x] and row * n + col not in chain:
+                    chain.add(row * n + col)
+                    todo.append(row * n + col)
+    return chain, liberties
+
+
+class Looking:
+    """Likes the liberties of chains that have few, and sees whether White's stone `prey` stands or is in atari now: no
+    more, so that all reading is the search's."""
+
+    def __init__(self, prey: int):
+        self.prey = prey
+
+    def __call__(self, positions: Seen, rows: Any, chance: Any) -> Any:
+        boards, n = positions.boards, positions.boards.size
+        stones, black = boards.stones(), boards.turn == 1
+        logits, values = np.zeros((len(rows), n * n + 1), np.float32), np.zeros(len(rows), np.float32)
+        for k, row in enumerate(rows):
+            for p in np.flatnonzero(stones[row]):
+                liberties = chain_of(stones[row], int(p))[1]
+                if len(liberties) <= 2:
+                    logits[k, list(liberties)] = 3
+            there = stones[row].flat[self.prey] == 2
+            left = len(chain_of(stones[row], self.prey)[1]) if there else 0
+            value = {0: 1.0, 1: 0.5 if black[row] else 0.0, 2: 0.0}.get(left, -1.0)
+            values[k] = value if black[row] else -value
+        return logits, values
+
+
+@pytest.mark.parametrize(
+    ("white", "move"),
+    [("G3 G4", "E4"), ("B5 F4", "E4"), ("F5 D7", "E4"), ("A3 C2", "D3"), ("C7 D1", "D3"), ("D2 G6", "D3")],
+)
+@pytest.mark.parametrize("rule", [Puct(), Gumbel(scale=0.0)], ids=["puct", "gumbel"])
+def test_it_reads_ladders(white: str, move: str, rule: Any) -> None:
+    """D4 is caught by one of two ataris; after the other one, more than ten moves later, White's stones are there."""
+    size, prey = 7, point_of("D4", 7)
+    boards = Boards(1, Setting(size, 9.5, cap=3 * size * size), threads=1)
+    stones = np.zeros(size * size, np.uint8)
+    stones[[point_of(name, size) for name in ("C3", "C4", "D5", "E5")]] = 1
+    stones[[point_of(name, size) for name in ("D4", *white.split())]] = 2
+    boards.arrange(0, stones.reshape(size, size), 1)
+    found = search(
+        GoGame(boards.setting, 8), boards, Looking(prey), np.array([400]), np.array([3], np.uint64), rule, leaves=1
+    )
+    assert found.action[0] == point_of(move, size)

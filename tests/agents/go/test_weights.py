@@ -1,0 +1,129 @@
+"""A run's network without the rest of the run: as a player, packed, shipped, and as an opponent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from agents.go.players import find_player
+from agents.go.weights import pack, read_network
+from envs import make_vec
+from envs.go.boards import Boards, Setting
+from rlab.cli import main
+from rlab.errors import RlabError
+from rlab.recipes import load_recipes
+from rlab.run import folder as folders
+from rlab.run.config import changed, to_plain
+from rlab.run.folder import RunFolder, find_run
+from rlab.run.learner import Stop
+from rlab.run.life import start_run
+from tests.agents.go.test_alphazero import SMALL
+from tests.run.fake import QuietView
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs folder with one short run of AlphaZero, "tiny"."""
+    path = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RLAB_RUNS", str(path))
+        entry = load_recipes().get("alphazero")
+        config = changed(entry.default("Go5"), SMALL | {"steps": 200, "threads": 1})
+        start_run("alphazero", config, "Go5", "tiny", Stop(), QuietView(), lambda c, f, d: c)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _apart(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(runs))
+
+
+def moves(name: str, number: int = 4) -> list[int]:
+    boards = Boards(number, Setting(5, 24.5), threads=1)
+    boards.play(np.arange(number))
+    player = find_player(name)
+    found = player.choose(boards, np.arange(number), np.arange(number).astype(np.uint64))
+    player.close()
+    return found.tolist()
+
+
+def test_visits_are_named_behind_the_run() -> None:
+    assert find_player("tiny").visits == SMALL["evaluate_visits"]  # type: ignore[attr-defined]
+    player = find_player("tiny:200@7")
+    assert (player.name, player.visits) == ("tiny:200@7", 7)  # type: ignore[attr-defined]
+    assert find_player("run:tiny@1_000").visits == 1000  # type: ignore[attr-defined]
+    assert moves("tiny") == moves("tiny@4")
+    policy = find_player("tiny@0")
+    boards = Boards(8, Setting(5, 24.5), threads=1)
+    assert len(set(policy.choose(boards, np.arange(8), np.arange(8).astype(np.uint64)))) == 1  # all eight views, always
+    for name, said in (("tinny@4", "nearest: tiny"), ("tiny@x", "there is no player or run"), ("tiny@", "nearest")):
+        with pytest.raises(RlabError, match=said):
+            find_player(name)
+
+
+def test_a_packed_run_plays_as_the_run_does(runs: Path, tmp_path: Path) -> None:
+    to = tmp_path / "small"
+    size = pack(find_run("tiny"), to)
+    assert size < 150_000
+    assert size < sum(p.stat().st_size for p in find_run("tiny").checkpoints.rglob("*") if p.is_file()) / 3
+    whole, packed = read_network(find_run("tiny")), read_network(RunFolder(to))
+    for name, tensor in whole.network.state_dict().items():
+        assert abs(tensor - packed.network.state_dict()[name]).max() <= 1e-3 * abs(tensor).max()
+    assert (packed.size, packed.recipe, packed.experiment) == (5, "alphazero", whole.experiment)
+    assert moves(str(to)) == moves("tiny")
+    with pytest.raises(RlabError, match="small exists already"):
+        pack(find_run("tiny"), to)
+
+
+def test_what_comes_with_rlab_is_found_by_name_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(folders, "SHIPPED", tmp_path / "shipped")
+    assert main(["runs", "pack", "tiny", str(tmp_path / "shipped" / "go5"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["bytes"] < 150_000
+    before = {p: p.read_bytes() for p in (tmp_path / "shipped").rglob("*") if p.is_file()}
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path / "runs"))
+    assert moves("go5@2") == moves("go5@2")
+    assert find_run("go5").shipped
+    with pytest.raises(RlabError, match="nearest: go5"):
+        find_run("go6")
+    for verb in ("eval", "report"):
+        assert main([verb, "go5", *(["--episodes", "2"] if verb == "eval" else [])]) == 0
+    assert {p.name for p in (tmp_path / "runs" / "go5").iterdir()} == {"evaluation.json", "report.html"}
+    assert main(["runs", "show", "go5"]) == 0
+    assert main(["resume", "go5"]) == 1
+    assert "'go5' comes with rlab and holds only what playing needs" in capsys.readouterr().err
+    assert {p: p.read_bytes() for p in (tmp_path / "shipped").rglob("*") if p.is_file()} == before
+
+
+def test_runs_and_rollouts_are_opponents_in_the_environments() -> None:
+    for opponent in ("tiny@2", "rollout:8"):
+        env = gym.make("rlab/Go5-v0", opponent=opponent)
+        _, info = env.reset(seed=1)
+        ended = False
+        for _ in range(60):
+            action = int(np.flatnonzero(info["action_mask"])[0])
+            _, reward, ended, _, info = env.step(action)
+            if ended:
+                break
+        assert ended
+        assert float(reward) in (-1, 0, 1)
+        env.close()
+        envs = make_vec("Go5", 3, 0, opponent=opponent)
+        _, info = envs.reset()
+        envs.step(info["action_mask"].argmax(1))
+        envs.close()
+    with pytest.raises(RlabError, match="there is no player or run 'tinny'; nearest: tiny"):
+        gym.make("rlab/Go5-v0", opponent="tinny")
+
+
+def test_a_run_of_something_else_has_no_network(tmp_path: Path) -> None:
+    entry = load_recipes().get("q-learning")
+    config = changed(entry.default("FrozenLake-v1"), {})
+    made = folders.create_run("q-learning", "FrozenLake-v1", to_plain(config), "table")
+    with pytest.raises(RlabError, match="run 'table' is one of q-learning, which has no network of Go"):
+        read_network(made)
