@@ -1,4 +1,4 @@
-"""``rlab runs``: the runs; ``rlab runs show RUN``: everything about one; ``rlab runs pack RUN FOLDER``: a small copy."""
+"""``rlab runs``: the runs; ``rlab runs show RUN``: all about one; ``rlab runs pack RUN FOLDER``: a small copy."""
 
 from __future__ import annotations
 
