@@ -1,14 +1,20 @@
-"""Compiled loops that call each other across files, and are compiled anew when any of those files changes."""
+"""Compiled loops: those that call each other across files are compiled anew when any of the files changes, and rows of
+arrays are shared by threads."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from numba import njit
+
+from rlab.machine import cores
 
 ROOTS = ("envs", "agents")
 """Packages whose kernels call each other."""
@@ -41,3 +47,44 @@ def stamp(root: Path = Path(__file__).parents[1]) -> str:
             about = path.stat()
             word.update(f"{path.relative_to(root)} {about.st_size} {about.st_mtime_ns}\n".encode())
     return word.hexdigest()
+
+
+LEAST = 32
+"""Rows that are worth a thread: a call of a kernel, and waking the thread, cost some 20 microseconds."""
+
+
+class Threads:
+    """Threads that share the rows of kernels which let go of Python's lock; what is found does not depend on them."""
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        self.number = cores()
+
+    def use(self, number: int) -> None:
+        """Have so many threads from now on, the one that asks among them; 0: one per core."""
+        wanted = number or cores()
+        if wanted != self.number:
+            self.forget()
+            self.number = wanted
+
+    def forget(self) -> None:
+        """Begin with new threads when some are needed again."""
+        self._pool = None
+
+    def share(self, kernel: Callable[[int, int], Any], rows: int) -> None:
+        """Call kernel(lo, hi) for parts of 0 .. rows - 1; each must write only to its own rows."""
+        parts = min(self.number, rows // LEAST)
+        if parts < 2:
+            kernel(0, rows)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.number - 1, "rlab-kernels")
+        (lo, hi), *others = pairwise(round(rows * k / parts) for k in range(parts + 1))
+        waiting = [self._pool.submit(kernel, *part) for part in others]
+        kernel(lo, hi)
+        for one in waiting:
+            one.result()
+
+
+THREADS = Threads()
+os.register_at_fork(after_in_child=THREADS.forget)  # a child has none of its parent's threads

@@ -1,10 +1,15 @@
-"""Kernels of several files: what one takes from another must not go stale in numba's cache."""
+"""Kernels of several files: what one takes from another must not go stale in numba's cache; and rows are shared."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rlab.kernels import Threads
 
 RUN = """
 import sys
@@ -38,3 +43,29 @@ def test_a_change_in_another_file_is_seen(tmp_path: Path) -> None:
     assert run(41) == [41, 0]
     assert run(41) == [41, 1]
     assert run(42) == [42, 0]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 7])
+@pytest.mark.parametrize("rows", [0, 1, 63, 64, 1000])
+def test_threads_share_every_row_once(number: int, rows: int) -> None:
+    threads, seen = Threads(), np.zeros(rows, np.int64)
+
+    def kernel(lo: int, hi: int) -> None:
+        seen[lo:hi] += 1
+
+    for used in (number, 0, number):  # 0: one per core
+        threads.use(used)
+        threads.share(kernel, rows)
+    assert (seen == 3).all()
+
+
+def test_what_fails_in_a_thread_is_raised() -> None:
+    threads = Threads()
+    threads.use(4)
+
+    def kernel(lo: int, hi: int) -> None:
+        if hi == 1000:
+            raise ValueError("the last part")
+
+    with pytest.raises(ValueError, match="the last part"):
+        threads.share(kernel, 1000)

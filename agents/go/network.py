@@ -17,6 +17,7 @@ from agents.go.tree_game import Seen
 from envs.go.planes import PLANES
 from envs.go.symmetry import NUMBER, add_moved_back, gather_planes, inverses, symmetries
 from rlab.errors import RlabError
+from rlab.kernels import THREADS
 from rlab.nn import make_encoder
 from rlab.nn.encoders.go_resnet import Block, GoResNet
 from rlab.nn.heads import PolicyValue, PolicyValueHead
@@ -110,14 +111,15 @@ class Evaluator:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         # A single row would be multiplied by other kernels, which round otherwise.
         planes = torch.zeros(max(len(rows), 2), size * size, len(PLANES))
-        gather_planes(positions.planes, rows, kinds, inverses(size), planes.numpy())
+        out, sources = planes.numpy(), inverses(size)
+        THREADS.share(lambda lo, hi: gather_planes(positions.planes, rows, kinds, sources, out, lo, hi), len(rows))
         x = planes.view(-1, size, size, len(PLANES)).permute(0, 3, 1, 2)
         with torch.inference_mode():
             policy, value = self._folded(x.to(self.device, self.dtype))
             said = policy[: len(rows)].float().cpu().numpy()
             values = value[: len(rows)].float().softmax(1).diff(dim=1).squeeze(1).cpu().numpy()
         logits = np.zeros((len(rows), size * size + 1), np.float32)
-        add_moved_back(said, kinds, symmetries(size), logits)
+        add_moved_back(said, kinds, symmetries(size), logits, 0, len(rows))
         return logits, values
 
 

@@ -12,6 +12,7 @@ from agents.search import Leaves
 from envs.go import rules as go
 from envs.go.boards import Boards, Setting
 from envs.go.planes import PLANES, planes_row
+from rlab.kernels import THREADS
 
 
 class Seen(NamedTuple):
@@ -42,8 +43,7 @@ class GoGame:
     def _make(self, places: int) -> None:
         self.boards = Boards(places, self.setting, threads=1)
         cells = self.boards.rules.numbers.shape[1]
-        self._found = np.empty((2, cells), np.uint16)
-        self._owner = np.empty(self.boards.points, np.uint8)
+        self._cells = cells
         self._planes = np.empty((places, len(PLANES), self.boards.points), np.float32)
         self._legal = np.empty((places, self.actions), np.bool_)
         self._ended = np.empty(places, np.bool_)
@@ -57,10 +57,11 @@ class GoGame:
         if n > self.boards.number:
             self._make(max(n, 2 * self.boards.number))
         boards = self.boards
-        follow_rows(
+        THREADS.share(lambda lo, hi: follow_rows(
             *boards.games, *states.games, *boards.rules, self.setting.komi, rows, paths, lengths, self._planes,
-            self._legal, self._ended, self._value, self._found, self._owner, 0, n,
-        )  # fmt: skip
+            self._legal, self._ended, self._value, np.empty((2, self._cells), np.uint16),
+            np.empty(boards.points, np.uint8), lo, hi,
+        ), n)  # fmt: skip
         return Leaves(self._legal[:n], self._ended[:n], self._value[:n], Seen(self._planes[:n], boards))
 
 

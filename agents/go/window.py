@@ -134,7 +134,7 @@ class Window:
         )  # fmt: skip
         turned = np.empty((len(rows), points, len(PLANES)), np.float32)
         sources = inverses(size)
-        gather_planes(planes, np.arange(len(rows)), kinds, sources, turned)
+        gather_planes(planes, np.arange(len(rows)), kinds, sources, turned, 0, len(rows))
         ply = self.rows["ply"][at].astype(np.int64)
         white = ply % 2 == 1
         after = (rows + 1) % self.capacity

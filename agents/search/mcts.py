@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from agents.search import tree as kernels
 from agents.search.tree import NONE, Tree, make_tree
+from envs.chance import GAMMA, mix
 from rlab.errors import RlabError
+from rlab.kernels import THREADS
 
 Floats = NDArray[np.float32]
 DEEPEST = 512
@@ -169,12 +171,11 @@ def search(
         else np.array([rule.value_scale, rule.visit_init, 0, 0, 0], np.float64)
     )
     kind = kernels.PUCT if isinstance(rule, Puct) else kernels.GUMBEL
-    scratch = np.empty(actions, np.float64)
     for round_ in range(-(-most // leaves)):
-        kernels.descend_rows(
+        THREADS.share(lambda lo, hi: kernels.descend_rows(
             *tree, kind, numbers, base, plan, counts.done, budgets, counts.path, counts.nodes, counts.length,
-            counts.found, scratch, 0, games,
-        )  # fmt: skip
+            counts.found, np.empty(actions, np.float64), lo, hi,
+        ), games)  # fmt: skip
         if (counts.length < 0).all():
             break
         at, place = np.nonzero((counts.length >= 0) & (counts.found == NONE))
@@ -182,11 +183,8 @@ def search(
         chance = words[at] + np.uint64(STRIDE) * (round_ * leaves + place + 1).astype(np.uint64)
         priors, values = _ask(evaluate, new, chance)
         counts.place[at, place] = np.arange(len(at))
-        kernels.attach_rows(
-            *tree, counts.done, counts.path, counts.nodes, counts.length, counts.found, counts.place, priors, values,
-            new.ended, 0, games,
-        )  # fmt: skip
-    return _result(rule, tree, base, scratch)
+        _attach(tree, counts, priors, values, new.ended)
+    return _result(rule, tree, base)
 
 
 def go_on(tree: Tree, actions: NDArray[np.int64]) -> Tree:
@@ -204,6 +202,13 @@ def best_line(tree: Tree, game: int, action: int, most: int = 12) -> list[int]:
         line.append(chosen)
         node = int(tree.child[game, node, chosen])
     return line
+
+
+def _attach(tree: Tree, counts: _Counts, priors: Floats, values: Floats, ended: NDArray[np.bool_]) -> None:
+    THREADS.share(lambda lo, hi: kernels.attach_rows(
+        *tree, counts.done, counts.path, counts.nodes, counts.length, counts.found, counts.place, priors, values, ended,
+        lo, hi,
+    ), len(counts.done))  # fmt: skip
 
 
 class _Counts:
@@ -243,8 +248,8 @@ def _ask(evaluate: Evaluate, leaves: Leaves, chance: NDArray[np.uint64]) -> tupl
     values = leaves.value.astype(np.float32)
     if len(alive):
         logits, said = evaluate(leaves.positions, alive, chance[alive])
-        some = np.empty_like(priors[alive])
-        kernels.priors_rows(logits, leaves.legal[alive], some)
+        legal, some = leaves.legal[alive], np.empty((len(alive), logits.shape[1]), np.float32)
+        THREADS.share(lambda lo, hi: kernels.priors_rows(logits, legal, some, lo, hi), len(alive))
         priors[alive] = some
         values[alive] = said
     return priors, values
@@ -286,14 +291,24 @@ def _root(
         return base, plan
     with np.errstate(divide="ignore"):
         base[:] = np.log(prior)
-    for g, key in enumerate(keys):
-        if rule.scale:
-            base[g] += rule.scale * np.random.Generator(np.random.Philox(key=int(key))).gumbel(size=prior.shape[1])
-        n = min(rule.considered, int((prior[g] > 0).sum()))
-        asked = considered_visits(n, int(budget[g]))
-        plan[g, : len(asked)] = asked
+    if rule.scale:
+        base += rule.scale * _gumbel(keys, prior.shape[1])
+    actions = np.minimum(rule.considered, (prior > 0).sum(1))
+    kinds, of = np.unique(np.stack((actions, budget)), axis=1, return_inverse=True)
+    for kind, (n, number) in enumerate(kinds.T.tolist()):
+        asked = considered_visits(n, number)
+        plan[of.ravel() == kind, : len(asked)] = asked
     base -= np.where(np.isfinite(base), base, -np.inf).max(1, initial=-1e9, keepdims=True)
     return base, plan
+
+
+def _gumbel(keys: NDArray[np.uint64], actions: int) -> NDArray[np.float64]:
+    """Gumbel's noise [B, A]: -log(-log u), u drawn by each game's word of chance."""
+    with np.errstate(over="ignore"):
+        words = mix(mix(keys.astype(np.uint64))[:, None] + GAMMA * np.arange(1, actions + 1, dtype=np.uint64))
+    u = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    noise: NDArray[np.float64] = -np.log(-np.log(u))
+    return noise
 
 
 @lru_cache(4096)
@@ -316,32 +331,26 @@ def considered_visits(actions: int, simulations: int) -> tuple[int, ...]:
     return tuple(asked[:simulations])
 
 
-def _result(rule: Puct | Gumbel, tree: Tree, base: Floats, scratch: NDArray[np.float64]) -> Result:
+def _result(rule: Puct | Gumbel, tree: Tree, base: Floats) -> Result:
     prior, visits, total = tree.prior[:, 0].copy(), tree.visits[:, 0].copy(), tree.total[:, 0].copy()
-    raw, count, ended = tree.raw[:, 0].copy(), tree.node_visits[:, 0], tree.ended[:, 0]
-    legal = prior > 0
-    value = (raw + total.sum(1)) / (1 + count)
-    q = np.zeros_like(prior)
-    policy = prior.copy()
-    action = np.full(len(prior), -1, np.int64)
-    for g in np.flatnonzero(~ended):
-        mixed = kernels.mixed_value(prior[g], visits[g], total[g], raw[g])
-        q[g] = np.where(visits[g] > 0, total[g] / np.maximum(visits[g], 1), mixed)
-        if isinstance(rule, Puct):
-            counted = _unforced(rule, prior[g], visits[g], q[g]) if rule.forced else visits[g].astype(np.float32)
-            if counted.sum() > 0:
-                policy[g] = counted / counted.sum()
-            action[g] = np.lexsort((prior[g], visits[g]))[-1]
-            continue
-        kernels.completed(prior[g], visits[g], total[g], raw[g], rule.value_scale, rule.visit_init, scratch)
-        with np.errstate(divide="ignore"):
-            logits = np.log(prior[g]) + scratch
-        improved = np.exp(logits - logits.max())
-        policy[g] = improved / improved.sum()
-        most = visits[g].max()
-        scores = np.where(legal[g] & (visits[g] == most), np.maximum(base[g] + scratch, -1e9), -np.inf)
-        action[g] = scores.argmax()
-    return Result(action, policy, visits, np.where(legal, q, 0), value.astype(np.float32), raw, prior, tree)
+    raw, count, ended = tree.raw[:, 0].copy(), tree.node_visits[:, 0], tree.ended[:, 0].copy()
+    games, actions = prior.shape
+    scales = (rule.value_scale, rule.visit_init) if isinstance(rule, Gumbel) else (0.0, 0.0)
+    q, policy, action = np.zeros_like(prior), np.zeros_like(prior), np.full(games, -1, np.int64)
+    THREADS.share(lambda lo, hi: kernels.result_rows(
+        prior, visits, total, raw, ended, base, *scales, q, policy, action, np.empty(actions), lo, hi
+    ), games)  # fmt: skip
+    if isinstance(rule, Puct):
+        counted = visits.astype(np.float32)
+        if rule.forced:
+            for g in np.flatnonzero(~ended):
+                counted[g] = _unforced(rule, prior[g], visits[g], q[g])
+        sums = counted.sum(1, keepdims=True)
+        policy = np.where(sums > 0, counted / np.maximum(sums, 1), prior)
+        best = np.where((prior > 0) & (visits == visits.max(1, keepdims=True)), prior, -1)
+        action = np.where(ended, -1, actions - 1 - best[:, ::-1].argmax(1))  # the last one of those alike
+    value = ((raw + total.sum(1)) / (1 + count)).astype(np.float32)
+    return Result(action, policy, visits, q, value, raw, prior, tree)
 
 
 def _unforced(rule: Puct, prior: Floats, visits: NDArray[np.int32], q: Floats) -> Floats:

@@ -257,9 +257,10 @@ def attach_rows(
 
 
 @jit
-def priors_rows(logits, legal, out):
-    """Softmax of logits [K, A] over legal [K, A] -> out [K, A]; no legal action is left without a trace of it."""
-    for k in range(len(logits)):
+def priors_rows(logits, legal, out, lo, hi):
+    """Softmax of rows lo .. hi-1 of logits [K, A] over legal [K, A] -> out [K, A]; no legal action is left without a
+    trace of it."""
+    for k in range(lo, hi):
         top = -np.inf
         for a in range(logits.shape[1]):
             if legal[k, a]:
@@ -270,6 +271,35 @@ def priors_rows(logits, legal, out):
             sum_ += out[k, a]
         for a in range(logits.shape[1]):
             out[k, a] = np.float32(out[k, a] / sum_)
+
+
+@jit
+def result_rows(prior, visits, total, raw, ended, base, value_scale, visit_init, q, policy, action, scratch, lo, hi):
+    """What is known of the roots of games lo .. hi-1 (arrays [G, A], [G]): q, and what Gumbel's rule makes of it.
+
+    Writes q [G, A], the improved policy [G, A] and the action [G]: of the most visited ones that with the most base +
+    sigma(completed q).
+    """
+    for g in range(lo, hi):
+        if ended[g]:
+            continue
+        mix = mixed_value(prior[g], visits[g], total[g], raw[g])
+        for a in range(prior.shape[1]):
+            if prior[g, a] > 0:
+                q[g, a] = total[g, a] / visits[g, a] if visits[g, a] > 0 else mix
+        completed(prior[g], visits[g], total[g], raw[g], value_scale, visit_init, scratch)
+        top, most = -np.inf, 0
+        for a in range(prior.shape[1]):
+            if prior[g, a] > 0:
+                top, most = max(top, np.log(prior[g, a]) + scratch[a]), max(most, visits[g, a])
+        sum_, best = 0.0, -np.inf
+        for a in range(prior.shape[1]):
+            if prior[g, a] > 0:
+                sum_ += np.exp(np.log(prior[g, a]) + scratch[a] - top)
+                if visits[g, a] == most and max(float(_LOW), base[g, a] + scratch[a]) > best:
+                    best, action[g] = max(float(_LOW), base[g, a] + scratch[a]), a
+        for a in range(prior.shape[1]):
+            policy[g, a] = np.exp(np.log(prior[g, a]) + scratch[a] - top) / sum_ if prior[g, a] > 0 else 0.0
 
 
 # ---- The tree goes on with the game.

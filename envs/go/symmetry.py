@@ -51,9 +51,10 @@ def move_back(policies: NDArray[np.float32], kinds: NDArray[np.int64], size: int
 
 
 @jit
-def gather_planes(planes, rows, kinds, sources, out):
-    """Write out [J, n * n, C], channels last: planes [K, C, n * n] of rows [J], moved by kinds [J] (see `inverses`)."""
-    for j in range(len(rows)):
+def gather_planes(planes, rows, kinds, sources, out, lo, hi):
+    """Write rows lo .. hi-1 of out [J, n * n, C], channels last: planes [K, C, n * n] of rows [J], moved by kinds [J]
+    (see `inverses`)."""
+    for j in range(lo, hi):
         k = rows[j]
         for p in range(out.shape[1]):
             source = sources[kinds[j], p]
@@ -62,8 +63,9 @@ def gather_planes(planes, rows, kinds, sources, out):
 
 
 @jit
-def add_moved_back(policies, kinds, places, out):
-    """Add to out [J, n * n + 1] what policies [J, n * n + 1] say of boards moved by kinds [J] (see `symmetries`)."""
-    for j in range(len(policies)):
+def add_moved_back(policies, kinds, places, out, lo, hi):
+    """Add to rows lo .. hi-1 of out [J, n * n + 1] what policies [J, n * n + 1] say of boards moved by kinds [J] (see
+    `symmetries`)."""
+    for j in range(lo, hi):
         for a in range(out.shape[1]):
             out[j, a] += policies[j, places[kinds[j], a]]

@@ -76,8 +76,11 @@ def prepare_process(threads: int) -> int:
     """Give torch this many CPU threads (0: one per usable core) and keep freed memory; return the number."""
     import torch
 
+    from rlab.kernels import THREADS
+
     _keep_freed_memory()
     torch.set_num_threads(threads or cores())
+    THREADS.use(threads)
     return threads or cores()
 
 

@@ -44,7 +44,7 @@ def best_move(size: int, black: str, white: str, turn: int, rule: Any, visits: i
     return int(found.action[0])
 
 
-@pytest.mark.parametrize("rule", [Puct(), Gumbel(considered=26)], ids=["puct", "gumbel"])
+@pytest.mark.parametrize("rule", [Puct(), Gumbel(considered=26, scale=0.0)], ids=["puct", "gumbel"])
 def test_it_takes_what_can_be_taken(rule: Any) -> None:
     # Four stones in the middle line have their last liberty at E3; whoever takes them has the board.
     outer, inner = "A4 B4 C4 D4 A2 B2 C2 D2", "A3 B3 C3 D3"
