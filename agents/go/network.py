@@ -84,6 +84,7 @@ class Evaluator:
         self.device = torch.device(device)
         self.symmetry = symmetry
         self.dtype = torch.bfloat16 if _bf16(precision, self.device) else torch.float32
+        self._planes = torch.zeros(0, 0, len(PLANES))
         self.renew()
 
     def renew(self) -> None:
@@ -106,16 +107,23 @@ class Evaluator:
             kinds = ((chance * np.uint64(0xBF58476D1CE4E5B9)) >> np.uint64(61)).astype(np.int64)
         return self._ask(positions, rows, kinds, size)
 
+    def _room(self, rows: int, size: int) -> Tensor:
+        """Planes [rows, n * n, C] to write in, whose memory a GPU can fetch by itself."""
+        if self._planes.shape[0] < rows or self._planes.shape[1] != size * size:
+            self._planes = torch.zeros(rows, size * size, len(PLANES), pin_memory=self.device.type == "cuda")
+        return self._planes[:rows]
+
     def _ask(
         self, positions: Seen, rows: NDArray[np.int64], kinds: NDArray[np.int64], size: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         # A single row would be multiplied by other kernels, which round otherwise.
-        planes = torch.zeros(max(len(rows), 2), size * size, len(PLANES))
+        planes = self._room(max(len(rows), 2), size)
+        planes[len(rows) :] = 0
         out, sources = planes.numpy(), inverses(size)
         THREADS.share(lambda lo, hi: gather_planes(positions.planes, rows, kinds, sources, out, lo, hi), len(rows))
         x = planes.view(-1, size, size, len(PLANES)).permute(0, 3, 1, 2)
         with torch.inference_mode():
-            policy, value = self._folded(x.to(self.device, self.dtype))
+            policy, value = self._folded(x.to(self.device, non_blocking=True).to(self.dtype))
             said = policy[: len(rows)].float().cpu().numpy()
             values = value[: len(rows)].float().softmax(1).diff(dim=1).squeeze(1).cpu().numpy()
         logits = np.zeros((len(rows), size * size + 1), np.float32)

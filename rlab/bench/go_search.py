@@ -20,20 +20,23 @@ ENCODERS = {5: "go-resnet-3x32"}
 LARGE = "go-resnet"
 GAMES = {5: 256}
 FEWER = 64
+MANY = 4_096
+"""Games side by side, which a GPU needs to be busy."""
 CONSIDERED = 16
 
 
 def measure(
-    size: int, games: int, visits: int, rounds: int, precision: str, progress: Callable[[str], None]
+    size: int, games: int, visits: int, rounds: int, precision: str, device: str, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     """Time searches of all games, in turn.
 
     Args:
         size: of the board.
-        games: side by side; 0: 256 on 5x5, else 64.
+        games: side by side; 0: 256 on 5x5, else 64; 4,096 on a GPU.
         visits: simulations of a search.
         rounds: searches of each; medians count.
         precision: of our network; mctx's is fp32.
+        device: of our network: auto, cpu, cuda or cuda:N; the peer is only measured beside a CPU.
         progress: told what is being measured.
 
     Returns:
@@ -48,13 +51,16 @@ def measure(
     from agents.search import Gumbel, search
     from envs.go.boards import Boards, Setting
     from rlab.machine import cores
+    from rlab.run.life import resolve_device
 
     torch.set_num_threads(cores())
     torch.manual_seed(0)
-    games = games or GAMES.get(size, FEWER)
+    device = resolve_device(device)
+    on_gpu = device.startswith("cuda")
+    games = games or (MANY if on_gpu else GAMES.get(size, FEWER))
     encoder = ENCODERS.get(size, LARGE)
     network = GoNetwork(NetConfig(encoder, ownership=False, score=False), size)
-    evaluator = Evaluator(network, precision=precision)
+    evaluator = Evaluator(network, device, precision=precision)
     boards = Boards(games, Setting(size))
     game = GoGame(boards.setting, games)
     budget = np.full(games, visits)
@@ -71,7 +77,7 @@ def measure(
             evaluator(start.positions, rows, chance)
 
     ways: dict[str, Callable[[int], None]] = {"ours": ours, "network": bare}
-    if importlib.util.find_spec("mctx") is not None and importlib.util.find_spec("pgx") is not None:
+    if not on_gpu and importlib.util.find_spec("mctx") is not None and importlib.util.find_spec("pgx") is not None:
         ways["mctx"] = _mctx(network, size, games, visits)
     speeds: dict[str, list[float]] = {way: [] for way in ways}
     for way, run in ways.items():
@@ -86,6 +92,7 @@ def measure(
     rate = {way: statistics.median(found) for way, found in speeds.items()}
     return {
         "search_encoder": encoder,
+        "search_device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
         "search_games": games,
         "search_visits": visits,
         "search_threads": cores(),

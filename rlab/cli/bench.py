@@ -115,7 +115,9 @@ class Go:
     visits: int = 32
     """Simulations of a search."""
     games: int = 0
-    """Games that are searched side by side; 0: 256 on 5x5, else 64."""
+    """Games that are searched side by side; 0: 256 on 5x5, else 64; 4,096 on a GPU."""
+    device: str = "cpu"
+    """Of our network in searches: auto, cpu, cuda or cuda:N."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of our network in searches."""
     json: JsonFlag = False
@@ -290,11 +292,14 @@ def _go(argv: Sequence[str]) -> int:
             else "OpenSpiel is not installed: pip install open_spiel"
         )
         if flags.search:
-            found = go_search.measure(flags.size, flags.games, flags.visits, flags.rounds, flags.precision, say)
+            found = go_search.measure(
+                flags.size, flags.games, flags.visits, flags.rounds, flags.precision, flags.device, say
+            )
             m |= found
             lines += [
                 f"\nGumbel search, {found['search_games']} games x {found['search_visits']} visits, "
-                f"{found['search_encoder']} in {found['precision']}, {found['search_threads']} threads: simulations/s",
+                f"{found['search_encoder']} in {found['precision']} on {found['search_device']}, "
+                f"{found['search_threads']} threads: simulations/s",
                 f"  {'ours':<48}{found['sims_per_s']:>14,.0f}"
                 + (f"   {found['search_ratio']:.1f}x mctx with pgx" if found["search_ratio"] else ""),
                 f"  {'our network alone':<48}{found['network_per_s']:>14,.0f}",
