@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from envs.chance import mix
 from envs.go.boards import Boards, Setting, name_of
-from envs.go.gtp_client import GivenUp, Program, SomeFailed
+from envs.go.gtp_client import SEATS, GivenUp, Program, SomeFailed
 from envs.go.players import RESIGN, Player
 from rlab.run.learner import Stop
 
@@ -100,7 +100,7 @@ def play_games(
     setting: Setting,
     *,
     seed: int = 0,
-    at_once: int = 64,
+    at_once: int | None = None,
     stop: Stop | None = None,
     done: Callable[[Sequence[Finished]], bool] = lambda games: False,
     clock: Clock | None = None,
@@ -116,7 +116,7 @@ def play_games(
         pairings: in this order; a game begins as soon as a board is free.
         setting: of all games.
         seed: of chance.
-        at_once: games side by side at the most.
+        at_once: games side by side at the most; None: 64, or as many as a program has processes for.
         stop: set it, and games that are not over are given up.
         done: told of the games that are over, as they end; true gives up those that are not.
         clock: counts time.
@@ -125,6 +125,8 @@ def play_games(
         RlabError: a player cannot play here at all (the wrong size of board, a program that cannot be started).
     """
     stop, clock = stop or Stop(), clock or Clock()
+    if at_once is None:
+        at_once = min([64, *(SEATS * player.processes for player in players.values() if isinstance(player, Program))])
     waiting = iter(pairings)
     boards = Boards(at_once, setting)
     games: list[Pairing | None] = [None] * at_once

@@ -283,6 +283,8 @@ class Program:
                     place = todo.pop(0)
                     seat = standing.pop(place, None) or self._free(list(standing.values()))
                     seat.busy = True
+                    for other in [p for p, taken in standing.items() if taken is seat]:
+                        del standing[other]  # it is taken away from that game
                 try:
                     moves[place] = self._move(seat, games[place], int(keys[place]))
                 except ProgramError as e:

@@ -13,6 +13,7 @@ from agents.go.players import find_player
 from agents.go.weights import pack, read_network
 from envs import make_vec
 from envs.go.boards import Boards, Setting
+from rlab.bench.go_solved import KNOWN
 from rlab.cli import main
 from rlab.errors import RlabError
 from rlab.recipes import load_recipes
@@ -127,3 +128,33 @@ def test_a_run_of_something_else_has_no_network(tmp_path: Path) -> None:
     made = folders.create_run("q-learning", "FrozenLake-v1", to_plain(config), "table")
     with pytest.raises(RlabError, match="run 'table' is one of q-learning, which has no network of Go"):
         read_network(made)
+
+
+@pytest.mark.parametrize("folder", folders.shipped_runs(), ids=lambda folder: folder.name)
+def test_what_comes_with_rlab_is_small_and_plays(folder: RunFolder) -> None:
+    assert sum(p.stat().st_size for p in folder.path.rglob("*") if p.is_file()) < 1e6
+    trained = read_network(folder)
+    setting = Setting(trained.size, KNOWN.get(trained.size, 7.5) - 0.5)
+    player = find_player(f"{folder.name}@8")
+    boards = Boards(2, setting, threads=1)
+    boards.play([setting.size**2 // 2, -1])
+    moves = player.choose(boards, np.arange(2), np.arange(2).astype(np.uint64))
+    assert boards.legal()[[0, 1], moves].all()
+    if trained.size in KNOWN:
+        assert moves[1] == setting.size**2 // 2  # the first move is the centre
+    player.close()
+
+
+def test_go5_comes_with_rlab_and_wins_as_it_should(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "go-solved", "go5@8", "--games", "1", "--opponent", "random", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["first"] == {"C3": 1}
+    assert found["centre"] == 1
+    assert (
+        found["itself"]["games"] == 25 == len(found["itself"]["replies"]) == len(found["itself"]["scores"])
+    )  # a pass, too
+    assert found["itself"]["good"] == sum(good for good, _ in found["itself"]["replies"].values())
+    assert found["itself"]["good"] == sum(score >= 25 for score in found["itself"]["scores"]) >= 20
+    assert found["opponent"]["good"] == 1
+    assert main(["bench", "go-solved", "go5", "--size", "9"]) == 1
+    assert "of 9x9 no result is known here; valid: 3, 5, 7" in capsys.readouterr().err

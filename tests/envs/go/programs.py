@@ -43,6 +43,7 @@ for line in sys.stdin:
         if kind == "refuse" and made >= 2: print("? I will not\\n", flush=True); continue
         if kind == "resign" and made >= 2: said = "Resign"
         if kind == "illegal" and made >= 2: said = sorted(taken)[0]
+        if kind == "slow": time.sleep(0.01)
         if kind == "pass": said = "pass"
         taken.add(said); made += 1
     if kind == "windows": print("\\r\\n= " + said + "\\r\\n\\r", flush=True)

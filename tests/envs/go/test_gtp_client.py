@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from envs.go.boards import Boards, Setting, point_of
+from envs.go.boards import Boards, Setting, name_of, point_of
 from envs.go.gtp_client import GivenUp, Program, ProgramError, SomeFailed, find_gnugo
 from envs.go.players import RESIGN, make_player
 from rlab.errors import RlabError
@@ -173,6 +173,21 @@ def test_many_rows_with_several_processes(program, tmp_path: Path) -> None:
     expected = [point_of("A1", 5)] * 8
     assert choose(player, boards, *range(8)) == expected
     assert (tmp_path / "good.log").read_text().count("boardsize 5") <= 3
+
+
+def test_a_process_that_is_taken_from_its_game_is_not_asked_by_two(program) -> None:
+    """Rows that stand nowhere come first, and take the processes of those which come after them."""
+    player, boards = program("slow"), Boards(6, Setting(5))
+    player.processes = 3
+    boards.play([*range(20, 25), 10])
+    order = [name + str(row + 1) for row in range(5) for name in "ABCDE"[row % 2 : 5 : 2]]
+    for turn in range(8):
+        rows = [3, 4, 5, 0, 1, 2] if turn % 2 else [0, 1, 2, 3, 4, 5]
+        played = [{name_of(move, 5) for move in boards.moves(row)} for row in rows]
+        expected = [point_of(next(name for name in order if name not in taken), 5) for taken in played]
+        found = choose(player, boards, *rows)
+        assert found == expected
+        boards.play(np.array(found)[np.argsort(rows)])
 
 
 def test_a_program_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
