@@ -258,7 +258,7 @@ def _noting(made: list[Any]) -> Callable[..., None]:
         ("Breakout", {"ramping": False}, "ramping belongs to MinAtar, and 'Breakout' is not"),
         ("CartPole-v1", {"opponent": "random"}, "opponent belongs to Go, and 'CartPole-v1' is not it"),
         ("Go5", {"komi": 0.1}, "komi is 0.1"),
-        ("Go5", {"opponent": "nobody"}, "unknown player 'nobody'"),
+        ("Go5", {"opponent": "nobody"}, "there is no player or run 'nobody'"),
         ("MinAtar/Breakout", {"sticky": 1.0}, "--sticky is 1.0; it must be a probability below 1"),
         ("MinAtar/Breakout", {"sticky": float("nan")}, "--sticky is nan"),
     ],

@@ -142,7 +142,7 @@ def test_a_module_in_the_current_directory(tmp_path, monkeypatch):
         ("Pong", {"max_steps": 10}, "max_frames limits"),
         ("Go5", {"max_steps": 10}, "'Go5' is Go, whose rules end every game"),
         ("Go5", {"sticky": 0.1}, "sticky belongs to Atari and MinAtar"),
-        ("Go5", {"opponent": "gnu"}, "unknown player 'gnu'"),
+        ("Go5", {"opponent": "gnu"}, "there is no player or run 'gnu'"),
         ("Go5", {"colour": "blak"}, "unknown colour 'blak'; nearest: black"),
         ("Go5", {"komi": 7.2}, "komi is 7.2"),
         ("Pong", {"opponent": "random"}, "opponent belongs to Go, and 'Pong' is not it; valid: Go5"),

@@ -362,7 +362,7 @@ def test_an_opponent_cannot_give_up_before_it_begins() -> None:
     [
         ({"size": 1}, "2 to 19 wide, not 1"),
         ({"size": 20}, "2 to 19 wide, not 20"),
-        ({"opponent": "randm"}, "unknown player 'randm'; .*random"),
+        ({"opponent": "randm"}, "there is no player or run 'randm'; .*random"),
         ({"opponent": 7}, "an opponent is a name such as random, .* not 7"),
         ({"opponent": None}, "not None"),
         ({"opponent": RandomPlayer}, "not <class"),

@@ -131,7 +131,7 @@ def test_what_it_is_called(program) -> None:
         ('gtp:echo "open', "cannot be read: No closing quotation"),
         ("gnugo:strong", "levels are 0 to 20, not 'strong'"),
         ("gnugo:21", "not '21'"),
-        ("gnogo:3", "unknown player 'gnogo:3'; nearest: gnugo"),
+        ("gnogo:3", "there is no player or run 'gnogo:3'; nearest: gnugo"),
     ],
 )
 def test_names_that_are_none(name: str, said: str) -> None:
