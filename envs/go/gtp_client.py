@@ -46,6 +46,7 @@ SEATS = 4
 """Processes of a program that plays each game in a fresh one, for every one that thinks."""
 
 GNUGO_LEVELS = 20
+NEVER_RESIGN = ",never-resign"
 
 HOW_TO_GET_GNUGO = "on Debian and Ubuntu: apt-get install gnugo"
 
@@ -432,7 +433,7 @@ def find_gnugo() -> str | None:
 
 
 def gnugo(rest: str) -> Program:
-    """GNU Go at a level, 10 if none is said.
+    """GNU Go at a level, 10 if none is said; with ``,never-resign`` behind it, it plays lost games to their end.
 
     Chinese rules and our ko rule; it plays on until what it thinks dead is captured (``--capture-all-dead``), so that
     our count of the board is nearly always its own. A seed comes ahead of each move, and with it what it has cached is
@@ -442,7 +443,10 @@ def gnugo(rest: str) -> Program:
     Raises:
         RlabError: there is no such level, or no GNU Go.
     """
-    text = rest or "10"
+    level, never, _ = rest.partition(NEVER_RESIGN)
+    if never and rest != level + never:
+        raise RlabError(f"behind GNU Go's level stands only {NEVER_RESIGN}, not '{rest[len(level) :]}'")
+    text = level or "10"
     if not (text.isascii() and text.isdigit()) or int(text) > GNUGO_LEVELS:
         raise RlabError(f"GNU Go's levels are 0 to {GNUGO_LEVELS}, not '{rest}'; write gnugo:10")
     path = find_gnugo()
@@ -453,12 +457,12 @@ def gnugo(rest: str) -> Program:
     def command(setting: Setting) -> list[str]:
         suicide = "--allow-all-suicide" if setting.suicide else "--forbid-suicide"
         words = ["--mode", "gtp", "--level", str(int(text)), "--chinese-rules", "--capture-all-dead"]
-        return [path, *words, kos[setting.ko], suicide]
+        return [path, *words, kos[setting.ko], suicide, *(["--never-resign"] if never else [])]
 
     def before(key: int) -> list[str]:
         return [f"set_random_seed {key >> 33}", "clear_cache"]
 
-    return Program(f"gnugo:{int(text)}", command, before, True, (5, len(LETTERS)))
+    return Program(f"gnugo:{int(text)}{never}", command, before, True, (5, len(LETTERS)))
 
 
 def program(rest: str) -> Program:

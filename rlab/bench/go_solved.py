@@ -7,6 +7,7 @@ by hand, not proved). The smaller ones: `envs.go.solve`.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
@@ -30,8 +31,9 @@ def measure(
 ) -> dict[str, Any]:
     """Ask a player for its first move, and let it play Black: against an opponent, and against itself.
 
-    A game is good if Black has at least the known result. Against itself each legal answer of White to the player's
-    first move is the opening of as many games as make `games` in all; both sides search alike.
+    A game is good if Black has at least the known result; a White that gives up has lost it all. Against itself each
+    legal answer of White to the player's first move is the opening of as many games as make `games` in all; both sides
+    search alike.
 
     Args:
         name: of the player; see `find_player`.
@@ -44,8 +46,9 @@ def measure(
 
     Returns:
         JSON: ``first`` and ``centre`` (whether it is that, in all of `games` tries), ``itself`` and ``opponent``:
-        ``games``, ``good``, ``share``, ``low``, ``high`` (Wilson's 95 % interval), ``scores`` of each, and of itself
-        ``replies``, answer -> games that were good, of how many.
+        ``games``, ``good``, ``share``, ``low``, ``high`` (Wilson's 95 % interval), ``scores`` of each, ``ends`` (how
+        many ended how; see `agents.go.arena.Finished`), and of itself ``replies``, answer -> games that were good, of
+        how many.
 
     Raises:
         RlabError: nothing is known of the board, or there is no such player.
@@ -119,6 +122,7 @@ def _match(
         "low": low,
         "high": high,
         "scores": [None if game.score is None else game.score + setting.komi for game in over],
+        "ends": dict(Counter(game.reason for game in over)),
         "moves": float(np.mean([len(game.moves) for game in over])),
         "seconds": round(time.perf_counter() - began, 1),
         "each": good,

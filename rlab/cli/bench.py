@@ -132,7 +132,7 @@ class GoSolved:
     """A run, RUN@VISITS, or another player."""
     size: int = 5
     """Of the board: 3, 5 or 7."""
-    opponent: str = "gnugo:10"
+    opponent: str = "gnugo:10,never-resign"
     """Who has White beside the player itself; an empty one: nobody."""
     games: int = 100
     """Of each match, at the least."""

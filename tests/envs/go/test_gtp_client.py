@@ -131,6 +131,8 @@ def test_what_it_is_called(program) -> None:
         ('gtp:echo "open', "cannot be read: No closing quotation"),
         ("gnugo:strong", "levels are 0 to 20, not 'strong'"),
         ("gnugo:21", "not '21'"),
+        ("gnugo:3,never", "levels are 0 to 20, not '3,never'"),
+        ("gnugo:3,never-resign,now", "stands only ,never-resign, not ',never-resign,now'"),
         ("gnogo:3", "there is no player or run 'gnogo:3'; nearest: gnugo"),
     ],
 )
