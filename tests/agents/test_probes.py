@@ -74,9 +74,12 @@ def test_variants_find_the_same_values(journal: Journal, settings: dict[str, obj
     assert largest_error(journal, "rlab/Probe3-v0", **settings) < 0.05
 
 
-@pytest.mark.parametrize("probe", [f"rlab/Probe{i}-v0" for i in range(1, 6)])
-@pytest.mark.parametrize("preset", sorted(PARTS))
+@pytest.mark.parametrize(
+    ("preset", "probe"),
+    [(preset, f"rlab/Probe{(k + j) % 5 + 1}-v0") for k, preset in enumerate(sorted(PARTS)) for j in (0, 2)],
+)
 def test_every_preset_finds_the_values(journal: Journal, preset: str, probe: str) -> None:
+    """Two probes each, so that every probe has several presets; all of them: the slow test below."""
     settings = QUICK | (SHORT if PARTS[preset].get("recurrent") else {})
     assert largest_error(journal, probe, preset, **settings, seed=0) < 0.1
 
@@ -111,7 +114,8 @@ PQN = {
 }
 
 
-@pytest.mark.parametrize("probe", [f"rlab/Probe{i}-v0" for i in range(1, 6)])
-@pytest.mark.parametrize("overlap", [False, True], ids=["in turn", "beside"])
-def test_pqn_finds_the_values(journal: Journal, overlap: bool, probe: str) -> None:
+@pytest.mark.parametrize(
+    ("probe", "overlap"), [*((f"rlab/Probe{i}-v0", False) for i in range(1, 6)), ("rlab/Probe5-v0", True)]
+)
+def test_pqn_finds_the_values(journal: Journal, probe: str, overlap: bool) -> None:
     assert largest_error(journal, probe, "pqn", **PQN, overlap=overlap, seed=0) < 0.1
