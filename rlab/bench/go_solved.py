@@ -20,6 +20,7 @@ from envs.go.boards import Boards, Setting, name_of
 from envs.go.players import Player
 from rlab.errors import RlabError
 from rlab.run.learner import Stop, Stopped
+from rlab.run.provenance import git_state, processor, versions
 from rlab.tasks.classify import wilson
 
 KNOWN = {3: 9, 5: 25, 7: 9}
@@ -48,7 +49,7 @@ def measure(
         JSON: ``first`` and ``centre`` (whether it is that, in all of `games` tries), ``itself`` and ``opponent``:
         ``games``, ``good``, ``share``, ``low``, ``high`` (Wilson's 95 % interval), ``scores`` of each, ``ends`` (how
         many ended how; see `agents.go.arena.Finished`), and of itself ``replies``, answer -> games that were good, of
-        how many.
+        how many; and the machine and versions.
 
     Raises:
         RlabError: nothing is known of the board, or there is no such player.
@@ -90,7 +91,7 @@ def measure(
                 met = _match(players, ("it", "other"), [()] * games, setting, seed, stop)
                 met.pop("each")
                 found["opponent"] = {"name": opponent, **met}
-    return found
+    return found | {"machine": processor(), "git": git_state(), "versions": versions()}
 
 
 def _match(
