@@ -205,7 +205,7 @@ class Reinforce:
         with torch.no_grad():
             terms["entropy"] = -torch.where(torch.isfinite(log_p), log_p.exp() * log_p, 0.0).sum(1).mean()
             terms["advantage"] = advantage.abs().mean()
-        told = {name: float(value) for name, value in terms.items()}
+        told = {name: float(value.detach()) for name, value in terms.items()}
         if not math.isfinite(told["loss"]):
             raise NonFinite("loss", told["loss"], f"update {self.updates + 1:,}")
         self._learned += len(games)

@@ -32,12 +32,14 @@ NOTE = "networks"
 def fetch(experiment: Any, runs: Mapping[str, str]) -> tuple[Any, Taken]:
     """Take the networks of runs; the new run's own one is made as the one in the role "start" is.
 
+    Komi that is not said is that of the run in that role, too: its network knows no other.
+
     Args:
         experiment: with the parts env and net.
         runs: role -> run; its flag is called as the role.
 
     Returns:
-        The experiment with the network's settings, and what is to be put into the new run's folder.
+        The experiment with those settings, and what is to be put into the new run's folder.
 
     Raises:
         RlabError: no such run, one without a network of Go or without a checkpoint, or one on another board.
@@ -58,7 +60,10 @@ def fetch(experiment: Any, runs: Mapping[str, str]) -> tuple[Any, Taken]:
         notes[role] = {"run": folder.name, "step": trained.done, "digest": digest(weights), "net": to_plain(net)}
         files[_file(role)] = save(weights)
         if role == "start":
-            experiment = replace(experiment, net=_merged(experiment.net, net, folder.name))
+            known = getattr(trained.experiment, "env", None)
+            komi = getattr(known, "komi", None) if experiment.env.komi is None else experiment.env.komi
+            env = replace(experiment.env, komi=komi)
+            experiment = replace(experiment, env=env, net=_merged(experiment.net, net, folder.name))
     return experiment, Taken({NOTE: notes}, files)
 
 

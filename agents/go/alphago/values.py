@@ -1,7 +1,7 @@
 """AlphaGo's third part: a value that learns from the outcomes of games (Silver et al. 2016, Methods, "Value network").
 
 A game has three parts: U - 1 moves of the policy from records, one move by chance among all legal points, and the rest
-by the improved policy, with U drawn uniformly. The position after the move by chance is learned with the game's outcome:
+by the improved policy, with U drawn uniformly. The position after the move by chance is learned with the outcome:
 one position a game, since those of a game differ by a stone and share the outcome, which a network then learns by heart
 (the paper: squared errors of 0.19 in training and 0.37 in the test; 0.226 and 0.234 with one position a game). To show
 that, `positions="all"` takes the later positions of the games as well, and as many positions as otherwise, of fewer
@@ -277,15 +277,13 @@ class Values:
         loss = value_loss(logits, z) if s.loss == "cross-entropy" else mse
         loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), 10.0))
-        for quantity, value in (("loss", float(loss)), ("gradient", norm)):
+        told = {"loss": float(loss.detach()), "mse": float(mse.detach()), "grad_norm": norm}
+        for quantity, value in (("loss", told["loss"]), ("gradient", norm)):
             if not math.isfinite(value):
                 raise NonFinite(quantity, value, f"update {self.updates + 1:,}")
         self.optimizer.step()
         self.updates += 1
-        return {
-            "loss": float(loss),
-            "mse": float(mse),
-            "grad_norm": norm,
+        return told | {
             "learning_rate_last": self.optimizer.param_groups[0]["lr"],
             "epoch_last": float((self.updates - 1) // self._per_epoch + 1),
         }
