@@ -227,7 +227,7 @@ class Reinforce:
             if len(self.pool) > s.pool_size:
                 del self.pool[1], self.joined[1]
         self.boards.clear()
-        self._rows = None
+        self._rows, self._learned = None, 0
         return {"grad_norm": norm, "updates_last": self.updates}
 
     # ---- How good it is.

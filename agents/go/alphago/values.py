@@ -31,6 +31,7 @@ from agents.go.learning import value_loss
 from agents.go.network import Evaluator, GoNetwork, Symmetry
 from agents.go.search_player import NetworkPolicy
 from envs.go.boards import Boards
+from rlab.errors import RlabError
 from rlab.nn.optim import SCHEDULES, decayed, restore, scale_rates, state_of
 from rlab.run.checkpoint import KEEP
 from rlab.run.learner import Footprint, Log, Metrics, NonFinite, Progress, Rows, Score, State, Stop, Stopped
@@ -299,7 +300,10 @@ class Values:
 
         Raises:
             Stopped: a stop was requested.
+            RlabError: no game for judging was made yet.
         """
+        if not self.judging:
+            raise RlabError("no game was made yet, so there is nothing to judge by; go on with the run first")
         train, test, held = self._places()
         errors, right = self._errors(test, stop)
         half = 1.96 * float(errors.std(ddof=1)) / math.sqrt(len(errors)) if len(errors) > 1 else 0.0
