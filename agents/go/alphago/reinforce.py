@@ -333,7 +333,7 @@ class Reinforce:
         restore(self.optimizer, state["optimizer"])
         learned = int(state["counters"][2])
         self._evaluators = self._rows = None
-        made, moves = np.asarray(state["made"]), np.asarray(state["moves"])
+        made, moves = np.asarray(state["made"]), np.asarray(state["moves"]).astype(np.int64)
         self.boards.clear()
         for ply in range(int(made.max(initial=0))):
             if stop.requested:

@@ -423,7 +423,7 @@ class Values:
             int(number): {name: columns[name][k : k + 1] for name in self.games.rows}
             for k, number in enumerate(np.asarray(columns["numbers"]))
         }
-        made, moves = np.asarray(state["made"]), np.asarray(state["moves"])
+        made, moves = np.asarray(state["made"]), np.asarray(state["moves"]).astype(np.int64)
         self.boards.clear()
         for ply in range(int(made.max(initial=0))):
             if stop.requested:
