@@ -15,6 +15,7 @@ from agents.go.alphago.values import LOG, Games, _any
 from agents.go.weights import read_network
 from envs.go.boards import Boards
 from envs.go.planes import planes_of
+from rlab.api import evaluate, load
 from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.run.checkpoint import Checkpoints, digest
@@ -191,8 +192,6 @@ def test_a_run_needs_those_it_took_its_networks_from_no_more(runs: Path) -> None
     assert outcome.finished
     one, other = (read_network(each).network.state_dict() for each in (folder, whole))
     assert digest(one) == digest(other)
-    from rlab.api import evaluate, load
-
     with load(folder) as loaded:
         assert loaded.learner.evaluate(Stop())["mean"] == outcome.score["mean"]  # type: ignore[index]
     assert evaluate(folder, 3, 5)["mean"] == outcome.score["mean"]  # type: ignore[index]
