@@ -355,3 +355,50 @@ RECIPES.register("go-policy")(
     Recipe("a policy of Go from game records: AlphaGo's first part (Silver et al. 2016)", default_records,
            build_records, on="data")
 )  # fmt: skip
+
+
+def default_reinforce(env: str) -> Any:
+    """The settings that AlphaGo's policy from self-play starts from on a board."""
+    from agents.go.alphago.config import default_reinforce
+
+    return default_reinforce(env)
+
+
+def fetch_networks(experiment: Any) -> Any:
+    """Take the networks of the runs that the roles of an experiment name; see `agents.go.alphago.taken`."""
+    from agents.go.alphago.taken import fetch
+
+    return fetch(experiment, experiment.agent.roles)
+
+
+def build_reinforce(experiment: Any, workshop: Any) -> Any:
+    """Build the Learner of AlphaGo's policy from self-play; see `agents.go.alphago.reinforce`."""
+    from agents.go.alphago.reinforce import build_reinforce
+
+    return build_reinforce(experiment, workshop)
+
+
+RECIPES.register("go-reinforce")(
+    Recipe("a policy of Go improved by games against its past selves: AlphaGo's second part", default_reinforce,
+           build_reinforce, fetch=fetch_networks)
+)  # fmt: skip
+
+
+def default_values(env: str) -> Any:
+    """The settings that AlphaGo's value starts from on a board."""
+    from agents.go.alphago.config import default_values
+
+    return default_values(env)
+
+
+def build_values(experiment: Any, workshop: Any) -> Any:
+    """Build the Learner of AlphaGo's value; see `agents.go.alphago.values`."""
+    from agents.go.alphago.values import build_values
+
+    return build_values(experiment, workshop)
+
+
+RECIPES.register("go-value")(
+    Recipe("a value of Go from the outcomes of games of policies: AlphaGo's third part", default_values,
+           build_values, fetch=fetch_networks)
+)  # fmt: skip

@@ -24,19 +24,34 @@ def size_of(env: str) -> int:
 
 
 @dataclass(frozen=True)
-class GoConfig:
-    """On what is played, for how long, and how it is scored."""
+class BoardConfig:
+    """On what is played."""
 
     env: str = "Go9"
     """The board: Go5, Go7, Go9, Go13 or Go19."""
-    steps: int = 1_000_000
-    """Moves of self-play, of all games together."""
     komi: float | None = None
     """Points that White has from the start; None: 24.5 on 5x5, 9 on 7x7, else 7."""
     ko: Literal["positional", "situational", "simple"] = "positional"
     """positional or situational superko, or simple ko."""
     cap: int = 0
     """Moves after which a game is counted as it stands; 0: twice the points of the board."""
+
+    def __post_init__(self) -> None:
+        self.setting()
+
+    def setting(self) -> Setting:
+        """What holds for all games."""
+        size = size_of(self.env)
+        komi = default_komi(size) if self.komi is None else self.komi
+        return Setting(size, komi, self.ko, cap=self.cap or 2 * size * size)
+
+
+@dataclass(frozen=True)
+class GoConfig(BoardConfig):
+    """On what is played, for how long, and how it is scored."""
+
+    steps: int = 1_000_000
+    """Moves of self-play, of all games together."""
     opponent: str = "random"
     """Whom evaluations are played against: random, gnugo:10, rollout:400, a run, or any other player."""
     evaluate_episodes: int = 40
@@ -46,13 +61,7 @@ class GoConfig:
 
     def __post_init__(self) -> None:
         at_least(self, steps=1, evaluate_episodes=2, final_episodes=2)
-        self.setting()
-
-    def setting(self) -> Setting:
-        """What holds for all games."""
-        size = size_of(self.env)
-        komi = default_komi(size) if self.komi is None else self.komi
-        return Setting(size, komi, self.ko, cap=self.cap or 2 * size * size)
+        super().__post_init__()
 
 
 @dataclass(frozen=True)

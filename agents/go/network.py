@@ -66,6 +66,11 @@ class GoNetwork(nn.Module):
         return said
 
 
+def drawn_symmetries(chance: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Which of the eight symmetries [J] words of chance [J] say."""
+    return ((chance * np.uint64(0xBF58476D1CE4E5B9)) >> np.uint64(61)).astype(np.int64)
+
+
 class Evaluator:
     """Asks a network about the positions of a search; see `agents.search.Evaluate`.
 
@@ -104,7 +109,7 @@ class Evaluator:
             return logits / np.float32(NUMBER), values / np.float32(NUMBER)
         kinds = np.zeros(len(rows), np.int64)
         if self.symmetry == "random":
-            kinds = ((chance * np.uint64(0xBF58476D1CE4E5B9)) >> np.uint64(61)).astype(np.int64)
+            kinds = drawn_symmetries(chance)
         return self._ask(positions, rows, kinds, size)
 
     def _room(self, rows: int, size: int) -> Tensor:

@@ -35,12 +35,14 @@ class Trained:
         size: of the board that it learned on.
         recipe: the run's.
         experiment: the run's settings.
+        done: its progress then.
     """
 
     network: GoNetwork
     size: int
     recipe: str
     experiment: Any
+    done: int
 
 
 def has_network(folder: RunFolder) -> bool:
@@ -68,7 +70,7 @@ def read_network(folder: RunFolder, progress: int | None = None) -> Trained:
     network = GoNetwork(experiment.net, size)
     with of_this_version(folder):
         network.load_state_dict(_weights(saved.state))
-    return Trained(network.eval(), size, recipe, experiment)
+    return Trained(network.eval(), size, recipe, experiment, saved.done)
 
 
 def network_player(

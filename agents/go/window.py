@@ -128,8 +128,8 @@ class Window:
         size, points = self.setting.size, self.setting.size**2
         at = rows % self.capacity
         planes = np.empty((len(rows), len(PLANES), points), np.float32)
-        _again(
-            *self._board.games, *self._board.rules, self.setting.komi, self.rows["move"], self.rows["ply"], rows,
+        planes_again(
+            *self._board.games, *self._board.rules, self.setting.komi, self.rows["move"], self.rows["ply"][at], rows,
             self.capacity, planes, self._found,
         )  # fmt: skip
         turned = np.empty((len(rows), points, len(PLANES)), np.float32)
@@ -162,11 +162,14 @@ class Window:
 
 
 @go.jit
-def _again(s, w, q, m, r, z, komi, moves, plies, rows, capacity, planes, found):
-    """Play each position's game again up to it, and write down what it looks like."""
+def planes_again(s, w, q, m, r, z, komi, moves, plies, rows, capacity, planes, found):
+    """Play positions' games again up to them, and write down what they look like.
+
+    What follows position k is moves [rows[k] % capacity], and its game's plies [k] moves stand before that.
+    """
     for k in range(len(rows)):
         go.clear(s, w, q, m, r, z, 0)
-        ply = np.int64(plies[rows[k] % capacity])
+        ply = np.int64(plies[k])
         for back in range(ply, 0, -1):
             go.play(s, w, q, m, r, z, 0, np.int64(moves[(rows[k] - back) % capacity]))
         planes_row(s, w, q, m, r, z, 0, komi, planes[k], found)

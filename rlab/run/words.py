@@ -33,7 +33,8 @@ def over_text(score: Mapping[str, Any]) -> str:
 
 def how_text(score: Mapping[str, Any]) -> str:
     """How an evaluation was made, as far as it says so."""
-    said = [name for name in ("protocol", "sticky", "ramping", "epsilon", "seed") if score.get(name) is not None]
+    names = ("protocol", "sticky", "ramping", "epsilon", "opponent", "seed", "mse_train", "mse_held", "sign")
+    said = [name for name in names if score.get(name) is not None]
     told = [f"{name} {score[name]}" for name in said]
     if "validation" in score:
         told.append(f"with the parameters of {score['best_at']:,} examples, the best in validation: "

@@ -54,7 +54,7 @@ def contract_cases(envs: list[str]) -> list[tuple[str, str, dict[str, Any]]]:
         if not hasattr(default, "env") or not hasattr(default, "agent"):  # a fake of other tests
             continue
         if hasattr(default, "net"):  # plays Go with itself
-            cases.append((recipe, "Go5", SELF_PLAY))
+            cases.append((recipe, "Go5", known(default, SELF_PLAY)))
             continue
         if hasattr(default.env, "exploring_starts"):  # a table: small environments, a large block of steps
             tables = ["FrozenLake-v1", "Blackjack-v1", "rlab/CampaignMail-v0"]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
-from agents.go.config import NetConfig
+from agents.go.config import BoardConfig, GoConfig, NetConfig
 from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least, within
 from rlab.tasks.config import FitConfig
+
+START = "start"
+"""As an opponent: the network that a run starts from."""
 
 
 @dataclass(frozen=True)
@@ -51,3 +55,136 @@ class RecordsExperiment:
                 raise RlabError(f"--{name} cannot be learned from records, which do not say it; nearest: --no-{name}")
         if self.fit.precision == "bf16":
             raise RlabError("--precision bf16 is not for records; valid: auto, fp32")
+
+
+@dataclass(frozen=True)
+class ReinforceConfig:
+    """How a policy improves by games against its past selves."""
+
+    start: str = ""
+    """The run whose network it starts from, and which is its first opponent: usually one of go-policy."""
+    num_envs: int = 128
+    """Games of an update, one half with each colour, all against one member of the pool."""
+    pool_every: int = 10
+    """Updates after which the policy joins the pool (500 in the paper)."""
+    pool_size: int = 16
+    """Members of the pool; the start stays, and of the others the oldest one leaves."""
+    baseline: Literal["value", "colour"] = "value"
+    """What is subtracted from an outcome: what the network's value says of the position, or the mean outcome of the
+    batch's games with that colour."""
+    value_weight: float = 0.5
+    """Factor of the value's loss beside the policy's; 0: the value is not learned."""
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    """AdamW without decay, or plain SGD as in the paper."""
+    learning_rate: float = 5e-5
+    """It stays as it is. Of SGD take 0.01; small networks bear four times as much."""
+    max_grad_norm: float = 1.0
+    """Longer gradients are cut to this length; 0: none are."""
+    symmetries: bool = True
+    """The network is shown each position turned and mirrored at random, when it plays and when it learns."""
+
+    def __post_init__(self) -> None:
+        at_least(self, num_envs=2, pool_every=1, pool_size=1, value_weight=0, learning_rate=0, max_grad_norm=0)
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Role -> the run whose network is taken for it."""
+        return {"start": self.start}
+
+
+@dataclass(frozen=True)
+class ReinforceExperiment:
+    """Settings of a policy from self-play."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    env: GoConfig = field(default_factory=lambda: GoConfig(opponent=START))
+    net: NetConfig = field(default_factory=NetConfig)
+    agent: ReinforceConfig = field(default_factory=ReinforceConfig)
+
+
+def default_reinforce(env: str) -> ReinforceExperiment:
+    """The settings that go-reinforce starts from on a board."""
+    run = RunConfig(evaluate_steps=500_000, checkpoint_steps=250_000, log_steps=20_000)
+    go = GoConfig(env=env or "Go9", steps=3_000_000, opponent=START, evaluate_episodes=100, final_episodes=400)
+    return ReinforceExperiment(run, go)
+
+
+@dataclass(frozen=True)
+class ExamplesConfig(BoardConfig):
+    """On what is played, and how many positions that gives."""
+
+    steps: int = 677_000
+    """Of the whole run: a game for judging, a position that is made, and one that is learned from once, are a step
+    each. With 8 passes a ninth of the steps are positions that are made."""
+
+    def __post_init__(self) -> None:
+        at_least(self, steps=1)
+        super().__post_init__()
+
+
+@dataclass(frozen=True)
+class ValuesConfig:
+    """From which games a value is learned, and how."""
+
+    start: str = ""
+    """The run whose network it starts from."""
+    play: str = ""
+    """The run that plays the games from the random move on: usually one of go-reinforce."""
+    sl: str = ""
+    """The run that plays the moves before it; empty: the one of --start."""
+    positions: Literal["one", "all"] = "one"
+    """Of a game only the position after its random move, or that and all later ones, of as many fewer games."""
+    latest: int = 0
+    """The random move is one of the first so many of a game; 0: of as many as the board has points."""
+    test_games: int = 2_000
+    """Games that are only for judging, one position of each; the same ones whatever --positions is."""
+    epochs: int = 8
+    """How often each position is learned from."""
+    loss: Literal["cross-entropy", "squared"] = "cross-entropy"
+    """With the outcome, as a chance to win or as a number from -1 to 1."""
+    num_envs: int = 256
+    """Games that go on side by side."""
+    batch_size: int = 256
+    """Positions of an update."""
+    learning_rate: float = 1e-3
+    """Of AdamW; it falls to 0 (cosine)."""
+    weight_decay: float = 1e-2
+    """Of weights, not of biases and norms."""
+    symmetries: bool = True
+    """Turn and mirror positions at random, in playing and in learning."""
+
+    def __post_init__(self) -> None:
+        at_least(self, latest=0, test_games=2, epochs=1, num_envs=1, batch_size=2, learning_rate=0, weight_decay=0)
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Role -> the run whose network is taken for it."""
+        return {"start": self.start, "play": self.play, "sl": self.sl or self.start}
+
+
+@dataclass(frozen=True)
+class ValuesExperiment:
+    """Settings of a value from the outcomes of games."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    env: ExamplesConfig = field(default_factory=ExamplesConfig)
+    net: NetConfig = field(default_factory=NetConfig)
+    agent: ValuesConfig = field(default_factory=ValuesConfig)
+
+    def __post_init__(self) -> None:
+        if self.examples < 1:
+            raise RlabError(
+                f"--steps is {self.env.steps}, of which --test-games {self.agent.test_games} and {self.agent.epochs} "
+                f"passes leave nothing to learn from; nearest: --steps {self.agent.test_games + 1 + self.agent.epochs}"
+            )
+
+    @property
+    def examples(self) -> int:
+        """Positions that are learned from. A step is a test game, a position made, or one learned from once."""
+        return (self.env.steps - self.agent.test_games) // (1 + self.agent.epochs)
+
+
+def default_values(env: str) -> ValuesExperiment:
+    """The settings that go-value starts from on a board."""
+    run = RunConfig(evaluate_steps=50_000, checkpoint_steps=50_000, log_steps=2_000)
+    return ValuesExperiment(run, ExamplesConfig(env=env or "Go9"))

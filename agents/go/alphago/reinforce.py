@@ -1,0 +1,365 @@
+"""AlphaGo's second part: a policy that improves by games against its past selves (Silver et al. 2016, Methods,
+"Policy network: reinforcement learning"): REINFORCE (Williams 1992) with the outcome of a game for all its moves.
+
+An update is a batch of games that begin together, half of them with each colour, between the policy and one member of a
+pool of its past selves; how moves are drawn and games end stands in `agents.go.alphago.playing`. What is learned are
+the policy's own moves, each with outcome less baseline. Batch normalisation keeps the statistics that it came with, so
+that what is learned is the very policy that has played.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from agents.evaluation import score
+from agents.go.alphago.config import START, ReinforceExperiment
+from agents.go.alphago.playing import (
+    GreedyPlayer,
+    Replay,
+    ask,
+    choices,
+    draw,
+    draw_openings,
+    outcomes,
+    words_of,
+)
+from agents.go.alphago.records import wilson
+from agents.go.alphago.taken import read
+from agents.go.arena import Finished, Pairing, play_games
+from agents.go.learning import value_loss
+from agents.go.network import Evaluator, GoNetwork, Symmetry, drawn_symmetries
+from agents.go.players import find_player
+from agents.go.search_player import NetworkPolicy
+from envs.go.boards import Boards
+from envs.go.symmetry import inverses
+from rlab.nn.optim import make_optimiser, restore, state_of
+from rlab.run.checkpoint import KEEP
+from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
+from rlab.seeding import derive
+
+CHUNK = 128
+"""Positions that are learned from together; the gradient of an update is their sum."""
+OPENING = 8
+"""Moves of a game of an evaluation that are drawn from the start's policy."""
+
+Weights = dict[str, Tensor]
+
+
+class Reinforce:
+    """The Learner. Progress counts moves of games that were learned from, the opponents' among them.
+
+    Chance of a game comes from its number alone, and that of a batch from its number.
+
+    Args:
+        experiment: the settings.
+        device: torch device.
+        start: the network that it begins as; None: one that knows nothing.
+    """
+
+    def __init__(self, experiment: ReinforceExperiment, device: str, start: GoNetwork | None = None):
+        self.experiment = experiment
+        self.settings, self.setting = experiment.agent, experiment.env.setting()
+        self.seed = experiment.run.seed
+        self.device = torch.device(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(self.seed, "weights"))
+            network = GoNetwork(experiment.net, self.setting.size)
+        if start is not None:
+            network.load_state_dict(start.state_dict())
+        self.network = network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        s = self.settings
+        options = {"weight_decay": 0.0} if s.optimiser == "adamw" else {}
+        self.optimizer = make_optimiser(s.optimiser, self.network.parameters(), lr=s.learning_rate, **options)
+        self.agent = NetworkPolicy(self.network)
+        self.pool: list[Weights] = [self._weights()]
+        """The start, which never leaves, and past selves, the oldest first."""
+        self.joined = [0]
+        """Updates that each member of the pool has seen."""
+        self.done = self.updates = 0
+        self.boards = Boards(s.num_envs, self.setting, threads=1)
+        self._actions = self.boards.points + 1
+        self._may = np.zeros((s.num_envs, self.setting.most, self._actions), np.bool_)
+        """What could be chosen before each move of the games that are played."""
+        self._colour = 1 + np.arange(s.num_envs) % 2
+        self._replay = Replay(self.setting)
+        self._evaluators: tuple[Evaluator, Evaluator] | None = None
+        """Of the policy and of its opponent, while a batch of games is played."""
+        self._rows: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        """Of what is learned from, the games and the moves made before, once a batch of games is over."""
+        self._outcomes = np.zeros(0, np.float32)
+        self._learned = 0
+        """How many of them are in the gradient."""
+
+    def _weights(self) -> Weights:
+        return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
+
+    def _network(self, weights: Weights) -> GoNetwork:
+        network = copy.deepcopy(self.network)
+        network.load_state_dict(weights)
+        return network
+
+    def _evaluator(self, network: GoNetwork, symmetry: Symmetry) -> Evaluator:
+        return Evaluator(network, str(self.device), symmetry, self.experiment.net.search_precision)
+
+    # ---- Playing.
+
+    def step(self) -> Metrics:
+        """A move in every game that is not over; or, when all are, a part of the update."""
+        started = time.perf_counter()
+        if self._rows is None:
+            return self._move() | {"clock_play": time.perf_counter() - started}
+        return self._learn() | {"clock_learn": time.perf_counter() - started}
+
+    @property
+    def opponent(self) -> int:
+        """Which member of the pool the present batch of games is against."""
+        return int(np.random.default_rng(derive(self.seed, "opponent", self.updates)).integers(len(self.pool)))
+
+    def _words(self, games: NDArray[np.int64], plies: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Of chance, for the move after plies [K] of games [K] of this batch."""
+        return words_of(derive(self.seed, "games"), self.updates * self.settings.num_envs + games, plies)
+
+    def _move(self) -> dict[str, float]:
+        boards = self.boards
+        if self._evaluators is None:
+            symmetry: Symmetry = "random" if self.settings.symmetries else "none"
+            networks = self.network, self._network(self.pool[self.opponent])
+            self._evaluators = self._evaluator(networks[0], symmetry), self._evaluator(networks[1], symmetry)
+        going, own = ~boards.over, boards.turn == self._colour
+        may, made = choices(boards), boards.made
+        rows = np.arange(boards.number)
+        self._may[rows[going], made[going]] = may[going]
+        moves = np.full(boards.number, -1, np.int64)
+        for evaluator, whose in zip(self._evaluators, (own, ~own), strict=True):
+            some = rows[going & whose]
+            if len(some):
+                words = self._words(some, made[some])
+                moves[some] = draw(ask(evaluator, boards, some, words), may[some], words)
+        boards.play(moves)
+        return self._all_over() if boards.over.all() else {}
+
+    def _all_over(self) -> dict[str, float]:
+        """Prepare to learn from a batch of games."""
+        self._evaluators = None
+        made = self.boards.made
+        games = np.repeat(np.arange(len(made)), made)
+        plies = np.concatenate([np.arange(n) for n in made])
+        own = 1 + plies % 2 == self._colour[games]
+        self._rows, self._learned = (games[own], plies[own]), 0
+        scores = self.boards.score()
+        shares = (1 + np.sign(scores) * np.where(self._colour == 1, 1, -1)) / 2
+        self._outcomes = outcomes(scores[self._rows[0]], self._rows[1])
+        self.optimizer.zero_grad(set_to_none=True)
+        told = {"game_length": float(made.mean()), "pool_wins": float(shares.mean()),
+                "black_wins": float((scores > 0).mean())}  # fmt: skip
+        if self.opponent == 0:
+            told["start_wins"] = float(shares.mean())
+        return told | {"pool_last": len(self.pool)}
+
+    # ---- Learning.
+
+    def _baselines(self) -> NDArray[np.float32]:
+        """[2]: the mean outcome of this batch's games in which the policy is Black, and White."""
+        assert self._rows is not None
+        z = np.sign(self.boards.score())
+        return np.array([z[self._colour == 1].mean(), -z[self._colour == 2].mean()], np.float32)
+
+    def _learn(self) -> dict[str, float]:
+        """Add some positions' gradient; with the last of them, update."""
+        assert self._rows is not None
+        s, part = self.settings, slice(self._learned, self._learned + CHUNK)
+        games, plies = self._rows[0][part], self._rows[1][part]
+        kinds = np.zeros(len(games), np.int64)
+        if s.symmetries:
+            kinds = drawn_symmetries(self._words(games, plies))
+        planes = self._replay.planes(self.boards.games.moves, games, plies, kinds)
+        sources = inverses(self.setting.size)[kinds]  # [J, A]
+        may = np.take_along_axis(self._may[games, plies], sources, 1)
+        played = self.boards.games.moves[games, plies].astype(np.int64)
+        moves = torch.from_numpy((sources == played[:, None]).argmax(1)).to(self.device)
+        z = torch.from_numpy(self._outcomes[part]).to(self.device)
+
+        said = self.network(torch.from_numpy(planes).to(self.device))
+        logits = said.policy.masked_fill(~torch.from_numpy(may).to(self.device), -math.inf)
+        log_p = torch.log_softmax(logits, 1)
+        if s.baseline == "value":
+            baseline = said.value.detach().softmax(1).diff(dim=1).squeeze(1)
+        else:
+            baseline = torch.from_numpy(self._baselines()[plies % 2]).to(self.device)
+        advantage = z - baseline
+        terms = {
+            "policy_loss": -(advantage * log_p.gather(1, moves[:, None]).squeeze(1)).mean(),
+            "value_loss": value_loss(said.value, z),
+        }
+        terms["loss"] = terms["policy_loss"] + s.value_weight * terms["value_loss"]
+        (terms["loss"] * (len(games) / len(self._rows[0]))).backward()
+        with torch.no_grad():
+            terms["entropy"] = -torch.where(torch.isfinite(log_p), log_p.exp() * log_p, 0.0).sum(1).mean()
+            terms["advantage"] = advantage.abs().mean()
+        told = {name: float(value.detach()) for name, value in terms.items()}
+        if not math.isfinite(told["loss"]):
+            raise NonFinite("loss", told["loss"], f"update {self.updates + 1:,}")
+        self._learned += len(games)
+        return told | (self._update() if self._learned == len(self._rows[0]) else {})
+
+    def _update(self) -> dict[str, float]:
+        """A step of the optimiser, and a new batch of games."""
+        s = self.settings
+        norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), s.max_grad_norm or math.inf))
+        if not math.isfinite(norm):
+            raise NonFinite("gradient", norm, f"update {self.updates + 1:,}")
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.updates += 1
+        self.done += int(self.boards.made.sum())
+        if self.updates % s.pool_every == 0:
+            self.pool.append(self._weights())
+            self.joined.append(self.updates)
+            if len(self.pool) > s.pool_size:
+                del self.pool[1], self.joined[1]
+        self.boards.clear()
+        self._rows, self._learned = None, 0
+        return {"grad_norm": norm, "updates_last": self.updates}
+
+    # ---- How good it is.
+
+    def evaluate(self, stop: Stop) -> Score:
+        """A match against the opponent; games depend on seed and progress only."""
+        env = self.experiment.env
+        games = env.final_episodes if self.progress().finished else env.evaluate_episodes
+        return self.evaluate_games(games, derive(self.seed, "evaluation", self.done), stop)
+
+    def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
+        """Play a match without search, each opening once with either colour: 1 for a game that was won, 0.5 for a draw.
+
+        The interval is Wilson's. Openings are drawn from the start's policy; "openings" is how many of them differ.
+
+        Raises:
+            Stopped: a stop was requested.
+        """
+        env = self.experiment.env
+        start = self._evaluator(self._network(self.pool[0]), "none")
+        first = draw_openings(start, self.setting, -(-episodes // 2), OPENING, seed, stop)
+        pairings = [Pairing("it", "other", k, first[k // 2]) for k in range(episodes)]
+        over: list[Finished] = []
+
+        def keep(some: Any) -> bool:
+            over.extend(some)
+            return False
+
+        with closing(GreedyPlayer(START, start) if env.opponent == START else find_player(env.opponent)) as other:
+            players = {"it": GreedyPlayer("it", self._evaluator(self.network, "none")), "other": other}
+            play_games(players, pairings, self.setting, seed=seed, stop=stop, done=keep)
+        if len(over) < episodes:
+            raise Stopped
+        over.sort(key=lambda game: game.pairing.number)
+        shares = np.array([game.share for game in over])
+        low, high = wilson(float(shares.mean()), episodes)
+        lengths = np.array([len(game.moves) for game in over])
+        return score(shares, lengths, env.env) | {
+            "low": low,
+            "high": high,
+            "opponent": env.opponent,
+            "openings": len(set(first)),
+            "seed": seed,
+        }
+
+    def progress(self) -> Progress:
+        """Moves of games that were learned from."""
+        return Progress(self.done, self.experiment.env.steps, "steps")
+
+    # ---- The life of a run.
+
+    def footprint(self, stop: Stop) -> Footprint:
+        """Memory from the arrays; time from a twin that plays and learns for a moment."""
+        twin = Reinforce(self.experiment, str(self.device), self.network)
+        times = []
+        for k in range(5):
+            if stop.requested:
+                raise Stopped
+            started = time.perf_counter()
+            twin._move()
+            if k:
+                times.append(time.perf_counter() - started)
+        games = np.arange(4 * CHUNK) % twin.settings.num_envs  # the fourth part, which would update, is not reached
+        twin._rows, twin._outcomes, twin._learned = (games, 0 * games), np.zeros(len(games), np.float32), 0
+        for k in range(3):
+            started = time.perf_counter()
+            twin._learn()
+            if k:
+                learn = time.perf_counter() - started
+        s = self.settings
+        move = min(times) / s.num_envs + learn / CHUNK / 2
+        weights = sum(p.numel() for p in self.network.parameters())
+        kept = self._may.nbytes + 2 * sum(part.nbytes for part in self.boards.games)
+        held = kept + 4 * weights * (s.pool_size + 8)
+        return Footprint(
+            held,
+            0 if self.device.type == "cpu" else 4 * weights * (s.pool_size + 8),
+            (KEEP + 1) * (4 * weights * (s.pool_size + 4) + 2 * s.num_envs * self.setting.most),
+            move * self.experiment.env.steps,
+            weights,
+        )
+
+    def state(self) -> State:
+        """Weights, optimiser, pool, the games under way, and the gradient so far."""
+        made = self.boards.made
+        gradient = None
+        if self._learned:
+            gradient = {n: p.grad.clone() for n, p in self.network.named_parameters() if p.grad is not None}
+        return {
+            "network": self.network.state_dict(),
+            "optimizer": state_of(self.optimizer),
+            "pool": self.pool,
+            "joined": self.joined,
+            "counters": [self.updates, self.done, self._learned],
+            "made": made,
+            "moves": self.boards.games.moves[:, : made.max(initial=0)].copy(),
+            "gradient": gradient,
+        }
+
+    def restore(self, state: State, stop: Stop) -> None:
+        """Become what `state` describes; games under way are played again."""
+        self.restore_policy(state)
+        restore(self.optimizer, state["optimizer"])
+        learned = int(state["counters"][2])
+        self._evaluators = self._rows = None
+        made, moves = np.asarray(state["made"]), np.asarray(state["moves"]).astype(np.int64)
+        self.boards.clear()
+        for ply in range(int(made.max(initial=0))):
+            if stop.requested:
+                raise Stopped
+            going = made > ply
+            self._may[going, ply] = choices(self.boards)[going]
+            self.boards.play(np.where(going, moves[:, ply], -1))
+        if self.boards.over.all():
+            self._all_over()
+        self._learned = learned
+        for name, parameter in self.network.named_parameters():
+            known = (state["gradient"] or {}).get(name)
+            parameter.grad = None if known is None else torch.empty_like(parameter).copy_(known)
+
+    def restore_policy(self, state: State) -> None:
+        """Take over only what playing needs: the policy, and whom it is judged by."""
+        self.network.load_state_dict(state["network"])
+        self.pool = [{name: t.to(self.device, copy=True) for name, t in one.items()} for one in state["pool"]]
+        self.joined = [int(n) for n in state["joined"]]
+        self.updates, self.done = (int(n) for n in state["counters"][:2])
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def build_reinforce(experiment: ReinforceExperiment, workshop: Any) -> Reinforce:
+    """Build the Learner; a new run starts as the network that was taken for it."""
+    size, folder = experiment.env.setting().size, workshop.start
+    return Reinforce(experiment, workshop.device, None if folder is None else read(folder, "start", size))
