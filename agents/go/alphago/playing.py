@@ -133,7 +133,7 @@ class Replay:
             games * moves.shape[1] + plies, len(flat), planes, self._found,
         )  # fmt: skip
         turned = np.empty((len(games), n * n, len(PLANES)), np.float32)
-        gather_planes(planes, np.arange(len(games)), kinds, inverses(n), turned)
+        gather_planes(planes, np.arange(len(games)), kinds, inverses(n), turned, 0, len(games))
         return turned.reshape(-1, n, n, len(PLANES)).transpose(0, 3, 1, 2)
 
 
