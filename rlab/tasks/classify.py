@@ -252,4 +252,4 @@ def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     share, spread = hits / n, z * z / n
     middle = share + spread / 2
     half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)
+    return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
