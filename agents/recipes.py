@@ -355,3 +355,25 @@ RECIPES.register("go-policy")(
     Recipe("a policy of Go from game records: AlphaGo's first part (Silver et al. 2016)", default_records,
            build_records, on="data")
 )  # fmt: skip
+
+
+def default_rollout(data: str) -> Any:
+    """The settings that a rollout policy starts from."""
+    from agents.go.alphago.config import RolloutDataConfig, RolloutExperiment
+    from rlab.run.config import RunConfig
+
+    run = RunConfig(evaluate_steps=500_000, checkpoint_steps=500_000, log_steps=50_000)
+    return RolloutExperiment(run, RolloutDataConfig(data=data or "go9x9"))
+
+
+def build_rollout(experiment: Any, workshop: Any) -> Any:
+    """Build the Learner of a rollout policy; see `agents.go.alphago.rollout_policy`."""
+    from agents.go.alphago.rollout_policy import build_rollout
+
+    return build_rollout(experiment, workshop)
+
+
+RECIPES.register("go-rollout")(
+    Recipe("a fast policy of Go of local patterns, for rollouts: AlphaGo's fourth part (Silver et al. 2016)",
+           default_rollout, build_rollout, on="data")
+)  # fmt: skip
