@@ -83,15 +83,13 @@ class RolloutFitConfig:
 
     epochs: int = 10
     """Passes over the games."""
-    learning_rate: float = 0.1
+    learning_rate: float = 0.3
     """Of AdaGrad; it falls to 0 over the run (linear)."""
-    weight_decay: float = 1e-5
-    """What a weight's own value, times this, takes off its gradient."""
-    least: int = 20
+    least: int = 5
     """Patterns are known that were around so many legal moves of the games."""
 
     def __post_init__(self) -> None:
-        at_least(self, epochs=1, learning_rate=0, weight_decay=0, least=1)
+        at_least(self, epochs=1, learning_rate=0, least=1)
 
 
 @dataclass(frozen=True)

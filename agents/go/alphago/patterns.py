@@ -121,10 +121,10 @@ class Tables(NamedTuple):
     """[4096]."""
     places: NDArray[np.int64]
     """[8, 12]: where a pattern's points go under each symmetry."""
-    codes: NDArray[np.int64]
+    codes: NDArray[np.int32]
     """[a power of 2]: 3x3 patterns in all views, by open addressing."""
-    values: NDArray[np.float64]
-    """The same: what they are worth; one place more for those that are not there."""
+    values: NDArray[np.float32]
+    """The same: what they are worth, whole numbers; one place more for those that are not there."""
     diamonds: NDArray[np.int64]
     """[a power of 2]: diamonds in all views."""
     blocks: NDArray[np.int64]
@@ -314,7 +314,7 @@ def _worth(t, code):
         worth = 0.0
     else:
         at = slot(t.codes, code)
-        worth = t.values[at] if t.codes[at] == code else t.values[len(t.codes)]
+        worth = np.float64(t.values[at] if t.codes[at] == code else t.values[len(t.codes)])
     return worth
 
 
@@ -805,12 +805,12 @@ def find_gradient(x, move):
 
 
 @jit
-def learn_games(s, w, q, m, r, z, v, t, x, moves, starts, ends, weights, squares, rate, decay, told):
+def learn_games(s, w, q, m, r, z, v, t, x, moves, starts, ends, weights, squares, rate, told):
     """Replay games (moves starts[g] .. ends[g]-1) and after each position go up the log-probability of its move.
 
-    AdaGrad (Duchi et al. 2011): a weight's step is rate * gradient / sqrt(sum of its gradients' squares); the gradient
-    has decay * weight taken off. Adds to told [5]: positions, those whose move is one that the policy knows, sum of
-    -log p of these, first guesses that were right, moves that were passes. With a rate of 0 nothing is learned.
+    AdaGrad (Duchi et al. 2011): a weight's step is rate * gradient / sqrt(sum of its gradients' squares). Adds to told
+    [5]: positions, those whose move is one that the policy knows, sum of -log p of these, first guesses that were
+    right, moves that were passes. With a rate of 0 nothing is learned.
     """
     points = np.int64(r[0, SIZE]) * np.int64(r[0, SIZE])
     last = len(x.touched) - 1
@@ -830,7 +830,7 @@ def learn_games(s, w, q, m, r, z, v, t, x, moves, starts, ends, weights, squares
                     find_gradient(x, move)
                     for j in range(x.touched[last]):
                         row = x.touched[j]
-                        change = x.gradient[row] - decay * weights[row]
+                        change = x.gradient[row]
                         squares[row] += change * change
                         weights[row] += rate * change / (np.sqrt(squares[row]) + 1e-8)
             follow(s, w, q, m, r, z, 0, v, t, move)
@@ -939,7 +939,7 @@ def make_tables(
     total = after + len(responses) + len(shapes)
     sides, hostile = _sides()
     return Tables(
-        sides, hostile, PLACES, codes, rows.astype(np.float64), words, blocks, found, shape_keys, shape_rows,
+        sides, hostile, PLACES, codes.astype(np.int32), rows.astype(np.float32), words, blocks, found, shape_keys, shape_rows,
         np.ones(total),
     ), rows  # fmt: skip
 
@@ -948,4 +948,4 @@ def worth(tables: Tables, rows: NDArray[np.int64], weights: NDArray[np.float64])
     """The same tables for a player: factors in the place of rows."""
     factors = np.exp(np.clip(weights, -20, 20))
     values = np.clip(np.floor(SCALE * factors[rows]), 1.0, HIGH)
-    return tables._replace(values=values, factors=factors)
+    return tables._replace(values=values.astype(np.float32), factors=factors)

@@ -291,7 +291,7 @@ class RolloutLearner:
         told, moves, policy = np.zeros(5), self.moves, self.policy
         kernels.learn_games(
             *self._board.games, *self._board.rules, self._view, policy.tables, self._scratch, moves.moves, games[:, 0],
-            games[:, 1], policy.weights, self._squares, rate, self.fit.weight_decay, told,
+            games[:, 1], policy.weights, self._squares, rate, told,
         )  # fmt: skip
         return told
 
@@ -368,7 +368,7 @@ class RolloutLearner:
     def microseconds(self) -> float:
         """Of a move, where games are played to their ends from random positions of the test games, in one thread.
 
-        The smallest of three times.
+        The smallest of three times that the thread had a core.
         """
         chance = np.random.default_rng(derive(self.seed, "speed"))
         games = self.moves.splits["test"]
@@ -382,9 +382,9 @@ class RolloutLearner:
         playouts.to_the_end(Boards(1, self.moves.setting, threads=1))  # compiles
         for _ in range(3):
             boards.copy(np.arange(TIMED), start, np.arange(TIMED))
-            began = time.perf_counter()
+            began = time.thread_time()
             number = playouts.to_the_end(boards)
-            times.append((time.perf_counter() - began) / max(1, number))
+            times.append((time.thread_time() - began) / max(1, number))
         return 1e6 * min(times)
 
     def go_player(self, name: str, visits: int | None = None) -> RolloutPlayer:
