@@ -711,13 +711,19 @@ def outcome_rows(s, w, q, m, s2, w2, q2, m2, rows, keys, r, z, v, t, komi, owner
 
 
 @jit
-def choose_row(s, w, q, m, r, z, v, t, moves, n, key, greedy):
-    """The move in game 0 after moves [:n], which are made from where it stands."""
+def replay(s, w, q, m, r, z, v, t, moves, n):
+    """Make moves [:n] in game 0 from where it stands; the view knows all of the last one."""
     for k in range(n - 1):
         play(s, w, q, m, r, z, 0, moves[k])
     begin(s, 0, r, v, t)
     if n > 0:
         follow(s, w, q, m, r, z, 0, v, t, moves[n - 1])
+
+
+@jit
+def choose_row(s, w, q, m, r, z, v, t, moves, n, key, greedy):
+    """The move in game 0 after moves [:n]."""
+    replay(s, w, q, m, r, z, v, t, moves, n)
     w[0, DICE] = _mix(key + GAMMA)
     return draw(s, w, q, r, z, 0, v, t, greedy)
 
@@ -802,6 +808,14 @@ def find_gradient(x, move):
                 x.touched[last] += 1
                 x.gradient[row] = 0.0
             x.gradient[row] += change
+
+
+@jit
+def features_row(s, w, q, m, r, z, v, t, x, moves, n, weights):
+    """What there is to say of the moves in game 0 after moves [:n]: rows, and the probabilities as the score."""
+    replay(s, w, q, m, r, z, v, t, moves, n)
+    if find_features(s, w, q, r, z, 0, v, t, x) > 0:
+        softmax(x, weights)
 
 
 @jit

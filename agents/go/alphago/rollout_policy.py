@@ -61,6 +61,20 @@ class RolloutPolicy:
             np.zeros(points * FEATURES + 1, np.int64),
         )
 
+    def features(self, boards: Boards, row: int) -> tuple[dict[int, list[int]], NDArray[np.float64]]:
+        """Of a game: point -> numbers of its weights, of every move that the policy knows; and probabilities [n * n].
+
+        A move is known that is legal, no suicide, and fills no own eye.
+        """
+        work, start = Boards(1, boards.setting, threads=1), boards.starts[row]
+        moves, scratch = np.array([*boards.moves(row), 0], np.int64), self.scratch(boards.size)
+        go.arrange(*work.games, *work.rules, 0, start[:-1], max(1, int(start[-1])))
+        kernels.features_row(
+            *work.games, *work.rules, make_view(boards.size), self.tables, scratch, moves, len(moves) - 1, self.weights
+        )
+        known = np.flatnonzero(scratch.number)
+        return {int(p): scratch.rows[p, : scratch.number[p]].tolist() for p in known}, scratch.score
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All of it, by name."""
         return {
