@@ -29,7 +29,7 @@ from agents.go.match import OPENING_MOVES, play_match
 from agents.go.network import Evaluator, GoNetwork, Symmetry
 from agents.go.openings import make_openings
 from agents.go.players import find_player
-from agents.go.search_player import SearchPlayer
+from agents.go.search_player import NetworkPolicy, SearchPlayer
 from agents.go.tree_game import Seen
 from agents.go.weights import read_network
 from agents.search import Evaluate, Puct
@@ -176,6 +176,18 @@ def read_parts(folder: Path) -> Parts:
     return Parts(note, tensors)
 
 
+class Blind:
+    """In the place of a policy of observations where there is none."""
+
+    def act(self, obs: Floats, first: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+        """Refuse.
+
+        Raises:
+            RlabError: always.
+        """
+        raise RlabError("a search without --policy plays on boards only: rlab tournament, rlab play, rlab gtp")
+
+
 class ApvSearch:
     """The Learner, which learns nothing. Progress counts games of the match.
 
@@ -203,6 +215,16 @@ class ApvSearch:
         self._playing: list[Pairing | None] = []
 
     # ---- The player.
+
+    @property
+    def agent(self) -> ApvSearch:
+        """What `rlab.load` and `rlab watch` ask for a policy of observations."""
+        return self
+
+    def policy(self, seed: int) -> NetworkPolicy | Blind:
+        """Without search, for there is no board to search on: the prior alone."""
+        network = None if self.parts is None else self.parts.network("policy")
+        return Blind() if network is None else NetworkPolicy(network.to(self.device))
 
     def evaluator(self, symmetry: Symmetry = "random") -> MixedEvaluator:
         """What its search is told.

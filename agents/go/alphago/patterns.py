@@ -487,8 +487,7 @@ def diamond_code(v, c, black):
 
 @jit
 def _liberties_after(s, i, r, v, c, own):
-    """Of the chain that a stone of the player whose stones' states are own + 1 .. own + 3 makes on a cell: 0, 1, or 2 if
-    there are more."""
+    """Of the chain that a stone makes on a cell: 0, 1, or 2 if there are more; its player's states are own + 1 to 3."""
     step = np.int64(r[0, SIZE]) + 1
     other = _OTHER - own
     found, one = 0, np.int64(0)
@@ -552,10 +551,10 @@ def _saves(s, w, i, r, v, side):
                     x = np.int64(s[i, FOLLOW, x])
                     if x == e:
                         break
-            if hit and v.marks[c] != v.marks[last] and v.values[side, r[2, c]] != 0.0:
-                if _liberties_after(s, i, r, v, c, own) >= 2:
-                    v.marks[c] = v.marks[last]
-                    _pair(v, np.int64(r[2, c]), SAVES)
+            fresh = hit and v.marks[c] != v.marks[last] and v.values[side, r[2, c]] != 0.0
+            if fresh and _liberties_after(s, i, r, v, c, own) >= 2:
+                v.marks[c] = v.marks[last]
+                _pair(v, np.int64(r[2, c]), SAVES)
 
 
 @jit
@@ -941,7 +940,7 @@ def make_tables(
     diamonds = np.unique(responses >> 4)
     views = np.empty((8, len(diamonds)), np.int64)
     view_words(diamonds, FAR, PLACES, views)
-    back = np.array([[k for k in range(8) if (PLACES[k, PLACES[j]] == np.arange(FAR)).all()][0] for j in range(8)])
+    back = np.array([next(k for k in range(8) if (PLACES[k, PLACES[j]] == np.arange(FAR)).all()) for j in range(8)])
     words, blocks = table_of(
         views.ravel(), (8 * np.arange(len(diamonds))[None, :] + back[:, None]).ravel().astype(np.int64)
     )
@@ -953,8 +952,8 @@ def make_tables(
     total = after + len(responses) + len(shapes)
     sides, hostile = _sides()
     return Tables(
-        sides, hostile, PLACES, codes.astype(np.int32), rows.astype(np.float32), words, blocks, found, shape_keys, shape_rows,
-        np.ones(total),
+        sides, hostile, PLACES, codes.astype(np.int32), rows.astype(np.float32), words, blocks, found, shape_keys,
+        shape_rows, np.ones(total),
     ), rows  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""AlphaGo's fourth part: a policy so fast that whole games are played by it (Silver et al. 2016, extended data table 4).
+"""AlphaGo's fourth part: a policy so fast that whole games are played by it (Silver et al. 2016, extended table 4).
 
 A linear softmax over local patterns (`agents.go.alphago.patterns`), learned from game records by their log-likelihood.
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from agents.go.alphago import patterns as kernels
 from agents.go.alphago.config import RolloutDataConfig, RolloutExperiment
-from agents.go.alphago.patterns import FEATURES, FIRST, PLACES, Scratch, make_tables, make_view, worth
+from agents.go.alphago.patterns import FEATURES, FIRST, Scratch, make_tables, make_view, worth
 from agents.go.alphago.records import read_games, wilson
 from envs.go import rules as go
 from envs.go.boards import Boards, Setting
@@ -260,6 +260,9 @@ class RolloutLearner:
         experiment: the settings.
     """
 
+    classes = None
+    """There is nothing to draw."""
+
     def __init__(self, experiment: RolloutExperiment):
         self.experiment, self.fit = experiment, experiment.fit
         self.seed = experiment.run.seed
@@ -274,6 +277,11 @@ class RolloutLearner:
         self.score: dict[str, Any] = {}
         self.validated = -1
         self._order: tuple[int, Words] = (-1, np.zeros(0, np.int64))
+
+    @property
+    def task(self) -> RolloutLearner:
+        """What is examined by `rlab eval`."""
+        return self
 
     @property
     def moves(self) -> Moves:

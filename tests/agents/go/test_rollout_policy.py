@@ -199,7 +199,7 @@ def test_stones_are_saved_by_taking_what_holds_them() -> None:
 
 
 def test_the_middle_of_three_that_were_taken() -> None:
-    names = "A1 A2 B1 B2 C1 C2 E5 D1".split()  # Black's three are taken by D1
+    names = ["A1", "A2", "B1", "B2", "C1", "C2", "E5", "D1"]  # Black's three are taken by D1
     moves = [point_of(name, 5) for name in names]
     boards = after(moves)
     assert boards.stones()[0][4].tolist() == [0, 0, 0, 2, 0]
