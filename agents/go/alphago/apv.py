@@ -108,7 +108,9 @@ class Parts:
 
     def rollout(self) -> RolloutPolicy | None:
         """The rollout policy, None if there is none."""
-        return RolloutPolicy.of(self._of("rollout")) if "rollout" in self.note else None
+        if "rollout" not in self.note:
+            return None
+        return RolloutPolicy.of({name: tensor.numpy() for name, tensor in self._of("rollout").items()})
 
     def _of(self, part: str) -> dict[str, Tensor]:
         start = part + "."

@@ -673,58 +673,25 @@ def draw(s, w, q, r, z, i, v, t, greedy):
 
 
 @jit
-def playout(s, w, q, m, r, z, i, v, t):
-    """Draw moves until the game is over; returns their number."""
-    begin(s, i, r, v, t)
-    latest(s, m, i, r, v)
-    n = 0
-    while s[i, COUNT, OVER] == 0:
-        follow(s, w, q, m, r, z, i, v, t, draw(s, w, q, r, z, i, v, t, False))
-        n += 1
-    return n
-
-
-@jit
-def playout_rows(s, w, q, m, r, z, v, t, lo, hi):
-    """Games lo .. hi-1 to their ends; returns the number of moves."""
-    n = 0
-    for i in range(lo, hi):
-        n += playout(s, w, q, m, r, z, i, v, t)
-    return n
-
-
-@jit
 def outcome_rows(s, w, q, m, s2, w2, q2, m2, rows, keys, r, z, v, t, komi, owner, scratch, out):
     """Write out [K]: who wins one playout of games rows [K] of the second arrays, 1, 0 or -1 for the player to move.
 
-    It is played on row 0 of the first ones; keys [K] are what is drawn by.
+    It is played on row 0 of the first ones; keys [K] are what is drawn by. Returns the number of moves.
     """
+    number = 0
     for k in range(len(rows)):
         copy_row(s, w, q, m, 0, s2, w2, q2, m2, rows[k])
         w[0, DICE] = _mix(keys[k] + GAMMA)
         black = s[0, COUNT, TURN] == BLACK
-        playout(s, w, q, m, r, z, 0, v, t)
+        begin(s, 0, r, v, t)
+        latest(s, m, 0, r, v)
+        while s[0, COUNT, OVER] == 0:
+            follow(s, w, q, m, r, z, 0, v, t, draw(s, w, q, r, z, 0, v, t, False))
+            number += 1
         score = area(s, r, 0, owner, scratch) - komi
         won = 1.0 if score > 0 else -1.0 if score < 0 else 0.0
         out[k] = won if black else -won
-
-
-@jit
-def replay(s, w, q, m, r, z, v, t, moves, n):
-    """Make moves [:n] in game 0 from where it stands; the view knows all of the last one."""
-    for k in range(n - 1):
-        play(s, w, q, m, r, z, 0, moves[k])
-    begin(s, 0, r, v, t)
-    if n > 0:
-        follow(s, w, q, m, r, z, 0, v, t, moves[n - 1])
-
-
-@jit
-def choose_row(s, w, q, m, r, z, v, t, moves, n, key, greedy):
-    """The move in game 0 after moves [:n]."""
-    replay(s, w, q, m, r, z, v, t, moves, n)
-    w[0, DICE] = _mix(key + GAMMA)
-    return draw(s, w, q, r, z, 0, v, t, greedy)
+    return number
 
 
 # ---- Learning.
@@ -810,11 +777,20 @@ def find_gradient(x, move):
 
 
 @jit
-def features_row(s, w, q, m, r, z, v, t, x, moves, n, weights):
-    """What there is to say of the moves in game 0 after moves [:n]: rows, and the probabilities as the score."""
-    replay(s, w, q, m, r, z, v, t, moves, n)
-    if find_features(s, w, q, r, z, 0, v, t, x) > 0:
-        softmax(x, weights)
+def look_row(s, w, q, m, r, z, v, t, x, moves, n, weights, key, greedy, features):
+    """Of game 0 after moves [:n] the move that is drawn by a key; with `features` none, but the rows of all moves, and
+    their probabilities as the score."""
+    for k in range(n - 1):
+        play(s, w, q, m, r, z, 0, moves[k])
+    begin(s, 0, r, v, t)
+    if n > 0:
+        follow(s, w, q, m, r, z, 0, v, t, moves[n - 1])
+    if features:
+        if find_features(s, w, q, r, z, 0, v, t, x) > 0:
+            softmax(x, weights)
+        return np.int64(-1)
+    w[0, DICE] = _mix(key + GAMMA)
+    return draw(s, w, q, r, z, 0, v, t, greedy)
 
 
 @jit

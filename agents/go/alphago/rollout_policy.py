@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from agents.go.alphago import patterns as kernels
 from agents.go.alphago.config import RolloutDataConfig, RolloutExperiment
-from agents.go.alphago.patterns import FEATURES, FIRST, Scratch, make_tables, make_view, worth
+from agents.go.alphago.patterns import FEATURES, FIRST, Scratch, Tables, View, make_tables, make_view, worth
 from agents.go.alphago.records import read_games, wilson
 from envs.go import rules as go
 from envs.go.boards import Boards, Setting
@@ -31,7 +31,6 @@ GAMES = 100
 """Of a step."""
 TIMED = 400
 """Games by which a rollout's speed is measured."""
-MOST_PATTERNS = 1 << 24
 
 
 class RolloutPolicy:
@@ -66,11 +65,15 @@ class RolloutPolicy:
 
         A move is known that is legal, no suicide, and fills no own eye.
         """
-        work, start = Boards(1, boards.setting, threads=1), boards.starts[row]
-        moves, scratch = np.array([*boards.moves(row), 0], np.int64), self.scratch(boards.size)
-        go.arrange(*work.games, *work.rules, 0, start[:-1], max(1, int(start[-1])))
-        kernels.features_row(
-            *work.games, *work.rules, make_view(boards.size), self.tables, scratch, moves, len(moves) - 1, self.weights
+        scratch = self.scratch(boards.size)
+        look(
+            Boards(1, boards.setting, threads=1),
+            make_view(boards.size),
+            self.tables,
+            boards,
+            row,
+            scratch,
+            self.weights,
         )
         known = np.flatnonzero(scratch.number)
         return {int(p): scratch.rows[p, : scratch.number[p]].tolist() for p in known}, scratch.score
@@ -91,21 +94,47 @@ class RolloutPolicy:
         return RolloutPolicy(words[0], words[1], words[2], np.array(arrays["weights"], np.float64))
 
 
+def look(
+    work: Boards,
+    view: View,
+    tables: Tables,
+    boards: Boards,
+    row: int,
+    scratch: Scratch,
+    weights: NDArray[np.float64],
+    key: int = -1,
+    greedy: bool = False,
+) -> int:
+    """Make a game again in work's game 0, and see what there is to say of its moves; with a key, choose one."""
+    start, moves = boards.starts[row], np.array([*boards.moves(row), 0], np.int64)
+    go.arrange(*work.games, *work.rules, 0, start[:-1], max(1, int(start[-1])))
+    return int(kernels.look_row(
+        *work.games, *work.rules, view, tables, scratch, moves, len(moves) - 1, weights, np.uint64(max(key, 0)), greedy,
+        key < 0,
+    ))  # fmt: skip
+
+
 class Playouts:
     """Games that are played to their ends by a rollout policy.
 
     Args:
         policy: whose weights as they are now.
+
+    Attributes:
+        moves: that were played so far.
     """
 
     def __init__(self, policy: RolloutPolicy):
+        self.policy = policy
         self.tables = worth(policy.tables, policy.rows, policy.weights)
+        self.moves = 0
         self._board: Boards | None = None
 
     def _room(self, setting: Setting) -> Boards:
         if self._board is None or self._board.setting != setting:
             self._board = Boards(1, setting, threads=1)
             self._view = make_view(setting.size)
+            self._found = self.policy.scratch(setting.size)
             self._owner = np.empty(setting.size**2, np.uint8)
             self._scratch = np.empty((2, self._board.rules.numbers.shape[1]), np.uint16)
         return self._board
@@ -117,7 +146,7 @@ class Playouts:
         a game does not keep, a playout's first move does not know.
         """
         work, found = self._room(boards.setting), np.empty(len(rows), np.float32)
-        kernels.outcome_rows(
+        self.moves += kernels.outcome_rows(
             *work.games, *boards.games, np.asarray(rows, np.int64), np.asarray(keys, np.uint64), *work.rules,
             self._view, self.tables, boards.setting.komi, self._owner, self._scratch, found,
         )  # fmt: skip
@@ -125,17 +154,8 @@ class Playouts:
 
     def choose(self, boards: Boards, row: int, key: np.uint64, greedy: bool) -> int:
         """A move in a game; it and the key decide."""
-        work = self._room(boards.setting)
-        start, moves = boards.starts[row], np.array([*boards.moves(row), 0], np.int64)
-        go.arrange(*work.games, *work.rules, 0, start[:-1], max(1, int(start[-1])))
-        return int(kernels.choose_row(
-            *work.games, *work.rules, self._view, self.tables, moves, len(moves) - 1, np.uint64(key), greedy,
-        ))  # fmt: skip
-
-    def to_the_end(self, boards: Boards) -> int:
-        """Play every game to its end, by its own dice; returns the number of moves."""
-        self._room(boards.setting)
-        return int(kernels.playout_rows(*boards.games, *boards.rules, self._view, self.tables, 0, boards.number))
+        work, weights = self._room(boards.setting), self.policy.weights
+        return look(work, self._view, self.tables, boards, row, self._found, weights, int(key), greedy)
 
 
 class RolloutPlayer:
@@ -355,14 +375,14 @@ class RolloutLearner:
                 raise Stopped
             told += self._learn(games[start : start + GAMES], 0.0)
         n = int(told[0])
-        low, high = wilson(told[3] / n, n)
+        low, high = wilson(float(told[3] / n), n)
         return {
             "measure": "top-1 %",
-            "mean": 100 * told[3] / n,
+            "mean": float(100 * told[3] / n),
             "low": 100 * low,
             "high": 100 * high,
-            "loss": told[2] / max(told[1], 1),
-            "passes": 100 * told[4] / n,
+            "loss": float(told[2] / max(told[1], 1)),
+            "passes": float(100 * told[4] / n),
             "split": split,
             "examples": n,
         }
@@ -396,17 +416,16 @@ class RolloutLearner:
         games = self.moves.splits["test"]
         drawn = games[chance.integers(0, len(games), TIMED)]
         plies = (chance.random(TIMED) * np.diff(drawn, axis=1)[:, 0]).astype(int)
-        start, boards = Boards(TIMED, self.moves.setting, threads=1), Boards(TIMED, self.moves.setting, threads=1)
+        boards = Boards(TIMED, self.moves.setting, threads=1)
         for ply in range(int(plies.max())):
             at = np.minimum(drawn[:, 0] + ply, drawn[:, 1] - 1)
-            start.play(np.where(ply < plies, self.moves.moves[at], -1))
-        playouts, times = Playouts(self.policy), []
-        playouts.to_the_end(Boards(1, self.moves.setting, threads=1))  # compiles
+            boards.play(np.where(ply < plies, self.moves.moves[at], -1))
+        rows, playouts, times = np.flatnonzero(~boards.over), Playouts(self.policy), []
+        playouts.outcomes(boards, rows[:1], np.zeros(1, np.uint64))  # compiles
         for _ in range(3):
-            boards.copy(np.arange(TIMED), start, np.arange(TIMED))
-            began = time.thread_time()
-            number = playouts.to_the_end(boards)
-            times.append((time.thread_time() - began) / max(1, number))
+            before, began = playouts.moves, time.thread_time()
+            playouts.outcomes(boards, rows, rows.astype(np.uint64))
+            times.append((time.thread_time() - began) / max(1, playouts.moves - before))
         return 1e6 * min(times)
 
     def go_player(self, name: str, visits: int | None = None) -> RolloutPlayer:

@@ -42,7 +42,7 @@ FIVE = Setting(5, 2.5, cap=50)
 def network_run(name: str, seed: int, env: str = "Go5") -> GoNetwork:
     """A run of AlphaZero that has learned nothing, with one checkpoint."""
     default = default_alphazero(env)
-    experiment = replace(default, net=replace(default.net, encoder="go-resnet-2x16"))
+    experiment = replace(default, net=replace(default.net, encoder="go-resnet-2x32"))
     torch.manual_seed(seed)
     network = GoNetwork(experiment.net, int(env[2:])).eval()
     folder = create_run("alphazero", env, to_plain(experiment), name)
@@ -120,7 +120,7 @@ def test_a_leaf_is_worth_a_mean_of_value_and_outcome() -> None:
 
 def test_a_search_with_rollouts_does_not_depend_on_what_is_searched_beside_it() -> None:
     torch.manual_seed(0)
-    network = GoNetwork(replace(default_alphazero("Go5").net, encoder="go-resnet-2x16"), 5).eval()
+    network = GoNetwork(replace(default_alphazero("Go5").net, encoder="go-resnet-2x32"), 5).eval()
     boards = Boards(4, FIVE, threads=1)
     for k in range(4):
         boards.play(np.where(np.arange(4) == k, 6 + k, -1))
@@ -160,21 +160,21 @@ def test_without_rollouts_it_is_the_plain_search_to_the_bit(tmp_path: Path) -> N
 
 
 def test_which_move_a_search_decides_for() -> None:
-    class Search(SearchPlayer):
-        def __init__(self, decide: Any):
-            super().__init__("it", Odd(), 60, Puct(), decide=decide)
-
     class Odd:
-        """The prior is for the pass, and only point 12 is good: what leads there is bad for the other."""
+        """The prior is for the pass; whoever has point 12 is well off."""
 
         def __call__(self, positions: Any, rows: Any, chance: Any) -> Any:
             logits = np.zeros((len(rows), 26), np.float32)
             logits[:, 25] = 2.0
-            stones = positions.boards.stones()[rows].reshape(-1, 25)
-            return logits, np.where(stones[:, 12] == 1, -0.9, 0.1).astype(np.float32)
+            owner = positions.boards.stones()[rows].reshape(-1, 25)[:, 12].astype(int)
+            turn = positions.boards.turn[rows]
+            return logits, np.where(owner == 0, 0, np.where(owner == turn, 0.9, -0.9)).astype(np.float32)
 
     boards, rows, keys = Boards(1, FIVE, threads=1), np.zeros(1, np.int64), np.zeros(1, np.uint64)
-    moves = {decide: int(Search(decide).choose(boards, rows, keys)[0]) for decide in ("visits", "policy", "value")}
+    moves = {
+        decide: int(SearchPlayer("it", Odd(), 150, Puct(), decide=decide).choose(boards, rows, keys)[0])  # type: ignore[arg-type]
+        for decide in ("visits", "policy", "value")
+    }
     assert moves == {"visits": 12, "policy": 25, "value": 12}
 
 

@@ -165,15 +165,15 @@ def test_features_are_those_of_a_slow_reference(seed: int, number: int) -> None:
 
 
 def test_features_by_hand() -> None:
-    # White's stone on C3 has one liberty, C2; there it gets two more, or it takes the black stone on C4.
-    stones = {"B3": 1, "D3": 1, "C4": 1, "C3": 2, "B4": 2, "D4": 2, "C5": 2}
+    # White's stone on C3 has one liberty, C2; there it gets more, or C5 takes the black stone on C4.
+    stones = {"B3": 1, "D3": 1, "C4": 1, "C3": 2, "B4": 2, "D4": 2}
     board = np.zeros(25, np.uint8)
     for name, colour in stones.items():
         board[point_of(name, 5)] = colour
     boards = Boards(1, FIVE, threads=1)
     boards.arrange(0, board.reshape(5, 5), 2)
     found = POLICY.features(boards, 0)[0]
-    assert [p for p, rows in found.items() if SAVES in rows] == [point_of("C2", 5)]
+    assert {p for p, rows in found.items() if SAVES in rows} == {point_of("C2", 5), point_of("C5", 5)}
     # Black moves beside the corner; White answers beside it, across or elsewhere.
     boards = after([point_of("B2", 5)])
     found = POLICY.features(boards, 0)[0]
@@ -186,16 +186,17 @@ def test_features_by_hand() -> None:
     assert not any(SAVES in rows for rows in found.values())
 
 
-def test_stones_are_saved_by_taking_what_holds_them() -> None:
-    # Black's A1 has the liberty B1, where it would have one again; White's stone A2 has the liberty A3.
+@pytest.mark.parametrize(("more", "saves"), [({}, ["A3", "B1"]), ({"C2": 2}, ["A3"])])
+def test_stones_are_saved_by_taking_what_holds_them_or_by_joining(more: dict[str, int], saves: list[str]) -> None:
+    # Black's A1 has the liberty B1, where it joins B2; White's A2, which holds it, has the liberty A3. With White on C2
+    # the stones that are joined have B3 alone.
     board = np.zeros(25, np.uint8)
-    for name, colour in {"A1": 1, "B2": 1, "A2": 2, "C1": 2, "C2": 2}.items():
+    for name, colour in ({"A1": 1, "B2": 1, "A2": 2, "C1": 2} | more).items():
         board[point_of(name, 5)] = colour
     boards = Boards(1, FIVE, threads=1)
     boards.arrange(0, board.reshape(5, 5), 1)
     found = POLICY.features(boards, 0)[0]
-    saved = {p for p, rows in found.items() if SAVES in rows}
-    assert saved == {point_of("A3", 5), point_of("B1", 5)}  # at B1 it joins B2
+    assert {p for p, rows in found.items() if SAVES in rows} == {point_of(name, 5) for name in saves}
 
 
 def test_the_middle_of_three_that_were_taken() -> None:
@@ -256,15 +257,12 @@ def test_what_follows_a_game_sees_what_a_fresh_look_sees() -> None:
     for seed in range(6):
         boards, twin = Boards(1, FIVE, seed=seed, threads=1), Boards(1, FIVE, threads=1)
         kept, fresh = patterns.make_view(5), patterns.make_view(5)
-        moves = np.array([*random_moves(seed, 60), 0], np.int64)
-        for n in range(len(moves)):
-            patterns.replay(*twin.games, *twin.rules, fresh, tables, moves[:0], 0)
-            if n == 0:
-                patterns.begin(boards.games.cells, 0, boards.rules.numbers, kept, tables)
-            else:
-                patterns.follow(*boards.games, *boards.rules, 0, kept, tables, moves[n - 1])
-                twin.play([moves[n - 1]])
-                patterns.replay(*twin.games, *twin.rules, fresh, tables, moves[:0], 0)
+        moves = np.array(random_moves(seed, 60), np.int64)
+        patterns.begin(boards.games.cells, 0, boards.rules.numbers, kept, tables)
+        for move in moves:
+            patterns.follow(*boards.games, *boards.rules, 0, kept, tables, move)
+            twin.play([move])
+            patterns.begin(twin.games.cells, 0, twin.rules.numbers, fresh, tables)
             assert (kept.values == fresh.values).all()
             assert (kept.sums == fresh.sums).all()
             assert (kept.sums == kept.values.reshape(2, 5, 5).sum(2)).all()
@@ -299,10 +297,10 @@ def test_an_outcome_is_that_of_the_player_to_move() -> None:
 
 
 def game(seed: int, result: str = "B+1") -> Record:
-    """Each answers beside the other, to the right if that is free."""
+    """Black plays on the second line from the left, White answers to the right."""
     chance = np.random.default_rng(seed)
     rows = chance.permutation(9)[:5]
-    points = [int(9 * row + 2 + k) for row in rows for k in (0, 1)]
+    points = [int(9 * row + 1 + k) for row in rows for k in (0, 1)]
     return Record(9, 7.0, tuple((1 + k % 2, point) for k, point in enumerate(points)), result=result)
 
 
@@ -325,34 +323,24 @@ def test_a_step_is_the_gradient_of_the_likelihood() -> None:
     policy, moves = run.policy, run.moves
     policy.weights[1:] = np.random.default_rng(2).normal(0, 0.5, len(policy.weights) - 1)
     start = int(moves.splits["train"][0, 0])
-    boards = after(moves.moves[start : start + 5].tolist(), NINE)
-    move = int(moves.moves[start + 5])
-    rows, probabilities = policy.features(boards, 0)
-    expected = np.zeros(len(policy.weights))
-    for p, found in rows.items():
-        for row in found:
-            expected[row] += (p == move) - probabilities[p]
-    before, told = policy.weights.copy(), np.zeros(5)
-    # With so large a sum of squares AdaGrad's step is the gradient itself. Five positions go before, not learned from.
-    run._squares[:] = 1e16
-    for end, rate in ((start + 5, 0.0), (start + 6, 1e8)):
-        run._squares[:] = 1e16
+    before = policy.weights.copy()
+
+    def learned(end: int) -> np.ndarray:
+        """What the first positions change. With so large a sum of squares AdaGrad's step is the gradient itself."""
         policy.weights[:] = before
-        games = np.array([[start, end]])
-        told = run._learn(games, rate)
-    total = policy.weights - before
-    policy.weights[:] = before
-    run._squares[:] = 1e16
-    run._learn(np.array([[start, start + 5]]), 1e8)
-    first = policy.weights - before
-    assert told[0] == 6
-    # The five before have moved the weights by then, so the last one's gradient is taken from where they led.
+        run._squares[:] = 1e16
+        assert run._learn(np.array([[start, end]]), 1e8)[0] == end - start
+        return policy.weights - before
+
+    five, six = learned(start + 5), learned(start + 6)
+    policy.weights[:] = before + five
+    boards, move = after(moves.moves[start : start + 5].tolist(), NINE), int(moves.moves[start + 5])
     rows, probabilities = policy.features(boards, 0)
     expected = np.zeros(len(policy.weights))
     for p, found in rows.items():
         for row in found:
             expected[row] += (p == move) - probabilities[p]
-    np.testing.assert_allclose(total - first, expected, atol=1e-6)
+    np.testing.assert_allclose(six - five, expected, atol=1e-6)
     assert np.abs(expected).max() > 0.1
 
 
@@ -378,7 +366,7 @@ def test_it_learns_goes_on_to_the_bit_and_plays(tmp_path: Path, monkeypatch: pyt
     assert score["measure"] == "top-1 %"
     assert score["examples"] == 60
     assert score["low"] < score["mean"] < score["high"]
-    assert score["mean"] > 50 > before["mean"]  # White's answers are sure, Black's moves are one of five at best
+    assert score["mean"] > 45 > before["mean"] + 20  # White's answers are half of the moves
     assert score["tasks"]["speed"]["mean"] > 0
 
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
@@ -387,8 +375,8 @@ def test_it_learns_goes_on_to_the_bit_and_plays(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(records, "_records", lambda name: pytest.fail("a player reads no games"))
     rollout_policy.gather.cache_clear()
     player = find_player("quick")
-    boards = after([point_of("C5", 9)], Setting(9))
-    assert player.choose(boards, np.zeros(1, np.int64), np.zeros(1, np.uint64)) == [point_of("D5", 9)]
+    boards = after([point_of("B5", 9)], Setting(9))
+    assert player.choose(boards, np.zeros(1, np.int64), np.zeros(1, np.uint64)) == [point_of("C5", 9)]
     player.close()
     with pytest.raises(RlabError, match="a rollout policy does not search; nearest: quick"):
         find_player("quick@100")
