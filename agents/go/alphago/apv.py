@@ -297,9 +297,7 @@ class ApvSearch:
                 self._keys[row] = key_of(self.seed, found)
                 self._boards.clear([row])
                 for move in found.opening:
-                    moves = np.full(len(self._playing), -1, np.int64)
-                    moves[row] = move
-                    self._boards.play(moves)
+                    self._boards.play(np.where(np.arange(len(self._playing)) == row, move, -1))
         over = one_move(self._players, self._boards, self._playing, self._keys, Clock())
         for row, finished in over.items():
             self.over[finished.pairing.number] = self._result(finished)

@@ -226,11 +226,12 @@ def find_patterns(moves: Moves, least: int, stop: Stop | None = None) -> Rollout
         Stopped: a stop was requested.
     """
     size = moves.setting.size
-    nothing = RolloutPolicy(*(np.zeros(0, np.int64) for _ in range(3)))
+    none = np.zeros(0, np.int64)
+    nothing = RolloutPolicy(none, none, none)
     board, view, scratch = Boards(1, moves.setting, threads=1), make_view(size), nothing.scratch(size)
     longest = int(np.diff(moves.splits["train"], axis=1).max(initial=1))
     found = [np.empty(longest * most, np.int64) for most in (size * size, kernels.FAR, kernels.MOST_SHAPE)]
-    counted = [_Counted() for _ in found]
+    counted = (_Counted(), _Counted(), _Counted())
     for start, end in moves.splits["train"]:
         if stop is not None and stop.requested:
             raise Stopped
@@ -239,7 +240,8 @@ def find_patterns(moves: Moves, least: int, stop: Stop | None = None) -> Rollout
         )
         for one, words, number in zip(counted, found, numbers, strict=True):
             one.add(words, number)
-    return RolloutPolicy(*(one.seen(least) for one in counted))
+    squares, responses, shapes = (one.seen(least) for one in counted)
+    return RolloutPolicy(squares, responses, shapes)
 
 
 class _Counted:
