@@ -402,3 +402,54 @@ RECIPES.register("go-value")(
     Recipe("a value of Go from the outcomes of games of policies: AlphaGo's third part", default_values,
            build_values, fetch=fetch_networks)
 )  # fmt: skip
+
+
+def default_rollout(data: str) -> Any:
+    """The settings that a rollout policy starts from."""
+    from agents.go.alphago.config import RolloutDataConfig, RolloutExperiment
+    from rlab.run.config import RunConfig
+
+    run = RunConfig(evaluate_steps=500_000, checkpoint_steps=500_000, log_steps=50_000)
+    return RolloutExperiment(run, RolloutDataConfig(data=data or "go9x9"))
+
+
+def build_rollout(experiment: Any, workshop: Any) -> Any:
+    """Build the Learner of a rollout policy; see `agents.go.alphago.rollout_policy`."""
+    from agents.go.alphago.rollout_policy import build_rollout
+
+    return build_rollout(experiment, workshop)
+
+
+RECIPES.register("go-rollout")(
+    Recipe("a fast policy of Go of local patterns, for rollouts: AlphaGo's fourth part (Silver et al. 2016)",
+           default_rollout, build_rollout, on="data")
+)  # fmt: skip
+
+
+def default_apv(env: str) -> Any:
+    """The settings that a search of other runs' parts starts from."""
+    from agents.go.alphago.config import ApvExperiment, MatchConfig
+    from rlab.run.config import RunConfig
+
+    run = RunConfig(evaluate_steps=0, checkpoint_steps=10, log_steps=1)
+    return ApvExperiment(run, MatchConfig(env=env) if env else MatchConfig())
+
+
+def fetch_apv(experiment: Any) -> Any:
+    """Take what other runs have learned; see `agents.go.alphago.apv`."""
+    from agents.go.alphago.apv import fetch
+
+    return fetch(experiment)
+
+
+def build_apv(experiment: Any, workshop: Any) -> Any:
+    """Build the Learner of a search of other runs' parts; see `agents.go.alphago.apv`."""
+    from agents.go.alphago.apv import build_apv
+
+    return build_apv(experiment, workshop)
+
+
+RECIPES.register("go-search")(
+    Recipe("a search made of other runs, and its match: AlphaGo's fifth part (Silver et al. 2016)", default_apv,
+           build_apv, fetch=fetch_apv)
+)  # fmt: skip

@@ -145,7 +145,7 @@ def play_games(
                         _play_one(boards, row, move)
             if all(game is None for game in games):
                 return
-            over = _one_move(players, boards, games, keys, clock)
+            over = one_move(players, boards, games, keys, clock)
             for row in over:
                 games[row] = None
             if over and done(list(over.values())):
@@ -156,14 +156,22 @@ def play_games(
         boards.close()
 
 
-def _one_move(
+def one_move(
     players: Mapping[str, Player],
     boards: Boards,
     games: Sequence[Pairing | None],
     keys: NDArray[np.uint64],
     clock: Clock,
 ) -> dict[int, Finished]:
-    """One move in every game; returns row -> game of those that are over."""
+    """One move in every game; returns row -> game of those that are over.
+
+    Args:
+        players: by label.
+        boards: the games.
+        games: which each row has; None: none.
+        keys: [rows], see `key_of`.
+        clock: counts time.
+    """
     turn, made = boards.turn, boards.made
     whose: dict[str, list[int]] = defaultdict(list)
     for row, game in enumerate(games):

@@ -80,11 +80,6 @@ def _open(folder: Any, progress: int | None, visits: int | None, name: str, devi
     go = go_size(env)
     if env and go is None:
         raise RlabError(f"run '{folder.name}' plays {env}, and no Go")
-    if visits is not None and go is not None:
-        raise RlabError(
-            f"run '{folder.name}' is one of {document['recipe']}, which does not search; "
-            f"nearest: {name.rpartition('@')[0]}"
-        )
     from rlab.run.life import of_this_version, open_run
 
     with contextlib.ExitStack() as stack:
@@ -94,6 +89,11 @@ def _open(folder: Any, progress: int | None, visits: int | None, name: str, devi
         learner = cast(Any, run.learner)
         if not hasattr(learner, "go_player") and (go is None or not hasattr(learner, "agent")):
             raise RlabError(f"run '{folder.name}' is one of {document['recipe']}, which plays no Go")
+        if visits is not None and not hasattr(learner, "go_player"):
+            raise RlabError(
+                f"run '{folder.name}' is one of {document['recipe']}, which does not search; "
+                f"nearest: {name.rpartition('@')[0]}"
+            )
         with of_this_version(folder):
             learner.restore_policy(saved.state)
         player: Player

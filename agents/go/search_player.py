@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from agents.go.analysis import Analysis, Candidate
-from agents.go.network import Evaluator, GoNetwork
+from agents.go.network import GoNetwork
 from agents.go.tree_game import GoGame
-from agents.search import Gumbel, Puct, Result, best_line, search
+from agents.search import Evaluate, Gumbel, Puct, Result, best_line, search
 from envs.go.boards import Boards
 from envs.go.players import RESIGN
 
+Decide = Literal["visits", "policy", "value"]
 CHUNK, LEAVES = 64, 8
 """Of an analysis: simulations between two looks at the clock, and leaves that are evaluated together."""
 
@@ -25,25 +27,28 @@ class SearchPlayer:
 
     Args:
         name: as it stands in tables.
-        evaluator: the network.
+        evaluator: the network, or whatever says as much of a position.
         visits: simulations of a move.
         rule: of the search; without chance of its own, so that a game and a key decide a move.
         leaves: of one game that are evaluated together.
         resign: gives up when it thinks its chance to win is smaller; 0: never.
         temperature: of the moves' visits, drawn instead of the best one, for the first `opening` moves of a game.
         opening: see temperature.
+        decide: which move a search has found: the one that it says (of `Puct` the most visited), the most probable one
+            before it, or of those that were visited the one with the highest mean value.
     """
 
     def __init__(
         self,
         name: str,
-        evaluator: Evaluator,
+        evaluator: Evaluate,
         visits: int,
         rule: Puct | Gumbel | None = None,
         leaves: int = 1,
         resign: float = 0.0,
         temperature: float = 0.0,
         opening: int = 0,
+        decide: Decide = "visits",
     ):
         self.name = name
         self.evaluator = evaluator
@@ -53,6 +58,7 @@ class SearchPlayer:
         self.leaves = leaves
         self.resign = resign
         self.temperature, self.opening = temperature, opening
+        self.decide = decide
         self._game: GoGame | None = None
 
     def choose(self, boards: Boards, rows: NDArray[np.int64], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -64,6 +70,10 @@ class SearchPlayer:
         budget = np.full(len(rows), self.visits)
         found = search(self._game, here, self.evaluator, budget, keys, self.rule, leaves=self.leaves)
         moves = found.action if self.visits else found.policy.argmax(1)
+        if self.decide == "policy":
+            moves = found.prior.argmax(1)
+        elif self.decide == "value" and self.visits:
+            moves = np.where(found.visits > 0, found.q, -np.inf).argmax(1)
         drawn = (here.made < self.opening) & (self.temperature > 0)
         for k in np.flatnonzero(drawn):
             weights = found.policy[k].astype(np.float64) ** (1 / self.temperature)

@@ -1,5 +1,16 @@
 """Tree search of many games in lockstep, a network's batch for every simulation."""
 
-from agents.search.mcts import Game, Gumbel, Leaves, Puct, Result, best_line, considered_visits, go_on, search
+from agents.search.mcts import Evaluate, Game, Gumbel, Leaves, Puct, Result, best_line, considered_visits, go_on, search
 
-__all__ = ["Game", "Gumbel", "Leaves", "Puct", "Result", "best_line", "considered_visits", "go_on", "search"]
+__all__ = [
+    "Evaluate",
+    "Game",
+    "Gumbel",
+    "Leaves",
+    "Puct",
+    "Result",
+    "best_line",
+    "considered_visits",
+    "go_on",
+    "search",
+]

@@ -109,7 +109,7 @@ def below(w, i, n):
 
 
 @intrinsic
-def _lowest(typing, bits):
+def lowest(typing, bits):
     """The number of the lowest bit that is set; one must be."""
 
     def build(context, builder, signature, values):
@@ -380,7 +380,7 @@ def legal(s, w, q, r, z, i, found):
     for word in range(np.uint64(TENSE), (s.shape[2] + 63 >> 6) + np.uint64(TENSE)):
         bits = w[i, word]
         while bits != 0:
-            bit = _lowest(bits)
+            bit = lowest(bits)
             bits &= bits - _1
             c = (word - np.uint64(TENSE) << _6) + bit
             lives, takes, last = _look(s, i, c, me, r[0, SIZE] + _1)

@@ -218,7 +218,7 @@ def _subject_lines(config: Any) -> dict[str, str]:
     rules = env.rules() if hasattr(env, "rules") else {}
     changed = [f"{name} {value}" for name, value in rules.items() if name != "protocol" and value is not None]
     return {
-        "env": f"{env.env}, {env.steps:,} steps",
+        "env": f"{env.env}, {env.steps:,} {'games' if hasattr(env, 'games') else 'steps'}",
         "protocol": PROTOCOLS[env.protocol] if is_atari(env.env) else "",
         "rules": ", ".join(changed),
     }

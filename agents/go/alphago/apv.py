@@ -1,0 +1,408 @@
+"""AlphaGo's fifth part: asynchronous policy-value search, which mixes values and rollouts (Silver et al. 2016).
+
+A run that learns nothing: it takes the weights of other runs when it starts, is a player from then on, and plays a
+match that says how good it is. A leaf of its search is worth (1 - mix) v + mix z: v is the value network's, z the
+outcome of one game that the rollout policy plays to its end; the moves' prior is the policy network's.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from agents.evaluation import score
+from agents.go.alphago.config import ApvConfig, ApvExperiment
+from agents.go.alphago.records import wilson
+from agents.go.alphago.rollout_policy import Playouts, RolloutPolicy, read_rollout
+from agents.go.arena import Clock, Finished, Pairing, key_of, one_move
+from agents.go.config import NetConfig, size_of
+from agents.go.match import OPENING_MOVES, play_match
+from agents.go.network import Evaluator, GoNetwork, Symmetry
+from agents.go.openings import make_openings
+from agents.go.players import find_player
+from agents.go.search_player import NetworkPolicy, SearchPlayer
+from agents.go.tree_game import Seen
+from agents.go.weights import read_network
+from agents.search import Evaluate, Puct
+from envs.go.boards import Boards
+from envs.go.players import Player
+from rlab.errors import RlabError
+from rlab.registry import Taken
+from rlab.run.checkpoint import KEEP, digest
+from rlab.run.config import from_plain, to_plain
+from rlab.run.folder import RunFolder, find_run
+from rlab.run.learner import Footprint, Metrics, Progress, Score, State, Stop, Stopped
+from rlab.seeding import derive
+
+FILE = "parts.safetensors"
+"""In a run's folder: the weights that it took from others."""
+NOTE = "parts"
+"""In a run's config.json: from which runs, and what networks they are."""
+_ROLLOUT = np.uint64(0xA0761D6478BD642F)
+"""What sets a leaf's rollout apart from the symmetry that its network is asked in."""
+
+Floats = NDArray[np.float32]
+
+
+class MixedEvaluator:
+    """What a search is told of positions; see `agents.search.Evaluate`.
+
+    Args:
+        policy: whose logits are the prior; None: all moves are as probable.
+        value: whose values count; it may be `policy` itself, which is asked once then. Not asked where mix is 1.
+        playouts: by whom games are played to their ends; not asked where mix is 0.
+        mix: share of a rollout's outcome in a position's value.
+        temperature: logits are divided by it.
+    """
+
+    def __init__(
+        self, policy: Evaluate | None, value: Evaluate | None, playouts: Playouts | None, mix: float, temperature: float
+    ):
+        self.policy, self.value, self.playouts = policy, value, playouts
+        self.mix, self.temperature = np.float32(mix), np.float32(temperature)
+
+    def __call__(self, positions: Seen, rows: NDArray[np.int64], chance: NDArray[np.uint64]) -> tuple[Floats, Floats]:
+        """Logits [J, n * n + 1] and values [J] of positions rows [J]."""
+        logits = np.zeros((len(rows), positions.planes.shape[2] + 1), np.float32)
+        values = np.zeros(len(rows), np.float32)
+        if self.policy is not None:
+            logits, values = self.policy(positions, rows, chance)
+        if self.mix < 1 and self.value is not None and self.value is not self.policy:
+            values = self.value(positions, rows, chance)[1]
+        if self.temperature != 1:
+            logits = logits / self.temperature
+        if self.playouts is not None and self.mix > 0:
+            won = self.playouts.outcomes(positions.boards, rows, chance ^ _ROLLOUT)
+            values = (1 - self.mix) * values + self.mix * won if self.mix < 1 else won
+        return logits, values
+
+
+class Parts:
+    """Networks and a rollout policy as they were taken from other runs.
+
+    Args:
+        note: part -> which run it is of and, of networks, their settings and the size of their boards; and the digest.
+        tensors: all weights, each name beginning with its part's.
+    """
+
+    def __init__(self, note: dict[str, Any], tensors: dict[str, Tensor]):
+        self.note, self.tensors = note, tensors
+
+    def network(self, part: str) -> GoNetwork | None:
+        """The network of a part, None if there is none."""
+        if part not in self.note:
+            return None
+        with torch.random.fork_rng(devices=[]):  # what it is initialised with is replaced at once
+            network = GoNetwork(from_plain(NetConfig, self.note[part]["net"]), self.note[part]["size"])
+        network.load_state_dict(self._of(part))
+        return network.eval()
+
+    def rollout(self) -> RolloutPolicy | None:
+        """The rollout policy, None if there is none."""
+        if "rollout" not in self.note:
+            return None
+        return RolloutPolicy.of({name: tensor.numpy() for name, tensor in self._of("rollout").items()})
+
+    def _of(self, part: str) -> dict[str, Tensor]:
+        start = part + "."
+        return {name.removeprefix(start): t for name, t in self.tensors.items() if name.startswith(start)}
+
+
+def take_parts(config: ApvConfig, size: int) -> Parts:
+    """Read what the runs that a search names have learned; changes nothing there.
+
+    Raises:
+        RlabError: what is needed is not named, or what is named cannot be used.
+    """
+    config.refuse_unfit()
+    note: dict[str, Any] = {}
+    tensors: dict[str, Tensor] = {}
+    value = config.value if config.value != config.policy else ""  # the policy's own then
+    for part, name in (("policy", config.policy), ("value", value)):
+        if not name:
+            continue
+        folder = find_run(name)
+        trained = read_network(folder)
+        if trained.size != size:
+            raise RlabError(
+                f"--{part}: run '{folder.name}' has learned on {trained.size}x{trained.size}, not on {size}x{size}; "
+                f"nearest: --env Go{trained.size}"
+            )
+        # Of game records the value is learned only if that was asked for.
+        weight = getattr(getattr(trained.experiment, "data", None), "value_weight", 1)
+        if not weight and config.mix < 1 and (part == "value" or not value):
+            raise RlabError(f"run '{folder.name}' has learned no value (--value-weight 0); name another one: --value")
+        note[part] = {"run": folder.name, "net": to_plain(trained.experiment.net), "size": trained.size}
+        tensors |= {f"{part}.{key}": t.contiguous() for key, t in trained.network.state_dict().items()}
+    if config.rollout:
+        folder = find_run(config.rollout)
+        note["rollout"] = {"run": folder.name}
+        tensors |= {f"rollout.{key}": torch.from_numpy(a) for key, a in read_rollout(folder).arrays().items()}
+    return Parts(note | {"digest": digest(cast(State, tensors))}, tensors)
+
+
+def fetch(experiment: ApvExperiment) -> tuple[ApvExperiment, Taken]:
+    """Take what other runs have learned into a new run's folder.
+
+    Raises:
+        RlabError: see `take_parts`.
+    """
+    parts = take_parts(experiment.search, size_of(experiment.env.env))
+    return experiment, Taken({NOTE: parts.note}, {FILE: save(parts.tensors)})
+
+
+def read_parts(folder: Path) -> Parts:
+    """What lies in a new run's folder.
+
+    Raises:
+        RlabError: it is gone or damaged.
+    """
+    note, path = RunFolder(folder).config().get(NOTE), folder / FILE
+    if note is None:
+        raise RlabError(f"{folder / 'config.json'} says nothing of the parts that 'rlab train' takes at the start")
+    try:
+        tensors = load(path.read_bytes())
+    except (OSError, SafetensorError) as e:
+        raise RlabError(f"{path}, the parts of this run, cannot be read ({e})") from None
+    if digest(cast(State, tensors)) != note["digest"]:
+        raise RlabError(f"{path}, the parts of this run, are damaged (their digest differs)")
+    return Parts(note, tensors)
+
+
+class Blind:
+    """In the place of a policy of observations where there is none."""
+
+    def act(self, obs: Floats, first: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+        """Refuse.
+
+        Raises:
+            RlabError: always.
+        """
+        raise RlabError("a search without --policy plays on boards only: rlab tournament, rlab play, rlab gtp")
+
+
+class ApvSearch:
+    """The Learner, which learns nothing. Progress counts games of the match.
+
+    A step is a move in every game that goes on. Results are told in the order of the games' numbers, one a step. A
+    stop loses no game that was over; the others begin again when the run does and come out the same, as far as their
+    players depend on game and key alone.
+
+    Args:
+        experiment: the settings.
+        device: torch device.
+        parts: what it is made of; None: `restore` brings it.
+    """
+
+    def __init__(self, experiment: ApvExperiment, device: str, parts: Parts | None = None):
+        self.experiment, self.settings, self.match = experiment, experiment.search, experiment.env
+        self.setting = experiment.env.setting()
+        self.seed = derive(experiment.run.seed, "match")
+        self.device = device
+        self.parts = parts
+        self.told = 0
+        """Games whose results were told."""
+        self.over: dict[int, tuple[float, tuple[int, ...]]] = {}
+        """Game -> (what it has of the point, moves)."""
+        self._players: dict[str, Player] = {}
+        self._playing: list[Pairing | None] = []
+
+    # ---- The player.
+
+    @property
+    def agent(self) -> ApvSearch:
+        """What `rlab.load` and `rlab watch` ask for a policy of observations."""
+        return self
+
+    def policy(self, seed: int) -> NetworkPolicy | Blind:
+        """Without search, for there is no board to search on: the prior alone."""
+        network = None if self.parts is None else self.parts.network("policy")
+        return Blind() if network is None else NetworkPolicy(network.to(self.device))
+
+    def evaluator(self, symmetry: Symmetry = "random") -> MixedEvaluator:
+        """What its search is told.
+
+        Raises:
+            RlabError: it has no parts yet.
+        """
+        s = self.settings
+        if self.parts is None:
+            raise RlabError("the parts of a search are taken when a run starts, by 'rlab train' or rlab.train")
+
+        def ask(part: str) -> Evaluator | None:
+            network = None if self.parts is None else self.parts.network(part)
+            return None if network is None else Evaluator(network, self.device, symmetry, s.search_precision)
+
+        policy, value, rollout = ask("policy"), ask("value") if s.mix < 1 else None, self.parts.rollout()
+        playouts = None if rollout is None or not s.mix else Playouts(rollout)
+        return MixedEvaluator(policy, value or policy, playouts, s.mix, s.prior_temperature)
+
+    def go_player(self, name: str, visits: int | None = None) -> SearchPlayer:
+        """It as a player."""
+        s = self.settings
+        number = s.visits if visits is None else visits
+        # Where one answer decides, all eight are heard.
+        evaluator = self.evaluator("random" if number else "all")
+        return SearchPlayer(name, evaluator, number, Puct(c_init=s.explore), s.leaves, decide=s.decide)
+
+    # ---- The match.
+
+    def _begin(self) -> None:
+        """Sit down: players, boards and openings."""
+        games = self.match.games
+        self._openings = make_openings(
+            self.setting, -(-games // 2), min(OPENING_MOVES, self.setting.most - 1), self.seed
+        )
+        self._players = {"player": self.go_player("it"), "opponent": find_player(self.match.opponent, self.device)}
+        number = min(self.match.at_once, games)
+        self._boards = Boards(number, self.setting, threads=1)
+        self._keys = np.zeros(number, np.uint64)
+        self._playing = [None] * number
+
+    def _next_game(self) -> Pairing | None:
+        """The first one that is neither over nor under way."""
+        busy = {game.number for game in self._playing if game is not None}
+        for number in range(self.told, self.match.games):
+            if number not in self.over and number not in busy:
+                opening = tuple(self._openings[number // 2 % len(self._openings)])
+                return Pairing("player", "opponent", number, opening)
+        return None
+
+    def step(self) -> Metrics:
+        """Tell the next result if it is known, else a move in every game."""
+        if self.told in self.over:
+            share, moves = self.over[self.told]
+            self.told += 1
+            return {
+                "game_last": float(self.told),
+                "points": share,
+                "game_length": float(len(moves)),
+                "points_mean_last": float(np.mean([self.over[k][0] for k in range(self.told)])),
+            }
+        started = time.perf_counter()
+        if not self._players:
+            self._begin()
+        for row, game in enumerate(self._playing):
+            if game is None and (found := self._next_game()) is not None:
+                self._playing[row] = found
+                self._keys[row] = key_of(self.seed, found)
+                self._boards.clear([row])
+                for move in found.opening:
+                    self._boards.play(np.where(np.arange(len(self._playing)) == row, move, -1))
+        over = one_move(self._players, self._boards, self._playing, self._keys, Clock())
+        for row, finished in over.items():
+            self.over[finished.pairing.number] = self._result(finished)
+            self._playing[row] = None
+        return {"clock_play": time.perf_counter() - started}
+
+    def _result(self, game: Finished) -> tuple[float, tuple[int, ...]]:
+        return game.share, game.moves
+
+    def evaluate(self, stop: Stop) -> Score:
+        """The games so far: points by game, with Wilson's 95 % interval."""
+        shares = np.array([self.over[k][0] for k in range(self.told)])
+        lengths = np.array([len(self.over[k][1]) for k in range(self.told)])
+        return self._score(shares, lengths, self.seed)
+
+    def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
+        """Play another match.
+
+        Raises:
+            Stopped: a stop was requested.
+        """
+        opponent = find_player(self.match.opponent, self.device)
+        try:
+            shares, lengths = play_match(self.go_player("it"), opponent, self.setting, episodes, seed, stop)
+        finally:
+            opponent.close()
+        return self._score(shares, lengths, seed)
+
+    def _score(self, shares: NDArray[np.float64], lengths: NDArray[np.int64], seed: int) -> dict[str, Any]:
+        low, high = wilson(float(shares.mean()), len(shares))
+        black, white = float(shares[::2].mean()), float(shares[1::2].mean()) if len(shares) > 1 else None
+        return score(shares, lengths, self.match.env) | {
+            "low": low,
+            "high": high,
+            "black": black,
+            "white": white,
+            "opponent": self.match.opponent,
+            "seed": seed,
+        }
+
+    def progress(self) -> Progress:
+        """Games."""
+        return Progress(self.told, self.match.games, "games")
+
+    # ---- The life of a run.
+
+    def footprint(self, stop: Stop) -> Footprint:
+        """Memory from weights and trees; the time is not known before games were played."""
+        if stop.requested:
+            raise Stopped
+        find_player(self.match.opponent, "cpu").close()  # refused now, not later
+        held = 0 if self.parts is None else sum(t.numel() * t.element_size() for t in self.parts.tensors.values())
+        rows = min(self.match.at_once, self.match.games)
+        trees = rows * (self.settings.visits + 2) * (self.setting.size**2 + 1) * 16
+        moves = 2 * self.match.games * self.setting.most
+        return Footprint(8 * held + trees, 0, (KEEP + 2) * (held + moves), None)
+
+    def state(self) -> State:
+        """The parts, and the games that are over."""
+        assert self.parts is not None
+        numbers = sorted(self.over)
+        moves = [np.array(self.over[k][1], np.int64) for k in numbers]
+        return {
+            "note": json.dumps(self.parts.note, sort_keys=True),
+            "parts": self.parts.tensors,
+            "told": self.told,
+            "numbers": np.array(numbers, np.int64),
+            "points": np.array([self.over[k][0] for k in numbers], np.float64),
+            "lengths": np.array([len(one) for one in moves], np.int64),
+            "moves": np.concatenate([*moves, np.zeros(0, np.int64)]),
+        }
+
+    def restore(self, state: State, stop: Stop) -> None:
+        """Become what `state` describes."""
+        if stop.requested:
+            raise Stopped
+        self.restore_policy(state)
+        ends = np.cumsum(np.asarray(state["lengths"]))
+        moves = np.asarray(state["moves"])
+        self.over = {
+            int(number): (float(points), tuple(int(move) for move in moves[end - length : end]))
+            for number, points, length, end in zip(
+                state["numbers"], state["points"], state["lengths"], ends, strict=True
+            )
+        }
+
+    def restore_policy(self, state: State) -> None:
+        """Take over only what playing needs."""
+        self._leave()
+        self.parts = Parts(json.loads(state["note"]), state["parts"])
+        self.told = int(state["told"])
+        self.over = {}
+
+    def _leave(self) -> None:
+        """Stand up: games under way are given up."""
+        for player in self._players.values():
+            player.close()
+        self._players, self._playing = {}, []
+
+    def close(self) -> None:
+        """End what the opponent has started."""
+        self._leave()
+
+
+def build_apv(experiment: ApvExperiment, workshop: Any) -> ApvSearch:
+    """Build the Learner of a run."""
+    parts = None if workshop.start is None else read_parts(workshop.start)
+    return ApvSearch(experiment, workshop.device, parts)
