@@ -146,6 +146,7 @@ def test_what_comes_with_rlab_is_small_and_plays(folder: RunFolder) -> None:
 
 
 def test_go5_comes_with_rlab_and_wins_as_it_should(capsys: pytest.CaptureFixture[str]) -> None:
+    """Item 275: networks and tree search play Go."""
     assert main(["bench", "go-solved", "go5@8", "--games", "1", "--opponent", "random", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["first"] == {"C3": 1}
