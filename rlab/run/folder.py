@@ -262,6 +262,7 @@ def find_run(run: str) -> RunFolder:
     shipped = {folder.name: folder for folder in shipped_runs()}
     if run in shipped:
         return shipped[run]
-    if not runs and not shipped:
-        raise RlabError(f"no run '{run}'; there is none under {runs_dir()} yet")
+    if not runs:
+        there = f", and with rlab come {', '.join(shipped)}" if shipped else ""
+        raise RlabError(f"no run '{run}'; there is none under {runs_dir()} yet{there}")
     raise RlabError(f"no run '{run}' under {runs_dir()}; {nearest(run, [*(r.name for r in runs), *shipped])}")

@@ -160,7 +160,7 @@ def test_qr_update_equals_sb3_contrib(journal: Journal) -> None:
     peer._n_updates = 0
     peer.train(gradient_steps=1, batch_size=16)
     metrics = a.update(b)
-    assert metrics["loss"] == pytest.approx(peer.logger.name_to_value["train/loss"], abs=1e-6)
+    assert metrics["loss"] == pytest.approx(peer.logger.name_to_value["train/loss"], rel=1e-6)  # two steps of a float32
     for p, q, last in pairs:
         torch.testing.assert_close(p, q[order] if last else q, atol=1e-6, rtol=0)
 

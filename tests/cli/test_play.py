@@ -114,7 +114,7 @@ def test_a_file_of_somebody_else_is_not_overwritten(play: Verb) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["go9"], "there is no trained player go9 here; say who plays: --with random, rollout:400, gnugo:10"),
+        (["go13"], "there is no trained player go13 here; say who plays: --with random, rollout:400, gnugo:10"),
         (["go9", "--with", "nobody"], "there is no player or run 'nobody'"),
         (["go30", "--with", "random"], "a Go board is 2 to 19 wide, not 30"),
         (["go9", "--size", "7", "--with", "random"], "go9 is a board of 9, and --size is 7"),
