@@ -43,25 +43,31 @@ def test_cells_are_runs_and_it_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.timeout(300)
-def test_an_encoder_travels_there_and_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("home", "away", "part", "budget"),
+    [
+        ("digits", "minatar", "env", "steps"),
+        pytest.param("minatar", "digits", "fit", "epochs", marks=pytest.mark.slow),
+    ],
+)
+def test_an_encoder_travels(
+    home: str, away: str, part: str, budget: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
     digits = World("lenet", "data", "digits", (1, 8, 8), 10, "accuracy in percent", {"examples": 200})
     monkeypatch.setitem(WORLDS, "digits", digits)
-    monkeypatch.setattr("rlab.bench.backbones.TRIPS", (("digits", "minatar"), ("minatar", "digits")))
+    monkeypatch.setattr("rlab.bench.backbones.TRIPS", ((home, away),))
     plan = Plan(("minatar",), ("minatar",), seeds=1, minutes=0.005)
     found = measure(plan, "trips", 2, Stop(), Lines())
     assert found["finished"]
-    assert [(trip["from"], trip["to"], trip["how"]) for trip in found["trips"]] == [
-        (*way, how) for way in (("digits", "minatar"), ("minatar", "digits")) for how in MODES
-    ]
+    assert [(trip["from"], trip["to"], trip["how"]) for trip in found["trips"]] == [(home, away, how) for how in MODES]
     assert all(len(trip["scores"]) == 1 for trip in found["trips"])
-    for home, away, part, budget in (("digits", "minatar", "env", "steps"), ("minatar", "digits", "fit", "epochs")):
-        scratch = json.loads((tmp_path / "trips" / f"trip-{away}-impala-s0" / "config.json").read_text())
-        for how in ("fine-tuned", "frozen"):
-            run = json.loads((tmp_path / "trips" / f"trip-{home}-{away}-{how}-impala-s0" / "config.json").read_text())
-            assert run["encoder"]["run"] == f"trip-{home}-impala-s0"
-            assert run["config"][part][budget] == scratch["config"][part][budget]
-            assert (run["config"].get("agent") or run["config"]["model"])["freeze"] == (how == "frozen")
+    scratch = json.loads((tmp_path / "trips" / f"trip-{away}-impala-s0" / "config.json").read_text())
+    for how in ("fine-tuned", "frozen"):
+        run = json.loads((tmp_path / "trips" / f"trip-{home}-{away}-{how}-impala-s0" / "config.json").read_text())
+        assert run["encoder"]["run"] == f"trip-{home}-impala-s0"
+        assert run["config"][part][budget] == scratch["config"][part][budget]
+        assert (run["config"].get("agent") or run["config"]["model"])["freeze"] == (how == "frozen")
 
 
 @pytest.mark.parametrize("world", SMALL_WORLDS)
