@@ -90,7 +90,7 @@ def test_what_comes_with_rlab_is_found_by_name_and_left_as_it_is(
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path / "runs"))
     assert moves("go5@2") == moves("go5@2")
     assert find_run("go5").shipped
-    with pytest.raises(RlabError, match="there is none under .*, and with rlab come go5"):
+    with pytest.raises(RlabError, match=r"there is none under .*, and with rlab come go5"):
         find_run("go6")
     for verb in ("eval", "report"):
         assert main([verb, "go5", *(["--episodes", "2"] if verb == "eval" else [])]) == 0
