@@ -166,6 +166,9 @@ class PolicyTask:
         device: torch device.
     """
 
+    classes = None
+    """It has no pictures of classes; see `rlab.tasks.pictures.draw_all`."""
+
     def __init__(self, games: Games, model: GoNetwork, experiment: RecordsExperiment, device: str):
         self.data, self.model = games, model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.weight, self.device = experiment.data.value_weight, torch.device(device)

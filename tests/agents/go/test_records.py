@@ -22,6 +22,7 @@ from rlab.run.config import changed
 from rlab.run.learner import Stop
 from rlab.run.life import Workshop
 from rlab.studies.training import Forgetful
+from rlab.tasks.pictures import draw_all
 
 
 def game(seed: int, result: str = "B+1") -> Record:
@@ -94,6 +95,7 @@ def test_it_learns_goes_on_to_the_bit_and_plays() -> None:
     assert score["low"] < score["mean"] < score["high"]
     assert score["mean"] > 20  # one of five points that are left, or better
     assert score["top5"] > 80
+    assert draw_all(run.task, Stop()) == {}  # what `rlab report` asks for
     player = SearchPlayer("policy", Evaluator(run.task.model, symmetry="all"), 0)
     boards = Boards(2, Setting(9))
     moves = player.choose(boards, np.arange(2), np.zeros(2, np.uint64))
