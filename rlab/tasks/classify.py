@@ -247,7 +247,7 @@ def explained(said: Tensor, labels: Tensor) -> dict[str, Any]:
     }
 
 
-def wilson(hits: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson(hits: float, n: int, z: float = 1.959964) -> tuple[float, float]:
     """Wilson's interval (1927) of a probability, after `hits` in `n` trials."""
     share, spread = hits / n, z * z / n
     middle = share + spread / 2

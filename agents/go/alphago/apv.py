@@ -21,7 +21,6 @@ from torch import Tensor
 
 from agents.evaluation import score
 from agents.go.alphago.config import ApvConfig, ApvExperiment
-from agents.go.alphago.records import wilson
 from agents.go.alphago.rollout_policy import Playouts, RolloutPolicy, read_rollout
 from agents.go.arena import Clock, Finished, Pairing, key_of, one_move
 from agents.go.config import NetConfig, size_of
@@ -42,6 +41,7 @@ from rlab.run.config import from_plain, to_plain
 from rlab.run.folder import RunFolder, find_run
 from rlab.run.learner import Footprint, Metrics, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
+from rlab.tasks.classify import wilson
 
 FILE = "parts.safetensors"
 """In a run's folder: the weights that it took from others."""
@@ -327,7 +327,7 @@ class ApvSearch:
         return self._score(shares, lengths, seed)
 
     def _score(self, shares: NDArray[np.float64], lengths: NDArray[np.int64], seed: int) -> dict[str, Any]:
-        low, high = wilson(float(shares.mean()), len(shares))
+        low, high = wilson(float(shares.sum()), len(shares))
         black, white = float(shares[::2].mean()), float(shares[1::2].mean()) if len(shares) > 1 else None
         return score(shares, lengths, self.match.env) | {
             "low": low,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import tarfile
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +27,7 @@ from rlab.errors import RlabError
 from rlab.nn.optim import decayed, make_optimiser
 from rlab.run.learner import Stop, Stopped
 from rlab.seeding import derive
+from rlab.tasks.classify import wilson
 from rlab.tasks.fit import Fit
 
 CHUNK = 512
@@ -213,7 +213,7 @@ class PolicyTask:
                 known = self._outcomes(some)
                 won += float(((said.value.diff(dim=1).squeeze(1) * known > 0) | (known == 0)).sum())
         n = len(rows)
-        low, high = wilson(right / n, n)
+        low, high = wilson(right, n)
         return {
             "measure": "top-1 %",
             "mean": 100 * right / n,
@@ -231,14 +231,6 @@ class PolicyTask:
         held = sum(column.nbytes for column in self.data.window.rows.values())
         maps = getattr(self.model.encoder, "channels", 64) * self.data.window.setting.size**2 * 4
         return held + batch_size * maps * 3 * (2 + 2 * len(list(self.model.encoder.modules())) // 8)
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of n (Wilson 1927)."""
-    z = 1.959964
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return middle - half, middle + half
 
 
 class PolicyFit(Fit):

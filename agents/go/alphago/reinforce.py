@@ -32,7 +32,6 @@ from agents.go.alphago.playing import (
     outcomes,
     words_of,
 )
-from agents.go.alphago.records import wilson
 from agents.go.alphago.taken import read
 from agents.go.arena import Finished, Pairing, play_games
 from agents.go.learning import value_loss
@@ -45,6 +44,7 @@ from rlab.nn.optim import make_optimiser, restore, state_of
 from rlab.run.checkpoint import KEEP
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
+from rlab.tasks.classify import wilson
 
 CHUNK = 128
 """Positions that are learned from together; the gradient of an update is their sum."""
@@ -263,7 +263,7 @@ class Reinforce:
             raise Stopped
         over.sort(key=lambda game: game.pairing.number)
         shares = np.array([game.share for game in over])
-        low, high = wilson(float(shares.mean()), episodes)
+        low, high = wilson(float(shares.sum()), episodes)
         lengths = np.array([len(game.moves) for game in over])
         return score(shares, lengths, env.env) | {
             "low": low,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from agents.go.alphago import patterns as kernels
 from agents.go.alphago.config import RolloutDataConfig, RolloutExperiment
 from agents.go.alphago.patterns import FEATURES, FIRST, Scratch, Tables, View, make_tables, make_view, worth
-from agents.go.alphago.records import read_games, wilson
+from agents.go.alphago.records import read_games
 from envs.go import rules as go
 from envs.go.boards import Boards, Setting
 from rlab.errors import RlabError
@@ -25,6 +25,7 @@ from rlab.run.checkpoint import KEEP
 from rlab.run.folder import RunFolder
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
+from rlab.tasks.classify import wilson
 
 Words = NDArray[np.int64]
 GAMES = 100
@@ -377,7 +378,7 @@ class RolloutLearner:
                 raise Stopped
             told += self._learn(games[start : start + GAMES], 0.0)
         n = int(told[0])
-        low, high = wilson(float(told[3] / n), n)
+        low, high = wilson(float(told[3]), n)
         return {
             "measure": "top-1 %",
             "mean": float(100 * told[3] / n),

@@ -145,6 +145,10 @@ def test_what_comes_with_rlab_is_small_and_plays(folder: RunFolder) -> None:
     player.close()
 
 
+def test_the_names_that_the_guide_promises_come_with_rlab() -> None:
+    assert {"go5", "go9"} <= {folder.name for folder in folders.shipped_runs()}
+
+
 def test_go5_comes_with_rlab_and_wins_as_it_should(capsys: pytest.CaptureFixture[str]) -> None:
     """Item 275: networks and tree search play Go."""
     assert main(["bench", "go-solved", "go5@8", "--games", "1", "--opponent", "random", "--json"]) == 0
