@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from agents.config import (
@@ -312,144 +313,59 @@ for _name, _summary in SB3_SUMMARIES.items():
 # Go.
 
 
-def default_alphazero(env: str) -> Any:
-    """The settings that AlphaZero starts from on a board."""
-    from agents.go.config import default_alphazero
+def _later(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module that is imported only when it is called."""
 
-    return default_alphazero(env)
+    def call(*given: Any) -> Any:
+        return getattr(import_module(f"agents.go.{module}"), name)(*given)
 
-
-def build_alphazero(experiment: Any, workshop: Any) -> Any:
-    """Build the Learner of AlphaZero; see `agents.go.alphazero`."""
-    from agents.go.alphazero import build_alphazero
-
-    return build_alphazero(experiment, workshop)
+    return call
 
 
 RECIPES.register("alphazero")(
-    Recipe("self-play with tree search on a board of Go (Silver et al. 2018)", default_alphazero, build_alphazero)
+    Recipe(
+        "self-play with tree search on a board of Go (Silver et al. 2018)",
+        _later("config", "default_alphazero"),
+        _later("alphazero", "build_alphazero"),
+    )
 )
-
-
-def default_records(data: str) -> Any:
-    """The settings that a policy from game records starts from."""
-    from agents.go.alphago.config import RecordsConfig, RecordsExperiment
-    from agents.go.config import NetConfig
-    from rlab.run.config import RunConfig
-    from rlab.tasks.config import FitConfig
-
-    run = RunConfig(evaluate_steps=200_000, checkpoint_steps=100_000, log_steps=20_000)
-    net = NetConfig(ownership=False, score=False)
-    fit = FitConfig(epochs=8, batch_size=256, learning_rate=2e-3, weight_decay=1e-2, precision="fp32")
-    return RecordsExperiment(run, RecordsConfig(data=data or "go9x9"), net, fit)
-
-
-def build_records(experiment: Any, workshop: Any) -> Any:
-    """Build the Learner of a policy from game records; see `agents.go.alphago.records`."""
-    from agents.go.alphago.records import build_records
-
-    return build_records(experiment, workshop)
-
-
 RECIPES.register("go-policy")(
-    Recipe("a policy of Go from game records: AlphaGo's first part (Silver et al. 2016)", default_records,
-           build_records, on="data")
-)  # fmt: skip
-
-
-def default_reinforce(env: str) -> Any:
-    """The settings that AlphaGo's policy from self-play starts from on a board."""
-    from agents.go.alphago.config import default_reinforce
-
-    return default_reinforce(env)
-
-
-def fetch_networks(experiment: Any) -> Any:
-    """Take the networks of the runs that the roles of an experiment name; see `agents.go.alphago.taken`."""
-    from agents.go.alphago.taken import fetch
-
-    return fetch(experiment, experiment.agent.roles)
-
-
-def build_reinforce(experiment: Any, workshop: Any) -> Any:
-    """Build the Learner of AlphaGo's policy from self-play; see `agents.go.alphago.reinforce`."""
-    from agents.go.alphago.reinforce import build_reinforce
-
-    return build_reinforce(experiment, workshop)
-
-
+    Recipe(
+        "a policy of Go from game records: AlphaGo's first part (Silver et al. 2016)",
+        _later("alphago.config", "default_records"),
+        _later("alphago.records", "build_records"),
+        on="data",
+    )
+)
 RECIPES.register("go-reinforce")(
-    Recipe("a policy of Go improved by games against its past selves: AlphaGo's second part", default_reinforce,
-           build_reinforce, fetch=fetch_networks)
-)  # fmt: skip
-
-
-def default_values(env: str) -> Any:
-    """The settings that AlphaGo's value starts from on a board."""
-    from agents.go.alphago.config import default_values
-
-    return default_values(env)
-
-
-def build_values(experiment: Any, workshop: Any) -> Any:
-    """Build the Learner of AlphaGo's value; see `agents.go.alphago.values`."""
-    from agents.go.alphago.values import build_values
-
-    return build_values(experiment, workshop)
-
-
+    Recipe(
+        "a policy of Go improved by games against its past selves: AlphaGo's second part",
+        _later("alphago.config", "default_reinforce"),
+        _later("alphago.reinforce", "build_reinforce"),
+        fetch=_later("alphago.taken", "fetch"),
+    )
+)
 RECIPES.register("go-value")(
-    Recipe("a value of Go from the outcomes of games of policies: AlphaGo's third part", default_values,
-           build_values, fetch=fetch_networks)
-)  # fmt: skip
-
-
-def default_rollout(data: str) -> Any:
-    """The settings that a rollout policy starts from."""
-    from agents.go.alphago.config import RolloutDataConfig, RolloutExperiment
-    from rlab.run.config import RunConfig
-
-    run = RunConfig(evaluate_steps=500_000, checkpoint_steps=500_000, log_steps=50_000)
-    return RolloutExperiment(run, RolloutDataConfig(data=data or "go9x9"))
-
-
-def build_rollout(experiment: Any, workshop: Any) -> Any:
-    """Build the Learner of a rollout policy; see `agents.go.alphago.rollout_policy`."""
-    from agents.go.alphago.rollout_policy import build_rollout
-
-    return build_rollout(experiment, workshop)
-
-
+    Recipe(
+        "a value of Go from the outcomes of games of policies: AlphaGo's third part",
+        _later("alphago.config", "default_values"),
+        _later("alphago.values", "build_values"),
+        fetch=_later("alphago.taken", "fetch"),
+    )
+)
 RECIPES.register("go-rollout")(
-    Recipe("a fast policy of Go of local patterns, for rollouts: AlphaGo's fourth part (Silver et al. 2016)",
-           default_rollout, build_rollout, on="data")
-)  # fmt: skip
-
-
-def default_apv(env: str) -> Any:
-    """The settings that a search of other runs' parts starts from."""
-    from agents.go.alphago.config import ApvExperiment, MatchConfig
-    from rlab.run.config import RunConfig
-
-    run = RunConfig(evaluate_steps=0, checkpoint_steps=10, log_steps=1)
-    return ApvExperiment(run, MatchConfig(env=env) if env else MatchConfig())
-
-
-def fetch_apv(experiment: Any) -> Any:
-    """Take what other runs have learned; see `agents.go.alphago.apv`."""
-    from agents.go.alphago.apv import fetch
-
-    return fetch(experiment)
-
-
-def build_apv(experiment: Any, workshop: Any) -> Any:
-    """Build the Learner of a search of other runs' parts; see `agents.go.alphago.apv`."""
-    from agents.go.alphago.apv import build_apv
-
-    return build_apv(experiment, workshop)
-
-
+    Recipe(
+        "a fast policy of Go of local patterns, for rollouts: AlphaGo's fourth part (Silver et al. 2016)",
+        _later("alphago.config", "default_rollout"),
+        _later("alphago.rollout_policy", "build_rollout"),
+        on="data",
+    )
+)
 RECIPES.register("go-search")(
-    Recipe("a search made of other runs, and its match: AlphaGo's fifth part (Silver et al. 2016)", default_apv,
-           build_apv, fetch=fetch_apv)
-)  # fmt: skip
+    Recipe(
+        "a search made of other runs, and its match: AlphaGo's fifth part (Silver et al. 2016)",
+        _later("alphago.config", "default_apv"),
+        _later("alphago.apv", "build_apv"),
+        fetch=_later("alphago.apv", "fetch"),
+    )
+)

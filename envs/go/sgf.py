@@ -194,15 +194,15 @@ def read_sgf(path: Path | str) -> Record:
     file = Path(path)
     try:
         if not file.is_file():  # a device would never end
-            raise RlabError(f"there is no file '{short(str(path))}'")
+            raise RlabError(f"there is no file '{_named(path)}'")
         with file.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)
     except (OSError, ValueError) as e:
-        raise RlabError(f"'{short(str(path))}' cannot be read: {getattr(e, 'strerror', None) or e}") from None
+        raise RlabError(f"'{_named(path)}' cannot be read: {getattr(e, 'strerror', None) or e}") from None
     try:
         return parse_sgf(content)
     except RlabError as e:
-        raise RlabError(f"{short(str(path))}: {e}") from None
+        raise RlabError(f"{_named(path)}: {e}") from None
 
 
 def parse_sgf(content: bytes | str) -> Record:
@@ -354,6 +354,11 @@ def _colour(letter: str) -> int:
 
 def _shown(value: bytes) -> str:
     return short(value.decode("ascii", "replace").replace("\ufffd", "?"))
+
+
+def _named(path: Path | str) -> str:
+    """A path for a message, whole: its end is what tells files apart."""
+    return short(str(path), 4096)
 
 
 def short(text: str, most: int = 60) -> str:

@@ -15,8 +15,8 @@ START = "start"
 
 
 @dataclass(frozen=True)
-class RecordsConfig:
-    """From which games a policy learns."""
+class GamesConfig:
+    """From which games is learned."""
 
     data: str = "go9x9"
     """A data set of game records (`rlab data list`)."""
@@ -28,16 +28,26 @@ class RecordsConfig:
     """Seed of which games those are, so that all runs have the same ones."""
     games: int = 0
     """Learn from this many games; 0: from all."""
+
+    def __post_init__(self) -> None:
+        at_least(self, games=0, split_seed=0)
+        within(self, 0, 0.5, "validation", "test")
+        if not self.test:
+            raise RlabError("--test is 0; some games must be left to judge by")
+
+
+@dataclass(frozen=True)
+class RecordsConfig(GamesConfig):
+    """From which games a policy learns, and what of them."""
+
     symmetries: bool = True
     """Turn and mirror positions at random."""
     value_weight: float = 0.1
     """Factor of the value's loss beside the policy's; 0: no value is learned."""
 
     def __post_init__(self) -> None:
-        at_least(self, games=0, value_weight=0, split_seed=0)
-        within(self, 0, 0.5, "validation", "test")
-        if not self.test:
-            raise RlabError("--test is 0; some games must be left to judge by")
+        super().__post_init__()
+        at_least(self, value_weight=0)
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,14 @@ class RecordsExperiment:
                 raise RlabError(f"--{name} cannot be learned from records, which do not say it; nearest: --no-{name}")
         if self.fit.precision == "bf16":
             raise RlabError("--precision bf16 is not for records; valid: auto, fp32")
+
+
+def default_records(data: str) -> RecordsExperiment:
+    """The settings that go-policy starts from on a data set."""
+    run = RunConfig(evaluate_steps=200_000, checkpoint_steps=100_000, log_steps=20_000)
+    net = NetConfig(ownership=False, score=False)
+    fit = FitConfig(epochs=8, batch_size=256, learning_rate=2e-3, weight_decay=1e-2, precision="fp32")
+    return RecordsExperiment(run, RecordsConfig(data=data or "go9x9"), net, fit)
 
 
 @dataclass(frozen=True)
@@ -191,30 +209,6 @@ def default_values(env: str) -> ValuesExperiment:
 
 
 @dataclass(frozen=True)
-class RolloutDataConfig:
-    """From which games a rollout policy learns; they are split as those of `RecordsConfig`."""
-
-    data: str = "go9x9"
-    """A data set of game records (`rlab data list`)."""
-    validation: float = 0.05
-    """Share of the games that is held out and decides which weights are the best."""
-    test: float = 0.1
-    """Share of the games that is looked at in the evaluation at the end, and never before."""
-    split_seed: int = 0
-    """Seed of which games those are, so that all runs have the same ones."""
-    games: int = 0
-    """Learn from this many games; 0: from all."""
-
-    def __post_init__(self) -> None:
-        self.records()
-        at_least(self, games=0, split_seed=0)
-
-    def records(self) -> RecordsConfig:
-        """The same for `read_games`."""
-        return RecordsConfig(self.data, self.validation, self.test, self.split_seed, self.games)
-
-
-@dataclass(frozen=True)
 class RolloutFitConfig:
     """How a rollout policy learns, and which patterns it knows."""
 
@@ -242,9 +236,15 @@ class RolloutExperiment:
     """Settings of a rollout policy."""
 
     run: RunConfig = field(default_factory=RunConfig)
-    data: RolloutDataConfig = field(default_factory=RolloutDataConfig)
+    data: GamesConfig = field(default_factory=GamesConfig)
     fit: RolloutFitConfig = field(default_factory=RolloutFitConfig)
     play: RolloutPlayConfig = field(default_factory=RolloutPlayConfig)
+
+
+def default_rollout(data: str) -> RolloutExperiment:
+    """The settings that go-rollout starts from on a data set."""
+    run = RunConfig(evaluate_steps=500_000, checkpoint_steps=500_000, log_steps=50_000)
+    return RolloutExperiment(run, GamesConfig(data=data or "go9x9"))
 
 
 @dataclass(frozen=True)
@@ -321,3 +321,9 @@ class ApvExperiment:
     run: RunConfig = field(default_factory=RunConfig)
     env: MatchConfig = field(default_factory=MatchConfig)
     search: ApvConfig = field(default_factory=ApvConfig)
+
+
+def default_apv(env: str) -> ApvExperiment:
+    """The settings that go-search starts from on a board."""
+    run = RunConfig(evaluate_steps=0, checkpoint_steps=10, log_steps=1)
+    return ApvExperiment(run, MatchConfig(env=env) if env else MatchConfig())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from agents.go.alphago.config import RecordsConfig, RecordsExperiment
+from agents.go.alphago.config import GamesConfig, RecordsExperiment
 from agents.go.learning import value_loss
 from agents.go.network import GoNetwork
 from agents.go.search_player import NetworkPolicy
@@ -52,7 +52,7 @@ class Games:
     refused: int
 
 
-def read_games(config: RecordsConfig, size: int = 9) -> Games:
+def read_games(config: GamesConfig, size: int = 9) -> Games:
     """Read a data set of records; the rules are those that most programs play by, simple ko.
 
     Raises:

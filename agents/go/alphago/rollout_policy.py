@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.go.alphago import patterns as kernels
-from agents.go.alphago.config import RolloutDataConfig, RolloutExperiment
+from agents.go.alphago.config import GamesConfig, RolloutExperiment
 from agents.go.alphago.patterns import FEATURES, FIRST, Scratch, Tables, View, make_tables, make_view, worth
 from agents.go.alphago.records import read_games
 from envs.go import rules as go
@@ -207,9 +207,9 @@ class Moves:
         return int(np.diff(self.splits[split], axis=1).sum())
 
 
-def read_moves(config: RolloutDataConfig) -> Moves:
+def read_moves(config: GamesConfig) -> Moves:
     """Read a data set of records; see `agents.go.alphago.records.read_games`."""
-    games = read_games(config.records())
+    games = read_games(config)
     window = games.window
     ply = window.rows["ply"][: window.end]
     ends = np.append(np.flatnonzero(ply == 0)[1:], window.end)
@@ -265,7 +265,7 @@ class _Counted:
 
 
 @lru_cache(1)
-def gather(config: RolloutDataConfig, least: int) -> tuple[Moves, RolloutPolicy]:
+def gather(config: GamesConfig, least: int) -> tuple[Moves, RolloutPolicy]:
     """Games and the patterns in them; kept, for a run reads them once before it starts and once when it does."""
     moves = read_moves(config)
     return moves, find_patterns(moves, least)

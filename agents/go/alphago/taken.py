@@ -5,7 +5,6 @@ A learner that starts at 0 reads the copies (`read`); one that resumes has them 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -29,14 +28,13 @@ NOTE = "networks"
 """In a run's config.json: role -> of which run the network is, and what it is made of."""
 
 
-def fetch(experiment: Any, runs: Mapping[str, str]) -> tuple[Any, Taken]:
+def fetch(experiment: Any) -> tuple[Any, Taken]:
     """Take the networks of runs; the new run's own one is made as the one in the role "start" is.
 
     Komi that is not said is that of the run in that role, too: its network knows no other.
 
     Args:
-        experiment: with the parts env and net.
-        runs: role -> run; its flag is called as the role.
+        experiment: with the parts env, net and agent, whose `roles` are role -> run; its flag is called as the role.
 
     Returns:
         The experiment with those settings, and what is to be put into the new run's folder.
@@ -45,7 +43,7 @@ def fetch(experiment: Any, runs: Mapping[str, str]) -> tuple[Any, Taken]:
         RlabError: no such run, one without a network of Go or without a checkpoint, or one on another board.
     """
     notes, files = {}, {}
-    for role, name in runs.items():
+    for role, name in experiment.agent.roles.items():
         if not name:
             raise RlabError(f"--{role} is empty; it names a run with a network of Go, such as one of go-policy")
         folder = find_run(name)

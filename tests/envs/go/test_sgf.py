@@ -151,7 +151,9 @@ def test_text_that_is_no_utf8() -> None:
 
 
 def test_files(tmp_path: Path) -> None:
-    file = tmp_path / "game.sgf"
+    folder = tmp_path / ("deep" * 20)  # a message names the end of a long path too
+    folder.mkdir()
+    file = folder / "game.sgf"
     file.write_text(GAME, "utf-8")
     assert read_sgf(file) == parse_sgf(GAME)
     file.write_text("(;SZ[99])")
