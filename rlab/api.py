@@ -15,7 +15,7 @@ from rlab.run.files import disk_error, make_folder, replace_durably, to_json
 from rlab.run.folder import RunFolder, find_run
 from rlab.run.learner import Stop, Stopped
 from rlab.run.signals import stop_on_signals
-from rlab.run.words import unit_of
+from rlab.run.words import on_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,8 +158,7 @@ def load(run: RunFolder | Path | str, device: str = "auto", seed: int = 0) -> Pl
         RlabError: there is no such run, it has no checkpoint yet, or none is whole.
     """
     folder = _folder(run)
-    model = unit_of(folder.config()) != "steps"
-    return Predictor(folder, device) if model else Player(folder, device, seed)
+    return Predictor(folder, device) if on_data(folder.config()) else Player(folder, device, seed)
 
 
 def evaluate(
@@ -249,10 +248,15 @@ def draw(run: RunFolder | Path | str, device: str = "auto", *, stop: Stop | None
         RlabError: there is no such run, it has no checkpoint, or it plays games.
         Stopped: `stop` was set before there was a result.
     """
+    from rlab.recipes import load_recipes
+
     folder = _folder(run)
+    document = folder.config()
+    if not on_data(document):
+        raise RlabError(f"run '{folder.name}' plays games; rlab watch {folder.name} films it")
+    if not load_recipes().get(document["recipe"]).draws:
+        return {}
     with load(folder, device) as loaded:
-        if not isinstance(loaded, Predictor):
-            raise RlabError(f"run '{folder.name}' plays games; rlab watch {folder.name} films it")
         from rlab.tasks.pictures import draw_all
 
         drawn = draw_all(loaded.learner.task, stop or Stop())

@@ -98,6 +98,7 @@ class Recipe:
         resume: what a resumed run does not keep; empty where it is the same run to the bit.
         fetch: configuration -> (configuration, what the run takes from others), called once before a run starts.
         on: the flag, and the part of the configuration and its field, that say on what it learns.
+        draws: whether there are pictures of what it does with test examples; see `rlab.api.draw`.
     """
 
     summary: str
@@ -106,6 +107,7 @@ class Recipe:
     resume: str = ""
     fetch: Callable[[Any], tuple[Any, Taken | None]] | None = None
     on: Literal["env", "data"] = "env"
+    draws: bool = False
 
 
 RECIPES: Registry[Recipe] = Registry("agent")

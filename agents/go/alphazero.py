@@ -29,7 +29,7 @@ from envs.chance import mix
 from envs.go.boards import Boards
 from rlab.nn.optim import SCHEDULES, decayed, restore, scale_rates, state_of
 from rlab.run.checkpoint import KEEP
-from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
+from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped, seconds_of
 from rlab.seeding import derive
 
 MOST_UPDATES = 8
@@ -225,23 +225,12 @@ class AlphaZero:
     def footprint(self, stop: Stop) -> Footprint:
         """Memory from the arrays; time from a twin that plays and learns for a moment."""
         twin = AlphaZero(self.experiment, str(self.device), None)
-        times = []
-        for k in range(4):
-            if stop.requested:
-                raise Stopped
-            started = time.perf_counter()
-            twin._move()
-            if k:
-                times.append(time.perf_counter() - started)
+        move = seconds_of(twin._move, 3, stop)
         rows = empty_rows(twin.settings.batch_size, twin.setting.size)
         twin.window.add(rows)
-        for k in range(3):
-            started = time.perf_counter()
-            twin._update()
-            if k:
-                learn = time.perf_counter() - started
+        learn = seconds_of(twin._update, 2, stop)
         s = self.settings
-        move = min(times) / s.num_envs + learn * s.reuse / s.batch_size
+        each = move / s.num_envs + learn * s.reuse / s.batch_size
         weights = sum(p.numel() for p in self.network.parameters())
         kept = sum(column.nbytes for column in self.window.rows.values())
         trees = s.num_envs * (max(s.visits, s.evaluate_visits) + 1) * (self.setting.size**2 + 1) * 16
@@ -252,7 +241,7 @@ class AlphaZero:
             kept + trees + games + pending + 40 * weights,
             0,
             row * self.experiment.env.steps + (KEEP + 1) * (16 * weights + pending),
-            move * self.experiment.env.steps,
+            each * self.experiment.env.steps,
             weights,
         )
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from rlab.errors import RlabError
-from rlab.run.folder import RunFolder, runs_dir
+from rlab.run.folder import RunFolder, find_run
 from rlab.run.learner import Stop
 from rlab.run.signals import stop_on_signals
 
@@ -72,8 +72,10 @@ def stopped_status(stop: Stop) -> int:
 
 def reference(folder: RunFolder) -> str:
     """How the user names this run in the next command: its name, or its path if it lies elsewhere."""
-    near = runs_dir() / folder.name
-    return folder.name if near.resolve() == folder.path.resolve() else str(folder.path)
+    with contextlib.suppress(RlabError):
+        if find_run(folder.name).path.resolve() == folder.path.resolve():
+            return folder.name
+    return str(folder.path)
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rlab.cli.common import JsonFlag, RunName, parse, reference, results
 from rlab.run.folder import find_run
 from rlab.run.status import newest_checkpoint
-from rlab.run.words import unit_of
+from rlab.run.words import on_data
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
         folder = find_run(flags.run)
         from rlab.run.report import write_report
 
-        if unit_of(folder.config()) != "steps" and newest_checkpoint(folder) is not None:
+        if on_data(folder.config()) and newest_checkpoint(folder) is not None:
             from rlab.api import draw
 
             draw(folder)

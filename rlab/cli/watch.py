@@ -27,7 +27,7 @@ from rlab.cli.common import (
 from rlab.errors import RlabError
 from rlab.run.folder import RunFolder, find_run
 from rlab.run.learner import Stop, Stopped
-from rlab.run.words import number, unit_of
+from rlab.run.words import number, on_data
 
 ATARI_FPS = 15
 """A step is 4 of the game's 60 frames a second."""
@@ -72,7 +72,7 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # SDL would complain on stderr
     with results(flags.json) as put:
         folder = find_run(flags.run)
-        if unit_of(folder.config()) != "steps":
+        if on_data(folder.config()):
             return _draw(folder, flags.device or "auto", stop, put)
         import numpy as np
 

@@ -15,7 +15,7 @@ from rlab.run.folder import RunFolder
 from rlab.run.health import warnings_in
 from rlab.run.metrics import read_metrics
 from rlab.run.status import checkpoint_paths, status_of, subject_of
-from rlab.run.words import unit_of
+from rlab.run.words import on_data, unit_of
 
 VIDEO_BYTES = 8_000_000
 """A larger video is linked, not embedded."""
@@ -103,7 +103,7 @@ def report_html(folder: RunFolder) -> str:
         "<h2>Learning</h2>",
         _learning(train, evals, unit),
         _section("Training health", _health(warnings_in(rows))),
-        _section("Pictures", _pictures(folder)) if unit != "steps" else _section("Video", _video(folder)),
+        _section("Pictures", _pictures(folder)) if on_data(document) else _section("Video", _video(folder)),
         _section("Evaluations", _evaluations(evals)),
         _section("Configuration", _configuration(document["config"])),
         _section("Where it ran", "".join(_session(n, s) for n, s in enumerate(sessions, 1))),
@@ -253,7 +253,7 @@ def _axes(size: tuple[float, float], title: str, label: str, unit: str) -> tuple
 
 
 def _over(unit: str) -> str:
-    return "environment steps" if unit == "steps" else f"training {unit}"
+    return {"steps": "environment steps", "games": "games"}.get(unit, f"training {unit}")
 
 
 def _image(figure: Any, description: str) -> str:

@@ -333,6 +333,8 @@ def build_trees(experiment: TreesExperiment, workshop: Any) -> Any:
 
 
 for _name, (_summary, _) in TREES.items():
-    RECIPES.register(_name)(Recipe(_summary, partial(default_trees, _name), build_trees, on="data"))
+    RECIPES.register(_name)(Recipe(_summary, partial(default_trees, _name), build_trees, on="data", draws=True))
 for _name, (_encoder, _summary) in MODELS.items():
-    RECIPES.register(_name)(Recipe(_summary, partial(default_classify, _name), build_classify, fetch=fetch, on="data"))
+    RECIPES.register(_name)(
+        Recipe(_summary, partial(default_classify, _name), build_classify, fetch=fetch, on="data", draws=True)
+    )

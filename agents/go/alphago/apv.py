@@ -7,46 +7,35 @@ outcome of one game that the rollout policy plays to its end; the moves' prior i
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
 
 from agents.evaluation import score
 from agents.go.alphago.config import ApvConfig, ApvExperiment
 from agents.go.alphago.rollout_policy import Playouts, RolloutPolicy, read_rollout
+from agents.go.alphago.taken import Copy, copy_network, copy_of, put, read
 from agents.go.arena import Clock, Finished, Pairing, key_of, one_move
-from agents.go.config import NetConfig, size_of
 from agents.go.match import OPENING_MOVES, play_match
-from agents.go.network import Evaluator, GoNetwork, Symmetry
+from agents.go.network import Evaluator, Symmetry
 from agents.go.openings import make_openings
 from agents.go.players import find_player
 from agents.go.search_player import NetworkPolicy, SearchPlayer
 from agents.go.tree_game import Seen
-from agents.go.weights import read_network
 from agents.search import Evaluate, Puct
 from envs.go.boards import Boards
 from envs.go.players import Player
 from rlab.errors import RlabError
 from rlab.registry import Taken
-from rlab.run.checkpoint import KEEP, digest
-from rlab.run.config import from_plain, to_plain
-from rlab.run.folder import RunFolder, find_run
+from rlab.run.checkpoint import KEEP
+from rlab.run.folder import find_run
 from rlab.run.learner import Footprint, Metrics, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
 from rlab.tasks.classify import wilson
 
-FILE = "parts.safetensors"
-"""In a run's folder: the weights that it took from others."""
-NOTE = "parts"
-"""In a run's config.json: from which runs, and what networks they are."""
 _ROLLOUT = np.uint64(0xA0761D6478BD642F)
 """What sets a leaf's rollout apart from the symmetry that its network is asked in."""
 
@@ -86,68 +75,29 @@ class MixedEvaluator:
         return logits, values
 
 
-class Parts:
-    """Networks and a rollout policy as they were taken from other runs.
-
-    Args:
-        note: part -> which run it is of and, of networks, their settings and the size of their boards; and the digest.
-        tensors: all weights, each name beginning with its part's.
-    """
-
-    def __init__(self, note: dict[str, Any], tensors: dict[str, Tensor]):
-        self.note, self.tensors = note, tensors
-
-    def network(self, part: str) -> GoNetwork | None:
-        """The network of a part, None if there is none."""
-        if part not in self.note:
-            return None
-        with torch.random.fork_rng(devices=[]):  # what it is initialised with is replaced at once
-            network = GoNetwork(from_plain(NetConfig, self.note[part]["net"]), self.note[part]["size"])
-        network.load_state_dict(self._of(part))
-        return network.eval()
-
-    def rollout(self) -> RolloutPolicy | None:
-        """The rollout policy, None if there is none."""
-        if "rollout" not in self.note:
-            return None
-        return RolloutPolicy.of({name: tensor.numpy() for name, tensor in self._of("rollout").items()})
-
-    def _of(self, part: str) -> dict[str, Tensor]:
-        start = part + "."
-        return {name.removeprefix(start): t for name, t in self.tensors.items() if name.startswith(start)}
-
-
-def take_parts(config: ApvConfig, size: int) -> Parts:
-    """Read what the runs that a search names have learned; changes nothing there.
+def take_parts(config: ApvConfig, env: str) -> dict[str, Copy]:
+    """What the runs that a search names have learned, by part; changes nothing there.
 
     Raises:
         RlabError: what is needed is not named, or what is named cannot be used.
     """
     config.refuse_unfit()
-    note: dict[str, Any] = {}
-    tensors: dict[str, Tensor] = {}
+    parts: dict[str, Copy] = {}
     value = config.value if config.value != config.policy else ""  # the policy's own then
     for part, name in (("policy", config.policy), ("value", value)):
         if not name:
             continue
-        folder = find_run(name)
-        trained = read_network(folder)
-        if trained.size != size:
-            raise RlabError(
-                f"--{part}: run '{folder.name}' has learned on {trained.size}x{trained.size}, not on {size}x{size}; "
-                f"nearest: --env Go{trained.size}"
-            )
+        parts[part], trained = copy_network(part, name, env)
         # Of game records the value is learned only if that was asked for.
         weight = getattr(getattr(trained.experiment, "data", None), "value_weight", 1)
         if not weight and config.mix < 1 and (part == "value" or not value):
-            raise RlabError(f"run '{folder.name}' has learned no value (--value-weight 0); name another one: --value")
-        note[part] = {"run": folder.name, "net": to_plain(trained.experiment.net), "size": trained.size}
-        tensors |= {f"{part}.{key}": t.contiguous() for key, t in trained.network.state_dict().items()}
+            run = parts[part].note["run"]
+            raise RlabError(f"run '{run}' has learned no value (--value-weight 0); name another one: --value")
     if config.rollout:
         folder = find_run(config.rollout)
-        note["rollout"] = {"run": folder.name}
-        tensors |= {f"rollout.{key}": torch.from_numpy(a) for key, a in read_rollout(folder).arrays().items()}
-    return Parts(note | {"digest": digest(cast(State, tensors))}, tensors)
+        arrays = read_rollout(folder).arrays()
+        parts["rollout"] = copy_of(folder.name, {key: torch.from_numpy(a) for key, a in arrays.items()})
+    return parts
 
 
 def fetch(experiment: ApvExperiment) -> tuple[ApvExperiment, Taken]:
@@ -156,26 +106,7 @@ def fetch(experiment: ApvExperiment) -> tuple[ApvExperiment, Taken]:
     Raises:
         RlabError: see `take_parts`.
     """
-    parts = take_parts(experiment.search, size_of(experiment.env.env))
-    return experiment, Taken({NOTE: parts.note}, {FILE: save(parts.tensors)})
-
-
-def read_parts(folder: Path) -> Parts:
-    """What lies in a new run's folder.
-
-    Raises:
-        RlabError: it is gone or damaged.
-    """
-    note, path = RunFolder(folder).config().get(NOTE), folder / FILE
-    if note is None:
-        raise RlabError(f"{folder / 'config.json'} says nothing of the parts that 'rlab train' takes at the start")
-    try:
-        tensors = load(path.read_bytes())
-    except (OSError, SafetensorError) as e:
-        raise RlabError(f"{path}, the parts of this run, cannot be read ({e})") from None
-    if digest(cast(State, tensors)) != note["digest"]:
-        raise RlabError(f"{path}, the parts of this run, are damaged (their digest differs)")
-    return Parts(note, tensors)
+    return experiment, put(take_parts(experiment.search, experiment.env.env))
 
 
 class Blind:
@@ -203,7 +134,7 @@ class ApvSearch:
         parts: what it is made of; None: `restore` brings it.
     """
 
-    def __init__(self, experiment: ApvExperiment, device: str, parts: Parts | None = None):
+    def __init__(self, experiment: ApvExperiment, device: str, parts: dict[str, Copy] | None = None):
         self.experiment, self.settings, self.match = experiment, experiment.search, experiment.env
         self.setting = experiment.env.setting()
         self.seed = derive(experiment.run.seed, "match")
@@ -225,8 +156,8 @@ class ApvSearch:
 
     def policy(self, seed: int) -> NetworkPolicy | Blind:
         """Without search, for there is no board to search on: the prior alone."""
-        network = None if self.parts is None else self.parts.network("policy")
-        return Blind() if network is None else NetworkPolicy(network.to(self.device))
+        part = (self.parts or {}).get("policy")
+        return Blind() if part is None else NetworkPolicy(part.network().to(self.device))
 
     def evaluator(self, symmetry: Symmetry = "random") -> MixedEvaluator:
         """What its search is told.
@@ -234,17 +165,20 @@ class ApvSearch:
         Raises:
             RlabError: it has no parts yet.
         """
-        s = self.settings
-        if self.parts is None:
+        s, parts = self.settings, self.parts
+        if parts is None:
             raise RlabError("the parts of a search are taken when a run starts, by 'rlab train' or rlab.train")
-
-        def ask(part: str) -> Evaluator | None:
-            network = None if self.parts is None else self.parts.network(part)
-            return None if network is None else Evaluator(network, self.device, symmetry, s.search_precision)
-
-        policy, value, rollout = ask("policy"), ask("value") if s.mix < 1 else None, self.parts.rollout()
-        playouts = None if rollout is None or not s.mix else Playouts(rollout)
-        return MixedEvaluator(policy, value or policy, playouts, s.mix, s.prior_temperature)
+        networks = {
+            part: Evaluator(parts[part].network(), self.device, symmetry, s.search_precision)
+            for part in ("policy", "value")
+            if part in parts
+        }
+        playouts = None
+        if "rollout" in parts:
+            arrays = {name: tensor.numpy() for name, tensor in parts["rollout"].weights.items()}
+            playouts = Playouts(RolloutPolicy.of(arrays))
+        policy = networks.get("policy")
+        return MixedEvaluator(policy, networks.get("value", policy), playouts, s.mix, s.prior_temperature)
 
     def go_player(self, name: str, visits: int | None = None) -> SearchPlayer:
         """It as a player."""
@@ -349,7 +283,8 @@ class ApvSearch:
         if stop.requested:
             raise Stopped
         find_player(self.match.opponent, "cpu").close()  # refused now, not later
-        held = 0 if self.parts is None else sum(t.numel() * t.element_size() for t in self.parts.tensors.values())
+        weights = [tensor for part in (self.parts or {}).values() for tensor in part.weights.values()]
+        held = sum(tensor.numel() * tensor.element_size() for tensor in weights)
         rows = min(self.match.at_once, self.match.games)
         trees = rows * (self.settings.visits + 2) * (self.setting.size**2 + 1) * 16
         moves = 2 * self.match.games * self.setting.most
@@ -361,8 +296,7 @@ class ApvSearch:
         numbers = sorted(self.over)
         moves = [np.array(self.over[k][1], np.int64) for k in numbers]
         return {
-            "note": json.dumps(self.parts.note, sort_keys=True),
-            "parts": self.parts.tensors,
+            "parts": {part: {"note": copy.note, "weights": copy.weights} for part, copy in self.parts.items()},
             "told": self.told,
             "numbers": np.array(numbers, np.int64),
             "points": np.array([self.over[k][0] for k in numbers], np.float64),
@@ -387,7 +321,7 @@ class ApvSearch:
     def restore_policy(self, state: State) -> None:
         """Take over only what playing needs."""
         self._leave()
-        self.parts = Parts(json.loads(state["note"]), state["parts"])
+        self.parts = {part: Copy(**copy) for part, copy in state["parts"].items()}
         self.told = int(state["told"])
         self.over = {}
 
@@ -404,5 +338,5 @@ class ApvSearch:
 
 def build_apv(experiment: ApvExperiment, workshop: Any) -> ApvSearch:
     """Build the Learner of a run."""
-    parts = None if workshop.start is None else read_parts(workshop.start)
+    parts = None if workshop.start is None else read(workshop.start)
     return ApvSearch(experiment, workshop.device, parts)

@@ -105,9 +105,10 @@ def _rows(record: Any, boards: Boards) -> dict[str, NDArray[Any]] | None:
     boards.clear()
     moves = []
     for _, point in alternate(record.moves, 1, boards.pass_):
-        if boards.over[0] or boards.why_not(0, point):
+        try:
+            boards.play([point])
+        except RlabError:
             break
-        boards.play([point])
         moves.append(point)
     if not moves:
         return None

@@ -42,7 +42,7 @@ from envs.go.boards import Boards
 from envs.go.symmetry import inverses
 from rlab.nn.optim import make_optimiser, restore, state_of
 from rlab.run.checkpoint import KEEP
-from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
+from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped, seconds_of
 from rlab.seeding import derive
 from rlab.tasks.classify import wilson
 
@@ -282,23 +282,12 @@ class Reinforce:
     def footprint(self, stop: Stop) -> Footprint:
         """Memory from the arrays; time from a twin that plays and learns for a moment."""
         twin = Reinforce(self.experiment, str(self.device), self.network)
-        times = []
-        for k in range(5):
-            if stop.requested:
-                raise Stopped
-            started = time.perf_counter()
-            twin._move()
-            if k:
-                times.append(time.perf_counter() - started)
+        move = seconds_of(twin._move, 4, stop)
         games = np.arange(4 * CHUNK) % twin.settings.num_envs  # the fourth part, which would update, is not reached
         twin._rows, twin._outcomes, twin._learned = (games, 0 * games), np.zeros(len(games), np.float32), 0
-        for k in range(3):
-            started = time.perf_counter()
-            twin._learn()
-            if k:
-                learn = time.perf_counter() - started
+        learn = seconds_of(twin._learn, 2, stop)
         s = self.settings
-        move = min(times) / s.num_envs + learn / CHUNK / 2
+        each = move / s.num_envs + learn / CHUNK / 2
         weights = sum(p.numel() for p in self.network.parameters())
         kept = self._may.nbytes + 2 * sum(part.nbytes for part in self.boards.games)
         held = kept + 4 * weights * (s.pool_size + 8)
@@ -306,7 +295,7 @@ class Reinforce:
             held,
             0 if self.device.type == "cpu" else 4 * weights * (s.pool_size + 8),
             (KEEP + 1) * (4 * weights * (s.pool_size + 4) + 2 * s.num_envs * self.setting.most),
-            move * self.experiment.env.steps,
+            each * self.experiment.env.steps,
             weights,
         )
 
@@ -361,5 +350,5 @@ class Reinforce:
 
 def build_reinforce(experiment: ReinforceExperiment, workshop: Any) -> Reinforce:
     """Build the Learner; a new run starts as the network that was taken for it."""
-    size, folder = experiment.env.setting().size, workshop.start
-    return Reinforce(experiment, workshop.device, None if folder is None else read(folder, "start", size))
+    folder = workshop.start
+    return Reinforce(experiment, workshop.device, None if folder is None else read(folder)["start"].network())

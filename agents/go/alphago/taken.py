@@ -1,21 +1,23 @@
-"""Networks of Go that a run takes from others: copied into its folder when it starts, so that it needs those no more.
+"""What a run of Go takes from others: copied into its folder when it starts, so that it needs those no more.
 
 A learner that starts at 0 reads the copies (`read`); one that resumes has them in its own checkpoint.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+from torch import Tensor
 
 from agents.go.config import NetConfig, size_of
 from agents.go.network import GoNetwork
-from agents.go.weights import read_network
+from agents.go.weights import Trained, read_network
 from rlab.errors import RlabError
 from rlab.registry import Taken
 from rlab.run.checkpoint import digest
@@ -25,7 +27,54 @@ from rlab.run.folder import find_run
 from rlab.run.learner import State
 
 NOTE = "networks"
-"""In a run's config.json: role -> of which run the network is, and what it is made of."""
+"""In a run's config.json: role -> of which run it is, and what a network is made of."""
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What is taken of a run.
+
+    Attributes:
+        note: of which run it is, its digest, and of a network the settings (net) and the board (size).
+        weights: by name.
+    """
+
+    note: dict[str, Any]
+    weights: dict[str, Tensor]
+
+    def network(self) -> GoNetwork:
+        """It as a network, in evaluation."""
+        return unpacked({"net": self.note["net"], "weights": self.weights}, self.note["size"])
+
+
+def copy_of(run: str, weights: Mapping[str, Tensor], **note: Any) -> Copy:
+    """Weights of a run, and what is to be known of them."""
+    whole = {key: tensor.contiguous() for key, tensor in weights.items()}
+    return Copy({"run": run, "digest": digest(cast(State, whole))} | note, whole)
+
+
+def copy_network(role: str, name: str, env: str) -> tuple[Copy, Trained]:
+    """The network of a run, for a role on a board; and all else that there is to say of it.
+
+    Raises:
+        RlabError: no such run, one without a network of Go or without a checkpoint, or one on another board.
+    """
+    folder = find_run(name)
+    trained = read_network(folder)
+    if trained.size != size_of(env):
+        raise RlabError(
+            f"--{role}: run '{folder.name}' plays on {trained.size}x{trained.size}, and this one on {env}; nearest: "
+            f"--env Go{trained.size}"
+        )
+    net = to_plain(trained.network.config)
+    weights = trained.network.state_dict()
+    return copy_of(folder.name, weights, step=trained.done, net=net, size=trained.size), trained
+
+
+def put(copies: Mapping[str, Copy]) -> Taken:
+    """What goes into a new run's folder, by role."""
+    files = {_file(role): save(copy.weights) for role, copy in copies.items()}
+    return Taken({NOTE: {role: copy.note for role, copy in copies.items()}}, files)
 
 
 def fetch(experiment: Any) -> tuple[Any, Taken]:
@@ -40,29 +89,20 @@ def fetch(experiment: Any) -> tuple[Any, Taken]:
         The experiment with those settings, and what is to be put into the new run's folder.
 
     Raises:
-        RlabError: no such run, one without a network of Go or without a checkpoint, or one on another board.
+        RlabError: a role without a run, or see `copy_network`.
     """
-    notes, files = {}, {}
+    copies = {}
     for role, name in experiment.agent.roles.items():
         if not name:
             raise RlabError(f"--{role} is empty; it names a run with a network of Go, such as one of go-policy")
-        folder = find_run(name)
-        trained = read_network(folder)
-        if trained.size != size_of(experiment.env.env):
-            raise RlabError(
-                f"--{role}: run '{folder.name}' plays on {trained.size}x{trained.size}, and this one on "
-                f"{experiment.env.env}; nearest: --env Go{trained.size}"
-            )
-        weights = {key: tensor.contiguous() for key, tensor in trained.network.state_dict().items()}
-        net = trained.network.config
-        notes[role] = {"run": folder.name, "step": trained.done, "digest": digest(weights), "net": to_plain(net)}
-        files[_file(role)] = save(weights)
+        copies[role], trained = copy_network(role, name, experiment.env.env)
         if role == "start":
             known = getattr(trained.experiment, "env", None)
             komi = getattr(known, "komi", None) if experiment.env.komi is None else experiment.env.komi
             env = replace(experiment.env, komi=komi)
-            experiment = replace(experiment, env=env, net=_merged(experiment.net, net, folder.name))
-    return experiment, Taken({NOTE: notes}, files)
+            net = _merged(experiment.net, trained.network.config, copies[role].note["run"])
+            experiment = replace(experiment, env=env, net=net)
+    return experiment, put(copies)
 
 
 def _file(role: str) -> str:
@@ -86,23 +126,26 @@ def _merged(asked: NetConfig, taken: NetConfig, run: str) -> NetConfig:
     return replace(taken, search_precision=asked.search_precision)
 
 
-def read(folder: Path, role: str, size: int) -> GoNetwork:
-    """The copy of a network that lies in a new run's folder.
+def read(folder: Path) -> dict[str, Copy]:
+    """What was put into a new run's folder, by role.
 
     Raises:
         RlabError: it is not there, or damaged.
     """
-    path = folder / _file(role)
-    note = read_json(folder / "config.json").get(NOTE, {}).get(role)
-    if note is None:
-        raise RlabError(f"{folder / 'config.json'} names no network in the role '{role}', which 'rlab train' takes")
-    try:
-        weights = load(path.read_bytes())
-    except (OSError, SafetensorError) as e:
-        raise RlabError(f"{path}, a network that this run starts from, cannot be read ({e})") from None
-    if digest(weights) != note["digest"]:
-        raise RlabError(f"{path}, a network that this run starts from, is damaged (its digest differs)")
-    return unpacked({"net": note["net"], "weights": weights}, size)
+    notes = read_json(folder / "config.json").get(NOTE)
+    if notes is None:
+        raise RlabError(f"{folder / 'config.json'} does not say what 'rlab train' took from other runs")
+    copies = {}
+    for role, note in notes.items():
+        path = folder / _file(role)
+        try:
+            weights = load(path.read_bytes())
+        except (OSError, SafetensorError) as e:
+            raise RlabError(f"{path}, which this run starts from, cannot be read ({e})") from None
+        if digest(cast(State, weights)) != note["digest"]:
+            raise RlabError(f"{path}, which this run starts from, is damaged (its digest differs)")
+        copies[role] = Copy(note, weights)
+    return copies
 
 
 def packed(network: GoNetwork) -> State:

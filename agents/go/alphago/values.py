@@ -34,7 +34,7 @@ from envs.go.boards import Boards
 from rlab.errors import RlabError
 from rlab.nn.optim import SCHEDULES, decayed, restore, scale_rates, state_of
 from rlab.run.checkpoint import KEEP
-from rlab.run.learner import Footprint, Log, Metrics, NonFinite, Progress, Rows, Score, State, Stop, Stopped
+from rlab.run.learner import Footprint, Log, Metrics, NonFinite, Progress, Rows, Score, State, Stop, Stopped, seconds_of
 from rlab.seeding import derive
 
 LOG = "games"
@@ -292,11 +292,12 @@ class Values:
     # ---- How good it is.
 
     def evaluate(self, stop: Stop) -> Score:
-        """Squared errors (v - z)^2 with v and z from -1 to 1, so that one who knows nothing has 1.
+        """R^2 of the value v for the outcome z, both from -1 to 1, on the games for judging, one position each.
 
-        "mean" is of the games for judging, one position each, whatever is learned from, with a normal 95 % interval;
-        "sign" is in how many per cent of them the winner is said. "mse_train" is of positions that are learned from,
-        "mse_held" of positions of the same kind of the games for judging: the difference is what was learned by heart.
+        Its interval is the normal 95 % one of the errors. "mse" is the mean of (v - z)^2, which the paper tells; who
+        knows nothing has 1. "sign" is in how many per cent of the positions the winner is said. "mse_train" is of
+        positions that are learned from, "mse_held" of positions of the same kind of the games for judging: the
+        difference is what was learned by heart.
 
         Raises:
             Stopped: a stop was requested.
@@ -305,14 +306,15 @@ class Values:
         if not self.judging:
             raise RlabError("no game was made yet, so there is nothing to judge by; go on with the run first")
         train, test, held = self._places()
-        errors, right = self._errors(test, stop)
+        errors, spread, right = self._errors(test, stop)
         half = 1.96 * float(errors.std(ddof=1)) / math.sqrt(len(errors)) if len(errors) > 1 else 0.0
         mean = float(errors.mean())
         found = {
-            "measure": "test MSE",
-            "mean": mean,
-            "low": mean - half,
-            "high": mean + half,
+            "measure": "R^2",
+            "mean": 1 - mean / spread,
+            "low": 1 - (mean + half) / spread,
+            "high": 1 - (mean - half) / spread,
+            "mse": round(mean, 4),
             "sign": round(100 * right, 2),
             "mse_held": round(float(self._errors(_some(held), stop)[0].mean()), 4),
             "split": "test",
@@ -326,10 +328,10 @@ class Values:
         """As `evaluate`: the games for judging are those of the run."""
         return self.evaluate(stop)
 
-    def _errors(self, places: Places, stop: Stop) -> tuple[NDArray[np.float64], float]:
-        """Squared errors [J], and in what share of the positions the winner is said."""
+    def _errors(self, places: Places, stop: Stop) -> tuple[NDArray[np.float64], float, float]:
+        """Squared errors [J], the outcomes' variance, and in what share of the positions the winner is said."""
         self.network.eval()
-        errors, right = [], 0
+        errors, outcomes, right = [], [], 0
         for start in range(0, len(places[0]), CHUNK):
             if stop.requested:
                 raise Stopped
@@ -338,8 +340,10 @@ class Values:
                 logits, z = self._said(some, np.zeros(len(some[0]), np.int64))
                 v = _values(logits)
                 errors.append((v - z).square().double().cpu().numpy())
+                outcomes.append(z.double().cpu().numpy())
                 right += int(((v * z > 0) | (z == 0)).sum())
-        return np.concatenate(errors), right / len(places[0])
+        spread = float(np.concatenate(outcomes).var()) or 1.0  # one that never varies leaves nothing to be explained
+        return np.concatenate(errors), spread, right / len(places[0])
 
     def progress(self) -> Progress:
         """Games for judging, positions made and positions learned from."""
@@ -358,24 +362,13 @@ class Values:
         twin = Values(self.experiment, str(self.device), None, {
             "start": self.network, **{role: unpacked(one, self.setting.size) for role, one in self._players.items()}
         })  # fmt: skip
-        times = []
-        for k in range(4):
-            if stop.requested:
-                raise Stopped
-            started = time.perf_counter()
-            twin._move()
-            if k:
-                times.append(time.perf_counter() - started)
+        move = seconds_of(twin._move, 3, stop)
         ready = Games(most)
         ready.add({"moves": np.zeros((1, most), np.uint16), "length": np.ones(1, np.uint16),
                    "at": np.zeros(1, np.uint16), "score": np.ones(1, np.float32)})  # fmt: skip
         twin.games, nought = ready, np.zeros(self.experiment.examples, np.int64)
         twin._train = nought, nought
-        for k in range(3):
-            started = time.perf_counter()
-            twin._update()
-            if k:
-                learn = time.perf_counter() - started
+        learn = seconds_of(twin._update, 2, stop)
         long = min(most, 1.2 * self.boards.points)  # a usual game, in moves
         games = s.test_games + self.experiment.examples / (1 if s.positions == "one" else long / 2)
         weights = sum(p.numel() for p in self.network.parameters())
@@ -387,7 +380,7 @@ class Values:
             held + (activations if self.device.type == "cpu" else 0),
             0 if self.device.type == "cpu" else 40 * weights + activations,
             2 * row * int(games) + (KEEP + 1) * (24 * weights + 4 * s.num_envs * row),
-            min(times) / s.num_envs * games * long + learn / s.batch_size * self.experiment.examples * s.epochs,
+            move / s.num_envs * games * long + learn / s.batch_size * self.experiment.examples * s.epochs,
             weights,
         )
 
@@ -465,7 +458,7 @@ def _values(logits: Tensor) -> Tensor:
 
 def build_values(experiment: ValuesExperiment, workshop: Any) -> Values:
     """Build the Learner; a new run has the networks that were taken for it."""
-    size, networks = experiment.env.setting().size, None
+    networks = None
     if workshop.start is not None:
-        networks = {role: read(workshop.start, role, size) for role in experiment.agent.roles}
+        networks = {role: copy.network() for role, copy in read(workshop.start).items()}
     return Values(experiment, workshop.device, workshop.journal, networks)

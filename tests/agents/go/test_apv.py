@@ -266,7 +266,7 @@ def test_a_search_without_a_network() -> None:
         ({"policy": "fast", "mix": 0.0}, "run 'fast' is one of go-rollout, which has no network of Go"),
         ({"policy": "net", "rollout": "net"}, "run 'net' is one of alphazero, which has no rollout policy"),
         ({"policy": "nett", "mix": 0.0}, "no run 'nett'.*nearest: net"),
-        ({"policy": "large", "mix": 0.0}, "run 'large' has learned on 7x7, not on 5x5; nearest: --env Go7"),
+        ({"policy": "large", "mix": 0.0}, "run 'large' plays on 7x7, and this one on Go5; nearest: --env Go7"),
         ({"policy": "net", "mix": 0.0, "opponent": "gnu"}, "there is no player or run 'gnu'"),
         ({"policy": "net", "mix": 1.5}, "--mix is 1.5"),
         ({"policy": "net", "prior_temperature": 0.0}, "--prior-temperature is 0"),
@@ -286,5 +286,4 @@ def test_what_cannot_be_is_said_in_a_sentence(settings: dict[str, Any], said: st
 
 def test_the_same_run_for_both_is_taken_once() -> None:
     network_run("net", 1)
-    parts = take_parts(ApvConfig(policy="net", value="net", mix=0.0), 5)
-    assert sorted(parts.note) == ["digest", "policy"]
+    assert list(take_parts(ApvConfig(policy="net", value="net", mix=0.0), "Go5")) == ["policy"]

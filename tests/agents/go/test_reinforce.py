@@ -264,7 +264,7 @@ def test_a_run_needs_the_one_it_started_from_no_more(runs: Path) -> None:
     stop = Stop()
     folder = train("go-reinforce", "mine", After(stop, 20), stop, **settings)
     assert folder.config()["networks"]["start"] | {"digest": 0, "net": 0} == {
-        "run": "first", "step": 12, "digest": 0, "net": 0,
+        "run": "first", "step": 12, "size": 5, "digest": 0, "net": 0,
     }  # fmt: skip
     assert folder.config()["config"]["env"]["komi"] == 3.5  # what the network knows
     shutil.rmtree(runs / "first")
@@ -285,7 +285,7 @@ def test_it_begins_as_the_network_that_is_named(runs: Path) -> None:
     folder = create_run("go-reinforce", "Go5", to_plain(config), "mine")
     (folder.path / "start.safetensors").write_bytes(taken.files["start.safetensors"])
     shop = Workshop("cpu", Journal(folder.journal), folder.path)
-    with pytest.raises(RlabError, match="names no network in the role 'start'"):
+    with pytest.raises(RlabError, match="does not say what 'rlab train' took"):
         entry.build(config, shop)
     (folder.path / "config.json").write_bytes(to_json(folder.config() | taken.note))
     assert digest(entry.build(config, shop).network.state_dict()) == digest(network.state_dict())

@@ -164,8 +164,9 @@ def test_it_learns_who_wins_and_the_gap_is_told() -> None:
     assert told["epoch_last"] == 25
     assert after["mse_train"] < 0.5 < before["mse_train"]
     assert after["mse_train"] < after["mse_held"] - 0.1  # 60 positions are learned by heart
-    assert after["mse_held"] == round(after["mean"], 4)
-    assert after["low"] < after["mean"] < after["high"]
+    assert after["mse_held"] == after["mse"]
+    assert after["low"] < after["mean"] < after["high"] < 1
+    assert 0.9 - after["mse"] < after["mean"] <= 1.0001 - after["mse"]  # outcomes vary by nearly 1
     assert 0 <= after["sign"] <= 100
     assert after["examples"] == 30
 

@@ -149,6 +149,17 @@ def test_the_names_that_the_guide_promises_come_with_rlab() -> None:
     assert {"go5", "go9"} <= {folder.name for folder in folders.shipped_runs()}
 
 
+@pytest.mark.parametrize("folder", folders.shipped_runs(), ids=lambda folder: folder.name)
+def test_what_comes_with_rlab_is_reported_without_its_data(
+    folder: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RLAB_DATA", raising=False)
+    for name in ("RLAB_RUNS", "RLAB_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    assert main(["report", folder.name]) == 0
+    assert f"rlab watch {folder.name}\n" in capsys.readouterr().out  # by its name, not by where it lies
+
+
 def test_go5_comes_with_rlab_and_wins_as_it_should(capsys: pytest.CaptureFixture[str]) -> None:
     """Item 275: networks and tree search play Go."""
     assert main(["bench", "go-solved", "go5@8", "--games", "1", "--opponent", "random", "--json"]) == 0
