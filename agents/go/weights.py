@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +13,10 @@ from agents.go.network import Evaluator, GoNetwork, Symmetry
 from agents.go.search_player import SearchPlayer
 from rlab.errors import RlabError
 from rlab.run.checkpoint import Checkpoints, Saved
-from rlab.run.files import disk_error, read_json, replace_durably
+from rlab.run.files import read_json
 from rlab.run.folder import RunFolder
 from rlab.run.journal import Journal
 from rlab.run.life import configuration_of, of_this_version, read_newest, resolve_device
-from rlab.run.metrics import read_metrics
 from rlab.run.status import checkpoint_paths
 
 RECORDS_SIZE = 9
@@ -69,7 +66,7 @@ def read_network(folder: RunFolder, progress: int | None = None) -> Trained:
     size = RECORDS_SIZE if env is None else size_of(env.env)
     network = GoNetwork(experiment.net, size)
     with of_this_version(folder):
-        network.load_state_dict(_weights(saved.state))
+        network.load_state_dict(weights_of(saved.state))
     return Trained(network.eval(), size, recipe, experiment, saved.done)
 
 
@@ -98,7 +95,7 @@ def network_player(
     return SearchPlayer(label, evaluator, number)
 
 
-def _weights(state: dict[str, Any]) -> dict[str, torch.Tensor]:
+def weights_of(state: dict[str, Any]) -> dict[str, torch.Tensor]:
     """A checkpoint's, of a fit those that were best in validation."""
     if "network" in state:
         weights: dict[str, torch.Tensor] = state["network"]
@@ -126,34 +123,3 @@ def find_checkpoint(folder: RunFolder, progress: int | None) -> Saved:
                 return Checkpoints(folder.checkpoints, Journal(folder.journal)).load(path)
     known = ", ".join(map(str, there)) or "none"
     raise RlabError(f"run '{folder.name}' has no whole checkpoint at {progress}; there is {known}")
-
-
-def pack(folder: RunFolder, to: Path) -> int:
-    """Write what playing needs of a run as a run of its own, its weights in half precision; return its bytes.
-
-    Its evaluations come along, so that `rlab report` has a curve to show.
-
-    Raises:
-        RlabError: the run has no network of Go, or something is at `to` already.
-    """
-    read_network(folder)
-    if to.exists():
-        raise RlabError(f"{to} exists already; nearest: {to}-2")
-    saved = find_checkpoint(folder, None)
-    half = {
-        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in _weights(saved.state).items()
-    }
-    rest: dict[str, Any] = {name: saved.state[name] for name in ("counters", "updates") if name in saved.state}
-    state: dict[str, Any] = {"network": half} if "network" in saved.state else {"model": half, "best": None}
-    packed = RunFolder(to)
-    try:
-        to.mkdir(parents=True)
-        for file in (folder.path / "config.json", folder.path / "env.json", folder.path / "evaluation.json"):
-            if file.is_file():
-                replace_durably(to / file.name, file.read_bytes())
-        rows = [json.dumps(row) + "\n" for row in read_metrics(folder.metrics) if row["kind"] == "eval"]
-        replace_durably(packed.metrics, "".join(rows).encode())
-    except OSError as e:
-        raise disk_error(e, to) from None
-    Checkpoints(packed.checkpoints, Journal(packed.journal)).save({**state, **rest}, saved.loop, saved.done)
-    return sum(p.stat().st_size for p in to.rglob("*") if p.is_file())

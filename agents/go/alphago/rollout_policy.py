@@ -18,12 +18,14 @@ from agents.go.alphago import patterns as kernels
 from agents.go.alphago.config import GamesConfig, RolloutExperiment
 from agents.go.alphago.patterns import FEATURES, FIRST, Scratch, Tables, View, make_tables, make_view, worth
 from agents.go.alphago.records import read_games
+from agents.go.weights import find_checkpoint
 from envs.go import rules as go
 from envs.go.boards import Boards, Setting
 from rlab.errors import RlabError
 from rlab.run.checkpoint import KEEP
 from rlab.run.folder import RunFolder
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
+from rlab.run.life import configuration_of, of_this_version
 from rlab.seeding import derive
 from rlab.tasks.classify import wilson
 
@@ -505,15 +507,24 @@ def policy_of(state: State) -> RolloutPolicy:
     return policy
 
 
+def packed_rollout(state: State) -> State:
+    """Of a checkpoint what `policy_of` reads, weights in single precision, and how far the run was."""
+    arrays = policy_of(state).arrays()
+    arrays["weights"] = arrays["weights"].astype(np.float32)
+    return {"policy": arrays, "best": None, "counters": state["counters"]}
+
+
+def is_rollout(folder: RunFolder) -> bool:
+    """Whether a run is one of go-rollout."""
+    return isinstance(configuration_of(folder)[1], RolloutExperiment)
+
+
 def read_rollout(folder: RunFolder) -> RolloutPolicy:
     """The rollout policy of a run, without its games.
 
     Raises:
         RlabError: the run has none, or no checkpoint.
     """
-    from agents.go.weights import find_checkpoint
-    from rlab.run.life import configuration_of, of_this_version
-
     recipe, experiment = configuration_of(folder)
     if not isinstance(experiment, RolloutExperiment):
         raise RlabError(f"run '{folder.name}' is one of {recipe}, which has no rollout policy; nearest: go-rollout")

@@ -96,6 +96,7 @@ def seen(number: int = 5) -> Any:
 
 
 def test_a_leaf_is_worth_a_mean_of_value_and_outcome() -> None:
+    """Item 276, part 5: a search by all of them."""
     positions, rows, chance = seen(), np.arange(5), np.arange(5, dtype=np.uint64) * np.uint64(99)
     playouts, value, policy = Playouts(POLICY), Asked(0.5), Asked()
     won = MixedEvaluator(None, None, playouts, 1.0, 1.0)(positions, rows, chance)[1]

@@ -82,6 +82,7 @@ def test_batches_repeat_and_a_pass_has_every_position_once() -> None:
 
 
 def test_it_learns_goes_on_to_the_bit_and_plays() -> None:
+    """Item 276, part 1: a policy by records of games."""
     run = fit(epochs=12, symmetries=False)
     while not run.progress().finished:
         run.step()

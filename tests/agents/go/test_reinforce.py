@@ -206,6 +206,7 @@ def test_against_itself_it_has_a_half_and_both_have_each_opening() -> None:
 
 
 def test_it_learns() -> None:
+    """Item 276, part 2: a policy by play against its past selves."""
     run = learner(num_envs=24, learning_rate=4e-3, pool_every=3, pool_size=3, cap=24, komi=0.5, value_weight=0.1)
     while run.updates < 7:
         run.step()

@@ -155,6 +155,7 @@ def test_it_goes_on_to_the_bit(at: int, tmp_path: Path) -> None:
 
 
 def test_it_learns_who_wins_and_the_gap_is_told() -> None:
+    """Item 276, part 3: a value by outcomes."""
     run = learner(test_games=30, steps=30 + 60 * 26, epochs=25, batch_size=20, num_envs=45, learning_rate=3e-3)
     make(run)
     before = run.evaluate(Stop())

@@ -9,8 +9,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from agents.go.alphago.rollout_policy import is_rollout
+from agents.go.packing import pack
 from agents.go.players import find_player
-from agents.go.weights import pack, read_network
+from agents.go.weights import read_network
 from envs import make_vec
 from envs.go.boards import Boards, Setting
 from rlab.bench.go_solved import KNOWN
@@ -133,20 +135,20 @@ def test_a_run_of_something_else_has_no_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", folders.shipped_runs(), ids=lambda folder: folder.name)
 def test_what_comes_with_rlab_is_small_and_plays(folder: RunFolder) -> None:
     assert sum(p.stat().st_size for p in folder.path.rglob("*") if p.is_file()) < 1e6
-    trained = read_network(folder)
-    setting = Setting(trained.size, KNOWN.get(trained.size, 7.5) - 0.5)
-    player = find_player(f"{folder.name}@8")
+    size = 9 if is_rollout(folder) else read_network(folder).size
+    setting = Setting(size, KNOWN.get(size, 7.5) - 0.5)
+    player = find_player(folder.name if is_rollout(folder) else f"{folder.name}@8")
     boards = Boards(2, setting, threads=1)
     boards.play([setting.size**2 // 2, -1])
     moves = player.choose(boards, np.arange(2), np.arange(2).astype(np.uint64))
     assert boards.legal()[[0, 1], moves].all()
-    if trained.size in KNOWN:
+    if size in KNOWN:
         assert moves[1] == setting.size**2 // 2  # the first move is the centre
     player.close()
 
 
 def test_the_names_that_the_guide_promises_come_with_rlab() -> None:
-    assert {"go5", "go9"} <= {folder.name for folder in folders.shipped_runs()}
+    assert {"go5", "go9", "go9-rollout"} <= {folder.name for folder in folders.shipped_runs()}
 
 
 @pytest.mark.parametrize("folder", folders.shipped_runs(), ids=lambda folder: folder.name)
