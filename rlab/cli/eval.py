@@ -62,11 +62,11 @@ def _eval(argv: Sequence[str], stop: Stop) -> int:
         except Stopped:
             say("stopped; nothing was written")
             return stopped_status(stop)
-        name = reference(folder)
+        name, unit = reference(folder), unit_of(folder.config())
         if "measure" in score:
             put(
                 f"score   {score_text(score)}\n"
-                f"        after {score['step']:,} {unit_of(folder.config())}; see also loss, "
+                f"        after {score['step']:,} {unit}; see also loss, "
                 "calibration_error, per_class with --json\n"
                 f"wrote   {folder.evaluation}\n"
                 f"next    rlab watch {name}\n"
@@ -80,7 +80,7 @@ def _eval(argv: Sequence[str], stop: Stop) -> int:
             f"median  {number(score['median'])}\n"
             f"95%     {number(score['low'])} to {number(score['high'])} (of the mean)\n"
             + (f"human   {human} (0 is random play, 1 a human tester)\n" if human != "-" else "")
-            + f"played  {score['episodes']} episodes after {score['step']:,} steps; {how_text(score)}\n"
+            + f"played  {score['episodes']} episodes after {score['step']:,} {unit}; {how_text(score)}\n"
             f"wrote   {folder.evaluation}\n"
             f"next    rlab watch {name}\n"
             f"        rlab report {name}",

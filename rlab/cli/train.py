@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Generic, TypeVar, cast
 
 import tyro
@@ -71,7 +71,7 @@ def _train(argv: list[str], stop: Stop) -> int:
         config=(tyro.conf.OmitArgPrefixes,),
     )
     if flags.minutes is not None:
-        budget = "steps" if recipe.on == "env" else "epochs"
+        budget = _budget(default)
         if value_of(rest, f"--{budget}") is not None:
             raise RlabError(f"--minutes and --{budget} exclude each other: --minutes chooses the number of {budget}")
         if not 0 < flags.minutes < 1e6:
@@ -167,7 +167,7 @@ def _announce(agent: str, config: Any, footprint: Any, folder: RunFolder, minute
     seconds = footprint.seconds
     if minutes is not None:
         if not seconds:
-            raise RlabError(f"--minutes needs a measured speed, which '{agent}' does not give; use --steps")
+            raise RlabError(f"--minutes needs a measured speed, which '{agent}' does not give; use --{_budget(config)}")
         config, factor = _lasting(config, minutes * 60 / seconds)
         seconds *= factor
     device = resolve_device(config.run.device)
@@ -188,6 +188,15 @@ def _announce(agent: str, config: Any, footprint: Any, folder: RunFolder, minute
     if hasattr(config, "env") and config.env.steps <= starts:
         say(f"note: --learning-starts is {starts:,}, so nothing will be learned in {config.env.steps:,} steps")
     return config
+
+
+def _budget(config: Any) -> str:
+    """The flag that says how long a run is."""
+    if hasattr(config, "trees"):
+        return "members"
+    if not hasattr(config, "env"):
+        return "epochs"
+    return "steps" if any(field.name == "steps" for field in fields(config.env)) else "games"
 
 
 def _lasting(config: Any, factor: float) -> tuple[Any, float]:

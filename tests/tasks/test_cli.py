@@ -101,6 +101,7 @@ def test_an_encoder_travels_from_a_classifier(capfd: pytest.CaptureFixture[str])
         (["mlp", "--data", "digits", "--examples", "5000"], "has 1,347 training items"),
         (["mlp", "--data", "digits", "--validation", "1"], "--validation is 1"),
         (["mlp", "--data", "digits", "--minutes", "1", "--epochs", "2"], "--minutes and --epochs exclude each other"),
+        (["forest", "--minutes", "1", "--members", "2"], "--minutes and --members exclude each other"),
         (["mlp", "--data", "tinyshakespeare"], "not loaded yet"),
         (["mlp", "--data", "digits", "--freeze"], "--freeze keeps an encoder as another run has learned it"),
     ],

@@ -23,6 +23,7 @@ from agents.go.tree_game import GoGame
 from agents.search import Puct, search
 from envs.go.boards import Boards, Setting
 from envs.go.players import RandomPlayer
+from rlab.cli import main
 from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.run.checkpoint import Checkpoints, digest
@@ -288,3 +289,15 @@ def test_what_cannot_be_is_said_in_a_sentence(settings: dict[str, Any], said: st
 def test_the_same_run_for_both_is_taken_once() -> None:
     network_run("net", 1)
     assert list(take_parts(ApvConfig(policy="net", value="net", mix=0.0), "Go5")) == ["policy"]
+
+
+def test_its_budget_is_games(capsys: pytest.CaptureFixture[str]) -> None:
+    network_run("net", 1)
+    words = ["train", "go-search", "--env", "Go5", "--policy", "net", "--mix", "0", "--visits", "2", "--games", "2"]
+    assert main([*words, "--minutes", "1"]) == 1
+    assert "--minutes and --games exclude each other" in capsys.readouterr().err
+    assert main([*words[:-2], "--minutes", "1"]) == 1
+    assert "needs a measured speed, which 'go-search' does not give; use --games" in capsys.readouterr().err
+    assert main([*words, "--name", "it"]) == 0
+    assert main(["eval", "it", "--episodes", "2"]) == 0
+    assert "played  2 episodes after 2 games" in capsys.readouterr().out
