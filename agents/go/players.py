@@ -42,28 +42,20 @@ def find_player(text: str, device: str = "auto", seed: int = 0) -> Player:
 
 
 def _player_of_run(text: str, device: str, seed: int) -> Player:
-    from rlab.run.folder import all_runs, find_run, shipped_runs
+    from rlab.run.folder import all_runs, run_at, shipped_runs
 
     if not text.strip():
         raise RlabError("a player's name is empty; random, rollout:400, gnugo:10, gtp:COMMAND or a run")
     if os.path.isfile(text):  # false, too, of what cannot be a path
         raise RlabError(f"'{short(text)}' is a file; a run is a folder, and other programs play as gtp:COMMAND")
-    plain, visits, progress = text, None, None
+    plain, visits = text, None
     if found := re.fullmatch(r"(.+)@([0-9_]{1,9})", text, re.DOTALL):
         plain, visits = found[1], int(found[2].replace("_", "") or 0)
     try:
-        folder = find_run(plain)
-    except (RlabError, OSError, ValueError):  # a name that the file system does not take
-        start, _, end = plain.rpartition(":")
+        folder, progress = run_at(plain)
+    except RlabError:
         known = [*kinds(), *(run.name for run in [*all_runs(), *shipped_runs()])]
-        none = RlabError(f"there is no player or run '{short(text)}'; {nearest(text[:60], known)}")
-        if not start or not re.fullmatch(r"[0-9_]{1,15}", end):
-            raise none from None
-        progress = int(end.replace("_", "") or -1)
-        try:
-            folder = find_run(start)
-        except (RlabError, OSError, ValueError):
-            raise none from None
+        raise RlabError(f"there is no player or run '{short(text)}'; {nearest(text[:60], known)}") from None
     return _open(folder, progress, visits, text, device, seed)
 
 

@@ -245,6 +245,22 @@ def shipped_runs() -> list[RunFolder]:
     return [RunFolder(path.parent) for path in sorted(SHIPPED.glob("*/config.json"))]
 
 
+def run_at(text: str) -> tuple[RunFolder, int | None]:
+    """A run, and with RUN:PROGRESS at which progress.
+
+    Raises:
+        RlabError: as `find_run`.
+    """
+    start, _, end = text.rpartition(":")
+    try:
+        return find_run(text), None
+    except (RlabError, OSError, ValueError) as e:  # the last two: a name that the file system does not take
+        if start and re.fullmatch(r"[0-9_]{1,15}", end):
+            with contextlib.suppress(RlabError, OSError, ValueError):
+                return find_run(start), int(end.replace("_", "") or -1)
+        raise (e if isinstance(e, RlabError) else RlabError(f"no run '{text[:60]}' ({e})")) from None
+
+
 def find_run(run: str) -> RunFolder:
     """Find a run by path, by name, or ``latest``; where there is none of a name, one that comes with rlab.
 

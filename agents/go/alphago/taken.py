@@ -23,7 +23,7 @@ from rlab.registry import Taken
 from rlab.run.checkpoint import digest
 from rlab.run.config import from_plain, to_plain
 from rlab.run.files import read_json
-from rlab.run.folder import find_run
+from rlab.run.folder import run_at
 from rlab.run.learner import State
 
 NOTE = "networks"
@@ -54,13 +54,13 @@ def copy_of(run: str, weights: Mapping[str, Tensor], **note: Any) -> Copy:
 
 
 def copy_network(role: str, name: str, env: str) -> tuple[Copy, Trained]:
-    """The network of a run, for a role on a board; and all else that there is to say of it.
+    """The network of a run (RUN, or RUN:PROGRESS), for a role on a board; and all else that there is to say of it.
 
     Raises:
         RlabError: no such run, one without a network of Go or without a checkpoint, or one on another board.
     """
-    folder = find_run(name)
-    trained = read_network(folder)
+    folder, progress = run_at(name)
+    trained = read_network(folder, progress)
     if trained.size != size_of(env):
         raise RlabError(
             f"--{role}: run '{folder.name}' plays on {trained.size}x{trained.size}, and this one on {env}; nearest: "

@@ -282,6 +282,7 @@ def test_it_begins_as_the_network_that_is_named(runs: Path) -> None:
     assert entry.fetch is not None
     config, taken = entry.fetch(changed(entry.default("Go5"), {"start": "first"}))
     assert taken is not None
+    assert entry.fetch(changed(entry.default("Go5"), {"start": "first:12"}))[1] == taken
     assert config.net == network.config
     folder = create_run("go-reinforce", "Go5", to_plain(config), "mine")
     (folder.path / "start.safetensors").write_bytes(taken.files["start.safetensors"])
@@ -312,6 +313,8 @@ def test_what_cannot_be_is_refused(runs: Path) -> None:
         ({"start": "frist"}, "no run 'frist' .*nearest: first"),
         ({"start": "large"}, "run 'large' plays on 7x7, and this one on Go5; nearest: --env Go7"),
         ({"start": "other"}, "run 'other' is one of dqn, which has no network of Go"),
+        ({"start": "first:5"}, "run 'first' has no whole checkpoint at 5; there is 12"),
+        ({"start": "none:5"}, "no run 'none:5'"),
         ({"start": "first", "width": 8}, "--width is 8, but the network is taken from run 'first', where it is 16"),
     ]:
         with pytest.raises(RlabError, match=said):
