@@ -7,6 +7,7 @@ durable once it is over) · ``games/*.sgf`` · ``tournament.json`` and ``tournam
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sqlite3
 import zlib
@@ -26,6 +27,8 @@ from rlab.errors import RlabError
 from rlab.run.files import disk_error, fsync_dir, make_folder, read_json, replace_durably, to_json
 from rlab.run.folder import Lock, runs_dir
 from rlab.run.learner import Stop
+from rlab.run.provenance import git_state, processor, versions
+from rlab.tasks.classify import wilson
 
 SCHEMA = 1
 KINDS = ("round-robin", "gauntlet", "sprt")
@@ -431,6 +434,7 @@ class Tournament:
                  "reason": g.reason, "detail": g.detail}
                 for g in counted if g.detail
             ],
+            "machine": {"processor": processor(), "cores": os.cpu_count(), "versions": versions(), "git": git_state()},
         }  # fmt: skip
 
     def _missing(self) -> Iterator[Pairing]:
@@ -473,9 +477,10 @@ def _pair(first: str, second: str, games: Sequence[Finished]) -> dict[str, Any]:
     black = [g.winner == 1 for g in games]
     points = sum(got)
     share = points / len(got) if got else None
+    low, high = wilson(points, len(got)) if got else (None, None)
     return {
         "first": first, "second": second, "games": len(got), "wins": got.count(1.0), "draws": got.count(0.5),
-        "losses": got.count(0.0), "points": points, "share": share,
+        "losses": got.count(0.0), "points": points, "share": share, "low": low, "high": high,
         "elo": elo_of(share) if share is not None and 0 < share < 1 else None,
         "black_wins": sum(black), "mean_moves": sum(len(g.moves) for g in games) / len(games) if games else None,
     }  # fmt: skip

@@ -261,12 +261,17 @@ def _cross(result: dict[str, Any]) -> str:
     return _table(head, [[shortened(a, 32), *(points.get((a, b), "") for b in labels)] for a in labels])
 
 
+def share(pair: dict[str, Any]) -> str:
+    """What the first of a pair has of the points, with Wilson's 95 % interval."""
+    return f"{pair['share']:.1%} [{100 * pair['low']:.1f}, {100 * pair['high']:.1f}]"
+
+
 def _pairs(pairs: Sequence[dict[str, Any]]) -> str:
-    head = ["pair", "games", "won", "drawn", "lost", "share", "Elo between", "won by Black", "moves a game"]
+    head = ["pair", "games", "won", "drawn", "lost", "share [95 %]", "Elo between", "won by Black", "moves a game"]
     cells = [
         [
             f"{pair['first']} - {pair['second']}", *(f"{pair[key]:,}" for key in ("games", "wins", "draws", "losses")),
-            f"{pair['share']:.1%}", "open" if pair["elo"] is None else f"{pair['elo']:+.0f}",
+            share(pair), "open" if pair["elo"] is None else f"{pair['elo']:+.0f}",
             f"{pair['black_wins'] / pair['games']:.0%}", f"{pair['mean_moves']:.0f}",
         ]
         for pair in pairs if pair["games"]

@@ -203,7 +203,7 @@ def _print(result: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from agents.go.tournament_page import interval, notes, shortened, told
+    from agents.go.tournament_page import interval, notes, share, shortened, told
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("player", "Elo", "95 % interval", "games", "won", "drawn", "lost", "ms a move"):
@@ -218,6 +218,9 @@ def _print(result: dict[str, Any]) -> None:
     if not console.is_terminal:
         console.width = 240  # nothing is cut off in a file
     console.print(table)
+    if len(result["pairs"]) == 1 and result["pairs"][0]["games"]:
+        pair = result["pairs"][0]
+        console.print(f"\npoints  {escape(pair['first'])} has {share(pair)} of {pair['games']:,} games")
     if result["sprt"]:
         console.print(f"\ntest    {escape(told(result['sprt']))}")
     for sentence in notes(result):

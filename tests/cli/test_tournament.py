@@ -64,6 +64,10 @@ def test_a_tournament_from_the_command_line(rlab, rlab_json, tmp_path: Path) -> 
     result = rlab_json(*words)  # the same command: nothing is played any more
     assert result["finished"]
     assert result["games"] == 4
+    (pair,) = result["pairs"]
+    assert f"points  {pair['first']} has {pair['share']:.1%} [{100 * pair['low']:.1f}, " in done.out
+    assert 0 <= pair["low"] < pair["share"] + 1e-9 <= pair["high"] + 2e-9 <= 1 + 3e-9
+    assert result["machine"]["git"].keys() == {"commit", "dirty"}
     assert {row["player"]: row["elo"] for row in result["ratings"]}["random"] == 0
     assert result["ratings"][0]["about"] in ("random", "Dummy 7")
     assert json.loads(Path(result["files"]["json"]).read_text())["games"] == 4
