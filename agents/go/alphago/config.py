@@ -90,6 +90,9 @@ class ReinforceConfig:
     baseline: Literal["value", "colour"] = "value"
     """What is subtracted from an outcome: what the network's value says of the position, or the mean outcome of the
     batch's games with that colour."""
+    gae_lambda: float = 1.0
+    """A move is credited with the changes of the value after it, each with this factor more than the one before
+    (Schulman et al. 2016); 1: with the whole game's outcome (REINFORCE, as in the paper)."""
     value_weight: float = 0.5
     """Factor of the value's loss beside the policy's; 0: the value is not learned."""
     optimiser: Literal["adamw", "sgd"] = "adamw"
@@ -103,6 +106,9 @@ class ReinforceConfig:
 
     def __post_init__(self) -> None:
         at_least(self, num_envs=2, pool_every=1, pool_size=1, value_weight=0, learning_rate=0, max_grad_norm=0)
+        within(self, 0, 1, "gae_lambda")
+        if self.gae_lambda < 1 and self.baseline != "value":
+            raise RlabError(f"--gae-lambda {self.gae_lambda:g} credits by values; nearest: --baseline value")
 
     @property
     def roles(self) -> dict[str, str]:

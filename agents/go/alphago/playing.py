@@ -62,10 +62,10 @@ def best(logits: NDArray[np.float32], may: NDArray[np.bool_]) -> NDArray[np.int6
 
 def ask(
     evaluator: Evaluator, boards: Boards, rows: NDArray[np.int64], words: NDArray[np.uint64]
-) -> NDArray[np.float32]:
-    """Logits [K, A] of games rows [K]."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Logits [K, A] and values [K] of games rows [K]."""
     planes = planes_of(boards).reshape(boards.number, len(PLANES), -1)
-    return evaluator(Seen(planes, boards), rows, words)[0]
+    return evaluator(Seen(planes, boards), rows, words)
 
 
 class GreedyPlayer:
@@ -76,7 +76,7 @@ class GreedyPlayer:
 
     def choose(self, boards: Boards, rows: NDArray[np.int64], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """See `Player`."""
-        return best(ask(self._evaluator, boards, rows, keys), choices(boards)[rows])
+        return best(ask(self._evaluator, boards, rows, keys)[0], choices(boards)[rows])
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -97,7 +97,8 @@ def draw_openings(
         may = choices(boards)
         may[:, -1] &= ~may[:, :-1].any(1)
         words = words_of(derive(seed, "openings"), rows, np.full(number, ply))
-        boards.play(np.where(boards.over, -1, draw(ask(evaluator, boards, rows, words), may, words)))
+        logits, _ = ask(evaluator, boards, rows, words)
+        boards.play(np.where(boards.over, -1, draw(logits, may, words)))
     return [tuple(boards.moves(k)) for k in range(number)]
 
 

@@ -3,8 +3,8 @@
 
 An update is a batch of games that begin together, half of them with each colour, between the policy and one member of a
 pool of its past selves; how moves are drawn and games end stands in `agents.go.alphago.playing`. What is learned are
-the policy's own moves, each with outcome less baseline. Batch normalisation keeps the statistics that it came with, so
-that what is learned is the very policy that has played.
+the policy's own moves, each with outcome less baseline or, with a lambda below 1, with what values say it has changed.
+Batch normalisation keeps the statistics that it came with, so that what is learned is the very policy that has played.
 """
 
 from __future__ import annotations
@@ -89,13 +89,15 @@ class Reinforce:
         self._actions = self.boards.points + 1
         self._may = np.zeros((s.num_envs, self.setting.most, self._actions), np.bool_)
         """What could be chosen before each move of the games that are played."""
+        self._values = np.zeros((s.num_envs, self.setting.most), np.float32)
+        """What the policy's network has thought of the position before each of its moves."""
         self._colour = 1 + np.arange(s.num_envs) % 2
         self._replay = Replay(self.setting)
         self._evaluators: tuple[Evaluator, Evaluator] | None = None
         """Of the policy and of its opponent, while a batch of games is played."""
         self._rows: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
         """Of what is learned from, the games and the moves made before, once a batch of games is over."""
-        self._outcomes = np.zeros(0, np.float32)
+        self._outcomes = self._advantages = np.zeros(0, np.float32)
         self._learned = 0
         """How many of them are in the gradient."""
 
@@ -143,7 +145,10 @@ class Reinforce:
             some = rows[going & whose]
             if len(some):
                 words = self._words(some, made[some])
-                moves[some] = draw(ask(evaluator, boards, some, words), may[some], words)
+                logits, values = ask(evaluator, boards, some, words)
+                moves[some] = draw(logits, may[some], words)
+                if whose is own:
+                    self._values[some, made[some]] = values
         boards.play(moves)
         return self._all_over() if boards.over.all() else {}
 
@@ -157,7 +162,11 @@ class Reinforce:
         self._rows, self._learned = (games[own], plies[own]), 0
         scores = self.boards.score()
         shares = (1 + np.sign(scores) * np.where(self._colour == 1, 1, -1)) / 2
-        self._outcomes = outcomes(scores[self._rows[0]], self._rows[1])
+        self._outcomes = z = outcomes(scores[self._rows[0]], self._rows[1])
+        if self.settings.baseline == "value":
+            self._advantages = advantages(self._values[self._rows], self._rows[0], z, self.settings.gae_lambda)
+        else:
+            self._advantages = z - self._baselines()[self._rows[1] % 2]
         self.optimizer.zero_grad(set_to_none=True)
         told = {"game_length": float(made.mean()), "pool_wins": float(shares.mean()),
                 "black_wins": float((scores > 0).mean())}  # fmt: skip
@@ -191,11 +200,7 @@ class Reinforce:
         said = self.network(torch.from_numpy(planes).to(self.device))
         logits = said.policy.masked_fill(~torch.from_numpy(may).to(self.device), -math.inf)
         log_p = torch.log_softmax(logits, 1)
-        if s.baseline == "value":
-            baseline = said.value.detach().softmax(1).diff(dim=1).squeeze(1)
-        else:
-            baseline = torch.from_numpy(self._baselines()[plies % 2]).to(self.device)
-        advantage = z - baseline
+        advantage = torch.from_numpy(self._advantages[part]).to(self.device)
         terms = {
             "policy_loss": -(advantage * log_p.gather(1, moves[:, None]).squeeze(1)).mean(),
             "value_loss": value_loss(said.value, z),
@@ -227,6 +232,7 @@ class Reinforce:
             if len(self.pool) > s.pool_size:
                 del self.pool[1], self.joined[1]
         self.boards.clear()
+        self._values[:] = 0
         self._rows, self._learned = None, 0
         return {"grad_norm": norm, "updates_last": self.updates}
 
@@ -284,17 +290,18 @@ class Reinforce:
         twin = Reinforce(self.experiment, str(self.device), self.network)
         move = seconds_of(twin._move, 4, stop)
         games = np.arange(4 * CHUNK) % twin.settings.num_envs  # the fourth part, which would update, is not reached
-        twin._rows, twin._outcomes, twin._learned = (games, 0 * games), np.zeros(len(games), np.float32), 0
+        twin._rows, twin._learned = (games, 0 * games), 0
+        twin._outcomes = twin._advantages = np.zeros(len(games), np.float32)
         learn = seconds_of(twin._learn, 2, stop)
         s = self.settings
         each = move / s.num_envs + learn / CHUNK / 2
         weights = sum(p.numel() for p in self.network.parameters())
-        kept = self._may.nbytes + 2 * sum(part.nbytes for part in self.boards.games)
+        kept = self._may.nbytes + self._values.nbytes + 2 * sum(part.nbytes for part in self.boards.games)
         held = kept + 4 * weights * (s.pool_size + 8)
         return Footprint(
             held,
             0 if self.device.type == "cpu" else 4 * weights * (s.pool_size + 8),
-            (KEEP + 1) * (4 * weights * (s.pool_size + 4) + 2 * s.num_envs * self.setting.most),
+            (KEEP + 1) * (4 * weights * (s.pool_size + 4) + 6 * s.num_envs * self.setting.most),
             each * self.experiment.env.steps,
             weights,
         )
@@ -313,6 +320,7 @@ class Reinforce:
             "counters": [self.updates, self.done, self._learned],
             "made": made,
             "moves": self.boards.games.moves[:, : made.max(initial=0)].copy(),
+            "values": self._values[:, : made.max(initial=0)].copy(),
             "gradient": gradient,
         }
 
@@ -323,6 +331,7 @@ class Reinforce:
         learned = int(state["counters"][2])
         self._evaluators = self._rows = None
         made, moves = np.asarray(state["made"]), np.asarray(state["moves"]).astype(np.int64)
+        self._values[:, : moves.shape[1]] = np.asarray(state["values"])
         self.boards.clear()
         for ply in range(int(made.max(initial=0))):
             if stop.requested:
@@ -346,6 +355,27 @@ class Reinforce:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def advantages(
+    values: NDArray[np.float32], games: NDArray[np.int64], z: NDArray[np.float32], trace_decay: float
+) -> NDArray[np.float32]:
+    """What each of a player's moves was worth (Schulman et al. 2016, eq. 16, without discount).
+
+    Args:
+        values: [J], of the positions before its moves, for that player; those of a game in order.
+        games: [J], in one piece each.
+        z: [J], the game's outcome for that player, its only reward.
+        trace_decay: lambda; 1: outcome less value.
+    """
+    found = np.empty(len(values), np.float32)
+    later, after = 0.0, 0.0
+    for j in range(len(values) - 1, -1, -1):
+        if j + 1 == len(values) or games[j + 1] != games[j]:
+            later, after = 0.0, float(z[j])
+        later = after - float(values[j]) + trace_decay * later
+        found[j], after = later, float(values[j])
+    return found
 
 
 def build_reinforce(experiment: ReinforceExperiment, workshop: Any) -> Reinforce:

@@ -180,7 +180,8 @@ class Values:
         for role, whose in (("sl", made < at - 1), ("play", made >= at)):
             some = rows[whose]
             if len(some):
-                moves[some] = draw(ask(self._evaluator(role), boards, some, words[some]), may[some], words[some])
+                logits, _ = ask(self._evaluator(role), boards, some, words[some])
+                moves[some] = draw(logits, may[some], words[some])
         some = rows[made == at - 1]
         if len(some):
             moves[some] = _any(boards.legal()[some], words[some])

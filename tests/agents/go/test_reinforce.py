@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from agents.go.alphago.playing import best, choices, draw, draw_openings, uniform
+from agents.go.alphago.reinforce import advantages
 from agents.go.config import NetConfig, default_alphazero
 from agents.go.network import Evaluator, GoNetwork
 from agents.go.weights import read_network
@@ -319,7 +320,12 @@ def test_what_cannot_be_is_refused(runs: Path) -> None:
     ]:
         with pytest.raises(RlabError, match=said):
             entry.fetch(changed(default, settings))
-    for settings, said in [({"num_envs": 1}, "--num-envs is 1"), ({"pool_size": 0}, "--pool-size is 0")]:
+    for settings, said in [
+        ({"num_envs": 1}, "--num-envs is 1"),
+        ({"pool_size": 0}, "--pool-size is 0"),
+        ({"gae_lambda": 1.5}, "--gae-lambda is 1.5"),
+        ({"gae_lambda": 0.9, "baseline": "colour"}, "--gae-lambda 0.9 credits by values; nearest: --baseline value"),
+    ]:
         with pytest.raises(RlabError, match=said):
             changed(default, settings)
     config, _ = entry.fetch(changed(default, {"start": "first", "search_precision": "fp32"}))
@@ -335,3 +341,26 @@ def test_other_boards_work_and_footprints_hold() -> None:
     assert digest(run.state()) == before
     assert footprint.seconds > 0
     assert footprint.trainable == sum(p.numel() for p in run.network.parameters())
+
+
+def test_credit_by_hand() -> None:
+    """Two games: the first won, of values 0, 0.5, -0.5; the second lost, of one value."""
+    values = np.array([0, 0.5, -0.5, 0.25], np.float32)
+    games, z = np.array([3, 3, 3, 7]), np.array([1, 1, 1, -1], np.float32)
+    assert advantages(values, games, z, 1.0).tolist() == [1, 0.5, 1.5, -1.25]  # outcome less value
+    assert advantages(values, games, z, 0.0).tolist() == [0.5, -1, 1.5, -1.25]  # what the next value says
+    assert advantages(values, games, z, 0.5).tolist() == [0.375, -0.25, 1.5, -1.25]
+
+
+def test_values_are_those_of_the_own_positions_and_their_outcomes() -> None:
+    run = learner(num_envs=6, value_weight=0.0, gae_lambda=0.5)
+    while run._rows is None:
+        run.step()
+    games, plies = run._rows
+    z = np.where(plies % 2 == 0, 1, -1) * np.sign(run.boards.score())[games]
+    last = np.append(np.flatnonzero(np.diff(games)), len(games) - 1)
+    assert np.allclose(run._advantages[last], z[last] - run._values[games, plies][last])
+    assert np.abs(run._values[games, plies]).max() <= 1
+    others = np.ones_like(run._values, bool)
+    others[games, plies] = False
+    assert not run._values[others].any()  # the opponent's positions are not asked about
