@@ -33,7 +33,7 @@ def over_text(score: Mapping[str, Any]) -> str:
 
 def how_text(score: Mapping[str, Any]) -> str:
     """How an evaluation was made, as far as it says so."""
-    names = ("protocol", "sticky", "ramping", "epsilon", "opponent", "seed", "mse_train", "mse_held", "sign")
+    names = ("protocol", "sticky", "ramping", "epsilon", "opponent", "seed", "drawn", "mse_train", "mse_held", "sign")
     said = [name for name in names if score.get(name) is not None]
     told = [f"{name} {score[name]}" for name in said]
     if "validation" in score:

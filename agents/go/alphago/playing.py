@@ -68,15 +68,16 @@ def ask(
     return evaluator(Seen(planes, boards), rows, words)
 
 
-class GreedyPlayer:
-    """A policy that plays its most probable move; see `envs.go.players.Player`."""
+class PolicyPlayer:
+    """A policy that plays its most probable move, or one that it draws; see `envs.go.players.Player`."""
 
-    def __init__(self, name: str, evaluator: Evaluator):
-        self.name, self._evaluator = name, evaluator
+    def __init__(self, name: str, evaluator: Evaluator, greedy: bool = True):
+        self.name, self._evaluator, self._greedy = name, evaluator, greedy
 
     def choose(self, boards: Boards, rows: NDArray[np.int64], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """See `Player`."""
-        return best(ask(self._evaluator, boards, rows, keys)[0], choices(boards)[rows])
+        logits, may = ask(self._evaluator, boards, rows, keys)[0], choices(boards)[rows]
+        return best(logits, may) if self._greedy else draw(logits, may, keys)
 
     def close(self) -> None:
         """Nothing is held open."""

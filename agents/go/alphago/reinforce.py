@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
@@ -23,7 +24,7 @@ from torch import Tensor
 from agents.evaluation import score
 from agents.go.alphago.config import START, ReinforceExperiment
 from agents.go.alphago.playing import (
-    GreedyPlayer,
+    PolicyPlayer,
     Replay,
     ask,
     choices,
@@ -39,6 +40,7 @@ from agents.go.network import Evaluator, GoNetwork, Symmetry, drawn_symmetries
 from agents.go.players import find_player
 from agents.go.search_player import NetworkPolicy
 from envs.go.boards import Boards
+from envs.go.players import Player
 from envs.go.symmetry import inverses
 from rlab.nn.optim import make_optimiser, restore, state_of
 from rlab.run.checkpoint import KEEP
@@ -247,7 +249,9 @@ class Reinforce:
     def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
         """Play a match without search, each opening once with either colour: 1 for a game that was won, 0.5 for a draw.
 
-        The interval is Wilson's. Openings are drawn from the start's policy; "openings" is how many of them differ.
+        Both play their most probable moves. Against the start comes another match, in which both draw their moves, as
+        in the paper: "drawn" and its interval. Intervals are Wilson's. Openings are drawn from the start's policy;
+        "openings" is how many of them differ.
 
         Raises:
             Stopped: a stop was requested.
@@ -255,29 +259,39 @@ class Reinforce:
         env = self.experiment.env
         start = self._evaluator(self._network(self.pool[0]), "none")
         first = draw_openings(start, self.setting, -(-episodes // 2), OPENING, seed, stop)
-        pairings = [Pairing("it", "other", k, first[k // 2]) for k in range(episodes)]
+        said: dict[str, Any] = {"opponent": env.opponent, "openings": len(set(first)), "seed": seed}
+        if env.opponent == START:
+            drawn, _ = self._meet(PolicyPlayer(START, start, greedy=False), first, episodes, seed, stop, greedy=False)
+            low, high = wilson(float(drawn.sum()), episodes)
+            said |= {"drawn": round(float(drawn.mean()), 4), "drawn_low": low, "drawn_high": high}
+        with closing(PolicyPlayer(START, start) if env.opponent == START else find_player(env.opponent)) as other:
+            shares, lengths = self._meet(other, first, episodes, seed, stop)
+        low, high = wilson(float(shares.sum()), episodes)
+        return score(shares, lengths, env.env) | {"low": low, "high": high} | said
+
+    def _meet(
+        self,
+        other: Player,
+        openings: Sequence[tuple[int, ...]],
+        games: int,
+        seed: int,
+        stop: Stop,
+        greedy: bool = True,
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Points and lengths of the games of a match."""
         over: list[Finished] = []
 
         def keep(some: Any) -> bool:
             over.extend(some)
             return False
 
-        with closing(GreedyPlayer(START, start) if env.opponent == START else find_player(env.opponent)) as other:
-            players = {"it": GreedyPlayer("it", self._evaluator(self.network, "none")), "other": other}
-            play_games(players, pairings, self.setting, seed=seed, stop=stop, done=keep)
-        if len(over) < episodes:
+        it = PolicyPlayer("it", self._evaluator(self.network, "none"), greedy)
+        pairings = [Pairing("it", "other", k, openings[k // 2]) for k in range(games)]
+        play_games({"it": it, "other": other}, pairings, self.setting, seed=seed, stop=stop, done=keep)
+        if len(over) < games:
             raise Stopped
         over.sort(key=lambda game: game.pairing.number)
-        shares = np.array([game.share for game in over])
-        low, high = wilson(float(shares.sum()), episodes)
-        lengths = np.array([len(game.moves) for game in over])
-        return score(shares, lengths, env.env) | {
-            "low": low,
-            "high": high,
-            "opponent": env.opponent,
-            "openings": len(set(first)),
-            "seed": seed,
-        }
+        return np.array([game.share for game in over]), np.array([len(game.moves) for game in over])
 
     def progress(self) -> Progress:
         """Moves of games that were learned from."""

@@ -204,6 +204,7 @@ def test_against_itself_it_has_a_half_and_both_have_each_opening() -> None:
     assert score["low"] == pytest.approx(0.299, abs=0.001)  # Wilson's
     assert score["openings"] == 10
     assert score["opponent"] == "start"
+    assert 0 <= score["drawn_low"] <= score["drawn"] <= score["drawn_high"] <= 1  # chance is another for each colour
 
 
 def test_it_learns() -> None:
