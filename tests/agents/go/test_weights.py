@@ -148,7 +148,7 @@ def test_what_comes_with_rlab_is_small_and_plays(folder: RunFolder) -> None:
 
 
 def test_the_names_that_the_guide_promises_come_with_rlab() -> None:
-    assert {"go5", "go9", "go9-rollout"} <= {folder.name for folder in folders.shipped_runs()}
+    assert {"go5", "go9", "go9-rl", "go9-rollout"} <= {folder.name for folder in folders.shipped_runs()}
 
 
 @pytest.mark.parametrize("folder", folders.shipped_runs(), ids=lambda folder: folder.name)
