@@ -23,8 +23,10 @@ def lead(board: int, games: int, seed: int, first: Mapping[str, Any], second: Ma
     from agents.go.alphago.apv import ApvSearch, take_parts
     from agents.go.alphago.config import ApvConfig, ApvExperiment, MatchConfig
     from agents.go.match import play_match
+    from rlab.recipes import load_recipes
     from rlab.run.learner import Stop
 
+    load_recipes()
     match = MatchConfig(env=f"Go{board}")
     players = []
     for fields in (first, second):
