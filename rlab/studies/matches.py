@@ -1,4 +1,4 @@
-"""What the studies of Go share: a match between two searches that are made of the same runs."""
+"""What the studies of Go share: matches between players that are made of runs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from rlab.studies.plots import column, dots
 from rlab.studies.study import Results
 
 
-def lead(board: int, games: int, seed: int, first: Mapping[str, Any], second: Mapping[str, Any]) -> float:
-    """How far the first is ahead of the second: its points less the other's, as a part of the games, -1 to 1.
+def meet(board: int, games: int, seed: int, first: Any, second: Any) -> float:
+    """How far the first player is ahead of the second: its points less the other's, as a part of the games, -1 to 1.
 
     Openings of two moves by chance, each once with either colour; a draw counts a half.
 
@@ -18,23 +18,40 @@ def lead(board: int, games: int, seed: int, first: Mapping[str, Any], second: Ma
         board: its size.
         games: of the match.
         seed: of openings and of both players' chance.
-        first, second: fields of `agents.go.alphago.config.ApvConfig`.
+        first, second: see `envs.go.players.Player`.
     """
-    from agents.go.alphago.apv import ApvSearch, take_parts
-    from agents.go.alphago.config import ApvConfig, ApvExperiment, MatchConfig
+    from agents.go.alphago.config import MatchConfig
     from agents.go.match import play_match
-    from rlab.recipes import load_recipes
     from rlab.run.learner import Stop
 
-    load_recipes()
-    match = MatchConfig(env=f"Go{board}")
-    players = []
-    for fields in (first, second):
-        config = ApvConfig(**fields)
-        parts = take_parts(config, match.env)
-        players.append(ApvSearch(ApvExperiment(env=match, search=config), "cpu", parts).go_player("it"))
-    shares, _ = play_match(players[0], players[1], match.setting(), games, seed, Stop())
+    shares, _ = play_match(first, second, MatchConfig(env=f"Go{board}").setting(), games, seed, Stop())
     return float(2 * shares.mean() - 1)
+
+
+def searcher(board: int, fields: Mapping[str, Any]) -> Any:
+    """A search on a board; fields are those of `agents.go.alphago.config.ApvConfig`."""
+    from agents.go.alphago.apv import ApvSearch, take_parts
+    from agents.go.alphago.config import ApvConfig, ApvExperiment, MatchConfig
+    from rlab.recipes import load_recipes
+
+    load_recipes()
+    match, config = MatchConfig(env=f"Go{board}"), ApvConfig(**fields)
+    parts = take_parts(config, match.env)
+    return ApvSearch(ApvExperiment(env=match, search=config), "cpu", parts).go_player("it")
+
+
+def policy(run: str, temperature: float = 1.0, greedy: bool = False) -> Any:
+    """The policy of a run, without search: its logits are divided by the temperature, and its moves drawn or greedy."""
+    from agents.go.alphago.apv import MixedEvaluator
+    from agents.go.alphago.playing import PolicyPlayer
+    from agents.go.network import Evaluator
+    from agents.go.weights import read_network
+    from rlab.recipes import load_recipes
+    from rlab.run.folder import find_run
+
+    load_recipes()
+    network = Evaluator(read_network(find_run(run)).network, "cpu", "none")
+    return PolicyPlayer(run, MixedEvaluator(network, network, None, 0.0, temperature), greedy)
 
 
 def draw_leads(figure: Any, results: Results, number: str, label: str) -> None:

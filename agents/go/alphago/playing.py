@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.go.network import Evaluator
 from agents.go.tree_game import Seen
 from agents.go.window import planes_again
+from agents.search import Evaluate
 from envs.chance import GAMMA, mix
 from envs.go.boards import Boards, Setting
 from envs.go.planes import PLANES, planes_of
@@ -61,7 +61,7 @@ def best(logits: NDArray[np.float32], may: NDArray[np.bool_]) -> NDArray[np.int6
 
 
 def ask(
-    evaluator: Evaluator, boards: Boards, rows: NDArray[np.int64], words: NDArray[np.uint64]
+    evaluator: Evaluate, boards: Boards, rows: NDArray[np.int64], words: NDArray[np.uint64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits [K, A] and values [K] of games rows [K]."""
     planes = planes_of(boards).reshape(boards.number, len(PLANES), -1)
@@ -71,7 +71,7 @@ def ask(
 class PolicyPlayer:
     """A policy that plays its most probable move, or one that it draws; see `envs.go.players.Player`."""
 
-    def __init__(self, name: str, evaluator: Evaluator, greedy: bool = True):
+    def __init__(self, name: str, evaluator: Evaluate, greedy: bool = True):
         self.name, self._evaluator, self._greedy = name, evaluator, greedy
 
     def choose(self, boards: Boards, rows: NDArray[np.int64], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -84,7 +84,7 @@ class PolicyPlayer:
 
 
 def draw_openings(
-    evaluator: Evaluator, setting: Setting, number: int, moves: int, seed: int, stop: Stop
+    evaluator: Evaluate, setting: Setting, number: int, moves: int, seed: int, stop: Stop
 ) -> list[tuple[int, ...]]:
     """Beginnings of games, without passes, each move drawn from a policy; two of them may be the same.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rlab.studies.matches import draw_leads, lead
+from rlab.studies.matches import draw_leads, meet, searcher
 from rlab.studies.study import STUDIES, Contrast, Numbers, Study
 
 
@@ -37,7 +37,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         part["rollout"] = ""
     if part["mix"] == 1:
         part["value"] = ""
-    return {"behind": -lead(s.board, s.games, seed, part, whole)}
+    return {"behind": meet(s.board, s.games, seed, searcher(s.board, whole), searcher(s.board, part))}
 
 
 STUDIES.register("parts-of-alphago")(

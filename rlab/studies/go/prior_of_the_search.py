@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rlab.studies.matches import draw_leads, lead
+from rlab.studies.matches import draw_leads, meet, searcher
 from rlab.studies.study import STUDIES, Contrast, Numbers, Study
 
 
@@ -32,7 +32,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """How far the improved policy is ahead of the one that it was made from."""
     s = settings
     usual = {"value": s.value, "mix": 0.0, "visits": s.visits} | variant
-    return {"ahead": lead(s.board, s.games, seed, usual | {"policy": s.reinforced}, usual | {"policy": s.supervised})}
+    first, second = (searcher(s.board, usual | {"policy": policy}) for policy in (s.reinforced, s.supervised))
+    return {"ahead": meet(s.board, s.games, seed, first, second)}
 
 
 STUDIES.register("prior-of-the-search")(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rlab.studies.matches import draw_leads, lead
+from rlab.studies.matches import draw_leads, meet, searcher
 from rlab.studies.study import STUDIES, Contrast, Numbers, Study
 
 
@@ -28,7 +28,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """How far the search that plays its most visited edge is ahead of the one that decides otherwise."""
     s = settings
     usual = {"policy": s.policy, "mix": 0.0, "visits": s.visits}
-    return {"behind": lead(s.board, s.games, seed, usual, usual | variant)}
+    return {"behind": meet(s.board, s.games, seed, searcher(s.board, usual), searcher(s.board, usual | variant))}
 
 
 STUDIES.register("who-decides")(
