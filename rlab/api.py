@@ -129,7 +129,7 @@ class Predictor(Loaded):
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """x[B, *shape] as in the data set (bytes or floats) -> probabilities[B, K]; of numbers [B]."""
-        found: np.ndarray = self.learner.task.predict(x)
+        found: np.ndarray = self._can("predict")(x)
         return found
 
     def outputs(self, stop: Stop) -> tuple[Any, Any]:
@@ -137,8 +137,15 @@ class Predictor(Loaded):
         import torch
 
         with torch.no_grad():
-            said, true = self.learner.task.outputs("test", stop)
+            said, true = self._can("outputs")("test", stop)
         return said, true
+
+    def _can(self, what: str) -> Any:
+        if not hasattr(self.learner.task, what):  # what learns moves from records is a player
+            raise RlabError(
+                f"run '{self.folder.name}' says moves, no classes; nearest: rlab tournament lets players meet"
+            )
+        return getattr(self.learner.task, what)
 
     def score(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
         """Look at all test examples; there is nothing to draw, so number and seed are not used."""

@@ -42,6 +42,7 @@ from agents.go.search_player import NetworkPolicy
 from envs.go.boards import Boards
 from envs.go.players import Player
 from envs.go.symmetry import inverses
+from rlab.errors import RlabError
 from rlab.nn.optim import make_optimiser, restore, state_of
 from rlab.run.checkpoint import KEEP
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped, seconds_of
@@ -255,8 +256,14 @@ class Reinforce:
 
         Raises:
             Stopped: a stop was requested.
+            RlabError: the run was packed, which leaves its start out.
         """
         env = self.experiment.env
+        if not self.pool:
+            raise RlabError(
+                "a packed run has no copy of its start, which it is judged by; nearest: "
+                f"rlab tournament RUN {self.settings.start} --board {self.setting.size}"
+            )
         start = self._evaluator(self._network(self.pool[0]), "none")
         first = draw_openings(start, self.setting, -(-episodes // 2), OPENING, seed, stop)
         said: dict[str, Any] = {"opponent": env.opponent, "openings": len(set(first)), "seed": seed}
@@ -363,8 +370,9 @@ class Reinforce:
     def restore_policy(self, state: State) -> None:
         """Take over only what playing needs: the policy, and whom it is judged by."""
         self.network.load_state_dict(state["network"])
-        self.pool = [{name: t.to(self.device, copy=True) for name, t in one.items()} for one in state["pool"]]
-        self.joined = [int(n) for n in state["joined"]]
+        pool = state.get("pool", [])  # a packed run has none
+        self.pool = [{name: t.to(self.device, copy=True) for name, t in one.items()} for one in pool]
+        self.joined = [int(n) for n in state.get("joined", [])]
         self.updates, self.done = (int(n) for n in state["counters"][:2])
 
     def close(self) -> None:

@@ -9,12 +9,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from agents.go.alphago import records
 from agents.go.alphago.rollout_policy import is_rollout
 from agents.go.packing import pack
 from agents.go.players import find_player
 from agents.go.weights import read_network
 from envs import make_vec
 from envs.go.boards import Boards, Setting
+from rlab.api import load
 from rlab.bench.go_solved import KNOWN
 from rlab.cli import main
 from rlab.errors import RlabError
@@ -25,6 +27,7 @@ from rlab.run.folder import RunFolder, find_run
 from rlab.run.learner import Stop
 from rlab.run.life import start_run
 from tests.agents.go.test_alphazero import SMALL
+from tests.agents.go.test_records import game
 from tests.run.fake import QuietView
 
 
@@ -160,6 +163,32 @@ def test_what_comes_with_rlab_is_reported_without_its_data(
         monkeypatch.setenv(name, str(tmp_path / name))
     assert main(["report", folder.name]) == 0
     assert f"rlab watch {folder.name}\n" in capsys.readouterr().out  # by its name, not by where it lies
+
+
+@pytest.mark.parametrize("name", ["go5", "go9-rl"])
+def test_what_plays_and_comes_with_rlab_is_watched(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    assert main(["watch", name, "--episodes", "1", "--max-steps", "3"]) == 0
+    assert list((tmp_path / name / "videos").iterdir())
+
+
+def test_a_packed_run_is_not_judged_by_a_start_that_it_has_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    assert main(["eval", "go9-rl", "--episodes", "2"]) == 1
+    assert "a packed run has no copy of its start" in capsys.readouterr().err
+
+
+def test_policies_from_records_are_no_models_of_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    monkeypatch.setattr(records, "_records", lambda name: [game(k) for k in range(20)])
+    assert main(["eval", "go9", "go9-rollout"]) == 1
+    assert "run 'go9' says moves, no classes" in capsys.readouterr().err
+    with load("go9") as loaded, pytest.raises(RlabError, match="says moves, no classes"):
+        loaded.predict(np.zeros((1, 3, 9, 9)))  # type: ignore[union-attr]
 
 
 def test_go5_comes_with_rlab_and_wins_as_it_should(capsys: pytest.CaptureFixture[str]) -> None:
