@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from agents.go import winograd
 from agents.go.config import NetConfig
 from agents.go.tree_game import Seen
 from envs.go.planes import PLANES
@@ -140,7 +141,8 @@ class _Folded:
     """The network's forward pass for reading only, from a copy of its weights.
 
     Batch normalisation is folded into the convolutions. On a CPU the layers are those operations of oneDNN that do what
-    follows in the same pass, and whose result for a row does not depend on how many rows there are (from 2 on).
+    follows in the same pass, and whose result for a row does not depend on how many rows there are (from 2 on); blocks
+    of fp32 whose board and channels suit it go by Winograd's filtering.
     """
 
     def __init__(self, network: GoNetwork, device: torch.device, dtype: torch.dtype):
@@ -157,6 +159,9 @@ class _Folded:
         self.network = copied.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.convolutions: list[tuple[_Conv, _Conv, nn.Module | None]] = []
         self.stem: _Conv | None = None
+        self.tower: winograd.Blocks | None = None
+        self.filters: list[tuple[winograd.Filters, winograd.Filters]] = []
+        """The convolutions as the tower knows them."""
         if device.type != "cpu" or not torch.backends.mkldnn.is_available():
             return
         for module in list(copied.modules()):
@@ -167,6 +172,9 @@ class _Folded:
             blocks = [cast(Block, block) for block in copied.encoder.blocks]
             self.stem = _Conv(copied.encoder.stem[0])
             self.convolutions = [(_Conv(block.conv1), _Conv(block.conv2), block.pool) for block in blocks]
+            if dtype == torch.float32 and winograd.fits(network.size, copied.encoder.channels):
+                self.tower = winograd.Blocks(network.size, copied.encoder.channels)
+                self.filters = [(_filters(block.conv1), _filters(block.conv2)) for block in blocks]
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """planes[B, C, n, n] -> policy logits[B, n * n + 1], value logits[B, 2]."""
@@ -174,11 +182,29 @@ class _Folded:
             said = self.network(x)
             return said.policy, said.value
         y = self.stem(x)
-        for first, second, pool in self.convolutions:
-            t = first(y) if pool is None else F.relu(first(y, relu=False) + pool(y))
-            y = second(t, add=y)
+        if self.tower is not None and x.shape[2] == self.tower.size:
+            self._climb(self.tower, y)
+        else:
+            for first, second, pool in self.convolutions:
+                t = first(y) if pool is None else F.relu(first(y, relu=False) + pool(y))
+                y = second(t, add=y)
         said = self.network.head(y)
         return said.policy, said.value
+
+    def _climb(self, tower: winograd.Blocks, y: Tensor) -> None:
+        """All blocks, in the place of y [B, C, n, n]."""
+        maps = y.permute(0, 2, 3, 1).numpy()
+        tower.put(maps)
+        for k, ((first, second), (_, _, pool)) in enumerate(zip(self.filters, self.convolutions, strict=True)):
+            if pool is not None and k:
+                tower.get(maps)
+            tower.go_on(first, second, None if pool is None else pool(y).flatten(1).numpy(), len(maps))
+        tower.get(maps)
+
+
+def _filters(conv: nn.Conv2d) -> winograd.Filters:
+    """A convolution as Winograd's filtering has it."""
+    return winograd.transform(conv.weight.numpy(), cast(Tensor, conv.bias).numpy())
 
 
 class _Conv:
