@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from agents.evaluation import score
 from agents.go.config import AlphaZeroExperiment
+from agents.go.evaluator import Evaluator, Symmetry
 from agents.go.learning import losses, targets_of
 from agents.go.match import play_match
-from agents.go.network import Evaluator, GoNetwork, Symmetry
+from agents.go.network import GoNetwork
 from agents.go.players import find_player
 from agents.go.search_player import NetworkPolicy, SearchPlayer
 from agents.go.tree_game import GoGame

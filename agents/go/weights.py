@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from agents.go.config import NetConfig, size_of
-from agents.go.network import Evaluator, GoNetwork, Symmetry
+from agents.go.evaluator import Evaluator, Symmetry
+from agents.go.network import GoNetwork
 from agents.go.search_player import SearchPlayer
 from rlab.errors import RlabError
 from rlab.run.checkpoint import Checkpoints, Saved

@@ -14,12 +14,12 @@ and what is multiplied as matrices, [tiles and positions, channels], lies in one
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rlab.kernels import THREADS, compiled
+from rlab.kernels import compiled
 
 Floats = NDArray[np.float32]
 
@@ -28,7 +28,7 @@ LANES = 128
 TILE, POINTS = 5, 7
 _ROW = POINTS * LANES
 _L1, _L2, _L3, _L4, _L5, _L6 = (k * LANES for k in range(1, POINTS))
-_ROWS, _MOST = 48, 2**18
+_ROWS, MOST = 48, 2**18
 """Rows of matrices that a product is worth, more fill the cache; and the most multiplications of one, above which BLAS
 begins threads of its own."""
 _WASTE = 1.4
@@ -42,88 +42,45 @@ def fits(size: int, channels: int) -> bool:
     return LANES % channels == 0 and padded**2 <= _WASTE * size**2
 
 
-class Filters(NamedTuple):
-    """A convolution 3x3 of C to C channels.
+class Memory(NamedTuple):
+    """What convolutions of C channels work in, one thread at a time.
 
     Attributes:
-        weight: float32 [49, C, C]: transformed.
-        bias: float32 [LANES]: of all positions of a strip.
+        x, y: float32 [strips, pixels, LANES]: maps, in turn read and written; zeros around the board.
+        nothing: [1, pixels, LANES]: a strip of zeros.
+        points, products: float32 [49, rows, C]: tiles at the points, and what matrices make of them.
+        row: of a tile, on its way.
     """
 
-    weight: Floats
-    bias: Floats
+    x: Floats
+    y: Floats
+    nothing: Floats
+    points: Floats
+    products: Floats
+    row: Floats
 
 
-class Blocks:
-    """Residual blocks on boards of one size.
-
-    Args:
-        size: of the board.
-        channels: of the maps.
-    """
-
-    def __init__(self, size: int, channels: int):
-        self.size, self.channels = size, channels
-        self.positions = LANES // channels
-        """Of a strip."""
-        self._tiles = -(-size // TILE)
-        self._side = TILE * self._tiles + 2
-        self._x = self._y = np.zeros((0, self._side**2, LANES), np.float32)
-        self._nothing = np.zeros((1, self._side**2, LANES), np.float32)
-        self._scratch: list[tuple[Floats, ...]] = []
-        """Of threads, while they need none."""
-
-    def put(self, maps: Floats) -> None:
-        """Begin with maps [B, n, n, C]."""
-        strips = -(-len(maps) // self.positions)
-        if strips > len(self._x):
-            self._x, self._y = (np.zeros((strips, self._side**2, LANES), np.float32) for _ in range(2))
-        x = self._x
-        self._share(lambda lo, hi: put_rows(maps, x, lo, hi), len(maps))
-
-    def go_on(self, first: Filters, second: Filters, bias: Floats | None, number: int) -> None:
-        """relu(x + second(relu(first(x) + bias [B, C]))), of so many positions."""
-        x, y, tiles, n = self._x, self._y, self._tiles, self.size
-        biases = None
-        if bias is not None:
-            biases = np.zeros((len(x), LANES), np.float32)
-            biases.reshape(-1, self.channels)[:number] = bias
-
-        def block(lo: int, hi: int) -> None:
-            try:
-                scratch = self._scratch.pop()
-            except IndexError:
-                scratch = self._room()
-            convolve_rows(x, *first, biases, self._nothing, y, *_TO, *scratch, tiles, n, lo, hi)
-            convolve_rows(y, *second, None, x, x, *_TO, *scratch, tiles, n, lo, hi)
-            self._scratch.append(scratch)
-
-        self._share(block, number)
-
-    def get(self, out: Floats) -> None:
-        """Write the maps [B, n, n, C]."""
-        x = self._x
-        self._share(lambda lo, hi: get_rows(x, out, lo, hi), len(out))
-
-    def _room(self) -> tuple[Floats, ...]:
-        """What `convolve_rows` writes in: tiles at points, products of matrices, and a tile on its way."""
-        strip = self._tiles**2 * self.positions
-        rows = strip * max(2 if strip == 1 else 1, min(-(-_ROWS // strip), _MOST // (strip * self.channels**2)))
-        matrices = (np.empty((POINTS**2, rows, self.channels), np.float32) for _ in range(2))
-        return *matrices, np.empty((POINTS + 1) * _ROW, np.float32)
-
-    def _share(self, kernel: Any, number: int) -> None:
-        """Share positions among threads, in whole strips."""
-        per = self.positions
-        THREADS.share(lambda lo, hi: kernel(-(-lo // per), -(-hi // per)), number)
+def make_memory(size: int, channels: int, positions: int) -> Memory:
+    """For so many positions."""
+    tiles = -(-size // TILE)
+    strips, pixels = -(-positions * channels // LANES), (TILE * tiles + 2) ** 2
+    strip = tiles**2 * LANES // channels
+    # Of a single row BLAS would round otherwise.
+    rows = strip * max(2 if strip == 1 else 1, min(-(-_ROWS // strip), MOST // (strip * channels**2)))
+    x, y, nothing = (np.zeros((number, pixels, LANES), np.float32) for number in (strips, strips, 1))
+    points, products = (np.empty((POINTS**2, rows, channels), np.float32) for _ in range(2))
+    return Memory(x, y, nothing, points, products, np.empty((POINTS + 1) * _ROW, np.float32))
 
 
-def transform(weight: Floats, bias: Floats) -> Filters:
-    """Of weights [C, C, 3, 3] and biases [C]: what products of matrices see."""
-    channels = len(weight)
+def transform(weight: Floats, bias: Floats, channels: int) -> tuple[Floats, Floats]:
+    """Of weights [D, E, 3, 3] and biases [D], D and E at most C: what is multiplied [49, C, C], and of all lanes
+    [LANES]."""
+    outs, ins = weight.shape[:2]
     found = weight.reshape(-1, 9).astype(np.float64) @ np.kron(_FILTER, _FILTER).T
-    ordered = found.reshape(channels, channels, POINTS**2).transpose(2, 1, 0)
-    return Filters(np.ascontiguousarray(ordered, np.float32), np.tile(bias.astype(np.float32), LANES // channels))
+    whole, lanes = np.zeros((POINTS**2, channels, channels), np.float32), np.zeros(channels, np.float32)
+    whole[:, :ins, :outs] = found.reshape(outs, ins, POINTS**2).transpose(2, 1, 0)
+    lanes[:outs] = bias
+    return whole, np.tile(lanes, LANES // channels)
 
 
 def _matrices() -> tuple[Floats, NDArray[np.float64], Floats]:
@@ -146,72 +103,36 @@ def _matrices() -> tuple[Floats, NDArray[np.float64], Floats]:
     return np.array(tiles, np.float32), np.array(filters), np.array(outputs, np.float32)
 
 
-_TILES, _FILTER, _OUTPUTS = _matrices()
-_TO = (_TILES, _OUTPUTS)
+TILES, _FILTER, OUTPUTS = _matrices()
 
 
-# ---- Kernels, on strips lo .. hi-1.
-
-
-@jit
-def put_rows(maps, x, lo, hi):
-    """Positions [B, n, n, C] into strips."""
-    n, channels = maps.shape[1], maps.shape[3]
-    side, per = int(np.sqrt(x.shape[1])), LANES // channels
-    for s in range(lo, hi):
-        for k in range(per):
-            b = s * per + k
-            for i in range(n):
-                for j in range(n):
-                    to = x[s, (i + 1) * side + j + 1, k * channels : (k + 1) * channels]
-                    if b < len(maps):
-                        of = maps[b, i, j]
-                        for c in range(channels):
-                            to[c] = of[c]
-                    else:
-                        for c in range(channels):
-                            to[c] = np.float32(0)
+# ---- Kernels.
 
 
 @jit
-def get_rows(x, out, lo, hi):
-    """Strips into positions [B, n, n, C]."""
-    n, channels = out.shape[1], out.shape[3]
-    side, per = int(np.sqrt(x.shape[1])), LANES // channels
-    for s in range(lo, hi):
-        for k in range(min(per, len(out) - s * per)):
-            for i in range(n):
-                for j in range(n):
-                    of = x[s, (i + 1) * side + j + 1, k * channels : (k + 1) * channels]
-                    to = out[s * per + k, i, j]
-                    for c in range(channels):
-                        to[c] = of[c]
+def convolve(x, weight, bias, more, add, y, memory, t, o, n, strips):
+    """y = relu(conv(x) + bias + more + add) of so many strips, on boards of n.
 
-
-@jit
-def convolve_rows(x, weight, bias, more, add, y, t, o, tiles_of, products, row, tiles, n, lo, hi):
-    """y = relu(conv(x) + bias + more + add), more [strips, LANES], if there is any; add is like y, and may be it, or
-    one strip for all.
-
-    Args of the transforms: t [7, 7], o [5, 7]; tiles_of and products [49, rows, C], for so many strips as there is room
-    for; row, for one tile.
+    Args: more [strips, LANES]; add, which is like y, and may be it, or one strip for all; t [7, 7] and o [5, 7] of the
+    transforms.
     """
-    per, size = tiles * tiles, tiles_of.shape[1] * tiles_of.shape[2] // LANES
-    u, m = tiles_of.reshape(POINTS * POINTS, size, LANES), products.reshape(POINTS * POINTS, size, LANES)
+    tiles = (n + TILE - 1) // TILE
+    channels, row = weight.shape[1], memory.row
+    per, size = tiles * tiles, memory.points.shape[1] * channels // LANES
+    u, m = memory.points.reshape(POINTS * POINTS, size, LANES), memory.products.reshape(POINTS * POINTS, size, LANES)
     side, many = tiles * TILE + 2, size // per
     biases = bias.copy()
-    for low in range(lo, hi, many):
-        high = min(low + many, hi)
+    for low in range(0, strips, many):
+        high = min(low + many, strips)
         for s in range(low, high):
             for k in range(per):
                 _to_points(x[s], t, u, (s - low) * per + k, row, side, k // tiles * TILE, k % tiles * TILE)
-        rows = max(2, (high - low) * per * LANES // tiles_of.shape[2])  # of a single one BLAS would round otherwise
+        rows = max(2, (high - low) * per * LANES // channels)
         for k in range(POINTS * POINTS):
-            np.dot(tiles_of[k, :rows], weight[k], products[k, :rows])
+            np.dot(memory.points[k, :rows], weight[k], memory.products[k, :rows])
         for s in range(low, high):
-            if more is not None:
-                for e in range(LANES):
-                    biases[e] = bias[e] + more[s, e]
+            for e in range(LANES):
+                biases[e] = bias[e] + more[s, e]
             for k in range(per):
                 _from_points(m, (s - low) * per + k, o, row)
                 _write(row, o, biases, add[min(s, len(add) - 1)], y[s], side, n, k // tiles * TILE,

@@ -46,7 +46,8 @@ def measure(
     import torch
 
     from agents.go.config import NetConfig
-    from agents.go.network import Evaluator, GoNetwork
+    from agents.go.evaluator import Evaluator
+    from agents.go.network import GoNetwork
     from agents.go.tree_game import GoGame
     from agents.search import Gumbel, search
     from envs.go.boards import Boards, Setting

@@ -44,7 +44,7 @@ def policy(run: str, temperature: float = 1.0, greedy: bool = False) -> Any:
     """The policy of a run, without search: its logits are divided by the temperature, and its moves drawn or greedy."""
     from agents.go.alphago.apv import MixedEvaluator
     from agents.go.alphago.playing import PolicyPlayer
-    from agents.go.network import Evaluator
+    from agents.go.evaluator import Evaluator
     from agents.go.weights import read_network
     from rlab.recipes import load_recipes
     from rlab.run.folder import find_run

@@ -19,8 +19,8 @@ from agents.go.alphago.config import ApvConfig, ApvExperiment
 from agents.go.alphago.rollout_policy import Playouts, RolloutPolicy, read_rollout
 from agents.go.alphago.taken import Copy, copy_network, copy_of, put, read
 from agents.go.arena import Clock, Finished, Pairing, key_of, one_move
+from agents.go.evaluator import Evaluator, Symmetry
 from agents.go.match import OPENING_MOVES, play_match
-from agents.go.network import Evaluator, Symmetry
 from agents.go.openings import make_openings
 from agents.go.players import find_player
 from agents.go.search_player import NetworkPolicy, SearchPlayer

@@ -35,8 +35,9 @@ from agents.go.alphago.playing import (
 )
 from agents.go.alphago.taken import read
 from agents.go.arena import Finished, Pairing, play_games
+from agents.go.evaluator import Evaluator, Symmetry, drawn_symmetries
 from agents.go.learning import value_loss
-from agents.go.network import Evaluator, GoNetwork, Symmetry, drawn_symmetries
+from agents.go.network import GoNetwork
 from agents.go.players import find_player
 from agents.go.search_player import NetworkPolicy
 from envs.go.boards import Boards

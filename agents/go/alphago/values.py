@@ -27,8 +27,9 @@ from torch import Tensor
 from agents.go.alphago.config import ValuesExperiment
 from agents.go.alphago.playing import Replay, ask, choices, draw, outcomes, uniform, words_of
 from agents.go.alphago.taken import packed, read, unpacked
+from agents.go.evaluator import Evaluator, Symmetry
 from agents.go.learning import value_loss
-from agents.go.network import Evaluator, GoNetwork, Symmetry
+from agents.go.network import GoNetwork
 from agents.go.search_player import NetworkPolicy
 from envs.go.boards import Boards
 from rlab.errors import RlabError

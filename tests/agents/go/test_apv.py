@@ -15,8 +15,9 @@ from agents.go.alphago.apv import MixedEvaluator, take_parts
 from agents.go.alphago.config import ApvConfig, RolloutExperiment
 from agents.go.alphago.rollout_policy import Playouts, RolloutPolicy
 from agents.go.config import default_alphazero
+from agents.go.evaluator import Evaluator
 from agents.go.match import play_match
-from agents.go.network import Evaluator, GoNetwork
+from agents.go.network import GoNetwork
 from agents.go.players import find_player
 from agents.go.search_player import SearchPlayer
 from agents.go.tree_game import GoGame

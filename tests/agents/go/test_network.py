@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from agents.go.config import NetConfig
-from agents.go.network import Evaluator, GoNetwork
+from agents.go.evaluator import Evaluator
+from agents.go.network import GoNetwork
 from agents.go.tree_game import GoGame
 from envs.go.boards import Boards, Setting, point_of
 from envs.go.planes import PLANES, planes_of

@@ -10,7 +10,7 @@ import torch
 
 from agents.go.alphago import records
 from agents.go.alphago.config import RecordsConfig
-from agents.go.network import Evaluator
+from agents.go.evaluator import Evaluator
 from agents.go.search_player import SearchPlayer
 from envs.go.boards import Boards, Setting
 from envs.go.planes import planes_of

@@ -14,7 +14,8 @@ import torch
 from agents.go.alphago.playing import best, choices, draw, draw_openings, uniform
 from agents.go.alphago.reinforce import advantages
 from agents.go.config import NetConfig, default_alphazero
-from agents.go.network import Evaluator, GoNetwork
+from agents.go.evaluator import Evaluator
+from agents.go.network import GoNetwork
 from agents.go.weights import read_network
 from envs.go.boards import Boards, Setting
 from envs.go.planes import planes_of
