@@ -21,6 +21,9 @@ from envs.go.planes import PLANES
 from envs.go.symmetry import inverses, symmetries
 from rlab.nn.encoders.go_resnet import Block, GoResNet
 
+MOST_AT_ONCE = 256
+"""Positions whose maps a thread holds."""
+
 
 class Weights(NamedTuple):
     """Of L convolutions of C channels, the stem's first, K blocks with a global pooling of Q channels, and heads of W.
@@ -126,15 +129,16 @@ class Compiled:
     ) -> None:
         """Write logits [J, n * n + 1] and values [J] of lo .. hi-1: planes [K, C, n * n] of rows [J], moved by the
         symmetries kinds [J] before and back after."""
-        n = self.size
+        n, most = self.size, min(hi - lo, MOST_AT_ONCE)
         try:
             memory = self._memory.pop()
         except IndexError:
-            memory = make_memory(n, self.channels, hi - lo)
-        if len(memory.x) * LANES < (hi - lo) * self.channels:
-            memory = make_memory(n, self.channels, hi - lo)
-        read(planes, rows, kinds, inverses(n), symmetries(n), self.weights, memory, winograd.TILES, winograd.OUTPUTS, n,
-             logits, values, lo, hi)  # fmt: skip
+            memory = make_memory(n, self.channels, most)
+        if len(memory.x) * LANES < most * self.channels:
+            memory = make_memory(n, self.channels, most)
+        for low in range(lo, hi, MOST_AT_ONCE):
+            read(planes, rows, kinds, inverses(n), symmetries(n), self.weights, memory, winograd.TILES,
+                 winograd.OUTPUTS, n, logits, values, low, min(low + MOST_AT_ONCE, hi))  # fmt: skip
         self._memory.append(memory)
 
 

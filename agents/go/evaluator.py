@@ -52,10 +52,10 @@ class Evaluator:
 
     def renew(self) -> None:
         """Take the network's weights as they are now."""
-        folded = _fold(self.network)
+        self._folded = _fold(self.network)
         fast = self.device.type == "cpu" and self.dtype == torch.float32 and suits(self.network)
-        self._compiled = Compiled(folded) if fast else None
-        self._folded = _Folded(folded, self.device, self.dtype)
+        self._compiled = Compiled(self._folded) if fast else None
+        self._layers: _Layers | None = None
 
     def __call__(
         self, positions: Seen, rows: NDArray[np.int64], chance: NDArray[np.uint64]
@@ -87,6 +87,8 @@ class Evaluator:
             compiled, values = self._compiled, np.empty(len(rows), np.float32)
             THREADS.share(lambda lo, hi: compiled(positions.planes, rows, kinds, logits, values, lo, hi), len(rows))
             return logits, values
+        if self._layers is None:
+            self._layers = _Layers(self._folded, self.device, self.dtype)
         # A single row would be multiplied by other kernels, which round otherwise.
         planes = self._room(max(len(rows), 2), size)
         planes[len(rows) :] = 0
@@ -94,7 +96,7 @@ class Evaluator:
         THREADS.share(lambda lo, hi: gather_planes(positions.planes, rows, kinds, sources, out, lo, hi), len(rows))
         x = planes.view(-1, size, size, len(PLANES)).permute(0, 3, 1, 2)
         with torch.inference_mode():
-            policy, value = self._folded(x.to(self.device, non_blocking=True).to(self.dtype))
+            policy, value = self._layers(x.to(self.device, non_blocking=True).to(self.dtype))
             said = policy[: len(rows)].float().cpu().numpy()
             values = value[: len(rows)].float().softmax(1).diff(dim=1).squeeze(1).cpu().numpy()
         add_moved_back(said, kinds, symmetries(size), logits, 0, len(rows))
@@ -116,7 +118,7 @@ def _fold(network: GoNetwork) -> GoNetwork:
     return copied
 
 
-class _Folded:
+class _Layers:
     """The network's forward pass for reading only.
 
     On a CPU the layers are those operations of oneDNN that do what follows in the same pass, and whose result for a row

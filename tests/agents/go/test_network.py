@@ -17,6 +17,7 @@ from envs.go.boards import Boards, Setting, point_of
 from envs.go.planes import PLANES, planes_of
 from envs.go.symmetry import inverses, move_planes, symmetries
 from rlab.errors import RlabError
+from rlab.kernels import THREADS
 
 
 def shown(boards: Boards, name: str, row: int = 0) -> set[tuple[int, int]]:
@@ -155,3 +156,23 @@ def test_what_is_said_of_a_position_does_not_depend_on_the_batch(number: int, or
 
 
 NETWORK = odd_network("go-resnet-pool-3x32", 5)
+
+
+def test_no_position_and_more_than_are_held_at_once() -> None:
+    boards = some_games(5, 600, 3)
+    rows = np.arange(600)
+    seen = GoGame(boards.setting, 600).follow(boards, rows, np.zeros((600, 1), np.int32), np.zeros(600, np.int32))
+    evaluate = Evaluator(NETWORK, symmetry="none", precision="fp32")
+    chance = np.zeros(600, np.uint64)
+    logits, values = evaluate(seen.positions, rows[:0], chance[:0])
+    assert logits.shape == (0, 26)
+    assert values.shape == (0,)
+    before = THREADS.number
+    THREADS.use(1)
+    try:
+        logits, values = evaluate(seen.positions, rows, chance)
+    finally:
+        THREADS.use(before)
+    few, some = evaluate(seen.positions, rows[550:], chance[550:])
+    assert (few == logits[550:]).all()
+    assert (some == values[550:]).all()
