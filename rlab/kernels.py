@@ -71,9 +71,9 @@ class Threads:
         """Begin with new threads when some are needed again."""
         self._pool = None
 
-    def share(self, kernel: Callable[[int, int], Any], rows: int) -> None:
-        """Call kernel(lo, hi) for parts of 0 .. rows - 1; each must write only to its own rows."""
-        parts = min(self.number, rows // LEAST)
+    def share(self, kernel: Callable[[int, int], Any], rows: int, least: int = LEAST) -> None:
+        """Call kernel(lo, hi) for parts of 0 .. rows - 1, `least` rows or more each; it must write only to its own."""
+        parts = min(self.number, rows // least)
         if parts < 2:
             kernel(0, rows)
             return

@@ -22,6 +22,8 @@ from rlab.kernels import THREADS
 from rlab.nn.encoders.go_resnet import Block, GoResNet
 
 Symmetry = Literal["none", "random", "all"]
+_WORTH = 4
+"""Positions that are worth a thread: each takes longer to read than a thread to wake."""
 
 
 def drawn_symmetries(chance: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -52,7 +54,7 @@ class Evaluator:
 
     def renew(self) -> None:
         """Take the network's weights as they are now."""
-        self._folded = _fold(self.network)
+        self._folded = _fold(self.network).to(self.device)
         fast = self.device.type == "cpu" and self.dtype == torch.float32 and suits(self.network)
         self._compiled = Compiled(self._folded) if fast else None
         self._layers: _Layers | None = None
@@ -85,7 +87,9 @@ class Evaluator:
         logits = np.zeros((len(rows), size * size + 1), np.float32)
         if self._compiled is not None and self._compiled.size == size:
             compiled, values = self._compiled, np.empty(len(rows), np.float32)
-            THREADS.share(lambda lo, hi: compiled(positions.planes, rows, kinds, logits, values, lo, hi), len(rows))
+            THREADS.share(
+                lambda lo, hi: compiled(positions.planes, rows, kinds, logits, values, lo, hi), len(rows), _WORTH
+            )
             return logits, values
         if self._layers is None:
             self._layers = _Layers(self._folded, self.device, self.dtype)
