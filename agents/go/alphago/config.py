@@ -95,6 +95,9 @@ class ReinforceConfig:
     (Schulman et al. 2016); 1: with the whole game's outcome (REINFORCE, as in the paper)."""
     value_weight: float = 0.5
     """Factor of the value's loss beside the policy's; 0: the value is not learned."""
+    temperature: float = 1.0
+    """All players draw their moves with logits divided by it, and so they are learned. Below 1 the first 8 moves of a
+    game are drawn as they are and not learned, for games would be alike otherwise; 1: as in the paper."""
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """AdamW without decay, or plain SGD as in the paper."""
     learning_rate: float = 5e-5
@@ -107,6 +110,7 @@ class ReinforceConfig:
     def __post_init__(self) -> None:
         at_least(self, num_envs=2, pool_every=1, pool_size=1, value_weight=0, learning_rate=0, max_grad_norm=0)
         within(self, 0, 1, "gae_lambda")
+        within(self, 0.01, 1, "temperature")
         if self.gae_lambda < 1 and self.baseline != "value":
             raise RlabError(f"--gae-lambda {self.gae_lambda:g} credits by values; nearest: --baseline value")
 

@@ -53,7 +53,8 @@ from rlab.tasks.classify import wilson
 CHUNK = 128
 """Positions that are learned from together; the gradient of an update is their sum."""
 OPENING = 8
-"""Moves of a game of an evaluation that are drawn from the start's policy."""
+"""Moves of a game of an evaluation that are drawn from the start's policy, and with a temperature below 1 of all games
+the first ones, which are drawn without it and not learned."""
 
 Weights = dict[str, Tensor]
 
@@ -95,6 +96,7 @@ class Reinforce:
         """What could be chosen before each move of the games that are played."""
         self._values = np.zeros((s.num_envs, self.setting.most), np.float32)
         """What the policy's network has thought of the position before each of its moves."""
+        self._opening = OPENING if s.temperature < 1 else 0
         self._colour = 1 + np.arange(s.num_envs) % 2
         self._replay = Replay(self.setting)
         self._evaluators: tuple[Evaluator, Evaluator] | None = None
@@ -150,7 +152,8 @@ class Reinforce:
             if len(some):
                 words = self._words(some, made[some])
                 logits, values = ask(evaluator, boards, some, words)
-                moves[some] = draw(logits, may[some], words)
+                sharper = np.where(made[some] < self._opening, 1, 1 / self.settings.temperature).astype(np.float32)
+                moves[some] = draw(logits * sharper[:, None], may[some], words)
                 if whose is own:
                     self._values[some, made[some]] = values
         boards.play(moves)
@@ -162,7 +165,7 @@ class Reinforce:
         made = self.boards.made
         games = np.repeat(np.arange(len(made)), made)
         plies = np.concatenate([np.arange(n) for n in made])
-        own = 1 + plies % 2 == self._colour[games]
+        own = (1 + plies % 2 == self._colour[games]) & (plies >= self._opening)
         self._rows, self._learned = (games[own], plies[own]), 0
         scores = self.boards.score()
         shares = (1 + np.sign(scores) * np.where(self._colour == 1, 1, -1)) / 2
@@ -189,6 +192,8 @@ class Reinforce:
     def _learn(self) -> dict[str, float]:
         """Add some positions' gradient; with the last of them, update."""
         assert self._rows is not None
+        if not len(self._rows[0]):  # all games were over before there was anything to learn
+            return self._update()
         s, part = self.settings, slice(self._learned, self._learned + CHUNK)
         games, plies = self._rows[0][part], self._rows[1][part]
         kinds = np.zeros(len(games), np.int64)
@@ -202,7 +207,7 @@ class Reinforce:
         z = torch.from_numpy(self._outcomes[part]).to(self.device)
 
         said = self.network(torch.from_numpy(planes).to(self.device))
-        logits = said.policy.masked_fill(~torch.from_numpy(may).to(self.device), -math.inf)
+        logits = (said.policy / s.temperature).masked_fill(~torch.from_numpy(may).to(self.device), -math.inf)
         log_p = torch.log_softmax(logits, 1)
         advantage = torch.from_numpy(self._advantages[part]).to(self.device)
         terms = {

@@ -95,8 +95,11 @@ def test_a_game_does_not_depend_on_those_beside_it() -> None:
     assert len({tuple(many.boards.moves(k)) for k in range(10)}) == 10
 
 
-def test_the_gradient_is_that_of_the_log_probability_times_outcome_less_baseline() -> None:
-    run = learner(baseline="colour", value_weight=0.0, symmetries=False, num_envs=6)
+@pytest.mark.parametrize(("temperature", "opening"), [(1.0, 0), (0.4, 8)])
+def test_the_gradient_is_that_of_the_log_probability_times_outcome_less_baseline(
+    temperature: float, opening: int
+) -> None:
+    run = learner(baseline="colour", value_weight=0.0, symmetries=False, num_envs=6, temperature=temperature)
     while run._rows is None:
         run.step()
     scores = run.boards.score()
@@ -109,8 +112,8 @@ def test_the_gradient_is_that_of_the_log_probability_times_outcome_less_baseline
         z = np.sign(scores[k]) * (1 if black else -1)
         again = Boards(1, run.setting)
         for point in run.boards.moves(k):
-            if (again.turn[0] == 1) == black:
-                logits = run.network(torch.from_numpy(planes_of(again))).policy[0]
+            if (again.turn[0] == 1) == black and again.made[0] >= opening:
+                logits = run.network(torch.from_numpy(planes_of(again))).policy[0] / temperature
                 may = torch.from_numpy(choices(again)[0])
                 log_p = logits[point] - torch.logsumexp(logits[may], 0)
                 total = total - float(z - run._baselines()[k % 2]) * log_p
@@ -123,6 +126,34 @@ def test_the_gradient_is_that_of_the_log_probability_times_outcome_less_baseline
         run.step()
     assert torch.allclose(seen["grad"], expected, rtol=1e-3, atol=1e-6 * float(expected.abs().max()) + 1e-6)
     assert expected.abs().max() > 1e-3
+
+
+def test_a_low_temperature_leaves_the_opening_to_chance_and_then_plays_what_is_best() -> None:
+    run = learner(temperature=0.01, symmetries=False, num_envs=12)
+    run.network.head.policy.point.weight.data *= 10_000  # who knows nothing thinks all moves alike
+    while run._rows is None:
+        run.step()
+    alike = drawn = 0
+    for k in range(12):
+        again = Boards(1, run.setting)
+        for ply, point in enumerate(run.boards.moves(k)):
+            with torch.no_grad():
+                logits = run.network(torch.from_numpy(planes_of(again))).policy.numpy()
+            own = ply >= 8 and (again.turn[0] == 1) == (k % 2 == 0)
+            alike += own and point == best(logits, choices(again))[0]
+            drawn += own
+            again.play([point])
+    assert alike > 0.9 * drawn > 0
+    assert len({tuple(run.boards.moves(k)[:8]) for k in range(12)}) == 12
+
+
+def test_games_that_end_in_their_opening_teach_nothing() -> None:
+    run = learner(temperature=0.5, cap=6)
+    before = digest(run.network.state_dict())
+    while run.updates < 2:
+        run.step()
+    assert digest(run.network.state_dict()) == before
+    assert run.done == 2 * 4 * 6
 
 
 def test_positions_are_learned_as_they_were_seen() -> None:
