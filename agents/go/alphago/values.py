@@ -138,6 +138,7 @@ class Values:
         self.waiting: dict[int, Rows] = {}
         """Number -> a game that is over, while one of a lower number is not."""
         self.updates = 0
+        self._packed = False
         self._replay = Replay(self.setting)
         self._train: Places | None = None
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, np.int64))
@@ -303,8 +304,13 @@ class Values:
 
         Raises:
             Stopped: a stop was requested.
-            RlabError: no game for judging was made yet.
+            RlabError: no game for judging was made yet, or the run was packed, which leaves games out.
         """
+        if self._packed:
+            raise RlabError(
+                "a packed run has none of the games by which it was judged; what it came to stands in "
+                f"'rlab report', nearest: rlab train go-value --start {self.settings.start} --play {self.settings.play}"
+            )
         if not self.judging:
             raise RlabError("no game was made yet, so there is nothing to judge by; go on with the run first")
         train, test, held = self._places()
@@ -430,8 +436,9 @@ class Values:
         self.network.load_state_dict(state["network"])
         self.updates = int(state["counters"][1])
         self.games, self.made, self.judging, self._train = Games(self.setting.most), 0, 0, None
-        log: Log = state["games"]
-        for rows in log.rows():
+        self._packed = "games" not in state
+        log: Log | None = state.get("games")
+        for rows in log.rows() if log is not None else ():
             self.games.add(rows)
         self._count(slice(0, self.games.number))
 

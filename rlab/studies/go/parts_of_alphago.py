@@ -18,7 +18,7 @@ class Settings:
     """Its size."""
     policy: str = "go9"
     """The run whose policy is the prior."""
-    value: str = ""
+    value: str = "go9-value"
     """The run whose value counts; empty: that of --policy."""
     rollout: str = "go9-rollout"
     """The run of go-rollout that plays games to their ends."""
@@ -46,7 +46,7 @@ STUDIES.register("parts-of-alphago")(
         "values or only rollouts at the leaves.",
         source="items 275, 276; Silver et al. 2016, figure 4b and extended data table 7",
         settings=Settings(),
-        smoke={"board": 5, "policy": "go5", "visits": 4, "games": 2},
+        smoke={"board": 5, "policy": "go5", "value": "", "visits": 4, "games": 2},
         variants={
             "policy alone": {"decide": "policy", "mix": 0.0, "visits": 1},
             "values": {"mix": 0.0},
@@ -62,7 +62,7 @@ STUDIES.register("parts-of-alphago")(
         ),
         draw=partial(draw_leads, number="behind", label="lead of the whole search"),
         seeds=10,
-        small={"board": 5, "policy": "go5", "visits": 16, "games": 8},
+        small={"board": 5, "policy": "go5", "value": "", "visits": 16, "games": 8},
         small_seeds=3,
         claim_ja="AlphaGo の探索は、すべての部品がそろったとき最も強い。方策ネットワークだけのとき、"
         "葉の評価が価値だけ、またはロールアウトだけのときのいずれにも勝る。",
