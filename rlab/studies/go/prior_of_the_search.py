@@ -20,7 +20,7 @@ class Settings:
     """The run of a policy from game records."""
     reinforced: str = "go9-rl"
     """The run that improved it by self-play."""
-    value: str = "go9"
+    value: str = "go9-value"
     """The run whose value both searches have."""
     visits: int = 100
     """Simulations of a move."""
@@ -51,7 +51,7 @@ STUDIES.register("prior-of-the-search")(
         ),
         draw=partial(draw_leads, number="ahead", label="lead of the improved policy"),
         seeds=10,
-        small={"visits": 8, "games": 6},
+        small={"value": "go9", "visits": 8, "games": 6},
         small_seeds=3,
         claim_ja="自己対局で強化した方策は単独では強いが、探索の事前確率としては棋譜から学んだ方策のほうがよく働く。",
     )
