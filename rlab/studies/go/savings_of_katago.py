@@ -29,6 +29,8 @@ class Settings:
     """Whom it is measured by: a tree search with games by chance at its leaves."""
     visits: int = 32
     """Simulations of a move."""
+    evaluate_visits: int = 32
+    """Simulations of a move in a match."""
     games: int = 40
     """Of each of the five matches on the way."""
 
@@ -40,7 +42,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     s = settings
     changes: dict[str, Any] = {
         "steps": s.steps, "num_envs": s.num_envs, "learning_starts": s.learning_starts, "opponent": s.opponent,
-        "visits": s.visits, "ownership": False, "score": False,
+        "visits": s.visits, "evaluate_visits": s.evaluate_visits, "ownership": False, "score": False,
     }  # fmt: skip
     if "cap" in variant:  # a quarter of the moves with 5/2 of the simulations, the others with half of them
         changes |= {"visits": max(1, 5 * s.visits // 2), "fast_visits": max(1, s.visits // 2), "full_share": 0.25}
@@ -73,7 +75,15 @@ STUDIES.register("savings-of-katago")(
         "symmetries.",
         source="item 275; Wu 2019, sections 3.1 to 3.4 and table 2",
         settings=Settings(),
-        smoke={"steps": 96, "num_envs": 8, "learning_starts": 32, "opponent": "random", "visits": 4, "games": 2},
+        smoke={
+            "steps": 96,
+            "num_envs": 8,
+            "learning_starts": 32,
+            "opponent": "random",
+            "visits": 4,
+            "evaluate_visits": 1,
+            "games": 2,
+        },
         variants={"plain": {}}
         | SAVINGS
         | {
