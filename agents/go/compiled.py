@@ -138,7 +138,7 @@ class Compiled:
             memory = make_memory(n, self.channels, most)
         for low in range(lo, hi, MOST_AT_ONCE):
             read(planes, rows, kinds, inverses(n), symmetries(n), self.weights, memory, winograd.TILES,
-                 winograd.OUTPUTS, n, logits, values, low, min(low + MOST_AT_ONCE, hi))  # fmt: skip
+                 n, logits, values, low, min(low + MOST_AT_ONCE, hi))  # fmt: skip
         self._memory.append(memory)
 
 
@@ -156,7 +156,7 @@ def _stacked(arrays: list[Floats], shape: tuple[int, ...]) -> Floats:
 
 
 @jit
-def read(planes, rows, kinds, sources, places, weights, memory, t, o, n, logits, values, lo, hi):
+def read(planes, rows, kinds, sources, places, weights, memory, t, n, logits, values, lo, hi):
     """See `Compiled`."""
     channels = weights.filters.shape[2]
     per = LANES // channels
@@ -164,16 +164,16 @@ def read(planes, rows, kinds, sources, places, weights, memory, t, o, n, logits,
     x, y, nothing = memory.x, memory.y, memory.nothing
     more = np.zeros((strips, LANES), np.float32)
     _put(planes, rows, kinds, sources, x, n, channels, lo, hi)
-    convolve(x, weights.filters[0], weights.biases[0], more, nothing, y, memory, t, o, n, strips)
+    convolve(x, weights.filters[0], weights.biases[0], more, nothing, y, memory, t, n, strips)
     for block in range(len(weights.pools)):
         k = weights.pools[block]
         if k >= 0:
-            convolve(y, weights.pool_filters[k], weights.pool_biases[k], more, nothing, x, memory, t, o, n, strips)
+            convolve(y, weights.pool_filters[k], weights.pool_biases[k], more, nothing, x, memory, t, n, strips)
             _pool(x, weights.pool_dense[k], weights.pool_more[k], more, n, channels, strips)
         first, second = 1 + 2 * block, 2 + 2 * block
-        convolve(y, weights.filters[first], weights.biases[first], more, nothing, x, memory, t, o, n, strips)
+        convolve(y, weights.filters[first], weights.biases[first], more, nothing, x, memory, t, n, strips)
         more[:] = 0
-        convolve(x, weights.filters[second], weights.biases[second], more, y, y, memory, t, o, n, strips)
+        convolve(x, weights.filters[second], weights.biases[second], more, y, y, memory, t, n, strips)
     _heads(y, weights, kinds, places, n, channels, logits, values, lo, hi)
 
 
@@ -235,7 +235,7 @@ def _pool(x, dense, bias, more, n, channels, strips):
 def _heads(x, weights, kinds, places, n, channels, logits, values, lo, hi):
     """Logits, moved back, and values of maps."""
     side, per, width = int(np.sqrt(x.shape[1])), LANES // channels, len(weights.point)
-    maps, step = np.empty((x.shape[1] * per, 2 * width), np.float32), MOST // (channels * 2 * width)
+    maps, step = np.empty((x.shape[1] * per, 2 * width), np.float32), max(1, MOST // (channels * 2 * width))
     found, bias = np.empty(2 * width, np.float32), np.empty(width, np.float32)
     hidden, policy = np.empty(len(weights.hidden_biases), np.float32), np.empty(n * n + 1, np.float32)
     zero = np.float32(0)

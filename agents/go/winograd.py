@@ -83,8 +83,8 @@ def transform(weight: Floats, bias: Floats, channels: int) -> tuple[Floats, Floa
     return whole, np.tile(lanes, LANES // channels)
 
 
-def _matrices() -> tuple[Floats, NDArray[np.float64], Floats]:
-    """Of tiles [7, 7], filters [7, 3] and outputs [5, 7], by Lagrange's interpolation through the points.
+def _matrices() -> tuple[Floats, NDArray[np.float64]]:
+    """Of tiles [7, 7] and filters [7, 3], by Lagrange's interpolation through the points.
 
     Tiles' rows are divided by their largest entry, and filters' multiplied by it, which keeps values of one size.
     """
@@ -99,22 +99,22 @@ def _matrices() -> tuple[Floats, NDArray[np.float64], Floats]:
         most = max(map(abs, basis))
         tiles.append([float(a / most) for a in basis])
         filters.append([float(p**k * most / scale) for k in range(3)])
-    outputs = [[float(p**k) for p in points] for k in range(TILE)]
-    return np.array(tiles, np.float32), np.array(filters), np.array(outputs, np.float32)
+    return np.array(tiles, np.float32), np.array(filters)
 
 
-TILES, _FILTER, OUTPUTS = _matrices()
+TILES, _FILTER = _matrices()
+_TWO, _FOUR, _EIGHT, _SIXTEEN = (np.float32(2**k) for k in range(1, 5))
+_HALF, _FOURTH, _EIGHTH, _SIXTEENTH = (np.float32(0.5**k) for k in range(1, 5))
 
 
 # ---- Kernels.
 
 
 @jit
-def convolve(x, weight, bias, more, add, y, memory, t, o, n, strips):
+def convolve(x, weight, bias, more, add, y, memory, t, n, strips):
     """y = relu(conv(x) + bias + more + add) of so many strips, on boards of n.
 
-    Args: more [strips, LANES]; add, which is like y, and may be it, or one strip for all; t [7, 7] and o [5, 7] of the
-    transforms.
+    Args: more [strips, LANES]; add, which is like y, and may be it, or one strip for all; t, which is `TILES`.
     """
     tiles = (n + TILE - 1) // TILE
     channels, row = weight.shape[1], memory.row
@@ -134,9 +134,8 @@ def convolve(x, weight, bias, more, add, y, memory, t, o, n, strips):
             for e in range(LANES):
                 biases[e] = bias[e] + more[s, e]
             for k in range(per):
-                _from_points(m, (s - low) * per + k, o, row)
-                _write(row, o, biases, add[min(s, len(add) - 1)], y[s], side, n, k // tiles * TILE,
-                       k % tiles * TILE)  # fmt: skip
+                _from_points(m, (s - low) * per + k, row)
+                _write(row, biases, add[min(s, len(add) - 1)], y[s], side, n, k // tiles * TILE, k % tiles * TILE)
 
 
 @jit
@@ -176,51 +175,56 @@ def _to_points(x, t, u, tile, row, side, i0, j0):
 
 
 @jit
-def _from_points(m, k, o, row):
+def _outputs(m0, m1, m2, m3, m4, m5, m6):
+    """Of products at the points the five outputs: sums over the points p of p^k times the product, k = 0 .. 4."""
+    even1, even2, even3 = m1 + m2, m3 + m4, m5 + m6
+    odd1, odd2, odd3 = m1 - m2, m3 - m4, m5 - m6
+    return (
+        m0 + even1 + even2 + even3,
+        odd1 + _TWO * odd2 + _HALF * odd3,
+        even1 + _FOUR * even2 + _FOURTH * even3,
+        odd1 + _EIGHT * odd2 + _EIGHTH * odd3,
+        even1 + _SIXTEEN * even2 + _SIXTEENTH * even3,
+    )
+
+
+@jit
+def _from_points(m, k, row):
     """Products m [49, tile k, LANES] -> the five rows of outputs, still at points across: row [5, 7, LANES]."""
-    a1, a2, a3 = o[1, 1], o[1, 3], o[1, 5]
-    b1, b2, b3 = o[2, 1], o[2, 3], o[2, 5]
-    c1, c2, c3 = o[3, 1], o[3, 3], o[3, 5]
-    d1, d2, d3 = o[4, 1], o[4, 3], o[4, 5]
     for j in range(POINTS):
         m0, m1, m2, m3 = m[j, k], m[7 + j, k], m[14 + j, k], m[21 + j, k]
         m4, m5, m6 = m[28 + j, k], m[35 + j, k], m[42 + j, k]
         to = row[j * LANES : j * LANES + 4 * _ROW + LANES]
         for e in range(LANES):
-            even1, even2, even3 = m1[e] + m2[e], m3[e] + m4[e], m5[e] + m6[e]
-            odd1, odd2, odd3 = m1[e] - m2[e], m3[e] - m4[e], m5[e] - m6[e]
-            to[e] = m0[e] + even1 + even2 + even3
-            to[_ROW + e] = a1 * odd1 + a2 * odd2 + a3 * odd3
-            to[2 * _ROW + e] = b1 * even1 + b2 * even2 + b3 * even3
-            to[3 * _ROW + e] = c1 * odd1 + c2 * odd2 + c3 * odd3
-            to[4 * _ROW + e] = d1 * even1 + d2 * even2 + d3 * even3
+            v0, v1, v2, v3, v4 = _outputs(m0[e], m1[e], m2[e], m3[e], m4[e], m5[e], m6[e])
+            to[e] = v0
+            to[_ROW + e] = v1
+            to[2 * _ROW + e] = v2
+            to[3 * _ROW + e] = v3
+            to[4 * _ROW + e] = v4
 
 
 @jit
-def _write(row, o, bias, add, y, side, n, i0, j0):
+def _positive(v):
+    return v if v > np.float32(0) else np.float32(0)
+
+
+@jit
+def _write(row, bias, add, y, side, n, i0, j0):
     """relu of the outputs row [5, 7, LANES] + bias + add -> y [side^2, LANES]; what is not on the board stays 0."""
-    a1, a2, a3 = o[1, 1], o[1, 3], o[1, 5]
-    b1, b2, b3 = o[2, 1], o[2, 3], o[2, 5]
-    c1, c2, c3 = o[3, 1], o[3, 3], o[3, 5]
-    d1, d2, d3 = o[4, 1], o[4, 3], o[4, 5]
-    zero = np.float32(0)
     for i in range(min(TILE, n - i0)):
         of = row[i * _ROW : (i + 1) * _ROW]
         at = (i0 + i + 1) * side + j0 + 1
         to = y[at : at + TILE].reshape(-1)
         more = add[at : at + TILE].reshape(-1)
         for e in range(LANES):
-            even1, even2, even3 = of[_L1 + e] + of[_L2 + e], of[_L3 + e] + of[_L4 + e], of[_L5 + e] + of[_L6 + e]
-            odd1, odd2, odd3 = of[_L1 + e] - of[_L2 + e], of[_L3 + e] - of[_L4 + e], of[_L5 + e] - of[_L6 + e]
-            v0 = of[e] + even1 + even2 + even3 + bias[e] + more[e]
-            v1 = a1 * odd1 + a2 * odd2 + a3 * odd3 + bias[e] + more[_L1 + e]
-            v2 = b1 * even1 + b2 * even2 + b3 * even3 + bias[e] + more[_L2 + e]
-            v3 = c1 * odd1 + c2 * odd2 + c3 * odd3 + bias[e] + more[_L3 + e]
-            v4 = d1 * even1 + d2 * even2 + d3 * even3 + bias[e] + more[_L4 + e]
-            to[e] = v0 if v0 > zero else zero
-            to[_L1 + e] = v1 if v1 > zero else zero
-            to[_L2 + e] = v2 if v2 > zero else zero
-            to[_L3 + e] = v3 if v3 > zero else zero
-            to[_L4 + e] = v4 if v4 > zero else zero
+            v0, v1, v2, v3, v4 = _outputs(
+                of[e], of[_L1 + e], of[_L2 + e], of[_L3 + e], of[_L4 + e], of[_L5 + e], of[_L6 + e]
+            )
+            to[e] = _positive(v0 + bias[e] + more[e])
+            to[_L1 + e] = _positive(v1 + bias[e] + more[_L1 + e])
+            to[_L2 + e] = _positive(v2 + bias[e] + more[_L2 + e])
+            to[_L3 + e] = _positive(v3 + bias[e] + more[_L3 + e])
+            to[_L4 + e] = _positive(v4 + bias[e] + more[_L4 + e])
         for j in range(n - j0, TILE):
-            to[j * LANES : (j + 1) * LANES] = zero
+            to[j * LANES : (j + 1) * LANES] = np.float32(0)

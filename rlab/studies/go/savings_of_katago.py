@@ -26,7 +26,7 @@ class Settings:
     learning_starts: int = 4_000
     """Positions before the first update."""
     opponent: str = "rollout:400"
-    """Whom it is measured by: a tree search with games by chance at its leaves."""
+    """Whom it is measured by: the best move of so many random games, without a network."""
     visits: int = 32
     """Simulations of a move."""
     evaluate_visits: int = 32
@@ -73,7 +73,7 @@ STUDIES.register("savings-of-katago")(
         claim="With each of KataGo's savings AlphaZero learns more from the same moves and simulations: ownership, "
         "score and next move as targets, global pooling, capped playouts, forced playouts that are not learned, and "
         "symmetries.",
-        source="item 275; Wu 2019, sections 3.1 to 3.4 and table 2",
+        source="item 275; Wu 2019, the ablations; Silver et al. 2017, on symmetries",
         settings=Settings(),
         smoke={
             "steps": 96,

@@ -109,11 +109,16 @@ def test_an_encoder_without_a_map_of_the_board_is_refused(encoder: str) -> None:
         GoNetwork(NetConfig(encoder), 5)
 
 
-@pytest.mark.parametrize("encoder", ["go-resnet-2x32", "go-resnet-pool-3x32", "resnet20"])
-def test_the_evaluation_says_what_the_network_says(encoder: str) -> None:
-    network = odd_network(encoder, 5)
+@pytest.mark.parametrize(
+    ("encoder", "size"),
+    [("go-resnet-2x32", 5), ("go-resnet-pool-3x32", 5), ("go-resnet-pool", 9), ("go-resnet-pool-3x32", 7),
+     ("go-resnet-4x48", 5), ("resnet20", 5)],
+)  # fmt: skip
+def test_the_evaluation_says_what_the_network_says(encoder: str, size: int) -> None:
+    """Read by the compiled loop, the first three, or by layers."""
+    network = odd_network(encoder, size)
     assert network.training
-    boards = some_games(5, 40, 6)
+    boards = some_games(size, 40, 6)
     seen = GoGame(boards.setting, 40).follow(boards, np.arange(40), np.zeros((40, 1), np.int32), np.zeros(40, np.int32))
     rows, chance = np.arange(40), np.arange(40, dtype=np.uint64) * np.uint64(0x123456789ABCDEF)
     plain = Evaluator(network, symmetry="none", precision="fp32")
@@ -126,11 +131,11 @@ def test_the_evaluation_says_what_the_network_says(encoder: str) -> None:
         turned = [network(torch.from_numpy(move_planes(planes.numpy(), np.full(40, k)))) for k in range(8)]
     np.testing.assert_allclose(logits, said.policy.numpy(), atol=2e-4)
     np.testing.assert_allclose(values, said.value.softmax(1).diff(dim=1)[:, 0].numpy(), atol=1e-4)
-    mean = np.mean([one.policy.numpy()[:, symmetries(5)[k]] for k, one in enumerate(turned)], 0)
+    mean = np.mean([one.policy.numpy()[:, symmetries(size)[k]] for k, one in enumerate(turned)], 0)
     logits, values = Evaluator(network, symmetry="all", precision="fp32")(seen.positions, rows, chance)
     np.testing.assert_allclose(logits, mean, atol=2e-4)
     single, _ = Evaluator(network, symmetry="random", precision="fp32")(seen.positions, rows, chance)
-    options = np.stack([one.policy.numpy()[:, symmetries(5)[k]] for k, one in enumerate(turned)])
+    options = np.stack([one.policy.numpy()[:, symmetries(size)[k]] for k, one in enumerate(turned)])
     kinds = np.abs(options - single).max(2).argmin(0)
     assert np.abs(options - single).max(2).min(0).max() < 2e-4
     assert len(set(kinds.tolist())) > 4
@@ -138,11 +143,12 @@ def test_the_evaluation_says_what_the_network_says(encoder: str) -> None:
         Evaluator(network, precision="half")
 
 
+@pytest.mark.parametrize("size", [5, 7])
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 40), st.randoms())
-def test_what_is_said_of_a_position_does_not_depend_on_the_batch(number: int, order: object) -> None:
-    """To the bit: a search's rows must not know of each other."""
-    boards = some_games(5, 40, 5)
+@given(number=st.integers(1, 40), order=st.randoms())
+def test_what_is_said_of_a_position_does_not_depend_on_the_batch(size: int, number: int, order: object) -> None:
+    """To the bit: a search's rows must not know of each other. Compiled for 5x5, by layers for 7x7."""
+    boards = some_games(size, 40, 5)
     seen = GoGame(boards.setting, 40).follow(boards, np.arange(40), np.zeros((40, 1), np.int32), np.zeros(40, np.int32))
     chance = np.arange(40, dtype=np.uint64) << np.uint64(58)
     evaluate = Evaluator(NETWORK, precision="fp32")
@@ -156,6 +162,18 @@ def test_what_is_said_of_a_position_does_not_depend_on_the_batch(number: int, or
 
 
 NETWORK = odd_network("go-resnet-pool-3x32", 5)
+
+
+def test_a_network_of_one_size_is_asked_about_another() -> None:
+    """Its encoder is convolutions only; so are its heads."""
+    boards, rows = some_games(7, 9, 6), np.arange(9)
+    seen = GoGame(boards.setting, 9).follow(boards, rows, np.zeros((9, 1), np.int32), np.zeros(9, np.int32))
+    logits, values = Evaluator(NETWORK, symmetry="none", precision="fp32")(seen.positions, rows, np.zeros(9, np.uint64))
+    NETWORK.eval()
+    with torch.no_grad():
+        said = NETWORK(torch.from_numpy(planes_of(boards)))
+    np.testing.assert_allclose(logits, said.policy.numpy(), atol=2e-4)
+    np.testing.assert_allclose(values, said.value.softmax(1).diff(dim=1)[:, 0].numpy(), atol=1e-4)
 
 
 def test_no_position_and_more_than_are_held_at_once() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from agents.go.winograd import LANES, OUTPUTS, TILES, Floats, Memory, convolve, fits, make_memory, transform
+from agents.go.winograd import LANES, TILES, Floats, Memory, convolve, fits, make_memory, transform
 
 
 def by_winograd(
@@ -29,7 +29,7 @@ def by_winograd(
     lanes = np.zeros((strips * per, channels), np.float32)
     lanes[:number] = 0 if more is None else more
     filters = transform(weight.numpy(), bias.numpy(), channels)
-    convolve(memory.x, *filters, lanes.reshape(strips, LANES), memory.x, memory.y, memory, TILES, OUTPUTS, n, strips)
+    convolve(memory.x, *filters, lanes.reshape(strips, LANES), memory.x, memory.y, memory, TILES, n, strips)
     board = memory.y.reshape(-1, side, side, LANES)
     assert not board[:strips, [0, -1]].any()
     assert not board[:strips, :, n + 1 :].any()  # what is around stays nothing
