@@ -29,7 +29,7 @@ from rlab.studies.study import Budget
 C = TypeVar("C")
 
 USAGE = """usage: rlab study list [--json]
-       rlab study run NAME [--budget smoke|small|full] [--seeds N] [--fresh] [--json] ...
+       rlab study run NAME [--budget smoke|small|full] [--seeds N] [--jobs N] [--fresh] [--json] ...
        rlab study run all [--budget smoke|small|full] [--jobs N] [--fresh] [--json]
        rlab study report [--results FOLDER] [--docs FOLDER] [--json]
 """
@@ -69,8 +69,10 @@ class Run(Generic[C]):
     quarter of an hour on two cores. full: what it takes, up to hours; goes on where it was stopped."""
     fresh: Switch = False
     """Measure every seed anew, also those on disk."""
+    jobs: int = 1
+    """Seeds measured at once, each in a process of its own."""
     threads: int = 1
-    """CPU threads of torch; numbers are the same to the bit only with the same number."""
+    """CPU threads of torch in each process; numbers are the same to the bit only with the same number."""
     json: JsonFlag = False
     """Print the result as one JSON object; everything else goes to stderr."""
 
@@ -184,14 +186,14 @@ def _run(argv: list[str]) -> int:
     seeds = usual if flags.seeds is None else flags.seeds
     if seeds < 1:
         raise RlabError(f"--seeds is {seeds}; it must be at least 1")
-    refuse_below(flags, threads=0)
+    refuse_below(flags, threads=0, jobs=1)
     with results(flags.json) as put:
         from rlab.run.life import prepare_process
         from rlab.studies.running import run_study
 
         prepare_process(flags.threads)
         try:
-            found = run_study(name.split(":")[-1], study, flags.settings, seeds, flags.budget, flags.fresh, say)
+            found = run_study(name, study, flags.settings, seeds, flags.budget, flags.fresh, say, flags.jobs)
         except KeyboardInterrupt:
             say("stopped; what was finished is kept, and the same command goes on from there")
             return 130

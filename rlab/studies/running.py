@@ -13,9 +13,15 @@ import json
 import math
 import os
 import platform
+import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from itertools import chain
+from multiprocessing import active_children, get_context
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from rlab.errors import RlabError
@@ -51,24 +57,28 @@ def run_study(
     budget: Budget,
     fresh: bool,
     say: Callable[[str], None],
+    jobs: int = 1,
 ) -> dict[str, Any]:
     """Measure what is not measured yet, judge, draw, and write it down.
 
     Args:
-        name: the study's registered name.
+        name: the study's, as after ``rlab study run``.
         study: the study.
         settings: of its own type.
         seeds: 0 .. seeds - 1 are measured.
         budget: for the folder; the settings are given already.
         fresh: measure everything anew.
         say: told of each seed.
+        jobs: seeds measured at once; several have a process each, of as many threads as this one.
 
     Returns:
         What ``result.json`` holds.
 
     Raises:
-        RlabError: another process is at it, a number is not finite, a file is damaged or the disk refuses.
+        RlabError: another process is at it, a number is not finite, a file is damaged, the disk refuses, or a seed's
+            process was killed.
     """
+    called, name = name, name.split(":")[-1]
     folder = folder_of(name, budget)
     plain = {"settings": to_plain(settings), "variants": to_plain(dict(study.variants))}
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
@@ -79,10 +89,14 @@ def run_study(
         raise disk_error(e, folder) from None
     lock = Lock(folder / "lock")
     try:
-        cells = [
-            _seed(folder / "seeds" / digest / f"{seed}.json", name, study, settings, seed, fresh, say, seeds)
-            for seed in range(seeds)
-        ]
+        cells: list[dict[str, Any]] = [{}] * seeds
+        tasks = [(folder / "seeds" / digest / f"{seed}.json", settings, seed, fresh) for seed in range(seeds)]
+        missing = [task for task in tasks if fresh or len(_read_seed(task[0], study)) < len(study.variants)]
+        apart = missing if min(jobs, len(missing)) > 1 else []
+        here = (_seed(study, name, *task) for task in tasks if task not in apart)
+        for seed, measured, told in chain(here, _at_once(called, name, apart, jobs) if apart else ()):
+            cells[seed] = measured
+            say(f"{name}: seed {seed + 1} of {seeds}: {told}")
         results = {variant: [seed[variant]["numbers"] for seed in cells] for variant in study.variants}
         verdict = judge(study.contrasts, results)
         document = _document(name, study, plain, budget, cells, results, verdict)
@@ -97,18 +111,59 @@ def run_study(
     return document | {"folder": str(folder)}
 
 
+Task = tuple[Path, Any, int, bool]
+"""A seed's file, settings, the seed, and whether to measure it anew."""
+
+
+def _at_once(called: str, name: str, tasks: list[Task], jobs: int) -> Iterator[tuple[int, dict[str, Any], str]]:
+    """`_seed` of each, in processes that end with this one."""
+    from torch import get_num_threads
+
+    begin = (get_num_threads(), os.getpid())
+    with ProcessPoolExecutor(min(jobs, len(tasks)), get_context("spawn"), _begin, begin) as pool:
+        try:
+            for done in as_completed([pool.submit(_apart, called, name, *task) for task in tasks]):
+                yield done.result()
+        except BaseException as e:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in active_children():
+                process.terminate()
+            if not isinstance(e, BrokenProcessPool):
+                raise
+            raise RlabError(
+                f"study '{name}': a seed's process ended without a word (killed? out of memory?); what was finished is "
+                f"kept; fewer --jobs need less memory"
+            ) from None
+
+
+def _begin(threads: int, parent: int) -> None:
+    """Ctrl-C is for the parent, and nothing goes on without it."""
+    from rlab.run.life import prepare_process
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=watch, daemon=True).start()
+    prepare_process(threads)
+
+
+def _apart(called: str, name: str, *task: Any) -> tuple[int, dict[str, Any], str]:
+    from rlab.studies import load_studies
+
+    return _seed(load_studies().get(called), name, *task)
+
+
 def _seed(
-    path: Path,
-    name: str,
-    study: Study,
-    settings: Any,
-    seed: int,
-    fresh: bool,
-    say: Callable[[str], None],
-    seeds: int,
-) -> dict[str, Any]:
-    """Variant -> {numbers, seconds, cpu_seconds, commit, dirty} of one seed; each is on disk before the next begins."""
-    cells: dict[str, Any] = {} if fresh or not path.is_file() else _read_seed(path, study)
+    study: Study, name: str, path: Path, settings: Any, seed: int, fresh: bool
+) -> tuple[int, dict[str, Any], str]:
+    """The seed, variant -> {numbers, seconds, cpu_seconds, commit, dirty}, and how long it took.
+
+    Each variant is on disk before the next begins.
+    """
+    cells: dict[str, Any] = {} if fresh else _read_seed(path, study)
     kept = len(cells)
     started = time.perf_counter()
     for variant, value in study.variants.items():
@@ -122,16 +177,20 @@ def _seed(
         }
         cells[variant] = {"numbers": numbers, **took, **git_state()}
         replace_durably(path, to_json({"schema": SCHEMA, "study": name, "seed": seed, "cells": cells}))
-    told = f"{time.perf_counter() - started:.1f} s" if kept < len(study.variants) else "was measured before"
-    say(f"{name}: seed {seed + 1} of {seeds}: {told}")
-    return cells
+    return (
+        seed,
+        cells,
+        "was measured before" if kept == len(study.variants) else f"{time.perf_counter() - started:.1f} s",
+    )
 
 
 CELL = ("numbers", "seconds", "cpu_seconds", "commit", "dirty")
 
 
 def _read_seed(path: Path, study: Study) -> dict[str, Any]:
-    """The cells of a seed's file, as far as the study has such variants."""
+    """The cells of a seed's file, as far as there are any and the study has such variants."""
+    if not path.is_file():
+        return {}
     try:
         document = read_json(path)
         cells = {v: cell for v, cell in document["cells"].items() if v in study.variants}

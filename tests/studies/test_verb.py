@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from rlab.cli import main
@@ -88,6 +93,7 @@ def test_an_interruption_is_told_in_one_line(study: Call, fake: Fake) -> None:
         (["run", "c51-bimodel"], 1, "unknown study 'c51-bimodel'; nearest: c51-bimodal"),
         (["run", "fake", "--seeds", "0"], 1, "--seeds is 0; it must be at least 1"),
         (["run", "fake", "--threads", "-1"], 1, "--threads is -1"),
+        (["run", "fake", "--jobs", "0"], 1, "--jobs is 0; it must be at least 1"),
         (["run", "nosuchmodule:thing"], 1, "no module named 'nosuchmodule'"),
         (["run"], 2, "which study?"),
         (["run", "--budget"], 2, "which study?"),
@@ -116,25 +122,103 @@ def test_help(study: Call, fake: Fake, words: list[str]) -> None:
         assert "One is more than nothing." in said.out
 
 
-def test_a_study_of_ones_own(study: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_study.py").write_text(
-        "from dataclasses import dataclass\n"
-        "from rlab.studies import STUDIES, Contrast, Study\n"
-        "@dataclass(frozen=True)\n"
-        "class Settings:\n"
-        "    scale: float = 1.0\n"
-        "    '''Of everything.'''\n"
-        "more = Contrast('more', {'two/x': 1, 'one/x': -1})\n"
-        "measure = lambda settings, variant, seed: {'x': variant * settings.scale}\n"
-        "STUDIES.register('mine')(Study('Two is more than one.', 'item 0; Me 2026', Settings(), {},"
-        " {'one': 1, 'two': 2}, measure, (more,), seeds=3))\n"
-    )
+MY_STUDY = """
+import os, signal, time
+from dataclasses import dataclass
+from pathlib import Path
+from rlab.studies import STUDIES, Contrast, Study
+
+@dataclass(frozen=True)
+class Settings:
+    scale: float = 1.0
+    '''Of everything.'''
+    die: bool = False
+    '''Whether a seed is killed.'''
+    wait: float = 0.0
+    '''Seconds.'''
+
+def measure(settings, variant, seed):
+    Path(f"{seed}-{variant}-{os.getpid()}").touch()
+    if settings.die and seed == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(settings.wait)
+    return {"x": variant * settings.scale + seed / 100}
+
+more = Contrast("more", {"two/x": 1, "one/x": -1})
+source, variants = "item 0; Me 2026", {"one": 1, "two": 2}
+STUDIES.register("mine")(Study("Two is more than one.", source, Settings(), {}, variants, measure, (more,), seeds=3))
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working directory, in which there is a study of one's own."""
+    (tmp_path / "my_study.py").write_text(MY_STUDY)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    said = study("run", "my_study:mine", "--json")
+    yield tmp_path
+    STUDIES._entries.pop("mine", None)
+    sys.modules.pop("my_study", None)
+
+
+def measured(folder: Path) -> dict[str, int]:
+    """SEED-VARIANT -> the process that measured it."""
+    names = [path.name.rpartition("-") for path in folder.glob("?-?-*")]
+    assert len({name for name, *_ in names}) == len(names), "nothing is measured twice"
+    return {name: int(process) for name, _, process in names}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_study_of_ones_own(study: Call, mine: Path, jobs: int) -> None:
+    said = study("run", "my_study:mine", "--jobs", str(jobs), "--json")
     assert said.status == 0, said.err
-    assert json.loads(said.out)["verdict"] == "holds"
-    del STUDIES._entries["mine"], sys.modules["my_study"]
+    found = json.loads(said.out)
+    assert found["verdict"] == "holds"
+    assert found["numbers"]["two"] == [{"x": 2.0}, {"x": 2.01}, {"x": 2.02}]
+    processes = measured(mine)
+    assert len(processes) == 6
+    assert (set(processes.values()) == {os.getpid()}) == (jobs == 1)
+    assert all(f"mine: seed {seed} of 3: 0." in said.err for seed in (1, 2, 3))
+    assert "seed 2 of 3: was measured before" in study("run", "my_study:mine", "--jobs", "2").err
+    assert len(measured(mine)) == 6
+
+
+def test_a_seed_that_fails_in_its_process(study: Call, mine: Path) -> None:
+    said = study("run", "my_study:mine", "--jobs", "2", "--die")
+    assert said.status == 1
+    assert "study 'mine': a seed's process ended without a word" in said.err
+    assert "Traceback" not in said.err
+    said = study("run", "my_study:mine", "--jobs", "2", "--scale", "inf")
+    assert said.status == 1
+    assert "study 'mine', variant 'one', seed" in said.err
+    assert "x became inf" in said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(("kill", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_no_seed_goes_on_without_the_study(mine: Path, kill: signal.Signals, status: int) -> None:
+    command = [sys.executable, "-m", "rlab", "study", "run", "my_study:mine", "--jobs", "2", "--wait", "600"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    until(lambda: len(measured(mine)) == 2)
+    process.send_signal(kill)
+    process.wait(60)
+    assert process.returncode == status
+    until(lambda: not any(lives(child) for child in measured(mine).values()))
+    assert "Traceback" not in process.communicate(timeout=60)[1]
+
+
+def lives(process: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def until(true: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("a minute went by")
 
 
 def test_the_report_shows_what_was_found(study: Call, fake: Fake, tmp_path: Path) -> None:
