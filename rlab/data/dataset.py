@@ -99,7 +99,7 @@ class Dataset:
         """The same images in another shape [C, H, W]: bilinear, antialiased; masks by the nearest pixel.
 
         One channel becomes equal ones, several become their mean where their number differs. The bytes in memory
-        change with the shape.
+        change with the shape. Items in no split are black then.
 
         Raises:
             RlabError: these are no images, or the shape is none.
@@ -110,12 +110,12 @@ class Dataset:
             raise RlabError(f"images cannot be of shape {list(shape)}; every side must be 1 to {LARGEST_SIDE:,}")
         if shape == self.shape:
             return self
-        x, y, size = self.x.new_empty(len(self), *shape), self.y, shape[1:]
-        for part, into in zip(self.x.split(1_000), x.split(1_000), strict=True):
-            images = F.interpolate(part.float(), size, mode="bilinear", antialias=True, align_corners=False)
+        x, y, size = self.x.new_zeros(len(self), *shape), self.y, shape[1:]
+        for items in torch.cat(list(self.splits.values())).unique().split(1_000):
+            images = F.interpolate(self.x[items].float(), size, mode="bilinear", antialias=True, align_corners=False)
             if shape[0] != self.shape[0]:
                 images = images.mean(1, keepdim=True).expand(-1, shape[0], -1, -1)
-            into.copy_(images if x.is_floating_point() else images.round())
+            x[items] = (images if x.is_floating_point() else images.round()).to(x.dtype)
         if self.kind == "segmentation":
             y = F.interpolate(y[:, None].float(), size, mode="nearest")[:, 0].to(y.dtype)
         return replace(self, x=x, y=y)

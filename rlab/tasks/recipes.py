@@ -163,11 +163,9 @@ def examples_of(part: ExamplesConfig, seed: int) -> Any:
     from rlab.seeding import derive
 
     data = load(part.data, derive(seed if part.split_seed is None else part.split_seed, "data"), part.validation)
-    if part.shape:
-        data = data.resized(shape_of(part.shape))
     if part.examples:
         data = data.fewer(part.examples, seed)
-    return data
+    return data.resized(shape_of(part.shape)) if part.shape else data
 
 
 def _updates(data: Any, how: FitConfig) -> int:

@@ -105,5 +105,12 @@ def test_resized() -> None:
     assert data.resized((1, 24, 24)) is data
     half = data.resized((1, 12, 12)).x.float()  # antialiased: noise is averaged
     assert half.std() < data.x.float().std()
+    few = data.fewer(5, 0).resized((3, 48, 48))
+    for split in data.splits:
+        assert torch.equal(few.inputs(split), large.inputs(split)[torch.isin(data.items(split), few.items(split))])
+    unused = torch.ones(len(data), dtype=torch.bool)
+    unused[torch.cat(list(few.splits.values()))] = False
+    assert unused.sum() == len(data.items("train")) - 5
+    assert few.x[unused].max() == 0
     with pytest.raises(RlabError, match=r"cannot be of shape \[0, 4, 4\]"):
         data.resized((0, 4, 4))
