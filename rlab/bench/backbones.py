@@ -58,20 +58,18 @@ WORLDS = {
     "mnist": World("lenet", "data", "mnist", (1, 28, 28), 10, "accuracy in percent", PART),
     "fashion": World("lenet", "data", "fashion_mnist", (1, 28, 28), 10, "accuracy in percent", PART),
     "nuclei": World("lenet", "data", "dsb2018", (3, 96, 96), 2, "mean IoU in percent"),
+    "go": World("lenet", "data", "go_moves", (16, 9, 9), 82, "next moves in percent", PART),
     "minatar": World("pqn", "env", "MinAtar/Breakout", (4, 10, 10), 3, "mean return"),
     "atari": World("pqn", "env", "Breakout", (4, 84, 84), 4, "mean return"),
 }
 
-SMALL_WORLDS = ("mnist", "fashion", "nuclei", "minatar")
+SMALL_WORLDS = ("mnist", "fashion", "nuclei", "go", "minatar")
 
 SMALL = ("lenet5", "lenet5+group", "resnet20+group", "plain20+group", "impala", "resnet")
 """At most a million parameters each in every world of the small benchmark."""
 
 FULL = (*SMALL, "resnet56+group", "resnet18-gn", "mobilenet-v1+group", "mobilenet-v2+group", "densenet121+group",
         "googlenet+group", "vgg11-bn", "alexnet")  # fmt: skip
-
-TRAVELLER = "impala"
-"""The encoder that is carried between worlds."""
 
 TRIPS = (("fashion", "minatar"), ("minatar", "fashion"), ("fashion", "mnist"))
 """From where, to where. Images are given the shape of the game's observations."""
@@ -94,6 +92,8 @@ class Plan:
     seeds: int = 3
     minutes: float = 1.0
     transfer: bool = True
+    traveller: str = "impala"
+    """The encoder that is carried between worlds."""
 
     def __post_init__(self) -> None:
         from rlab.nn.encoders import ENCODERS, load_all
@@ -103,7 +103,7 @@ class Plan:
         for world in self.worlds:
             if world not in WORLDS:
                 raise RlabError(f"there is no world '{world}'; {nearest(world, WORLDS)}")
-        for encoder in self.encoders:
+        for encoder in (*self.encoders, self.traveller):
             ENCODERS.get(split_name(encoder)[0])
         for what, names in (("encoder", self.encoders), ("world", self.worlds)):
             if not names:
@@ -185,7 +185,7 @@ def _trips(plan: Plan, folder: Path, pool: Pool, stop: Stop) -> list[Row]:
         job
         for seed in range(plan.seeds)
         for world in sorted({place for trip in TRIPS for place in trip})
-        for job in [_job(TRAVELLER, WORLDS[world], f"trip-{world}", seed, plan.minutes, _seen(WORLDS[world]))]
+        for job in [_job(plan.traveller, WORLDS[world], f"trip-{world}", seed, plan.minutes, _seen(WORLDS[world]))]
     ]
     rows = pool.run(first)
     if stop.requested or any(row.state != "finished" for row in rows):
@@ -196,12 +196,12 @@ def _trips(plan: Plan, folder: Path, pool: Pool, stop: Stop) -> list[Row]:
             for mode, how in MODES.items():
                 if how:
                     world = WORLDS[away]
-                    done = RunFolder(folder / f"trip-{away}-{TRAVELLER}-s{seed}").config()["config"]
+                    done = RunFolder(folder / f"trip-{away}-{plan.traveller}-s{seed}").config()["config"]
                     part, budget = ("env", "steps") if world.on == "env" else ("fit", "epochs")
-                    start = str(folder.resolve() / f"trip-{home}-{TRAVELLER}-s{seed}")
+                    start = str(folder.resolve() / f"trip-{home}-{plan.traveller}-s{seed}")
                     settings = _seen(world) | how | {"encoder": start, budget: done[part][budget]}
                     label = f"trip-{home}-{away}-{mode}"
-                    second.append(_job(TRAVELLER, world, label, seed, more=settings))
+                    second.append(_job(plan.traveller, world, label, seed, more=settings))
     return rows + pool.run(second)
 
 
@@ -220,8 +220,8 @@ def _result(plan: Plan, rows: Sequence[Row], trips: Sequence[Row]) -> dict[str, 
         for world in plan.worlds
     ]
     travelled = [
-        {"from": home, "to": away, "how": mode, "encoder": TRAVELLER, "measure": WORLDS[away].measure}
-        | _spread(scores, (_trip_name(home, away, mode, how, seed) for seed in range(plan.seeds)))
+        {"from": home, "to": away, "how": mode, "encoder": plan.traveller, "measure": WORLDS[away].measure}
+        | _spread(scores, (_trip_name(plan.traveller, home, away, mode, how, seed) for seed in range(plan.seeds)))
         for home, away in (TRIPS if plan.transfer else ())
         for mode, how in MODES.items()
     ]
@@ -236,8 +236,8 @@ def _result(plan: Plan, rows: Sequence[Row], trips: Sequence[Row]) -> dict[str, 
     }
 
 
-def _trip_name(home: str, away: str, mode: str, how: dict[str, Any], seed: int) -> str:
-    return f"trip-{home}-{away}-{mode}-{TRAVELLER}-s{seed}" if how else f"trip-{away}-{TRAVELLER}-s{seed}"
+def _trip_name(traveller: str, home: str, away: str, mode: str, how: dict[str, Any], seed: int) -> str:
+    return f"trip-{home}-{away}-{mode}-{traveller}-s{seed}" if how else f"trip-{away}-{traveller}-s{seed}"
 
 
 def _spread(scores: dict[str, float | None], names: Iterable[str]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def table(result: dict[str, Any]) -> str:
                 f"{encoder:<{width}}" + "".join(f"{cost[key]:>13,.0f}" for key in COSTS.values()) + f"   {world}"
             )
     if result["trips"]:
-        lines += ["", f"{'from':<10}{'to':<10}{'how':<14}score"]
+        lines += ["", f"{'from':<10}{'to':<10}{'how':<14}score of {result['trips'][0]['encoder']}"]
         lines += [f"{trip['from']:<10}{trip['to']:<10}{trip['how']:<14}{said(trip)}" for trip in result["trips"]]
     return "\n".join(lines)
 

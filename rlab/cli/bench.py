@@ -82,13 +82,15 @@ class Backbones:
     encoders: str | None = None
     """Which, A,B; with parts such as resnet20+group. By default six of at most a million parameters."""
     worlds: str | None = None
-    """Where: mnist, fashion, nuclei, minatar, atari. By default the first four."""
+    """Where: mnist, fashion, nuclei, go, minatar, atari. By default all but the last."""
     seeds: int = 3
     """Of every cell."""
     minutes: float = 1.0
     """Of every run, on one thread; how many updates that is, each run measures."""
     transfer: bool = True
     """Whether an encoder that has learned in one world is tried in others, too."""
+    traveller: str = "impala"
+    """Which encoder that is."""
     full: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """All encoders and all worlds."""
     jobs: int | None = None
@@ -186,7 +188,7 @@ def _measure_backbones(argv: Sequence[str], stop: Stop) -> int:
             return tuple(full if flags.full else small)
 
         encoders, worlds = named(flags.encoders, SMALL, FULL), named(flags.worlds, SMALL_WORLDS, list(WORLDS))
-        plan = Plan(encoders, worlds, flags.seeds, flags.minutes, flags.transfer)
+        plan = Plan(encoders, worlds, flags.seeds, flags.minutes, flags.transfer, flags.traveller)
         result = measure(plan, flags.name, flags.jobs, stop, Lines())
         if not result["finished"]:
             say(f"stopped; the same command goes on in {result['folder']}")

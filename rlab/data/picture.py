@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,6 +47,12 @@ def draw(data: Dataset, changes: tuple[Change, ...], count: int, seed: int) -> b
     return buffer.getvalue()
 
 
+def shown(image: Tensor) -> np.ndarray:
+    """image[C, H, W] in 0..1 -> what matplotlib draws: of three and more channels the first three as colours, else
+    the mean of all as grey."""
+    return image[:3].permute(1, 2, 0).numpy() if len(image) >= 3 else image.mean(0).numpy()
+
+
 def _images(make: Any, data: Dataset, chosen: Tensor, changes: tuple[Change, ...], generator: torch.Generator) -> Any:
     """Rows: the images, what became of them, and again; outlines are those of masks."""
     images, y = as_float(data.x[chosen]), data.y[chosen]
@@ -59,8 +66,7 @@ def _images(make: Any, data: Dataset, chosen: Tensor, changes: tuple[Change, ...
     for line, (title, pictures, outlines) in zip(grid, rows, strict=True):
         line[0].set_ylabel(title, fontsize=8)
         for n, axes in enumerate(line):
-            picture = pictures[n].permute(1, 2, 0).squeeze(-1).numpy()
-            axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axes.imshow(shown(pictures[n]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             if outlines is not None and outlines[n].any() and not outlines[n].all():
                 axes.contour(outlines[n].numpy(), levels=[0.5], colors="red", linewidths=0.5)
             axes.set(xticks=[], yticks=[])

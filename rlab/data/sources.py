@@ -319,13 +319,28 @@ DATASETS.register("sentence_polarity")(
     )
 )
 
+_GO9X9 = (File("games.tar.xz", 1_078_220, "9d7f3f56bb44bfdb520330bc945c6f1fee65dfd089af9f23495c611696b64080"),)
+
 DATASETS.register("go9x9")(
     DataSource(
         kind="games",
         summary="9,068 games of Go on 9x9 by strong programs and online players, as SGF",
         licence="repository MIT, games by third parties",
         source="https://github.com/michaelnny/alpha_zero",
-        files=(File("games.tar.xz", 1_078_220, "9d7f3f56bb44bfdb520330bc945c6f1fee65dfd089af9f23495c611696b64080"),),
+        files=_GO9X9,
+    )
+)
+
+DATASETS.register("go_moves")(
+    DataSource(
+        kind="images",
+        summary="the next move in 69,641 positions of go9x9's games: 16 planes 9x9, 82 classes",
+        licence="repository MIT, games by third parties",
+        source="https://github.com/michaelnny/alpha_zero",
+        load=partial(loaders.from_afar, place="agents.go.alphago.records:next_moves"),
+        files=_GO9X9,
+        examples=56_000,
+        folder="go9x9",
     )
 )
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rlab.data.picture import shown
 from rlab.nn.published import Classifier
 from rlab.run.learner import Stop
 from rlab.tasks.classify import Classify
@@ -123,22 +124,22 @@ def masks(images: Tensor, said: Tensor, true: Tensor, classes: int) -> bytes:
     """Images, and below each the mask that is true and the one that was said; from the best to the worst of all."""
     right = (said == true).float().mean((1, 2))
     order = right.argsort(descending=True)
-    shown = order[torch.linspace(0, len(order) - 1, min(LOOKED, len(order))).long()]
+    some = order[torch.linspace(0, len(order) - 1, min(LOOKED, len(order))).long()]
 
     def draw(figure: Any) -> None:
-        axes = figure.subplots(3, len(shown), squeeze=False)
+        axes = figure.subplots(3, len(some), squeeze=False)
         for row, name in zip(axes, ("image", "true", "said"), strict=True):
             row[0].set_ylabel(name, fontsize=8)
             for place in row:
                 place.set(xticks=[], yticks=[])
-        for column, i in zip(axes.T, shown.tolist(), strict=True):
-            column[0].imshow(_shown(images[i]), cmap="gray", vmin=0, vmax=1)
+        for column, i in zip(axes.T, some.tolist(), strict=True):
+            column[0].imshow(shown(images[i]), cmap="gray", vmin=0, vmax=1)
             column[0].set_title(f"{100 * right[i]:.1f} %", fontsize=7)
             for place, mask in ((column[1], true[i]), (column[2], said[i])):
                 place.imshow(mask.numpy(), cmap="viridis", vmin=0, vmax=max(classes - 1, 1))
         figure.suptitle("share of the pixels that is right, from the best image to the worst", fontsize=9)
 
-    return _png(draw, (1.2 * len(shown) + 0.4, 4.2))
+    return _png(draw, (1.2 * len(some) + 0.4, 4.2))
 
 
 def _grid(images: Tensor, titles: list[str], title: str, heat: Tensor | None = None, columns: int = 8) -> bytes:
@@ -152,21 +153,14 @@ def _grid(images: Tensor, titles: list[str], title: str, heat: Tensor | None = N
         for i, said in enumerate(titles):
             row, column = divmod(i, columns)
             place = axes[row, column]
-            place.imshow(_shown(images[i]), cmap="gray", vmin=0, vmax=1)
+            place.imshow(shown(images[i]), cmap="gray", vmin=0, vmax=1)
             place.set_title(said, fontsize=6)
             if heat is not None:
                 below = axes[rows + row, column]
-                below.imshow(_shown(images[i]), cmap="gray", vmin=0, vmax=1)
+                below.imshow(shown(images[i]), cmap="gray", vmin=0, vmax=1)
                 below.imshow(heat[i].numpy(), cmap="jet", alpha=0.45, vmin=0, vmax=1)
 
     return _png(draw, (columns * 1.1, 0.4 + 1.35 * rows * (1 if heat is None else 1.9)))
-
-
-def _shown(image: Tensor) -> np.ndarray:
-    """image[C, H, W] in 0..1 -> what matplotlib draws: grey, or three colours; of other channels the mean."""
-    if image.shape[0] == 3:
-        return image.permute(1, 2, 0).numpy()
-    return image.mean(0).numpy()
 
 
 def _one_of_each(labels: Tensor, classes: int) -> Tensor:

@@ -57,15 +57,15 @@ def test_an_encoder_travels(
     digits = World("lenet", "data", "digits", (1, 8, 8), 10, "accuracy in percent", {"examples": 200})
     monkeypatch.setitem(WORLDS, "digits", digits)
     monkeypatch.setattr("rlab.bench.backbones.TRIPS", ((home, away),))
-    plan = Plan(("minatar",), ("minatar",), seeds=1, minutes=0.005)
+    plan = Plan(("minatar",), ("minatar",), seeds=1, minutes=0.005, traveller="minatar")
     found = measure(plan, "trips", 2, Stop(), Lines())
     assert found["finished"]
     assert [(trip["from"], trip["to"], trip["how"]) for trip in found["trips"]] == [(home, away, how) for how in MODES]
     assert all(len(trip["scores"]) == 1 for trip in found["trips"])
-    scratch = json.loads((tmp_path / "trips" / f"trip-{away}-impala-s0" / "config.json").read_text())
+    scratch = json.loads((tmp_path / "trips" / f"trip-{away}-minatar-s0" / "config.json").read_text())
     for how in ("fine-tuned", "frozen"):
-        run = json.loads((tmp_path / "trips" / f"trip-{home}-{away}-{how}-impala-s0" / "config.json").read_text())
-        assert run["encoder"]["run"] == f"trip-{home}-impala-s0"
+        run = json.loads((tmp_path / "trips" / f"trip-{home}-{away}-{how}-minatar-s0" / "config.json").read_text())
+        assert run["encoder"]["run"] == f"trip-{home}-minatar-s0"
         assert run["config"][part][budget] == scratch["config"][part][budget]
         assert (run["config"].get("agent") or run["config"]["model"])["freeze"] == (how == "frozen")
 
@@ -90,6 +90,8 @@ def test_what_cannot_be_planned() -> None:
         Plan(worlds=("mnits",))
     with pytest.raises(RlabError, match="unknown encoder 'lenet'; nearest: lenet5"):
         Plan(encoders=("lenet+silu",))
+    with pytest.raises(RlabError, match="unknown encoder 'impalla'; nearest: impala"):
+        Plan(traveller="impalla")
     with pytest.raises(RlabError, match="world 'mnist' is named twice"):
         Plan(worlds=("mnist", "mnist"))
     with pytest.raises(RlabError, match="--seeds is 0"):

@@ -125,10 +125,17 @@ def test_show_draws_tables(rlab, tmp_path: Path, name: str) -> None:
     assert (tmp_path / f"{name}.png").stat().st_size > 5_000
 
 
-@pytest.mark.parametrize("kind", ["series", "segmentation"])
-def test_show_draws_every_kind(rlab, tmp_path: Path, monkeypatch, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("series", (30, 5, 2)),
+        ("segmentation", (30, 3, 8, 8)),
+        ("images", (30, 2, 8, 8)),
+        ("images", (30, 16, 8, 8)),
+    ],
+)
+def test_show_draws_every_kind(rlab, tmp_path: Path, monkeypatch, kind: str, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
-    shape = {"series": (30, 5, 2), "segmentation": (30, 3, 8, 8)}[kind]
     x = rng.random(shape, np.float32)
     y = rng.integers(0, 2, (30, 8, 8) if kind == "segmentation" else 30)
     lengths = np.full(30, 4) if kind == "series" else None

@@ -117,6 +117,25 @@ def test_mnist_is_mnist() -> None:
 
 
 @pytest.mark.data
+def test_next_moves_of_go() -> None:
+    data = load("go_moves")
+    assert data.shape == (16, 9, 9)
+    assert {split: len(items) for split, items in data.splits.items()} == {
+        "train": 56_381,
+        "validation": 6_264,
+        "test": 6_996,
+    }
+    empty = data.x[0]  # a game's first position: no stone, and all points are points
+    assert empty.flatten(1).amax(1).tolist() == [0, 0, 255] + [0] * 13
+    first = data.x[:, :2].amax((1, 2, 3)) == 0
+    assert first.sum() > 1_000
+    assert (data.classes or ())[data.y[first].mode().values] == "E5"
+    taken = data.x[:, :2].amax(1).flatten(1)  # no move is on a stone
+    moves = data.y < 81
+    assert not taken[moves].gather(1, data.y[moves, None]).any()
+
+
+@pytest.mark.data
 def test_series_and_nuclei() -> None:
     vowels = load("japanese_vowels")
     assert vowels.counts("test") == [31, 35, 88, 44, 29, 24, 40, 50, 29]

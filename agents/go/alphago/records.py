@@ -18,11 +18,12 @@ from agents.go.learning import value_loss
 from agents.go.network import GoNetwork
 from agents.go.search_player import NetworkPolicy
 from agents.go.window import Window, empty_rows
-from envs.go.boards import Boards, Setting
+from envs.go.boards import Boards, Setting, name_of
 from envs.go.planes import PLANES
 from envs.go.sgf import alternate, parse_sgf
 from rlab.data.batches import Batch
 from rlab.data.files import reader
+from rlab.data.loaders import Arrays, Read
 from rlab.errors import RlabError
 from rlab.nn.optim import decayed, make_optimiser
 from rlab.run.learner import Stop, Stopped
@@ -32,6 +33,8 @@ from rlab.tasks.fit import Fit
 
 CHUNK = 512
 """Positions of an evaluation that are looked at together."""
+APART = 8
+"""Moves between two positions of a data set, as those of a game look much alike."""
 SPLITS = ("train", "validation", "test")
 
 
@@ -58,8 +61,29 @@ def read_games(config: GamesConfig, size: int = 9) -> Games:
     Raises:
         RlabError: the data set cannot be had, or holds no game of this size.
     """
+    return _games(_records(config.data), config, size)
+
+
+def next_moves(read: Read) -> Arrays:
+    """The next moves of a data set of records as classes of images: of one position in eight, seen by its player.
+
+    Test positions are those of the games that `read_games` keeps for tests; all others are of other games. Images are
+    the planes of 0 and 1, so without the one of komi.
+    """
+    size = 9
+    games = _games(_parsed(read), GamesConfig(), size)
+    rows = np.arange(0, games.window.end, APART)
+    x, y = np.empty((len(rows), len(PLANES) - 1, size, size), np.uint8), np.empty(len(rows), np.int64)
+    for start in range(0, len(rows), CHUNK):
+        some = slice(start, start + CHUNK)
+        batch = batch_of(games.window, rows[some], np.zeros(len(rows[some]), np.int64), torch.device("cpu"))
+        x[some], y[some] = 255 * batch.x[:, :-1].numpy(), batch.y.numpy()
+    classes = tuple(name_of(point, size) for point in range(size * size + 1))
+    return Arrays(x, y, classes, test=np.flatnonzero(np.isin(rows, games.splits["test"])))
+
+
+def _games(records: list[Any], config: GamesConfig, size: int) -> Games:
     setting = Setting(size, ko="simple", cap=4 * size * size)
-    records = _records(config.data)
     boards = Boards(1, setting, threads=1)
     kept: list[dict[str, NDArray[Any]]] = []
     for record in records:
@@ -87,8 +111,11 @@ def read_games(config: GamesConfig, size: int = 9) -> Games:
 
 
 def _records(name: str) -> list[Any]:
+    return _parsed(reader(name))
+
+
+def _parsed(read: Read) -> list[Any]:
     """All records of a data set's archive."""
-    read = reader(name)
     found = []
     with tarfile.open(fileobj=io.BytesIO(read("games.tar.xz"))) as archive:
         for member in archive:

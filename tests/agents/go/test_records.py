@@ -12,9 +12,10 @@ from agents.go.alphago import records
 from agents.go.alphago.config import RecordsConfig
 from agents.go.evaluator import Evaluator
 from agents.go.search_player import SearchPlayer
-from envs.go.boards import Boards, Setting
+from envs.go.boards import Boards, Setting, name_of
 from envs.go.planes import planes_of
 from envs.go.sgf import Record
+from rlab.data.dataset import as_float, load
 from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.run.checkpoint import digest
@@ -35,8 +36,10 @@ def game(seed: int, result: str = "B+1") -> Record:
 
 @pytest.fixture(autouse=True)
 def _some_games(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlab.data.dataset.reader", lambda name, tell: name)
     others = [Record(13, 7.0, ((1, 5),)), Record(9, 7.0, ())]  # another board, and nothing
-    monkeypatch.setattr(records, "_records", lambda name: [*(game(k, "BW"[k % 2] + "+2") for k in range(40)), *others])
+    for name in ("_records", "_parsed"):
+        monkeypatch.setattr(records, name, lambda _: [*(game(k, "BW"[k % 2] + "+2") for k in range(40)), *others])
 
 
 def fit(**settings: Any) -> Any:
@@ -69,6 +72,21 @@ def test_a_batch_shows_the_positions_and_the_moves_that_followed() -> None:
             boards.play([point])
         assert (batch.x[k].numpy() == planes_of(boards)[0]).all()
         assert batch.y[k] == moves[row % 10][1]
+
+
+def test_next_moves_are_a_data_set_whose_tests_are_other_games() -> None:
+    found, games = load("go_moves"), records.read_games(RecordsConfig())
+    assert (found.kind, found.shape, len(found), len(found.classes or ())) == ("images", (16, 9, 9), 50, 82)
+    for k in range(50):
+        row = 8 * k
+        boards = Boards(1, games.window.setting)
+        moves = game(row // 10).moves
+        for _, point in moves[: row % 10]:
+            boards.play([point])
+        assert (as_float(found.x[k]).numpy() == planes_of(boards)[0, :16]).all()
+        assert found.y[k] == moves[row % 10][1]
+        assert (k in found.splits["test"]) == (row in games.splits["test"])
+    assert (found.classes or ())[moves[row % 10][1]] == name_of(moves[row % 10][1], 9)
 
 
 def test_batches_repeat_and_a_pass_has_every_position_once() -> None:
