@@ -33,11 +33,14 @@ def project(probabilities: Tensor, reward: Tensor, discount: Tensor, support: Te
     Returns:
         [B, K].
     """
-    moved = reward[:, None] + discount[:, None] * support  # [B, K]
-    moved = moved.clamp(support[0], support[-1])
-    gap = (support[-1] - support[0]) / (len(support) - 1)
-    share = (1 - (moved[:, None, :] - support[:, None]).abs() / gap).clamp(min=0)  # [B, to K, from K]
-    return (share * probabilities[:, None, :]).sum(dim=2)
+    last = len(support) - 1
+    moved = reward[:, None] + discount[:, None] * support
+    place = ((moved - support[0]) * (last / (support[-1] - support[0]))).clamp(0, last)  # in atoms
+    below = place.floor()
+    upper = probabilities * (place - below)
+    index = below.long()
+    shared = torch.zeros_like(probabilities).scatter_add(1, index, probabilities - upper)
+    return shared.scatter_add(1, (index + 1).clamp(max=last), upper)
 
 
 def categorical_loss(logits: Tensor, target: Tensor) -> Tensor:
