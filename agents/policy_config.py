@@ -97,7 +97,6 @@ _VECTOR_A2C = PolicyConfig(
     share_encoder=False,
     gae_lambda=0.95,
     entropy_coef=0.01,
-    normalise_advantages=True,
     learning_rate=2e-3,
 )
 
@@ -118,6 +117,7 @@ POLICY_VECTOR_PRESETS = {
         rollout=1,
         gae_lambda=0.0,
         entropy_coef=0.01,
+        normalise_advantages=True,
         learning_rate=1e-3,
     ),
     "a2c": _VECTOR_A2C,

@@ -266,18 +266,22 @@ def run_table(model: Any, now: Any, memory: Any, rule: Any, epsilons: Any) -> fl
 
 
 class GreedyPolicy:
-    """Plays the best action of a table; of several any, equally likely."""
+    """Plays the best action of a table; of several any, equally likely.
+
+    Attributes:
+        pi: probabilities of actions, [S, A].
+    """
 
     epsilon = 0.0
 
     def __init__(self, mdp: MDP, q: Values, seed: int):
         self._encode = mdp.encode
-        self._best = greedy_policy(q)
+        self.pi = greedy_policy(q)
         self._rng = np.random.default_rng(seed)
 
     def act(self, obs: NDArray[Any], first: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> NDArray[np.int64]:
         """obs [N, *], first bool[N] -> int64[N]. A mask only names actions without effect (Taxi's), and is ignored."""
-        sums = self._best[self._encode(obs, first)].cumsum(axis=1)
+        sums = self.pi[self._encode(obs, first)].cumsum(axis=1)
         return (self._rng.random(len(sums))[:, None] >= sums[:, :-1]).sum(axis=1)
 
 

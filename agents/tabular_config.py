@@ -90,6 +90,63 @@ class LinUCBConfig:
 
 
 @dataclass(frozen=True)
+class PlanningEnvConfig:
+    """What a planner is given, and how it is scored."""
+
+    env: str = "FrozenLake-v1"
+    """An environment with a table of transitions `P`, as for tabular agents."""
+    steps: int = 10_000
+    """Sweeps, or improvements of the policy, at the most: it ends when values have settled."""
+    max_steps: int = 0
+    """Truncate evaluated episodes after this many steps; 0: the environment's own limit, or 1,000 without one."""
+    evaluate_episodes: int = 20
+    """Whole games of each evaluation on the way."""
+    final_episodes: int = 200
+    """Whole games of the evaluation at the end."""
+
+    def __post_init__(self) -> None:
+        at_least(self, steps=1, max_steps=0, evaluate_episodes=1, final_episodes=1)
+
+    @property
+    def num_envs(self) -> int:
+        """Steps are counted one by one: no copies step side by side."""
+        return 1
+
+
+@dataclass(frozen=True)
+class PlanningConfig:
+    """Generalised policy iteration (Sutton & Barto 2018, section 4.6): improve a policy, evaluate it, and so on.
+
+    With one sweep between improvements it is value iteration, with the exact values policy iteration, with several
+    sweeps modified policy iteration (Puterman & Shin 1978); without improvements it is policy evaluation.
+    """
+
+    improve: bool = True
+    """Take the greedy policy before every evaluation; else it stays that of actions at random."""
+    sweeps: int = 1
+    """Sweeps of an evaluation over all states; 0: solve the linear system for the exact values."""
+    gamma: float = 0.99
+    """Discount per step."""
+    tolerance: float = 1e-10
+    """How far values may be from those they come to (with gamma 1: how little the last sweep changed them)."""
+
+    def __post_init__(self) -> None:
+        at_least(self, sweeps=0, tolerance=0)
+        within(self, 0, 1, "gamma")
+
+
+@dataclass(frozen=True)
+class PlanningExperiment:
+    """All settings of a run of dynamic programming."""
+
+    run: RunConfig = field(
+        default_factory=lambda: RunConfig(threads=1, checkpoint_steps=1_000, log_steps=10, evaluate_steps=1_000)
+    )
+    env: PlanningEnvConfig = field(default_factory=PlanningEnvConfig)
+    agent: PlanningConfig = field(default_factory=PlanningConfig)
+
+
+@dataclass(frozen=True)
 class TabularExperiment:
     """All settings of a run of a tabular agent."""
 
@@ -135,6 +192,13 @@ TABULAR_PRESETS = {
 """Name -> settings. Longer returns vary more and need less bootstrapping, so their steps shrink faster. The last is the
 contextual bandit: the mean reward of each action in each state, no future."""
 
+PLANNING_PRESETS = {
+    "policy-evaluation": PlanningConfig(improve=False),
+    "policy-iteration": PlanningConfig(sweeps=0),
+    "value-iteration": PlanningConfig(),
+}
+"""Name -> settings."""
+
 STEP_POWERS = {"CliffWalking-v1": 0.0, "Taxi-v4": 0.0, "rlab/FrozenLakeSure-v0": 0.0, "Blackjack-v1": 0.9}
 """Environment -> step_power. Where nothing is random the targets of Q-learning and Expected SARSA are not either, and
 the newest is the best; Blackjack's games are short and vary much."""
@@ -151,14 +215,26 @@ TABULAR_SUMMARIES = {
     "monte-carlo": "means of whole episodes' returns, every visit (Sutton & Barto 2018, chapter 5)",
     "epsilon-greedy": "contextual bandit: best mean reward of this step, else at random",
     "linucb": "contextual bandit: linear upper confidence bounds (Li et al. 2010)",
+    "policy-evaluation": "dynamic programming: the values of actions at random, from the table of transitions",
+    "policy-iteration": "dynamic programming: exact values and improvement of a policy in turn (Howard 1960)",
+    "value-iteration": "dynamic programming: sweeps of the Bellman optimality equation (Bellman 1957)",
 }
 """Name -> what `rlab train` says of it."""
 
 
-def default_tabular(preset: str, env: str) -> TabularExperiment | LinUCBExperiment:
+Experiment = TabularExperiment | LinUCBExperiment | PlanningExperiment
+
+
+def default_tabular(preset: str, env: str) -> Experiment:
     """The settings that a preset starts from on an environment; "" is none yet."""
+    if preset in PLANNING_PRESETS:
+        plan = PlanningExperiment(agent=PLANNING_PRESETS[preset])
+        if plan.agent.sweeps == 0:  # a few improvements are all
+            plan = replace(plan, run=replace(plan.run, log_steps=1))
+        return replace(plan, env=replace(plan.env, env=env)) if env else plan
+    base: TabularExperiment | LinUCBExperiment
     if preset == "linucb":
-        base: TabularExperiment | LinUCBExperiment = LinUCBExperiment()
+        base = LinUCBExperiment()
     else:
         bandit = preset == "epsilon-greedy"
         home = TabularEnvConfig(env="rlab/CampaignMail-v0", exploring_starts=False) if bandit else TabularEnvConfig()

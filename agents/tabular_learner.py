@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from agents.bandits import LinUCB
 from agents.evaluation import play, score
+from agents.planning import Planner
 from agents.tabular import NO_LIMIT, GreedyPolicy, TableAgent
-from agents.tabular_config import LinUCBConfig, TabularEnvConfig
-from agents.tabular_exact import Values, greedy_policy, policy_evaluation, value_iteration
+from agents.tabular_config import LinUCBConfig, PlanningConfig, PlanningEnvConfig, TabularEnvConfig
+from agents.tabular_exact import Values, policy_evaluation, value_iteration
 from agents.tabular_picture import draw_table
 from envs import make_vec
-from envs.copies import Now
 from envs.make import load_model
 from envs.tabular import MDP
 from rlab.errors import RlabError
@@ -35,14 +35,13 @@ class TabularAgent(Protocol):
     """What `Tabular` drives."""
 
     mdp: MDP
-    now: Now
     gamma: float
 
     def run(self, done: int, ticks: int) -> float:
         """Step all copies `ticks` times, `done` being taken already; return the sum of |error|."""
 
-    def epsilon_at(self, done: int) -> float:
-        """The probability of a random action after `done` steps of each copy."""
+    def epsilon_at(self, done: int) -> float | None:
+        """The probability of a random action after `done` steps of each copy; None if it does not act."""
 
     def table(self) -> Values:
         """The action values [S, A] that it plays by."""
@@ -70,14 +69,14 @@ class Tabular:
         seed: the run's seed.
     """
 
-    def __init__(self, agent: TabularAgent, env: TabularEnvConfig, seed: int):
+    def __init__(self, agent: TabularAgent, env: TabularEnvConfig | PlanningEnvConfig, seed: int):
         self.agent = agent
         self.env = env
         self.seed = seed
         self.done_ticks = 0
         # A step of LinUCB costs the square of its features.
         cost = 1 if not isinstance(agent, LinUCB) else 1 + agent.linear.theta.shape[1] ** 2 // 500
-        self._block = max(1, BLOCK // cost // env.num_envs)
+        self._block = 1 if isinstance(agent, Planner) else max(1, BLOCK // cost // env.num_envs)
 
     @property
     def done(self) -> int:
@@ -89,7 +88,7 @@ class Tabular:
         started = time.perf_counter()
         left = -(-(self.env.steps - self.done) // self.env.num_envs)
         ticks = max(0, min(self._block, left))
-        if ticks == 0:
+        if ticks == 0 or self.settled:
             return {}
         error = self.agent.run(self.done_ticks, ticks)
         self.done_ticks += ticks
@@ -100,15 +99,21 @@ class Tabular:
         metrics = {
             "td_error": error / (ticks * self.env.num_envs),
             "q_mean": float(self.agent.mdp.start @ table.max(axis=1)),
-            "epsilon_last": self.agent.epsilon_at(self.done_ticks),
-            "episodes_last": episodes,
             "clock_learn": time.perf_counter() - started,
         }
+        epsilon = self.agent.epsilon_at(self.done_ticks)
+        if epsilon is not None:
+            metrics |= {"epsilon_last": epsilon, "episodes_last": episodes}
         return metrics | ({"return_mean_last": float(recent.mean())} if episodes else {})
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing more to learn."""
+        return isinstance(self.agent, Planner) and self.agent.settled
 
     def evaluate(self, stop: Stop) -> Score:
         """Play whole games; environments and random numbers depend on seed and progress only."""
-        final = self.done >= self.env.steps
+        final = self.progress().finished
         episodes = self.env.final_episodes if final else self.env.evaluate_episodes
         return self.evaluate_games(episodes, derive(self.seed, "evaluation", self.done), stop)
 
@@ -136,21 +141,21 @@ class Tabular:
     def exact(self) -> dict[str, float | None]:
         """`start_value`, `best_start_value` and `q_error`; see `evaluate_games`."""
         mdp, table = self.agent.mdp, self.agent.table()
-        gamma = self.agent.gamma or 0.99
+        gamma, played = self.agent.gamma or 0.99, self.agent.policy(0).pi
 
         def error() -> float | None:
             reference = self.agent.reference(self.done_ticks)
             return None if reference is None else float(np.abs(table - reference)[mdp.reachable()].max())
 
         return {
-            "start_value": _or_none(lambda: float(mdp.start @ policy_evaluation(mdp, greedy_policy(table), gamma))),
+            "start_value": _or_none(lambda: float(mdp.start @ policy_evaluation(mdp, played, gamma))),
             "best_start_value": _or_none(lambda: float(mdp.start @ value_iteration(mdp, gamma).max(axis=1))),
             "q_error": _or_none(error),
         }
 
     def progress(self) -> Progress:
-        """Environment steps done and planned."""
-        return Progress(self.done, self.env.steps, "steps")
+        """Environment steps done and planned; what has settled has planned no more."""
+        return Progress(self.done, self.done if self.settled else self.env.steps, "steps")
 
     def footprint(self, stop: Stop) -> Footprint:
         """Memory and disk from the arrays; time from a copy that runs for a moment."""
@@ -167,7 +172,8 @@ class Tabular:
     def state(self) -> State:
         """Everything: the copies, their random numbers, tables and what is still to be learned from."""
         arrays = {name: np.array(array) for name, array in self.agent.arrays().items()}
-        arrays["random"] = arrays["random"].view(np.int64)  # not every format knows unsigned words
+        if "random" in arrays:
+            arrays["random"] = arrays["random"].view(np.int64)  # not every format knows unsigned words
         return {"ticks": self.done_ticks, "arrays": arrays}
 
     def restore(self, state: State, stop: Stop) -> None:
@@ -204,13 +210,14 @@ def _or_none(number: Callable[[], float | None]) -> float | None:
 
 
 def build_tabular(experiment: Any, workshop: Any) -> Tabular:
-    """Build the Learner of a `TabularExperiment` or `LinUCBExperiment`.
+    """Build the Learner of a `TabularExperiment`, `LinUCBExperiment` or `PlanningExperiment`.
 
     Raises:
         RlabError: the environment is unknown or has no table of transitions.
     """
-    make = LinUCB if isinstance(experiment.agent, LinUCBConfig) else TableAgent
-    mdp = load_model(experiment.env.env)
-    return Tabular(
-        make(experiment.agent, experiment.env, mdp, experiment.run.seed), experiment.env, experiment.run.seed
-    )
+    config, env, seed = experiment.agent, experiment.env, experiment.run.seed
+    mdp = load_model(env.env)
+    if isinstance(config, PlanningConfig):
+        return Tabular(Planner(config, mdp), env, seed)
+    make = LinUCB if isinstance(config, LinUCBConfig) else TableAgent
+    return Tabular(make(config, env, mdp, seed), env, seed)

@@ -33,10 +33,13 @@ SELF_PLAY = {
 }  # fmt: skip
 
 
-def learner(journal: Journal, recipe: str = "dqn", env: str = "CartPole-v1", **settings: Any) -> Interaction:
+def learner(
+    journal: Journal, recipe: str = "dqn", env: str = "CartPole-v1", small: bool = True, **settings: Any
+) -> Interaction:
+    """A learner with the recipe's own settings, or with those of `SMALL` in their place, changed by `settings`."""
     entry = RECIPES.get(recipe)
     default = entry.default(env)
-    config = changed(default, known(default, SMALL) | settings)
+    config = changed(default, (known(default, SMALL) if small else {}) | settings)
     return entry.build(replace(config, env=replace(config.env, env=env)), Workshop("cpu", journal))
 
 

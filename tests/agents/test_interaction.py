@@ -15,7 +15,6 @@ from agents.config import PARTS
 from agents.interaction import Interaction
 from agents.types import Step
 from rlab.errors import RlabError
-from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints, digest
 from rlab.run.journal import Journal
 from rlab.run.learner import NonFinite, Stop, Stopped
@@ -325,14 +324,7 @@ def test_the_rehearsal_ends_at_the_next_step_after_a_stop(
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(5))
 def test_cartpole_is_solved(seed: int, journal: Journal) -> None:
-    run = learner(journal, **_defaults("CartPole-v1"), seed=seed)
+    run = learner(journal, small=False, seed=seed, final_episodes=20)
     while not run.progress().finished:
         run.step()
     assert run.evaluate(Stop())["mean"] >= 475
-
-
-def _defaults(env: str) -> dict[str, Any]:
-    """The recipe's own settings, which the tests' small ones would otherwise replace."""
-    agent = RECIPES.get("dqn").default(env).agent
-    names = ("learning_starts", "memory_size", "batch_size")
-    return {"env": env, "final_episodes": 20} | {n: getattr(agent, n) for n in names}

@@ -363,7 +363,7 @@ def test_resume_is_exact_in_the_middle_of_a_rollout(
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(5))
 def test_cartpole_is_solved(seed: int, journal: Journal) -> None:
-    run = learner(journal, "a2c", "CartPole-v1", seed=seed, final_episodes=20)
+    run = learner(journal, "a2c", "CartPole-v1", small=False, seed=seed, final_episodes=20)
     while not run.progress().finished:
         run.step()
     assert run.evaluate(Stop())["mean"] >= 475
@@ -375,7 +375,7 @@ def test_cartpole_is_solved(seed: int, journal: Journal) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_pendulum_improves_clearly(seed: int, journal: Journal) -> None:
     """A policy that does nothing scores about -1,200."""
-    run = learner(journal, "a2c", "Pendulum-v1", seed=seed, final_episodes=20)
+    run = learner(journal, "a2c", "Pendulum-v1", small=False, seed=seed, final_episodes=20)
     while not run.progress().finished:
         run.step()
     assert run.evaluate(Stop())["mean"] >= -700

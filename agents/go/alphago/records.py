@@ -67,8 +67,9 @@ def read_games(config: GamesConfig, size: int = 9) -> Games:
 def next_moves(read: Read) -> Arrays:
     """The next moves of a data set of records as classes of images: of one position in eight, seen by its player.
 
-    Test positions are those of the games that `read_games` keeps for tests; all others are of other games. Images are
-    the planes of 0 and 1, so without the one of komi.
+    Test positions are those of the games that `read_games` keeps for tests; all others are of other games. Validation
+    positions are drawn from what is left, so they may be of games that are learned from, eight moves apart or more.
+    Images are the planes of 0 and 1, so without the one of komi.
     """
     size = 9
     games = _games(_parsed(read), GamesConfig(), size)
