@@ -83,7 +83,7 @@ _A2C = PolicyConfig(evaluate="sample")
 
 _REINFORCE = PolicyConfig(
     num_envs=1,
-    rollout=1,
+    rollout=8,  # all returns positive, an update of one episode makes its actions likelier, whatever they were
     rollout_unit="episodes",
     value_coef=0.0,
     entropy_coef=0.0,
@@ -102,7 +102,7 @@ _VECTOR_A2C = PolicyConfig(
 
 POLICY_PRESETS = {
     "reinforce": replace(_REINFORCE, evaluate="sample"),
-    "reinforce-baseline": replace(_REINFORCE, value_coef=0.5, evaluate="sample"),
+    "reinforce-baseline": replace(_REINFORCE, rollout=1, value_coef=0.5, evaluate="sample"),
     "actor-critic": replace(_A2C, rollout=1, gae_lambda=0.0),
     "a2c": _A2C,
 }
@@ -110,7 +110,7 @@ POLICY_PRESETS = {
 
 POLICY_VECTOR_PRESETS = {
     "reinforce": _REINFORCE,
-    "reinforce-baseline": replace(_REINFORCE, value_coef=0.5, share_encoder=False),
+    "reinforce-baseline": replace(_REINFORCE, rollout=1, value_coef=0.5, share_encoder=False),
     "actor-critic": replace(
         _VECTOR_A2C,
         num_envs=64,
