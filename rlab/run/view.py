@@ -126,7 +126,7 @@ class LiveView:
     def _eta(self, progress: Progress) -> str:
         if self._rate <= 0:
             return "-"
-        minutes, seconds = divmod(round((progress.total - progress.done) / self._rate), 60)
+        minutes, seconds = divmod(round(max(0, progress.total - progress.done) / self._rate), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02d}:{seconds:02d}"
 

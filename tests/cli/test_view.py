@@ -41,6 +41,17 @@ def test_a_terminal_gets_a_bar(monkeypatch) -> None:
     assert "something [happened]" in text
 
 
+def test_what_is_done_beyond_the_plan_takes_no_time(monkeypatch, capsys) -> None:
+    """Blocks of work need not divide the plan."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with LiveView("alphazero on Go7", console(False)) as view:
+        for done in (0, 600, 1_200):
+            view.show(Progress(done, 1_000, "steps"), METRICS)
+            now[0] += 60.0
+    assert "1,200 / 1,000 steps (100.0%) · ETA 0:00:00" in capsys.readouterr().err
+
+
 def test_at_most_four_pictures_a_second(monkeypatch) -> None:
     screen = console(True)
     now = [100.0]
