@@ -193,13 +193,16 @@ POLICY_SUMMARIES = {
 
 
 def default_policy_experiment(preset: str, env: str) -> PolicyExperiment:
-    """The settings that a preset starts from on an environment: one set for images, one for vectors."""
+    """The settings that a preset starts from on an environment: for images, or vectors and their kind of actions."""
     if not env:
         return PolicyExperiment(agent=POLICY_PRESETS[preset])
     from envs import is_atari, is_minatar
+    from envs.make import is_continuous
 
     images = is_atari(env) or is_minatar(env)
     base = PolicyExperiment(agent=(POLICY_PRESETS if images else POLICY_VECTOR_PRESETS)[preset])
+    if preset == "a2c" and is_continuous(env):
+        base = replace(base, agent=replace(base.agent, normalise_advantages=True))
     run = base.run if images else replace(base.run, evaluate_steps=20_000, checkpoint_steps=20_000)
     return replace(base, run=run, env=replace(base.env, env=env, steps=1_000_000 if images else 200_000))
 

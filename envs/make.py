@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -164,6 +165,26 @@ def is_atari(name: str) -> bool:
 def is_minatar(name: str) -> bool:
     """Say whether `make_vec` takes this name for a game of MinAtar, known or not."""
     return name.lower().startswith("minatar/")
+
+
+def is_continuous(name: str) -> bool:
+    """Say whether actions of an environment are numbers (Box); no if there is no such environment, or it cannot start.
+
+    It is made for that, so a user's module is imported.
+    """
+    import gymnasium
+
+    if is_atari(name) or is_minatar(name) or go_size(name):
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # making it in earnest will tell
+            env = gymnasium.make(_registered(name), disable_env_checker=True)
+        continuous = isinstance(env.action_space, gymnasium.spaces.Box)
+        env.close()
+    except Exception:
+        return False
+    return continuous
 
 
 def _minatar(
