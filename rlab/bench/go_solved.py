@@ -28,7 +28,7 @@ KNOWN = {3: 9, 5: 25, 7: 9}
 
 
 def measure(
-    name: str, size: int, opponent: str, games: int, seed: int, stop: Stop, progress: Callable[[str], None]
+    name: str, size: int | None, opponent: str, games: int, seed: int, stop: Stop, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     """Ask a player for its first move, and let it play Black: against an opponent, and against itself.
 
@@ -38,7 +38,7 @@ def measure(
 
     Args:
         name: of the player; see `find_player`.
-        size: of the board.
+        size: of the board; None: what the player has learned, 5 if that is nothing known or any size.
         opponent: who has White; empty: only against itself.
         games: of each of the two matches, at the least.
         seed: of chance.
@@ -55,11 +55,12 @@ def measure(
         RlabError: nothing is known of the board, or there is no such player.
         Stopped: a stop was requested.
     """
-    if size not in KNOWN:
+    if size is not None and size not in KNOWN:
         raise RlabError(f"of {size}x{size} no result is known here; valid: {', '.join(map(str, KNOWN))}")
-    setting = Setting(size, KNOWN[size] - 0.5, cap=4 * size * size)
-    with closing(find_player(name)) as player, closing(Boards(games, setting)) as boards:
+    with closing(find_player(name)) as player, closing(Boards(games, _setting(player, size))) as boards:
         progress("the first move")
+        setting = boards.setting
+        size = setting.size
         keys = np.random.default_rng(seed).integers(0, 2**63, games).astype(np.uint64)
         first = player.choose(boards, np.arange(games), keys)
         moves, counts = np.unique(first, return_counts=True)
@@ -92,6 +93,13 @@ def measure(
                 met.pop("each")
                 found["opponent"] = {"name": opponent, **met}
     return found | {"machine": processor(), "git": git_state(), "versions": versions()}
+
+
+def _setting(player: Player, size: int | None) -> Setting:
+    """The known board of a size, or of the largest one that a player has learned: Black's known result less a half."""
+    if size is None:
+        size = max((s for s in getattr(player, "sizes", ()) if s in KNOWN), default=5)
+    return Setting(size, KNOWN[size] - 0.5, cap=4 * size * size)
 
 
 def _match(

@@ -132,8 +132,8 @@ class GoSolved:
 
     player: tyro.conf.Positional[str] = "go5"
     """A run, RUN@VISITS, or another player."""
-    size: int = 5
-    """Of the board: 3, 5 or 7."""
+    size: int | None = None
+    """Of the board: 3, 5 or 7; without it the one that the player has learned, or 5."""
     opponent: str = "gnugo:10,never-resign"
     """Who has White beside the player itself; an empty one: nobody."""
     games: int = 100

@@ -151,7 +151,8 @@ def test_what_comes_with_rlab_is_small_and_plays(folder: RunFolder) -> None:
 
 
 def test_the_names_that_the_guide_promises_come_with_rlab() -> None:
-    assert {"go5", "go9", "go9-rl", "go9-rollout", "go9-value"} <= {folder.name for folder in folders.shipped_runs()}
+    names = {folder.name for folder in folders.shipped_runs()}
+    assert {"go5", "go7", "go9", "go9-rl", "go9-rollout", "go9-value"} <= names
 
 
 @pytest.mark.parametrize("folder", folders.shipped_runs(), ids=lambda folder: folder.name)
@@ -165,7 +166,7 @@ def test_what_comes_with_rlab_is_reported_without_its_data(
     assert f"rlab watch {folder.name}\n" in capsys.readouterr().out  # by its name, not by where it lies
 
 
-@pytest.mark.parametrize("name", ["go5", "go9-rl", "go9-value"])
+@pytest.mark.parametrize("name", ["go5", "go7", "go9-rl", "go9-value"])
 def test_what_plays_and_comes_with_rlab_is_watched(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
     assert main(["watch", name, "--episodes", "1", "--max-steps", "3"]) == 0
