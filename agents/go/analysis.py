@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from envs.chance import mix
 from envs.go.boards import Boards, Setting, name_of
-from envs.go.players import RESIGN, Player
+from envs.go.players import RESIGN, Player, home_size
 from envs.go.rules import BLACK, COUNT, EMPTY, PASSES, WHITE
 from envs.go.sgf import RULES, Record, alternate, begin, follow
 from rlab.errors import RlabError
@@ -129,7 +129,7 @@ class Engine:
         self.analyst: Analyst | None = cast(Analyst, player) if hasattr(player, "analyse") else None
         self.moves: list[tuple[int, int]] = []
         self.comments: dict[int, str] = {}
-        self.set_up(setting or Setting(max(getattr(player, "sizes", (9,)))))
+        self.set_up(setting or Setting(home_size(player)))
 
     # ---- The game.
 

@@ -36,7 +36,12 @@ class SearchPlayer:
         opening: see temperature.
         decide: which move a search has found: the one that it says (of `Puct` the most visited), the most probable one
             before it, or of those that were visited the one with the highest mean value.
+
+    Attributes:
+        home: size of the boards that its network learned on; None if that is not known.
     """
+
+    home: int | None = None
 
     def __init__(
         self,

@@ -93,7 +93,9 @@ def network_player(
     # Where one answer decides, all eight are heard.
     symmetry: Symmetry = "none" if not getattr(agent, "symmetries", True) else "random" if number else "all"
     evaluator = Evaluator(trained.network, chosen, symmetry, trained.experiment.net.search_precision)
-    return SearchPlayer(label, evaluator, number)
+    player = SearchPlayer(label, evaluator, number)
+    player.home = trained.size
+    return player
 
 
 def weights_of(state: dict[str, Any]) -> dict[str, torch.Tensor]:

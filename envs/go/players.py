@@ -38,6 +38,11 @@ class Player(Protocol):
         """Free memory and processes. Safe to call twice."""
 
 
+def home_size(player: Player) -> int:
+    """The board that a player is at home on: the one that it learned on, the largest that it can play on, else 9."""
+    return getattr(player, "home", None) or max(getattr(player, "sizes", (9,)))
+
+
 PLAYERS: Registry[Callable[[str], Player]] = Registry("player")
 """Kind -> factory(what stands after the colon): ``gnugo:10``."""
 

@@ -17,7 +17,7 @@ import numpy as np
 from agents.go.arena import Finished, Pairing, play_games
 from agents.go.players import find_player
 from envs.go.boards import Boards, Setting, name_of
-from envs.go.players import Player
+from envs.go.players import Player, home_size
 from rlab.errors import RlabError
 from rlab.run.learner import Stop, Stopped
 from rlab.run.provenance import git_state, processor, versions
@@ -57,7 +57,7 @@ def measure(
     """
     if size is not None and size not in KNOWN:
         raise RlabError(f"of {size}x{size} no result is known here; valid: {', '.join(map(str, KNOWN))}")
-    with closing(find_player(name)) as player, closing(Boards(games, _setting(player, size))) as boards:
+    with closing(find_player(name)) as player, closing(Boards(games, known_board(player, size))) as boards:
         progress("the first move")
         setting = boards.setting
         size = setting.size
@@ -95,10 +95,10 @@ def measure(
     return found | {"machine": processor(), "git": git_state(), "versions": versions()}
 
 
-def _setting(player: Player, size: int | None) -> Setting:
-    """The known board of a size, or of the largest one that a player has learned: Black's known result less a half."""
+def known_board(player: Player, size: int | None) -> Setting:
+    """The board of a size, or of what a player has learned, else of 5; komi is Black's known result less a half."""
     if size is None:
-        size = max((s for s in getattr(player, "sizes", ()) if s in KNOWN), default=5)
+        size = home_size(player) if home_size(player) in KNOWN else 5
     return Setting(size, KNOWN[size] - 0.5, cap=4 * size * size)
 
 

@@ -77,6 +77,7 @@ def main(argv: Sequence[str]) -> int:
     from agents.go.players import find_player
     from envs.go.boards import Setting
     from envs.go.ids import default_komi
+    from envs.go.players import home_size
 
     size = int(match[1]) if match else flags.size
 
@@ -96,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
     if hasattr(stdin, "reconfigure"):
         stdin.reconfigure(errors="replace")  # bytes that are no UTF-8
     with contextlib.closing(player):
-        setting = agree(max(getattr(player, "sizes", (9,))) if size is None else size)
+        setting = agree(home_size(player) if size is None else size)
         engine = Engine(player, setting, seed=flags.seed, visits=flags.visits, resign=flags.resign)
         return Table(engine, ("black", "white").index(flags.colour) + 1).sit()
 

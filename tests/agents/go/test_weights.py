@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import gymnasium as gym
@@ -16,8 +17,9 @@ from agents.go.players import find_player
 from agents.go.weights import read_network
 from envs import make_vec
 from envs.go.boards import Boards, Setting
+from envs.go.players import home_size
 from rlab.api import load
-from rlab.bench.go_solved import KNOWN
+from rlab.bench.go_solved import KNOWN, known_board
 from rlab.cli import main
 from rlab.errors import RlabError
 from rlab.recipes import load_recipes
@@ -206,5 +208,9 @@ def test_go5_comes_with_rlab_and_wins_as_it_should(capsys: pytest.CaptureFixture
     assert found["itself"]["good"] == sum(good for good, _ in found["itself"]["replies"].values())
     assert found["itself"]["good"] == sum(score >= 25 for score in found["itself"]["scores"]) >= 20
     assert found["opponent"]["good"] == 1
+    with closing(find_player("go7")) as player:
+        assert (home_size(player), known_board(player, None).size, known_board(player, 3).size) == (7, 7, 3)
+    with closing(find_player("go9")) as player:
+        assert (home_size(player), known_board(player, None).size) == (9, 5)
     assert main(["bench", "go-solved", "go5", "--size", "9"]) == 1
     assert "of 9x9 no result is known here; valid: 3, 5, 7" in capsys.readouterr().err
