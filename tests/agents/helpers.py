@@ -59,8 +59,10 @@ def contract_cases(envs: list[str]) -> list[tuple[str, str, dict[str, Any]]]:
         if hasattr(default, "net"):  # plays Go with itself
             cases.append((recipe, "Go5", known(default, SELF_PLAY)))
             continue
-        if hasattr(default.env, "exploring_starts"):  # a table: small environments, a large block of steps
-            tables = ["FrozenLake-v1", "Blackjack-v1", "rlab/CampaignMail-v0"]
+        tables = ["FrozenLake-v1", "Blackjack-v1", "rlab/CampaignMail-v0"]
+        if hasattr(default.agent, "sweeps"):  # plans: a sweep a step
+            cases += [(recipe, env, {"steps": 30}) for env in tables]
+        elif hasattr(default.env, "exploring_starts"):  # a table: small environments, a large block of steps
             cases += [(recipe, env, {"num_envs": 3, "steps": 1_000_000}) for env in tables]
         else:
             small = {"num_envs": 2, "steps": 4_000, "learning_starts": 20, "reset_steps": 30}
