@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from agents.tabular import NO_LIMIT, RECENT, GreedyPolicy
+from agents.tabular import BLOCK, NO_LIMIT, RECENT, GreedyPolicy
 from agents.tabular_config import LinUCBConfig, TabularEnvConfig
 from agents.tabular_exact import Values
 from envs.chance import uniform
@@ -105,6 +105,7 @@ class LinUCB:
     """
 
     gamma = 0.0
+    settled = False
 
     def __init__(self, config: LinUCBConfig, env: TabularEnvConfig, mdp: MDP, seed: int):
         self.config = config
@@ -112,6 +113,7 @@ class LinUCB:
         self.model = compile_model(mdp, env.max_steps or mdp.limit or NO_LIMIT, env.exploring_starts)
         self.now = begin(self.model, env.num_envs, derive(seed, "copies"))
         d = int(mdp.features.max()) + 1
+        self.block = max(1, BLOCK // (1 + d * d // 500) // env.num_envs)  # a step costs the square of the features
         self.linear = Linear(
             inverse=np.tile(np.eye(d) / config.ridge, (mdp.actions, 1, 1)),
             theta=np.zeros((mdp.actions, d)),

@@ -28,6 +28,8 @@ class Planner:
         mdp: its table of transitions is all that is read.
     """
 
+    block = 1
+
     def __init__(self, config: PlanningConfig, mdp: MDP):
         self.config = config
         self.mdp = mdp

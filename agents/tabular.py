@@ -27,6 +27,8 @@ from envs.copies import advance, begin, compile_model, restart
 from envs.tabular import MDP
 from rlab.seeding import derive
 
+BLOCK = 20_000
+"""Environment steps of one `step()` of the learner: milliseconds of compiled work."""
 NO_LIMIT = 1_000
 """Steps of an episode at the most where the environment names no limit."""
 
@@ -295,6 +297,8 @@ class TableAgent:
         seed: of everything random.
     """
 
+    settled = False
+
     def __init__(self, config: TabularConfig, env: TabularEnvConfig, mdp: MDP, seed: int):
         self.config = config
         self.mdp = mdp
@@ -303,6 +307,7 @@ class TableAgent:
         self.model = compile_model(mdp, limit, env.exploring_starts)
         self.now = begin(self.model, env.num_envs, derive(seed, "copies"))
         self._ticks = -(-env.steps // env.num_envs)
+        self.block = max(1, BLOCK // env.num_envs)
         n, horizon = env.num_envs, config.n_step or limit
         self.rule = Rule(
             METHODS[config.method], config.lam, config.gamma, config.step_size, config.step_half,

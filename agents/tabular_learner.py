@@ -27,15 +27,18 @@ from rlab.run.checkpoint import KEEP
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
 
-BLOCK = 20_000
-"""Environment steps of one `step()`: milliseconds of compiled work."""
-
 
 class TabularAgent(Protocol):
     """What `Tabular` drives."""
 
     mdp: MDP
     gamma: float
+    block: int
+    """Ticks of one `step()` of the learner: milliseconds of work."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is nothing more to learn."""
 
     def run(self, done: int, ticks: int) -> float:
         """Step all copies `ticks` times, `done` being taken already; return the sum of |error|."""
@@ -74,9 +77,6 @@ class Tabular:
         self.env = env
         self.seed = seed
         self.done_ticks = 0
-        # A step of LinUCB costs the square of its features.
-        cost = 1 if not isinstance(agent, LinUCB) else 1 + agent.linear.theta.shape[1] ** 2 // 500
-        self._block = 1 if isinstance(agent, Planner) else max(1, BLOCK // cost // env.num_envs)
 
     @property
     def done(self) -> int:
@@ -87,8 +87,8 @@ class Tabular:
         """Take a block of steps and learn; ends with the budget."""
         started = time.perf_counter()
         left = -(-(self.env.steps - self.done) // self.env.num_envs)
-        ticks = max(0, min(self._block, left))
-        if ticks == 0 or self.settled:
+        ticks = max(0, min(self.agent.block, left))
+        if ticks == 0 or self.agent.settled:
             return {}
         error = self.agent.run(self.done_ticks, ticks)
         self.done_ticks += ticks
@@ -105,11 +105,6 @@ class Tabular:
         if epsilon is not None:
             metrics |= {"epsilon_last": epsilon, "episodes_last": episodes}
         return metrics | ({"return_mean_last": float(recent.mean())} if episodes else {})
-
-    @property
-    def settled(self) -> bool:
-        """Whether there is nothing more to learn."""
-        return isinstance(self.agent, Planner) and self.agent.settled
 
     def evaluate(self, stop: Stop) -> Score:
         """Play whole games; environments and random numbers depend on seed and progress only."""
@@ -155,7 +150,7 @@ class Tabular:
 
     def progress(self) -> Progress:
         """Environment steps done and planned; what has settled has planned no more."""
-        return Progress(self.done, self.done if self.settled else self.env.steps, "steps")
+        return Progress(self.done, self.done if self.agent.settled else self.env.steps, "steps")
 
     def footprint(self, stop: Stop) -> Footprint:
         """Memory and disk from the arrays; time from a copy that runs for a moment."""
@@ -165,8 +160,8 @@ class Tabular:
         twin = deepcopy(self.agent)
         twin.run(0, 1)  # compiles
         started = time.perf_counter()
-        twin.run(1, self._block)
-        seconds = (time.perf_counter() - started) / (self._block * self.env.num_envs)
+        twin.run(1, twin.block)
+        seconds = (time.perf_counter() - started) / (twin.block * self.env.num_envs)
         return Footprint(3 * held + 2 * model, 0, (KEEP + 1) * (held + 20_000), seconds * self.env.steps)
 
     def state(self) -> State:

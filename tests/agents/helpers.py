@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
+import gymnasium as gym
+from gymnasium.spaces import Discrete
+
 import agents.recipes  # noqa: F401 - registers the recipes
 from agents.config import PARTS
 from agents.interaction import Interaction
@@ -74,3 +77,15 @@ def contract_cases(envs: list[str]) -> list[tuple[str, str, dict[str, Any]]]:
                 (recipe, env, known(default, small) | (few if env in ("Breakout", "Go5") else {})) for env in envs
             ]
     return cases
+
+
+class Corridor(gym.Env):
+    """0 -> 1 -> 2 -> end by action 1, which pays 1, 2, 4; action 0 stays and pays 0."""
+
+    observation_space = Discrete(3)
+    action_space = Discrete(2)
+
+    def __init__(self) -> None:
+        self.P = {
+            s: {0: [(1.0, s, 0.0, False)], 1: [(1.0, min(s + 1, 2), float(2**s), s == 2)]} for s in range(3)
+        }  # fmt: skip

@@ -145,9 +145,7 @@ def test_healthy_runs_of_all_kinds_are_not_warned(recipe: str, env: str) -> None
     if not any(row.get("reward_size") for row in read_metrics(folder.metrics)):
         found.remove("no-reward")  # on FrozenLake noise alone may never find the goal, which is worth a warning
     if recipe == "pqn" and env in ("rlab/Probe1-v0", "rlab/Probe4-v0", "rlab/ProbeTruncation-v0"):
-        found.remove(
-            "dead-units"
-        )  # their only observation is 0, which LayerNorm leaves at 0: true, and worth a warning
+        found.remove("dead-units")  # the only observation is 0, and LayerNorm leaves it so: worth a warning
     assert found == []
 
 

@@ -19,18 +19,7 @@ from envs.tabular import MDP, NAMES, model_of
 from rlab.cli import main
 from rlab.errors import RlabError
 from rlab.run.learner import Stop
-
-
-class Corridor(gym.Env):
-    """Three states; action 0 stays and pays nothing, action 1 goes on and pays 1, 2 and 4, then it is over."""
-
-    observation_space = Discrete(3)
-    action_space = Discrete(2)
-
-    def __init__(self) -> None:
-        self.P = {
-            s: {0: [(1.0, s, 0.0, False)], 1: [(1.0, min(s + 1, 2), float(2**s), s == 2)]} for s in range(3)
-        }  # fmt: skip
+from tests.agents.helpers import Corridor
 
 
 class SmallGrid(gym.Env):

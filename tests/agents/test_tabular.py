@@ -41,23 +41,12 @@ from rlab.cli import main
 from rlab.errors import RlabError
 from rlab.run.config import from_plain, to_plain
 from rlab.run.learner import NonFinite, Stop, Stopped
+from tests.agents.helpers import Corridor
 from tests.test_kill import kill_and_resume, result, rlab
 
 LEARNING = [name for name in TABULAR_PRESETS if name != "epsilon-greedy"]
 OFF_POLICY = [name for name in LEARNING if TABULAR_PRESETS[name].method == "q-learning"]
 ON_POLICY = [name for name in LEARNING if name not in OFF_POLICY]
-
-
-class Corridor(gym.Env):
-    """0 -> 1 -> 2 -> end by action 1, which pays 1, 2, 4; action 0 stays and pays 0."""
-
-    observation_space = Discrete(3)
-    action_space = Discrete(2)
-
-    def __init__(self) -> None:
-        self.P = {
-            s: {0: [(1.0, s, 0.0, False)], 1: [(1.0, min(s + 1, 2), float(2**s), s == 2)]} for s in range(3)
-        }  # fmt: skip
 
 
 class Forever(gym.Env):
