@@ -19,6 +19,7 @@ from agents.types import Batch, Windows
 from rlab.errors import RlabError
 from rlab.nn import ImplicitQHead, NoisyLinear, QHead, make_encoder
 from rlab.nn.layers import SpectralConv2d
+from rlab.nn.precision import channels_last
 
 
 class QNetwork(nn.Module):
@@ -56,7 +57,7 @@ class QNetwork(nn.Module):
         self.noisy_layers = [m for m in self.modules() if isinstance(m, NoisyLinear)]
         self._spectral = [m for m in self.modules() if isinstance(m, SpectralConv2d)]
         self.bf16 = bf16
-        self.channels_last = len(shape) == 3 and getattr(self.encoder, "norm", False)
+        self.channels_last = channels_last(shape, bf16, getattr(self.encoder, "norm", False))
 
     def iterate(self) -> None:
         """Follow the weights' largest singular values, where they are divided out."""

@@ -83,11 +83,9 @@ class Classify:
         self.terms = tuple(terms)
         self.bf16 = bf16
         self.device = torch.device(device)
-        images = len(data.shape) == 3
-        layout = torch.channels_last if images and bf16 else torch.contiguous_format
         self.model = model.to(self.device)
-        self.model.to(memory_format=layout)  # type: ignore[call-overload]
-        self._layout = layout
+        if len(data.shape) == 3:
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         shown = [data.inputs(split) for split in ("train", "unlabelled") if split in data.splits and preprocess]
         self.transform = fit(preprocess, torch.cat(shown)) if preprocess else None
         self.batches = Batches(data, batch_size, seed, device, augment, per_epoch=per_epoch, items=items)
@@ -131,7 +129,7 @@ class Classify:
         if transform is not None:
             x = transform(x)
         if x.dim() == 4:
-            x = x.contiguous(memory_format=self._layout)
+            x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
             logits = model(x)
         return logits.float()

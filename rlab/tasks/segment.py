@@ -53,9 +53,8 @@ class Segment:
         assert data.classes is not None
         self.data, self.classes, self.bf16 = data, data.classes, bf16
         self.device = torch.device(device)
-        self._layout = torch.channels_last if bf16 else torch.contiguous_format
         self.model = model.to(self.device)
-        self.model.to(memory_format=self._layout)  # type: ignore[call-overload]
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.transform = fit(preprocess, data.inputs("train")) if preprocess else None
         self.batches = Batches(data, batch_size, seed, device, augment, transform=self.transform)
 
@@ -68,7 +67,7 @@ class Segment:
     def logits(self, x: Tensor) -> Tensor:
         """x[B, C, H, W] -> float32[B, K, H, W]."""
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            logits: Tensor = self.model(x.contiguous(memory_format=self._layout))
+            logits: Tensor = self.model(x.contiguous(memory_format=torch.channels_last))
         return logits.float()
 
     def outputs(self, split: str, stop: Stop) -> tuple[Tensor, Tensor]:
