@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from agents.go.analysis import Analysis, Engine, chains, never, score_text
+from agents.go.analysis import Analysis, never
+from agents.go.engine import Engine, chains, score_text
 from envs.go.boards import LETTERS, name_of, point_of
 from envs.go.players import RESIGN
 from envs.go.rules import BLACK, WHITE

@@ -16,7 +16,7 @@ from rlab.errors import RlabError
 from rlab.run.learner import Stop
 
 if TYPE_CHECKING:
-    from agents.go.analysis import Judged
+    from agents.go.engine import Judged
 
 COLOURS = ("#0072b2", "#d55e00")
 """The curve, and blunders (Okabe & Ito 2008)."""
@@ -59,7 +59,7 @@ def _analyze(argv: Sequence[str], stop: Stop) -> int:
         replay(record)  # before a player is loaded
         if not record.moves:
             raise RlabError(f"{flags.file} holds no move")
-        from agents.go.analysis import Engine, judge
+        from agents.go.engine import Engine, judge
         from agents.go.players import find_player
         from envs.go.boards import name_of
 

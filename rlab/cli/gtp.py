@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     stdout = sys.stdout
     # The protocol alone may stand on stdout, whatever Python prints.
     with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
-        from agents.go.analysis import Engine
+        from agents.go.engine import Engine
         from agents.go.gtp import Lines, Server
         from agents.go.players import find_player
         from envs.go.boards import Setting

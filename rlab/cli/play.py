@@ -19,7 +19,8 @@ from rlab.errors import RlabError, nearest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from agents.go.analysis import Analysis, Engine
+    from agents.go.analysis import Analysis
+    from agents.go.engine import Engine
 
 COMMANDS = {
     "D4": "play there (letter and number)",
@@ -73,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
         raise RlabError(f"{flags.game} is a board of {match[1]}, and --size is {flags.size}; give one of them")
     if not match and flags.with_ is not None:
         raise RlabError(f"'{flags.game}' is no board; rlab play go9 --with {flags.with_}")
-    from agents.go.analysis import Engine
+    from agents.go.engine import Engine
     from agents.go.players import find_player
     from envs.go.boards import Setting
     from envs.go.ids import default_komi
@@ -220,7 +221,7 @@ class Table:
         self._candidates(found, self.you)
 
     def _score(self) -> None:
-        from agents.go.analysis import score_text
+        from agents.go.engine import score_text
 
         engine = self.engine
         dead = engine.dead()
@@ -270,7 +271,7 @@ class Table:
         self._after()
 
     def _after(self) -> None:
-        from agents.go.analysis import score_text
+        from agents.go.engine import score_text
 
         if self.engine.over:
             self.result = score_text(self.engine.score(self.engine.dead()))

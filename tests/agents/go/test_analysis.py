@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.go.analysis import Engine, chains, judge, last_of, never, score_text
+from agents.go.analysis import last_of, never
+from agents.go.engine import Engine, chains, judge, score_text
 from agents.go.rollouts import Rollouts, rollouts_named
 from envs.go.boards import Boards, Setting, point_of
 from envs.go.players import PLAYERS, RESIGN

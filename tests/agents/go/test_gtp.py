@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.go.analysis import Engine
+from agents.go.engine import Engine
 from agents.go.gtp import MOST_LINE, Clock, Lines, Server, handicap_points
 from agents.go.rollouts import Rollouts
 from envs.go.boards import Setting, name_of, point_of
@@ -196,18 +196,18 @@ def test_handicap_commands() -> None:
 def test_the_end_of_a_game() -> None:
     """Black's wall on the third line, White's behind it, a white stone lost on Black's side."""
     lost = np.array([[1, 1, 1, -1, -1]] * 5, float)
-    for player, score, dead in ((Planned([], black=lost), "B+4.5", "A1"), (Mover([], black=lost), "W+6.5", "")):
+    for player in (Planned([], black=lost), Mover([])):  # by its own analysis, or by random games
         gtp = Client(player)
         for row in "12345":
             gtp.ask(f"play b C{row}")
             gtp.ask(f"play w D{row}")
         gtp.ask("play w A1")
-        assert gtp.ask("final_score") == score
-        assert gtp.ask("final_status_list dead") == dead
+        assert gtp.ask("final_score") == "B+4.5"
+        assert gtp.ask("final_status_list dead") == "A1"
         assert gtp.ask("final_status_list seki") == ""
         alive = gtp.ask("final_status_list alive").split("\n")
         assert {frozenset(chain.split()) for chain in alive} >= {frozenset({"C1", "C2", "C3", "C4", "C5"})}
-        assert ("A1" in alive) == (dead == "")
+        assert "A1" not in alive
     assert Client(Planned([])).ask("final_score") == "W+0.5"
 
 

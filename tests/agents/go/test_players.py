@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from agents.go.analysis import Engine
+from agents.go.engine import Engine
 from agents.go.players import AgentPlayer, find_player
 from envs.go.boards import Boards, Setting, point_of
 from envs.go.planes import planes_of
