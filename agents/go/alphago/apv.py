@@ -184,8 +184,7 @@ class ApvSearch:
         """It as a player."""
         s = self.settings
         number = s.visits if visits is None else visits
-        # Where one answer decides, all eight are heard.
-        evaluator = self.evaluator("random" if number else "all")
+        evaluator = self.evaluator(s.symmetry if number else "all")  # where one answer decides, all eight are heard
         return SearchPlayer(name, evaluator, number, Puct(c_init=s.explore), s.leaves, decide=s.decide)
 
     # ---- The match.

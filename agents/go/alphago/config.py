@@ -298,6 +298,9 @@ class ApvConfig:
     """The prior is the softmax of the policy's logits divided by this."""
     explore: float = 1.25
     """c_init of PUCT: how much the prior counts against the values."""
+    symmetry: Literal["random", "all"] = "random"
+    """How a leaf is shown to the networks: turned and mirrored at random, or in all eight ways, for the mean of what
+    they say, which takes eight times as long."""
     decide: Literal["visits", "policy", "value"] = "visits"
     """The move: the most visited one (AlphaGo), the most probable one before the search, or the one worth most."""
     search_precision: Literal["auto", "fp32", "bf16"] = "auto"

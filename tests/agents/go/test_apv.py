@@ -144,13 +144,14 @@ def test_a_search_with_rollouts_does_not_depend_on_what_is_searched_beside_it() 
         assert (some.value == together.value[rows]).all()
 
 
-def test_without_rollouts_it_is_the_plain_search_to_the_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("symmetry", ["random", "all"])
+def test_without_rollouts_it_is_the_plain_search_to_the_bit(symmetry: Any) -> None:
     network = network_run("net", 1)
-    start("plain", policy="net", mix=0.0, prior_temperature=1.0, games=2, visits=2)
+    start("plain", policy="net", mix=0.0, prior_temperature=1.0, games=2, visits=2, symmetry=symmetry)
     shutil.rmtree(find_run("net").path)  # it has a copy
     player = find_player("plain@40")
     assert player.name == "plain@40"
-    twin = SearchPlayer("twin", Evaluator(network), 40, Puct(), 2)
+    twin = SearchPlayer("twin", Evaluator(network, symmetry=symmetry), 40, Puct(), 2)
     boards = Boards(3, FIVE, threads=1)
     boards.play([3, 12, 7])
     keys = np.array([1, 2, 3], np.uint64)
