@@ -146,7 +146,7 @@ class QConfig:
     evaluate_epsilon: float = 0.01
     """Probability of a random action in evaluations."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the encoder. auto: bf16 where the processor or GPU has instructions for it, on images."""
+    """Arithmetic of the encoder. auto: bf16 for images where the processor or GPU is faster in it."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile of the update. auto: on a GPU, where it is captured as a CUDA graph."""
 
@@ -303,7 +303,7 @@ class PQNConfig:
     """Learn from a rollout while the next one is collected, each with half of the CPU threads. What acts is then one
     rollout older."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Arithmetic of the encoder. auto: bf16 where the processor or GPU has instructions for it, on images."""
+    """Arithmetic of the encoder. auto: bf16 for images where the processor or GPU is faster in it."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile of the loss. auto: on a GPU, where it is captured as a CUDA graph."""
 

@@ -122,7 +122,7 @@ class FitConfig:
     patience: int = 0
     """Stop when this many validations in a row were no better than the best one; 0: go through all epochs."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the encoder; auto: bf16 for images where the processor has instructions for it."""
+    """Of the encoder; auto: bf16 for images where the processor or GPU is faster in it."""
 
     def __post_init__(self) -> None:
         at_least(self, epochs=1, batch_size=1, learning_rate=0, weight_decay=0, max_grad_norm=0, patience=0)
