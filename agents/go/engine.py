@@ -281,12 +281,16 @@ class Engine:
         return [chain for chain in chains(stones.reshape(self.size, self.size))
                 if float(black[chain].mean()) * (1 if stones[chain[0]] == BLACK else -1) < -UNCLEAR]  # fmt: skip
 
+    @property
+    def knows_owners(self) -> bool:
+        """Whether the player's analysis has an ownership; else dead stones are told by random games."""
+        if self.analyst is None:
+            return False
+        return last_of(self.analyst.analyse(self.board_of(self.turn), 0, 1, never)).ownership is not None
+
     def _owners(self, board: Boards) -> NDArray[np.float64]:
         """[n, n], 1: the point will be the player's to move."""
-        judges = [Rollouts()] if self.analyst is None else [self.analyst, Rollouts()]
-        for analyst in judges:
-            if last_of(analyst.analyse(board, 0, 1, never)).ownership is not None:
-                break
+        analyst: Analyst = cast(Analyst, self.analyst) if self.knows_owners else Rollouts()
         ownership = last_of(analyst.analyse(board, 0, max(1, self.judge // 2), never)).ownership
         assert ownership is not None
         return ownership

@@ -27,7 +27,7 @@ COMMANDS = {
     "pass": "make no move; two passes end the game",
     "undo": "take back your last move and the answer",
     "hint": "what your opponent would play in your place",
-    "score": "count the board as it stands",
+    "score": "count the board, dead stones taken off",
     "save FILE": "write the game as SGF",
     "resign": "give the game up",
     "quit": "leave",
@@ -225,7 +225,7 @@ class Table:
 
         engine = self.engine
         dead = engine.dead()
-        how = "" if engine.analyst is not None else f"; all stones count as alive, {self.name} does not judge"
+        how = "" if engine.knows_owners else f"; dead by random games, for {self.name} does not judge"
         fallen = f", {sum(map(len, dead))} dead stones taken off" if dead else ""
         self.console.print(f"{score_text(engine.score(dead))} by area{fallen}{how}")
 
