@@ -112,6 +112,8 @@ class QNetwork(nn.Module):
     def _scaled(self, obs: Tensor) -> Tensor:
         if self.classes:
             return F.one_hot(obs.long(), self.classes).float()
+        if self.channels_last and obs.ndim == 4:  # images: put in order while their values are bytes
+            obs = obs.contiguous(memory_format=torch.channels_last)
         if obs.dtype == torch.uint8:
             return obs.to(torch.bfloat16 if self.bf16 else torch.float32).mul_(1 / 255)
         return obs.float()
@@ -152,10 +154,7 @@ class QNetwork(nn.Module):
         return q
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(np.array(array)).to(self.act_taus.device)
-        if self.channels_last and tensor.ndim == 4:  # images: put in order while their values are bytes
-            return tensor.contiguous(memory_format=torch.channels_last)
-        return tensor
+        return torch.from_numpy(np.array(array)).to(self.act_taus.device)
 
 
 class Carry:
