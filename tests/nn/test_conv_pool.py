@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from rlab.nn import make_encoder
@@ -112,6 +113,8 @@ def test_where_it_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     modules(grad).sum().backward()
     assert grad.grad is not None
     assert stage().double()(images.double()).dtype == torch.float64
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert stage()(torch.rand(2, 1, 8, 8)).shape == (2, 6, 4, 4)
     assert not calls
 
     seen = []

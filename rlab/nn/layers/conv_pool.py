@@ -48,6 +48,8 @@ def _suits(modules: list[nn.Module], images: Tensor) -> bool:
     """Whether three modules are what `conv_pool` computes of these images, and nobody listens to them."""
     if [type(module) for module in modules] != [nn.Conv2d, HalvingPool, nn.ReLU]:
         return False
+    if type(images) is not Tensor:  # one that only stands for numbers, as where multiply-adds are counted
+        return False
     if any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in modules):
         return False
     conv: Any = modules[0]
