@@ -151,7 +151,7 @@ def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any
 
 
 for _name, (_summary, _make) in {
-    "dqn": ("deep Q-network in bf16 batches over many environments (Mnih et al. 2015)", make_q),
+    "dqn": ("deep Q-network in large batches over many environments (Mnih et al. 2015)", make_q),
     "nature": ("the same DQN with one environment, batch 32 every 4 steps, as it was published", make_q),
     "double-dqn": ("DQN whose online network chooses the bootstrap action (van Hasselt et al. 2016)", make_q),
     "dueling-dqn": ("DQN with streams for state value and advantages (Wang et al. 2016)", make_q),

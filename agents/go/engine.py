@@ -269,8 +269,7 @@ class Engine:
         """Chains of stones, as lists of points, whose points will be the other's.
 
         A chain is dead if over its stones the ownership is on the other's side, whoever moves next: by the player's own
-        analysis, or by random games if it does not know ownership. Of 400 records with a counted score the random games
-        agree with 381.
+        analysis, or by random games if it does not know ownership.
         """
         black = np.zeros(self.size**2)
         for colour in (BLACK, WHITE):
