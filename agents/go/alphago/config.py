@@ -82,9 +82,9 @@ class ReinforceConfig:
     start: str = ""
     """The run whose network it starts from, and which is its first opponent: usually one of go-policy."""
     num_envs: int = 128
-    """Games of an update, one half with each colour, all against one member of the pool."""
+    """Games of a batch, one half with each colour, all against one member of the pool."""
     pool_every: int = 10
-    """Updates after which the policy joins the pool (500 in the paper)."""
+    """Batches of games after which the policy joins the pool (500 in the paper)."""
     pool_size: int = 16
     """Members of the pool; the start stays, and of the others the oldest one leaves."""
     baseline: Literal["value", "colour"] = "value"
@@ -98,6 +98,13 @@ class ReinforceConfig:
     temperature: float = 1.0
     """All players draw their moves with logits divided by it, and so they are learned. Below 1 the first 8 moves of a
     game are drawn as they are and not learned, for games would be alike otherwise; 1: as in the paper."""
+    batch_size: int = 0
+    """Positions of an update; 0: all of a batch of games, as in the paper."""
+    epochs: int = 1
+    """How often each position is learned from."""
+    clip_range: float = 0.2
+    """A move that has become this share more or less probable than when it was played is not pushed on (PPO). It says
+    nothing where a batch of games is one update."""
     optimiser: Literal["adamw", "sgd"] = "adamw"
     """AdamW without decay, or plain SGD as in the paper."""
     learning_rate: float = 5e-5
@@ -109,7 +116,8 @@ class ReinforceConfig:
 
     def __post_init__(self) -> None:
         at_least(self, num_envs=2, pool_every=1, pool_size=1, value_weight=0, learning_rate=0, max_grad_norm=0)
-        within(self, 0, 1, "gae_lambda")
+        at_least(self, batch_size=0, epochs=1)
+        within(self, 0, 1, "gae_lambda", "clip_range")
         within(self, 0.01, 1, "temperature")
         if self.gae_lambda < 1 and self.baseline != "value":
             raise RlabError(f"--gae-lambda {self.gae_lambda:g} credits by values; nearest: --baseline value")

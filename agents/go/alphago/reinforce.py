@@ -1,9 +1,10 @@
 """AlphaGo's second part: a policy that improves by games against its past selves (Silver et al. 2016, Methods,
 "Policy network: reinforcement learning"): REINFORCE (Williams 1992) with the outcome of a game for all its moves.
 
-An update is a batch of games that begin together, half of them with each colour, between the policy and one member of a
-pool of its past selves; how moves are drawn and games end stands in `agents.go.alphago.playing`. What is learned are
-the policy's own moves, each with outcome less baseline or, with a lambda below 1, with what values say it has changed.
+A batch of games begins together, half of them with each colour, between the policy and one member of a pool of its
+past selves; how moves are drawn and games end stands in `agents.go.alphago.playing`. What is learned are the policy's
+own moves, each with outcome less baseline or, with a lambda below 1, with what values say it has changed: all of them
+in one update, as in the paper, or in several ones whose steps PPO's clipped ratio keeps short (Schulman et al. 2017).
 Batch normalisation keeps the statistics that it came with, so that what is learned is the very policy that has played.
 """
 
@@ -88,14 +89,16 @@ class Reinforce:
         self.pool: list[Weights] = [self._weights()]
         """The start, which never leaves, and past selves, the oldest first."""
         self.joined = [0]
-        """Updates that each member of the pool has seen."""
-        self.done = self.updates = 0
+        """Batches of games that each member of the pool has seen."""
+        self.done = self.batches = 0
         self.boards = Boards(s.num_envs, self.setting, threads=1)
         self._actions = self.boards.points + 1
         self._may = np.zeros((s.num_envs, self.setting.most, self._actions), np.bool_)
         """What could be chosen before each move of the games that are played."""
         self._values = np.zeros((s.num_envs, self.setting.most), np.float32)
         """What the policy's network has thought of the position before each of its moves."""
+        self._log_p = np.zeros_like(self._values)
+        """Logarithm of how probable each of its moves was."""
         self._opening = OPENING if s.temperature < 1 else 0
         self._colour = 1 + np.arange(s.num_envs) % 2
         self._replay = Replay(self.setting)
@@ -105,7 +108,7 @@ class Reinforce:
         """Of what is learned from, the games and the moves made before, once a batch of games is over."""
         self._outcomes = self._advantages = np.zeros(0, np.float32)
         self._learned = 0
-        """How many of them are in the gradient."""
+        """From how many of them has been learned, each counted as often as that happened."""
 
     def _weights(self) -> Weights:
         return {name: tensor.detach().clone() for name, tensor in self.network.state_dict().items()}
@@ -121,7 +124,7 @@ class Reinforce:
     # ---- Playing.
 
     def step(self) -> Metrics:
-        """A move in every game that is not over; or, when all are, a part of the update."""
+        """A move in every game that is not over; or, when all are, a part of an update."""
         started = time.perf_counter()
         if self._rows is None:
             return self._move() | {"clock_play": time.perf_counter() - started}
@@ -130,11 +133,11 @@ class Reinforce:
     @property
     def opponent(self) -> int:
         """Which member of the pool the present batch of games is against."""
-        return int(np.random.default_rng(derive(self.seed, "opponent", self.updates)).integers(len(self.pool)))
+        return int(np.random.default_rng(derive(self.seed, "opponent", self.batches)).integers(len(self.pool)))
 
     def _words(self, games: NDArray[np.int64], plies: NDArray[np.int64]) -> NDArray[np.uint64]:
         """Of chance, for the move after plies [K] of games [K] of this batch."""
-        return words_of(derive(self.seed, "games"), self.updates * self.settings.num_envs + games, plies)
+        return words_of(derive(self.seed, "games"), self.batches * self.settings.num_envs + games, plies)
 
     def _move(self) -> dict[str, float]:
         boards = self.boards
@@ -153,9 +156,12 @@ class Reinforce:
                 words = self._words(some, made[some])
                 logits, values = ask(evaluator, boards, some, words)
                 sharper = np.where(made[some] < self._opening, 1, 1 / self.settings.temperature).astype(np.float32)
-                moves[some] = draw(logits * sharper[:, None], may[some], words)
+                logits = logits * sharper[:, None]
+                moves[some] = draw(logits, may[some], words)
                 if whose is own:
                     self._values[some, made[some]] = values
+                    all_p = np.logaddexp.reduce(np.where(may[some], logits, -np.inf), 1)
+                    self._log_p[some, made[some]] = logits[np.arange(len(some)), moves[some]] - all_p
         boards.play(moves)
         return self._all_over() if boards.over.all() else {}
 
@@ -190,11 +196,16 @@ class Reinforce:
         return np.array([z[self._colour == 1].mean(), -z[self._colour == 2].mean()], np.float32)
 
     def _learn(self) -> dict[str, float]:
-        """Add some positions' gradient; with the last of them, update."""
+        """Add some positions' gradient; with the last ones of an update, make it."""
         assert self._rows is not None
-        if not len(self._rows[0]):  # all games were over before there was anything to learn
-            return self._update()
-        s, part = self.settings, slice(self._learned, self._learned + CHUNK)
+        s, positions = self.settings, len(self._rows[0])
+        if not positions:  # all games were over before there was anything to learn
+            return self._next_batch()
+        updates = max(positions // (s.batch_size or positions), 1)  # of a pass, all about as large
+        begun, at = divmod(self._learned, positions)  # passes that are over, and how far this one is
+        bounds = np.arange(updates + 1) * positions // updates
+        first, end = bounds[(k := int(np.searchsorted(bounds, at, "right"))) - 1], bounds[k]
+        part = self._order(begun)[at : min(at + CHUNK, end)]
         games, plies = self._rows[0][part], self._rows[1][part]
         kinds = np.zeros(len(games), np.int64)
         if s.symmetries:
@@ -210,40 +221,59 @@ class Reinforce:
         logits = (said.policy / s.temperature).masked_fill(~torch.from_numpy(may).to(self.device), -math.inf)
         log_p = torch.log_softmax(logits, 1)
         advantage = torch.from_numpy(self._advantages[part]).to(self.device)
+        before = torch.from_numpy(self._log_p[games, plies]).to(self.device)
+        ratio = (log_p.gather(1, moves[:, None]).squeeze(1) - before).exp()
+        near = ratio.clamp(1 - s.clip_range, 1 + s.clip_range)
         terms = {
-            "policy_loss": -(advantage * log_p.gather(1, moves[:, None]).squeeze(1)).mean(),
+            "policy_loss": -torch.minimum(advantage * ratio, advantage * near).mean(),
             "value_loss": value_loss(said.value, z),
         }
         terms["loss"] = terms["policy_loss"] + s.value_weight * terms["value_loss"]
-        (terms["loss"] * (len(games) / len(self._rows[0]))).backward()
+        (terms["loss"] * (len(games) / (end - first))).backward()
         with torch.no_grad():
             terms["entropy"] = -torch.where(torch.isfinite(log_p), log_p.exp() * log_p, 0.0).sum(1).mean()
             terms["advantage"] = advantage.abs().mean()
+            terms["clipped"] = (ratio != near).float().mean()
         told = {name: float(value.detach()) for name, value in terms.items()}
         if not math.isfinite(told["loss"]):
-            raise NonFinite("loss", told["loss"], f"update {self.updates + 1:,}")
+            raise NonFinite("loss", told["loss"], f"batch of games {self.batches + 1:,}")
         self._learned += len(games)
-        return told | (self._update() if self._learned == len(self._rows[0]) else {})
+        if at + len(games) == end:
+            told |= self._update()
+        return told | (self._next_batch() if self._learned == s.epochs * positions else {})
+
+    def _order(self, begun: int) -> NDArray[np.int64]:
+        """The order in which positions are learned from, in the pass after `begun` ones."""
+        assert self._rows is not None
+        positions = len(self._rows[0])
+        if not self.settings.batch_size:
+            return np.arange(positions)
+        return np.random.default_rng(derive(self.seed, "order", self.batches, begun)).permutation(positions)
 
     def _update(self) -> dict[str, float]:
-        """A step of the optimiser, and a new batch of games."""
+        """A step of the optimiser."""
         s = self.settings
         norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), s.max_grad_norm or math.inf))
         if not math.isfinite(norm):
-            raise NonFinite("gradient", norm, f"update {self.updates + 1:,}")
+            raise NonFinite("gradient", norm, f"batch of games {self.batches + 1:,}")
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.updates += 1
+        return {"grad_norm": norm}
+
+    def _next_batch(self) -> dict[str, float]:
+        """Begin a new batch of games; now and then, join the pool before."""
+        s = self.settings
+        self.batches += 1
         self.done += int(self.boards.made.sum())
-        if self.updates % s.pool_every == 0:
+        if self.batches % s.pool_every == 0:
             self.pool.append(self._weights())
-            self.joined.append(self.updates)
+            self.joined.append(self.batches)
             if len(self.pool) > s.pool_size:
                 del self.pool[1], self.joined[1]
         self.boards.clear()
-        self._values[:] = 0
+        self._values[:] = self._log_p[:] = 0
         self._rows, self._learned = None, 0
-        return {"grad_norm": norm, "updates_last": self.updates}
+        return {"batches_last": self.batches}
 
     # ---- How good it is.
 
@@ -321,9 +351,9 @@ class Reinforce:
         twin._outcomes = twin._advantages = np.zeros(len(games), np.float32)
         learn = seconds_of(twin._learn, 2, stop)
         s = self.settings
-        each = move / s.num_envs + learn / CHUNK / 2
+        each = move / s.num_envs + s.epochs * learn / min(CHUNK, s.batch_size or CHUNK) / 2
         weights = sum(p.numel() for p in self.network.parameters())
-        kept = self._may.nbytes + self._values.nbytes + 2 * sum(part.nbytes for part in self.boards.games)
+        kept = self._may.nbytes + 2 * self._values.nbytes + 2 * sum(part.nbytes for part in self.boards.games)
         held = kept + 4 * weights * (s.pool_size + 8)
         return Footprint(
             held,
@@ -344,10 +374,11 @@ class Reinforce:
             "optimizer": state_of(self.optimizer),
             "pool": self.pool,
             "joined": self.joined,
-            "counters": [self.updates, self.done, self._learned],
+            "counters": [self.batches, self.done, self._learned],
             "made": made,
             "moves": self.boards.games.moves[:, : made.max(initial=0)].copy(),
             "values": self._values[:, : made.max(initial=0)].copy(),
+            "log_p": self._log_p[:, : made.max(initial=0)].copy(),
             "gradient": gradient,
         }
 
@@ -359,6 +390,7 @@ class Reinforce:
         self._evaluators = self._rows = None
         made, moves = np.asarray(state["made"]), np.asarray(state["moves"]).astype(np.int64)
         self._values[:, : moves.shape[1]] = np.asarray(state["values"])
+        self._log_p[:, : moves.shape[1]] = np.asarray(state["log_p"])
         self.boards.clear()
         for ply in range(int(made.max(initial=0))):
             if stop.requested:
@@ -379,7 +411,7 @@ class Reinforce:
         pool = state.get("pool", [])  # a packed run has none
         self.pool = [{name: t.to(self.device, copy=True) for name, t in one.items()} for one in pool]
         self.joined = [int(n) for n in state.get("joined", [])]
-        self.updates, self.done = (int(n) for n in state["counters"][:2])
+        self.batches, self.done = (int(n) for n in state["counters"][:2])
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -150,7 +150,7 @@ def test_a_low_temperature_leaves_the_opening_to_chance_and_then_plays_what_is_b
 def test_games_that_end_in_their_opening_teach_nothing() -> None:
     run = learner(temperature=0.5, cap=6)
     before = digest(run.network.state_dict())
-    while run.updates < 2:
+    while run.batches < 2:
         run.step()
     assert digest(run.network.state_dict()) == before
     assert run.done == 2 * 4 * 6
@@ -174,7 +174,7 @@ def test_the_start_stays_in_the_pool_and_the_oldest_of_the_others_leaves() -> No
     run = learner(pool_size=3)
     start = digest(run.pool[0])
     opponents = set()
-    while run.updates < 5:
+    while run.batches < 5:
         run.step()
         opponents.add(run.opponent)
     assert run.joined == [0, 4, 5]
@@ -182,14 +182,16 @@ def test_the_start_stays_in_the_pool_and_the_oldest_of_the_others_leaves() -> No
     assert digest(run.pool[2]) == digest(run.network.state_dict()) != start
     assert opponents == {0, 1, 2}
     only = learner(pool_size=1)
-    while only.updates < 2:
+    while only.batches < 2:
         only.step()
     assert only.joined == [0]
 
 
-@pytest.mark.parametrize("at", [3, 27, 32, 80])
-def test_it_goes_on_to_the_bit(at: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("at", "several"), [(3, False), (27, False), (32, False), (80, False), (33, True), (37, True)])
+def test_it_goes_on_to_the_bit(at: int, several: bool, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"num_envs": 20} if at > 30 else {"optimiser": "sgd"}
+    if several:
+        settings |= {"batch_size": 60, "epochs": 2}
     run, whole = learner(**settings), learner(**settings)
     for _ in range(at):
         run.step()
@@ -208,7 +210,41 @@ def test_it_goes_on_to_the_bit(at: int, tmp_path: Path) -> None:
             k: v for k, v in again.step().items() if "clock" not in k
         }
     assert digest(whole.state()) == digest(again.state())
-    assert whole.updates > 0
+    assert whole.batches > 0
+
+
+def test_several_updates_of_a_batch_of_games_see_each_position_as_often_as_asked() -> None:
+    run = learner(num_envs=20, batch_size=60, epochs=3, symmetries=False)
+    while run._rows is None:
+        run.step()
+    positions, updates = len(run._rows[0]), []
+    orders = [run._order(n).tolist() for n in (0, 1)]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(positions))
+    assert orders[0] != orders[1]
+    while run.batches == 0:
+        passes, at = divmod(run._learned, positions)
+        told = run.step()
+        updates += ["grad_norm" in told]
+        if passes == at == 0:  # nothing has changed since the games were played
+            assert told["policy_loss"] == pytest.approx(-run._advantages[orders[0][: run._learned]].mean(), abs=1e-4)
+            assert told["clipped"] == 0
+    assert sum(updates) == 3 * (positions // 60)
+
+
+def test_a_move_that_has_become_much_likelier_is_not_pushed_on() -> None:
+    run = learner(num_envs=20, batch_size=60, value_weight=0.0, symmetries=False, clip_range=0.1)
+    while run._rows is None:
+        run.step()
+    likely = run._log_p.copy()
+    run._log_p -= 1  # as if all moves had been less probable by a factor of e
+    run._advantages[:] = 1
+    told = run._learn()
+    assert told["policy_loss"] == pytest.approx(-1.1)
+    assert (told["clipped"], told.get("grad_norm", 0)) == (1, 0)
+    run._advantages[:] = -1  # but they can be taken back
+    assert run._learn()["policy_loss"] == pytest.approx(np.e, rel=0.2)
+    run._log_p = likely
+    assert run._learn()["clipped"] < 0.5
 
 
 def test_resumes_fall_into_an_update_that_is_half_done() -> None:
@@ -242,7 +278,7 @@ def test_against_itself_it_has_a_half_and_both_have_each_opening() -> None:
 def test_it_learns() -> None:
     """Item 276, part 2: a policy by play against its past selves."""
     run = learner(num_envs=24, learning_rate=4e-3, pool_every=3, pool_size=3, cap=24, komi=0.5, value_weight=0.1)
-    while run.updates < 7:
+    while run.batches < 7:
         run.step()
     assert run.evaluate_games(60, 0, Stop())["low"] > 0.55
 
@@ -367,7 +403,7 @@ def test_what_cannot_be_is_refused(runs: Path) -> None:
 
 def test_other_boards_work_and_footprints_hold() -> None:
     run = learner("Go7", cap=6)
-    while run.updates < 1:
+    while run.batches < 1:
         run.step()
     before = digest(run.state())
     footprint = run.footprint(Stop())
