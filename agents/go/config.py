@@ -173,5 +173,5 @@ def default_alphazero(env: str) -> AlphaZeroExperiment:
         return AlphaZeroExperiment()
     size = size_of(env)
     encoder = "go-resnet-3x32" if size <= 5 else "go-resnet-4x48" if size <= 7 else "go-resnet"
-    run = RunConfig(evaluate_steps=100_000, checkpoint_steps=50_000, log_steps=5_000)
+    run = RunConfig(evaluate_steps=100_000, checkpoint_steps=50_000, keep_steps=50_000, log_steps=5_000)
     return AlphaZeroExperiment(run, GoConfig(env=env), NetConfig(encoder=encoder), AlphaZeroConfig())

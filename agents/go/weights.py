@@ -18,7 +18,7 @@ from rlab.run.files import read_json
 from rlab.run.folder import RunFolder
 from rlab.run.journal import Journal
 from rlab.run.life import configuration_of, of_this_version, read_newest, resolve_device
-from rlab.run.status import checkpoint_paths
+from rlab.run.status import past_selves
 
 RECORDS_SIZE = 9
 """Of the boards of runs whose settings name no board: those that learn from game records."""
@@ -119,10 +119,10 @@ def find_checkpoint(folder: RunFolder, progress: int | None) -> Saved:
             raise RlabError(f"run '{folder.name}' has no checkpoint yet, so there is nothing to play with")
         return saved
     there = []
-    for path in checkpoint_paths(folder):
+    for path in past_selves(folder):
         with contextlib.suppress(RlabError, KeyError, TypeError, ValueError):  # a bad one is as if it were not there
             there.append(int(read_json(path / "manifest.json")["done"]))
             if there[-1] == progress:
                 return Checkpoints(folder.checkpoints, Journal(folder.journal)).load(path)
-    known = ", ".join(map(str, there)) or "none"
+    known = ", ".join(map(str, sorted(set(there)))) or "none"
     raise RlabError(f"run '{folder.name}' has no whole checkpoint at {progress}; there is {known}")

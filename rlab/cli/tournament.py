@@ -58,7 +58,8 @@ class Flags:
     beta: float = 0.05
     """Of a test: how often it may be rejected wrongly."""
     checkpoints: Annotated[str | None, tyro.conf.arg(metavar="RUN")] = None
-    """All checkpoints that this run keeps take part too, as RUN:STEP; the page draws Elo over training."""
+    """Past selves that this run keeps (--keep-steps, and its newest checkpoints) take part too, as RUN:STEP; the page
+    draws Elo over training."""
     anchor: Annotated[str | None, tyro.conf.arg(metavar="PLAYER")] = None
     """Whose rating is 0; by default the random player's, or else the mean."""
     jobs: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -162,11 +163,11 @@ def _names(flags: Flags) -> list[str]:
         return list(flags.players)
     from rlab.run.files import read_json
     from rlab.run.folder import find_run
-    from rlab.run.status import checkpoint_paths
+    from rlab.run.status import past_selves
 
     run = find_run(flags.checkpoints)
     steps = []
-    for path in checkpoint_paths(run):
+    for path in past_selves(run):
         manifest = read_json(path / "manifest.json")
         if isinstance(manifest, dict) and isinstance(manifest.get("done"), int):
             steps.append(manifest["done"])

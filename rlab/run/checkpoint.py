@@ -3,7 +3,7 @@
 A checkpoint is a folder ``checkpoints/<number>/`` with ``tensors.safetensors``, ``state.json`` (the state's tree,
 in which tensors and logs are named) and ``manifest.json``, which is written last and holds the hash of every file
 and journal segment that the state needs, and of itself. The folder is written under another name and renamed when
-it is whole.
+it is whole. A folder ``checkpoints/kept-<progress>/`` is the same without journal segments: a past self, to play with.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from rlab.run.files import (
     verify,
     write_durably,
 )
+from rlab.run.folder import KEPT
 from rlab.run.journal import Journal, Segment
 from rlab.run.learner import Log, State
 
@@ -164,10 +165,30 @@ class Checkpoints:
         """
         paths = self.paths()
         final = self.folder / f"{int(paths[-1].name) + 1 if paths else 1:06d}"
+        self._write(final, state, loop, done, go_on=True)
+        self._prune()
+        return final
+
+    def keep(self, state: State, done: int) -> Path:
+        """Keep a past self for good: nothing that logs hold, so that one can play with it but not go on from it.
+
+        One of the same progress is replaced.
+
+        Raises:
+            RlabError: the disk refused.
+        """
+        final = self.folder / f"{KEPT}{done:012d}"
+        shutil.rmtree(final, ignore_errors=True)
+        self._write(final, state, {}, done, go_on=False)
+        return final
+
+    def _write(self, final: Path, state: State, loop: dict[str, Any], done: int, go_on: bool) -> None:
         part = self.folder / f".{final.name}.tmp"
         try:
             self.journal.flush()
             tree, tensors, logs = flatten(state)
+            if not go_on:
+                logs = {}
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
             save_file(_unshared(tensors), part / "tensors.safetensors")
@@ -198,8 +219,6 @@ class Checkpoints:
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-        self._prune()
-        return final
 
     def load(self, path: Path) -> Saved:
         """Read one checkpoint and verify every byte it needs.

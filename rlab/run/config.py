@@ -29,6 +29,9 @@ class RunConfig:
     """Save a checkpoint each time this many units of progress are done; 0: never by progress."""
     checkpoint_minutes: float = 5.0
     """Save a checkpoint each time this many minutes have passed; 0: never by the clock."""
+    keep_steps: int = 0
+    """Keep what plays, without its data, each time this many units of progress are done, while of checkpoints only the
+    newest three stay; 0: never."""
     log_steps: int = 1_000
     """Write a line of metrics each time this many units of progress are done."""
     evaluate_steps: int = 50_000
@@ -39,7 +42,16 @@ class RunConfig:
     """Write TensorBoard events beside metrics.jsonl (needs the extra `tensorboard`)."""
 
     def __post_init__(self) -> None:
-        at_least(self, seed=0, threads=0, checkpoint_steps=0, checkpoint_minutes=0, log_steps=1, evaluate_steps=0)
+        at_least(
+            self,
+            seed=0,
+            threads=0,
+            checkpoint_steps=0,
+            checkpoint_minutes=0,
+            keep_steps=0,
+            log_steps=1,
+            evaluate_steps=0,
+        )
 
 
 def at_least(config: Any, **bounds: float) -> None:

@@ -27,6 +27,9 @@ def runs_dir() -> Path:
     return Path(os.environ.get("RLAB_RUNS", "runs"))
 
 
+KEPT = "kept-"
+"""Checkpoints of past selves that are kept for good begin with it; their progress follows."""
+
 SHIPPED = Path(__file__).resolve().parents[2] / "runs" / "reference"
 """Runs that come with rlab, in a clone and beside the installed packages: what playing needs of them."""
 

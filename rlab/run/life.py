@@ -324,7 +324,7 @@ def _drive(
         return outcome
 
 
-FREE = ("stop_on_collapse",)
+FREE = ("stop_on_collapse", "keep_steps")
 """Settings that may be edited between sessions: no number that is learned depends on them."""
 
 

@@ -128,6 +128,8 @@ class Loop:
             progress = self.learner.progress()
             if crossed(before, progress.done, self.config.log_steps) or progress.finished:
                 self._log(progress)
+            if crossed(before, progress.done, self.config.keep_steps):
+                self.checkpoints.keep(self.learner.state(), progress.done)
             late = time.monotonic() - self._saved_at > self.config.checkpoint_minutes * 60 > 0
             due = due or late or crossed(before, progress.done, self.config.checkpoint_steps)
             wait = self.config.stop_on_collapse and self.health.suspicious  # what may be bad must not push out the good

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from rlab.errors import RlabError
 from rlab.run.files import read_json
-from rlab.run.folder import RunFolder, holder_of
+from rlab.run.folder import KEPT, RunFolder, holder_of
 
 State = Literal["finished", "running", "stopped"]
 
@@ -70,6 +70,12 @@ def checkpoint_paths(folder: RunFolder) -> list[Path]:
     if not folder.checkpoints.is_dir():
         return []
     return sorted(p for p in folder.checkpoints.iterdir() if p.is_dir() and p.name.isdigit())
+
+
+def past_selves(folder: RunFolder) -> list[Path]:
+    """What a run can be played with, besides its newest checkpoint: what it keeps for good, and its checkpoints."""
+    kept = sorted(folder.checkpoints.glob(f"{KEPT}*")) if folder.checkpoints.is_dir() else []
+    return [*kept, *checkpoint_paths(folder)]
 
 
 def last_row(metrics: Path, kind: str | None = None) -> dict[str, Any] | None:

@@ -87,6 +87,46 @@ def test_saving_never_alters_a_run(whole: tuple[str, list[dict[str, Any]]], monk
         assert end_of(folder) == whole
 
 
+def kept(folder: RunFolder) -> dict[str, bytes]:
+    """What a run keeps for good: file -> bytes."""
+    files = [p for p in folder.checkpoints.glob("kept-*/*") if p.is_file()]
+    return {str(p.relative_to(folder.checkpoints)): p.read_bytes() for p in files}
+
+
+def test_past_selves_are_kept_and_alter_nothing(whole: tuple[str, list[dict[str, Any]]]) -> None:
+    folder, _ = start("keeps", experiment(keep_steps=5, checkpoint_steps=1))
+    assert end_of(folder) == whole
+    assert len(list(folder.checkpoints.glob("0*"))) == checkpoint.KEEP
+    paths = sorted(folder.checkpoints.glob("kept-*"))
+    assert [int(p.name.removeprefix("kept-")) for p in paths] == [6, 10, 16, 20]
+    for path in paths:  # in a new process; the log's rows are gone
+        saved = Checkpoints(folder.checkpoints, journal.Journal(folder.journal)).load(path)
+        assert (saved.done, saved.state["done"]) == 2 * (int(path.name.removeprefix("kept-")),)
+        assert saved.state["weight"].shape == (3, 2)
+        assert not saved.segments
+    bits, outcome = start("bits", experiment(keep_steps=5, checkpoint_steps=1), stop_after=1)
+    while not outcome.finished:
+        outcome = resume(bits, stop_after=1)
+    assert kept(bits) == kept(folder)
+
+
+def test_keeping_may_begin_in_the_middle_of_a_run(whole: tuple[str, list[dict[str, Any]]]) -> None:
+    folder, _ = start("late", experiment(), stop_after=7)
+    document = json.loads((folder.path / "config.json").read_text())
+    document["config"]["run"]["keep_steps"] = 4
+    (folder.path / "config.json").write_text(json.dumps(document))
+    assert resume(folder).finished
+    assert end_of(folder) == whole
+    assert sorted(p.name for p in folder.checkpoints.glob("kept-*")) == [f"kept-{n:012d}" for n in (16, 20, 24)]
+
+
+def test_a_disk_that_refuses_a_past_self_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "save_file", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(RlabError, match="No space left"):
+        start("full", experiment(keep_steps=5))
+    assert not list(Path(runs_dir() / "full" / "checkpoints").iterdir())
+
+
 def test_what_is_observed_between_steps_alters_nothing(whole: tuple[str, list[dict[str, Any]]]) -> None:
     class Nosy(QuietView):
         learner: Any = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +15,7 @@ from agents.go.engine import Engine
 from agents.go.players import AgentPlayer, find_player
 from envs.go.boards import Boards, Setting, point_of
 from envs.go.planes import planes_of
+from rlab.cli.tournament import main as tournament
 from rlab.errors import RlabError
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
@@ -114,8 +117,8 @@ def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path / "runs"))
 
 
-def trained(name: str, env: str = "Go5") -> RunFolder:
-    config = replace(Experiment(), env=EnvPart(env))
+def trained(name: str, env: str = "Go5", **run: int) -> RunFolder:
+    config = replace(Experiment(replace(Experiment().run, **run)), env=EnvPart(env))
     return start_run("fake-go", config, env, name, Stop(), QuietView(), lambda c, f, d: c)[0]
 
 
@@ -155,6 +158,19 @@ def test_a_run_at_one_of_its_checkpoints() -> None:
     assert find_player("mine:4").name == "mine:4"
     with pytest.raises(RlabError, match="run 'mine' has no whole checkpoint at 5; there is 2, 4, 6"):
         find_player("mine:5")
+
+
+def test_past_selves_that_a_run_keeps_play_and_meet_in_a_tournament(capsys: pytest.CaptureFixture[str]) -> None:
+    trained("mine", checkpoint_steps=0, keep_steps=2)
+    boards = Boards(1, Setting(5), threads=1)
+    for step in (2, 4, 6):
+        with closing(find_player(f"mine:{step}")) as player:
+            assert player.choose(boards, np.array([0]), np.array([1], np.uint64)).tolist() == [step]
+    with pytest.raises(RlabError, match="run 'mine' has no whole checkpoint at 5; there is 2, 4, 6"):
+        find_player("mine:5")
+    assert tournament(["random", "--checkpoints", "mine", "--board", "5", "--games", "2", "--jobs", "1", "--json"]) == 0
+    ratings = json.loads(capsys.readouterr().out)["ratings"]
+    assert {row["player"] for row in ratings} == {"random", "mine:2", "mine:4", "mine:6"}
 
 
 def test_a_learner_that_knows_its_player_is_asked() -> None:
