@@ -14,7 +14,6 @@ from agents.go.network import GoNetwork
 from agents.go.search_player import SearchPlayer
 from rlab.errors import RlabError
 from rlab.run.checkpoint import Checkpoints, Saved
-from rlab.run.files import read_json
 from rlab.run.folder import RunFolder
 from rlab.run.journal import Journal
 from rlab.run.life import configuration_of, of_this_version, read_newest, resolve_device
@@ -118,11 +117,8 @@ def find_checkpoint(folder: RunFolder, progress: int | None) -> Saved:
         if saved is None:
             raise RlabError(f"run '{folder.name}' has no checkpoint yet, so there is nothing to play with")
         return saved
-    there = []
-    for path in past_selves(folder):
-        with contextlib.suppress(RlabError, KeyError, TypeError, ValueError):  # a bad one is as if it were not there
-            there.append(int(read_json(path / "manifest.json")["done"]))
-            if there[-1] == progress:
-                return Checkpoints(folder.checkpoints, Journal(folder.journal)).load(path)
-    known = ", ".join(map(str, sorted(set(there)))) or "none"
+    there = past_selves(folder)
+    with contextlib.suppress(RlabError, KeyError, TypeError, ValueError):  # a bad one is as if it were not there
+        return Checkpoints(folder.checkpoints, Journal(folder.journal)).load(there[progress])
+    known = ", ".join(map(str, there)) or "none"
     raise RlabError(f"run '{folder.name}' has no whole checkpoint at {progress}; there is {known}")

@@ -14,7 +14,7 @@ from rlab.cli.common import JsonFlag, RunName, duration, parse, reference, resul
 from rlab.errors import RlabError
 from rlab.run.folder import RunFolder, all_runs, find_run, runs_dir
 from rlab.run.health import told, warnings_in
-from rlab.run.status import checkpoint_paths, last_row, newest_checkpoint, overview, status_of, subject_of
+from rlab.run.status import checkpoint_paths, last_row, newest_checkpoint, overview, past_selves, status_of, subject_of
 from rlab.run.words import number, unit_of
 
 
@@ -146,6 +146,7 @@ def _facts(folder: RunFolder) -> dict[str, Any]:
         "warnings": warnings_in(rows),
         "last": last_row(folder.metrics, "train"),
         "checkpoints": [str(path) for path in checkpoint_paths(folder)],
+        "past_selves": list(past_selves(folder)),
         "digest": None if saved is None else digest(saved.state),
         "size_bytes": sum(p.stat().st_size for p in folder.path.rglob("*") if p.is_file()),
     }
@@ -162,6 +163,7 @@ def _text(folder: RunFolder, facts: dict[str, Any]) -> str:
         ("started", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["created"]))),
         ("status", f"{facts['status']}, {facts['step']:,}{total} {unit}"),
         ("saved", f"{newest[0]} ({newest[1]:,} {unit})" if newest else "no checkpoint yet"),
+        ("keeps", f"{', '.join(map(str, facts['past_selves'])) or 'no'} {unit}"),
         ("digest", facts["digest"] or "-"),
         ("size", f"{facts['size_bytes'] / 1e6:,.1f} MB"),
     ]

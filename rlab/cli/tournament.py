@@ -161,19 +161,13 @@ def _names(flags: Flags) -> list[str]:
     """The players as they were named, and a run's checkpoints."""
     if flags.checkpoints is None:
         return list(flags.players)
-    from rlab.run.files import read_json
     from rlab.run.folder import find_run
     from rlab.run.status import past_selves
 
-    run = find_run(flags.checkpoints)
-    steps = []
-    for path in past_selves(run):
-        manifest = read_json(path / "manifest.json")
-        if isinstance(manifest, dict) and isinstance(manifest.get("done"), int):
-            steps.append(manifest["done"])
+    steps = past_selves(find_run(flags.checkpoints))
     if not steps:
         raise RlabError(f"run '{flags.checkpoints}' keeps no checkpoint that could play")
-    return [*flags.players, *(f"{flags.checkpoints}:{step}" for step in sorted(set(steps)))]
+    return [*flags.players, *(f"{flags.checkpoints}:{step}" for step in steps)]
 
 
 def _refuse_nonsense(flags: Flags, names: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from dataclasses import dataclass
@@ -72,10 +73,14 @@ def checkpoint_paths(folder: RunFolder) -> list[Path]:
     return sorted(p for p in folder.checkpoints.iterdir() if p.is_dir() and p.name.isdigit())
 
 
-def past_selves(folder: RunFolder) -> list[Path]:
-    """What a run can be played with, besides its newest checkpoint: what it keeps for good, and its checkpoints."""
-    kept = sorted(folder.checkpoints.glob(f"{KEPT}*")) if folder.checkpoints.is_dir() else []
-    return [*kept, *checkpoint_paths(folder)]
+def past_selves(folder: RunFolder) -> dict[int, Path]:
+    """Progress -> checkpoint, of what a run keeps for good and of its newest ones, in order; bad ones are left out."""
+    kept = list(folder.checkpoints.glob(f"{KEPT}*")) if folder.checkpoints.is_dir() else []
+    found = {}
+    for path in [*kept, *checkpoint_paths(folder)]:
+        with contextlib.suppress(RlabError, KeyError, TypeError, ValueError):
+            found[int(read_json(path / "manifest.json")["done"])] = path
+    return dict(sorted(found.items()))
 
 
 def last_row(metrics: Path, kind: str | None = None) -> dict[str, Any] | None:
