@@ -304,7 +304,7 @@ def test_a_signal_in_the_start_leaves_nothing(after: float, tmp_path: Path) -> N
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
     _, err = process.communicate(timeout=30)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert process.returncode == 130
     assert "Traceback" not in err
     last = err.splitlines()[-1]
