@@ -178,7 +178,6 @@ class Checkpoints:
             RlabError: the disk refused.
         """
         final = self.folder / f"{KEPT}{done:012d}"
-        shutil.rmtree(final, ignore_errors=True)
         self._write(final, state, {}, done, go_on=False)
         return final
 
@@ -208,6 +207,7 @@ class Checkpoints:
             }
             write_durably(part / "manifest.json", to_json(_sealed(manifest)))
             fsync_dir(part)
+            shutil.rmtree(final, ignore_errors=True)  # only a past self can be there already
             os.rename(part, final)
             fsync_dir(self.folder)
         except OSError as e:

@@ -77,7 +77,7 @@ def past_selves(folder: RunFolder) -> dict[int, Path]:
     """Progress -> checkpoint, of what a run keeps for good and of its newest ones, in order; bad ones are left out."""
     kept = list(folder.checkpoints.glob(f"{KEPT}*")) if folder.checkpoints.is_dir() else []
     found = {}
-    for path in [*kept, *checkpoint_paths(folder)]:
+    for path in [*checkpoint_paths(folder), *kept]:
         with contextlib.suppress(RlabError, KeyError, TypeError, ValueError):
             found[int(read_json(path / "manifest.json")["done"])] = path
     return dict(sorted(found.items()))

@@ -120,6 +120,16 @@ def test_keeping_may_begin_in_the_middle_of_a_run(whole: tuple[str, list[dict[st
     assert sorted(p.name for p in folder.checkpoints.glob("kept-*")) == [f"kept-{n:012d}" for n in (16, 20, 24)]
 
 
+def test_a_past_self_that_cannot_be_replaced_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = start("again", experiment(keep_steps=5))
+    before = kept(folder)
+    found = Checkpoints(folder.checkpoints, journal.Journal(folder.journal))
+    monkeypatch.setattr(checkpoint, "save_file", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(RlabError, match="No space left"):
+        found.keep({"done": 6}, 6)
+    assert kept(folder) == before
+
+
 def test_a_disk_that_refuses_a_past_self_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "save_file", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left")))
     with pytest.raises(RlabError, match="No space left"):

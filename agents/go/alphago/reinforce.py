@@ -221,8 +221,12 @@ class Reinforce:
         logits = (said.policy / s.temperature).masked_fill(~torch.from_numpy(may).to(self.device), -math.inf)
         log_p = torch.log_softmax(logits, 1)
         advantage = torch.from_numpy(self._advantages[part]).to(self.device)
-        before = torch.from_numpy(self._log_p[games, plies]).to(self.device)
-        ratio = (log_p.gather(1, moves[:, None]).squeeze(1) - before).exp()
+        chosen = log_p.gather(1, moves[:, None]).squeeze(1)
+        if updates * s.epochs == 1:  # the policy is still the one that played, but for the precision of its evaluator
+            before = chosen.detach()
+        else:
+            before = torch.from_numpy(self._log_p[games, plies]).to(self.device)
+        ratio = (chosen - before).exp()
         near = ratio.clamp(1 - s.clip_range, 1 + s.clip_range)
         terms = {
             "policy_loss": -torch.minimum(advantage * ratio, advantage * near).mean(),
@@ -358,7 +362,7 @@ class Reinforce:
         return Footprint(
             held,
             0 if self.device.type == "cpu" else 4 * weights * (s.pool_size + 8),
-            (KEEP + 1) * (4 * weights * (s.pool_size + 4) + 6 * s.num_envs * self.setting.most),
+            (KEEP + 1) * (4 * weights * (s.pool_size + 4) + 10 * s.num_envs * self.setting.most),
             each * self.experiment.env.steps,
             weights,
         )
