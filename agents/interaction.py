@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +25,6 @@ from agents.evaluation import Policy, play, score
 from agents.types import Needs, Step
 from envs import make_vec
 from rlab.errors import RlabError
-from rlab.run.checkpoint import KEEP
 from rlab.run.journal import Journal
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
@@ -176,11 +176,11 @@ class Interaction:
     def footprint(self, stop: Stop) -> Footprint:
         """Memory from the configuration; disk and time from a twin that runs for about a second and polls `stop`."""
         needs = self.agent.needs()
-        checkpoints = KEEP * needs.checkpoint
+        known = Footprint(
+            needs.memory, needs.device_memory, needs.checkpoint, trainable=needs.trainable, frozen=needs.frozen
+        )
         if self.rehearse is None:
-            return Footprint(
-                needs.memory, needs.device_memory, checkpoints, trainable=needs.trainable, frozen=needs.frozen
-            )
+            return known
         with tempfile.TemporaryDirectory(prefix="rlab-rehearsal-") as scratch:
             journal = Journal(Path(scratch))
             with closing(journal), closing(self.rehearse(journal)) as twin:
@@ -189,9 +189,8 @@ class Interaction:
                 rows = max(1, journal.end("replay"))
                 written = sum(p.stat().st_size for p in Path(scratch).iterdir())
         # Kept checkpoints reach further back than the newest, and later frames may compress less well.
-        disk = checkpoints + 2 * min(needs.rows, self.total_steps) * written // rows
-        seconds = per_step * self.total_steps
-        return Footprint(needs.memory, needs.device_memory, disk, seconds, needs.trainable, needs.frozen)
+        journal_bytes = 2 * min(needs.rows, self.total_steps) * written // rows
+        return replace(known, seconds=per_step * self.total_steps, journal=journal_bytes)
 
     def seconds_per_step(self, stop: Stop) -> float:
         """Wall time of an environment step with all its learning, measured for about a second. Alters this learner.

@@ -23,7 +23,6 @@ from envs import make_vec
 from envs.make import load_model
 from envs.tabular import MDP
 from rlab.errors import RlabError
-from rlab.run.checkpoint import KEEP
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
 
@@ -162,7 +161,7 @@ class Tabular:
         started = time.perf_counter()
         twin.run(1, twin.block)
         seconds = (time.perf_counter() - started) / (twin.block * self.env.num_envs)
-        return Footprint(3 * held + 2 * model, 0, (KEEP + 1) * (held + 20_000), seconds * self.env.steps)
+        return Footprint(3 * held + 2 * model, 0, held + 20_000, seconds * self.env.steps)
 
     def state(self) -> State:
         """Everything: the copies, their random numbers, tables and what is still to be learned from."""

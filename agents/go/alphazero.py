@@ -29,7 +29,6 @@ from agents.search import Gumbel, Puct, search
 from envs.chance import mix
 from envs.go.boards import Boards
 from rlab.nn.optim import SCHEDULES, decayed, restore, scale_rates, state_of
-from rlab.run.checkpoint import KEEP
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped, seconds_of
 from rlab.seeding import derive
 
@@ -241,9 +240,10 @@ class AlphaZero:
         return Footprint(
             kept + trees + games + pending + 40 * weights,
             0,
-            row * self.experiment.env.steps + (KEEP + 1) * (16 * weights + pending),
+            16 * weights + pending,
             each * self.experiment.env.steps,
             weights,
+            journal=row * self.experiment.env.steps,
         )
 
     def state(self) -> State:

@@ -42,7 +42,12 @@ SCHEMA = 2
 """Version of the layout described above; a checkpoint of another version is refused by name."""
 
 KEEP = 3
-"""How many checkpoints are kept."""
+"""How many checkpoints are kept, the newest ones."""
+
+
+def most_checkpoints(total: int, keep_steps: int) -> int:
+    """How many a run of so much progress has at a time, at the most: the newest, its past selves, one being written."""
+    return KEEP + 1 + (total // keep_steps if keep_steps else 0)
 
 
 @dataclass(frozen=True)

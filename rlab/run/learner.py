@@ -66,18 +66,27 @@ class Footprint:
     Attributes:
         memory: bytes of main memory at the most, beyond the libraries themselves.
         device_memory: bytes on the accelerator at the most; 0 on a CPU.
-        disk: bytes in the run folder at the most.
+        checkpoint: bytes of a checkpoint at the most.
         seconds: wall time to the end, from a short measurement; None if not measured.
         trainable: parameters that are learned; None if not counted.
         frozen: parameters that stay as they are.
+        journal: bytes of everything else in the run folder at the end, of the journal above all.
+        checkpoints: how many there are at a time, at the most; filled in by the run.
     """
 
     memory: int
     device_memory: int
-    disk: int
+    checkpoint: int
     seconds: float | None = None
     trainable: int | None = None
     frozen: int = 0
+    journal: int = 0
+    checkpoints: int = 1
+
+    @property
+    def disk(self) -> int:
+        """Bytes in the run folder at the most."""
+        return self.journal + self.checkpoints * self.checkpoint
 
 
 @dataclass

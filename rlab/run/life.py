@@ -15,7 +15,7 @@ from typing import Any
 from rlab.errors import RlabError
 from rlab.machine import available_memory, cores, gigabytes
 from rlab.registry import RECIPES
-from rlab.run.checkpoint import Checkpoints, Saved
+from rlab.run.checkpoint import Checkpoints, Saved, most_checkpoints
 from rlab.run.config import RunConfig, from_plain, to_plain
 from rlab.run.files import disk_error, replace_durably, to_json
 from rlab.run.folder import RunFolder, create_run
@@ -130,7 +130,9 @@ def start_run(
             replace_durably(folder.path / "config.json", to_json(folder.config() | taken.note))
         shop = Workshop(device, Journal(folder.journal), folder.path)
         with contextlib.closing(entry.build(config, shop)) as learner:
-            footprint = learner.footprint(stop)
+            footprint = replace(
+                learner.footprint(stop), checkpoints=most_checkpoints(learner.progress().total, config.run.keep_steps)
+            )
         refuse_if_too_large(footprint, folder.path, device)
         config = prepare(config, footprint, folder)
         document = folder.config() | {"config": to_plain(config)}
@@ -258,6 +260,7 @@ def refuse_if_too_large(footprint: Footprint, folder: Path, device: str) -> None
         raise RlabError(
             f"the run needs {gigabytes(footprint.disk)} under {folder} and {gigabytes(disk)} are free; "
             "set RLAB_RUNS to a larger disk or take a smaller --memory-size"
+            + (" or a larger --keep-steps" if footprint.checkpoints > most_checkpoints(0, 0) else "")
         )
 
 

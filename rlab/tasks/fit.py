@@ -19,7 +19,7 @@ from rlab.machine import cores
 from rlab.nn.average import Averaged
 from rlab.nn.layers import drawing_from
 from rlab.nn.optim import SCHEDULES, restore, scale_rates, state_of
-from rlab.run.checkpoint import KEEP, flatten
+from rlab.run.checkpoint import flatten
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
 from rlab.tasks.config import FitConfig
@@ -236,7 +236,7 @@ class Fit:
         return Footprint(
             memory,
             device_memory,
-            (KEEP + 1) * (4 * weights + kept + 20_000),
+            4 * weights + kept + 20_000,
             min(times) * self.total,
             *counts(model.student if isinstance(model, Averaged) else model),
         )

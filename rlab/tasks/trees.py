@@ -17,7 +17,6 @@ from torch import Tensor
 
 from rlab.data.dataset import Dataset, as_float
 from rlab.errors import RlabError
-from rlab.run.checkpoint import KEEP
 from rlab.run.learner import Footprint, Metrics, Progress, Score, State, Stop, Stopped
 from rlab.tasks.classify import classified, explained
 from rlab.tasks.config import TreesConfig
@@ -189,7 +188,7 @@ class Grow:
         nodes = 2 * one.node_count * self.task.config.members
         memory = self.task.x.nbytes * 3 + nodes * (NODE + 8 * len(self.task.classes or "1"))
         anew = 1 if self.task.config.method == "forest" else 2
-        return Footprint(memory, 0, (KEEP + 1) * 20_000, seconds * self.task.config.members * anew)
+        return Footprint(memory, 0, 20_000, seconds * self.task.config.members * anew)
 
     def state(self) -> State:
         """From what the members grow again."""

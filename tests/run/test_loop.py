@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -108,6 +109,17 @@ def test_past_selves_are_kept_and_alter_nothing(whole: tuple[str, list[dict[str,
     while not outcome.finished:
         outcome = resume(bits, stop_after=1)
     assert kept(bits) == kept(folder)
+
+
+def test_the_disk_that_a_run_needs_counts_its_past_selves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fake, "footprint", lambda self, stop: life.Footprint(0, 0, 100, journal=7))
+    monkeypatch.setattr(life.shutil, "disk_usage", lambda path: SimpleNamespace(free=7 + 4 * 100))
+    start("none", experiment(total=20))  # three, and one that is being written
+    start("too-far-apart", experiment(total=20, keep_steps=21))
+    with pytest.raises(RlabError, match=r"and 0\.00 GB are free; .* a larger --keep-steps"):
+        start("one", experiment(total=20, keep_steps=20))
+    monkeypatch.setattr(life.shutil, "disk_usage", lambda path: SimpleNamespace(free=7 + 9 * 100))
+    start("five", experiment(total=20, keep_steps=4))
 
 
 def test_keeping_may_begin_in_the_middle_of_a_run(whole: tuple[str, list[dict[str, Any]]]) -> None:

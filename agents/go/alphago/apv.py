@@ -30,7 +30,6 @@ from envs.go.boards import Boards
 from envs.go.players import Player
 from rlab.errors import RlabError
 from rlab.registry import Taken
-from rlab.run.checkpoint import KEEP
 from rlab.run.folder import find_run
 from rlab.run.learner import Footprint, Metrics, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
@@ -287,7 +286,7 @@ class ApvSearch:
         rows = min(self.match.at_once, self.match.games)
         trees = rows * (self.settings.visits + 2) * (self.setting.size**2 + 1) * 16
         moves = 2 * self.match.games * self.setting.most
-        return Footprint(8 * held + trees, 0, (KEEP + 2) * (held + moves), None)
+        return Footprint(8 * held + trees, 0, held + moves, None, journal=held)
 
     def state(self) -> State:
         """The parts, and the games that are over."""

@@ -46,7 +46,6 @@ from envs.go.players import Player
 from envs.go.symmetry import inverses
 from rlab.errors import RlabError
 from rlab.nn.optim import make_optimiser, restore, state_of
-from rlab.run.checkpoint import KEEP
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped, seconds_of
 from rlab.seeding import derive
 from rlab.tasks.classify import wilson
@@ -362,7 +361,7 @@ class Reinforce:
         return Footprint(
             held,
             0 if self.device.type == "cpu" else 4 * weights * (s.pool_size + 8),
-            (KEEP + 1) * (4 * weights * (s.pool_size + 4) + 10 * s.num_envs * self.setting.most),
+            4 * weights * (s.pool_size + 4) + 10 * s.num_envs * self.setting.most,
             each * self.experiment.env.steps,
             weights,
         )

@@ -22,7 +22,6 @@ from agents.go.weights import find_checkpoint
 from envs.go import rules as go
 from envs.go.boards import Boards, Setting
 from rlab.errors import RlabError
-from rlab.run.checkpoint import KEEP
 from rlab.run.folder import RunFolder
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.run.life import configuration_of, of_this_version
@@ -467,9 +466,7 @@ class RolloutLearner:
         seconds = (time.perf_counter() - started) / max(1, twin.done - before)
         weights = len(twin.policy.weights)
         held = twin.moves.moves.nbytes + sum(part.nbytes for part in twin.policy.tables)
-        return Footprint(
-            held + 40 * weights, 0, (KEEP + 1) * (32 * weights + 20_000), seconds * twin.progress().total, weights
-        )
+        return Footprint(held + 40 * weights, 0, 32 * weights + 20_000, seconds * twin.progress().total, weights)
 
     def state(self) -> State:
         """Patterns, weights, AdaGrad's sums, and how far it is."""

@@ -34,7 +34,6 @@ from agents.go.search_player import NetworkPolicy
 from envs.go.boards import Boards
 from rlab.errors import RlabError
 from rlab.nn.optim import SCHEDULES, decayed, restore, scale_rates, state_of
-from rlab.run.checkpoint import KEEP
 from rlab.run.learner import Footprint, Log, Metrics, NonFinite, Progress, Rows, Score, State, Stop, Stopped, seconds_of
 from rlab.seeding import derive
 
@@ -387,9 +386,10 @@ class Values:
         return Footprint(
             held + (activations if self.device.type == "cpu" else 0),
             0 if self.device.type == "cpu" else 40 * weights + activations,
-            2 * row * int(games) + (KEEP + 1) * (24 * weights + 4 * s.num_envs * row),
+            24 * weights + 4 * s.num_envs * row,
             move / s.num_envs * games * long + learn / s.batch_size * self.experiment.examples * s.epochs,
             weights,
+            journal=2 * row * int(games),
         )
 
     def state(self) -> State:
