@@ -19,7 +19,7 @@ from agents.evaluation import score
 from agents.go.config import AlphaZeroExperiment
 from agents.go.evaluator import Evaluator, Symmetry
 from agents.go.learning import losses, targets_of
-from agents.go.match import play_match
+from agents.go.match import play_match, try_out
 from agents.go.network import GoNetwork
 from agents.go.players import find_player
 from agents.go.search_player import NetworkPolicy, SearchPlayer
@@ -224,6 +224,7 @@ class AlphaZero:
 
     def footprint(self, stop: Stop) -> Footprint:
         """Memory from the arrays; time from a twin that plays and learns for a moment."""
+        try_out(self.experiment.env.opponent, self.setting)
         twin = AlphaZero(self.experiment, str(self.device), None)
         move = seconds_of(twin._move, 3, stop)
         rows = empty_rows(twin.settings.batch_size, twin.setting.size)

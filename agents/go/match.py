@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agents.go.arena import Finished, Pairing, play_games
 from agents.go.openings import make_openings
-from envs.go.boards import Setting
+from agents.go.players import find_player
+from envs.go.boards import Boards, Setting
 from envs.go.players import Player
 from rlab.run.learner import Stop, Stopped
 
 OPENING_MOVES = 2
+
+
+def try_out(opponent: str, setting: Setting) -> None:
+    """Have a player make a move on the empty board: one that cannot is refused before a run, not hours into it.
+
+    Raises:
+        RlabError: there is none of this name, it does not start, or it does not play on such a board.
+    """
+    with closing(find_player(opponent, "cpu")) as player:
+        player.choose(Boards(1, setting, threads=1), np.zeros(1, np.int64), np.zeros(1, np.uint64))
 
 
 def play_match(

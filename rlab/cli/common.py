@@ -78,6 +78,16 @@ def reference(folder: RunFolder) -> str:
     return str(folder.path)
 
 
+def shown_by(folder: RunFolder) -> str:
+    """The command that shows what a run has learned: a game against it where it plays Go, else a film or pictures."""
+    from envs.go.ids import go_size
+
+    document = folder.config()
+    env = str(document["config"].get("env", {}).get("env", ""))
+    go = document["recipe"].startswith("go-") or go_size(env) is not None
+    return f"rlab {'play' if go else 'watch'} {reference(folder)}"
+
+
 def duration(seconds: float) -> str:
     """Seconds for a reader: 42 s, 3 min 05 s, 2 h 10 min."""
     s = round(seconds)

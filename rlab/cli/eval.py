@@ -16,6 +16,7 @@ from rlab.cli.common import (
     refuse_below,
     results,
     say,
+    shown_by,
     stopped_status,
     until_stopped,
 )
@@ -69,7 +70,7 @@ def _eval(argv: Sequence[str], stop: Stop) -> int:
                 f"        after {score['step']:,} {unit}; see also loss, "
                 "calibration_error, per_class with --json\n"
                 f"wrote   {folder.evaluation}\n"
-                f"next    rlab watch {name}\n"
+                f"next    {shown_by(folder)}\n"
                 f"        rlab report {name}",
                 {k: v for k, v in score.items() if k != "session"} | {"run": folder.name},
             )
@@ -82,7 +83,7 @@ def _eval(argv: Sequence[str], stop: Stop) -> int:
             + (f"human   {human} (0 is random play, 1 a human tester)\n" if human != "-" else "")
             + f"played  {score['episodes']} episodes after {score['step']:,} {unit}; {how_text(score)}\n"
             f"wrote   {folder.evaluation}\n"
-            f"next    rlab watch {name}\n"
+            f"next    {shown_by(folder)}\n"
             f"        rlab report {name}",
             {k: v for k, v in score.items() if k != "session"} | {"run": folder.name},
         )

@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
 
     agree(9 if size is None else size)  # what is wrong is said before the player is loaded
     try:
-        player = find_player(flags.with_ or flags.game.lower(), flags.device, flags.seed)
+        player = find_player(flags.with_ or (flags.game.lower() if match else flags.game), flags.device, flags.seed)
     except RlabError:
         if flags.with_ is not None or not match:
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlab.cli.common import JsonFlag, RunName, parse, reference, results
+from rlab.cli.common import JsonFlag, RunName, parse, results, shown_by
 from rlab.run.folder import find_run
 from rlab.run.status import newest_checkpoint
 from rlab.run.words import on_data
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
             draw(folder)
         path = write_report(folder)
         put(
-            f"wrote   {path}\nnext    open it in a browser\n        rlab watch {reference(folder)}",
+            f"wrote   {path}\nnext    open it in a browser\n        {shown_by(folder)}",
             {"run": folder.name, "report": str(path), "size_bytes": path.stat().st_size},
         )
         return 0

@@ -13,6 +13,7 @@ from rlab.cli.common import (
     reference,
     results,
     say,
+    shown_by,
     stopped_status,
     until_stopped,
 )
@@ -57,7 +58,7 @@ def _resume(argv: Sequence[str], stop: Stop) -> int:
             score = last_row(folder.metrics, "eval")
             put(
                 f"run '{folder.name}' is finished ({status.done:,} {unit}); nothing to do\n"
-                f"next    rlab watch {name}\n"
+                f"next    {shown_by(folder)}\n"
                 f"        rlab report {name}",
                 {
                     "run": folder.name,

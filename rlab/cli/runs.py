@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from rlab.cli.common import JsonFlag, RunName, duration, parse, reference, results
+from rlab.cli.common import JsonFlag, RunName, duration, parse, reference, results, shown_by
 from rlab.errors import RlabError
 from rlab.run.folder import RunFolder, all_runs, find_run, runs_dir
 from rlab.run.health import told, warnings_in
@@ -175,6 +175,6 @@ def _text(folder: RunFolder, facts: dict[str, Any]) -> str:
         lines.append(("warning", f"{warning['rule']} at {warning['step']:,} {unit}{until}: {told(warning)}"))
     for section, fields in facts["config"].items():
         lines.append((section, ", ".join(f"{k}={v}" for k, v in fields.items())))
-    for following in [*resume, f"rlab watch {name}", f"rlab report {name}"]:
+    for following in [*resume, shown_by(folder), f"rlab report {name}"]:
         lines.append(("next", following))
     return "\n".join(f"{key:<8}{value}" for key, value in lines)

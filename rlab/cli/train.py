@@ -8,7 +8,17 @@ from typing import Annotated, Any, Generic, TypeVar, cast
 
 import tyro
 
-from rlab.cli.common import JsonFlag, duration, reference, results, say, stopped_status, until_stopped, value_of
+from rlab.cli.common import (
+    JsonFlag,
+    duration,
+    reference,
+    results,
+    say,
+    shown_by,
+    stopped_status,
+    until_stopped,
+    value_of,
+)
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.config import to_plain
@@ -137,7 +147,7 @@ def finish(folder: RunFolder, outcome: Any, stop: Stop, put: Any) -> int:
     put(
         f"score   {score_text(score)}\n" + (f"        ({how})\n" if how else "") + f"run     {folder.path}\n"
         f"time    {duration(outcome.seconds)} for {outcome.done:,} {unit} with evaluations\n"
-        f"next    rlab watch {name}\n"
+        f"next    {shown_by(folder)}\n"
         f"        rlab report {name}\n"
         f"        rlab eval {name}",
         result,

@@ -21,6 +21,7 @@ from rlab.cli.common import (
     refuse_below,
     results,
     say,
+    shown_by,
     stopped_status,
     until_stopped,
 )
@@ -161,8 +162,11 @@ def _draw(folder: RunFolder, device: str, stop: Stop, put: Callable[[str, Any], 
         say("stopped; nothing was drawn")
         return stopped_status(stop)
     wrote = "".join(f"wrote   {file}\n" for file in files.values()) or "nothing to draw: there are no classes\n"
+    following = [f"rlab report {reference(folder)}"]
+    if not files and (how := shown_by(folder)) != f"rlab watch {reference(folder)}":
+        following.insert(0, how)
     put(
-        wrote + f"next    rlab report {reference(folder)}",
+        wrote + "next    " + "\n        ".join(following),
         {"run": folder.name, "pictures": {name: str(file) for name, file in files.items()}},
     )
     return 0

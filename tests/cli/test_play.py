@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from envs.go.sgf import parse_sgf
+from rlab.run.folder import find_run, runs_dir
 
 Verb = Callable[..., SimpleNamespace]
 
@@ -130,6 +132,15 @@ def test_flags_that_cannot_be(play: Verb, words: list[str], says: str) -> None:
     assert done.status == 1
     assert done.err.startswith(f"rlab: {says}")
     assert done.err.count("\n") == 1
+
+
+def test_what_to_do_next_with_a_player_of_go_is_to_play(play: Verb, rlab: Verb) -> None:
+    shutil.copytree(find_run("go5").path, runs_dir() / "Mine")
+    for words in (["runs", "show", "Mine"], ["report", "Mine"], ["resume", "Mine"], ["watch", "go9"]):
+        assert "rlab play" in rlab(*words).out, words
+    assert "go9" in rlab("watch", "go9").out.split("rlab play")[1].splitlines()[0]
+    done = play("Mine", lines="quit\n")  # as it is written
+    assert "Mine is white" in done.out
 
 
 def test_a_player_may_stand_in_the_place_of_the_board(play: Verb) -> None:

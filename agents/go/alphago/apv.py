@@ -20,7 +20,7 @@ from agents.go.alphago.rollout_policy import Playouts, RolloutPolicy, read_rollo
 from agents.go.alphago.taken import Copy, copy_network, copy_of, put, read
 from agents.go.arena import Clock, Finished, Pairing, key_of, one_move
 from agents.go.evaluator import Evaluator, Symmetry
-from agents.go.match import OPENING_MOVES, play_match
+from agents.go.match import OPENING_MOVES, play_match, try_out
 from agents.go.openings import make_openings
 from agents.go.players import find_player
 from agents.go.search_player import NetworkPolicy, SearchPlayer
@@ -280,7 +280,7 @@ class ApvSearch:
         """Memory from weights and trees; the time is not known before games were played."""
         if stop.requested:
             raise Stopped
-        find_player(self.match.opponent, "cpu").close()  # refused now, not later
+        try_out(self.match.opponent, self.setting)
         weights = [tensor for part in (self.parts or {}).values() for tensor in part.weights.values()]
         held = sum(tensor.numel() * tensor.element_size() for tensor in weights)
         rows = min(self.match.at_once, self.match.games)

@@ -38,6 +38,7 @@ from agents.go.alphago.taken import read
 from agents.go.arena import Finished, Pairing, play_games
 from agents.go.evaluator import Evaluator, Symmetry, drawn_symmetries
 from agents.go.learning import value_loss
+from agents.go.match import try_out
 from agents.go.network import GoNetwork
 from agents.go.players import find_player
 from agents.go.search_player import NetworkPolicy
@@ -347,6 +348,8 @@ class Reinforce:
 
     def footprint(self, stop: Stop) -> Footprint:
         """Memory from the arrays; time from a twin that plays and learns for a moment."""
+        if self.experiment.env.opponent != START:
+            try_out(self.experiment.env.opponent, self.setting)
         twin = Reinforce(self.experiment, str(self.device), self.network)
         move = seconds_of(twin._move, 4, stop)
         games = np.arange(4 * CHUNK) % twin.settings.num_envs  # the fourth part, which would update, is not reached

@@ -9,6 +9,9 @@ import numpy as np
 from agents.go.analysis import Analysis, Candidate
 from envs.go.boards import Boards
 
+CANNOT_PLAY = {"gtp:false": "gtp:false ended", "gnugo:21": "levels are 0 to 20", "nobody": "there is no player"}
+"""Opponent -> what is said of it."""
+
 
 class Planned:
     """Plays the first of its points that is legal, then passes; says a win rate and ownership that are given.

@@ -24,6 +24,7 @@ from rlab.run.config import changed
 from rlab.run.journal import Journal
 from rlab.run.learner import Stop, Stopped
 from rlab.run.life import Workshop
+from tests.agents.go.helpers import CANNOT_PLAY
 
 SMALL: dict[str, Any] = {
     "env": "Go5", "encoder": "go-resnet-2x32", "num_envs": 4, "visits": 6, "cap": 12, "learning_starts": 20,
@@ -181,6 +182,12 @@ def test_what_is_not_possible_is_refused() -> None:
     ]:
         with pytest.raises(RlabError, match=said):
             learner(None, **settings)
+
+
+def test_an_opponent_that_cannot_play_is_refused_before_anything_is_learned() -> None:
+    for opponent, said in CANNOT_PLAY.items():
+        with pytest.raises(RlabError, match=said):
+            learner(None, opponent=opponent).footprint(Stop())
 
 
 @pytest.mark.slow

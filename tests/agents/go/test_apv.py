@@ -272,6 +272,7 @@ def test_a_search_without_a_network() -> None:
         ({"policy": "nett", "mix": 0.0}, "no run 'nett'.*nearest: net"),
         ({"policy": "large", "mix": 0.0}, "run 'large' plays on 7x7, and this one on Go5; nearest: --env Go7"),
         ({"policy": "net", "mix": 0.0, "opponent": "gnu"}, "there is no player or run 'gnu'"),
+        ({"policy": "net", "mix": 0.0, "opponent": "gtp:false"}, "gtp:false ended with status 1"),
         ({"policy": "net", "mix": 1.5}, "--mix is 1.5"),
         ({"policy": "net", "prior_temperature": 0.0}, "--prior-temperature is 0"),
         ({"policy": "net", "games": 1}, "--games is 1"),

@@ -28,6 +28,7 @@ from rlab.run.folder import RunFolder, create_run
 from rlab.run.journal import Journal
 from rlab.run.learner import Stop
 from rlab.run.life import Workshop, resume_run, start_run
+from tests.agents.go.helpers import CANNOT_PLAY
 
 SMALL: dict[str, Any] = {
     "encoder": "go-resnet-2x32", "num_envs": 4, "cap": 30, "komi": 3.5, "evaluate_episodes": 4, "final_episodes": 4,
@@ -433,3 +434,9 @@ def test_values_are_those_of_the_own_positions_and_their_outcomes() -> None:
     others = np.ones_like(run._values, bool)
     others[games, plies] = False
     assert not run._values[others].any()  # the opponent's positions are not asked about
+
+
+def test_an_opponent_that_cannot_play_is_refused_before_anything_is_learned() -> None:
+    for opponent, said in CANNOT_PLAY.items():
+        with pytest.raises(RlabError, match=said):
+            learner(opponent=opponent).footprint(Stop())
