@@ -268,17 +268,23 @@ class Engine:
     def dead(self) -> list[list[int]]:
         """Chains of stones, as lists of points, whose points will be the other's.
 
-        A chain is dead if over its stones the ownership is on the other's side, whoever moves next: by the player's own
-        analysis, or by random games if it does not know ownership.
+        A chain is dead if over its stones the ownership is on the other's side; see `owners`.
         """
-        black = np.zeros(self.size**2)
-        for colour in (BLACK, WHITE):
-            board = self.board_of(colour)
-            found = self._owners(board) * (1 if board.turn[0] == BLACK else -1)
-            black += found.ravel() / 2
+        black = self.owners().ravel()
         stones = self.boards.stones()[0].ravel()
         return [chain for chain in chains(stones.reshape(self.size, self.size))
                 if float(black[chain].mean()) * (1 if stones[chain[0]] == BLACK else -1) < -UNCLEAR]  # fmt: skip
+
+    def owners(self) -> NDArray[np.float64]:
+        """[n, n] whose each point will be, 1: Black's, -1: White's, as the mean of either being to move.
+
+        By the player's own analysis, or by random games if it does not know ownership.
+        """
+        black = np.zeros((self.size, self.size))
+        for colour in (BLACK, WHITE):
+            board = self.board_of(colour)
+            black += self._owners(board) * (0.5 if board.turn[0] == BLACK else -0.5)
+        return black
 
     @property
     def knows_owners(self) -> bool:

@@ -2,7 +2,8 @@
 
 Every line that is not empty is answered, by ``=`` or ``?``, whatever stands in it. An analysis streams until the next
 line comes. Beside the specification's commands there are the analysis commands of Leela Zero and KataGo, which programs
-with a picture speak (https://github.com/lightvector/KataGo/blob/master/docs/GTP_Extensions.md).
+with a picture speak (https://github.com/lightvector/KataGo/blob/master/docs/GTP_Extensions.md), and what GoGui needs to
+draw an analysis on its board (its manual, "Analyze commands").
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.go.analysis import Analysis, never
+from agents.go.analysis import Analysis, last_of, never
 from agents.go.engine import Engine, chains, score_text
 from envs.go.boards import LETTERS, name_of, point_of
 from envs.go.players import RESIGN
@@ -200,6 +201,9 @@ class Server:
                 "analyze": lambda words: self._analyze(words, _leela),
                 "lz-analyze": lambda words: self._analyze(words, _leela),
                 "kata-analyze": lambda words: self._analyze(words, _kata),
+                "gogui-analyze_commands": self._gogui_commands,
+                "rlab-moves": self._gogui_moves,
+                "rlab-ownership": self._gogui_ownership,
             }
 
     def serve(self, lines: Iterator[bytes]) -> None:
@@ -541,6 +545,35 @@ class Server:
         if latest:
             self._stream(form(latest[0], self.engine.size, options))
         return f"play {vertex}"
+
+    def _gogui_commands(self, words: list[str]) -> str:
+        """What GoGui may ask for: the kind of the answer, its name in the menu, the command. It waits for this."""
+        return self._none(words, "gfx/Moves by Search/rlab-moves %m\ngfx/Ownership/rlab-ownership")
+
+    def _gogui_moves(self, words: list[str]) -> str:
+        """Drawing commands: per cent of all visits on each move, the best one in colour, what is expected as text."""
+        self._take(words, 0, 1)
+        colour = self._colour(words[0]) if words else self.engine.turn
+        found = last_of(self.engine.analyse(colour, self.engine.thinking))
+        size, best = self.engine.size, found.candidates[0]
+        total = sum(c.visits for c in found.candidates) or 1
+        shares = {c.point: round(100 * c.visits / total) for c in found.candidates if c.point < size**2}
+        labels = "".join(f" {name_of(point, size)} {share}" for point, share in shares.items() if share)
+        lines = [f"LABEL{labels}"] if labels else []
+        if best.point in shares:
+            lines.append(f"COLOR green {name_of(best.point, size)}")
+        who = "Black" if colour == BLACK else "White"
+        lead = "" if found.score is None else f", {found.score:+.1f} points"
+        said = f"{who} wins {100 * found.winrate:.0f}%{lead}, {found.visits} visits"
+        return "\n".join([*lines, f"TEXT {said}: {self._vertices(best.variation)}"])
+
+    def _gogui_ownership(self, words: list[str]) -> str:
+        """Drawing commands: how surely each point will be Black's (1) or White's (-1)."""
+        self._take(words, 0)
+        owners = enumerate(self.engine.owners().ravel())
+        how = "" if self.engine.knows_owners else " by random games"
+        values = "".join(f" {name_of(point, self.engine.size)} {owner:.2f}" for point, owner in owners)
+        return f"INFLUENCE{values}\nTEXT Whose each point will be{how}"
 
     def _options(self, words: list[str]) -> Options:
         """Colour, interval in hundredths of a second and pairs, in the order in which programs send them."""

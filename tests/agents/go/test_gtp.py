@@ -273,6 +273,36 @@ def test_genmove_with_analysis_plays(gtp: Client) -> None:
     assert gtp.raw("genmove_analyze").endswith("play A1\n\n")
 
 
+def test_gogui_draws_an_analysis(gtp: Client) -> None:
+    for line in gtp.ask("gogui-analyze_commands").split("\n"):
+        kind, _, command = line.split("/")
+        assert (kind, gtp.ask(f"known_command {command.split()[0]}")) == ("gfx", "true")
+    assert not gtp.engine.player.asked  # GoGui waits for it when it starts
+    gtp.ask("play b C3")
+    assert gtp.ask("rlab-moves").split("\n") == [
+        "LABEL B2 100", "COLOR green B2", "TEXT White wins 60%, +1.5 points, 3 visits: B2 pass",
+    ]  # fmt: skip
+    gtp.ask("play w B2")
+    gtp.ask("play b A1")
+    assert gtp.ask("rlab-moves w") == "TEXT White wins 60%, +1.5 points, 3 visits: pass pass"  # no point to draw on
+    black = np.linspace(-1, 1, 25).reshape(5, 5).round(2)
+    gtp = Client(Planned([12], black=black))
+    for move in ("play w D4", "play b C3"):  # Black's side, whoever is to move
+        gtp.ask(move)
+        drawn, text = gtp.ask("rlab-ownership").split("\n")
+        said = drawn.split()
+        assert said[:3] == ["INFLUENCE", "A5", "-1.00"]
+        assert said[-2:] == ["E1", "1.00"]
+        assert [float(v) for v in said[2::2]] == black.ravel().tolist()
+        assert text == "TEXT Whose each point will be"
+    gtp = Client(Rollouts(50), judge=50)  # type: ignore[arg-type]
+    for stone in ("B5", "B4", "B3", "B2", "B1"):
+        gtp.ask(f"play b {stone}")
+    assert float(gtp.ask("rlab-ownership").split("A3 ")[1].split()[0]) > 0.8  # behind a wall
+    gtp = Client(Planned([12]), judge=50)
+    assert gtp.ask("rlab-ownership").endswith("by random games")
+
+
 def test_without_an_analysis_its_commands_are_unknown() -> None:
     gtp = Client(Mover([12]))
     assert gtp.refused("lz-analyze b 10").startswith("unknown command")
