@@ -154,7 +154,7 @@ def test_what_comes_with_rlab_is_small_and_plays(folder: RunFolder) -> None:
 
 def test_the_names_that_the_guide_promises_come_with_rlab() -> None:
     names = {folder.name for folder in folders.shipped_runs()}
-    assert {"go5", "go7", "go9", "go9-rl", "go9-rollout", "go9-value"} <= names
+    assert {"go5", "go7", "go9", "go9-rl", "go9-rollout", "go9-value", "go9-zero"} <= names
 
 
 @pytest.mark.parametrize("folder", folders.shipped_runs(), ids=lambda folder: folder.name)
@@ -165,10 +165,10 @@ def test_what_comes_with_rlab_is_reported_without_its_data(
     for name in ("RLAB_RUNS", "RLAB_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / name))
     assert main(["report", folder.name]) == 0
-    assert f"rlab watch {folder.name}\n" in capsys.readouterr().out  # by its name, not by where it lies
+    assert f"rlab play {folder.name}\n" in capsys.readouterr().out  # by its name, not by where it lies
 
 
-@pytest.mark.parametrize("name", ["go5", "go7", "go9-rl", "go9-value"])
+@pytest.mark.parametrize("name", ["go5", "go7", "go9-rl", "go9-value", "go9-zero"])
 def test_what_plays_and_comes_with_rlab_is_watched(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
     assert main(["watch", name, "--episodes", "1", "--max-steps", "3"]) == 0
