@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -57,6 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         130 and 143 stopped by Ctrl-C and by SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    early = None
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # it may be ignored, as in the background
+    if usual and threading.current_thread() is threading.main_thread():
+        early = signal.signal(signal.SIGINT, Interrupt())
     try:
         status = _dispatch(words)
         sys.stdout.flush()
@@ -67,6 +73,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as e:  # the flag parser ends with it
         return e.code if isinstance(e.code, int) else int(e.code is not None)
     except KeyboardInterrupt:
+        # Where it came inside an exec of a string (an import that makes dataclasses), CPython would end the process by
+        # the signal instead of with our status; another exec takes that back.
+        exec("")
         before = words[0] == "train"  # later its own handler is in place
         print("stopped before the run began; nothing was written" if before else "stopped", file=sys.stderr)
         return 130
@@ -74,6 +83,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) went away. What is still buffered must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    finally:
+        if early is not None and isinstance(signal.getsignal(signal.SIGINT), Interrupt):
+            signal.signal(signal.SIGINT, early)
+
+
+class Interrupt:
+    """What SIGINT does until a verb has a handler of its own: it raises KeyboardInterrupt, and is remembered.
+
+    Python throws away what is raised in a callback of its import system; `stop_on_signals` finds it here.
+
+    Attributes:
+        came: whether there was one.
+    """
+
+    came = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        """See `signal.signal`."""
+        self.came = True
+        raise KeyboardInterrupt
 
 
 def _dispatch(words: list[str]) -> int:

@@ -9,7 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -295,6 +298,35 @@ def wait_for(path: Path, text: str) -> None:
     while text not in path.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_an_interrupt_that_the_import_system_swallows_is_not_lost(rlab, monkeypatch) -> None:
+    def interrupted(name: str) -> SimpleNamespace:
+        verb = import_module(name)
+        with suppress(KeyboardInterrupt):  # as in a callback of the import system
+            signal.raise_signal(signal.SIGINT)
+        return SimpleNamespace(main=verb.main)
+
+    monkeypatch.setattr("rlab.cli.import_module", interrupted)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        said = rlab("train", "dqn", *LONG)
+    finally:  # a verb that was stopped ignores further signals
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert said.status == 130
+    assert "nothing was written" in said.err.splitlines()[-1]
+
+
+def test_an_interrupt_inside_an_exec_ends_with_the_status_of_one(tmp_path: Path) -> None:
+    (tmp_path / "early.py").write_text(
+        "import sys, rlab.cli\n"
+        "rlab.cli._dispatch = lambda words: exec('raise KeyboardInterrupt')\n"
+        "sys.exit(rlab.cli.main(['train']))\n"
+    )
+    done = subprocess.run([sys.executable, "-m", "early"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert "nothing was written" in done.stderr
 
 
 @pytest.mark.parametrize("after", [0.25, 0.8, 1.6])
