@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections import namedtuple
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -73,9 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as e:  # the flag parser ends with it
         return e.code if isinstance(e.code, int) else int(e.code is not None)
     except KeyboardInterrupt:
-        # Where it came inside an exec of a string (an import that makes dataclasses), CPython would end the process by
-        # the signal instead of with our status; another exec takes that back.
-        exec("")
+        # Where it came inside text that Python runs (an import that makes dataclasses), CPython would end the process
+        # by the signal instead of with our status; to run other text, as a namedtuple does, takes that back.
+        namedtuple("Interrupted", ())
         before = words[0] == "train"  # later its own handler is in place
         print("stopped before the run began; nothing was written" if before else "stopped", file=sys.stderr)
         return 130
