@@ -224,7 +224,7 @@ class AlphaZero:
 
     def footprint(self, stop: Stop) -> Footprint:
         """Memory from the arrays; time from a twin that plays and learns for a moment."""
-        try_out(self.experiment.env.opponent, self.setting)
+        try_out(self.experiment.env.opponent, self.setting, stop)
         twin = AlphaZero(self.experiment, str(self.device), None)
         move = seconds_of(twin._move, 3, stop)
         rows = empty_rows(twin.settings.batch_size, twin.setting.size)

@@ -12,20 +12,27 @@ from agents.go.arena import Finished, Pairing, play_games
 from agents.go.openings import make_openings
 from agents.go.players import find_player
 from envs.go.boards import Boards, Setting
+from envs.go.gtp_client import GivenUp, Program
 from envs.go.players import Player
 from rlab.run.learner import Stop, Stopped
 
 OPENING_MOVES = 2
 
 
-def try_out(opponent: str, setting: Setting) -> None:
+def try_out(opponent: str, setting: Setting, stop: Stop) -> None:
     """Have a player make a move on the empty board: one that cannot is refused before a run, not hours into it.
 
     Raises:
         RlabError: there is none of this name, it does not start, or it does not play on such a board.
+        Stopped: a stop was requested while a program was waited for.
     """
     with closing(find_player(opponent, "cpu")) as player:
-        player.choose(Boards(1, setting, threads=1), np.zeros(1, np.int64), np.zeros(1, np.uint64))
+        if isinstance(player, Program):
+            player.stopped = lambda: stop.requested
+        try:
+            player.choose(Boards(1, setting, threads=1), np.zeros(1, np.int64), np.zeros(1, np.uint64))
+        except GivenUp:
+            raise Stopped from None
 
 
 def play_match(

@@ -280,7 +280,7 @@ class ApvSearch:
         """Memory from weights and trees; the time is not known before games were played."""
         if stop.requested:
             raise Stopped
-        try_out(self.match.opponent, self.setting)
+        try_out(self.match.opponent, self.setting, stop)
         weights = [tensor for part in (self.parts or {}).values() for tensor in part.weights.values()]
         held = sum(tensor.numel() * tensor.element_size() for tensor in weights)
         rows = min(self.match.at_once, self.match.games)

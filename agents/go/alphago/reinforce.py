@@ -349,7 +349,7 @@ class Reinforce:
     def footprint(self, stop: Stop) -> Footprint:
         """Memory from the arrays; time from a twin that plays and learns for a moment."""
         if self.experiment.env.opponent != START:
-            try_out(self.experiment.env.opponent, self.setting)
+            try_out(self.experiment.env.opponent, self.setting, stop)
         twin = Reinforce(self.experiment, str(self.device), self.network)
         move = seconds_of(twin._move, 4, stop)
         games = np.arange(4 * CHUNK) % twin.settings.num_envs  # the fourth part, which would update, is not reached

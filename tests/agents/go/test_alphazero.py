@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -188,6 +189,15 @@ def test_an_opponent_that_cannot_play_is_refused_before_anything_is_learned() ->
     for opponent, said in CANNOT_PLAY.items():
         with pytest.raises(RlabError, match=said):
             learner(None, opponent=opponent).footprint(Stop())
+
+
+def test_a_stop_is_heard_while_an_opponent_says_nothing() -> None:
+    stop = Stop()
+    timer = threading.Timer(0.5, stop.request, ["SIGINT"])
+    timer.start()
+    with pytest.raises(Stopped):  # and not what is said of it a minute later
+        learner(None, opponent="gtp:sleep 300").footprint(stop)
+    timer.join()
 
 
 @pytest.mark.slow
