@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 from torch import nn
 
-from agents.recipes import build, default_experiment, fetch, make_q
+from rlab.agents.recipes import build, default_experiment, fetch, make_q
 from rlab.nn import ENCODERS
 from rlab.registry import RECIPES, Recipe
 

@@ -26,7 +26,7 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version
 
-        return version("rlab")
+        return version("rlab-rl")
     if name in __all__:
         from rlab import api
 

@@ -16,8 +16,8 @@ from numba import njit
 
 from rlab.machine import cores
 
-ROOTS = ("envs", "agents")
-"""Packages whose kernels call each other."""
+ROOTS = ("rlab/envs", "rlab/agents")
+"""Folders whose kernels call each other."""
 
 
 def compiled(**options: Any) -> Callable[..., Any]:

@@ -9,6 +9,6 @@ from rlab.registry import RECIPES, Recipe, Registry
 
 def load_recipes() -> Registry[Recipe]:
     """The registry, with everything of the lab in it."""
-    for module in ("agents.recipes", "rlab.tasks.recipes"):
+    for module in ("rlab.agents.recipes", "rlab.tasks.recipes"):
         import_module(module)  # they register themselves
     return RECIPES

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("rlab", "envs", "agents")
+PACKAGES = ("rlab",)
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 
 BASE = ("rlab.errors", "rlab.kernels", "rlab.machine", "rlab.registry", "rlab.seeding")
@@ -20,8 +20,8 @@ BASE = ("rlab.errors", "rlab.kernels", "rlab.machine", "rlab.registry", "rlab.se
 
 FLOORS: list[tuple[str, ...]] = [
     BASE,
-    ("rlab.nn", "rlab.data", "rlab.run", "envs"),
-    ("agents", "rlab.tasks"),
+    ("rlab.nn", "rlab.data", "rlab.run", "rlab.envs"),
+    ("rlab.agents", "rlab.tasks"),
     ("rlab.compress", "rlab.parallel", "rlab.compare", "rlab.bench", "rlab.studies", "rlab.api", "rlab"),
     ("rlab.cli", "rlab.__main__"),
 ]
@@ -31,8 +31,8 @@ NEIGHBOURS = {
     "rlab.nn": ("rlab.data",),
     "rlab.data": (),
     "rlab.run": (),
-    "envs": (),
-    "agents": ("rlab.tasks",),
+    "rlab.envs": (),
+    "rlab.agents": ("rlab.tasks",),
     "rlab.tasks": (),
 }
 """Rooms of the lower floors -> rooms of their own floor that they may use; the others stand apart."""
@@ -128,7 +128,7 @@ def test_nobody_imports_the_roof() -> None:
             assert not [n for n in imports_of(path) if n.startswith("rlab.cli")], path
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if module_of(p).startswith("envs")], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [p for p in FILES if module_of(p).startswith("rlab.envs")], ids=lambda p: p.stem)
 def test_environments_know_no_torch(path: Path) -> None:
     assert not [n for n in imports_of(path) if n.partition(".")[0] in ("torch", "stable_baselines3")]
 
@@ -139,7 +139,7 @@ def test_environments_know_no_torch(path: Path) -> None:
         p
         for p in FILES
         if p.stem in ("config", "policy_config", "sb3_config", "recipes")
-        or module_of(p) in ("rlab", *BASE, "rlab.cli", "agents")
+        or module_of(p) in ("rlab", *BASE, "rlab.cli", "rlab.agents")
     ],
     ids=lambda p: str(p.relative_to(ROOT)),
 )
@@ -151,13 +151,13 @@ def test_configuration_imports_no_torch_by_itself(path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
-        ("import agents.recipes", ("torch", "gymnasium", "ale_py", "safetensors")),
-        ("import agents.config, rlab.run.config", ("torch", "gymnasium")),
+        ("import rlab.agents.recipes", ("torch", "gymnasium", "ale_py", "safetensors")),
+        ("import rlab.agents.config, rlab.run.config", ("torch", "gymnasium")),
         ("import rlab", ("torch", "numpy", "gymnasium")),
         ("import rlab.cli", ("torch", "numpy", "gymnasium")),
         ("import rlab.run.folder, rlab.run.metrics, rlab.run.signals", ("torch", "gymnasium")),
-        ("import envs.make", ("torch", "numba")),
-        ("import envs; envs.make_vec('CartPole-v1', 1, 0).close()", ("torch", "stable_baselines3", "numba")),
+        ("import rlab.envs.make", ("torch", "numba")),
+        ("import rlab.envs; rlab.envs.make_vec('CartPole-v1', 1, 0).close()", ("torch", "stable_baselines3", "numba")),
     ],
 )
 def test_importing_stays_cheap(code: str, absent: tuple[str, ...]) -> None:

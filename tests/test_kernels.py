@@ -24,7 +24,7 @@ print(above.asked(), sum(above.asked.stats.cache_hits.values()))
 
 def test_a_change_in_another_file_is_seen(tmp_path: Path) -> None:
     package = tmp_path / "envs_of_test"
-    (tmp_path / "envs").mkdir()
+    (tmp_path / "rlab" / "envs").mkdir(parents=True)
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "above.py").write_text(
@@ -34,7 +34,10 @@ def test_a_change_in_another_file_is_seen(tmp_path: Path) -> None:
 
     def run(answer: int) -> list[int]:
         text = f"ANSWER = {answer}\n"
-        for path in (package / "below.py", tmp_path / "envs" / "below.py"):  # the stamp looks into packages of ours
+        for path in (
+            package / "below.py",
+            tmp_path / "rlab" / "envs" / "below.py",
+        ):  # the stamp looks into packages of ours
             if not path.exists() or path.read_text() != text:
                 path.write_text(text)
         done = subprocess.run([sys.executable, "-c", RUN, str(tmp_path)], capture_output=True, text=True, check=True)

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from envs import make_vec
-from envs.minatar import Engine, find_game
-from envs.minatar import names as minatar_names
+from rlab.envs import make_vec
+from rlab.envs.minatar import Engine, find_game
+from rlab.envs.minatar import names as minatar_names
 
 ATARI = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
 """The games that MinAtar has, too."""

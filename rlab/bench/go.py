@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from envs.go import rules as go
-from envs.go.boards import Boards, Setting
+from rlab.envs.go import rules as go
+from rlab.envs.go.boards import Boards, Setting
 
 GAMES = 256
 """Of one call of a kernel."""

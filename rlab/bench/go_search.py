@@ -45,12 +45,12 @@ def measure(
     """
     import torch
 
-    from agents.go.config import NetConfig
-    from agents.go.evaluator import Evaluator
-    from agents.go.network import GoNetwork
-    from agents.go.tree_game import GoGame
-    from agents.search import Gumbel, search
-    from envs.go.boards import Boards, Setting
+    from rlab.agents.go.config import NetConfig
+    from rlab.agents.go.evaluator import Evaluator
+    from rlab.agents.go.network import GoNetwork
+    from rlab.agents.go.tree_game import GoGame
+    from rlab.agents.search import Gumbel, search
+    from rlab.envs.go.boards import Boards, Setting
     from rlab.machine import cores
     from rlab.run.life import resolve_device
 

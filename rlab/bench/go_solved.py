@@ -1,7 +1,7 @@
 """A player of Go beside what is known of small boards: the best first move, and by how much Black wins with it.
 
 5x5: the centre, and all 25 points (van der Werf et al. 2003). 7x7: the centre, and 9 points by area (Li Zhe 2015; found
-by hand, not proved). The smaller ones: `envs.go.solve`.
+by hand, not proved). The smaller ones: `rlab.envs.go.solve`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from agents.go.arena import Finished, Pairing, play_games
-from agents.go.players import find_player
-from envs.go.boards import Boards, Setting, name_of
-from envs.go.players import Player, home_size
+from rlab.agents.go.arena import Finished, Pairing, play_games
+from rlab.agents.go.players import find_player
+from rlab.envs.go.boards import Boards, Setting, name_of
+from rlab.envs.go.players import Player, home_size
 from rlab.errors import RlabError
 from rlab.run.learner import Stop, Stopped
 from rlab.run.provenance import git_state, processor, versions
@@ -48,8 +48,8 @@ def measure(
     Returns:
         JSON: ``first`` and ``centre`` (whether it is that, in all of `games` tries), ``itself`` and ``opponent``:
         ``games``, ``good``, ``share``, ``low``, ``high`` (Wilson's 95 % interval), ``scores`` of each, ``ends`` (how
-        many ended how; see `agents.go.arena.Finished`), and of itself ``replies``, answer -> games that were good, of
-        how many; and the machine and versions.
+        many ended how; see `rlab.agents.go.arena.Finished`), and of itself ``replies``, answer -> games that were good,
+        of how many; and the machine and versions.
 
     Raises:
         RlabError: nothing is known of the board, or there is no such player.

@@ -56,7 +56,7 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from envs import is_atari
+    from rlab.envs import is_atari
 
     figure, axes = pyplot.subplots(figsize=(6.4, 4.0), dpi=110)
     games = "env" in results[0]["config"]

@@ -53,7 +53,7 @@ def measure(agent: str, rounds: int, steps: int, progress: Callable[[str], None]
     try:
         import cv2  # noqa: F401 - stable-baselines3's Atari wrappers need it
     except ImportError:
-        raise RlabError("stable-baselines3's Atari wrappers need OpenCV: pip install 'rlab[bench]'") from None
+        raise RlabError("stable-baselines3's Atari wrappers need OpenCV: pip install 'rlab-rl[bench]'") from None
     config = RECIPES.get(agent).default(GAME).agent
     device = resolve_device("auto")
     settings = [("stable-baselines3 at its own settings", 1, 32, 4)]

@@ -16,7 +16,7 @@ from rlab.errors import RlabError
 from rlab.run.learner import Stop
 
 if TYPE_CHECKING:
-    from agents.go.engine import Judged
+    from rlab.agents.go.engine import Judged
 
 COLOURS = ("#0072b2", "#d55e00")
 """The curve, and blunders (Okabe & Ito 2008)."""
@@ -52,16 +52,16 @@ def _analyze(argv: Sequence[str], stop: Stop) -> int:
     refuse_below(flags, visits=0)
     if not 0 < flags.threshold <= 1:
         raise RlabError(f"--threshold is {flags.threshold}; it must be above 0 and at most 1")
-    from envs.go.sgf import read_sgf, replay
+    from rlab.envs.go.sgf import read_sgf, replay
 
     with results(flags.json) as put:
         record = read_sgf(flags.file)
         replay(record)  # before a player is loaded
         if not record.moves:
             raise RlabError(f"{flags.file} holds no move")
-        from agents.go.engine import Engine, judge
-        from agents.go.players import find_player
-        from envs.go.boards import name_of
+        from rlab.agents.go.engine import Engine, judge
+        from rlab.agents.go.players import find_player
+        from rlab.envs.go.boards import name_of
 
         player = find_player(flags.run, flags.device)
         try:
@@ -151,7 +151,7 @@ def _table(judged: Sequence[Judged], threshold: float, size: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from envs.go.boards import name_of
+    from rlab.envs.go.boards import name_of
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("move", "", "before", "after", "lost", "better", ""):
@@ -168,8 +168,8 @@ def _table(judged: Sequence[Judged], threshold: float, size: int) -> None:
 
 def commented(record: Any, judged: Sequence[Judged], threshold: float, judge: str) -> str:
     """The record as SGF, with what was found in the comments, after those that it had."""
-    from envs.go.boards import name_of
-    from envs.go.sgf import write_sgf
+    from rlab.envs.go.boards import name_of
+    from rlab.envs.go.sgf import write_sgf
 
     size = record.size
     comments = dict(record.comments)

@@ -80,7 +80,7 @@ def reference(folder: RunFolder) -> str:
 
 def shown_by(folder: RunFolder) -> str:
     """The command that shows what a run has learned: a game against it where it plays Go, else a film or pictures."""
-    from envs.go.ids import go_size
+    from rlab.envs.go.ids import go_size
 
     document = folder.config()
     env = str(document["config"].get("env", {}).get("env", ""))

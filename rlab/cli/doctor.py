@@ -109,7 +109,7 @@ def _bf16() -> Check:
 def _atari() -> Check:
     import numpy as np
 
-    from envs import make_vec
+    from rlab.envs import make_vec
 
     envs = make_vec("Breakout", 1, 0)
     try:
@@ -173,11 +173,11 @@ def _extra(package: str, module: str, extra: str, use: str) -> Check:
         detail = f"{version(package)}, for {use}" if find_spec(module) else "absent"
     except PackageNotFoundError:
         detail = f"there, for {use}" if find_spec(module) else f"absent, for {use}"
-    return Check(package, find_spec(module) is not None, detail, False, f"pip install 'rlab[{extra}]'")
+    return Check(package, find_spec(module) is not None, detail, False, f"pip install 'rlab-rl[{extra}]'")
 
 
 def _gnugo() -> Check:
-    from envs.go.gtp_client import HOW_TO_GET_GNUGO, find_gnugo, gnugo
+    from rlab.envs.go.gtp_client import HOW_TO_GET_GNUGO, find_gnugo, gnugo
 
     path = find_gnugo()
     detail = f"absent, for rlab tournament ... gnugo:10, {HOW_TO_GET_GNUGO}" if path is None else (

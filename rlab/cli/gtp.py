@@ -50,12 +50,12 @@ def main(argv: Sequence[str]) -> int:
     stdout = sys.stdout
     # The protocol alone may stand on stdout, whatever Python prints.
     with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
-        from agents.go.engine import Engine
-        from agents.go.gtp import Lines, Server
-        from agents.go.players import find_player
-        from envs.go.boards import Setting
-        from envs.go.ids import default_komi
         from rlab import __version__
+        from rlab.agents.go.engine import Engine
+        from rlab.agents.go.gtp import Lines, Server
+        from rlab.agents.go.players import find_player
+        from rlab.envs.go.boards import Setting
+        from rlab.envs.go.ids import default_komi
 
         player = find_player(flags.run, flags.device, flags.seed)
         stack.callback(player.close)

@@ -19,8 +19,8 @@ from rlab.errors import RlabError, nearest
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from agents.go.analysis import Analysis
-    from agents.go.engine import Engine
+    from rlab.agents.go.analysis import Analysis
+    from rlab.agents.go.engine import Engine
 
 COMMANDS = {
     "D4": "play there (letter and number)",
@@ -74,11 +74,11 @@ def main(argv: Sequence[str]) -> int:
         raise RlabError(f"{flags.game} is a board of {match[1]}, and --size is {flags.size}; give one of them")
     if not match and flags.with_ is not None:
         raise RlabError(f"'{flags.game}' is no board; rlab play go9 --with {flags.with_}")
-    from agents.go.engine import Engine
-    from agents.go.players import find_player
-    from envs.go.boards import Setting
-    from envs.go.ids import default_komi
-    from envs.go.players import home_size
+    from rlab.agents.go.engine import Engine
+    from rlab.agents.go.players import find_player
+    from rlab.envs.go.boards import Setting
+    from rlab.envs.go.ids import default_komi
+    from rlab.envs.go.players import home_size
 
     size = int(match[1]) if match else flags.size
 
@@ -155,8 +155,8 @@ class Table:
     # ---- What can be typed.
 
     def _do(self, words: list[str]) -> None:
-        from envs.go.boards import point_of
-        from envs.go.sgf import short
+        from rlab.envs.go.boards import point_of
+        from rlab.envs.go.sgf import short
 
         word, rest = words[0].lower(), words[1:]
         plain: dict[str, Callable[[], None]] = {
@@ -203,8 +203,8 @@ class Table:
     def _hint(self) -> None:
         if self.result:
             raise RlabError(f"the game is over: {self.result}")
-        from envs.go.boards import name_of
-        from envs.go.players import RESIGN
+        from rlab.envs.go.boards import name_of
+        from rlab.envs.go.players import RESIGN
 
         engine = self.engine
         if engine.analyst is None:
@@ -212,7 +212,7 @@ class Table:
             said = "it would resign" if point == RESIGN else name_of(point, engine.size)
             self.console.print(f"{self.name} would play {said}; it says nothing of win rates")
             return
-        from agents.go.analysis import last_of
+        from rlab.agents.go.analysis import last_of
 
         found = last_of(engine.analyse(self.you, engine.thinking))
         self.marks = {c.point: "abcdefgh"[k] for k, c in enumerate(found.candidates[:SHOWN])}
@@ -221,7 +221,7 @@ class Table:
         self._candidates(found, self.you)
 
     def _score(self) -> None:
-        from agents.go.engine import score_text
+        from rlab.agents.go.engine import score_text
 
         engine = self.engine
         dead = engine.dead()
@@ -236,7 +236,7 @@ class Table:
         self._show()
 
     def _save(self, name: str) -> None:
-        from envs.go.sgf import short, write_sgf
+        from rlab.envs.go.sgf import short, write_sgf
 
         path = Path(name)
         names = ("you", self.name) if self.you == 1 else (self.name, "you")
@@ -254,7 +254,7 @@ class Table:
 
     def _reply(self) -> None:
         """The opponent's move."""
-        from envs.go.players import RESIGN
+        from rlab.envs.go.players import RESIGN
 
         engine, other = self.engine, 3 - self.you
         self.thought = None
@@ -271,7 +271,7 @@ class Table:
         self._after()
 
     def _after(self) -> None:
-        from agents.go.engine import score_text
+        from rlab.agents.go.engine import score_text
 
         if self.engine.over:
             self.result = score_text(self.engine.score(self.engine.dead()))
@@ -299,7 +299,7 @@ class Table:
 
     def _board(self) -> str:
         """The board as markup: the last move reversed, a hint's letters in colour."""
-        from envs.go.boards import LETTERS
+        from rlab.envs.go.boards import LETTERS
 
         engine = self.engine
         size, stones = engine.size, engine.boards.stones()[0].ravel()
@@ -330,7 +330,7 @@ class Table:
         """What stands beside the board, as markup."""
         from rich.markup import escape
 
-        from envs.go.boards import name_of
+        from rlab.envs.go.boards import name_of
 
         engine, other = self.engine, 3 - self.you
         lines = [f"● black  {escape('you' if self.you == 1 else self.name)}",
@@ -349,7 +349,7 @@ class Table:
         return "\n".join(lines)
 
     def _lines(self, analysis: Analysis) -> list[str]:
-        from envs.go.boards import name_of
+        from rlab.envs.go.boards import name_of
 
         size = self.engine.size
         return [

@@ -112,7 +112,7 @@ def _show(flags: Show) -> int:
 
 def _pack(flags: Pack) -> int:
     with results(flags.json) as put:
-        from agents.go.packing import pack
+        from rlab.agents.go.packing import pack
         from rlab.recipes import load_recipes
 
         load_recipes()

@@ -84,12 +84,12 @@ def _tournament(argv: Sequence[str], stop: Stop) -> int:
     with results(flags.json) as put:
         names = _names(flags)
         _refuse_nonsense(flags, names)
-        from agents.go.players import find_player
-        from agents.go.ratings import Sprt
-        from agents.go.tournament import Common, Plan, Tournament, distinct
-        from agents.go.tournament_page import write_result
-        from envs.go.boards import Setting
-        from envs.go.gtp_client import GivenUp, Program
+        from rlab.agents.go.players import find_player
+        from rlab.agents.go.ratings import Sprt
+        from rlab.agents.go.tournament import Common, Plan, Tournament, distinct
+        from rlab.agents.go.tournament_page import write_result
+        from rlab.envs.go.boards import Setting
+        from rlab.envs.go.gtp_client import GivenUp, Program
         from rlab.machine import cores
 
         setting = Setting(flags.board, flags.komi, flags.ko)
@@ -198,7 +198,7 @@ def _print(result: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from agents.go.tournament_page import interval, notes, share, shortened, told
+    from rlab.agents.go.tournament_page import interval, notes, share, shortened, told
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("player", "Elo", "95 % interval", "games", "won", "drawn", "lost", "ms a move"):

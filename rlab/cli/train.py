@@ -231,7 +231,7 @@ def _subject_lines(config: Any) -> dict[str, str]:
         labels = f", {labelled:,} labels" if labelled else ""
         said = f"{config.data.data}, {config.fit.epochs} epochs, {held_out}{labels}"
         return {"data": said, "augment": getattr(config.data, "augment", "")}
-    from envs import is_atari
+    from rlab.envs import is_atari
 
     env = config.env
     rules = env.rules() if hasattr(env, "rules") else {}

@@ -77,8 +77,8 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
             return _draw(folder, flags.device or "auto", stop, put)
         import numpy as np
 
-        from envs import make_vec
         from rlab.api import Player, load
+        from rlab.envs import make_vec
 
         with contextlib.ExitStack() as stack:
             player = stack.enter_context(cast(Player, load(folder, flags.device or "auto", flags.seed)))

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from envs import canonical_name
 from rlab.compare.statistics import ENOUGH, Estimate, Scores, curve, enough, holm, improvement, iqm, p_value, profile
 from rlab.compare.sweep import FILE, find_sweep, read_sweep
+from rlab.envs import canonical_name
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.config import to_plain
@@ -387,7 +387,7 @@ def _aggregate(grid: Grid, labels: list[str], warnings: list[str]) -> dict[str, 
 
 def _normalised(envs: Sequence[str], raw: Mapping[str, Scores]) -> tuple[str, Mapping[str, Scores]]:
     """(which scale, scores on it): raw for one environment, human-normalised where all have that, else min-max."""
-    from envs.scores import human_normalised
+    from rlab.envs.scores import human_normalised
 
     if len(envs) == 1:
         return f"raw score on {envs[0]}", raw

@@ -222,7 +222,7 @@ def optuna_or_refuse() -> Any:
     try:
         import optuna
     except ImportError:
-        raise RlabError("--tune needs Optuna: pip install 'rlab[hpo]'") from None
+        raise RlabError("--tune needs Optuna: pip install 'rlab-rl[hpo]'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # constant_liar
     return optuna

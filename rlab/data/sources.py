@@ -337,7 +337,7 @@ DATASETS.register("go_moves")(
         summary="the next move in 69,641 positions of go9x9's games: 16 planes 9x9, 82 classes",
         licence="repository MIT, games by third parties",
         source="https://github.com/michaelnny/alpha_zero",
-        load=partial(loaders.from_afar, place="agents.go.alphago.records:next_moves"),
+        load=partial(loaders.from_afar, place="rlab.agents.go.alphago.records:next_moves"),
         files=_GO9X9,
         examples=56_000,
         folder="go9x9",

@@ -30,8 +30,8 @@ def runs_dir() -> Path:
 KEPT = "kept-"
 """Checkpoints of past selves that are kept for good begin with it; their progress follows."""
 
-SHIPPED = Path(__file__).resolve().parents[2] / "runs" / "reference"
-"""Runs that come with rlab, in a clone and beside the installed packages: what playing needs of them."""
+SHIPPED = Path(__file__).resolve().parents[1] / "assets"
+"""Runs that come with rlab: what playing needs of them."""
 
 
 @dataclass(frozen=True)

@@ -350,7 +350,7 @@ def _tensorboard(folder: RunFolder, stack: contextlib.ExitStack) -> Callable[[di
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise RlabError("--tensorboard needs the extra: pip install 'rlab[tensorboard]'") from None
+        raise RlabError("--tensorboard needs the extra: pip install 'rlab-rl[tensorboard]'") from None
     writer = SummaryWriter(str(folder.path / "tensorboard"))
     stack.callback(writer.close)
 

@@ -18,10 +18,10 @@ def meet(board: int, games: int, seed: int, first: Any, second: Any) -> float:
         board: its size.
         games: of the match.
         seed: of openings and of both players' chance.
-        first, second: see `envs.go.players.Player`.
+        first, second: see `rlab.envs.go.players.Player`.
     """
-    from agents.go.alphago.config import MatchConfig
-    from agents.go.match import play_match
+    from rlab.agents.go.alphago.config import MatchConfig
+    from rlab.agents.go.match import play_match
     from rlab.run.learner import Stop
 
     shares, _ = play_match(first, second, MatchConfig(env=f"Go{board}").setting(), games, seed, Stop())
@@ -29,9 +29,9 @@ def meet(board: int, games: int, seed: int, first: Any, second: Any) -> float:
 
 
 def searcher(board: int, fields: Mapping[str, Any]) -> Any:
-    """A search on a board; fields are those of `agents.go.alphago.config.ApvConfig`."""
-    from agents.go.alphago.apv import ApvSearch, take_parts
-    from agents.go.alphago.config import ApvConfig, ApvExperiment, MatchConfig
+    """A search on a board; fields are those of `rlab.agents.go.alphago.config.ApvConfig`."""
+    from rlab.agents.go.alphago.apv import ApvSearch, take_parts
+    from rlab.agents.go.alphago.config import ApvConfig, ApvExperiment, MatchConfig
     from rlab.recipes import load_recipes
 
     load_recipes()
@@ -42,10 +42,10 @@ def searcher(board: int, fields: Mapping[str, Any]) -> Any:
 
 def policy(run: str, temperature: float = 1.0, greedy: bool = False) -> Any:
     """The policy of a run, without search: its logits are divided by the temperature, and its moves drawn or greedy."""
-    from agents.go.alphago.apv import MixedEvaluator
-    from agents.go.alphago.playing import PolicyPlayer
-    from agents.go.evaluator import Evaluator
-    from agents.go.weights import read_network
+    from rlab.agents.go.alphago.apv import MixedEvaluator
+    from rlab.agents.go.alphago.playing import PolicyPlayer
+    from rlab.agents.go.evaluator import Evaluator
+    from rlab.agents.go.weights import read_network
     from rlab.recipes import load_recipes
     from rlab.run.folder import find_run
 

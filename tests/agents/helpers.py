@@ -8,9 +8,9 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.spaces import Discrete
 
-import agents.recipes  # noqa: F401 - registers the recipes
-from agents.config import PARTS
-from agents.interaction import Interaction
+import rlab.agents.recipes  # noqa: F401 - registers the recipes
+from rlab.agents.config import PARTS
+from rlab.agents.interaction import Interaction
 from rlab.registry import RECIPES
 from rlab.run.config import changed
 from rlab.run.journal import Journal

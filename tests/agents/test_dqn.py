@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from agents.config import QConfig
-from agents.dqn import DQN
-from agents.exploration import epsilon_greedy, linear
-from agents.returns import bootstrap, double_next_value, next_value
-from agents.types import Batch, Step
+from rlab.agents.config import QConfig
+from rlab.agents.dqn import DQN
+from rlab.agents.exploration import epsilon_greedy, linear
+from rlab.agents.returns import bootstrap, double_next_value, next_value
+from rlab.agents.types import Batch, Step
 from rlab.errors import RlabError
 from rlab.run.journal import Journal
 from rlab.run.learner import NonFinite

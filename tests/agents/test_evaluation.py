@@ -7,9 +7,9 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from agents.evaluation import play, score
-from envs import make_vec
-from envs.scores import RANDOM_AND_HUMAN, human_normalised
+from rlab.agents.evaluation import play, score
+from rlab.envs import make_vec
+from rlab.envs.scores import RANDOM_AND_HUMAN, human_normalised
 from rlab.run.learner import Stop
 
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import rlab
-from agents.dqn import DQN
-from agents.interaction import Interaction
-from agents.replay import Replay
-from agents.types import Step
-from agents.vitals import policy_spread, value_vitals
-from envs.generic import Generic
-from envs.probes import PROBES
+from rlab.agents.dqn import DQN
+from rlab.agents.interaction import Interaction
+from rlab.agents.replay import Replay
+from rlab.agents.types import Step
+from rlab.agents.vitals import policy_spread, value_vitals
+from rlab.envs.generic import Generic
+from rlab.envs.probes import PROBES
 from rlab.nn.activity import watch
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import digest

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.config import PARTS
-from agents.interaction import Interaction
-from agents.types import Step
+from rlab.agents.config import PARTS
+from rlab.agents.interaction import Interaction
+from rlab.agents.types import Step
 from rlab.errors import RlabError
 from rlab.run.checkpoint import Checkpoints, digest
 from rlab.run.journal import Journal
@@ -225,7 +225,7 @@ def test_training_and_evaluations_play_by_the_rules_of_the_run(
     recipe: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Any] = []
-    monkeypatch.setattr("envs.minatar.Engine.__init__", _noting(made))
+    monkeypatch.setattr("rlab.envs.minatar.Engine.__init__", _noting(made))
     small = {"num_envs": 2, "steps": 1_000, "sticky": 0.0, "ramping": False}
     run = learner(journal, recipe, "MinAtar/Asterix", **small)
     said = run.evaluate_games(2, 0, Stop())
@@ -238,7 +238,7 @@ def test_training_and_evaluations_play_by_the_rules_of_the_run(
 
 
 def _noting(made: list[Any]) -> Callable[..., None]:
-    from envs.minatar import Engine
+    from rlab.envs.minatar import Engine
 
     original = Engine.__init__
 

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.config import PQNConfig
-from agents.pqn import PQN, _rows, rectification
-from agents.returns import lambda_returns
-from agents.types import Step
+from rlab.agents.config import PQNConfig
+from rlab.agents.pqn import PQN, _rows, rectification
+from rlab.agents.returns import lambda_returns
+from rlab.agents.types import Step
 from rlab.errors import RlabError
 from rlab.run.learner import NonFinite, Stop
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.config import QConfig
-from agents.dqn import DQN
-from agents.replay import Replay
-from agents.replay.priorities import SMALLEST, Priorities, assign, find
-from agents.replay.ring import FINAL
+from rlab.agents.config import QConfig
+from rlab.agents.dqn import DQN
+from rlab.agents.replay import Replay
+from rlab.agents.replay.priorities import SMALLEST, Priorities, assign, find
+from rlab.agents.replay.ring import FINAL
 from rlab.run.checkpoint import digest
 from rlab.run.journal import Journal
 from rlab.run.learner import Stop

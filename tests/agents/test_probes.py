@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.config import PARTS
-from envs.probes import PROBES
+from rlab.agents.config import PARTS
+from rlab.envs.probes import PROBES
 from rlab.registry import RECIPES
 from rlab.run.journal import Journal
 from tests.agents.helpers import known, learner

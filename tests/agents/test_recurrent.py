@@ -10,13 +10,13 @@ import pytest
 import torch
 from gymnasium.spaces import Box
 
-from agents.config import QConfig
-from agents.distributions import categorical_loss, quantile_huber_loss
-from agents.dqn import DQN
-from agents.q_network import Views
-from agents.replay import Sequences
-from agents.types import Batch, Step
-from envs.memory import TMaze
+from rlab.agents.config import QConfig
+from rlab.agents.distributions import categorical_loss, quantile_huber_loss
+from rlab.agents.dqn import DQN
+from rlab.agents.q_network import Views
+from rlab.agents.replay import Sequences
+from rlab.agents.types import Batch, Step
+from rlab.envs.memory import TMaze
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import digest

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from agents.replay import Replay
-from agents.types import Batch, Step
+from rlab.agents.replay import Replay
+from rlab.agents.types import Batch, Step
 from rlab.run.checkpoint import digest
 from rlab.run.journal import Journal
 from rlab.run.learner import Stop

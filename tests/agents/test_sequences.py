@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.replay import Replay, Sequences
-from agents.types import Batch
+from rlab.agents.replay import Replay, Sequences
+from rlab.agents.types import Batch
 from rlab.errors import RlabError
 from rlab.run.checkpoint import Checkpoints, digest
 from rlab.run.journal import Journal

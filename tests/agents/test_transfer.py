@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-import agents.recipes  # noqa: F401 - registers the recipes
 import rlab
+import rlab.agents.recipes
 from rlab.cli import main
 from rlab.errors import RlabError
 from rlab.nn import make_encoder

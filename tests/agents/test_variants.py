@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from agents.config import PARTS, PRESETS, VECTOR_PRESETS, QConfig
-from agents.distributions import quantile_huber_loss
-from agents.returns import log_policy, munchausen_reward, soft_value
+from rlab.agents.config import PARTS, PRESETS, VECTOR_PRESETS, QConfig
+from rlab.agents.distributions import quantile_huber_loss
+from rlab.agents.returns import log_policy, munchausen_reward, soft_value
 from rlab.errors import RlabError
 from rlab.run.checkpoint import digest
 from rlab.run.journal import Journal

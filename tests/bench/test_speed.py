@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import agents.recipes  # noqa: F401 - registers the recipes
+import rlab.agents.recipes  # noqa: F401 - registers the recipes
 from rlab.bench.speed import measure
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from envs.go.sgf import parse_sgf
+from rlab.envs.go.sgf import parse_sgf
 from rlab.run.folder import find_run, runs_dir
 
 Verb = Callable[..., SimpleNamespace]

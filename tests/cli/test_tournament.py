@@ -146,7 +146,7 @@ def test_the_doctor_knows_gnu_go(rlab_json, monkeypatch: pytest.MonkeyPatch) -> 
     from rlab.cli import doctor
 
     monkeypatch.setattr(doctor, "CHECKS", {"gnugo": doctor.CHECKS["gnugo"]})
-    monkeypatch.setattr("envs.go.gtp_client.find_gnugo", lambda: None)
+    monkeypatch.setattr("rlab.envs.go.gtp_client.find_gnugo", lambda: None)
     (check,) = rlab_json("doctor")["checks"]
     assert not check["ok"]
     assert not check["needed"]

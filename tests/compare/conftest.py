@@ -24,7 +24,7 @@ def plant(
     **settings: Any,
 ) -> Path:
     """Lay out a run folder as a run leaves it: evaluations at even steps with these means, saved at `done` of it."""
-    import agents.recipes  # noqa: F401 - they register themselves
+    import rlab.agents.recipes  # noqa: F401 - they register themselves
     from rlab.registry import RECIPES
 
     config = changed(RECIPES.get(recipe).default(env), {"steps": 1000, "seed": seed, **settings})

@@ -154,5 +154,5 @@ def test_without_optuna_one_sentence_says_what_to_install(
     monkeypatch.setitem(sys.modules, "optuna", None)
     words = ["sweep", "--tune", "--agents", "sarsa", "--envs", "FrozenLake-v1", "--steps", "1000", "--search", *SPACE]
     assert main(words) == 1
-    assert "pip install 'rlab[hpo]'" in capsys.readouterr().err
+    assert "pip install 'rlab-rl[hpo]'" in capsys.readouterr().err
     assert not list(runs.iterdir())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from envs import make_vec
+from rlab.envs import make_vec
 
 FIRE = 1  # in Breakout
 

@@ -6,10 +6,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from agents.tabular_exact import action_values, policy_evaluation, value_iteration
-from envs import make_vec
-from envs.chains import CHAINS, blind_cliffwalk, chain, coin, corridor, noisy_choice
-from envs.tabular import model_of
+from rlab.agents.tabular_exact import action_values, policy_evaluation, value_iteration
+from rlab.envs import make_vec
+from rlab.envs.chains import CHAINS, blind_cliffwalk, chain, coin, corridor, noisy_choice
+from rlab.envs.tabular import model_of
 from rlab.errors import RlabError
 
 NAMES = ["rlab/NoisyChoice-v0", "rlab/Coin-v0", *[f"rlab/Chain{n}-v0" for n in CHAINS]]

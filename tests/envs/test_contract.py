@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from envs import make_vec
+from rlab.envs import make_vec
 from rlab.errors import RlabError
 
 NAMES = [

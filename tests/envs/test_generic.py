@@ -9,8 +9,8 @@ from gymnasium.spaces import Discrete, MultiBinary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs import make_vec
-from envs.vector import spread_seed
+from rlab.envs import make_vec
+from rlab.envs.vector import spread_seed
 from rlab.errors import RlabError
 
 

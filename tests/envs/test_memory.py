@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from envs import make_vec
-from envs.memory import EAST, NORTH, SOUTH, WEST, Flicker, TMaze
+from rlab.envs import make_vec
+from rlab.envs.memory import EAST, NORTH, SOUTH, WEST, Flicker, TMaze
 from rlab.errors import RlabError
 
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs import is_minatar, make_vec
-from envs.chance import uniform
-from envs.minatar import CELL, MAX_STEPS, STICKY, Engine, MinAtar
-from envs.minatar_rules import (
+from rlab.envs import is_minatar, make_vec
+from rlab.envs.chance import uniform
+from rlab.envs.minatar import CELL, MAX_STEPS, STICKY, Engine, MinAtar
+from rlab.envs.minatar_rules import (
     A_SPAWN_EVERY,
     GAMES,
     I_RAMP,

@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from envs import canonical_name, is_atari, make_vec
+from rlab.envs import canonical_name, is_atari, make_vec
 from rlab.errors import RlabError
 
 
@@ -116,7 +116,7 @@ def test_an_unknown_module():
 
 def test_a_module_in_the_current_directory(tmp_path, monkeypatch):
     (tmp_path / "my_own_envs.py").write_text(
-        "import gymnasium\ngymnasium.register('MyOwn-v0', entry_point='envs.probes:Probe4')\n"
+        "import gymnasium\ngymnasium.register('MyOwn-v0', entry_point='rlab.envs.probes:Probe4')\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -4,8 +4,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from envs import make_vec
-from envs.probes import PROBES
+from rlab.envs import make_vec
+from rlab.envs.probes import PROBES
 
 GAMMA = 0.9
 BY_HAND = {

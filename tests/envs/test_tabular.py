@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Discrete
 
-from envs import make_vec
-from envs.copies import begin, compile_model, step_all
-from envs.make import load_model
-from envs.tabular import MAIL_COST, NAMES, NATURAL, PROFILES, CampaignMail, GridWorld, dealer_ends, model_of
+from rlab.envs import make_vec
+from rlab.envs.copies import begin, compile_model, step_all
+from rlab.envs.make import load_model
+from rlab.envs.tabular import MAIL_COST, NAMES, NATURAL, PROFILES, CampaignMail, GridWorld, dealer_ends, model_of
 from rlab.errors import RlabError
 
 

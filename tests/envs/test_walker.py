@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from envs import make_vec
-from envs.vector import spread_seed
-from envs.walker import ENERGY_COST, PER_METRE, SPEEDS, Crawler
-from envs.walker_ids import CRAWLERS, MAX_STEPS
-from envs.walker_physics import (
+from rlab.envs import make_vec
+from rlab.envs.vector import spread_seed
+from rlab.envs.walker import ENERGY_COST, PER_METRE, SPEEDS, Crawler
+from rlab.envs.walker_ids import CRAWLERS, MAX_STEPS
+from rlab.envs.walker_physics import (
     DT,
     FRICTION,
     GRAVITY,

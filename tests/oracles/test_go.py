@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.go.boards import Boards, Setting
+from rlab.envs.go.boards import Boards, Setting
 
 GOLDEN = Path(__file__).with_name("openspiel.json")
 SIZES = (5, 7, 9, 13, 19)

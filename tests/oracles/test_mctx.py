@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.search import Gumbel, search
+from rlab.agents.search import Gumbel, search
 from tests.agents.search.noughts import LINES, THREES, Noughts, by_table, some_boards, tables
 
 GOLDEN = Path(__file__).with_name("mctx.json")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import agents.recipes  # noqa: F401 - registers the recipes
-from agents.config import EnvConfig, QConfig, QExperiment
+import rlab.agents.recipes  # noqa: F401 - registers the recipes
+from rlab.agents.config import EnvConfig, QConfig, QExperiment
 from rlab.errors import RlabError, nearest
 from rlab.registry import RECIPES
 from rlab.run.config import RunConfig, changed, from_plain, to_plain

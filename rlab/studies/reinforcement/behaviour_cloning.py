@@ -55,7 +55,7 @@ class Clone:
 
 def examples(count: int, seed: int) -> NDArray[np.float32]:
     """The first `count` states of the expert's games, one game after the other: float32[count, 4]."""
-    from envs import make_vec
+    from rlab.envs import make_vec
 
     with closing(make_vec(ENV, 1, seed)) as envs:
         obs, states = envs.reset(seed=seed)[0], []
@@ -96,8 +96,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
         with learner(variant["recipe"], ENV, seed, steps=settings.steps) as built:
             return {"return": run(built, 1, lambda it: score(it, settings.episodes, seed))[0]}
-    from agents.evaluation import play
-    from envs import make_vec
+    from rlab.agents.evaluation import play
+    from rlab.envs import make_vec
     from rlab.run.learner import Stop
 
     clone = train_clone(examples(variant["labels"], derive(seed, "labels")), settings.updates, seed)

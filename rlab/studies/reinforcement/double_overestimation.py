@@ -41,8 +41,8 @@ def errors(q: Any, exact: Any) -> float:
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """The error's way, and its mean over the last half of it."""
-    from agents.tabular_exact import value_iteration
-    from envs.make import load_model
+    from rlab.agents.tabular_exact import value_iteration
+    from rlab.envs.make import load_model
 
     exact = value_iteration(load_model(ENV), 1.0)
     way = (_table if variant["kind"] == "table" else _network)(settings, variant["double"], seed, exact)
@@ -50,9 +50,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
 
 def _table(settings: Settings, double: bool, seed: int, exact: Any) -> list[float]:
-    from agents.tabular import TableAgent
-    from agents.tabular_config import TabularConfig, TabularEnvConfig
-    from envs.make import load_model
+    from rlab.agents.tabular import TableAgent
+    from rlab.agents.tabular_config import TabularConfig, TabularEnvConfig
+    from rlab.envs.make import load_model
 
     config = TabularConfig(double=double, gamma=1.0, step_size=settings.step_size, step_power=0.0)
     config = replace(config, epsilon_start=settings.epsilon, epsilon_end=settings.epsilon)

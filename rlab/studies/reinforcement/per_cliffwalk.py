@@ -42,10 +42,10 @@ def memory_of(mdp: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """log10 of the updates until the table is learned."""
-    from agents.replay.priorities import Priorities
-    from agents.tabular_exact import value_iteration
-    from envs.chains import blind_cliffwalk
-    from envs.tabular import model_of
+    from rlab.agents.replay.priorities import Priorities
+    from rlab.agents.tabular_exact import value_iteration
+    from rlab.envs.chains import blind_cliffwalk
+    from rlab.envs.tabular import model_of
     from rlab.seeding import derive
 
     mdp = model_of(blind_cliffwalk(variant["length"]), "blind cliffwalk")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from agents.go.analysis import Analysis, Candidate
-from envs.go.boards import Boards
+from rlab.agents.go.analysis import Analysis, Candidate
+from rlab.envs.go.boards import Boards
 
 CANNOT_PLAY = {"gtp:false": "gtp:false ended", "gnugo:21": "levels are 0 to 20", "nobody": "there is no player"}
 """Opponent -> what is said of it."""

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from agents.go.config import default_alphazero
-from agents.go.learning import losses, policy_loss, targets_of, value_loss
-from agents.go.window import LOG
-from envs.go.boards import Boards
-from envs.go.players import RandomPlayer
+from rlab.agents.go.config import default_alphazero
+from rlab.agents.go.learning import losses, policy_loss, targets_of, value_loss
+from rlab.agents.go.window import LOG
+from rlab.envs.go.boards import Boards
+from rlab.envs.go.players import RandomPlayer
 from rlab.errors import RlabError
 from rlab.nn.heads import PolicyValue
 from rlab.recipes import load_recipes

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agents.go.analysis import last_of, never
-from agents.go.engine import Engine, chains, judge, score_text
-from agents.go.rollouts import Rollouts, rollouts_named
-from envs.go.boards import Boards, Setting, point_of
-from envs.go.players import PLAYERS, RESIGN
-from envs.go.sgf import parse_sgf, replay, write_sgf
+from rlab.agents.go.analysis import last_of, never
+from rlab.agents.go.engine import Engine, chains, judge, score_text
+from rlab.agents.go.rollouts import Rollouts, rollouts_named
+from rlab.envs.go.boards import Boards, Setting, point_of
+from rlab.envs.go.players import PLAYERS, RESIGN
+from rlab.envs.go.sgf import parse_sgf, replay, write_sgf
 from rlab.errors import RlabError
 from tests.agents.go.helpers import Mover, Planned
 

@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 import torch
 
-from agents.go.alphago.apv import MixedEvaluator, take_parts
-from agents.go.alphago.config import ApvConfig, RolloutExperiment
-from agents.go.alphago.rollout_policy import Playouts, RolloutPolicy
-from agents.go.config import default_alphazero
-from agents.go.evaluator import Evaluator
-from agents.go.match import play_match
-from agents.go.network import GoNetwork
-from agents.go.players import find_player
-from agents.go.search_player import SearchPlayer
-from agents.go.tree_game import GoGame
-from agents.search import Puct, search
-from envs.go.boards import Boards, Setting
-from envs.go.players import RandomPlayer
+from rlab.agents.go.alphago.apv import MixedEvaluator, take_parts
+from rlab.agents.go.alphago.config import ApvConfig, RolloutExperiment
+from rlab.agents.go.alphago.rollout_policy import Playouts, RolloutPolicy
+from rlab.agents.go.config import default_alphazero
+from rlab.agents.go.evaluator import Evaluator
+from rlab.agents.go.match import play_match
+from rlab.agents.go.network import GoNetwork
+from rlab.agents.go.players import find_player
+from rlab.agents.go.search_player import SearchPlayer
+from rlab.agents.go.tree_game import GoGame
+from rlab.agents.search import Puct, search
 from rlab.cli import main
+from rlab.envs.go.boards import Boards, Setting
+from rlab.envs.go.players import RandomPlayer
 from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.run.checkpoint import Checkpoints, digest

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.go.arena import Clock, Finished, Pairing, key_of, play_games
-from agents.go.openings import make_openings
-from agents.go.players import find_player
-from envs.go.boards import Boards, Setting
-from envs.go.gtp_client import Program
-from envs.go.players import RESIGN, RandomPlayer
+from rlab.agents.go.arena import Clock, Finished, Pairing, key_of, play_games
+from rlab.agents.go.openings import make_openings
+from rlab.agents.go.players import find_player
+from rlab.envs.go.boards import Boards, Setting
+from rlab.envs.go.gtp_client import Program
+from rlab.envs.go.players import RESIGN, RandomPlayer
 from rlab.errors import RlabError
 from rlab.run.learner import Stop
 from tests.envs.go.programs import dummy

@@ -8,10 +8,10 @@ import tarfile
 
 import pytest
 
-from agents.go.engine import Engine
-from envs.go.players import RandomPlayer
-from envs.go.sgf import parse_sgf
+from rlab.agents.go.engine import Engine
 from rlab.data.files import reader
+from rlab.envs.go.players import RandomPlayer
+from rlab.envs.go.sgf import parse_sgf
 from rlab.errors import RlabError
 
 GAMES = 200

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.go.engine import Engine
-from agents.go.gtp import MOST_LINE, Clock, Lines, Server, handicap_points
-from agents.go.rollouts import Rollouts
-from envs.go.boards import Setting, name_of, point_of
-from envs.go.sgf import parse_sgf
+from rlab.agents.go.engine import Engine
+from rlab.agents.go.gtp import MOST_LINE, Clock, Lines, Server, handicap_points
+from rlab.agents.go.rollouts import Rollouts
+from rlab.envs.go.boards import Setting, name_of, point_of
+from rlab.envs.go.sgf import parse_sgf
 from tests.agents.go.helpers import Mover, Planned
 
 REQUIRED = """protocol_version name version known_command list_commands quit boardsize clear_board komi play genmove

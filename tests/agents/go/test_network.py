@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from agents.go.config import NetConfig
-from agents.go.evaluator import Evaluator
-from agents.go.network import GoNetwork
-from agents.go.tree_game import GoGame
-from envs.go.boards import Boards, Setting, point_of
-from envs.go.planes import PLANES, planes_of
-from envs.go.symmetry import inverses, move_planes, symmetries
+from rlab.agents.go.config import NetConfig
+from rlab.agents.go.evaluator import Evaluator
+from rlab.agents.go.network import GoNetwork
+from rlab.agents.go.tree_game import GoGame
+from rlab.envs.go.boards import Boards, Setting, point_of
+from rlab.envs.go.planes import PLANES, planes_of
+from rlab.envs.go.symmetry import inverses, move_planes, symmetries
 from rlab.errors import RlabError
 from rlab.kernels import THREADS
 

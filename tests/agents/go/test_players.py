@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from agents.go.engine import Engine
-from agents.go.players import AgentPlayer, find_player
-from envs.go.boards import Boards, Setting, point_of
-from envs.go.planes import planes_of
+from rlab.agents.go.engine import Engine
+from rlab.agents.go.players import AgentPlayer, find_player
 from rlab.cli.tournament import main as tournament
+from rlab.envs.go.boards import Boards, Setting, point_of
+from rlab.envs.go.planes import planes_of
 from rlab.errors import RlabError
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig

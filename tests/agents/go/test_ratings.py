@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from agents.go.ratings import ELO, Sprt, Walk, bradley_terry, elo_of, rate, share_of
+from rlab.agents.go.ratings import ELO, Sprt, Walk, bradley_terry, elo_of, rate, share_of
 
 
 def test_three_of_four_points_are_191_elo() -> None:

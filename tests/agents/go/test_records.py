@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from agents.go.alphago import records
-from agents.go.alphago.config import RecordsConfig
-from agents.go.evaluator import Evaluator
-from agents.go.search_player import SearchPlayer
-from envs.go.boards import Boards, Setting, name_of
-from envs.go.planes import planes_of
-from envs.go.sgf import Record
+from rlab.agents.go.alphago import records
+from rlab.agents.go.alphago.config import RecordsConfig
+from rlab.agents.go.evaluator import Evaluator
+from rlab.agents.go.search_player import SearchPlayer
 from rlab.data.dataset import as_float, load
+from rlab.envs.go.boards import Boards, Setting, name_of
+from rlab.envs.go.planes import planes_of
+from rlab.envs.go.sgf import Record
 from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.run.checkpoint import digest

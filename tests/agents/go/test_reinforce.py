@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from agents.go.alphago.playing import best, choices, draw, draw_openings, uniform
-from agents.go.alphago.reinforce import advantages
-from agents.go.config import NetConfig, default_alphazero
-from agents.go.evaluator import Evaluator
-from agents.go.network import GoNetwork
-from agents.go.weights import read_network
-from envs.go.boards import Boards, Setting
-from envs.go.planes import planes_of
+from rlab.agents.go.alphago.playing import best, choices, draw, draw_openings, uniform
+from rlab.agents.go.alphago.reinforce import advantages
+from rlab.agents.go.config import NetConfig, default_alphazero
+from rlab.agents.go.evaluator import Evaluator
+from rlab.agents.go.network import GoNetwork
+from rlab.agents.go.weights import read_network
+from rlab.envs.go.boards import Boards, Setting
+from rlab.envs.go.planes import planes_of
 from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.run.checkpoint import Checkpoints, digest
@@ -81,7 +81,7 @@ def test_moves_are_drawn_by_the_softmax_of_what_may_be_played() -> None:
 
 
 def test_a_draw_near_one_is_still_a_move(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agents.go.alphago.playing.uniform", lambda words: np.full(len(words), 1 - 2.0**-53))
+    monkeypatch.setattr("rlab.agents.go.alphago.playing.uniform", lambda words: np.full(len(words), 1 - 2.0**-53))
     logits, may = np.zeros((1, 6), np.float32), np.array([[True, True, True, False, True, False]])
     assert draw(logits, may, np.zeros(1, np.uint64)) == [4]
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.go.alphago import patterns, records, rollout_policy
-from agents.go.alphago.patterns import ABSENT, ACROSS, BESIDE, FIRST, OFFSETS, PLACES, RESPONSE, SAVES
-from agents.go.alphago.rollout_policy import Moves, Playouts, RolloutPlayer, RolloutPolicy, find_patterns
-from agents.go.players import find_player
-from envs.go.boards import Boards, Setting, point_of
-from envs.go.players import RandomPlayer, own_eyes
-from envs.go.sgf import Record
-from envs.go.symmetry import symmetries
+from rlab.agents.go.alphago import patterns, records, rollout_policy
+from rlab.agents.go.alphago.patterns import ABSENT, ACROSS, BESIDE, FIRST, OFFSETS, PLACES, RESPONSE, SAVES
+from rlab.agents.go.alphago.rollout_policy import Moves, Playouts, RolloutPlayer, RolloutPolicy, find_patterns
+from rlab.agents.go.players import find_player
+from rlab.envs.go.boards import Boards, Setting, point_of
+from rlab.envs.go.players import RandomPlayer, own_eyes
+from rlab.envs.go.sgf import Record
+from rlab.envs.go.symmetry import symmetries
 from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.run.checkpoint import Checkpoints, digest

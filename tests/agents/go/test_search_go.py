@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.go.tree_game import GoGame, Seen
-from agents.search import Gumbel, Puct, search
-from envs.go.boards import Boards, Setting, point_of
+from rlab.agents.go.tree_game import GoGame, Seen
+from rlab.agents.search import Gumbel, Puct, search
+from rlab.envs.go.boards import Boards, Setting, point_of
 
 GAMES = 4
 

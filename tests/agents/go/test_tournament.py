@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from sgfmill import sgf
 
-from agents.go.players import find_player
-from agents.go.ratings import Sprt
-from agents.go.tournament import Common, Folder, Plan, Tournament, distinct
-from agents.go.tournament_page import notes, page, training_curves, write_result
-from envs.go.boards import Boards, Setting
-from envs.go.players import RandomPlayer
+from rlab.agents.go.players import find_player
+from rlab.agents.go.ratings import Sprt
+from rlab.agents.go.tournament import Common, Folder, Plan, Tournament, distinct
+from rlab.agents.go.tournament_page import notes, page, training_curves, write_result
+from rlab.envs.go.boards import Boards, Setting
+from rlab.envs.go.players import RandomPlayer
 from rlab.errors import RlabError
 from rlab.run.learner import Stop
 from tests.envs.go.programs import dummy

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from agents.go.alphago.taken import packed
-from agents.go.alphago.values import LOG, Games, _any
-from agents.go.weights import read_network
-from envs.go.boards import Boards
-from envs.go.planes import planes_of
+from rlab.agents.go.alphago.taken import packed
+from rlab.agents.go.alphago.values import LOG, Games, _any
+from rlab.agents.go.weights import read_network
 from rlab.api import evaluate, load
+from rlab.envs.go.boards import Boards
+from rlab.envs.go.planes import planes_of
 from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.run.checkpoint import Checkpoints, digest

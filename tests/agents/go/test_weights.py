@@ -10,17 +10,17 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from agents.go.alphago import records
-from agents.go.alphago.rollout_policy import is_rollout
-from agents.go.packing import pack
-from agents.go.players import find_player
-from agents.go.weights import read_network
-from envs import make_vec
-from envs.go.boards import Boards, Setting
-from envs.go.players import home_size
+from rlab.agents.go.alphago import records
+from rlab.agents.go.alphago.rollout_policy import is_rollout
+from rlab.agents.go.packing import pack
+from rlab.agents.go.players import find_player
+from rlab.agents.go.weights import read_network
 from rlab.api import load
 from rlab.bench.go_solved import KNOWN, known_board
 from rlab.cli import main
+from rlab.envs import make_vec
+from rlab.envs.go.boards import Boards, Setting
+from rlab.envs.go.players import home_size
 from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.run import folder as folders

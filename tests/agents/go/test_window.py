@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.go.window import Window, empty_rows
-from envs.go.boards import Boards, Setting
-from envs.go.planes import planes_of
-from envs.go.symmetry import inverses, move_planes, symmetries
+from rlab.agents.go.window import Window, empty_rows
+from rlab.envs.go.boards import Boards, Setting
+from rlab.envs.go.planes import planes_of
+from rlab.envs.go.symmetry import inverses, move_planes, symmetries
 
 SETTING = Setting(4, 0.5, cap=20)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.search import Gumbel, Puct, best_line, considered_visits, go_on, search
+from rlab.agents.search import Gumbel, Puct, best_line, considered_visits, go_on, search
 from rlab.errors import RlabError
 from tests.agents.search.noughts import EMPTY, Noughts, by_table, ignorant, solved, some_boards
 

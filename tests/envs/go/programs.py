@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from envs.go.gtp_client import HOW_TO_GET_GNUGO, find_gnugo
+from rlab.envs.go.gtp_client import HOW_TO_GET_GNUGO, find_gnugo
 
 needs_gnugo = pytest.mark.skipif(
     find_gnugo() is None and not os.environ.get("CI"), reason=f"there is no GNU Go here ({HOW_TO_GET_GNUGO})"

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from envs.go.aec import AGENTS, GoAEC, env
-from envs.go.planes import PLANES
+from rlab.envs.go.aec import AGENTS, GoAEC, env
+from rlab.envs.go.planes import PLANES
 from rlab.errors import RlabError
 
 with warnings.catch_warnings():
@@ -35,7 +35,7 @@ DICTS = (
 @pytest.fixture
 def headless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    monkeypatch.setattr("envs.go.aec.FPS", 1_000)
+    monkeypatch.setattr("rlab.envs.go.aec.FPS", 1_000)
     with warnings.catch_warnings():
         for words in DICTS:
             warnings.filterwarnings("ignore", words, UserWarning)
@@ -176,9 +176,9 @@ def test_without_the_package_one_sentence_says_so() -> None:
         import sys
         sys.modules["pettingzoo"] = None
         try:
-            import envs.go.aec
+            import rlab.envs.go.aec
         except Exception as e:
             print(type(e).__name__, e)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("RlabError envs.go.aec needs the package pettingzoo")
+    assert done.stdout.startswith("RlabError rlab.envs.go.aec needs the package pettingzoo")

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from envs.go.boards import Boards, Setting, point_of
-from envs.go.env import Go
-from envs.go.ids import SIZES, default_komi, go_size
-from envs.go.match import COLOURS, observations
-from envs.go.picture import SIDE, STONES, picture, stars, text
-from envs.go.planes import PLANES
-from envs.go.players import PLAYERS, RESIGN, RandomPlayer
+from rlab.envs.go.boards import Boards, Setting, point_of
+from rlab.envs.go.env import Go
+from rlab.envs.go.ids import SIZES, default_komi, go_size
+from rlab.envs.go.match import COLOURS, observations
+from rlab.envs.go.picture import SIDE, STONES, picture, stars, text
+from rlab.envs.go.planes import PLANES
+from rlab.envs.go.players import PLAYERS, RESIGN, RandomPlayer
 from rlab.errors import RlabError
 from tests.envs.go import naive
 
@@ -78,7 +78,7 @@ def test_gymnasiums_checker_has_nothing_to_say(
     name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")  # it looks at all render modes, a window among them
-    monkeypatch.setattr("envs.go.env.FPS", 1_000)
+    monkeypatch.setattr("rlab.envs.go.env.FPS", 1_000)
     env = gym.make(f"rlab/{name}-v0", **options).unwrapped
     env.action_space.seed(0)  # it knows no masks, and what it draws may be taken by the opponent
     check_env(env)
@@ -440,7 +440,7 @@ def test_render_modes(monkeypatch: pytest.MonkeyPatch) -> None:
     env = begun(render_mode="rgb_array")
     assert env.render().shape == (SIDE, SIDE, 3)
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    monkeypatch.setattr("envs.go.env.FPS", 1_000)
+    monkeypatch.setattr("rlab.envs.go.env.FPS", 1_000)
     window = begun(render_mode="human", opponent=plays())
     assert window.render() is None
     window.step(0)

@@ -12,9 +12,9 @@ import numpy as np
 import psutil
 import pytest
 
-from envs.go.boards import Boards, Setting, name_of, point_of
-from envs.go.gtp_client import GivenUp, Program, ProgramError, SomeFailed, find_gnugo
-from envs.go.players import RESIGN, make_player
+from rlab.envs.go.boards import Boards, Setting, name_of, point_of
+from rlab.envs.go.gtp_client import GivenUp, Program, ProgramError, SomeFailed, find_gnugo
+from rlab.envs.go.players import RESIGN, make_player
 from rlab.errors import RlabError
 from tests.envs.go.programs import dummy, needs_gnugo
 
@@ -195,8 +195,8 @@ def test_a_process_that_is_taken_from_its_game_is_not_asked_by_two(program) -> N
 def test_a_program_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     code = (
         "import sys, time, numpy as np\n"
-        "import envs.go.gtp_client\nfrom envs.go.boards import Boards, Setting\n"
-        "from envs.go.players import make_player\nplayer = make_player(sys.argv[1])\n"
+        "import rlab.envs.go.gtp_client\nfrom rlab.envs.go.boards import Boards, Setting\n"
+        "from rlab.envs.go.players import make_player\nplayer = make_player(sys.argv[1])\n"
         "player.choose(Boards(1, Setting(5)), np.array([0]), np.zeros(1, np.uint64))\n"
         "print('ready', flush=True); time.sleep(100)"
     )
@@ -255,7 +255,7 @@ def test_gnu_go_captures_what_is_dead_before_it_passes() -> None:
 
 
 def test_gnu_go_is_found_or_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("envs.go.gtp_client.find_gnugo", lambda: None)
+    monkeypatch.setattr("rlab.envs.go.gtp_client.find_gnugo", lambda: None)
     with pytest.raises(RlabError, match="there is no `gnugo` here; on Debian and Ubuntu: apt-get install gnugo"):
         make_player("gnugo:1")
     assert find_gnugo() is None or os.access(find_gnugo() or "", os.X_OK)

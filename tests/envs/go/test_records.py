@@ -10,8 +10,8 @@ import pytest
 from sgfmill import sgf
 from sgfmill.boards import Board
 
-from envs.go.boards import Boards, Setting
 from rlab.data.files import reader
+from rlab.envs.go.boards import Boards, Setting
 
 COLOURS = {None: 0, "b": 1, "w": 2}
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from envs.go import rules as go
-from envs.go.boards import KO, Boards, Setting, name_of, point_of
+from rlab.envs.go import rules as go
+from rlab.envs.go.boards import KO, Boards, Setting, name_of, point_of
 from rlab.errors import RlabError
 from tests.envs.go import naive
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.go.boards import Boards, Setting, point_of
-from envs.go.sgf import MOST_BYTES, Record, alternate, parse_sgf, read_sgf, replay, write_sgf
 from rlab.data.files import reader
+from rlab.envs.go.boards import Boards, Setting, point_of
+from rlab.envs.go.sgf import MOST_BYTES, Record, alternate, parse_sgf, read_sgf, replay, write_sgf
 from rlab.errors import RlabError
 
 GAME = (

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from envs.go.boards import Boards, Setting
-from envs.go.solve import KO, Solver, make_tables, solve
+from rlab.envs.go.boards import Boards, Setting
+from rlab.envs.go.solve import KO, Solver, make_tables, solve
 from rlab.errors import RlabError
 from tests.envs.go import naive
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from envs import make_vec
-from envs.go.boards import Boards, Setting
-from envs.go.env import Go
-from envs.go.match import Matches, seen_by
-from envs.go.planes import planes_of
-from envs.go.players import RandomPlayer
-from envs.go.vector import GoVec
-from envs.vector import spread_seed
+from rlab.envs import make_vec
+from rlab.envs.go.boards import Boards, Setting
+from rlab.envs.go.env import Go
+from rlab.envs.go.match import Matches, seen_by
+from rlab.envs.go.planes import planes_of
+from rlab.envs.go.players import RandomPlayer
+from rlab.envs.go.vector import GoVec
+from rlab.envs.vector import spread_seed
 from rlab.errors import RlabError
 
 

@@ -1,1 +1,0 @@
-"""Agents: what acts and learns in environments. Import `agents.recipes` to register them; it costs no torch."""

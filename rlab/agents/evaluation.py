@@ -1,0 +1,80 @@
+"""Whole games with raw scores, and honest statistics of them."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from rlab.envs.scores import human_normalised
+from rlab.run.learner import Stop, Stopped
+
+
+class Policy(Protocol):
+    """Something that plays."""
+
+    def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """obs[N, *shape], first bool[N] (an episode starts), mask bool[N, A] or None -> int64[N] or floats."""
+
+
+def play(policy: Policy, envs: VectorEnv, episodes: int, seed: int, stop: Stop) -> tuple[np.ndarray, np.ndarray]:
+    """Play whole episodes and collect their raw returns.
+
+    Each environment plays a share fixed beforehand, so that short games are not counted more often than long ones.
+
+    Args:
+        policy: chooses the actions.
+        envs: an evaluation environment of `rlab.envs.make_vec(..., training=False)`, N <= episodes.
+        episodes: how many in all.
+        seed: of the environments.
+        stop: polled at every step.
+
+    Returns:
+        (raw returns float64[episodes], lengths in steps int64[episodes]), environment by environment.
+
+    Raises:
+        Stopped: a stop was requested.
+    """
+    n = envs.num_envs
+    share = np.full(n, episodes // n) + (np.arange(n) < episodes % n)
+    returns: list[list[float]] = [[] for _ in range(n)]
+    lengths: list[list[int]] = [[] for _ in range(n)]
+    obs, info = envs.reset(seed=seed)
+    first = np.ones(n, bool)
+    total, length = np.zeros(n), np.zeros(n, np.int64)
+    while any(len(r) < s for r, s in zip(returns, share, strict=True)):
+        if stop.requested:
+            raise Stopped
+        obs, _, terminated, truncated, info = envs.step(policy.act(obs, first, info.get("action_mask")))
+        first = terminated | truncated
+        total += info["raw_reward"]
+        length += 1
+        for i in np.nonzero(first)[0]:
+            if len(returns[i]) < share[i]:
+                returns[i].append(float(total[i]))
+                lengths[i].append(int(length[i]))
+            total[i], length[i] = 0, 0
+    return np.concatenate([np.array(r) for r in returns]), np.concatenate([np.array(n) for n in lengths]).astype(
+        np.int64
+    )
+
+
+def score(returns: np.ndarray, lengths: np.ndarray, env: str) -> dict[str, Any]:
+    """Mean, median, 95 % bootstrap interval of the mean, and the human-normalised score where one is defined.
+
+    The interval is the percentile bootstrap with 10,000 resamples (Efron & Tibshirani 1993, ch. 13), fixed seed.
+    """
+    rng = np.random.default_rng(0)
+    means = returns[rng.integers(0, len(returns), (10_000, len(returns)))].mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return {
+        "mean": float(returns.mean()),
+        "median": float(np.median(returns)),
+        "low": float(low),
+        "high": float(high),
+        "human_normalised": human_normalised(env, float(returns.mean())),
+        "episodes": len(returns),
+        "returns": [float(r) for r in returns],
+        "mean_length": float(lengths.mean()),
+    }

@@ -1,0 +1,55 @@
+"""The network that plays Go."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from rlab.agents.go.config import NetConfig
+from rlab.envs.go.planes import PLANES
+from rlab.errors import RlabError
+from rlab.nn import make_encoder
+from rlab.nn.heads import PolicyValue, PolicyValueHead
+
+
+class GoNetwork(nn.Module):
+    """Planes -> policy and value; any encoder whose maps are as large as the board.
+
+    Args:
+        config: its parts.
+        size: of the board; with a fully convolutional encoder the weights fit every size.
+
+    Raises:
+        RlabError: the encoder's maps are smaller than the board.
+    """
+
+    def __init__(self, config: NetConfig, size: int):
+        super().__init__()
+        self.config, self.size = config, size
+        self.encoder = make_encoder(config.encoder, (len(PLANES), size, size))
+        maps = getattr(self.encoder, "feature_maps", None)
+        shape = None
+        if maps is not None:
+            self.encoder.eval()
+            with torch.no_grad():
+                shape = maps(torch.zeros(2, len(PLANES), size, size)).shape
+            self.encoder.train()
+        if shape is None or tuple(shape[2:]) != (size, size):
+            raise RlabError(
+                f"encoder '{config.encoder}' has no maps of {size}x{size} for a {size}x{size} board; nearest: go-resnet"
+            )
+        self.head = PolicyValueHead(
+            shape[1],
+            ownership=config.ownership,
+            score=config.score,
+            reply=config.reply,
+            width=config.width,
+            hidden=config.hidden,
+        )
+
+    def forward(self, planes: Tensor) -> PolicyValue:
+        """planes[B, C, n, n] -> PolicyValue."""
+        said: PolicyValue = self.head(cast(Any, self.encoder).feature_maps(planes))
+        return said

@@ -1,0 +1,25 @@
+"""Environments: always vectorised, always SAME_STEP, and honest about where an episode ends.
+
+Importing this package costs nothing; NumPy, Gymnasium and ALE come in when a name below is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlab.envs.make import canonical_name, is_atari, is_minatar, make_vec
+    from rlab.envs.vector import VecEnv
+
+__all__ = ["VecEnv", "canonical_name", "is_atari", "is_minatar", "make_vec"]
+
+_HOME = {"VecEnv": "rlab.envs.vector"} | dict.fromkeys(
+    ("canonical_name", "is_atari", "is_minatar", "make_vec"), "rlab.envs.make"
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'rlab.envs' has no attribute '{name}'")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,418 @@
+"""Game records: SGF FF[4] in and out (https://www.red-bean.com/sgf/), read and written by sgfmill.
+
+Of variations the main line is read. What a file may be is looked at before the library parses it, so that no file
+takes long: its size, its marks outside of values, how deep its variations are nested.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sgfmill import sgf, sgf_grammar
+
+from rlab.envs.go.boards import LETTERS, Boards, Setting, name_of
+from rlab.envs.go.rules import BLACK, EMPTY, WHITE
+from rlab.errors import RlabError, nearest
+
+MOST_BYTES = 1 << 20
+MOST_MARKS = 18_000
+"""Characters outside of values."""
+MOST_NESTING = 200
+MOST_NODES = 4_000
+"""The longest real games have some 500 moves."""
+MOST_ESCAPES = 10_000
+"""Backslashes, that is."""
+
+ENCODINGS = {"utf-8", "ascii", "gb2312", "gbk", "gb18030", "big5", "cp949", "cp932", "shift_jis", "euc_jp", "euc_kr",
+             "koi8-r", *(f"iso8859-{k}" for k in range(1, 17)), *(f"cp125{k}" for k in range(9))}  # fmt: skip
+"""Of text, by Python's names; other codecs are no text, or take long."""
+
+RULES: dict[str, dict[str, Any]] = {
+    "tromp-taylor": {"ko": "positional", "suicide": True},
+    "chinese-superko": {"ko": "positional", "suicide": False},
+    "chinese": {"ko": "simple", "suicide": False},
+    "aga": {"ko": "situational", "suicide": False},
+    "new-zealand": {"ko": "situational", "suicide": True},
+}
+"""What rules by name say of ko and suicide; all count by area."""
+_LIKE = {
+    "japanese": "chinese",
+    "korean": "chinese",
+    "ing": "new-zealand",
+    "goe": "new-zealand",
+    "nz": "new-zealand",
+    "tt": "tromp-taylor",
+    "cn": "chinese",
+    "jp": "chinese",
+}
+"""Of a record: rules whose ko and suicide are these, or nearest to these."""
+
+_VALUE = re.compile(rb"\[[^\\\]]*+(?:\\.[^\\\]]*+)*+(?:\]|(?P<open>\\?\Z))", re.DOTALL)
+_DEEPER = {ord("("): 1, ord(")"): -1}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A game as a file has it.
+
+    Attributes:
+        size: rows and columns.
+        komi: points that White has from the start.
+        moves: (colour, point), colour 1 black, 2 white; n * n is a pass. The same colour may move twice in a row.
+        stones: [n * n] of 0, 1, 2: what stood on the board before the first move; empty if nothing.
+        turn: who is to move first.
+        rules: as written; see `Record.setting`.
+        handicap: stones that Black was given, as written.
+        black: the player's name.
+        white: the player's name.
+        result: as written, such as B+3.5 or W+R.
+        date: as written.
+        comments: number of moves made -> what is said of that position.
+    """
+
+    size: int = 19
+    komi: float = 0.0
+    moves: tuple[tuple[int, int], ...] = ()
+    stones: tuple[int, ...] = ()
+    turn: int = BLACK
+    rules: str = ""
+    handicap: int = 0
+    black: str = ""
+    white: str = ""
+    result: str = ""
+    date: str = ""
+    comments: Mapping[int, str] = field(default_factory=dict)
+
+    def setting(self) -> Setting:
+        """The rules of ours that come nearest: those of `RULES` by name, else positional superko without suicide.
+
+        Raises:
+            RlabError: the komi is no half or whole number.
+        """
+        name = re.sub(r"[\s_]+", "-", self.rules.strip().lower())
+        rules = RULES.get(_LIKE.get(name, name), RULES["chinese-superko"])
+        usual = 3 * self.size**2
+        cap = 0 if 2 * len(self.moves) < usual else min(30_000, 2 * len(self.moves) + usual)
+        return Setting(self.size, self.komi, cap=cap, **rules)
+
+
+# ---- A record's moves on a board.
+
+
+def alternate(moves: Sequence[tuple[int, int]], turn: int, pass_: int) -> Iterator[tuple[int, int]]:
+    """(index of a move, point) such that colours alternate from turn on, as on `Boards`.
+
+    If a colour moves twice, the other passes between. Passes before a stone are at most the one that makes it its
+    turn, so that a game goes on after two of them; at the end at most two of them are kept.
+    """
+    waiting: list[tuple[int, int]] = []
+    for k, (colour, point) in enumerate(moves):
+        if point == pass_:
+            waiting.append((k, colour))
+            continue
+        if colour != turn:
+            yield k, pass_
+            turn = 3 - turn
+        yield k, point
+        turn = 3 - turn
+        waiting.clear()
+    made = 0
+    for k, colour in waiting:
+        if made < 2 and colour == turn:
+            yield k, pass_
+            made, turn = made + 1, 3 - turn
+
+
+def begin(boards: Boards, row: int, stones: Sequence[int] | NDArray[np.uint8], turn: int) -> None:
+    """Begin a game with stones [n * n] of 0, 1, 2 (none: the empty board) and who is to move.
+
+    Raises:
+        RlabError: a chain has no liberty.
+    """
+    full = np.zeros(boards.points, np.uint8) if len(stones) == 0 else np.asarray(stones, np.uint8)
+    try:
+        boards.arrange(row, full.reshape(boards.size, boards.size), turn)
+    except RlabError:
+        raise RlabError("the position has a chain without a liberty") from None
+
+
+def follow(boards: Boards, row: int, moves: Sequence[tuple[int, int]]) -> None:
+    """Bring a game, from the start that it has, to where these moves lead; what it has of them already stays.
+
+    Raises:
+        RlabError: a move is not legal: which, where and why. The moves before it have been made.
+    """
+    target = list(alternate(moves, int(boards.starts[row, -1]), boards.pass_))
+    made = boards.moves(row)
+    same = 0
+    while same < min(len(target), len(made)) and target[same][1] == made[same]:
+        same += 1
+    if len(made) > same:
+        boards.undo(row, len(made) - same)
+    points = np.full(boards.number, -1, np.int64)
+    for k, point in target[same:]:
+        why = "" if 0 <= point <= boards.points else "that is no point of the board"
+        points[row] = point
+        try:
+            if not why:
+                boards.play(points)
+        except RlabError:
+            why = boards.why_not(row, point)
+        if why:
+            raise RlabError(f"move {k + 1} at {name_of(point, boards.size)} is not legal: {why}")
+
+
+def replay(record: Record, moves: int | None = None) -> Boards:
+    """One game of a record's setting after so many of its moves (None: all).
+
+    Raises:
+        RlabError: a move is not legal, or the setting or start cannot be.
+    """
+    boards = Boards(1, record.setting(), threads=1)
+    begin(boards, 0, record.stones, record.turn)
+    follow(boards, 0, record.moves[:moves])
+    return boards
+
+
+# ---- Text to record.
+
+
+def read_sgf(path: Path | str) -> Record:
+    """Read a file.
+
+    Raises:
+        RlabError: there is none, it cannot be read, or `parse_sgf` refuses what stands in it.
+    """
+    file = Path(path)
+    try:
+        if not file.is_file():  # a device would never end
+            raise RlabError(f"there is no file '{_named(path)}'")
+        with file.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+    except (OSError, ValueError) as e:
+        raise RlabError(f"'{_named(path)}' cannot be read: {getattr(e, 'strerror', None) or e}") from None
+    try:
+        return parse_sgf(content)
+    except RlabError as e:
+        raise RlabError(f"{_named(path)}: {e}") from None
+
+
+def parse_sgf(content: bytes | str) -> Record:
+    """The main line of the first game of an SGF text. A move on a stone is found when it is replayed, not here.
+
+    Without CA the text is UTF-8 if it can be, else Latin-1 as the format says.
+
+    Raises:
+        RlabError: one sentence says what is wrong.
+    """
+    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    _look(data)
+    try:
+        tree = sgf_grammar.parse_sgf_game(data)
+        nodes = list(sgf_grammar.main_sequence_iter(tree))
+    except ValueError as e:
+        raise RlabError(f"this is no SGF: {e}") from None
+    if len(nodes) > MOST_NODES:
+        raise RlabError(f"the record has {len(nodes)} nodes; at most {MOST_NODES} are read")
+    root = nodes[0]
+    encoding = _encoding(root, data)
+    game_kind = root.get("GM", [b"1"])[0].strip()
+    if game_kind != b"1":
+        raise RlabError(f"the record is of game GM[{_shown(game_kind)}], and Go is GM[1]")
+    size = _size(root)
+    game = sgf.Sgf_game(size, encoding)
+    return _record(game, nodes, size)
+
+
+def _look(data: bytes) -> None:
+    """Refuse what would take long to parse."""
+    if len(data) > MOST_BYTES:
+        raise RlabError(f"the record has more than {MOST_BYTES >> 20} MB; one game has a few kB")
+    if not data.strip():
+        raise RlabError("the record is empty")
+    start = re.search(rb"\(\s*+;", data)
+    if start is None:
+        raise RlabError("this is no SGF: it holds no '(;'")
+    data = data[start.start() :]
+    escapes = data.count(b"\\")
+    if escapes > MOST_ESCAPES:
+        raise RlabError(f"the record has {escapes} backslashes; at most {MOST_ESCAPES} are read")
+    marks = _VALUE.sub(_mark_of, data).translate(None, b" \t\r\n\v\f")
+    if b"]" in marks:
+        raise RlabError("this is no SGF: a value is not closed, or closed twice")
+    if len(marks) > MOST_MARKS:
+        raise RlabError(f"the record has {len(marks)} marks outside of values; at most {MOST_MARKS} are read")
+    deepest = max(accumulate(_DEEPER.get(mark, 0) for mark in marks))
+    if deepest > MOST_NESTING:
+        raise RlabError(f"variations are nested {deepest} deep; at most {MOST_NESTING} are read")
+
+
+def _mark_of(value: re.Match[bytes]) -> bytes:
+    return b"" if value["open"] is None else b"]"
+
+
+def _encoding(root: Mapping[str, list[bytes]], data: bytes) -> str:
+    if "CA" not in root:
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError:
+            return "iso8859-1"
+        return "utf-8"
+    name = _shown(root["CA"][0]).strip()
+    try:
+        found = codecs.lookup(name).name if name.isascii() else ""
+    except (LookupError, ValueError):
+        found = ""
+    if found not in ENCODINGS:
+        raise RlabError(f"the record's character set is '{name}'; {nearest(name, ENCODINGS)}")
+    return found
+
+
+def _size(root: Mapping[str, list[bytes]]) -> int:
+    text = _shown(root["SZ"][0]).strip() if "SZ" in root else "19"
+    if not re.fullmatch(r"[0-9]{1,3}", text, re.ASCII) or not 2 <= int(text) <= len(LETTERS):
+        raise RlabError(f"the record's board is SZ[{text}]; square boards of 2 to {len(LETTERS)} are read")
+    return int(text)
+
+
+def _record(game: sgf.Sgf_game, nodes: list[dict[str, list[bytes]]], size: int) -> Record:
+    """What the nodes say, their values read by the library."""
+    show = game.get_property_presenter()
+    stones = np.zeros((size, size), np.uint8)
+    moves: list[tuple[int, int]] = []
+    comments: dict[int, str] = {}
+    turn, number, given, root = 0, 1, 0, nodes[0]
+
+    def value(node: dict[str, list[bytes]], name: str) -> Any:
+        try:
+            return show.interpret(name, node[name])
+        except UnicodeDecodeError as e:
+            where = f"byte {e.start + 1} of {name} in node {number}"
+            raise RlabError(f"the record says it is {show.encoding}, but {where} is not") from None
+        except (ValueError, LookupError, OverflowError):
+            raise RlabError(f"node {number} has {name}[{_shown(node[name][0])}], which cannot be read") from None
+
+    def text(name: str) -> str:
+        return str(value(root, name)) if name in root else ""
+
+    for number, node in enumerate(nodes, 1):
+        for name, colour in (("AB", BLACK), ("AW", WHITE), ("AE", EMPTY)):
+            if name in node:
+                if moves:
+                    raise RlabError(
+                        f"node {number} puts stones on the board after move {len(moves)}; only moves are read"
+                    )
+                given += len(node[name])
+                if given > 4 * size * size:
+                    raise RlabError(f"the record has more than {4 * size * size} values of AB, AW and AE")
+                for row, column in value(node, name):
+                    stones[size - 1 - row, column] = colour
+        if "PL" in node and not moves:
+            turn = _colour(value(node, "PL"))
+        if "B" in node and "W" in node:
+            raise RlabError(f"node {number} has a move of Black and one of White")
+        for name, colour in (("B", BLACK), ("W", WHITE)):
+            if name in node:
+                at = value(node, name)
+                moves.append((colour, size * size if at is None else (size - 1 - at[0]) * size + at[1]))
+        if "C" in node:
+            said = str(value(node, "C"))
+            comments[len(moves)] = "\n".join(filter(None, (comments.get(len(moves)), said)))
+    number = 1
+    komi = float(value(root, "KM")) if root.get("KM", [b""])[0].strip() else 0.0
+    handicap = value(root, "HA") if root.get("HA", [b""])[0].strip() else 0
+    if not turn:
+        handed = (stones == BLACK).any() and not (stones == WHITE).any()
+        turn = moves[0][0] if moves else WHITE if handed else BLACK
+    return Record(
+        size=size,
+        komi=komi,
+        moves=tuple(moves),
+        stones=tuple(stones.ravel().tolist()) if stones.any() else (),
+        turn=turn,
+        rules=text("RU"),
+        handicap=max(0, int(handicap)),
+        black=text("PB"),
+        white=text("PW"),
+        result=text("RE"),
+        date=text("DT"),
+        comments=comments,
+    )
+
+
+def _colour(letter: str) -> int:
+    return BLACK if letter == "b" else WHITE
+
+
+def _shown(value: bytes) -> str:
+    return short(value.decode("ascii", "replace").replace("\ufffd", "?"))
+
+
+def _named(path: Path | str) -> str:
+    """A path for a message, whole: its end is what tells files apart."""
+    return short(str(path), 4096)
+
+
+def short(text: str, most: int = 60) -> str:
+    """Text from elsewhere for a message: one line of printable characters, cut."""
+    line = "".join(c if c.isprintable() else "?" for c in text[: most + 1])
+    return line if len(line) <= most else line[:most] + "..."
+
+
+# ---- Record to text.
+
+
+def write_sgf(record: Record) -> str:
+    """The record as SGF FF[4] in UTF-8.
+
+    Raises:
+        RlabError: a point or colour is none of this board.
+    """
+    size, points = record.size, record.size**2
+    game = sgf.Sgf_game(size, "UTF-8")
+    root = game.get_root()
+    root.set("KM", record.komi)
+    texts = {"PB": record.black, "PW": record.white, "RE": record.result, "DT": record.date, "RU": record.rules}
+    for name, text in texts.items():
+        if text:
+            root.set(name, _clean(text))
+    root.set("AP", ("rlab", ""))
+    if record.handicap:
+        root.set_raw("HA", str(record.handicap).encode())
+
+    def place(point: int) -> tuple[int, int]:
+        return size - 1 - point // size, point % size
+
+    if record.stones:
+        if len(record.stones) != points or not set(record.stones) <= {EMPTY, BLACK, WHITE}:
+            raise RlabError(f"the stones of a record are {points} numbers of 0, 1, 2, or none")
+        for name, colour in (("AB", BLACK), ("AW", WHITE)):
+            there = [place(p) for p, c in enumerate(record.stones) if c == colour]
+            if there:
+                root.set(name, there)
+    if record.stones or record.turn != (record.moves[0][0] if record.moves else BLACK):
+        root.set("PL", "b" if record.turn == BLACK else "w")
+    node = root
+    if 0 in record.comments:
+        node.set("C", _clean(record.comments[0]))
+    for k, (colour, point) in enumerate(record.moves, 1):
+        if colour not in (BLACK, WHITE) or not 0 <= point <= points:
+            raise RlabError(f"move {k} of the record is {(colour, point)}; colours are 1 and 2, points 0 to {points}")
+        node = node.new_child()
+        node.set_move("b" if colour == BLACK else "w", None if point == points else place(point))
+        if k in record.comments:
+            node.set("C", _clean(record.comments[k]))
+    return str(game.serialise().decode())
+
+
+def _clean(text: str) -> str:
+    """What UTF-8 can hold."""
+    return text.encode("utf-8", "replace").decode()
