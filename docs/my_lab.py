@@ -16,7 +16,7 @@ import gymnasium as gym
 import numpy as np
 from torch import nn
 
-from rlab.agents.recipes import build, default_experiment, fetch, make_q
+from rlab.agents.recipes import build, default_experiment, make_q, warm_start
 from rlab.nn import ENCODERS
 from rlab.registry import RECIPES, Recipe
 
@@ -58,5 +58,5 @@ def short_sighted(env: str) -> Any:
 
 
 RECIPES.register("short-sighted")(
-    Recipe("DQN that looks two steps ahead", short_sighted, partial(build, make_q), fetch=fetch)
+    Recipe("DQN that looks two steps ahead", short_sighted, partial(build, make_q), warm_start=warm_start)
 )

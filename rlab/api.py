@@ -7,15 +7,26 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 from rlab.errors import RlabError
 from rlab.run.config import changed
 from rlab.run.files import disk_error, make_folder, replace_durably, to_json
 from rlab.run.folder import RunFolder, find_run
-from rlab.run.learner import Stop, Stopped
+from rlab.run.learner import (
+    Ability,
+    Detects,
+    Draws,
+    Plays,
+    Predicts,
+    Samples,
+    ScoresData,
+    Speaks,
+    Stop,
+    Stopped,
+    ability,
+)
 from rlab.run.signals import stop_on_signals
-from rlab.run.words import on_data
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,10 +52,15 @@ def train(agent: str, env: str = "", name: str | None = None, *, data: str = "",
     from rlab.run.view import LiveView
 
     recipe = load_recipes().get(agent)
-    given, other = (env, data) if recipe.on == "env" else (data, env)
-    if other or not given:
-        raise RlabError(f"'{agent}' learns on {recipe.on}=..., and on nothing else")
-    config = changed(recipe.default(given), settings)
+    given = {"env": env, "data": data}
+    wrong = [part for part, name in given.items() if bool(name) != (part in recipe.subject)]
+    if wrong:
+        right = " and ".join(f"{part}=..." for part in recipe.subject) or "nothing"
+        raise RlabError(f"'{agent}' learns on {right}, and on nothing else")
+    names = [given[part] for part in recipe.subject]
+    config = changed(
+        recipe.default(names[0] if names else ""), dict(zip(recipe.subject, names, strict=True)) | settings
+    )
     stop = Stop()
     main = threading.current_thread() is threading.main_thread()
 
@@ -53,8 +69,8 @@ def train(agent: str, env: str = "", name: str | None = None, *, data: str = "",
             raise Stopped
         return config
 
-    with stop_on_signals(stop) if main else contextlib.nullcontext(), LiveView(f"{agent} on {given}") as view:
-        folder, _ = start_run(agent, config, given, name, stop, view, prepare)
+    with stop_on_signals(stop) if main else contextlib.nullcontext(), LiveView(" on ".join([agent, *names])) as view:
+        folder, _ = start_run(agent, config, name, stop, view, prepare)
     return folder
 
 
@@ -70,7 +86,7 @@ class Loaded:
 
     def __init__(self, folder: RunFolder, device: str = "auto"):
         from rlab.recipes import load_recipes
-        from rlab.run.life import of_this_version, open_run
+        from rlab.run.life import of_this_version, open_run, restore_policy
 
         load_recipes()
         self.folder = folder
@@ -81,16 +97,27 @@ class Loaded:
             run = stack.enter_context(open_run(folder, device))
             if run.saved is None:
                 raise nothing
-            self.config = run.config
-            # Only learners that play or predict have these; the contract of all of them does not name them.
-            learner = cast(Any, run.learner)
-            if not hasattr(learner, "restore_policy"):
-                raise RlabError(f"run '{folder.name}' learns nothing that could be played or predicted with")
             with of_this_version(folder):
-                learner.restore_policy(run.saved.state)
-            self.learner = learner
-            self.step: int = learner.progress().done
+                restore_policy(run.learner, run.saved.state)
+            self.config: Any = run.config
+            self.learner: Any = run.learner
+            self.step: int = run.learner.progress().done
             self._stack = stack.pop_all()
+
+    def ability(self, kind: type[Ability]) -> Ability:
+        """What the run can do of a kind: `rlab.run.learner.Predicts`, `Samples`, `Draws`, ...
+
+        Raises:
+            RlabError: it cannot; the message says what it can do.
+        """
+        found = ability(self.learner, kind)
+        if found is None:
+            can = [text for one, text in ABILITIES.items() if ability(self.learner, one) is not None]
+            wanted = ABILITIES.get(kind, f"can {kind.__name__.lower()}").replace("can ", "cannot ", 1)
+            recipe = self.folder.config()["recipe"]
+            rest = ", ".join(can) or "can only be trained"
+            raise RlabError(f"run '{self.folder.name}' ({recipe}) {wanted}; it {rest}")
+        return found
 
     def close(self) -> None:
         """Free environments and memory. Safe to call twice."""
@@ -110,7 +137,7 @@ class Player(Loaded):
 
     def __init__(self, folder: RunFolder, device: str = "auto", seed: int = 0):
         super().__init__(folder, device)
-        self._policy = self.learner.agent.policy(seed)
+        self._policy = self.ability(Plays).policy(seed)
 
     def act(self, obs: np.ndarray, first: np.ndarray | None = None, mask: np.ndarray | None = None) -> np.ndarray:
         """obs[N, *shape], first bool[N] (an episode starts), mask bool[N, A] or None -> int64[N]."""
@@ -120,37 +147,55 @@ class Player(Loaded):
 
     def score(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
         """Play whole games."""
-        score: dict[str, Any] = self.learner.evaluate_games(episodes, seed, stop)
-        return score
+        return self.ability(Plays).evaluate_games(episodes, seed, stop)
 
 
 class Predictor(Loaded):
     """A trained model; made by `load`."""
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """x[B, *shape] as in the data set (bytes or floats) -> probabilities[B, K]; of numbers [B]."""
-        found: np.ndarray = self._can("predict")(x)
-        return found
+        """x[B, *shape] as in the data set (bytes or floats) -> probabilities[B, K]; of numbers [B].
+
+        Raises:
+            RlabError: the run predicts nothing, or inputs of another shape.
+        """
+        return self.ability(Predicts).predict(x)
+
+    def sample(self, n: int, seed: int = 0) -> np.ndarray:
+        """n new items as the data set has them, drawn by the seed alone.
+
+        Raises:
+            RlabError: the run has learned nothing that makes new data.
+        """
+        return self.ability(Samples).sample(n, seed)
 
     def outputs(self, stop: Stop) -> tuple[Any, Any]:
-        """What is said of the test examples and what is true; see `Classify.outputs`."""
+        """Outputs for the test examples, and their targets; see `Classification.outputs`.
+
+        Raises:
+            RlabError: the run predicts nothing.
+        """
         import torch
 
+        task: Any = self.ability(Predicts)
         with torch.no_grad():
-            said, true = self._can("outputs")("test", stop)
-        return said, true
-
-    def _can(self, what: str) -> Any:
-        if not hasattr(self.learner.task, what):  # what learns moves from records is a player
-            raise RlabError(
-                f"run '{self.folder.name}' says moves, no classes; nearest: rlab tournament lets players meet"
-            )
-        return getattr(self.learner.task, what)
+            outputs, targets = task.outputs("test", stop)
+        return outputs, targets
 
     def score(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
         """Look at all test examples; there is nothing to draw, so number and seed are not used."""
-        score: dict[str, Any] = self.learner.task.examine("test", stop)
-        return score
+        return dict(self.ability(ScoresData).evaluate_split("test", stop))
+
+
+ABILITIES: dict[type, str] = {
+    Plays: "can play",
+    Predicts: "can predict",
+    Samples: "can make new data",
+    Detects: "can find objects",
+    Draws: "can be drawn",
+    Speaks: "can play Go by itself",
+}
+"""What a run can do, in words."""
 
 
 def load(run: RunFolder | Path | str, device: str = "auto", seed: int = 0) -> Player | Predictor:
@@ -165,7 +210,7 @@ def load(run: RunFolder | Path | str, device: str = "auto", seed: int = 0) -> Pl
         RlabError: there is no such run, it has no checkpoint yet, or none is whole.
     """
     folder = _folder(run)
-    return Predictor(folder, device) if on_data(folder.config()) else Player(folder, device, seed)
+    return Predictor(folder, device) if "data" in folder.config()["subject"] else Player(folder, device, seed)
 
 
 def evaluate(
@@ -226,7 +271,7 @@ def evaluate_together(
         RlabError: fewer than two, one twice, an agent's, or two of different data, classes or test examples.
         Stopped: `stop` was set before there was a result.
     """
-    from rlab.tasks.together import Member, together
+    from rlab.tasks.ensemble import Member, together
 
     folders = [_folder(run) for run in runs]
     names = [folder.name for folder in folders]
@@ -239,9 +284,10 @@ def evaluate_together(
         with load(folder, device) as loaded:
             if not isinstance(loaded, Predictor):
                 raise RlabError(f"run '{folder.name}' plays games, so that it cannot be taken together with models")
-            said, true = loaded.outputs(stop or Stop())
-            data = loaded.learner.task.data
-            members.append(Member(folder.name, data.name, loaded.learner.task.classes, data.items("test"), said, true))
+            outputs, targets = loaded.outputs(stop or Stop())
+            task = loaded.learner.task
+            items = task.dataset.items("test")
+            members.append(Member(folder.name, task.dataset.name, task.classes, items, outputs, targets))
     return together(members)
 
 
@@ -255,18 +301,12 @@ def draw(run: RunFolder | Path | str, device: str = "auto", *, stop: Stop | None
         RlabError: there is no such run, it has no checkpoint, or it plays games.
         Stopped: `stop` was set before there was a result.
     """
-    from rlab.recipes import load_recipes
-
     folder = _folder(run)
-    document = folder.config()
-    if not on_data(document):
+    if "data" not in folder.config()["subject"]:
         raise RlabError(f"run '{folder.name}' plays games; rlab watch {folder.name} films it")
-    if not load_recipes().get(document["recipe"]).draws:
-        return {}
     with load(folder, device) as loaded:
-        from rlab.tasks.pictures import draw_all
-
-        drawn = draw_all(loaded.learner.task, stop or Stop())
+        draws = ability(loaded.learner, Draws)
+        drawn = {} if draws is None else draws.draw(stop or Stop())
     files = {name: folder.pictures / f"{name}.png" for name in drawn}
     try:
         make_folder(folder.pictures)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 from rlab.registry import RECIPES, Recipe, Registry
 
 
-def load_recipes() -> Registry[Recipe]:
+def load_recipes() -> Registry[Recipe[Any]]:
     """The registry, with everything of the lab in it."""
     for module in ("rlab.agents.recipes", "rlab.tasks.recipes"):
         import_module(module)  # they register themselves

@@ -6,8 +6,8 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from rlab.errors import RlabError, nearest
 
@@ -74,40 +74,63 @@ def import_plugin(module: str) -> None:
         raise RlabError(f"no module named '{module}'; it must be importable (PYTHONPATH or installed)") from None
 
 
-@dataclass(frozen=True)
-class Taken:
-    """What a new run starts from that another run has learned.
+C = TypeVar("C")
 
-    Attributes:
-        note: goes into config.json, beside the configuration.
-        files: name -> content, for the run's folder.
-    """
-
-    note: dict[str, Any]
-    files: dict[str, bytes]
+Subject = Literal["env", "data"]
+"""What something can learn from. The part of a configuration, and its field that names it, are called the same."""
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What the first word after ``rlab train`` names: an agent or a supervised job.
+class Recipe(Generic[C]):
+    """What the first word after ``rlab train`` names: an agent, or a model on data.
 
     Attributes:
         summary: one line for the help text.
-        default: environment or data name -> the typed configuration a run starts from. Imports no torch.
-        build: (configuration, Workshop) -> Learner. Imports what it needs when called.
+        default: name of the first subject (or "") -> the typed configuration that a run starts from. Imports no torch.
+        build: (configuration, BuildContext) -> Learner. Imports what it needs when called.
+        subject: what it learns from: an environment, a data set, both or neither. Each is a part of the configuration
+            with a field of the same name, ``config.env.env``.
+        unit: what its progress counts.
+        budget: part and field of the configuration that say how long a run is.
+        budget_step: budgets that are chosen by the clock are multiples of it.
+        describe: configuration -> what `rlab train` tells of it before it starts, label -> text.
+        memory_hint: what to do if it does not fit into the memory.
         resume: what a resumed run does not keep; empty where it is the same run to the bit.
-        fetch: configuration -> (configuration, what the run takes from others), called once before a run starts.
-        on: the flag, and the part of the configuration and its field, that say on what it learns.
-        draws: whether there are pictures of what it does with test examples; see `rlab.api.draw`.
+        warm_start: configuration -> (configuration, what the run takes from other runs), called once before it starts.
     """
 
     summary: str
-    default: Callable[[str], Any]
-    build: Callable[[Any, Any], Any]
+    default: Callable[[str], C]
+    build: Callable[[C, Any], Any]
+    subject: tuple[Subject, ...] = ("env",)
+    unit: str = "steps"
+    budget: str = "env.steps"
+    budget_step: int = 1
+    describe: Callable[[C], dict[str, str]] = lambda config: {}
+    memory_hint: str = ""
     resume: str = ""
-    fetch: Callable[[Any], tuple[Any, Taken | None]] | None = None
-    on: Literal["env", "data"] = "env"
-    draws: bool = False
+    warm_start: Callable[[C], tuple[C, Any]] | None = None
+
+    def subjects(self, config: C) -> dict[str, str]:
+        """Subject -> its name, as a configuration has it."""
+        return {part: str(getattr(getattr(config, part), part)) for part in self.subject}
+
+    @property
+    def budget_name(self) -> str:
+        """The field, and the flag, that says how long a run is."""
+        return self.budget.rpartition(".")[2]
+
+    def budget_of(self, config: C) -> int:
+        """How long a run with this configuration is."""
+        part, _, name = self.budget.partition(".")
+        return int(getattr(getattr(config, part), name))
+
+    def with_budget(self, config: C, budget: float) -> C:
+        """The configuration with about another budget, a multiple of `budget_step`."""
+        part, _, name = self.budget.partition(".")
+        rounded = max(1, round(budget / self.budget_step)) * self.budget_step
+        changed: C = replace(cast(Any, config), **{part: replace(getattr(config, part), **{name: rounded})})
+        return changed
 
 
-RECIPES: Registry[Recipe] = Registry("agent")
+RECIPES: Registry[Recipe[Any]] = Registry("agent")

@@ -9,6 +9,7 @@ from gymnasium.vector import VectorEnv
 
 from rlab.envs.scores import human_normalised
 from rlab.run.learner import Stop, Stopped
+from rlab.stats import bootstrap_mean
 
 
 class Policy(Protocol):
@@ -61,18 +62,13 @@ def play(policy: Policy, envs: VectorEnv, episodes: int, seed: int, stop: Stop) 
 
 
 def score(returns: np.ndarray, lengths: np.ndarray, env: str) -> dict[str, Any]:
-    """Mean, median, 95 % bootstrap interval of the mean, and the human-normalised score where one is defined.
-
-    The interval is the percentile bootstrap with 10,000 resamples (Efron & Tibshirani 1993, ch. 13), fixed seed.
-    """
-    rng = np.random.default_rng(0)
-    means = returns[rng.integers(0, len(returns), (10_000, len(returns)))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
+    """Mean, median, 95 % bootstrap interval of the mean, and the human-normalised score where one is defined."""
+    low, high = bootstrap_mean(returns)
     return {
         "mean": float(returns.mean()),
         "median": float(np.median(returns)),
-        "low": float(low),
-        "high": float(high),
+        "low": low,
+        "high": high,
         "human_normalised": human_normalised(env, float(returns.mean())),
         "episodes": len(returns),
         "returns": [float(r) for r in returns],

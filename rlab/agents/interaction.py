@@ -155,6 +155,10 @@ class Interaction:
         episodes = self.final_episodes if final else self.evaluate_episodes
         return self.evaluate_games(episodes, derive(self.seed, "evaluation", self.done), stop)
 
+    def policy(self, seed: int) -> Any:
+        """What evaluations and films play; see `rlab.run.learner.Acts`."""
+        return self.agent.policy(seed)
+
     def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
         """Play `episodes` whole games and score them; the result names the rules, epsilon and seed.
 

@@ -88,11 +88,36 @@ def env_threads(settings: Any, device: str) -> int:
     return max(1, torch.get_num_threads() // 2) if beside else 0
 
 
-def fetch(experiment: Any) -> Any:
+def warm_start(experiment: Any) -> Any:
     """Take the encoder of another run, if one is named; see `rlab.tasks.transfer`."""
-    from rlab.tasks.transfer import fetch
+    from rlab.tasks.transfer import warm_start_encoder
 
-    return fetch(experiment)
+    return warm_start_encoder("agent", experiment)
+
+
+PROTOCOLS = {
+    "classic": "classic (no sticky actions, up to 30 no-ops, a lost life ends a training episode)",
+    "v5": "v5 (sticky actions 0.25, no life-loss signal)",
+}
+"""An Atari protocol in words."""
+
+REPLAY_HINT = "take a smaller --memory-size (the replay's capacity)"
+
+
+def describe_env(experiment: Any) -> dict[str, str]:
+    """What `rlab train` tells of a run in an environment before it starts."""
+    env, agent = experiment.env, getattr(experiment, "agent", None)
+    budget = f"{env.games:,} games" if hasattr(env, "games") else f"{env.steps:,} steps"
+    lines = {"env": f"{env.env}, {budget}"}
+    if isinstance(env, EnvConfig):
+        from rlab.envs import is_atari
+
+        rules = [f"{name} {value}" for name, value in env.rules().items() if name != "protocol" and value is not None]
+        lines |= {"protocol": PROTOCOLS[env.protocol]} if is_atari(env.env) else {}
+        lines |= {"rules": ", ".join(rules)} if rules else {}
+        if env.steps <= (starts := getattr(agent, "learning_starts", -1)):
+            lines["note"] = f"--learning-starts is {starts:,}, so nothing will be learned in {env.steps:,} steps"
+    return lines
 
 
 def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any:
@@ -150,6 +175,8 @@ def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any
     )
 
 
+IN_ENV: dict[str, Any] = {"budget_step": 1_000, "describe": describe_env}
+
 for _name, (_summary, _make) in {
     "dqn": ("deep Q-network in large batches over many environments (Mnih et al. 2015)", make_q),
     "nature": ("the same DQN with one environment, batch 32 every 4 steps, as it was published", make_q),
@@ -168,7 +195,16 @@ for _name, (_summary, _make) in {
         make_pqn,
     ),
 }.items():
-    RECIPES.register(_name)(Recipe(_summary, partial(default_experiment, _name), partial(build, _make), fetch=fetch))
+    RECIPES.register(_name)(
+        Recipe(
+            _summary,
+            partial(default_experiment, _name),
+            partial(build, _make),
+            warm_start=warm_start,
+            **IN_ENV,
+            memory_hint=REPLAY_HINT,
+        )
+    )
 
 
 def build_tabular(experiment: Any, workshop: Any) -> Any:
@@ -179,7 +215,7 @@ def build_tabular(experiment: Any, workshop: Any) -> Any:
 
 
 for _name, _summary in TABULAR_SUMMARIES.items():
-    RECIPES.register(_name)(Recipe(_summary, partial(default_tabular, _name), build_tabular))
+    RECIPES.register(_name)(Recipe(_summary, partial(default_tabular, _name), build_tabular, **IN_ENV))
 
 
 # Policy gradients of our own.
@@ -219,7 +255,13 @@ def make_policy(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> A
 
 for _name, _summary in POLICY_SUMMARIES.items():
     RECIPES.register(_name)(
-        Recipe(_summary, partial(default_policy_experiment, _name), partial(build, make_policy), fetch=fetch)
+        Recipe(
+            _summary,
+            partial(default_policy_experiment, _name),
+            partial(build, make_policy),
+            warm_start=warm_start,
+            **IN_ENV,
+        )
     )
 
 
@@ -308,7 +350,9 @@ for _name, _summary in SB3_SUMMARIES.items():
             default=partial(default_sb3_experiment, _name),
             build=partial(build_sb3, _name),
             resume=SB3_RESUME,
-            fetch=fetch,
+            warm_start=warm_start,
+            memory_hint=REPLAY_HINT,
+            **IN_ENV,
         )
     )
 
@@ -325,11 +369,19 @@ def _later(module: str, name: str) -> Callable[..., Any]:
     return call
 
 
+def describe_games(experiment: Any) -> dict[str, str]:
+    """What `rlab train` tells of a run on game records before it starts."""
+    part = experiment.data
+    held_out = f"{100 * part.validation:g} % held out" if part.validation else "nothing held out"
+    return {"data": f"{part.data}, {experiment.fit.epochs} epochs, {held_out}"}
+
+
 RECIPES.register("alphazero")(
     Recipe(
         "self-play with tree search on a board of Go (Silver et al. 2018)",
         _later("config", "default_alphazero"),
         _later("alphazero", "build_alphazero"),
+        **IN_ENV,
     )
 )
 RECIPES.register("go-policy")(
@@ -337,7 +389,10 @@ RECIPES.register("go-policy")(
         "a policy of Go from game records: AlphaGo's first part (Silver et al. 2016)",
         _later("alphago.config", "default_records"),
         _later("alphago.records", "build_records"),
-        on="data",
+        subject=("data",),
+        unit="examples",
+        budget="fit.epochs",
+        describe=describe_games,
     )
 )
 RECIPES.register("go-reinforce")(
@@ -345,7 +400,8 @@ RECIPES.register("go-reinforce")(
         "a policy of Go improved by games against its past selves: AlphaGo's second part",
         _later("alphago.config", "default_reinforce"),
         _later("alphago.reinforce", "build_reinforce"),
-        fetch=_later("alphago.taken", "fetch"),
+        warm_start=_later("alphago.taken", "warm_start_networks"),
+        **IN_ENV,
     )
 )
 RECIPES.register("go-value")(
@@ -353,7 +409,8 @@ RECIPES.register("go-value")(
         "a value of Go from the outcomes of games of policies: AlphaGo's third part",
         _later("alphago.config", "default_values"),
         _later("alphago.values", "build_values"),
-        fetch=_later("alphago.taken", "fetch"),
+        warm_start=_later("alphago.taken", "warm_start_networks"),
+        **IN_ENV,
     )
 )
 RECIPES.register("go-rollout")(
@@ -361,7 +418,10 @@ RECIPES.register("go-rollout")(
         "a fast policy of Go of local patterns, for rollouts: AlphaGo's fourth part (Silver et al. 2016)",
         _later("alphago.config", "default_rollout"),
         _later("alphago.rollout_policy", "build_rollout"),
-        on="data",
+        subject=("data",),
+        unit="examples",
+        budget="fit.epochs",
+        describe=describe_games,
     )
 )
 RECIPES.register("go-search")(
@@ -369,6 +429,9 @@ RECIPES.register("go-search")(
         "a search made of other runs, and its match: AlphaGo's fifth part (Silver et al. 2016)",
         _later("alphago.config", "default_apv"),
         _later("alphago.apv", "build_apv"),
-        fetch=_later("alphago.apv", "fetch"),
+        unit="games",
+        budget="env.games",
+        describe=describe_env,
+        warm_start=_later("alphago.apv", "warm_start_parts"),
     )
 )

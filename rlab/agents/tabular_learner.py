@@ -111,6 +111,10 @@ class Tabular:
         episodes = self.env.final_episodes if final else self.env.evaluate_episodes
         return self.evaluate_games(episodes, derive(self.seed, "evaluation", self.done), stop)
 
+    def policy(self, seed: int) -> Any:
+        """What evaluations and films play; see `rlab.run.learner.Acts`."""
+        return self.agent.policy(seed)
+
     def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
         """Play `episodes` whole games in the real environment, and compare with what is exact.
 

@@ -19,7 +19,7 @@ from rlab.machine import cores
 from rlab.run.files import disk_error, make_folder, read_json, replace_durably, to_json
 from rlab.run.folder import Lock, RunFolder, runs_dir
 from rlab.run.learner import Stop
-from rlab.studies.study import interval
+from rlab.stats import student
 
 SCHEMA = 1
 
@@ -243,7 +243,7 @@ def _trip_name(traveller: str, home: str, away: str, mode: str, how: dict[str, A
 def _spread(scores: dict[str, float | None], names: Iterable[str]) -> dict[str, Any]:
     """Scores over seeds with their mean and Student's interval; None where there are too few."""
     found = [score for name in names if (score := scores.get(name)) is not None]
-    low, high = interval(found) if len(found) >= 3 else (None, None)
+    low, high = student(found) if len(found) >= 3 else (None, None)
     return {"scores": found, "mean": statistics.mean(found) if found else None, "low": low, "high": high}
 
 

@@ -21,7 +21,7 @@ from rlab.envs.go.players import Player, home_size
 from rlab.errors import RlabError
 from rlab.run.learner import Stop, Stopped
 from rlab.run.provenance import git_state, processor, versions
-from rlab.tasks.classify import wilson
+from rlab.stats import wilson
 
 KNOWN = {3: 9, 5: 25, 7: 9}
 """Size -> points that Black wins by from the centre."""

@@ -12,7 +12,6 @@ from typing import Any
 from rlab.run.files import read_json, to_json
 from rlab.run.folder import RunFolder, find_run
 from rlab.run.metrics import read_metrics
-from rlab.run.words import on_data
 
 POINTS = 200
 """Points of a training curve that are kept."""
@@ -25,7 +24,7 @@ def collect(run: RunFolder) -> dict[str, Any]:
     """What a reader needs to judge and repeat a run: how it was made, its curve, its scores."""
     rows = list(read_metrics(run.metrics))
     trained = [r for r in rows if r["kind"] == "train"]
-    told = "loss" if on_data(run.config()) else "return_mean"
+    told = "loss" if "data" in run.config()["subject"] else "return_mean"
     curve = [[r["step"], round(r[told], 3)] for r in trained if told in r]
     seconds = sum(_seconds(row, before) for before, row in zip([None, *trained], trained, strict=False))
     evaluations = [{k: r[k] for k in EVALUATED if k in r} for r in rows if r["kind"] == "eval"]

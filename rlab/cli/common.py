@@ -80,11 +80,12 @@ def reference(folder: RunFolder) -> str:
 
 def shown_by(folder: RunFolder) -> str:
     """The command that shows what a run has learned: a game against it where it plays Go, else a film or pictures."""
+    from rlab.data.sources import DATASETS
     from rlab.envs.go.ids import go_size
 
     document = folder.config()
-    env = str(document["config"].get("env", {}).get("env", ""))
-    go = document["recipe"].startswith("go-") or go_size(env) is not None
+    env, data = (document["subject"].get(part, "") for part in ("env", "data"))
+    go = go_size(env) is not None or (data in DATASETS and DATASETS.get(data).kind == "games")
     return f"rlab {'play' if go else 'watch'} {reference(folder)}"
 
 

@@ -13,7 +13,7 @@ from rlab.cli.common import JsonFlag, parse, refuse_below, results, say
 from rlab.errors import RlabError, nearest
 
 if TYPE_CHECKING:
-    from rlab.data.dataset import Dataset
+    from rlab.data.dataset import TensorDataset
 
 MOST_DRAWN = 40
 """Items beside each other in a picture."""
@@ -203,7 +203,7 @@ def _show(argv: Sequence[str]) -> int:
         return 0
 
 
-def _facts(data: Dataset) -> dict[str, Any]:
+def _facts(data: TensorDataset) -> dict[str, Any]:
     x = data.inputs("train")
     return {
         "name": data.name,

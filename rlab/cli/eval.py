@@ -22,7 +22,7 @@ from rlab.cli.common import (
 )
 from rlab.run.folder import find_run
 from rlab.run.learner import Stop, Stopped
-from rlab.run.words import how_text, number, score_text, unit_of
+from rlab.run.words import how_text, number, score_text
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _eval(argv: Sequence[str], stop: Stop) -> int:
         except Stopped:
             say("stopped; nothing was written")
             return stopped_status(stop)
-        name, unit = reference(folder), unit_of(folder.config())
+        name, unit = reference(folder), folder.config()["unit"]
         if "measure" in score:
             put(
                 f"score   {score_text(score)}\n"

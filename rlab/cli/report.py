@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from rlab.cli.common import JsonFlag, RunName, parse, results, shown_by
 from rlab.run.folder import find_run
 from rlab.run.status import newest_checkpoint
-from rlab.run.words import on_data
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
         folder = find_run(flags.run)
         from rlab.run.report import write_report
 
-        if on_data(folder.config()) and newest_checkpoint(folder) is not None:
+        if "data" in folder.config()["subject"] and newest_checkpoint(folder) is not None:
             from rlab.api import draw
 
             draw(folder)

@@ -23,7 +23,6 @@ from rlab.run.folder import find_run
 from rlab.run.health import Collapsed
 from rlab.run.learner import NonFinite, Stop, Stopped
 from rlab.run.status import last_row, status_of, subject_of
-from rlab.run.words import unit_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def _resume(argv: Sequence[str], stop: Stop) -> int:
                 f"nearest: train one with the settings of `rlab runs show {folder.name}`"
             )
         name = reference(folder)
-        status, unit = status_of(folder), unit_of(folder.config())
+        status, unit = status_of(folder), folder.config()["unit"]
         if status.state == "finished":
             score = last_row(folder.metrics, "eval")
             put(

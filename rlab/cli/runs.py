@@ -15,7 +15,7 @@ from rlab.errors import RlabError
 from rlab.run.folder import RunFolder, all_runs, find_run, runs_dir
 from rlab.run.health import told, warnings_in
 from rlab.run.status import checkpoint_paths, last_row, newest_checkpoint, overview, past_selves, status_of, subject_of
-from rlab.run.words import number, unit_of
+from rlab.run.words import number
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,8 @@ def _facts(folder: RunFolder) -> dict[str, Any]:
         "name": folder.name,
         "path": str(folder.path),
         "recipe": document["recipe"],
+        "subject": document["subject"],
+        "unit": document["unit"],
         "created": document["created"],
         "config": document["config"],
         "environment": folder.environment() if (folder.path / "env.json").exists() else None,
@@ -156,7 +158,7 @@ def _text(folder: RunFolder, facts: dict[str, Any]) -> str:
     newest = newest_checkpoint(folder)
     name = reference(folder)
     resume = [] if facts["status"] != "stopped" else [f"rlab resume {name}"]
-    total, unit = "" if facts["total"] is None else f" of {facts['total']:,}", unit_of(facts)
+    total, unit = "" if facts["total"] is None else f" of {facts['total']:,}", facts["unit"]
     lines = [
         ("run", facts["path"]),
         ("agent", f"{facts['recipe']} on {subject_of(facts) or '-'}"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Generic, TypeVar, cast
 
 import tyro
@@ -20,21 +20,14 @@ from rlab.cli.common import (
     value_of,
 )
 from rlab.errors import RlabError
-from rlab.registry import RECIPES
-from rlab.run.config import to_plain
+from rlab.registry import RECIPES, Recipe
 from rlab.run.folder import RunFolder
 from rlab.run.health import Collapsed
 from rlab.run.learner import NonFinite, Stop, Stopped
-from rlab.run.status import newest_checkpoint, subject_of
-from rlab.run.words import how_text, score_text, unit_of
+from rlab.run.status import newest_checkpoint
+from rlab.run.words import how_text, score_text
 
 C = TypeVar("C")
-
-PROTOCOLS = {
-    "classic": "classic (no sticky actions, up to 30 no-ops, a lost life ends a training episode)",
-    "v5": "v5 (sticky actions 0.25, no life-loss signal)",
-}
-"""An Atari protocol in words."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +64,7 @@ def _train(argv: list[str], stop: Stop) -> int:
         argv = ["dqn", "--help"]
     agent, rest = argv[0], argv[1:]
     recipe = RECIPES.get(agent)
-    default = recipe.default(value_of(rest, f"--{recipe.on}") or "")
+    default = recipe.default(next((value_of(rest, f"--{part}") or "" for part in recipe.subject), ""))
     flags: Flags[Any] = tyro.cli(
         cast(Any, Flags[type(default)]),  # type: ignore[misc]
         default=Flags(default),
@@ -81,7 +74,7 @@ def _train(argv: list[str], stop: Stop) -> int:
         config=(tyro.conf.OmitArgPrefixes,),
     )
     if flags.minutes is not None:
-        budget = _budget(default)
+        budget = recipe.budget_name
         if value_of(rest, f"--{budget}") is not None:
             raise RlabError(f"--minutes and --{budget} exclude each other: --minutes chooses the number of {budget}")
         if not 0 < flags.minutes < 1e6:
@@ -98,13 +91,13 @@ def _train(argv: list[str], stop: Stop) -> int:
                 if stop.requested:
                     raise Stopped
                 made.append(folder)
-                return _announce(agent, config, footprint, folder, flags.minutes)
+                return _announce(agent, recipe, config, footprint, folder, flags.minutes)
 
             if stop.requested:
                 raise Stopped
-            subject = subject_of({"config": to_plain(flags.config)}) or ""
-            with LiveView(f"{agent} on {subject}") as view:
-                folder, outcome = start_run(agent, flags.config, subject, flags.name, stop, view, prepare)
+            subject = " and ".join(recipe.subjects(flags.config).values())
+            with LiveView(f"{agent} on {subject}" if subject else agent) as view:
+                folder, outcome = start_run(agent, flags.config, flags.name, stop, view, prepare)
         except Stopped:
             say("stopped before the run began; nothing was written")
             nothing = {"run": None, "path": None, "finished": False, "step": 0, "score": None, "seconds": 0.0}
@@ -122,14 +115,15 @@ USAGE = "rlab train AGENT --env ENV, or rlab train MODEL --data SET"
 def _listing() -> str:
     """Every recipe with its line, agents first."""
     width = max(map(len, RECIPES))
-    lines = {kind: [f"  {n:<{width}} {RECIPES.get(n).summary}" for n in RECIPES if RECIPES.get(n).on == kind]
-             for kind in ("env", "data")}  # fmt: skip
-    return "\n".join(["agents:", *lines["env"], "models:", *lines["data"]])
+    lines: dict[bool, list[str]] = {True: [], False: []}
+    for name in RECIPES:
+        lines["env" in RECIPES.get(name).subject].append(f"  {name:<{width}} {RECIPES.get(name).summary}")
+    return "\n".join(["agents:", *lines[True], "models:", *lines[False]])
 
 
 def finish(folder: RunFolder, outcome: Any, stop: Stop, put: Any) -> int:
     """Tell how a run ended and what comes next; return the exit status."""
-    name, unit = reference(folder), unit_of(folder.config())
+    name, unit = reference(folder), folder.config()["unit"]
     result = {
         "run": folder.name,
         "path": str(folder.path),
@@ -170,83 +164,46 @@ def halted(error: NonFinite | Collapsed, folder: RunFolder | None) -> RlabError:
     return RlabError(text)
 
 
-def _announce(agent: str, config: Any, footprint: Any, folder: RunFolder, minutes: float | None) -> Any:
+def _announce(
+    agent: str, recipe: Recipe[Any], config: Any, footprint: Any, folder: RunFolder, minutes: float | None
+) -> Any:
     """Print what the run is and needs; return the configuration, with its budget chosen if minutes were given."""
     from rlab.run.life import gigabytes, resolve_device
 
     seconds = footprint.seconds
     if minutes is not None:
         if not seconds:
-            raise RlabError(f"--minutes needs a measured speed, which '{agent}' does not give; use --{_budget(config)}")
-        config, factor = _lasting(config, minutes * 60 / seconds)
-        seconds *= factor
+            raise RlabError(
+                f"--minutes needs a measured speed, which '{agent}' does not give; use --{recipe.budget_name}"
+            )
+        budget = recipe.budget_of(config)
+        config = recipe.with_budget(config, budget * minutes * 60 / seconds)
+        seconds *= recipe.budget_of(config) / budget
     device = resolve_device(config.run.device)
     on_device = f" and {gigabytes(footprint.device_memory)} on {device}" if footprint.device_memory else ""
+    described = recipe.describe(config) or recipe.subjects(config)
+    note = described.pop("note", "")
     lines = {
         "run": str(folder.path),
-        "agent" if hasattr(config, "env") else "model": agent,
-        **_subject_lines(config),
+        "agent" if "env" in recipe.subject else "model": agent,
+        **described,
         "device": f"{device}, {config.run.threads} threads, seed {config.run.seed}",
         "network": _network_text(footprint, folder),
         "teacher": _teacher_text(folder),
         "memory": f"{gigabytes(footprint.memory)}{on_device}; disk {gigabytes(footprint.disk)} at the most",
         "time": f"about {duration(seconds)} without evaluations" if seconds else "",
-        "resume": RECIPES.get(agent).resume,
+        "resume": recipe.resume,
     }
     say("\n".join(f"{name:<9}{text}" for name, text in lines.items() if text))
-    starts = getattr(getattr(config, "agent", None), "learning_starts", 0)
-    if hasattr(config, "env") and config.env.steps <= starts:
-        say(f"note: --learning-starts is {starts:,}, so nothing will be learned in {config.env.steps:,} steps")
+    if note:
+        say(f"note: {note}")
     return config
-
-
-def _budget(config: Any) -> str:
-    """The flag that says how long a run is."""
-    if hasattr(config, "trees"):
-        return "members"
-    if not hasattr(config, "env"):
-        return "epochs"
-    return "steps" if any(field.name == "steps" for field in fields(config.env)) else "games"
-
-
-def _lasting(config: Any, factor: float) -> tuple[Any, float]:
-    """The configuration with about `factor` times the budget, rounded, and the factor that it came to."""
-    if hasattr(config, "trees"):
-        members = max(1, round(config.trees.members * factor))
-        return replace(config, trees=replace(config.trees, members=members)), members / config.trees.members
-    if hasattr(config, "env"):
-        steps = max(1_000, round(config.env.steps * factor / 1_000) * 1_000)
-        return replace(config, env=replace(config.env, steps=steps)), steps / config.env.steps
-    epochs = max(1, round(config.fit.epochs * factor))
-    return replace(config, fit=replace(config.fit, epochs=epochs)), epochs / config.fit.epochs
-
-
-def _subject_lines(config: Any) -> dict[str, str]:
-    """On what the run learns, and for how long."""
-    if not hasattr(config, "env"):
-        held_out = f"{100 * config.data.validation:g} % held out" if config.data.validation else "nothing held out"
-        if hasattr(config, "trees"):
-            return {"data": f"{config.data.data}, {held_out}", "members": f"{config.trees.members:,}"}
-        labelled = getattr(config.data, "labelled", 0)
-        labels = f", {labelled:,} labels" if labelled else ""
-        said = f"{config.data.data}, {config.fit.epochs} epochs, {held_out}{labels}"
-        return {"data": said, "augment": getattr(config.data, "augment", "")}
-    from rlab.envs import is_atari
-
-    env = config.env
-    rules = env.rules() if hasattr(env, "rules") else {}
-    changed = [f"{name} {value}" for name, value in rules.items() if name != "protocol" and value is not None]
-    return {
-        "env": f"{env.env}, {env.steps:,} {'games' if hasattr(env, 'games') else 'steps'}",
-        "protocol": PROTOCOLS[env.protocol] if is_atari(env.env) else "",
-        "rules": ", ".join(changed),
-    }
 
 
 def _teacher_text(folder: RunFolder) -> str:
     """Whose probabilities are learned, too."""
-    taken = folder.config().get("teacher")
-    return f"run {taken['run']} at {taken['step']:,} examples" if taken else ""
+    source = folder.config().get("warm_start", {}).get("teacher")
+    return f"run {source['run']} at {source['step']:,} examples" if source else ""
 
 
 def _network_text(footprint: Any, folder: RunFolder) -> str:
@@ -254,6 +211,6 @@ def _network_text(footprint: Any, folder: RunFolder) -> str:
     if footprint.trainable is None:
         return ""
     frozen = f", {footprint.frozen:,} frozen" if footprint.frozen else ""
-    taken = folder.config().get("encoder")
-    origin = f"; encoder of run {taken['run']} at {taken['step']:,} steps" if taken else ""
+    source = folder.config().get("warm_start", {}).get("encoder")
+    origin = f"; encoder of run {source['run']} at {source['step']:,} steps" if source else ""
     return f"{footprint.trainable:,} trainable parameters{frozen}{origin}"

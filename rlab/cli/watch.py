@@ -28,7 +28,7 @@ from rlab.cli.common import (
 from rlab.errors import RlabError
 from rlab.run.folder import RunFolder, find_run
 from rlab.run.learner import Stop, Stopped
-from rlab.run.words import number, on_data
+from rlab.run.words import number
 
 ATARI_FPS = 15
 """A step is 4 of the game's 60 frames a second."""
@@ -73,7 +73,7 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # SDL would complain on stderr
     with results(flags.json) as put:
         folder = find_run(flags.run)
-        if on_data(folder.config()):
+        if "data" in folder.config()["subject"]:
             return _draw(folder, flags.device or "auto", stop, put)
         import numpy as np
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from rlab.compare.statistics import ENOUGH, Estimate, Scores, curve, enough, holm, improvement, iqm, p_value, profile
 from rlab.compare.sweep import FILE, find_sweep, read_sweep
 from rlab.envs import canonical_name
 from rlab.errors import RlabError
@@ -23,6 +22,7 @@ from rlab.run.config import to_plain
 from rlab.run.folder import RunFolder, find_run, runs_dir
 from rlab.run.metrics import read_metrics
 from rlab.run.status import part, status_of
+from rlab.stats import ENOUGH, Estimate, Scores, curve, enough, holm, improvement, iqm, p_value, profile
 
 SCHEMA = 1
 """Version of the result."""

@@ -39,8 +39,8 @@ def needs(agent: str, env: str, steps: int, settings: dict[str, Any]) -> dict[st
 
     recipe = RECIPES.get(agent)
     config = changed(recipe.default(env), settings | ({"steps": steps} if steps else {}))
-    if recipe.fetch is not None:  # an encoder may be another run's: its kind counts here, not its weights
-        config, _ = recipe.fetch(config)
+    if recipe.warm_start is not None:  # an encoder may be another run's: its kind counts here, not its weights
+        config, _ = recipe.warm_start(config)
     device = resolve_device(config.run.device)
     free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else 0
     with tempfile.TemporaryDirectory(prefix="rlab-needs-") as scratch:

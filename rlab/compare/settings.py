@@ -94,8 +94,8 @@ def resolve(agent: str, env: str, settings: Iterable[Setting]) -> dict[str, Any]
             with the others.
     """
     recipe = RECIPES.get(agent)
-    if recipe.on != "env":
-        agents = [name for name in RECIPES if RECIPES.get(name).on == "env"]
+    if recipe.subject != ("env",):
+        agents = [name for name in RECIPES if RECIPES.get(name).subject == ("env",)]
         raise RlabError(f"'{agent}' is a model, and a sweep is of agents in environments; {nearest(agent, agents)}")
     config = recipe.default(env)
     values: dict[str, Any] = {}

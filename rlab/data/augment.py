@@ -155,8 +155,8 @@ def augment(
         are.
 
     Raises:
-        RlabError: no such images, or a parameter that does not fit their size. Pixels are not looked at: a `Dataset`
-            was checked when it was made.
+        RlabError: no such images, or a parameter that does not fit their size. Pixels are not looked at: a
+            `TensorDataset` was checked when it was made.
     """
     todo = parse(changes) if isinstance(changes, str) else changes
     size = _check(images, generator, masks, todo)

@@ -1,43 +1,109 @@
-"""Shuffled batches out of memory: every one can be had by its epoch and number, so that a run resumes exactly."""
+"""Shuffled batches: every one can be had by its epoch and number, so that a run resumes exactly.
+
+A data set is anything with splits and a ``collate``; `rlab.data.dataset.TensorDataset` is the one of labelled tensors.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from rlab.data.augment import Change, augment, parse
-from rlab.data.dataset import IMAGES, Dataset, as_float
-from rlab.errors import RlabError
+from rlab.data.dataset import IMAGES, TensorDataset
+from rlab.errors import RlabError, nearest
 from rlab.seeding import derive
 
+Tree = Mapping[str, Any]
+"""Tensors by name, or further trees, tuples and lists of them; the first axis of a tensor is the batch's."""
 
-class Batch(NamedTuple):
-    """B items.
+
+@dataclass(frozen=True)
+class Batch:
+    """B items as a tree of tensors.
 
     Attributes:
-        x: float32[B, *shape]; bytes are scaled to 0..1.
-        y: as in the data set; with mixup float32[B, K], the shares of K classes.
+        tensors: by name. Labelled tensors have ``x``, float32[B, *shape], and ``y``; series have ``lengths``, too.
         items: which ones they are, int64[B], on the CPU.
-        lengths: of series, int64[B], else None.
         place: the epoch and the number that it was asked for by.
     """
 
-    x: Tensor
-    y: Tensor
+    tensors: Tree
     items: Tensor
-    lengths: Tensor | None = None
     place: tuple[int, int] = (0, 0)
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.tensors:
+            raise RlabError(f"a batch has no '{name}'; {nearest(name, self.tensors)}")
+        return self.tensors[name]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def x(self) -> Tensor:
+        """The inputs, float32[B, *shape]; bytes are scaled to 0..1."""
+        inputs: Tensor = self["x"]
+        return inputs
+
+    @property
+    def y(self) -> Tensor:
+        """The targets as in the data set; with mixup float32[B, K], the shares of K classes."""
+        targets: Tensor = self["y"]
+        return targets
+
+
+class Dataset(Protocol):
+    """Items with splits, which `Batches` makes batches of: text, pairs of sequences, images with boxes, waveforms."""
+
+    @property
+    def name(self) -> str:
+        """Of the set."""
+
+    @property
+    def splits(self) -> Mapping[str, Tensor]:
+        """Name -> items, int64[n], ascending; at least ``train`` and ``test``."""
+
+    def collate(self, items: Tensor, generator: torch.Generator) -> Tree:
+        """Items int64[B] as a tree of tensors, padded where they differ in length; only `generator` may be drawn on."""
+
+    def to(self, device: torch.device) -> Self:
+        """The same set, whose `collate` makes tensors on a device."""
+
+
+class DataModule(Protocol):
+    """What a task learns from: batches by number, out of which exact resume and data parallelism are made."""
+
+    @property
+    def splits(self) -> Mapping[str, Tensor]:
+        """Name -> items, int64[n]."""
+
+    @property
+    def examples(self) -> int:
+        """Of an epoch."""
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+
+    def at(self, epoch: int, number: int, rank: int = 0, world: int = 1) -> Batch:
+        """One batch of the training split, or the part of it that one of `world` processes learns from."""
+
+    def ordered(self, split: str, batch: int) -> Iterator[Batch]:
+        """A split as it lies in the set, in batches, neither shuffled nor augmented: for evaluations.
+
+        Raises:
+            RlabError: there is no such split.
+        """
 
 
 class Batches:
-    """Batches of one split, ``len()`` of them an epoch; the last of an epoch may be smaller.
+    """A `DataModule`: batches of one split, ``len()`` of them an epoch; the last of an epoch may be smaller.
 
-    The order depends on (seed, epoch) alone, the augmentation on (seed, epoch, number): the same batch comes out
-    however often, and in whatever order, it is asked for. The data lie on the device as a whole, as they are in the
-    set (MNIST takes 55 MB), so that a batch costs a gather and no copy between devices.
+    The order depends on (seed, epoch) alone, what `collate` and the augmentation draw on (seed, epoch, number): the
+    same batch comes out however often, and in whatever order, it is asked for.
 
     Args:
         dataset: where items come from.
@@ -72,20 +138,28 @@ class Batches:
     ):
         if batch < 1:
             raise RlabError(f"the batch size is {batch}; it must be at least 1")
+        if split not in dataset.splits:
+            raise RlabError(f"data set '{dataset.name}' has no split '{split}'; {nearest(split, dataset.splits)}")
         self.dataset = dataset
         self.batch = batch
         self.seed = seed
         self.device = torch.device(device)
         self.changes = parse(augment) if isinstance(augment, str) else augment
+        self.split = split
         self.shuffle = shuffle
         self.transform = transform
         self.per_epoch = per_epoch
-        if self.changes and dataset.kind not in IMAGES:
-            raise RlabError(f"augmentation changes images, and '{dataset.name}' is of kind {dataset.kind}")
-        self._items = dataset.items(split) if items is None else items
-        self._x = dataset.x.to(self.device)
-        self._y = dataset.y.to(self.device)
+        kind = getattr(dataset, "kind", "other")
+        if self.changes and kind not in IMAGES:
+            raise RlabError(f"augmentation changes images, and '{dataset.name}' is of kind {kind}")
+        self._items = dataset.splits[split] if items is None else items
+        self._source = dataset.to(self.device)
         self._order: tuple[int, Tensor] = (-1, self._items)
+
+    @property
+    def splits(self) -> Mapping[str, Tensor]:
+        """The data set's: name -> items, int64[n]."""
+        return self.dataset.splits
 
     def __len__(self) -> int:
         return -(-len(self._items) // self.batch) if self.per_epoch is None else self.per_epoch
@@ -113,46 +187,52 @@ class Batches:
         passes = [self.order(p) for p in range(start // n, (start + self.batch - 1) // n + 1)]
         return torch.cat(passes)[start % n :][: self.batch]
 
-    def at(self, epoch: int, number: int, view: int = 0) -> Batch:
+    def at(self, epoch: int, number: int, rank: int = 0, world: int = 1, *, view: int = 0) -> Batch:
         """One batch.
 
         Args:
             epoch: from 0.
             number: of the batch in its epoch, below ``len()``.
+            rank, world: every `world`-th item of the batch, from number `rank` on: what one of several processes
+                learns from. Together they are the batch; the last one of an epoch may leave some of them none.
             view: another one is the same items with other draws of the augmentation.
 
         Raises:
-            RlabError: there is no such batch.
+            RlabError: there is no such batch or rank.
         """
         if not 0 <= number < len(self) or epoch < 0:
             raise RlabError(f"there is no batch {number} in epoch {epoch}; an epoch has {len(self)} batches, from 0")
-        items = self._chosen(epoch, number)
-        here = items.to(self.device)
-        x, y = as_float(self._x[here]), self._y[here]
+        if not 0 <= rank < world:
+            raise RlabError(f"there is no rank {rank} among {world} processes; valid: 0 to {world - 1}")
+        items = self._chosen(epoch, number)[rank::world]
+        draw = [epoch, number, *([view] if view or rank else []), *([rank] if rank else [])]
+        generator = torch.Generator(self.device).manual_seed(derive(self.seed, "augment", *draw))
+        tensors = dict(self._source.collate(items, generator))
         if self.changes:
-            draw = (epoch, number, view) if view else (epoch, number)
-            generator = torch.Generator(self.device).manual_seed(derive(self.seed, "augment", *draw))
-            x, y = self._augmented(x, y, generator)
-        lengths = self.dataset.lengths
-        return Batch(
-            x if self.transform is None else self.transform(x),
-            y,
-            items,
-            None if lengths is None else lengths[items].to(self.device),
-            (epoch, number),
-        )
+            tensors |= self._augmented(tensors["x"], tensors["y"], generator)
+        if self.transform is not None:
+            tensors["x"] = self.transform(tensors["x"])
+        return Batch(tensors, items, (epoch, number))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from number `start` on."""
         for number in range(start, len(self)):
             yield self.at(epoch, number)
 
-    def _augmented(self, x: Tensor, y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def ordered(self, split: str, batch: int) -> Iterator[Batch]:
+        """A split as it lies in the set, in batches, neither shuffled nor augmented: for evaluations.
+
+        Raises:
+            RlabError: there is no such split.
+        """
+        whole = Batches(self.dataset, batch, 0, self.device, split=split, shuffle=False, transform=self.transform)
+        return whole.epoch(0)
+
+    def _augmented(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tree:
+        assert isinstance(self.dataset, TensorDataset)
         if self.dataset.kind == "segmentation":
             done = augment(x, self.changes, generator, masks=y)
-            assert done.masks is not None
-            return done.images, done.masks
+            return {"x": done.images, "y": done.masks}
         classes = None if self.dataset.classes is None else len(self.dataset.classes)
         done = augment(x, self.changes, generator, targets=y, classes=classes)
-        assert done.targets is not None
-        return done.images, done.targets
+        return {"x": done.images, "y": done.targets}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,8 +34,8 @@ PART = 0.15
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """A data set in memory. Making one checks it.
+class TensorDataset:
+    """Labelled tensors in memory: images, masks, tables or series. Making one checks it.
 
     Attributes:
         name: of the set.
@@ -71,6 +72,16 @@ class Dataset:
         """Of one item."""
         return tuple(self.x.shape[1:])
 
+    def collate(self, items: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Items int64[B] -> ``x`` float32[B, *shape] (bytes become 0..1), ``y``, and of series ``lengths``."""
+        here = items.to(self.x.device)
+        batch = {"x": as_float(self.x[here]), "y": self.y[here]}
+        return batch if self.lengths is None else batch | {"lengths": self.lengths[items].to(self.x.device)}
+
+    def to(self, device: torch.device) -> TensorDataset:
+        """The same with x and y on a device as a whole, so that a batch costs a gather and no copy between devices."""
+        return self if self.x.device == device else replace(self, x=self.x.to(device), y=self.y.to(device))
+
     def items(self, split: str) -> Tensor:
         """The items of a split, int64[n].
 
@@ -95,7 +106,7 @@ class Dataset:
             return []
         return torch.bincount(self.targets(split).flatten().long(), minlength=len(self.classes)).tolist()
 
-    def resized(self, shape: tuple[int, int, int]) -> Dataset:
+    def resized(self, shape: tuple[int, int, int]) -> TensorDataset:
         """The same images in another shape [C, H, W]: bilinear, antialiased; masks by the nearest pixel.
 
         One channel becomes equal ones, several become their mean where their number differs. The bytes in memory
@@ -120,7 +131,7 @@ class Dataset:
             y = F.interpolate(y[:, None].float(), size, mode="nearest")[:, 0].to(y.dtype)
         return replace(self, x=x, y=y)
 
-    def fewer(self, n: int, seed: int, split: str = "train", even: bool = False) -> Dataset:
+    def fewer(self, n: int, seed: int, split: str = "train", even: bool = False) -> TensorDataset:
         """The same with only n of the items of a split, of every class its share, or as many; drawn by the seed.
 
         Raises:
@@ -139,7 +150,7 @@ class Dataset:
         chosen = np.sort(order[np.argsort(rank, kind="stable")[:n]])
         return replace(self, splits=self.splits | {split: torch.from_numpy(chosen)})
 
-    def labelled(self, n: int, seed: int) -> Dataset:
+    def labelled(self, n: int, seed: int) -> TensorDataset:
         """The same with n of the training items, of every class as many; the others are the split "unlabelled".
 
         Raises:
@@ -162,7 +173,7 @@ class Dataset:
             torch.from_numpy(np.random.default_rng(derive(seed, "bootstrap")).integers(len(items), size=len(items)))
         ]
 
-    def without(self, split: str) -> Dataset:
+    def without(self, split: str) -> TensorDataset:
         """The same without a split."""
         return replace(self, splits={name: items for name, items in self.splits.items() if name != split})
 
@@ -172,10 +183,8 @@ def as_float(x: Tensor) -> Tensor:
     return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x.float()
 
 
-def load(
-    name: str, seed: int = 0, validation: float | None = None, tell: Callable[[str], None] | None = None
-) -> Dataset:
-    """Load a data set, downloading it if it is nowhere.
+def load(name: str, seed: int = 0, validation: float | None = None, tell: Callable[[str], None] | None = None) -> Any:
+    """Load a data set, downloading it if it is nowhere: a `TensorDataset`, or what its source makes.
 
     The published test split stays as it is, and the validation split is drawn from the rest. Where none is published,
     both are drawn. Draws are stratified and depend on the seed alone.
@@ -191,6 +200,8 @@ def load(
         RlabError: the set is unknown, not there, damaged, or nothing that the lab makes tensors of.
     """
     source = DATASETS.get(name)
+    if source.make is not None:
+        return source.make(reader(name, tell), seed, validation)
     if source.load is None:
         raise RlabError(
             f"data set '{name}' ({source.kind}) can be listed, fetched and verified, but not loaded yet; "
@@ -200,7 +211,7 @@ def load(
     return from_arrays(name.rpartition(":")[2], source.kind, arrays, seed, validation)
 
 
-def from_arrays(name: str, kind: str, arrays: Arrays, seed: int = 0, validation: float | None = None) -> Dataset:
+def from_arrays(name: str, kind: str, arrays: Arrays, seed: int = 0, validation: float | None = None) -> TensorDataset:
     """Make a data set of arrays.
 
     Raises:
@@ -213,7 +224,7 @@ def from_arrays(name: str, kind: str, arrays: Arrays, seed: int = 0, validation:
     x, y = (torch.from_numpy(np.require(a, requirements=["C", "W"])) for a in (arrays.x, arrays.y))
     if y.dim() == 1 and not y.is_floating_point():
         y = y.long()
-    return Dataset(
+    return TensorDataset(
         name=name,
         kind=kind,
         x=x if x.dtype == torch.uint8 else x.float(),
@@ -278,7 +289,7 @@ def _draw(items: np.ndarray, groups: np.ndarray, share: float, generator: np.ran
     return np.sort(np.concatenate(drawn)) if drawn else items[:0]
 
 
-def _check_x(data: Dataset) -> None:
+def _check_x(data: TensorDataset) -> None:
     n, x = len(data.x), data.x
     if data.kind not in DIMS:
         raise RlabError(f"data set '{data.name}' is of kind '{data.kind}'; {nearest(data.kind, DIMS)}")
@@ -310,7 +321,7 @@ def _check_finite(name: str, what: str, values: Tensor) -> None:
         raise RlabError(f"data set '{name}' has NaN or Inf in {what} of item {item}")
 
 
-def _check_y(data: Dataset) -> None:
+def _check_y(data: TensorDataset) -> None:
     y = data.y
     if data.classes is None:
         if not y.is_floating_point() or y.dim() > 2:
@@ -334,7 +345,7 @@ def _check_y(data: Dataset) -> None:
         )
 
 
-def _check_splits(data: Dataset) -> None:
+def _check_splits(data: TensorDataset) -> None:
     seen = torch.zeros(len(data.x), dtype=torch.bool)
     if not data.splits:
         raise RlabError(f"data set '{data.name}' has no splits")

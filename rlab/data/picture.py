@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from rlab.data.augment import Change, augment
-from rlab.data.dataset import Dataset, as_float
+from rlab.data.dataset import TensorDataset, as_float
 from rlab.data.preprocess import fit
 from rlab.errors import RlabError
 from rlab.seeding import derive
 
 
-def draw(data: Dataset, changes: tuple[Change, ...], count: int, seed: int) -> bytes:
+def draw(data: TensorDataset, changes: tuple[Change, ...], count: int, seed: int) -> bytes:
     """Draw some training items.
 
     Args:
@@ -53,7 +53,9 @@ def shown(image: Tensor) -> np.ndarray:
     return image[:3].permute(1, 2, 0).numpy() if len(image) >= 3 else image.mean(0).numpy()
 
 
-def _images(make: Any, data: Dataset, chosen: Tensor, changes: tuple[Change, ...], generator: torch.Generator) -> Any:
+def _images(
+    make: Any, data: TensorDataset, chosen: Tensor, changes: tuple[Change, ...], generator: torch.Generator
+) -> Any:
     """Rows: the images, what became of them, and again; outlines are those of masks."""
     images, y = as_float(data.x[chosen]), data.y[chosen]
     masks = y if data.kind == "segmentation" else None
@@ -77,7 +79,7 @@ def _images(make: Any, data: Dataset, chosen: Tensor, changes: tuple[Change, ...
     return figure
 
 
-def _series(make: Any, data: Dataset, chosen: Tensor) -> Any:
+def _series(make: Any, data: TensorDataset, chosen: Tensor) -> Any:
     figure = make(figsize=(7, 0.9 * len(chosen) + 0.6), dpi=110, facecolor="white", layout="constrained")
     assert data.lengths is not None
     for axes, item in zip(figure.subplots(len(chosen), 1, squeeze=False)[:, 0], chosen.tolist(), strict=True):
@@ -89,7 +91,7 @@ def _series(make: Any, data: Dataset, chosen: Tensor) -> Any:
     return figure
 
 
-def _table(make: Any, data: Dataset, chosen: Tensor) -> Any:
+def _table(make: Any, data: TensorDataset, chosen: Tensor) -> Any:
     """The training split in the plane of its two principal components."""
     x = data.inputs("train")
     plane = fit("pca", fit("standard", x)(x), eps=1e-6, components=min(2, x.shape[1]))(fit("standard", x)(x))

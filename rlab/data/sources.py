@@ -11,6 +11,7 @@ from rlab.data import loaders
 from rlab.registry import Registry
 
 if TYPE_CHECKING:
+    from rlab.data.batches import Dataset
     from rlab.data.loaders import Arrays, Read
 
 
@@ -42,10 +43,11 @@ class DataSource:
         summary: one line: what, how much.
         licence: under which it is published.
         source: the page that describes it.
-        load: reader of checked files -> arrays; None where the lab cannot make tensors of it yet.
+        load: reader of checked files -> arrays of labelled items; None where the lab cannot make tensors of it.
         files: all its files; none if scikit-learn brings it.
         examples: to train on, about: the pace of a run; 0: not known.
         folder: where its files lie, below a folder of data sets; empty is the set's own name.
+        make: (reader, seed, validation share or None) -> a data set of another kind, in place of `load`.
     """
 
     kind: str
@@ -56,6 +58,7 @@ class DataSource:
     files: tuple[File, ...] = ()
     examples: int = 0
     folder: str = ""
+    make: Callable[[Read, int, float | None], Dataset] | None = None
 
     @property
     def embedded(self) -> bool:

@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ class RunFolder:
             raise RlabError(f"{self.path} has run schema {found}; this rlab reads {SCHEMA}")
         if not isinstance(document.get("recipe"), str) or not isinstance(document.get("config"), dict):
             raise RlabError(f"{self.path / 'config.json'} is damaged (no recipe or no config)")
-        return document
+        return _with_subject(document)
 
     def created(self) -> float:
         """When the run was started, in seconds since 1970: what it says itself, so that a copied run keeps its place.
@@ -134,6 +135,21 @@ class RunFolder:
             RlabError: another process holds it; the message names its PID.
         """
         return Lock(self.path / "lock")
+
+
+def _with_subject(document: dict[str, Any]) -> dict[str, Any]:
+    """A config.json of rlab 0.1 with what it did not say: subject and unit, and what the run started from."""
+    if "subject" in document:
+        return document
+    config = document["config"]
+    subject = {part: config[part][part] for part in ("env", "data") if part in (config.get(part) or {})}
+    if subject.keys() == {"env", "data"}:  # what learns from records of games is scored in no environment
+        del subject["env"]
+    units = {"trees": "members", "data": "examples", "search": "games"}
+    unit = next((units[part] for part in units if part in config), "steps")
+    sources = {role: document[role] for role in ("encoder", "teacher") if role in document}
+    sources |= document.get("networks", {})
+    return document | {"subject": subject, "unit": unit} | ({"warm_start": sources} if sources else {})
 
 
 class Lock:
@@ -192,14 +208,17 @@ def holder_of(folder: RunFolder) -> int | None:
         os.close(fd)
 
 
-def create_run(recipe: str, subject: str, config: dict[str, Any], name: str | None) -> RunFolder:
+def create_run(
+    recipe: str, subject: Mapping[str, str], config: dict[str, Any], name: str | None, unit: str = "steps"
+) -> RunFolder:
     """Make a new run folder with its ``config.json``.
 
     Args:
         recipe: the agent's or task's name.
-        subject: the environment's or data set's name, for the run's name.
+        subject: what it learns from, "env" or "data" -> its name; the run's name has it.
         config: the configuration as plain JSON.
         name: the run's name; None makes one from recipe, subject and time.
+        unit: what its progress counts.
 
     Raises:
         RlabError: the name is taken or cannot be a folder's name, or the disk refuses.
@@ -210,9 +229,10 @@ def create_run(recipe: str, subject: str, config: dict[str, Any], name: str | No
     ):
         raise RlabError(f"'{name}' cannot be a run's name; use letters, digits, '.', '_', '+' and '-'")
     created = time.time()
-    plain = re.sub(r"[^\w.+-]+", "-", f"{recipe}-{subject}")
+    plain = re.sub(r"[^\w.+-]+", "-", "-".join([recipe, *subject.values()]))
     stem = name or f"{plain}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(created))}"
-    document = {"schema": SCHEMA, "recipe": recipe, "created": created, "config": config}
+    document = {"schema": SCHEMA, "recipe": recipe, "subject": dict(subject), "unit": unit, "created": created}
+    document |= {"config": config}
     try:
         base.mkdir(parents=True, exist_ok=True)
         path = base / stem

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -150,6 +150,93 @@ class Learner(Protocol):
 
     def close(self) -> None:
         """Free environments, threads and files. Safe to call twice."""
+
+
+@runtime_checkable
+class Acts(Protocol):
+    """What has a policy, which acts on observations."""
+
+    def policy(self, seed: int) -> Any:
+        """What evaluations and films play: ``act(obs, first, mask) -> actions``, with random numbers of its own."""
+
+
+@runtime_checkable
+class Plays(Acts, Protocol):
+    """What acts in an environment of its own, in which it is scored."""
+
+    def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
+        """Play whole games and score them; polls `stop` (raises `Stopped`)."""
+
+
+@runtime_checkable
+class Restores(Protocol):
+    """What can take over of a checkpoint only what it needs to act, predict or sample."""
+
+    def restore_policy(self, state: State) -> None:
+        """Take that over; what only learning needs stays away."""
+
+
+@runtime_checkable
+class ScoresData(Protocol):
+    """What is scored by the examples of a data set."""
+
+    def evaluate_split(self, split: str, stop: Stop) -> Score:
+        """Score a split as what was restored predicts it; polls `stop` (raises `Stopped`)."""
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """What gives outputs for inputs: classes, numbers, a class for each pixel."""
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """x[B, *shape] as in the data set -> outputs, one row for each.
+
+        Raises:
+            RlabError: inputs of another shape.
+        """
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """What makes new data: images, text, sound."""
+
+    def sample(self, n: int, seed: int) -> np.ndarray:
+        """n new items as the data set has them, drawn by the seed alone."""
+
+
+@runtime_checkable
+class Detects(Protocol):
+    """What finds objects in images."""
+
+    def detect(self, images: np.ndarray) -> list[dict[str, np.ndarray]]:
+        """images[B, C, H, W] -> for each ``boxes`` [K, 4] (left, top, right, bottom), ``classes``, ``scores``."""
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """What can show in pictures what was learned."""
+
+    def draw(self, stop: Stop) -> dict[str, bytes]:
+        """Pictures by name, as PNG; polls `stop` (raises `Stopped`)."""
+
+
+@runtime_checkable
+class Speaks(Protocol):
+    """What plays Go as a player that searches: against other programs (GTP), in tournaments, as an analyst."""
+
+    def go_player(self, name: str, visits: int | None = None) -> Any:
+        """A `rlab.envs.go.players.Player`; with a number of simulations a move."""
+
+
+Ability = TypeVar("Ability")
+
+
+def ability(learner: Learner, kind: type[Ability]) -> Ability | None:
+    """What of a learner is of a kind (`Plays`, `Predicts`): itself, or the task that it trains; None if neither."""
+    for candidate in (learner, getattr(learner, "task", None)):
+        if isinstance(candidate, kind):
+            return candidate
+    return None
 
 
 def seconds_of(call: Callable[[], object], times: int, stop: Stop) -> float:

@@ -20,7 +20,7 @@ from rlab.run.config import RunConfig, from_plain, to_plain
 from rlab.run.files import disk_error, replace_durably, to_json
 from rlab.run.folder import RunFolder, create_run
 from rlab.run.journal import Journal
-from rlab.run.learner import Footprint, Learner, Stop, Stopped
+from rlab.run.learner import Footprint, Learner, Restores, State, Stop, Stopped
 from rlab.run.loop import Loop, Notes, Outcome, View
 from rlab.run.metrics import MetricsFile
 from rlab.run.provenance import describe_session
@@ -100,18 +100,17 @@ def _keep_freed_memory() -> None:
 
 
 def start_run(
-    recipe: str, config: Any, subject: str, name: str | None, stop: Stop, view: View, prepare: Prepare
+    recipe: str, config: Any, name: str | None, stop: Stop, view: View, prepare: Prepare
 ) -> tuple[RunFolder, Outcome]:
     """Create a run and drive it to its end or to a stop.
 
     Args:
         recipe: the recipe's registered name.
         config: its typed configuration, with a `run: RunConfig` part.
-        subject: environment or data set, for the run's name.
         name: the run's name, or None for one made from recipe, subject and time.
         stop: polled between steps.
         view: shows the run.
-        prepare: sees the built learner's footprint before anything starts, and may return a changed configuration.
+        prepare: sees the learner's footprint before anything starts; may return a configuration with another budget.
 
     Raises:
         RlabError: the run cannot start, or ended at a bad number, a collapse or a failing disk.
@@ -120,32 +119,37 @@ def start_run(
     entry = RECIPES.get(recipe)
     device = resolve_device(config.run.device)
     config = with_run(config, threads=prepare_process(config.run.threads))
-    config, taken = entry.fetch(config) if entry.fetch else (config, None)
-    folder = create_run(recipe, subject, to_plain(config), name)
-    lock = folder.lock()
-    try:
-        if taken is not None:
-            for file, content in taken.files.items():
-                replace_durably(folder.path / file, content)
-            replace_durably(folder.path / "config.json", to_json(folder.config() | taken.note))
-        shop = Workshop(device, Journal(folder.journal), folder.path)
-        with contextlib.closing(entry.build(config, shop)) as learner:
+    config, warm_start = entry.warm_start(config) if entry.warm_start else (config, None)
+    folder = create_run(recipe, entry.subjects(config), to_plain(config), name, entry.unit)
+    with contextlib.ExitStack() as stack:
+        lock = folder.lock()
+        stack.callback(lock.release)
+        try:
+            if warm_start is not None:
+                warm_start.save(folder)
+            journal = Journal(folder.journal)
+            stack.callback(journal.close)
+            shop = Workshop(device, journal, folder.path)
+            learner = entry.build(config, shop)
+            stack.callback(learner.close)
             footprint = replace(
                 learner.footprint(stop), checkpoints=most_checkpoints(learner.progress().total, config.run.keep_steps)
             )
-        refuse_if_too_large(footprint, folder.path, device)
-        config = prepare(config, footprint, folder)
-        document = folder.config() | {"config": to_plain(config)}
-        replace_durably(folder.path / "config.json", to_json(document))
-        _write_sessions(folder, [describe_session(device, config.run.threads, config.run.seed)])
-    except BaseException:
-        lock.release()
-        shutil.rmtree(folder.path, ignore_errors=True)  # nothing was learned yet
-        raise
-    try:
-        return folder, _drive(folder, entry.build, config, device, stop, view, resume=False)
-    finally:
-        lock.release()
+            refuse_if_too_large(footprint, folder.path, device, entry.memory_hint)
+            chosen = prepare(config, footprint, folder)
+            if chosen != config:
+                config = chosen
+                learner.close()
+                learner = entry.build(config, shop)
+                stack.callback(learner.close)
+            replace_durably(folder.path / "config.json", to_json(folder.config() | {"config": to_plain(config)}))
+            _write_sessions(folder, [describe_session(device, config.run.threads, config.run.seed)])
+        except BaseException:
+            stack.close()
+            shutil.rmtree(folder.path, ignore_errors=True)  # nothing was learned yet
+            raise
+        checkpoints = Checkpoints(folder.checkpoints, journal)
+        return folder, _drive(folder, learner, checkpoints, config, stop, view, Notes(config=to_plain(config)))
 
 
 Prepare = Callable[[Any, Footprint, RunFolder], Any]
@@ -175,9 +179,27 @@ def resume_run(folder: RunFolder, device: str | None, stop: Stop, view: View) ->
             if sessions and sessions[-1].get(what) != session[what]:
                 view.event(f"not bit-exact from here: {what} was {sessions[-1].get(what)}, is {session[what]}")
         _write_sessions(folder, [*sessions, session])
-        if RECIPES.get(recipe).resume:
-            view.event(f"resume: {RECIPES.get(recipe).resume}")
-        return _drive(folder, RECIPES.get(recipe).build, config, chosen, stop, view, resume=True)
+        entry = RECIPES.get(recipe)
+        if entry.resume:
+            view.event(f"resume: {entry.resume}")
+        journal = Journal(folder.journal)
+        checkpoints = Checkpoints(folder.checkpoints, journal)
+        with contextlib.ExitStack() as stack:
+            stack.callback(journal.close)
+            saved = checkpoints.load_newest(view.event)
+            learner: Learner = entry.build(config, Workshop(chosen, journal, folder.path if saved is None else None))
+            stack.callback(learner.close)
+            notes, loaded, done = Notes(config=to_plain(config)), None, 0
+            if saved is not None:
+                notes, loaded, done = Notes(**saved.loop), saved.path, saved.done
+                _refuse_if_edited(config, notes.config, folder)
+                try:
+                    with of_this_version(folder):
+                        learner.restore(saved.state, stop)
+                except Stopped:  # nothing was done that would have to be saved
+                    return Outcome(False, saved.done, saved.path, notes.score, notes.seconds)
+            checkpoints.discard_after(saved)
+            return _drive(folder, learner, checkpoints, config, stop, view, notes, loaded, done)
     finally:
         lock.release()
 
@@ -213,6 +235,17 @@ def of_this_version(folder: RunFolder) -> Iterator[None]:
         ) from error
 
 
+def restore_policy(learner: Learner, state: State) -> None:
+    """Have a learner take over what it needs to act, predict or sample.
+
+    Raises:
+        RlabError: it learns nothing of the kind.
+    """
+    if not isinstance(learner, Restores):
+        raise RlabError("this run learns nothing that could be played or predicted with")
+    learner.restore_policy(state)
+
+
 def read_newest(folder: RunFolder, journal: Journal | None = None) -> Saved | None:
     """The newest whole checkpoint of a run, verified; None if it has none. Changes nothing; warns of bad ones."""
     if not folder.checkpoints.is_dir():
@@ -234,17 +267,17 @@ def with_run(config: Any, **changes: Any) -> Any:
     return replace(config, run=run)
 
 
-def refuse_if_too_large(footprint: Footprint, folder: Path, device: str) -> None:
-    """Refuse a run that memory or disk will not hold.
+def refuse_if_too_large(footprint: Footprint, folder: Path, device: str, hint: str = "") -> None:
+    """Refuse a run that memory or disk will not hold; `hint` says which setting makes it smaller.
 
     Raises:
         RlabError: one sentence with what is needed, what there is, and which setting makes it smaller.
     """
+    smaller = hint or "take a smaller batch or model"
     memory = available_memory()
     if footprint.memory > memory:
         raise RlabError(
-            f"the run needs {gigabytes(footprint.memory)} of memory and {gigabytes(memory)} are free; "
-            "take a smaller --memory-size (the replay's capacity)"
+            f"the run needs {gigabytes(footprint.memory)} of memory and {gigabytes(memory)} are free; {smaller}"
         )
     if device.startswith("cuda"):
         import torch
@@ -253,13 +286,13 @@ def refuse_if_too_large(footprint: Footprint, folder: Path, device: str) -> None
         if footprint.device_memory > free:
             raise RlabError(
                 f"the run needs {gigabytes(footprint.device_memory)} on {device} and {gigabytes(free)} are free; "
-                "take a smaller --memory-size (the replay's capacity)"
+                f"{smaller}"
             )
     disk = shutil.disk_usage(folder).free
     if footprint.disk > disk:
         raise RlabError(
             f"the run needs {gigabytes(footprint.disk)} under {folder} and {gigabytes(disk)} are free; "
-            "set RLAB_RUNS to a larger disk or take a smaller --memory-size"
+            f"set RLAB_RUNS to a larger disk or {smaller}"
             + (" or a larger --keep-steps" if footprint.checkpoints > most_checkpoints(0, 0) else "")
         )
 
@@ -286,45 +319,29 @@ def _write_sessions(folder: RunFolder, sessions: list[dict[str, Any]]) -> None:
 
 def _drive(
     folder: RunFolder,
-    build: Callable[[Any, Any], Any],
+    learner: Learner,
+    checkpoints: Checkpoints,
     config: Any,
-    device: str,
     stop: Stop,
     view: View,
-    resume: bool,
+    notes: Notes,
+    loaded: Path | None = None,
+    done: int = 0,
 ) -> Outcome:
-    journal = Journal(folder.journal)
-    checkpoints = Checkpoints(folder.checkpoints, journal)
+    """Drive a learner to its end or to a stop from where it stands: at 0, or `done` of the checkpoint `loaded`."""
+
+    def belongs(row: dict[str, Any]) -> bool:
+        return row["step"] <= (notes.evaluated if row["kind"] == "eval" else done)
+
     with contextlib.ExitStack() as stack:
-        stack.callback(journal.close)
-        saved = checkpoints.load_newest(view.event) if resume else None
-        shop = Workshop(device, journal, folder.path if saved is None else None)
-        learner: Learner = build(config, shop)
-        stack.callback(learner.close)
-        notes, loaded, done = Notes(config=to_plain(config)), None, 0
-        if resume:
-            if saved is not None:
-                notes, loaded, done = Notes(**saved.loop), saved.path, saved.done
-                _refuse_if_edited(config, notes.config, folder)
-                try:
-                    with of_this_version(folder):
-                        learner.restore(saved.state, stop)
-                except Stopped:  # nothing was done that would have to be saved
-                    return Outcome(False, saved.done, saved.path, notes.score, notes.seconds)
-            checkpoints.discard_after(saved)
-
-        def belongs(row: dict[str, Any]) -> bool:
-            return row["step"] <= (notes.evaluated if row["kind"] == "eval" else done)
-
         metrics = MetricsFile(folder.metrics, notes.metrics, belongs, view.event)
         stack.callback(metrics.close)
         observe = _tensorboard(folder, stack) if config.run.tensorboard else (lambda row: None)
-        loop = Loop(learner, config.run, checkpoints, metrics, view, stop, notes, loaded, observe)
-        outcome = loop.run()
-        if outcome.finished and outcome.checkpoint != loaded:
-            document = {"schema": 1, "step": outcome.done, **(outcome.score or {})}
-            replace_durably(folder.evaluation, to_json(document))
-        return outcome
+        outcome = Loop(learner, config.run, checkpoints, metrics, view, stop, notes, loaded, observe).run()
+    if outcome.finished and outcome.checkpoint != loaded:
+        document = {"schema": 1, "step": outcome.done, **(outcome.score or {})}
+        replace_durably(folder.evaluation, to_json(document))
+    return outcome
 
 
 FREE = ("stop_on_collapse", "keep_steps")

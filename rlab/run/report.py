@@ -15,7 +15,6 @@ from rlab.run.folder import RunFolder
 from rlab.run.health import warnings_in
 from rlab.run.metrics import read_metrics
 from rlab.run.status import checkpoint_paths, status_of, subject_of
-from rlab.run.words import on_data, unit_of
 
 VIDEO_BYTES = 8_000_000
 """A larger video is linked, not embedded."""
@@ -87,7 +86,7 @@ def report_html(folder: RunFolder) -> str:
     evals = [r for r in rows if r["kind"] == "eval"]
     evaluation = read_json(folder.evaluation) if folder.evaluation.exists() else None
     sessions = folder.environment()["sessions"] if (folder.path / "env.json").exists() else []
-    subject, unit = subject_of(document) or "", unit_of(document)
+    subject, unit = subject_of(document) or "", document["unit"]
     total = "" if status.total is None else f" of {status.total:,}"
     facts = (
         f"{document['recipe']} on {subject}",
@@ -103,7 +102,7 @@ def report_html(folder: RunFolder) -> str:
         "<h2>Learning</h2>",
         _learning(train, evals, unit),
         _section("Training health", _health(warnings_in(rows))),
-        _section("Pictures", _pictures(folder)) if on_data(document) else _section("Video", _video(folder)),
+        _section("Pictures", _pictures(folder)) if "data" in document["subject"] else _section("Video", _video(folder)),
         _section("Evaluations", _evaluations(evals)),
         _section("Configuration", _configuration(document["config"])),
         _section("Where it ran", "".join(_session(n, s) for n, s in enumerate(sessions, 1))),
@@ -160,18 +159,22 @@ def _cards(cards: list[tuple[str, str]]) -> str:
     return f'<div class="cards">{shown}</div>'
 
 
+MOST_PICTURES = 20
+"""That a report shows."""
+
+
 def _pictures(folder: RunFolder) -> str:
     """What ``rlab report`` drew of a model."""
     titles = {
-        "confusion": "whom it confuses",
+        "confusion": "which classes it confuses",
         "wrong": "what it gets wrong, being most sure",
         "looked": "where it looks",
     }
+    found = sorted(folder.pictures.glob("*.png"), key=lambda path: (path.stem not in titles, path.stem))
     shown = ""
-    for name, title in titles.items():
-        path = folder.pictures / f"{name}.png"
-        if path.is_file():
-            shown += f'<p class="dim">{title}</p><img alt="{title}" src="{_data("image/png", path.read_bytes())}">'
+    for path in found[:MOST_PICTURES]:
+        title = escape(titles.get(path.stem, path.stem))
+        shown += f'<p class="dim">{title}</p><img alt="{title}" src="{_data("image/png", path.read_bytes())}">'
     return shown
 
 

@@ -121,8 +121,8 @@ def overview(folder: RunFolder) -> dict[str, Any]:
 
 
 def subject_of(document: dict[str, Any]) -> str | None:
-    """On what a run learns: an environment or a data set."""
-    return part(document, "env").get("env") or part(document, "data").get("data")
+    """What a run learns from, by name: an environment, a data set, or both; None if neither."""
+    return " and ".join(document["subject"].values()) or None
 
 
 def part(document: dict[str, Any], name: str) -> dict[str, Any]:

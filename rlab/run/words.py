@@ -40,15 +40,3 @@ def how_text(score: Mapping[str, Any]) -> str:
         told.append(f"with the parameters of {score['best_at']:,} examples, the best in validation: "
                     f"{number(score['validation'])}")  # fmt: skip
     return ", ".join(told)
-
-
-def on_data(document: Mapping[str, Any]) -> bool:
-    """Whether a run learns from a data set and not from games, by its config.json."""
-    return "data" in document.get("config", {})
-
-
-def unit_of(document: Mapping[str, Any]) -> str:
-    """What a run's progress counts, by its config.json."""
-    config = document.get("config", {})
-    unit = {"trees": "members", "data": "examples", "search": "games"}
-    return next((unit[part] for part in unit if part in config), "steps")

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.study import ENOUGH, Verdict, interval
+from rlab.stats import student
+from rlab.studies.study import ENOUGH, Verdict
 
 COLOURS = {"holds": "tab:green", "fails": "tab:red", "undecided": "0.5"}
 
@@ -36,7 +37,7 @@ def dots(axes: Any, groups: Mapping[str, Sequence[float]], label: str) -> None:
         spread = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else [0.0]
         axes.plot(x + np.asarray(spread), values, ".", color="0.6", ms=5)
         mean = float(np.mean(values))
-        low, high = interval(values) if len(values) >= ENOUGH else (mean, mean)
+        low, high = student(values) if len(values) >= ENOUGH else (mean, mean)
         arms = [[max(0.0, mean - low)], [max(0.0, high - mean)]]  # of equal values, rounding may put the mean outside
         axes.errorbar([x + 0.25], [mean], arms, fmt="o", ms=5, capsize=3, color=f"C{x % 10}")
     axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
@@ -58,7 +59,7 @@ def curves(axes: Any, x: Any, groups: Mapping[str, Any], labels: Sequence[str]) 
         values = np.asarray(seeds, float)
         (line,) = axes.plot(x, values.mean(axis=0), label=name)
         if len(values) >= ENOUGH:
-            low, high = np.array([interval(column) for column in values.T.tolist()]).T
+            low, high = np.array([student(column) for column in values.T.tolist()]).T
             axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2, lw=0)
     axes.set_xlabel(labels[0], fontsize=9)
     axes.set_ylabel(labels[1], fontsize=9)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from rlab.errors import RlabError
 from rlab.registry import Registry
+from rlab.stats import student
 
 Numbers = Mapping[str, Any]
 """What one variant comes to with one seed: name -> a finite number, or nested lists of them (curves, to be drawn).
@@ -178,17 +179,6 @@ def _find(contrast: Contrast, results: Results, level: float) -> Finding:
     mean = math.fsum(values) / len(values) if values else 0.0
     if len(values) < ENOUGH:
         return Finding(contrast.says, contrast.above, values, mean, None, None, "undecided")
-    low, high = interval(values, level)
+    low, high = student(values, level)
     word: Word = "holds" if low > contrast.above else "fails" if high < contrast.above else "undecided"
     return Finding(contrast.says, contrast.above, values, mean, low, high, word)
-
-
-def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
-    """Student's interval of the mean of two or more values."""
-    from scipy.special import stdtrit
-
-    n = len(values)
-    mean = math.fsum(values) / n
-    error = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n)
-    half = float(stdtrit(n - 1, (1 + level) / 2)) * error
-    return mean - half, mean + half

@@ -13,45 +13,12 @@ from torch.nn import functional as F
 
 from rlab.data.picture import shown
 from rlab.nn.published import Classifier
-from rlab.run.learner import Stop
-from rlab.tasks.classify import Classify
-from rlab.tasks.segment import Segment
-from rlab.tasks.trees import TreesTask
 
 WRONG = 24
 """Misclassified examples that are shown: those of which the model was most sure."""
 
 LOOKED = 8
 """Images whose heat map is shown."""
-
-
-def draw_all(task: Classify | Segment | TreesTask, stop: Stop) -> dict[str, bytes]:
-    """Pictures of the test examples by name, as PNG; empty for what has no classes.
-
-    Raises:
-        Stopped: a stop was requested.
-    """
-    if task.classes is None:
-        return {}
-    if not isinstance(task, TreesTask):
-        task.model.eval()
-    if isinstance(task, Segment):
-        with torch.no_grad():
-            said, true = task.outputs("test", stop)
-        return {"masks": masks(task.data.inputs("test"), said, true, len(task.classes))}
-    with torch.no_grad():
-        logits, labels = task.outputs("test", stop)
-    pictures = {"confusion": confusion(logits, labels, task.classes)}
-    if len(task.data.shape) != 3:
-        return pictures
-    images = task.data.inputs("test")
-    pictures["wrong"] = wrong(images, logits, labels, task.classes)
-    if isinstance(task, Classify) and hasattr(task.judged.encoder, "feature_maps"):
-        first = _one_of_each(labels, len(task.classes))[:LOOKED]
-        x = images[first] if task.transform is None else task.transform(images[first])
-        maps = class_activation(task.judged, x.to(task.device), logits[first].argmax(1).to(task.device)).cpu()
-        pictures["looked"] = looked(images[first], maps, logits[first], labels[first], task.classes)
-    return pictures
 
 
 def class_activation(model: Classifier, x: Tensor, classes: Tensor) -> Tensor:
@@ -101,7 +68,7 @@ def confusion(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes
         axes.set_yticklabels(classes, fontsize=7)
 
     side = 3.2 + 0.25 * min(k, 20)
-    return _png(draw, (side, side))
+    return png(draw, (side, side))
 
 
 def wrong(images: Tensor, logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes:
@@ -139,7 +106,7 @@ def masks(images: Tensor, said: Tensor, true: Tensor, classes: int) -> bytes:
                 place.imshow(mask.numpy(), cmap="viridis", vmin=0, vmax=max(classes - 1, 1))
         figure.suptitle("share of the pixels that is right, from the best image to the worst", fontsize=9)
 
-    return _png(draw, (1.2 * len(some) + 0.4, 4.2))
+    return png(draw, (1.2 * len(some) + 0.4, 4.2))
 
 
 def _grid(images: Tensor, titles: list[str], title: str, heat: Tensor | None = None, columns: int = 8) -> bytes:
@@ -160,16 +127,17 @@ def _grid(images: Tensor, titles: list[str], title: str, heat: Tensor | None = N
                 below.imshow(shown(images[i]), cmap="gray", vmin=0, vmax=1)
                 below.imshow(heat[i].numpy(), cmap="jet", alpha=0.45, vmin=0, vmax=1)
 
-    return _png(draw, (columns * 1.1, 0.4 + 1.35 * rows * (1 if heat is None else 1.9)))
+    return png(draw, (columns * 1.1, 0.4 + 1.35 * rows * (1 if heat is None else 1.9)))
 
 
-def _one_of_each(labels: Tensor, classes: int) -> Tensor:
+def one_of_each(labels: Tensor, classes: int) -> Tensor:
     """The first example of every class that there is."""
     found = [(labels == c).nonzero()[:1, 0] for c in range(classes)]
     return torch.cat(found)
 
 
-def _png(draw: Callable[[Any], None], size: tuple[float, float]) -> bytes:
+def png(draw: Callable[[Any], None], size: tuple[float, float]) -> bytes:
+    """What `draw(figure)` draws, as a PNG; size in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

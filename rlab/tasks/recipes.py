@@ -68,13 +68,13 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
     """
     import torch
 
-    from rlab.nn.average import Averaged
+    from rlab.nn.ema import EMA
     from rlab.nn.optim import make_optimiser
     from rlab.nn.precision import use_bf16
     from rlab.seeding import derive
-    from rlab.tasks.classify import Classify
-    from rlab.tasks.fit import Fit
+    from rlab.tasks.classification import Classification
     from rlab.tasks.targets import parse
+    from rlab.tasks.trainer import Trainer
 
     run, part, settings, how = experiment.run, experiment.data, experiment.model, experiment.fit
     data = examples_of(part, run.seed)
@@ -85,30 +85,28 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
     model: Any = _initial(experiment, data, heads[-1].outputs.stop, workshop)
     groups = _groups(model, settings, how)
     if experiment.unlabelled.semi == "mean-teacher":
-        model = Averaged(model, experiment.unlabelled.average)
-    labels, terms, kept = _more_to_learn(experiment, data, heads[0].classes, model, workshop)
-    task = Classify(
+        model = EMA(model, experiment.unlabelled.average)
+    weight, terms, kept = _more_to_learn(experiment, data, heads[0].classes, model, workshop)
+    task = Classification(
         data if experiment.unlabelled.semi != "none" or not part.labelled else data.without("unlabelled"),
         model,
+        make_optimiser(how.optimiser, groups, lr=how.learning_rate, **_fused(how.optimiser)),
         batch_size=how.batch_size,
         augment=part.augment,
         preprocess=part.preprocess,
         label_smoothing=how.label_smoothing,
         heads=heads,
-        labels=labels,
+        weight=weight,
         terms=terms,
         per_epoch=_updates(data, how) if part.labelled else None,
         items=data.bootstrap(run.seed) if part.bootstrap else None,
         bf16=use_bf16(how.precision, torch.device(workshop.device), data.kind == "images"),
+        max_grad_norm=how.max_grad_norm,
         seed=derive(run.seed, "batches"),
         device=workshop.device,
     )
     _check_last_batch(model, len(data.items("train")), how.batch_size)
-    optimiser = make_optimiser(how.optimiser, groups, lr=how.learning_rate, **_fused(how.optimiser))
-    if isinstance(model, Averaged):
-        follow = model.follow
-        optimiser.register_step_post_hook(lambda *_: follow())
-    return Fit(task, optimiser, how, run.seed, workshop.device, kept)
+    return Trainer(task, how, run.seed, workshop.device, kept)
 
 
 def _build_segment(experiment: ClassifyExperiment, data: Any, workshop: Any) -> Any:
@@ -123,8 +121,8 @@ def _build_segment(experiment: ClassifyExperiment, data: Any, workshop: Any) -> 
     from rlab.nn.optim import make_optimiser
     from rlab.nn.precision import use_bf16
     from rlab.seeding import derive
-    from rlab.tasks.fit import Fit
-    from rlab.tasks.segment import Segment
+    from rlab.tasks.segmentation import Segmentation
+    from rlab.tasks.trainer import Trainer
 
     run, part, how = experiment.run, experiment.data, experiment.fit
     plain = replace(ClassifyExperiment(), run=run, data=part, model=experiment.model, fit=how)
@@ -136,21 +134,22 @@ def _build_segment(experiment: ClassifyExperiment, data: Any, workshop: Any) -> 
             "--dropout and --label-smoothing are for a class of the whole image"
         )
     model = _initial(experiment, data, len(data.classes), workshop)
-    task = Segment(
+    task = Segmentation(
         data,
         model,
+        make_optimiser(
+            how.optimiser, _groups(model, experiment.model, how), lr=how.learning_rate, **_fused(how.optimiser)
+        ),
         batch_size=how.batch_size,
         augment=part.augment,
         preprocess=part.preprocess,
         bf16=use_bf16(how.precision, torch.device(workshop.device), True),
+        max_grad_norm=how.max_grad_norm,
         seed=derive(run.seed, "batches"),
         device=workshop.device,
     )
     _check_last_batch(model, len(data.items("train")), how.batch_size)
-    optimiser = make_optimiser(
-        how.optimiser, _groups(model, experiment.model, how), lr=how.learning_rate, **_fused(how.optimiser)
-    )
-    return Fit(task, optimiser, how, run.seed, workshop.device)
+    return Trainer(task, how, run.seed, workshop.device)
 
 
 def examples_of(part: ExamplesConfig, seed: int) -> Any:
@@ -200,15 +199,15 @@ def _initial(experiment: ClassifyExperiment, data: Any, outputs: int, workshop: 
 def _more_to_learn(
     experiment: ClassifyExperiment, data: Any, classes: tuple[str, ...] | None, model: Any, workshop: Any
 ) -> tuple[float, list[Any], dict[str, Any]]:
-    """(factor of the loss by labels, what else is learned from, what of that belongs to a run's state)."""
+    """(factor of the loss of the labels, what else is learned from, what of that belongs to a run's state)."""
     from rlab.data.batches import Batches
     from rlab.errors import RlabError
     from rlab.seeding import derive
-    from rlab.tasks.semi import refuse_useless, term_of
+    from rlab.tasks.semi_supervised import refuse_useless, term_of
     from rlab.tasks.teacher import Teacher, distil
 
     part, how, teaching, semi = experiment.data, experiment.fit, experiment.teaching, experiment.unlabelled
-    labels, terms, kept = 1.0, [], {}
+    weight, terms, kept = 1.0, [], {}
     if teaching.teacher:
         if classes is None:
             raise RlabError(
@@ -218,13 +217,13 @@ def _more_to_learn(
         if workshop.start is not None:
             teacher.start_from(workshop.start)
         terms.append(distil(teacher, teaching.temperature, teaching.distil))
-        labels -= teaching.distil
+        weight -= teaching.distil
     if semi.semi != "none":
         refuse_useless(semi, part.data, classes, part.augment, model)
         seed, updates = derive(experiment.run.seed, "unlabelled"), _updates(data, how)
         others = Batches(data, how.batch_size, seed, workshop.device, part.augment, "unlabelled", per_epoch=updates)
         terms.append(term_of(semi, others, how.epochs))
-    return labels, terms, kept
+    return weight, terms, kept
 
 
 LSUV, LOOKED_AT = "lsuv", 256
@@ -289,18 +288,27 @@ def _groups(model: Any, settings: ModelConfig, how: FitConfig) -> list[Any]:
     return groups
 
 
-def fetch(experiment: Any) -> Any:
-    """Take the encoder and the teacher of other runs, as far as they are named; see `transfer` and `teacher`."""
-    from rlab.registry import Taken
+def warm_start(experiment: ClassifyExperiment) -> tuple[ClassifyExperiment, Any]:
+    """Take the encoder and the teacher of other runs, as far as they are named."""
+    from rlab.run.warm_start import WarmStart
     from rlab.tasks import teacher, transfer
 
-    experiment, taken = transfer.fetch(experiment)
+    experiment, start = transfer.warm_start_encoder("model", experiment)
     if not experiment.teaching.teacher:
-        return experiment, taken
-    taught = teacher.fetch(experiment.teaching.teacher)
-    if taken is not None:
-        taught = Taken(taken.note | taught.note, taken.files | taught.files)
-    return experiment, taught
+        return experiment, start
+    source = teacher.warm_start_teacher(experiment.teaching.teacher)
+    return experiment, WarmStart({**start.sources, teacher.ROLE: source})
+
+
+def describe_data(experiment: Any) -> dict[str, str]:
+    """What `rlab train` tells of a run on a data set before it starts."""
+    part = experiment.data
+    held_out = f"{100 * part.validation:g} % held out" if part.validation else "nothing held out"
+    if isinstance(experiment, TreesExperiment):
+        return {"data": f"{part.data}, {held_out}", "members": f"{experiment.trees.members:,}"}
+    labels = f", {part.labelled:,} labels" if part.labelled else ""
+    lines = {"data": f"{part.data}, {experiment.fit.epochs} epochs, {held_out}{labels}"}
+    return lines | ({"augment": part.augment} if part.augment else {})
 
 
 TREES = {
@@ -331,8 +339,28 @@ def build_trees(experiment: TreesExperiment, workshop: Any) -> Any:
 
 
 for _name, (_summary, _) in TREES.items():
-    RECIPES.register(_name)(Recipe(_summary, partial(default_trees, _name), build_trees, on="data", draws=True))
+    RECIPES.register(_name)(
+        Recipe(
+            _summary,
+            partial(default_trees, _name),
+            build_trees,
+            subject=("data",),
+            unit="members",
+            budget="trees.members",
+            describe=describe_data,
+        )
+    )
 for _name, (_encoder, _summary) in MODELS.items():
     RECIPES.register(_name)(
-        Recipe(_summary, partial(default_classify, _name), build_classify, fetch=fetch, on="data", draws=True)
+        Recipe(
+            _summary,
+            partial(default_classify, _name),
+            build_classify,
+            subject=("data",),
+            unit="examples",
+            budget="fit.epochs",
+            describe=describe_data,
+            memory_hint="take a smaller --batch-size or a smaller encoder",
+            warm_start=warm_start,
+        )
     )

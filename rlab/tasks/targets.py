@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rlab.data.dataset import Dataset
+from rlab.data.dataset import TensorDataset
 from rlab.errors import RlabError, nearest
 from rlab.registry import Registry
 
@@ -77,7 +77,7 @@ class Head:
         RlabError: the data set has no such target.
     """
 
-    def __init__(self, name: str, weight: float, first: int, data: Dataset):
+    def __init__(self, name: str, weight: float, first: int, data: TensorDataset):
         self.name, self.weight = name, weight
         self.target = TARGETS.get(name)
         kind = "numbers" if data.classes is None else "classes"
@@ -108,7 +108,7 @@ class Head:
         return mine if self.classes is not None else mine * self.deviation.to(mine) + self.mean.to(mine)
 
 
-def parse(text: str, data: Dataset) -> list[Head]:
+def parse(text: str, data: TensorDataset) -> list[Head]:
     """Read ``"class,ink:0.1"``: names, each with the weight of its loss after a colon (1); empty: the label.
 
     Raises:

@@ -1,8 +1,7 @@
 """Distillation: a model that learns from another run's probabilities, too (Hinton et al. 2015).
 
-When a run starts, `fetch` copies the other run's model and its preprocessing into the new run's folder. From then on
-the other run is not needed: a learner that starts at 0 reads the copy, one that resumes has the teacher in its own
-checkpoint.
+A learner that starts at 0 reads the copy of the teacher in its folder (`rlab.run.warm_start`), one that resumes has the
+teacher in its own checkpoint.
 """
 
 from __future__ import annotations
@@ -13,28 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from rlab.data.batches import Batch
 from rlab.data.preprocess import Transform
 from rlab.errors import RlabError
 from rlab.nn.losses import distillation
-from rlab.registry import Taken
-from rlab.run.checkpoint import digest
 from rlab.run.config import from_plain, to_plain
-from rlab.run.folder import RunFolder, find_run
+from rlab.run.folder import find_run
 from rlab.run.learner import State
-from rlab.run.life import of_this_version, open_run
-from rlab.tasks.classify import Classify
+from rlab.run.life import of_this_version, open_run, restore_policy
+from rlab.run.warm_start import Source, load_source, source_of
+from rlab.tasks.classification import Classification
 from rlab.tasks.config import ModelConfig
+from rlab.tasks.task import Losses, Term
 
-FILE = "teacher.safetensors"
-"""In a run's folder: the teacher's weights and preprocessing."""
-
-NOTE = "teacher"
-"""In a run's config.json: which run the teacher is of, and what kind of model it is."""
+ROLE = "teacher"
 
 MODEL, PREPROCESSING = "model.", "preprocessing."
 """What the names of tensors in the file begin with."""
@@ -46,7 +39,7 @@ Make = Callable[[ModelConfig, tuple[int, ...], int], nn.Module]
 """(settings, shape of an input, outputs) -> model."""
 
 
-def fetch(name: str) -> Taken:
+def warm_start_teacher(name: str) -> Source:
     """Take the model of a run, as it predicts, and its preprocessing; changes nothing there.
 
     Raises:
@@ -58,7 +51,7 @@ def fetch(name: str) -> Taken:
         stack.callback(torch.set_num_threads, threads)  # opening a run takes that run's number
         run = stack.enter_context(open_run(folder, "cpu"))
         task = getattr(run.learner, "task", None)
-        if not isinstance(task, Classify) or task.classes is None:
+        if not isinstance(task, Classification) or task.classes is None:
             raise RlabError(
                 f"run '{folder.name}' ({folder.config()['recipe']}) is no network that tells classes apart, so it "
                 "cannot be a teacher; nearest: a run of 'rlab train lenet --data ...'"
@@ -66,22 +59,21 @@ def fetch(name: str) -> Taken:
         if run.saved is None:
             raise RlabError(f"run '{folder.name}' has no checkpoint yet, so there is no teacher to learn from")
         with of_this_version(folder):
-            run.learner.restore_policy(run.saved.state)  # type: ignore[attr-defined]
-        tensors = {MODEL + key: tensor.contiguous() for key, tensor in task.judged.state_dict().items()}
+            restore_policy(run.learner, run.saved.state)
+        tensors = {MODEL + key: tensor for key, tensor in task.judged.state_dict().items()}
         if task.transform is not None:
-            tensors |= {PREPROCESSING + part: getattr(task.transform, part).contiguous() for part in PARTS}
-        note = {
-            "run": folder.name,
-            "step": run.saved.done,
-            "digest": digest(tensors),
-            "data": task.data.name,
-            "model": to_plain(run.config.model),
-            "outputs": task.heads[-1].outputs.stop,
-            "classes": list(task.classes),
-            "shape": list(task.data.shape),
-            "preprocess": task.transform.name if task.transform is not None else "",
-        }
-    return Taken({NOTE: note}, {FILE: save(tensors)})
+            tensors |= {PREPROCESSING + part: getattr(task.transform, part) for part in PARTS}
+        return source_of(
+            folder.name,
+            run.saved.done,
+            tensors,
+            data=task.dataset.name,
+            model=to_plain(run.config.model),
+            outputs=task.heads[-1].outputs.stop,
+            classes=list(task.classes),
+            shape=list(task.dataset.shape),
+            preprocess=task.transform.name if task.transform is not None else "",
+        )
 
 
 class Teacher:
@@ -111,20 +103,13 @@ class Teacher:
         Raises:
             RlabError: it knows other classes or takes other inputs, or the copy is gone or damaged.
         """
-        path = folder / FILE
-        note = RunFolder(folder).config().get(NOTE)
-        if note is None:
+        source = load_source(folder, ROLE)
+        if source is None:
             raise RlabError(
                 f"{folder / 'config.json'} says nothing of a teacher, which 'rlab train' takes at the start"
             )
-        self._refuse_other(note)
-        try:
-            tensors = load(path.read_bytes())
-        except (OSError, SafetensorError) as e:
-            raise RlabError(f"{path}, the teacher of this run, cannot be read ({e})") from None
-        if digest(tensors) != note["digest"]:
-            raise RlabError(f"{path}, the teacher of this run, is damaged (its digest differs)")
-        self.restore({"note": note, "tensors": tensors})
+        self._refuse_other(source.note)
+        self.restore({"note": source.note, "tensors": source.tensors})
 
     def _refuse_other(self, note: dict[str, Any]) -> None:
         run = f"the teacher '{note['run']}' ({note['data']})"
@@ -149,7 +134,7 @@ class Teacher:
             parts = {part: tensors[PREPROCESSING + part].to(self.device) for part in PARTS}
             self.transform = Transform(note["preprocess"], tuple(note["shape"]), **parts)
 
-    def logits(self, task: Classify, x: Tensor) -> Tensor:
+    def logits(self, task: Classification, x: Tensor) -> Tensor:
         """x[B, *shape] as in the data set -> logits[B, K], without a gradient."""
         if self.model is None:
             raise RlabError("a teacher is taken when a run starts, by 'rlab train' or rlab.train; here is none")
@@ -157,10 +142,11 @@ class Teacher:
             return task.through(self.model, self.transform, x)[:, : len(self.classes)]
 
 
-def distil(teacher: Teacher, temperature: float, share: float) -> Any:
+def distil(teacher: Teacher, temperature: float, share: float) -> Term:
     """The term of a loss: `share` of the teacher's soft targets at a temperature, on the same inputs."""
 
-    def term(task: Classify, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
+    def term(task: Classification, batch: Batch, outputs: Tensor) -> Losses:
+        logits = outputs[:, task.heads[0].outputs]
         soft = distillation(logits, teacher.logits(task, batch.x), temperature)
         return {"loss": share * soft, "loss_teacher": soft}
 

@@ -1,8 +1,6 @@
 """Encoders travel: a run that starts from the encoder of another one, whatever agent learned it on whatever game.
 
-When a run starts, `fetch` copies the weights out of the other run's newest whole checkpoint into the new run's folder,
-and the configuration takes over the encoder's registered name. From then on the other run is not needed: a learner that
-starts at 0 reads the copy (`start_from`), one that resumes has the weights in its own checkpoint.
+The new run's configuration takes over the encoder's registered name; `rlab.run.warm_start` has the rest of the way.
 """
 
 from __future__ import annotations
@@ -12,28 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from rlab.errors import RlabError, nearest
 from rlab.nn.encoders import AUTO, ENCODERS, load_all
 from rlab.nn.encoders.parts import split_name, without_start
-from rlab.registry import Taken
-from rlab.run.checkpoint import digest
 from rlab.run.folder import RunFolder, all_runs, find_run
 from rlab.run.life import read_newest
+from rlab.run.warm_start import WarmStart, load_source, source_of
 
-FILE = "encoder.safetensors"
-"""In a run's folder: the weights that it started from."""
-
-NOTE = "encoder"
-"""In a run's config.json: what was taken from which run."""
+ROLE = "encoder"
 
 PLACES = {
     "online": ("encoder.",),
     "network": ("encoder.encoder.",),
     "model": ("encoder.", "teacher.encoder."),
+    "modules": ("model.encoder.", "model.teacher.encoder.", "encoder."),
     "policy": ("features_extractor.encoder.", "q_net.features_extractor.encoder.", "actor.features_extractor.encoder."),
 }
 """Part of a learner's state -> what the names of its encoder's weights begin with: value-based agents, policy
@@ -48,31 +40,29 @@ BELOW = "below."
 """What the names of the feed-forward part of a recurrent encoder begin with."""
 
 
-def fetch(experiment: Any) -> tuple[Any, Taken | None]:
-    """Take the encoder that `experiment.agent.encoder` names, if that is a run.
+def warm_start_encoder(part: str, experiment: Any) -> tuple[Any, WarmStart]:
+    """Take the encoder that the configuration's `part` (agent, model) names, if that is a run.
 
     Returns:
-        The experiment with the encoder's registered name, and what is to be put into the new run's folder; None if the
-        name is a registered encoder's, which wins over a run's.
+        The experiment with the encoder's registered name, and what is to be put into the new run's folder: nothing if
+        the name is a registered encoder's, which wins over a run's.
 
     Raises:
         RlabError: neither an encoder nor a run has the name, the run has no encoder, or no whole checkpoint.
     """
-    where = "agent" if hasattr(experiment, "agent") else "model"
-    settings = getattr(experiment, where)
-    name, freeze = settings.encoder, getattr(settings, "freeze", False)
+    settings = getattr(experiment, part)
+    name = settings.encoder
     if _registered(name):
-        if freeze:
+        if settings.freeze:
             raise RlabError(
                 f"--freeze keeps an encoder as another run has learned it, but '{name}' is a registered encoder, whose "
                 "weights start at random; nearest: --encoder RUN --freeze"
             )
-        return experiment, None
+        return experiment, WarmStart()
     folder = _find(name)
     kind, weights, done = encoder_of(folder)
-    note = {"run": folder.name, "step": done, "digest": digest(weights)}
-    taken = Taken({NOTE: note}, {FILE: save({key: tensor.contiguous() for key, tensor in weights.items()})})
-    return replace(experiment, **{where: replace(settings, encoder=kind)}), taken
+    source = source_of(folder.name, done, weights)
+    return replace(experiment, **{part: replace(settings, encoder=kind)}), WarmStart({ROLE: source})
 
 
 def encoder_of(folder: RunFolder) -> tuple[str, Weights, int]:
@@ -105,19 +95,11 @@ def start_from(encoders: Iterable[nn.Module], folder: Path) -> None:
     Raises:
         RlabError: they do not fit, or the copy in the run's folder is gone or damaged.
     """
-    path = folder / FILE
-    note = RunFolder(folder).config().get(NOTE)
-    if note is None and not path.exists():
+    source = load_source(folder, ROLE)
+    if source is None:
         return
-    try:
-        weights = load(path.read_bytes())
-    except (OSError, SafetensorError) as e:
-        raise RlabError(f"{path}, the weights that this run starts from, cannot be read ({e})") from None
-    if note is not None and digest(weights) != note["digest"]:
-        raise RlabError(f"{path}, the weights that this run starts from, are damaged (their digest differs)")
-    run = "another run" if note is None else f"run '{note['run']}'"
     for encoder in encoders:
-        _put(weights, encoder, run)
+        _put(source.tensors, encoder, f"run '{source.note['run']}'")
 
 
 def freeze(encoders: Iterable[nn.Module]) -> None:

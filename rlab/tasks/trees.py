@@ -15,10 +15,10 @@ from sklearn.ensemble import AdaBoostClassifier, AdaBoostRegressor, RandomForest
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from torch import Tensor
 
-from rlab.data.dataset import Dataset, as_float
+from rlab.data.dataset import TensorDataset, as_float
 from rlab.errors import RlabError
 from rlab.run.learner import Footprint, Metrics, Progress, Score, State, Stop, Stopped
-from rlab.tasks.classify import classified, explained
+from rlab.tasks.classification import classification_metrics, regression_metrics
 from rlab.tasks.config import TreesConfig
 
 CHUNK = 4096
@@ -53,12 +53,12 @@ class TreesTask:
         seed: of the members.
     """
 
-    def __init__(self, data: Dataset, config: TreesConfig, seed: int):
+    def __init__(self, data: TensorDataset, config: TreesConfig, seed: int):
         if data.kind not in ("images", "table") or data.y.dim() != 1:
             raise RlabError(
                 f"trees take images or tables with one label each, and '{data.name}' is of kind {data.kind}"
             )
-        self.data = data
+        self.dataset = data
         self.classes = data.classes
         self.config = config
         self.seed = seed
@@ -78,7 +78,9 @@ class TreesTask:
         try:
             return model.fit(self.x, self.y)
         except ValueError as e:
-            raise RlabError(f"{self.config.method} cannot learn '{self.data.name}': {e}; nearest: --depth 3") from None
+            raise RlabError(
+                f"{self.config.method} cannot learn '{self.dataset.name}': {e}; nearest: --depth 3"
+            ) from None
 
     def said(self, x: np.ndarray) -> Tensor:
         """x float32[B, D] -> log probabilities[B, K], or numbers[B, 1]."""
@@ -95,11 +97,11 @@ class TreesTask:
             Stopped: a stop was requested.
         """
         said = []
-        for x in self.data.inputs(split).flatten(1).split(CHUNK):
+        for x in self.dataset.inputs(split).flatten(1).split(CHUNK):
             if stop.requested:
                 raise Stopped
             said.append(self.said(x.numpy()))
-        labels = self.data.targets(split)
+        labels = self.dataset.targets(split)
         return torch.cat(said), labels if self.classes is not None else labels[:, None]
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -108,20 +110,39 @@ class TreesTask:
         Raises:
             RlabError: inputs of another shape.
         """
-        if tuple(x.shape[1:]) != self.data.shape:
-            raise RlabError(f"this model takes inputs of shape {list(self.data.shape)}, not {list(x.shape[1:])}")
+        if tuple(x.shape[1:]) != self.dataset.shape:
+            raise RlabError(f"this model takes inputs of shape {list(self.dataset.shape)}, not {list(x.shape[1:])}")
         said = self.said(as_float(torch.from_numpy(np.ascontiguousarray(x))).flatten(1).numpy())
         return said[:, 0].numpy() if self.classes is None else said.softmax(1).numpy()
 
-    def examine(self, split: str, stop: Stop) -> dict[str, Any]:
+    def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
         """A score of a split, as that of a network.
 
         Raises:
             Stopped: a stop was requested.
         """
-        said, true = self.outputs(split, stop)
-        found = explained(said, true) if self.classes is None else classified(said, true, self.classes)
-        return {"split": split, "examples": len(true), **found}
+        outputs, true = self.outputs(split, stop)
+        if self.classes is None:
+            metrics = regression_metrics(outputs, true)
+        else:
+            metrics = classification_metrics(outputs, true, self.classes)
+        return {"split": split, "examples": len(true), **metrics}
+
+    def draw(self, stop: Stop) -> dict[str, bytes]:
+        """Confusions and, of images, misclassified test examples, as PNG by name; empty for what has no classes.
+
+        Raises:
+            Stopped: a stop was requested.
+        """
+        from rlab.tasks.pictures import confusion, wrong
+
+        if self.classes is None:
+            return {}
+        logits, labels = self.outputs("test", stop)
+        pictures = {"confusion": confusion(logits, labels, self.classes)}
+        if len(self.dataset.shape) == 3:
+            pictures["wrong"] = wrong(self.dataset.inputs("test"), logits, labels, self.classes)
+        return pictures
 
 
 class Grow:
@@ -139,7 +160,7 @@ class Grow:
         self.task = task
         self.at_once = at_once
         self.count = 0
-        self.held_out = "validation" in task.data.splits
+        self.held_out = "validation" in task.dataset.splits
 
     @property
     def ended(self) -> bool:
@@ -172,7 +193,15 @@ class Grow:
             Stopped: a stop was requested.
         """
         on_the_way = "validation" if self.held_out else "train"
-        return self.task.examine("test" if self.progress().finished else on_the_way, stop)
+        return self.task.evaluate("test" if self.progress().finished else on_the_way, stop)
+
+    def evaluate_split(self, split: str, stop: Stop) -> Score:
+        """Score a split with the members that there are.
+
+        Raises:
+            Stopped: a stop was requested.
+        """
+        return self.task.evaluate(split, stop)
 
     def progress(self) -> Progress:
         """Members grown and wanted."""

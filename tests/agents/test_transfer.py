@@ -21,7 +21,7 @@ from rlab.run.config import changed
 from rlab.run.folder import RunFolder, find_run
 from rlab.run.learner import Stop
 from rlab.run.life import read_newest, resume_run, start_run
-from rlab.tasks.transfer import FILE, start_from
+from rlab.tasks.transfer import start_from
 from tests.agents.helpers import SMALL, known
 
 
@@ -53,7 +53,7 @@ def trained(recipe: str, name: str, env: str = "CartPole-v1", at_once: bool = Fa
     if recipe.startswith("reinforce"):
         small |= {"rollout": 1, "num_envs": 1}
     config = changed(default, small | settings)
-    folder, _ = start_run(recipe, config, env, name, stop, Quiet(), prepare)
+    folder, _ = start_run(recipe, config, name, stop, Quiet(), prepare)
     return folder
 
 
@@ -180,9 +180,7 @@ def test_it_resumes_exactly_without_the_source(recipe: str, saved_at: int, runs:
     stop = Stop()
     default = RECIPES.get(recipe).default("CartPole-v1")
     small = known(default, SMALL | QUICK | {"rollout": 8, "batch_size": 16, "encoder": "source", "freeze": True})
-    broken, outcome = start_run(
-        recipe, changed(default, small), "CartPole-v1", "broken", stop, Until(), lambda config, *_: config
-    )
+    broken, outcome = start_run(recipe, changed(default, small), "broken", stop, Until(), lambda config, *_: config)
     assert not outcome.finished
     if saved_at == 0:
         shutil.rmtree(broken.checkpoints)
@@ -202,11 +200,12 @@ def test_a_copy_that_is_gone_or_damaged_is_not_passed_over(runs: Path) -> None:
     trained("dqn", "source")
     new = at_start("dqn", "new", encoder="source")
     shutil.rmtree(new.checkpoints)
-    (new.path / FILE).write_bytes((new.path / FILE).read_bytes()[:-1] + b"x")
+    copy = new.path / "encoder.safetensors"
+    copy.write_bytes(copy.read_bytes()[:-1] + b"x")
     with pytest.raises(RlabError, match=r"encoder\.safetensors.*digest differs"):
         resume_run(new, None, Stop(), Quiet())
-    (new.path / FILE).unlink()
-    with pytest.raises(RlabError, match=r"encoder\.safetensors, the weights that this run starts from, cannot be read"):
+    copy.unlink()
+    with pytest.raises(RlabError, match=r"encoder\.safetensors, which this run starts from, cannot be read"):
         resume_run(new, None, Stop(), Quiet())
 
 
@@ -250,9 +249,9 @@ def test_what_cannot_be_taken_is_refused(recipe: str, settings: dict[str, Any], 
 
 def test_a_registered_encoder_wins_over_a_run_of_its_name(runs: Path) -> None:
     trained("dqn", "mlp")
-    assert "encoder" not in at_start("dqn", "plain", encoder="mlp").config()
+    assert "warm_start" not in at_start("dqn", "plain", encoder="mlp").config()
     taken = at_start("dqn", "by-path", encoder=str(runs / "mlp"))
-    assert taken.config()["encoder"]["run"] == "mlp"
+    assert taken.config()["warm_start"]["encoder"]["run"] == "mlp"
     assert same(encoder(taken), encoder(find_run("mlp")))
 
 

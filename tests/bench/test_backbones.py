@@ -65,7 +65,7 @@ def test_an_encoder_travels(
     scratch = json.loads((tmp_path / "trips" / f"trip-{away}-minatar-s0" / "config.json").read_text())
     for how in ("fine-tuned", "frozen"):
         run = json.loads((tmp_path / "trips" / f"trip-{home}-{away}-{how}-minatar-s0" / "config.json").read_text())
-        assert run["encoder"]["run"] == f"trip-{home}-minatar-s0"
+        assert run["warm_start"]["encoder"]["run"] == f"trip-{home}-minatar-s0"
         assert run["config"][part][budget] == scratch["config"][part][budget]
         assert (run["config"].get("agent") or run["config"]["model"])["freeze"] == (how == "frozen")
 

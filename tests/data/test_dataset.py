@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlab.data.batches import Batches
-from rlab.data.dataset import Dataset, from_arrays, load, split_items
+from rlab.data.dataset import TensorDataset, from_arrays, load, split_items
 from rlab.data.loaders import Arrays
 from rlab.data.preprocess import fit
 from rlab.errors import RlabError
 
 
-def tiny(n: int = 50, kind: str = "images", **changes: Any) -> Dataset:
+def tiny(n: int = 50, kind: str = "images", **changes: Any) -> TensorDataset:
     rng = np.random.default_rng(0)
     shape = {"images": (1, 4, 4), "segmentation": (3, 4, 4), "table": (3,), "series": (6, 2)}[kind]
     x = rng.integers(0, 256, (n, *shape)).astype(np.uint8)
@@ -84,13 +84,13 @@ def test_what_a_loaded_set_says(folders) -> None:
     assert numbers.counts("train") == []
 
 
-def _put(data: Dataset, what: str, item: int, value: float) -> torch.Tensor:
+def _put(data: TensorDataset, what: str, item: int, value: float) -> torch.Tensor:
     changed = getattr(data, what).clone()
     changed[item] = value
     return changed
 
 
-def _float(data: Dataset) -> torch.Tensor:
+def _float(data: TensorDataset) -> torch.Tensor:
     return data.x.float() / 255
 
 
@@ -134,7 +134,7 @@ def _float(data: Dataset) -> torch.Tensor:
         ("images", lambda d: {"splits": d.splits | {"test": d.splits["train"]}}, "has items twice, or shares them"),
     ],
 )
-def test_what_is_no_data_set(kind: str, change: Callable[[Dataset], dict[str, Any]], said: str) -> None:
+def test_what_is_no_data_set(kind: str, change: Callable[[TensorDataset], dict[str, Any]], said: str) -> None:
     data = tiny(kind=kind)
     with pytest.raises(RlabError) as error:
         replace(data, **change(data))
@@ -181,10 +181,10 @@ def test_batches_are_items_with_their_labels() -> None:
         assert torch.equal(batch.items, torch.arange(40, 50))
         torch.testing.assert_close(batch.x, data.x[40:].float() / 255)
         assert torch.equal(batch.y, data.y[40:])
-        assert batch.lengths is None
+        assert "lengths" not in batch.tensors
     series = tiny(kind="series")
     one = Batches(series, 7).at(2, 1)
-    assert torch.equal(one.lengths, series.lengths[one.items])  # type: ignore[index, arg-type]
+    assert torch.equal(one["lengths"], series.lengths[one.items])  # type: ignore[index, arg-type]
 
 
 def test_orders_differ_by_epoch_and_by_seed() -> None:

@@ -144,7 +144,7 @@ def build(experiment: FakeExperiment, workshop: life.Workshop) -> Fake:
 
 
 if __name__ != "__main__":  # `python -m` runs this file a second time under that name
-    RECIPES.register("fake")(Recipe("a fake", default, build))
+    RECIPES.register("fake")(Recipe("a fake", default, build, subject=(), unit="units", budget="fake.total"))
 
 
 class QuietView:
@@ -177,7 +177,6 @@ def start(name: str, config: FakeExperiment, stop_after: int = -1) -> tuple[RunF
     return life.start_run(
         "fake",
         config,
-        "nothing",
         name,
         stop,
         QuietView(stop, stop_after),
@@ -222,7 +221,7 @@ def main() -> None:
             outcome = life.resume_run(folder, None, stop, view)
         else:
             print("working", flush=True)
-            folder, outcome = life.start_run("fake", experiment(**settings), "x", name, stop, view, lambda c, f, d: c)
+            folder, outcome = life.start_run("fake", experiment(**settings), name, stop, view, lambda c, f, d: c)
     print(json.dumps({"finished": outcome.finished, "done": outcome.done, "events": view.events}))
 
 

@@ -27,7 +27,7 @@ time.sleep(60)
 
 
 def make(name: str | None = None) -> RunFolder:
-    return create_run("dqn", "ALE/Breakout-v5", {}, name)
+    return create_run("dqn", {"env": "ALE/Breakout-v5"}, {}, name)
 
 
 def test_a_second_process_is_refused_and_told_the_holder(tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def test_a_warning_stands_in_the_log_and_in_the_view_and_alters_nothing() -> Non
     well, _ = start("well", experiment(log_steps=2))
     view = QuietView()
     settings = experiment(log_steps=2, diverge=(8, 10))
-    folder, outcome = life.start_run("fake", settings, "x", "sick", Stop(), view, lambda c, f, d: c)
+    folder, outcome = life.start_run("fake", settings, "sick", Stop(), view, lambda c, f, d: c)
     assert outcome.finished
     assert raised_in(well) == []
     assert raised_in(folder) == [("q-drift", 10, True), ("q-drift", 20, False)]
@@ -280,7 +280,7 @@ def test_a_collapse_halts_and_keeps_what_was_saved_before_its_first_sign(every: 
 def test_a_collapse_that_passes_costs_one_checkpoint_and_no_more() -> None:
     settings = {"log_steps": 2, "checkpoint_steps": 4, "diverge": (12, 12), "stop_on_collapse": True}
     view = QuietView()
-    folder, outcome = life.start_run("fake", experiment(**settings), "x", "run", Stop(), view, lambda c, f, d: c)
+    folder, outcome = life.start_run("fake", experiment(**settings), "run", Stop(), view, lambda c, f, d: c)
     assert outcome.finished
     assert [e for e in view.events if "checkpoint" in e] == [f"checkpoint at {n} units" for n in (4, 8, 14, 16, 20)]
     assert raised_in(folder) == []

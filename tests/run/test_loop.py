@@ -165,9 +165,7 @@ def test_what_is_observed_between_steps_alters_nothing(whole: tuple[str, list[di
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Fake, "__init__", remember)
-        folder, _ = life.start_run(
-            "fake", experiment(), "x", "run", Stop(), view, lambda config, footprint, folder: config
-        )
+        folder, _ = life.start_run("fake", experiment(), "run", Stop(), view, lambda config, footprint, folder: config)
     assert end_of(folder) == whole
 
 
@@ -192,7 +190,6 @@ def test_an_interrupted_evaluation_is_repeated_exactly_once(whole: tuple[str, li
             folder, outcome = life.start_run(
                 "fake",
                 experiment(),
-                "x",
                 f"run{poll}",
                 stop,
                 QuietView(),
@@ -340,7 +337,7 @@ def test_saves_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(loop, "time", Clock)
     view = Ticking()
-    life.start_run("fake", experiment(checkpoint_minutes=1.0), "x", "run", Stop(), view, lambda c, f, d: c)
+    life.start_run("fake", experiment(checkpoint_minutes=1.0), "run", Stop(), view, lambda c, f, d: c)
     saved = [e for e in view.events if e.startswith("checkpoint")]
     assert saved == [f"checkpoint at {n} units" for n in (4, 8, 12, 16, 20)]
 
@@ -377,7 +374,7 @@ def test_a_disk_that_fills_up_is_one_sentence(limit: int, whole: tuple[str, list
 def test_a_run_that_cannot_start_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     for prepare in (lambda c, f, d: 1 / 0, lambda c, f, d: (_ for _ in ()).throw(Stopped())):
         with pytest.raises((ZeroDivisionError, Stopped)):
-            life.start_run("fake", experiment(), "x", "run", Stop(), QuietView(), prepare)
+            life.start_run("fake", experiment(), "run", Stop(), QuietView(), prepare)
         assert list(runs_dir().iterdir()) == []
     monkeypatch.setattr(Fake, "footprint", lambda self, stop: life.Footprint(10**18, 0, 0))
     with pytest.raises(RlabError, match=r"needs 1000000000\.0 GB of memory"):
@@ -458,7 +455,7 @@ def test_signals_while_saving_do_not_spoil_the_save(
 
         patch.setattr(Checkpoints, "save", armed)
         folder, outcome = life.start_run(
-            "fake", experiment(checkpoint_steps=6), "x", "run", stop, QuietView(), lambda c, f, d: c
+            "fake", experiment(checkpoint_steps=6), "run", stop, QuietView(), lambda c, f, d: c
         )
     assert set(hit) == {"fsync", "rename", "save_file"}
     assert (outcome.finished, outcome.done, stop.reason) == (False, 6, number.name)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from rlab.errors import RlabError
 from rlab.run.folder import Lock, all_runs
+from rlab.stats import student
 from rlab.studies import Contrast
 from rlab.studies.running import result_of, run_study
-from rlab.studies.study import interval, judge
+from rlab.studies.study import judge
 
 from .conftest import Fake, Settings
 
@@ -27,7 +28,7 @@ def run(fake: Fake, seeds: int = 4, settings: Any = None, **how: Any) -> dict[st
 
 
 def test_interval_by_hand() -> None:
-    low, high = interval([1.0, 2.0, 3.0])
+    low, high = student([1.0, 2.0, 3.0])
     half = 4.302652729911275 / np.sqrt(3)  # Student's t with 2 degrees of freedom; standard deviation 1
     assert (low, high) == pytest.approx((2 - half, 2 + half))
 
@@ -81,14 +82,14 @@ def test_more_contrasts_make_wider_intervals() -> None:
     results = {"a": [{"x": v} for v in (1.0, 2.0, 3.0)]}
     one = judge([Contrast("", {"a/x": 1})], results).findings[0]
     two = judge([Contrast("", {"a/x": 1})] * 2, results).findings[0]
-    assert (one.low, one.high) == interval([1.0, 2.0, 3.0], 0.95)
-    assert (two.low, two.high) == interval([1.0, 2.0, 3.0], 0.975)
+    assert (one.low, one.high) == student([1.0, 2.0, 3.0], 0.95)
+    assert (two.low, two.high) == student([1.0, 2.0, 3.0], 0.975)
 
 
 @given(st.integers(0, 2**32 - 1))
 def test_the_interval_seldom_misses_the_mean(seed: int) -> None:
     drawn = np.random.default_rng(seed).normal(5.0, 2.0, (400, 5))
-    covered = np.mean([low <= 5.0 <= high for low, high in map(interval, drawn.tolist())])
+    covered = np.mean([low <= 5.0 <= high for low, high in map(student, drawn.tolist())])
     assert 0.95 - 6 * np.sqrt(0.95 * 0.05 / 400) < covered  # six standard errors below
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rlab.run.learner import Stop
-from tests.tasks.test_fit import of_recipe
+from tests.tasks.test_trainer import of_recipe
 
 
 @pytest.mark.data

@@ -23,9 +23,9 @@ from rlab.run.config import changed
 from rlab.run.learner import Stop
 from rlab.run.life import Workshop
 from rlab.studies.training import Forgetful
-from rlab.tasks.together import Member, together
+from rlab.tasks.ensemble import Member, together
 from rlab.tasks.trees import Grow
-from tests.tasks.test_fit import of_recipe
+from tests.tasks.test_trainer import of_recipe
 
 
 def grow(recipe: str, data: str, **settings: Any) -> Grow:
@@ -43,7 +43,7 @@ def whole(recipe: str, data: str, **settings: Any) -> Grow:
 
 def test_a_bootstrap_sample_is_drawn_by_the_seed_from_the_training_part() -> None:
     one, again, other, plain = (
-        of_recipe("mlp", "digits", bootstrap=on, seed=seed, split_seed=0).task.batches
+        of_recipe("mlp", "digits", bootstrap=on, seed=seed, split_seed=0).task.data
         for on, seed in ((True, 0), (True, 0), (True, 1), (False, 0))
     )
     items = one.order(0).sort().values
@@ -114,7 +114,7 @@ def test_what_does_not_fit_together_is_named(changes: dict[str, Any], said: str)
 def test_trees_are_scikit_learns() -> None:
     """Items 146, 147: a forest, AdaBoost, and a forest of numbers."""
     built = whole("forest", "breast_cancer", members=7, depth=3)
-    x, data = built.task.x, built.task.data
+    x, data = built.task.x, built.task.dataset
     test = data.inputs("test").numpy()
     sklearns = RandomForestClassifier(7, max_depth=3, random_state=built.task.seed).fit(x, built.task.y)
     np.testing.assert_allclose(built.task.predict(test), sklearns.predict_proba(test), atol=1e-6)
@@ -126,7 +126,7 @@ def test_trees_are_scikit_learns() -> None:
     assert boosted.evaluate(Stop())["mean"] == pytest.approx(right)
     numbers = whole("forest", "diabetes", members=5)
     sklearns = RandomForestRegressor(5, random_state=numbers.task.seed).fit(numbers.task.x, numbers.task.y)
-    score = sklearns.score(numbers.task.data.inputs("test").numpy(), numbers.task.data.targets("test").numpy())
+    score = sklearns.score(numbers.task.dataset.inputs("test").numpy(), numbers.task.dataset.targets("test").numpy())
     assert numbers.evaluate(Stop())["mean"] == pytest.approx(score, abs=1e-5)
 
 
@@ -138,7 +138,7 @@ def test_a_restored_ensemble_is_the_same_and_goes_on_alike(recipe: str, data: st
         half.step()
     state = json.loads(json.dumps(half.state()))  # numbers and words: nothing that would have to be unpickled
     other.restore(state, Stop())
-    x = other.task.data.inputs("test").numpy()
+    x = other.task.dataset.inputs("test").numpy()
     np.testing.assert_array_equal(half.task.predict(x), other.task.predict(x))
     for built in (straight, other):
         while not built.progress().finished:
@@ -150,10 +150,10 @@ def test_a_restored_ensemble_is_the_same_and_goes_on_alike(recipe: str, data: st
 
 def test_images_are_flat_and_classes_without_examples_have_no_probability() -> None:
     built = whole("forest", "digits", members=10, examples=200)
-    assert built.task.predict(built.task.data.x[:4].numpy()).shape == (4, 10)
+    assert built.task.predict(built.task.dataset.x[:4].numpy()).shape == (4, 10)
     assert built.evaluate(Stop())["mean"] > 70
     few = whole("forest", "digits", members=3, examples=5)
-    p = few.task.predict(few.task.data.x[:4].numpy())
+    p = few.task.predict(few.task.dataset.x[:4].numpy())
     assert p.shape == (4, 10)
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
     assert (p < 1e-5).sum(1).min() >= 5
@@ -214,7 +214,7 @@ def test_several_runs_are_evaluated_as_one(
     assert list(alone) == ["bag-1", "bag-2", "wood"]
     with rlab.load("bag-1") as one, rlab.load("bag-2") as two, rlab.load("wood") as three:
         members: Any = (one, two, three)
-        data = three.learner.task.data
+        data = three.learner.task.dataset
         p = sum(m.predict(data.inputs("test").numpy()) for m in members)
     assert score["mean"] == pytest.approx(100 * np.mean(p.argmax(1) == data.targets("test").numpy()))
     assert main(["eval", "bag-1", "bag-2"]) == 0

@@ -14,9 +14,9 @@ from rlab.errors import RlabError
 from rlab.run.checkpoint import digest
 from rlab.run.learner import Stop
 from rlab.run.words import score_text
-from rlab.tasks.classify import explained
+from rlab.tasks.classification import regression_metrics
 from rlab.tasks.targets import TARGETS
-from tests.tasks.test_fit import of_recipe
+from tests.tasks.test_trainer import of_recipe
 
 ALL = "class,ink:0.1,centre:0.5,group,spread:0"
 
@@ -38,11 +38,11 @@ def test_targets_by_hand() -> None:
 def test_the_loss_is_that_of_all_heads_by_weight() -> None:
     """Item 149: several tasks on one trunk."""
     fit: Any = of_recipe("mlp", "digits", tasks=ALL, precision="fp32", label_smoothing=0.1, augment="shift:1")
-    batch, task = fit.task.batches.at(0, 0), fit.task
-    seen = task.loss(batch)
+    batch, task = fit.task.data.at(0, 0), fit.task
+    seen = task.losses(batch)
     outputs = task.model(batch.x)
     assert outputs.shape[1] == 10 + 1 + 2 + 2 + 1
-    ink = task.data.inputs("train").flatten(1).mean(1)
+    ink = task.dataset.inputs("train").flatten(1).mean(1)
     standardised = (batch.x.flatten(1).mean(1) - ink.mean()) / ink.std()
     expected = {
         "class": F.cross_entropy(outputs[:, :10], batch.y, label_smoothing=0.1),
@@ -67,7 +67,7 @@ def test_all_are_learned_and_scored_and_the_first_counts() -> None:
     assert score["tasks"]["ink"]["mean"] > 0.7
     assert score["tasks"]["centre"]["mean"] > 0.5
     assert "; ink R^2" in score_text(score)
-    assert fit.task.predict(fit.task.data.x[:3].numpy()).shape == (3, 10)
+    assert fit.task.predict(fit.task.dataset.x[:3].numpy()).shape == (3, 10)
 
 
 def test_numbers_can_come_first() -> None:
@@ -75,7 +75,7 @@ def test_numbers_can_come_first() -> None:
     fit.step()
     score = fit.evaluate(Stop())
     assert score["measure"] == "R^2"
-    assert fit.task.predict(fit.task.data.x[:3].numpy()).shape == (3, 2)
+    assert fit.task.predict(fit.task.dataset.x[:3].numpy()).shape == (3, 2)
     assert of_recipe("mlp", "diabetes", tasks="number,spread", epochs=2).step()
 
 
@@ -83,7 +83,7 @@ def test_r2_of_several_numbers_is_scikit_learns() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.randn(50, 2, generator=generator) * torch.tensor([1.0, 5.0])
     said = labels + torch.randn(50, 2, generator=generator)
-    assert explained(said, labels)["mean"] == pytest.approx(r2_score(labels.numpy(), said.numpy()), abs=1e-6)
+    assert regression_metrics(said, labels)["mean"] == pytest.approx(r2_score(labels.numpy(), said.numpy()), abs=1e-6)
 
 
 def test_a_resumed_run_ends_in_the_same_bits() -> None:

@@ -22,9 +22,8 @@ from rlab.run.config import changed
 from rlab.run.learner import Stop
 from rlab.run.life import Workshop
 from rlab.studies.training import Forgetful
-from rlab.tasks.fit import Fit
-from rlab.tasks.teacher import FILE
-from tests.tasks.test_fit import of_recipe
+from rlab.tasks.trainer import Trainer
+from tests.tasks.test_trainer import of_recipe
 
 
 @pytest.fixture(scope="module")
@@ -39,27 +38,25 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def built(runs: Path, name: str, **settings: Any) -> Fit:
+def built(runs: Path, name: str, **settings: Any) -> Trainer:
     """The Learner of a run that is about to start."""
     from rlab.run.folder import create_run
 
     entry = load_recipes().get("logistic")
     config = changed(entry.default("digits"), {"teacher": "big", "augment": "shift:1", "precision": "fp32", **settings})
-    assert entry.fetch is not None
-    config, taken = entry.fetch(config)
-    assert taken is not None
-    folder = create_run("logistic", "digits", {}, name)
-    (folder.path / FILE).write_bytes(taken.files[FILE])
-    (folder.path / "config.json").write_text(json.dumps(folder.config() | taken.note))
-    made: Fit = entry.build(config, Workshop("cpu", Forgetful(), folder.path))
+    assert entry.warm_start is not None
+    config, start = entry.warm_start(config)
+    folder = create_run("logistic", {"data": "digits"}, {}, name)
+    start.save(folder)
+    made: Trainer = entry.build(config, Workshop("cpu", Forgetful(), folder.path))
     return made
 
 
-def resumed(runs: Path, fit: Fit, **settings: Any) -> Fit:
+def resumed(runs: Path, fit: Trainer, **settings: Any) -> Trainer:
     """Another Learner of the same settings with the state of this one, as a resume makes it."""
     entry = load_recipes().get("logistic")
     config = changed(entry.default("digits"), {"teacher": "big", "augment": "shift:1", "precision": "fp32", **settings})
-    other: Fit = entry.build(config, Workshop("cpu", Forgetful()))
+    other: Trainer = entry.build(config, Workshop("cpu", Forgetful()))
     other.restore(copy.deepcopy(fit.state()), Stop())
     return other
 
@@ -67,14 +64,14 @@ def resumed(runs: Path, fit: Fit, **settings: Any) -> Fit:
 def test_the_loss_is_labels_and_soft_targets_by_their_shares(runs: Path) -> None:
     """Item 287: distillation."""
     fit = built(runs, "by-hand", temperature=3.0, distil=0.7)
-    batch = fit.task.batches.at(0, 0)
+    batch = fit.task.data.at(0, 0)
     with rlab.load("big") as big, torch.no_grad():
         assert isinstance(big, rlab.Predictor)
         q = torch.from_numpy(big.predict(batch.x.numpy())).double()  # softmax(teacher), with its own preprocessing
         logits = fit.task.model(batch.x).double()
     soft = q ** (1 / 3) / (q ** (1 / 3)).sum(1, keepdim=True)  # softmax(log q / T)
     kl = (soft * (soft.log() - (logits / 3).log_softmax(1))).sum(1).mean()
-    seen = fit.task.loss(batch)
+    seen = fit.task.losses(batch)
     assert seen["loss_teacher"].item() == pytest.approx(9 * kl.item(), rel=1e-4)
     labels = F.cross_entropy(logits, batch.y)
     assert seen["loss_labels"].item() == pytest.approx(labels.item(), rel=1e-5)
@@ -103,7 +100,7 @@ def test_the_other_run_is_not_needed_afterwards(runs: Path, tmp_path: Path) -> N
     shutil.rmtree(runs / "gone-soon")
     before = json.loads(run.evaluation.read_text())["mean"]
     assert rlab.evaluate(run)["mean"] == before
-    note = run.config()["teacher"]
+    note = run.config()["warm_start"]["teacher"]
     assert (note["run"], note["data"], note["preprocess"]) == ("gone-soon", "digits", "standard")
 
 
@@ -134,7 +131,7 @@ def test_bad_input_is_told_in_a_sentence(runs: Path, settings: dict[str, Any], s
 
 def test_other_classes_are_refused_with_both_named(runs: Path) -> None:
     fit = built(runs, "classes")
-    teacher: Any = fit.kept["teacher"]
+    teacher: Any = fit.beside["teacher"]
     note = teacher.state()["note"]
     teacher.classes = ["cat", "dog"]
     with pytest.raises(RlabError, match=r"knows 10 classes \(0, 1, 2, 3, 4, ...\), and 'digits' has 2 classes \(cat"):
@@ -149,8 +146,8 @@ def test_without_a_run_there_is_no_teacher() -> None:
 
 def test_a_damaged_copy_is_refused(runs: Path) -> None:
     fit = built(runs, "damaged")
-    teacher: Any = fit.kept["teacher"]
-    path = runs / "damaged" / FILE
+    teacher: Any = fit.beside["teacher"]
+    path = runs / "damaged" / "teacher.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -163,7 +160,7 @@ def test_a_teacher_teaches_what_the_labels_do_not_say(runs: Path) -> None:
     right = {}
     for share in (0.0, 1.0):
         fit = built(runs, f"share-{share}", distil=share, examples=200, epochs=20, augment="", learning_rate=0.05)
-        data = fit.task.batches.dataset
+        data = fit.task.data.dataset
         x, y = data.inputs("test").numpy(), data.targets("test").numpy().copy()
         data.y.add_(1).remainder_(10)
         while not fit.progress().finished:

@@ -205,6 +205,10 @@ class AlphaZero:
         games = env.final_episodes if self.progress().finished else env.evaluate_episodes
         return self.evaluate_games(games, derive(self.seed, "evaluation", self.done), stop)
 
+    def policy(self, seed: int) -> Any:
+        """What evaluations and films play; see `rlab.run.learner.Acts`."""
+        return self.agent.policy(seed)
+
     def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
         """Play a match: 1 for a game that was won, 0.5 for a draw.
 

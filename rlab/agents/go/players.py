@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,28 +72,29 @@ def _open(folder: Any, progress: int | None, visits: int | None, name: str, devi
     go = go_size(env)
     if env and go is None:
         raise RlabError(f"run '{folder.name}' plays {env}, and no Go")
-    from rlab.run.life import of_this_version, open_run
+    from rlab.run.learner import Acts, Speaks, ability
+    from rlab.run.life import of_this_version, open_run, restore_policy
 
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(open_run(folder, device))
         saved = run.saved if progress is None and run.saved is not None else find_checkpoint(folder, progress)
-        # Only learners that play have these; the contract of all of them does not name them.
-        learner = cast(Any, run.learner)
-        if not hasattr(learner, "go_player") and (go is None or not hasattr(learner, "agent")):
+        speaks, acts = ability(run.learner, Speaks), ability(run.learner, Acts)
+        if speaks is None and (go is None or acts is None):
             raise RlabError(f"run '{folder.name}' is one of {document['recipe']}, which plays no Go")
-        if visits is not None and not hasattr(learner, "go_player"):
+        if visits is not None and speaks is None:
             raise RlabError(
                 f"run '{folder.name}' is one of {document['recipe']}, which does not search; "
                 f"nearest: {name.rpartition('@')[0]}"
             )
         with of_this_version(folder):
-            learner.restore_policy(saved.state)
+            restore_policy(run.learner, saved.state)
         player: Player
-        if hasattr(learner, "go_player"):
-            player = learner.go_player(label, visits)
+        if speaks is not None:
+            player = speaks.go_player(label, visits)
         else:
             assert go is not None
-            player = AgentPlayer(label, go, learner.agent.policy, seed)
+            assert acts is not None
+            player = AgentPlayer(label, go, acts.policy, seed)
         return Held(player, stack.pop_all().close)
 
 

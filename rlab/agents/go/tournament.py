@@ -28,7 +28,7 @@ from rlab.run.files import disk_error, fsync_dir, make_folder, read_json, replac
 from rlab.run.folder import Lock, runs_dir
 from rlab.run.learner import Stop
 from rlab.run.provenance import git_state, processor, versions
-from rlab.tasks.classify import wilson
+from rlab.stats import wilson
 
 SCHEMA = 1
 KINDS = ("round-robin", "gauntlet", "sprt")

@@ -47,14 +47,14 @@ def network_run(name: str, seed: int, env: str = "Go5") -> GoNetwork:
     experiment = replace(default, net=replace(default.net, encoder="go-resnet-2x32"))
     torch.manual_seed(seed)
     network = GoNetwork(experiment.net, int(env[2:])).eval()
-    folder = create_run("alphazero", env, to_plain(experiment), name)
+    folder = create_run("alphazero", {"env": env}, to_plain(experiment), name)
     state = {"network": network.state_dict(), "counters": [0, 0, 0, 0]}
     Checkpoints(folder.checkpoints, Journal(folder.journal)).save(state, {}, 1)
     return network
 
 
 def rollout_run(name: str, policy: RolloutPolicy = POLICY) -> None:
-    folder = create_run("go-rollout", "go9x9", to_plain(RolloutExperiment()), name)
+    folder = create_run("go-rollout", {"env": "go9x9"}, to_plain(RolloutExperiment()), name)
     state = {"policy": policy.arrays(), "best": None, "counters": [0, 0, 0, 1]}
     Checkpoints(folder.checkpoints, Journal(folder.journal)).save(state, {}, 1)
 
@@ -71,7 +71,7 @@ def experiment(**settings: Any) -> Any:
 
 
 def start(name: str, stop: Stop | None = None, **settings: Any) -> Any:
-    return start_run("go-search", experiment(**settings), "Go5", name, stop or Stop(), QuietView(), lambda c, f, d: c)
+    return start_run("go-search", experiment(**settings), name, stop or Stop(), QuietView(), lambda c, f, d: c)
 
 
 class Asked:
@@ -227,7 +227,7 @@ def test_a_match_is_that_of_an_evaluation_and_goes_on_to_the_bit(tmp_path: Path)
 
     stop = Stop()
     config = experiment(**settings)
-    part, cut = start_run("go-search", config, "Go5", "part", stop, AtGame(stop), lambda c, f, d: c)
+    part, cut = start_run("go-search", config, "part", stop, AtGame(stop), lambda c, f, d: c)
     assert not cut.finished
     assert 2 <= cut.done < 6
     for name in ("net", "fast"):

@@ -119,7 +119,7 @@ def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trained(name: str, env: str = "Go5", **run: int) -> RunFolder:
     config = replace(Experiment(replace(Experiment().run, **run)), env=EnvPart(env))
-    return start_run("fake-go", config, env, name, Stop(), QuietView(), lambda c, f, d: c)[0]
+    return start_run("fake-go", config, name, Stop(), QuietView(), lambda c, f, d: c)[0]
 
 
 def test_kinds_that_need_no_run() -> None:
@@ -202,10 +202,10 @@ def test_a_learner_that_knows_its_player_is_asked() -> None:
     ],
 )
 def test_what_plays_no_go_is_said_in_a_sentence(name: str, says: str) -> None:
-    create_run("dqn", "CartPole-v1", {"env": {"env": "CartPole-v1"}}, "cart")
-    create_run("fake-go", "Go5", {"run": {}, "env": {"env": "Go5"}}, "fresh")
-    create_run("fake-go", "Breakout", {"run": {}, "env": {"env": "Breakout"}}, "elsewhere")
-    create_run("fake-go", "Go5", {"run": {}, "env": {"env": "Go5"}}, "mine")
+    create_run("dqn", {"env": "CartPole-v1"}, {"env": {"env": "CartPole-v1"}}, "cart")
+    create_run("fake-go", {"env": "Go5"}, {"run": {}, "env": {"env": "Go5"}}, "fresh")
+    create_run("fake-go", {"env": "Breakout"}, {"run": {}, "env": {"env": "Breakout"}}, "elsewhere")
+    create_run("fake-go", {"env": "Go5"}, {"run": {}, "env": {"env": "Go5"}}, "mine")
     with pytest.raises(RlabError, match=says) as told:
         find_player(name)
     assert len(str(told.value)) < 250

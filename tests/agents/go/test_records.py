@@ -20,10 +20,9 @@ from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.run.checkpoint import digest
 from rlab.run.config import changed
-from rlab.run.learner import Stop
+from rlab.run.learner import Draws, Stop, ability
 from rlab.run.life import Workshop
 from rlab.studies.training import Forgetful
-from rlab.tasks.pictures import draw_all
 
 
 def game(seed: int, result: str = "B+1") -> Record:
@@ -90,10 +89,10 @@ def test_next_moves_are_a_data_set_whose_tests_are_other_games() -> None:
 
 
 def test_batches_repeat_and_a_pass_has_every_position_once() -> None:
-    batches = fit(symmetries=False).task.batches
+    batches = fit(symmetries=False).task.data
     seen = torch.cat([batches.at(0, k).items for k in range(len(batches))])
     assert sorted(seen.tolist()) == sorted(batches.dataset.splits["train"].tolist())
-    turned = fit().task.batches
+    turned = fit().task.data
     one, again, other = turned.at(1, 2), turned.at(1, 2), turned.at(0, 2)
     assert (one.x == again.x).all()
     assert one.items.tolist() != other.items.tolist()
@@ -114,7 +113,7 @@ def test_it_learns_goes_on_to_the_bit_and_plays() -> None:
     assert score["low"] < score["mean"] < score["high"]
     assert score["mean"] > 20  # one of five points that are left, or better
     assert score["top5"] > 80
-    assert draw_all(run.task, Stop()) == {}  # what `rlab report` asks for
+    assert ability(run, Draws) is None  # what `rlab report` asks for
     player = SearchPlayer("policy", Evaluator(run.task.model, symmetry="all"), 0)
     boards = Boards(2, Setting(9))
     moves = player.choose(boards, np.arange(2), np.zeros(2, np.uint64))

@@ -23,7 +23,6 @@ from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.run.checkpoint import Checkpoints, digest
 from rlab.run.config import changed, to_plain
-from rlab.run.files import to_json
 from rlab.run.folder import RunFolder, create_run
 from rlab.run.journal import Journal
 from rlab.run.learner import Stop
@@ -291,7 +290,7 @@ def source(name: str, env: str = "Go5", **settings: Any) -> GoNetwork:
     """A run of AlphaZero that has just begun, in the runs folder; its network."""
     load_recipes()
     config = changed(default_alphazero(env), {"encoder": "go-resnet-2x32", "komi": 3.5} | settings)
-    folder = create_run("alphazero", env, to_plain(config), name)
+    folder = create_run("alphazero", {"env": env}, to_plain(config), name)
     network = GoNetwork(config.net, config.env.setting().size)
     journal = Journal(folder.journal)
     Checkpoints(folder.checkpoints, journal).save({"network": network.state_dict()}, {}, 12)
@@ -319,7 +318,7 @@ class After(Silent):
 def train(recipe: str, name: str, view: Any = None, stop: Stop | None = None, **settings: Any) -> RunFolder:
     entry = load_recipes().get(recipe)
     config = changed(entry.default("Go5"), {"threads": 1, "log_steps": 1} | settings)
-    folder, _ = start_run(recipe, config, "Go5", name, stop or Stop(), view or Silent(), lambda c, *_: c)
+    folder, _ = start_run(recipe, config, name, stop or Stop(), view or Silent(), lambda c, *_: c)
     return folder
 
 
@@ -350,19 +349,18 @@ def test_a_run_needs_the_one_it_started_from_no_more(runs: Path) -> None:
 def test_it_begins_as_the_network_that_is_named(runs: Path) -> None:
     network = source("first")
     entry = load_recipes().get("go-reinforce")
-    assert entry.fetch is not None
-    config, taken = entry.fetch(changed(entry.default("Go5"), {"start": "first"}))
-    assert taken is not None
-    assert entry.fetch(changed(entry.default("Go5"), {"start": "first:12"}))[1] == taken
+    assert entry.warm_start is not None
+    config, start = entry.warm_start(changed(entry.default("Go5"), {"start": "first"}))
+    same = entry.warm_start(changed(entry.default("Go5"), {"start": "first:12"}))[1]
+    assert same.sources["start"].note == start.sources["start"].note
     assert config.net == network.config
-    folder = create_run("go-reinforce", "Go5", to_plain(config), "mine")
-    (folder.path / "start.safetensors").write_bytes(taken.files["start.safetensors"])
+    folder = create_run("go-reinforce", {"env": "Go5"}, to_plain(config), "mine")
     shop = Workshop("cpu", Journal(folder.journal), folder.path)
     with pytest.raises(RlabError, match="does not say what 'rlab train' took"):
         entry.build(config, shop)
-    (folder.path / "config.json").write_bytes(to_json(folder.config() | taken.note))
+    start.save(folder)
     assert digest(entry.build(config, shop).network.state_dict()) == digest(network.state_dict())
-    damaged = bytearray(taken.files["start.safetensors"])
+    damaged = bytearray((folder.path / "start.safetensors").read_bytes())
     damaged[-1] ^= 1
     (folder.path / "start.safetensors").write_bytes(bytes(damaged))
     with pytest.raises(RlabError, match="is damaged"):
@@ -376,9 +374,9 @@ def test_what_cannot_be_is_refused(runs: Path) -> None:
     source("first")
     source("large", "Go7")
     entry = load_recipes().get("go-reinforce")
-    assert entry.fetch is not None
+    assert entry.warm_start is not None
     default = entry.default("Go5")
-    create_run("dqn", "Go5", to_plain(load_recipes().get("dqn").default("Go5")), "other")
+    create_run("dqn", {"env": "Go5"}, to_plain(load_recipes().get("dqn").default("Go5")), "other")
     for settings, said in [
         ({}, "--start is empty; it names a run with a network of Go"),
         ({"start": "frist"}, "no run 'frist' .*nearest: first"),
@@ -389,7 +387,7 @@ def test_what_cannot_be_is_refused(runs: Path) -> None:
         ({"start": "first", "width": 8}, "--width is 8, but the network is taken from run 'first', where it is 16"),
     ]:
         with pytest.raises(RlabError, match=said):
-            entry.fetch(changed(default, settings))
+            entry.warm_start(changed(default, settings))
     for settings, said in [
         ({"num_envs": 1}, "--num-envs is 1"),
         ({"pool_size": 0}, "--pool-size is 0"),
@@ -398,7 +396,7 @@ def test_what_cannot_be_is_refused(runs: Path) -> None:
     ]:
         with pytest.raises(RlabError, match=said):
             changed(default, settings)
-    config, _ = entry.fetch(changed(default, {"start": "first", "search_precision": "fp32"}))
+    config, _ = entry.warm_start(changed(default, {"start": "first", "search_precision": "fp32"}))
     assert config.net == replace(NetConfig(encoder="go-resnet-2x32"), search_precision="fp32")
 
 

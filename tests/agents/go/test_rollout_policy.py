@@ -349,7 +349,7 @@ def test_it_learns_goes_on_to_the_bit_and_plays(tmp_path: Path, monkeypatch: pyt
     """Item 276, part 4: a fast policy for rollouts."""
     run = learner(epochs=6, least=1)
     assert run.progress().total == 6 * 510
-    before = run.examine("test", Stop())
+    before = run.evaluate_split("test", Stop())
     while not run.progress().finished:
         run.step()
         if run.chunks == 2:
@@ -371,7 +371,7 @@ def test_it_learns_goes_on_to_the_bit_and_plays(tmp_path: Path, monkeypatch: pyt
     assert score["tasks"]["speed"]["mean"] > 0
 
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
-    folder = create_run("go-rollout", "go9x9", to_plain(run.experiment), "quick")
+    folder = create_run("go-rollout", {"env": "go9x9"}, to_plain(run.experiment), "quick")
     Checkpoints(folder.checkpoints, Journal(folder.journal)).save(run.state(), {}, run.done)
     monkeypatch.setattr(records, "_records", lambda name: pytest.fail("a player reads no games"))
     rollout_policy.gather.cache_clear()

@@ -202,13 +202,12 @@ def test_a_run_needs_those_it_took_its_networks_from_no_more(runs: Path) -> None
 def test_what_cannot_be_is_refused(runs: Path) -> None:
     source("first")
     entry = load_recipes().get("go-value")
-    assert entry.fetch is not None
+    assert entry.warm_start is not None
     default = entry.default("Go5")
     with pytest.raises(RlabError, match="--play is empty"):
-        entry.fetch(changed(default, {"start": "first"}))
-    _, taken = entry.fetch(changed(default, {"start": "first", "play": "first"}))
-    assert taken is not None
-    assert taken.note["networks"]["sl"]["run"] == "first"
+        entry.warm_start(changed(default, {"start": "first"}))
+    _, start = entry.warm_start(changed(default, {"start": "first", "play": "first"}))
+    assert start.sources["sl"].note["run"] == "first"
     with pytest.raises(RlabError, match="leave nothing to learn from; nearest: --steps 2009"):
         changed(default, {"steps": 2008})
     with pytest.raises(RlabError, match="--test-games is 1"):

@@ -41,7 +41,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("RLAB_RUNS", str(path))
         entry = load_recipes().get("alphazero")
         config = changed(entry.default("Go5"), SMALL | {"steps": 200, "threads": 1})
-        start_run("alphazero", config, "Go5", "tiny", Stop(), QuietView(), lambda c, f, d: c)
+        start_run("alphazero", config, "tiny", Stop(), QuietView(), lambda c, f, d: c)
     return path
 
 
@@ -132,7 +132,7 @@ def test_runs_and_rollouts_are_opponents_in_the_environments() -> None:
 def test_a_run_of_something_else_has_no_network(tmp_path: Path) -> None:
     entry = load_recipes().get("q-learning")
     config = changed(entry.default("FrozenLake-v1"), {})
-    made = folders.create_run("q-learning", "FrozenLake-v1", to_plain(config), "table")
+    made = folders.create_run("q-learning", {"env": "FrozenLake-v1"}, to_plain(config), "table")
     with pytest.raises(RlabError, match="run 'table' is one of q-learning, which has no network of Go"):
         read_network(made)
 

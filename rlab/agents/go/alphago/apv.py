@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rlab.agents.evaluation import score
 from rlab.agents.go.alphago.config import ApvConfig, ApvExperiment
 from rlab.agents.go.alphago.rollout_policy import Playouts, RolloutPolicy, read_rollout
-from rlab.agents.go.alphago.taken import Copy, copy_network, copy_of, put, read
+from rlab.agents.go.alphago.taken import copy_network, network_of
 from rlab.agents.go.arena import Clock, Finished, Pairing, key_of, one_move
 from rlab.agents.go.evaluator import Evaluator, Symmetry
 from rlab.agents.go.match import OPENING_MOVES, play_match, try_out
@@ -29,11 +29,11 @@ from rlab.agents.search import Evaluate, Puct
 from rlab.envs.go.boards import Boards
 from rlab.envs.go.players import Player
 from rlab.errors import RlabError
-from rlab.registry import Taken
 from rlab.run.folder import find_run
 from rlab.run.learner import Footprint, Metrics, Progress, Score, State, Stop, Stopped
+from rlab.run.warm_start import Source, WarmStart, load_sources, source_of
 from rlab.seeding import derive
-from rlab.tasks.classify import wilson
+from rlab.stats import wilson
 
 _ROLLOUT = np.uint64(0xA0761D6478BD642F)
 """What sets a leaf's rollout apart from the symmetry that its network is asked in."""
@@ -74,14 +74,14 @@ class MixedEvaluator:
         return logits, values
 
 
-def take_parts(config: ApvConfig, env: str) -> dict[str, Copy]:
+def take_parts(config: ApvConfig, env: str) -> dict[str, Source]:
     """What the runs that a search names have learned, by part; changes nothing there.
 
     Raises:
         RlabError: what is needed is not named, or what is named cannot be used.
     """
     config.refuse_unfit()
-    parts: dict[str, Copy] = {}
+    parts: dict[str, Source] = {}
     value = config.value if config.value != config.policy else ""  # the policy's own then
     for part, name in (("policy", config.policy), ("value", value)):
         if not name:
@@ -95,17 +95,17 @@ def take_parts(config: ApvConfig, env: str) -> dict[str, Copy]:
     if config.rollout:
         folder = find_run(config.rollout)
         arrays = read_rollout(folder).arrays()
-        parts["rollout"] = copy_of(folder.name, {key: torch.from_numpy(a) for key, a in arrays.items()})
+        parts["rollout"] = source_of(folder.name, None, {key: torch.from_numpy(a) for key, a in arrays.items()})
     return parts
 
 
-def fetch(experiment: ApvExperiment) -> tuple[ApvExperiment, Taken]:
+def warm_start_parts(experiment: ApvExperiment) -> tuple[ApvExperiment, WarmStart]:
     """Take what other runs have learned into a new run's folder.
 
     Raises:
         RlabError: see `take_parts`.
     """
-    return experiment, put(take_parts(experiment.search, experiment.env.env))
+    return experiment, WarmStart(take_parts(experiment.search, experiment.env.env))
 
 
 class Blind:
@@ -133,7 +133,7 @@ class ApvSearch:
         parts: what it is made of; None: `restore` brings it.
     """
 
-    def __init__(self, experiment: ApvExperiment, device: str, parts: dict[str, Copy] | None = None):
+    def __init__(self, experiment: ApvExperiment, device: str, parts: dict[str, Source] | None = None):
         self.experiment, self.settings, self.match = experiment, experiment.search, experiment.env
         self.setting = experiment.env.setting()
         self.seed = derive(experiment.run.seed, "match")
@@ -148,15 +148,10 @@ class ApvSearch:
 
     # ---- The player.
 
-    @property
-    def agent(self) -> ApvSearch:
-        """What `rlab.load` and `rlab watch` ask for a policy of observations."""
-        return self
-
     def policy(self, seed: int) -> NetworkPolicy | Blind:
         """Without search, for there is no board to search on: the prior alone."""
         part = (self.parts or {}).get("policy")
-        return Blind() if part is None else NetworkPolicy(part.network().to(self.device))
+        return Blind() if part is None else NetworkPolicy(network_of(part).to(self.device))
 
     def evaluator(self, symmetry: Symmetry = "random") -> MixedEvaluator:
         """What its search is told.
@@ -168,13 +163,13 @@ class ApvSearch:
         if parts is None:
             raise RlabError("the parts of a search are taken when a run starts, by 'rlab train' or rlab.train")
         networks = {
-            part: Evaluator(parts[part].network(), self.device, symmetry, s.search_precision)
+            part: Evaluator(network_of(parts[part]), self.device, symmetry, s.search_precision)
             for part in ("policy", "value")
             if part in parts
         }
         playouts = None
         if "rollout" in parts:
-            arrays = {name: tensor.numpy() for name, tensor in parts["rollout"].weights.items()}
+            arrays = {name: tensor.numpy() for name, tensor in parts["rollout"].tensors.items()}
             playouts = Playouts(RolloutPolicy.of(arrays))
         policy = networks.get("policy")
         return MixedEvaluator(policy, networks.get("value", policy), playouts, s.mix, s.prior_temperature)
@@ -281,7 +276,7 @@ class ApvSearch:
         if stop.requested:
             raise Stopped
         try_out(self.match.opponent, self.setting, stop)
-        weights = [tensor for part in (self.parts or {}).values() for tensor in part.weights.values()]
+        weights = [tensor for part in (self.parts or {}).values() for tensor in part.tensors.values()]
         held = sum(tensor.numel() * tensor.element_size() for tensor in weights)
         rows = min(self.match.at_once, self.match.games)
         trees = rows * (self.settings.visits + 2) * (self.setting.size**2 + 1) * 16
@@ -294,7 +289,7 @@ class ApvSearch:
         numbers = sorted(self.over)
         moves = [np.array(self.over[k][1], np.int64) for k in numbers]
         return {
-            "parts": {part: {"note": copy.note, "weights": copy.weights} for part, copy in self.parts.items()},
+            "parts": {part: {"note": copy.note, "weights": copy.tensors} for part, copy in self.parts.items()},
             "told": self.told,
             "numbers": np.array(numbers, np.int64),
             "points": np.array([self.over[k][0] for k in numbers], np.float64),
@@ -319,7 +314,7 @@ class ApvSearch:
     def restore_policy(self, state: State) -> None:
         """Take over only what playing needs."""
         self._leave()
-        self.parts = {part: Copy(**copy) for part, copy in state["parts"].items()}
+        self.parts = {part: Source(copy["note"], copy["weights"]) for part, copy in state["parts"].items()}
         self.told = int(state["told"])
         self.over = {}
 
@@ -336,5 +331,5 @@ class ApvSearch:
 
 def build_apv(experiment: ApvExperiment, workshop: Any) -> ApvSearch:
     """Build the Learner of a run."""
-    parts = None if workshop.start is None else read(workshop.start)
+    parts = None if workshop.start is None else load_sources(workshop.start)
     return ApvSearch(experiment, workshop.device, parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from rlab.agents.go.alphago.config import GamesConfig, RecordsExperiment
 from rlab.agents.go.learning import value_loss
@@ -26,10 +28,11 @@ from rlab.envs.go.planes import PLANES
 from rlab.envs.go.sgf import alternate, parse_sgf
 from rlab.errors import RlabError
 from rlab.nn.optim import decayed, make_optimiser
-from rlab.run.learner import Stop, Stopped
+from rlab.run.learner import Stop
 from rlab.seeding import derive
-from rlab.tasks.classify import wilson
-from rlab.tasks.fit import Fit
+from rlab.stats import wilson
+from rlab.tasks.task import Losses, Metric, SingleLossTask, until
+from rlab.tasks.trainer import Trainer
 
 CHUNK = 512
 """Positions of an evaluation that are looked at together."""
@@ -148,10 +151,10 @@ def _rows(record: Any, boards: Boards) -> dict[str, NDArray[Any]] | None:
 
 
 class PositionBatches:
-    """Shuffled batches of positions, as `rlab.data.batches.Batches` gives those of a data set."""
+    """Shuffled batches of positions: a `rlab.data.batches.DataModule`."""
 
     def __init__(self, games: Games, batch: int, seed: int, device: str, symmetries: bool):
-        self.dataset = games
+        self.games = games
         self.batch, self.seed, self.device, self.symmetries = batch, seed, torch.device(device), symmetries
         self._rows = games.splits["train"]
         self._order: tuple[int, NDArray[np.int64]] = (-1, self._rows)
@@ -160,12 +163,17 @@ class PositionBatches:
         return -(-len(self._rows) // self.batch)
 
     @property
+    def splits(self) -> dict[str, Tensor]:
+        """Name -> positions, int64[n]."""
+        return {name: torch.from_numpy(rows) for name, rows in self.games.splits.items()}
+
+    @property
     def examples(self) -> int:
         """Of an epoch."""
         return len(self._rows)
 
-    def at(self, epoch: int, number: int) -> Batch:
-        """One batch: planes, moves, and which positions; it depends on the seed and the two numbers alone."""
+    def at(self, epoch: int, number: int, rank: int = 0, world: int = 1) -> Batch:
+        """One batch, or a part of it: planes, moves, and which positions; it depends on the seed and numbers alone."""
         known, order = self._order
         if known != epoch:
             order = np.random.default_rng(derive(self.seed, "order", epoch)).permutation(self._rows)
@@ -174,112 +182,122 @@ class PositionBatches:
         kinds = np.zeros(len(rows), np.int64)
         if self.symmetries:
             kinds = np.random.default_rng(derive(self.seed, "kinds", epoch, number)).integers(0, 8, len(rows))
-        return batch_of(self.dataset.window, rows, kinds, self.device)._replace(place=(epoch, number))
+        mine = slice(rank, None, world)
+        return batch_of(self.games.window, rows[mine], kinds[mine], self.device, (epoch, number))
+
+    def ordered(self, split: str, batch: int) -> Iterator[Batch]:
+        """The positions of a split in batches, not turned."""
+        rows = self.games.splits[split]
+        for start in range(0, len(rows), batch):
+            some = rows[start : start + batch]
+            yield batch_of(self.games.window, some, np.zeros(len(some), np.int64), self.device)
 
 
-def batch_of(window: Window, rows: NDArray[np.int64], kinds: NDArray[np.int64], device: torch.device) -> Batch:
+def batch_of(
+    window: Window,
+    rows: NDArray[np.int64],
+    kinds: NDArray[np.int64],
+    device: torch.device,
+    place: tuple[int, int] = (0, 0),
+) -> Batch:
     """Positions rows [B], turned by kinds [B]: planes [B, C, n, n], moves [B]."""
     n = window.setting.size
     sample = window.take(rows, kinds)
     planes = torch.from_numpy(sample.planes).view(-1, n, n, len(PLANES)).permute(0, 3, 1, 2)
-    return Batch(planes.to(device), torch.from_numpy(sample.move).to(device), torch.from_numpy(rows))
+    tensors = {"x": planes.to(device), "y": torch.from_numpy(sample.move).to(device)}
+    return Batch(tensors, torch.from_numpy(rows), place)
 
 
-class PolicyTask:
-    """What `Fit` trains: the next move, and a little of who wins.
+class PolicyTask(SingleLossTask):
+    """The task of a policy: the next move, and a little of who wins.
 
     Args:
         games: the positions.
         model: planes -> policy and value.
+        optimizer: over its parameters.
         experiment: settings.
         device: torch device.
     """
 
-    classes = None
-    """It has no pictures of classes; see `rlab.tasks.pictures.draw_all`."""
+    primary = Metric("top-1 %")
 
-    def __init__(self, games: Games, model: GoNetwork, experiment: RecordsExperiment, device: str):
-        self.data, self.model = games, model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.weight, self.device = experiment.data.value_weight, torch.device(device)
-        seed = derive(experiment.run.seed, "data")
-        self.batches: Any = PositionBatches(games, experiment.fit.batch_size, seed, device, experiment.data.symmetries)
-        self.smoothing = experiment.fit.label_smoothing
+    def __init__(
+        self, games: Games, model: GoNetwork, optimizer: Optimizer, experiment: RecordsExperiment, device: str
+    ):
+        seed, how = derive(experiment.run.seed, "data"), experiment.fit
+        batches = PositionBatches(games, how.batch_size, seed, device, experiment.data.symmetries)
+        super().__init__(model, batches, optimizer, device=device, max_grad_norm=how.max_grad_norm)
+        self.model.to(memory_format=torch.channels_last)
+        self.games = games
+        self.value_weight, self.smoothing = experiment.data.value_weight, how.label_smoothing
 
     def _outcomes(self, rows: NDArray[np.int64]) -> Tensor:
         """1, 0 or -1 for the player to move, of positions rows [B]."""
-        columns = self.data.window.rows
+        columns = self.games.window.rows
         sign = 1 - 2 * (columns["ply"][rows] % 2).astype(np.float32)
         return torch.from_numpy(sign * np.sign(columns["score"][rows]).astype(np.float32)).to(self.device)
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, outputs: Any, batch: Batch) -> Losses:
         """Cross-entropy of the move and, with a weight, of the outcome; and how often the first guess was it."""
-        said = self.model(batch.x)
-        policy = F.cross_entropy(said.policy, batch.y, label_smoothing=self.smoothing)
-        seen = {"loss": policy, "accuracy": (said.policy.argmax(1) == batch.y).float().mean()}
-        if self.weight:
-            value = value_loss(said.value, self._outcomes(batch.items.numpy()))
-            seen |= {"policy_loss": policy, "value_loss": value, "loss": policy + self.weight * value}
-        return seen
+        policy = F.cross_entropy(outputs.policy, batch.y, label_smoothing=self.smoothing)
+        metrics = {"loss": policy, "accuracy": (outputs.policy.argmax(1) == batch.y).float().mean()}
+        if self.value_weight:
+            value = value_loss(outputs.value, self._outcomes(batch.items.numpy()))
+            metrics |= {"policy_loss": policy, "value_loss": value, "loss": policy + self.value_weight * value}
+        return metrics
 
-    def examine(self, split: str, stop: Stop) -> dict[str, Any]:
+    def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
         """How many per cent of the moves of a split are the most probable one; Wilson's 95 % interval over positions.
 
         Raises:
             Stopped: a stop was requested.
         """
-        rows = self.data.splits[split]
         right, loss, within5, won = 0.0, 0.0, 0.0, 0.0
-        for start in range(0, len(rows), CHUNK):
-            if stop.requested:
-                raise Stopped
-            some = rows[start : start + CHUNK]
-            batch = batch_of(self.data.window, some, np.zeros(len(some), np.int64), self.device)
+        for batch in until(stop, self.data.ordered(split, CHUNK)):
             with torch.no_grad():
-                said = self.model(batch.x)
-                right += float((said.policy.argmax(1) == batch.y).sum())
-                within5 += float((said.policy.topk(5).indices == batch.y[:, None]).sum())
-                loss += float(F.cross_entropy(said.policy, batch.y, reduction="sum"))
-                known = self._outcomes(some)
-                won += float(((said.value.diff(dim=1).squeeze(1) * known > 0) | (known == 0)).sum())
-        n = len(rows)
+                outputs = self.model(batch.x)
+            right += float((outputs.policy.argmax(1) == batch.y).sum())
+            within5 += float((outputs.policy.topk(5).indices == batch.y[:, None]).sum())
+            loss += float(F.cross_entropy(outputs.policy, batch.y, reduction="sum"))
+            outcome = self._outcomes(batch.items.numpy())
+            won += float(((outputs.value.diff(dim=1).squeeze(1) * outcome > 0) | (outcome == 0)).sum())
+        n = len(self.games.splits[split])
         low, high = wilson(right, n)
-        return {
-            "measure": "top-1 %",
-            "mean": 100 * right / n,
-            "low": 100 * low,
-            "high": 100 * high,
-            "loss": loss / n,
-            "top5": 100 * within5 / n,
-            "winner": 100 * won / n,
-            "split": split,
-            "examples": n,
-        }
+        return self.primary.score(
+            100 * right / n,
+            100 * low,
+            100 * high,
+            loss=loss / n,
+            top5=100 * within5 / n,
+            winner=100 * won / n,
+            split=split,
+            examples=n,
+        )
 
     def memory(self, batch_size: int) -> int:
         """Bytes of the positions, and of the activations of a batch."""
-        held = sum(column.nbytes for column in self.data.window.rows.values())
-        maps = getattr(self.model.encoder, "channels", 64) * self.data.window.setting.size**2 * 4
+        held = sum(column.nbytes for column in self.games.window.rows.values())
+        maps = getattr(self.model.encoder, "channels", 64) * self.games.window.setting.size**2 * 4
         return held + batch_size * maps * 3 * (2 + 2 * len(list(self.model.encoder.modules())) // 8)
 
 
-class PolicyFit(Fit):
-    """`Fit` of a policy, which can also play."""
+class PolicyTrainer(Trainer):
+    """The trainer of a policy, which can also play."""
 
-    @property
-    def agent(self) -> NetworkPolicy:
-        """The policy, of what is seen of a board."""
-        network: Any = self.task.model
+    def policy(self, seed: int) -> NetworkPolicy:
+        """The policy, of what is seen of a board; nothing is drawn."""
+        network: Any = self.task.modules["model"]
         return NetworkPolicy(network)
 
 
-def build_records(experiment: RecordsExperiment, workshop: Any) -> PolicyFit:
+def build_records(experiment: RecordsExperiment, workshop: Any) -> PolicyTrainer:
     """Build the Learner of a policy from records."""
     games = read_games(experiment.data)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(experiment.run.seed, "weights"))
         model = GoNetwork(experiment.net, games.window.setting.size)
-    task = PolicyTask(games, model, experiment, workshop.device)
     fit = experiment.fit
     groups = [group | {"lr": fit.learning_rate} for group in decayed(model, fit.weight_decay)]
-    optimiser = make_optimiser(fit.optimiser, groups, lr=fit.learning_rate)
-    return PolicyFit(task, optimiser, fit, experiment.run.seed, workshop.device)
+    optimizer = make_optimiser(fit.optimiser, groups, lr=fit.learning_rate)
+    task = PolicyTask(games, model, optimizer, experiment, workshop.device)
+    return PolicyTrainer(task, fit, experiment.run.seed, workshop.device)

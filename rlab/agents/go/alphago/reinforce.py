@@ -35,7 +35,7 @@ from rlab.agents.go.alphago.playing import (
     outcomes,
     words_of,
 )
-from rlab.agents.go.alphago.taken import read
+from rlab.agents.go.alphago.taken import network_of
 from rlab.agents.go.arena import Finished, Pairing, play_games
 from rlab.agents.go.evaluator import Evaluator, Symmetry, drawn_symmetries
 from rlab.agents.go.learning import value_loss
@@ -49,8 +49,9 @@ from rlab.envs.go.symmetry import inverses
 from rlab.errors import RlabError
 from rlab.nn.optim import make_optimiser, restore, state_of
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped, seconds_of
+from rlab.run.warm_start import load_sources
 from rlab.seeding import derive
-from rlab.tasks.classify import wilson
+from rlab.stats import wilson
 
 CHUNK = 128
 """Positions that are learned from together; the gradient of an update is their sum."""
@@ -288,6 +289,10 @@ class Reinforce:
         games = env.final_episodes if self.progress().finished else env.evaluate_episodes
         return self.evaluate_games(games, derive(self.seed, "evaluation", self.done), stop)
 
+    def policy(self, seed: int) -> Any:
+        """What evaluations and films play; see `rlab.run.learner.Acts`."""
+        return self.agent.policy(seed)
+
     def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
         """Play a match without search, each opening once with either colour: 1 for a game that was won, 0.5 for a draw.
 
@@ -448,4 +453,4 @@ def advantages(
 def build_reinforce(experiment: ReinforceExperiment, workshop: Any) -> Reinforce:
     """Build the Learner; a new run starts as the network that was taken for it."""
     folder = workshop.start
-    return Reinforce(experiment, workshop.device, None if folder is None else read(folder)["start"].network())
+    return Reinforce(experiment, workshop.device, None if folder is None else network_of(load_sources(folder)["start"]))

@@ -27,7 +27,7 @@ from rlab.run.folder import RunFolder
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.run.life import configuration_of, of_this_version
 from rlab.seeding import derive
-from rlab.tasks.classify import wilson
+from rlab.stats import wilson
 
 Words = NDArray[np.int64]
 GAMES = 100
@@ -285,9 +285,6 @@ class RolloutLearner:
         experiment: the settings.
     """
 
-    classes = None
-    """There is nothing to draw."""
-
     def __init__(self, experiment: RolloutExperiment):
         self.experiment, self.fit = experiment, experiment.fit
         self.seed = experiment.run.seed
@@ -302,11 +299,6 @@ class RolloutLearner:
         self.score: dict[str, Any] = {}
         self.validated = -1
         self._order: tuple[int, Words] = (-1, np.zeros(0, np.int64))
-
-    @property
-    def task(self) -> RolloutLearner:
-        """What is examined by `rlab eval`."""
-        return self
 
     @property
     def moves(self) -> Moves:
@@ -366,7 +358,7 @@ class RolloutLearner:
 
     # ---- How good it is.
 
-    def examine(self, split: str, stop: Stop) -> dict[str, Any]:
+    def evaluate_split(self, split: str, stop: Stop) -> dict[str, Any]:
         """How many per cent of the moves of a split are the most probable one; Wilson's 95 % interval over positions.
 
         Every move counts, passes too, which the policy makes only where nothing is left.
@@ -400,14 +392,14 @@ class RolloutLearner:
         """
         held_out = "validation" in self.moves.splits
         if held_out and self.validated != self.done:
-            self.score, self.validated = self.examine("validation", stop), self.done
+            self.score, self.validated = self.evaluate_split("validation", stop), self.done
             if self.best is None or self.score["mean"] > self.best["mean"]:
                 self.best = {"mean": self.score["mean"], "done": self.done, "weights": self.policy.weights.copy()}
         if not self.progress().finished:
-            return self.score if held_out else self.examine("train", stop)
+            return self.score if held_out else self.evaluate_split("train", stop)
         if self.best is not None:
             self.policy.weights[:] = self.best["weights"]
-        score = self.examine("test", stop)
+        score = self.evaluate_split("test", stop)
         speed = {"measure": "microseconds a move of a playout", "mean": self.microseconds()}
         score |= {"tasks": {"speed": speed}}
         return score if self.best is None else score | {"best_at": self.best["done"], "validation": self.best["mean"]}

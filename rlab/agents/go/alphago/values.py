@@ -26,7 +26,7 @@ from torch import Tensor
 
 from rlab.agents.go.alphago.config import ValuesExperiment
 from rlab.agents.go.alphago.playing import Replay, ask, choices, draw, outcomes, uniform, words_of
-from rlab.agents.go.alphago.taken import packed, read, unpacked
+from rlab.agents.go.alphago.taken import network_of, packed, unpacked
 from rlab.agents.go.evaluator import Evaluator, Symmetry
 from rlab.agents.go.learning import value_loss
 from rlab.agents.go.network import GoNetwork
@@ -35,6 +35,7 @@ from rlab.envs.go.boards import Boards
 from rlab.errors import RlabError
 from rlab.nn.optim import SCHEDULES, decayed, restore, scale_rates, state_of
 from rlab.run.learner import Footprint, Log, Metrics, NonFinite, Progress, Rows, Score, State, Stop, Stopped, seconds_of
+from rlab.run.warm_start import load_sources
 from rlab.seeding import derive
 
 LOG = "games"
@@ -331,6 +332,10 @@ class Values:
             found["mse_train"] = round(float(self._errors(_some(train), stop)[0].mean()), 4)
         return found
 
+    def policy(self, seed: int) -> Any:
+        """What evaluations and films play; see `rlab.run.learner.Acts`."""
+        return self.agent.policy(seed)
+
     def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> Score:
         """As `evaluate`: the games for judging are those of the run."""
         return self.evaluate(stop)
@@ -469,5 +474,5 @@ def build_values(experiment: ValuesExperiment, workshop: Any) -> Values:
     """Build the Learner; a new run has the networks that were taken for it."""
     networks = None
     if workshop.start is not None:
-        networks = {role: copy.network() for role, copy in read(workshop.start).items()}
+        networks = {role: network_of(source) for role, source in load_sources(workshop.start).items()}
     return Values(experiment, workshop.device, workshop.journal, networks)

@@ -16,11 +16,12 @@ from torch.nn import functional as F
 
 from rlab.data.batches import Batch, Batches
 from rlab.errors import RlabError
-from rlab.nn.average import Averaged
-from rlab.tasks.classify import Classify, Term
+from rlab.nn.ema import EMA
+from rlab.tasks.classification import Classification
 from rlab.tasks.config import SemiConfig
+from rlab.tasks.task import Losses, Term
 
-Method = Callable[[Classify, Tensor, Tensor], dict[str, Tensor]]
+Method = Callable[[Classification, Tensor, Tensor], dict[str, Tensor]]
 
 WEIGHTS = {"self-training": 1.0, "consistency": 10.0, "mean-teacher": 10.0}
 """What a method's loss is multiplied by where no weight is given: squares of probabilities are small."""
@@ -47,7 +48,7 @@ def disagreement(first: Tensor, second: Tensor) -> Tensor:
     return (first.softmax(1) - second.softmax(1)).square().mean()
 
 
-def self_training(threshold: float, task: Classify, first: Tensor, second: Tensor) -> dict[str, Tensor]:
+def self_training(threshold: float, task: Classification, first: Tensor, second: Tensor) -> dict[str, Tensor]:
     """What the model is sure of in one view is the label of the other (Lee 2013)."""
     with torch.no_grad():
         guess = task.logits(first)
@@ -55,15 +56,15 @@ def self_training(threshold: float, task: Classify, first: Tensor, second: Tenso
     return {"loss_unlabelled": loss, "sure": sure}
 
 
-def consistency(task: Classify, first: Tensor, second: Tensor) -> dict[str, Tensor]:
+def consistency(task: Classification, first: Tensor, second: Tensor) -> dict[str, Tensor]:
     """Two views of an example are to get the same probabilities (the Pi-model of Laine & Aila 2017)."""
     return {"loss_unlabelled": disagreement(task.logits(first), task.logits(second))}
 
 
-def mean_teacher(task: Classify, first: Tensor, second: Tensor) -> dict[str, Tensor]:
+def mean_teacher(task: Classification, first: Tensor, second: Tensor) -> dict[str, Tensor]:
     """One view is to get the probabilities that the average of the model gives the other (Tarvainen & Valpola 2017)."""
     model = task.model
-    assert isinstance(model, Averaged)
+    assert isinstance(model, EMA)
     with torch.no_grad():
         taught = task.through(model.teacher, task.transform, first)[:, : len(task.classes or ())]
     return {"loss_unlabelled": disagreement(taught, task.logits(second))}
@@ -90,9 +91,9 @@ def term_of(config: SemiConfig, unlabelled: Batches, epochs: int) -> Term:
     method = method_of(config)
     weight = WEIGHTS[config.semi] if config.semi_weight is None else config.semi_weight
 
-    def term(task: Classify, batch: Batch, logits: Tensor) -> dict[str, Tensor]:
+    def term(task: Classification, batch: Batch, outputs: Tensor) -> Losses:
         epoch, number = batch.place
-        first, second = (unlabelled.at(epoch, number, view).x for view in (0, 1))
+        first, second = (unlabelled.at(epoch, number, view=view).x for view in (0, 1))
         seen = method(task, first, second)
         factor = weight * ramp((epoch + number / len(unlabelled)) / epochs, config.ramp_up)
         return seen | {"loss": factor * seen["loss_unlabelled"]}

@@ -15,11 +15,18 @@ from rlab.errors import RlabError
 from rlab.nn.heads.classify import ClassifyHead
 from rlab.nn.published import Classifier
 from rlab.run.learner import Stop, Stopped
-from rlab.tasks.classify import classified, explained, wilson
-from rlab.tasks.pictures import class_activation, draw_all
-from tests.tasks.test_fit import of_recipe
+from rlab.stats import wilson
+from rlab.tasks.classification import classification_metrics, regression_metrics
+from rlab.tasks.pictures import class_activation
+from tests.tasks.test_trainer import of_recipe
 
 NAMES = ("a", "b", "c")
+
+
+def drawn(fit: Any) -> dict[str, bytes]:
+    fit.task.modules.eval()
+    pictures: dict[str, bytes] = fit.task.draw(Stop())
+    return pictures
 
 
 def test_wilson_by_hand() -> None:
@@ -33,7 +40,7 @@ def test_wilson_by_hand() -> None:
 
 def test_scores_of_classes_by_hand() -> None:
     p = torch.tensor([[0.7, 0.2, 0.1], [0.3, 0.6, 0.1], [0.3, 0.6, 0.1], [0.05, 0.05, 0.9]])
-    score = classified(p.log(), torch.tensor([0, 1, 0, 2]), NAMES)
+    score = classification_metrics(p.log(), torch.tensor([0, 1, 0, 2]), NAMES)
     assert score["mean"] == 75
     assert score["confusion"] == [[1, 1, 0], [0, 1, 0], [0, 0, 1]]
     assert score["per_class"] == {"a": 50, "b": 100, "c": 100}
@@ -46,14 +53,14 @@ def test_the_confusion_matrix_is_scikit_learns() -> None:
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(200, 3, generator=generator), torch.randint(3, (200,), generator=generator)
     expected = confusion_matrix(labels.numpy(), logits.argmax(1).numpy())
-    assert classified(logits, labels, NAMES)["confusion"] == expected.tolist()
+    assert classification_metrics(logits, labels, NAMES)["confusion"] == expected.tolist()
 
 
 def test_explained_is_scikit_learns() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.randn(50, generator=generator)
     said = labels + 0.5 * torch.randn(50, generator=generator)
-    score = explained(said, labels)
+    score = regression_metrics(said, labels)
     assert score["mean"] == pytest.approx(r2_score(labels.numpy(), said.numpy()), abs=1e-6)
     assert score["low"] < score["mean"] < score["high"]
 
@@ -61,7 +68,7 @@ def test_explained_is_scikit_learns() -> None:
 def test_predictions_are_probabilities_of_bytes_or_floats() -> None:
     task: Any = of_recipe("lenet", "digits", epochs=1).task
     task.model.eval()
-    x = task.data.x[:5].numpy()
+    x = task.dataset.x[:5].numpy()
     p = task.predict(x)
     assert p.shape == (5, 10)
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
@@ -75,18 +82,18 @@ def test_numbers_are_predicted_on_their_own_scale() -> None:
         fit.step()
     with torch.no_grad():
         fit.task.model.eval()
-        score = fit.task.examine("test", Stop())
+        score = fit.task.evaluate("test", Stop())
     said: Any = fit.task
-    labels = said.data.targets("test").numpy()
+    labels = said.dataset.targets("test").numpy()
     assert 0.2 < score["mean"] < 0.7, "what linear regression reaches on this set"
-    assert abs(said.predict(said.data.x[said.data.items("test")].numpy()).mean() - labels.mean()) < 30
+    assert abs(said.predict(said.dataset.x[said.dataset.items("test")].numpy()).mean() - labels.mean()) < 30
 
 
 def test_an_evaluation_can_be_stopped() -> None:
     stop = Stop()
     stop.request("test")
     with pytest.raises(Stopped):
-        of_recipe("logistic", "iris").task.examine("test", stop)
+        of_recipe("logistic", "iris").task.evaluate("test", stop)
 
 
 class Maps(nn.Module):
@@ -116,11 +123,11 @@ def test_heat_is_the_class_activation_map_of_a_mean_and_a_linear_layer() -> None
 
 
 def test_pictures_are_drawn_of_what_there_is() -> None:
-    images = draw_all(of_recipe("lenet", "digits").task, Stop())  # type: ignore[arg-type]
+    images = drawn(of_recipe("lenet", "digits"))
     assert set(images) == {"confusion", "wrong", "looked"}
     assert all(content.startswith(b"\x89PNG") for content in images.values())
-    assert set(draw_all(of_recipe("mlp", "iris").task, Stop())) == {"confusion"}  # type: ignore[arg-type]
-    assert draw_all(of_recipe("mlp", "diabetes").task, Stop()) == {}  # type: ignore[arg-type]
+    assert set(drawn(of_recipe("mlp", "iris"))) == {"confusion"}
+    assert drawn(of_recipe("mlp", "diabetes")) == {}
 
 
 @pytest.mark.parametrize("recipe", ["lenet", "resnet20", "mlp", "logistic"])

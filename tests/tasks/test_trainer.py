@@ -1,4 +1,4 @@
-"""`Fit`: what it counts, when it stops, what it keeps, and that it resumes to the bit."""
+"""`Trainer`: what it counts, when it stops, what it keeps, and that it resumes to the bit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rlab.data.batches import Batch, Batches
-from rlab.data.dataset import Dataset
+from rlab.data.dataset import TensorDataset
 from rlab.errors import RlabError
 from rlab.nn.optim import make_optimiser
 from rlab.recipes import load_recipes
@@ -21,22 +21,23 @@ from rlab.run.learner import NonFinite, Stop, Stopped
 from rlab.run.life import Workshop
 from rlab.studies.training import Forgetful
 from rlab.tasks.config import FitConfig
-from rlab.tasks.fit import Fit
+from rlab.tasks.task import Losses, Metric, SingleLossTask
+from rlab.tasks.trainer import Trainer
 
 
-def of_recipe(recipe: str, data: str, **settings: Any) -> Fit:
+def of_recipe(recipe: str, data: str, **settings: Any) -> Trainer:
     entry = load_recipes().get(recipe)
-    built: Fit = entry.build(changed(entry.default(data), settings), Workshop("cpu", Forgetful()))
+    built: Trainer = entry.build(changed(entry.default(data), settings), Workshop("cpu", Forgetful()))
     return built
 
 
 def test_parts_of_an_encoder_come_into_training() -> None:
     fit = of_recipe("mlp", "digits", encoder="mlp+silu+layer+lsuv", epochs=1)
-    inside = {type(part) for part in fit.task.model.modules()}
+    inside = {type(part) for part in fit.task.modules["model"].modules()}
     assert {nn.SiLU, nn.LayerNorm} < inside
     assert nn.ReLU not in inside
-    layer = fit.task.model.encoder.layers[1][0]
-    given = layer(fit.task.batches.at(0, 0).x.flatten(1))
+    layer = fit.task.modules["model"].encoder.layers[1][0]
+    given = layer(fit.task.data.at(0, 0).x.flatten(1))
     assert given.var().item() == pytest.approx(1, abs=0.3)  # of other examples than those that lsuv saw
     while not fit.progress().finished:
         fit.step()
@@ -50,42 +51,41 @@ def test_a_batch_of_one_is_refused_where_there_is_batch_norm(size: int, other: i
         of_recipe("mlp", "iris", encoder="mlp+batch", batch_size=size)
 
 
-class Planted:
+class Planted(SingleLossTask):
     """A task of 10 + 4 + 4 points on a line, whose validation scores are given."""
+
+    primary = Metric("planted")
 
     def __init__(self, scores: list[float], held_out: bool = True, loss: float = 1.0):
         x = torch.arange(18.0)[:, None]
         splits = {"train": torch.arange(10), "test": torch.arange(14, 18)}
         splits |= {"validation": torch.arange(10, 14)} if held_out else {}
-        data = Dataset("line", "table", x, torch.zeros(18), None, splits)
-        self.batches = Batches(data, 4)
-        self.model = nn.Linear(1, 1)
+        model = nn.Linear(1, 1)
+        data = Batches(TensorDataset("line", "table", x, torch.zeros(18), None, splits), 4)
+        super().__init__(model, data, make_optimiser("sgd", model.parameters(), lr=1e-4))
         self.scores = scores
         self.scale = loss
         self.asked: list[str] = []
         self.seen: list[Tensor] = []
 
-    def loss(self, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, outputs: Tensor, batch: Batch) -> Losses:
         self.seen.append(batch.items)
-        return {"loss": self.scale * self.model(batch.x).square().mean()}
+        return {"loss": self.scale * outputs.square().mean()}
 
-    def examine(self, split: str, stop: Stop) -> dict[str, Any]:
+    def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
         if stop.requested:
             raise Stopped
         self.asked.append(split)
         mean = self.scores[self.asked.count("validation") - 1] if split == "validation" else 0.0
-        return {"measure": "planted", "split": split, "examples": 4, "mean": mean, "low": mean, "high": mean}
-
-    def memory(self, batch_size: int) -> int:
-        return 0
+        return self.primary.score(mean, mean, mean, split=split, examples=4)
 
 
-def planted(task: Planted, **settings: Any) -> Fit:
+def planted(task: Planted, **settings: Any) -> Trainer:
     config = FitConfig(**{"epochs": 5, "batch_size": 4, "schedule": "constant", **settings})
-    return Fit(task, make_optimiser("sgd", task.model.parameters(), lr=1e-4), config, 0, "cpu")
+    return Trainer(task, config, 0, "cpu")
 
 
-def through(fit: Fit, epochs: int) -> dict[str, Any]:
+def through(fit: Trainer, epochs: int) -> dict[str, Any]:
     """Train, with a validation after each epoch, as the loop does; the last score."""
     score: Any = {}
     for _ in range(epochs):
@@ -223,7 +223,7 @@ def test_a_smaller_encoder_rate_moves_the_encoder_less() -> None:
     moved = {}
     for factor in (1.0, 0.01):
         fit = of_recipe("mlp", "digits", encoder_rate=factor, optimiser="sgd", learning_rate=0.1, weight_decay=0.0)
-        encoder = fit.task.model.encoder
+        encoder = fit.task.modules["model"].encoder
         before = copy.deepcopy(list(encoder.parameters()))
         fit.step()
         moved[factor] = sum((p - q).abs().sum().item() for p, q in zip(encoder.parameters(), before, strict=True))
@@ -238,26 +238,29 @@ def test_lbfgs_says_what_it_does_not_take() -> None:
 def test_a_frozen_encoder_stays_as_it_is_with_its_running_means() -> None:
     """Item 150: transfer with the taken part left alone."""
     fit = of_recipe("resnet20", "digits", examples=64)
-    before = copy.deepcopy(fit.task.model.encoder.state_dict())  # type: ignore[union-attr,operator]
-    fit.task.model.encoder.requires_grad_(False)  # type: ignore[union-attr,operator]
-    head = [p for p in fit.task.model.parameters() if p.requires_grad]
-    frozen = Fit(fit.task, make_optimiser("sgd", head, lr=0.1), fit.config, 0, "cpu")
+    before = copy.deepcopy(fit.task.modules["model"].encoder.state_dict())  # type: ignore[union-attr,operator]
+    fit.task.modules["model"].encoder.requires_grad_(False)  # type: ignore[union-attr,operator]
+    head = [p for p in fit.task.modules["model"].parameters() if p.requires_grad]
+    fit.task.optimizer = make_optimiser("sgd", head, lr=0.1)  # type: ignore[attr-defined]
+    frozen = Trainer(fit.task, fit.config, 0, "cpu")
     frozen.step()
-    after = fit.task.model.encoder.state_dict()  # type: ignore[union-attr,operator]
+    after = fit.task.modules["model"].encoder.state_dict()  # type: ignore[union-attr,operator]
     assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
 
 
-def rates_of(fit: Fit) -> dict[str, float]:
+def rates_of(fit: Trainer) -> dict[str, float]:
     """Name of a parameter -> the rate that the schedule multiplies."""
-    names = {p: name for name, p in fit.task.model.named_parameters()}
-    return {names[p]: group["lr"] for group in fit.optimizer.param_groups for p in group["params"]}
+    names = {p: name for name, p in fit.task.modules["model"].named_parameters()}
+    return {names[p]: group["lr"] for group in fit.optimizers["model"].param_groups for p in group["params"]}
 
 
 def test_rates_decay_from_stage_to_stage_downwards() -> None:
     """ResNet-20: the last block has the encoder's rate, each child with parameters below it 0.7 times the one above."""
     fit = of_recipe("resnet20", "digits", rate_decay=0.7, encoder_rate=0.5, learning_rate=0.1, examples=64)
-    rates, encoder = rates_of(fit), fit.task.model.encoder
-    assert set(rates) == {name for name, _ in fit.task.model.named_parameters()}, "every parameter has one rate"
+    rates, encoder = rates_of(fit), fit.task.modules["model"].encoder
+    assert set(rates) == {name for name, _ in fit.task.modules["model"].named_parameters()}, (
+        "every parameter has one rate"
+    )
     assert rates["head.logits.weight"] == rates["head.logits.bias"] == 0.1
     stages = [name for name, child in encoder.named_children() if list(child.parameters())]  # type: ignore[union-attr,operator]
     assert len(stages) > 3
@@ -265,7 +268,7 @@ def test_rates_decay_from_stage_to_stage_downwards() -> None:
         found = {rate for p, rate in rates.items() if p.startswith(f"encoder.{name}.")}
         assert len(found) == 1, name
         assert found.pop() == pytest.approx(0.05 * 0.7**below)
-    decays = {group["weight_decay"] for group in fit.optimizer.param_groups}
+    decays = {group["weight_decay"] for group in fit.optimizers["model"].param_groups}
     assert decays == {0.0, 0.01}
 
 
@@ -275,7 +278,7 @@ def test_an_encoder_of_one_child_has_its_childrens_stages() -> None:
 
 
 def test_without_decay_the_groups_are_as_they_were() -> None:
-    assert len(of_recipe("lenet", "digits").optimizer.param_groups) == 4
+    assert len(of_recipe("lenet", "digits").optimizers["model"].param_groups) == 4
     with pytest.raises(RlabError, match="has fewer than two stages, so no rate can decay"):
         of_recipe("mlp", "digits", encoder="flat", rate_decay=0.5)
     with pytest.raises(RlabError, match="--rate-decay is -1"):
@@ -284,7 +287,7 @@ def test_without_decay_the_groups_are_as_they_were() -> None:
 
 def test_a_frozen_encoder_has_no_rates() -> None:
     fit = of_recipe("lenet", "digits", rate_decay=0.5)
-    model: Any = fit.task.model
+    model: Any = fit.task.modules["model"]
     model.encoder.requires_grad_(False)
     from rlab.tasks.config import ModelConfig
     from rlab.tasks.recipes import _groups

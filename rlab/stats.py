@@ -1,22 +1,23 @@
-"""Statistics over a few runs: interquartile mean, stratified bootstrap, probability of improvement, profiles.
+"""Every interval that the lab prints: Wilson's of shares, Student's and the bootstrap's of means, and those over runs.
 
-After Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice", section 4; checked
-against their package rliable. Scores are one array a environment, float[runs of that environment]; environments are
-the strata, so that every resample keeps as many runs of each. Pure numpy and scipy.
+Interquartile mean, stratified bootstrap, probability of improvement and profiles over a few runs are after Agarwal et
+al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice", section 4; checked against their
+package rliable. Scores are one array an environment, float[runs of that environment]; environments are the strata, so
+that every resample keeps as many runs of each. Pure numpy and scipy.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from rlab.errors import RlabError
 
 Scores = Sequence[np.ndarray]
-"""One array a environment: float[runs]."""
+"""One array an environment: float[runs]."""
 
 ENOUGH = 3
 """Runs of each environment below which nothing is said but the values."""
@@ -29,6 +30,31 @@ LEVEL = 0.95
 
 TRIMMED = 0.25
 """Part cut off at either end by the interquartile mean."""
+
+
+def wilson(hits: float, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """Wilson's interval (1927) of a probability, after `hits` in `n` trials."""
+    share, spread = hits / n, z * z / n
+    middle = share + spread / 2
+    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
+
+
+def student(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
+    """Student's interval (1908) of the mean of two or more values."""
+    from scipy.special import stdtrit
+
+    n = len(values)
+    mean = math.fsum(values) / n
+    error = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n)
+    half = float(stdtrit(n - 1, (1 + level) / 2)) * error
+    return mean - half, mean + half
+
+
+def bootstrap_mean(values: np.ndarray, replicates: int = REPLICATES) -> tuple[float, float]:
+    """The percentile bootstrap's interval of the mean of values[n] (Efron & Tibshirani 1993, ch. 13), fixed seed."""
+    low, high = _interval(_resampled([values], replicates).mean(axis=1))
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)
@@ -48,6 +74,8 @@ def iqm(scores: Scores) -> Estimate:
     Raises:
         RlabError: an environment has no run, or a score is not finite.
     """
+    from scipy import stats
+
     pooled = np.concatenate(checked(scores))
     value = float(stats.trim_mean(pooled, TRIMMED))
     if not enough(scores):
@@ -89,6 +117,8 @@ def p_value(x: Scores, y: Scores) -> float:
     Within each environment the runs are dealt anew to X and Y, 10,000 times (Good 2005, chapter 3). Intervals of a few
     runs are narrower than they should be; this is not: three runs against three can never be told apart at 5 %.
     """
+    from scipy import stats
+
     x, y = _paired(x, y)
     rng = np.random.default_rng(0)
     observed = sum(_wins(a, b).mean() - 0.5 for a, b in zip(x, y, strict=True))
@@ -143,6 +173,8 @@ def curve(values: np.ndarray, replicates: int = 2_000) -> tuple[np.ndarray, np.n
     Returns:
         (middle float[points], band float[2, points] or None where there are too few runs).
     """
+    from scipy import stats
+
     n = len(values)
     middle = stats.trim_mean(values, TRIMMED, axis=0)
     if n < ENOUGH:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlab.compare import statistics
-from rlab.compare.statistics import checked, curve, holm, improvement, iqm, p_value, profile
+from rlab import stats as statistics
 from rlab.errors import RlabError
+from rlab.stats import checked, curve, holm, improvement, iqm, p_value, profile
 
 GOLDEN = json.loads((Path(__file__).parent / "rliable.json").read_text())
 CASES = pytest.mark.parametrize("case", GOLDEN["cases"], ids=lambda c: c["name"])

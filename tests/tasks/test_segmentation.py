@@ -6,20 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from rlab.data.dataset import Dataset
+from rlab.data.dataset import TensorDataset
 from rlab.errors import RlabError
 from rlab.nn.optim import make_optimiser
 from rlab.nn.published import segmenter
 from rlab.run.learner import Stop, Stopped
 from rlab.tasks.config import FitConfig
-from rlab.tasks.fit import Fit
-from rlab.tasks.pictures import draw_all
-from rlab.tasks.segment import Segment, overlap
+from rlab.tasks.segmentation import Segmentation, iou_metrics
+from rlab.tasks.trainer import Trainer
 
 CLASSES = ("ground", "square")
 
 
-def squares(n: int = 80, side: int = 24) -> Dataset:
+def squares(n: int = 80, side: int = 24) -> TensorDataset:
     """A dark square anywhere on bright noise, and its mask."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(128, 256, (n, 1, side, side), generator=generator, dtype=torch.uint8)
@@ -30,24 +29,26 @@ def squares(n: int = 80, side: int = 24) -> Dataset:
         y[i, top : top + 10, left : left + 10] = 1
     places = torch.arange(n)
     splits = {"train": places[: n // 2], "validation": places[n // 2 : -20], "test": places[-20:]}
-    return Dataset("squares", "segmentation", x, y, CLASSES, splits)
+    return TensorDataset("squares", "segmentation", x, y, CLASSES, splits)
 
 
-def task(encoder: str = "resnet20+group", **how: object) -> Segment:
+def task(encoder: str = "resnet20+group", **how: object) -> Segmentation:
     torch.manual_seed(0)
     data = squares()
-    return Segment(data, segmenter(encoder, data.shape, 2), batch_size=10, **how)  # type: ignore[arg-type]
+    model = segmenter(encoder, data.shape, 2)
+    optimizer = make_optimiser("adamw", model.parameters(), lr=3e-3)
+    return Segmentation(data, model, optimizer, batch_size=10, **how)  # type: ignore[arg-type]
 
 
 def test_overlap_by_hand() -> None:
     true = torch.tensor([[[0, 0], [1, 1]]])
     said = torch.tensor([[[0, 1], [1, 1]]])
-    found = overlap(said, true, CLASSES)
+    found = iou_metrics(said, true, CLASSES)
     assert found["per_class"] == pytest.approx({"ground": 50, "square": 200 / 3})
     assert found["mean"] == pytest.approx((50 + 200 / 3) / 2)
     assert found["accuracy"] == 75
     assert found["low"] == found["high"] == pytest.approx(found["mean"])  # one image, drawn again and again
-    absent = overlap(torch.zeros(2, 3, 3), torch.zeros(2, 3, 3), CLASSES)
+    absent = iou_metrics(torch.zeros(2, 3, 3), torch.zeros(2, 3, 3), CLASSES)
     assert (absent["mean"], absent["per_class"]) == (100, {"ground": 100})
 
 
@@ -55,21 +56,21 @@ def test_it_learns_where_the_square_is() -> None:
     """Item 294: a class for each pixel, H x W x classes outputs."""
     one = task(augment="hflip,shift:1")
     settings = FitConfig(epochs=12, batch_size=10)
-    fit = Fit(one, make_optimiser("adamw", one.model.parameters(), lr=3e-3), settings, 0, "cpu")
-    before = one.examine("test", Stop())["mean"]
+    fit = Trainer(one, settings, 0, "cpu")
+    before = fit.evaluate_split("test", Stop())["mean"]
     while not fit.progress().finished:
         told = fit.step()
     assert told["accuracy"] > 0.8
     score = fit.evaluate(Stop())
     assert score["mean"] > max(75, before)
     assert score["low"] < score["mean"] < score["high"]
-    said = one.predict(one.data.x[:2].numpy())
+    said = one.predict(one.dataset.x[:2].numpy())
     assert said.shape == (2, 2, 24, 24)
     assert said.sum(1) == pytest.approx(np.ones((2, 24, 24)), abs=1e-5)
 
 
 def test_the_picture_is_drawn() -> None:
-    drawn = draw_all(task(), Stop())
+    drawn = task().draw(Stop())
     assert list(drawn) == ["masks"]
     assert drawn["masks"].startswith(b"\x89PNG")
     assert len(drawn["masks"]) < 200_000
@@ -91,7 +92,7 @@ def test_what_cannot_be() -> None:
     stop = Stop()
     stop.request("test")
     with pytest.raises(Stopped):
-        task().examine("test", stop)
+        task().evaluate("test", stop)
 
 
 def test_resized() -> None:

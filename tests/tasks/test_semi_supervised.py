@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from rlab.data.batches import Batches
 from rlab.errors import RlabError
-from rlab.nn.average import Averaged
+from rlab.nn.ema import EMA
 from rlab.run.checkpoint import digest
 from rlab.run.learner import Stop
-from rlab.tasks.fit import Fit
-from rlab.tasks.semi import disagreement, pseudo_labels, ramp
-from tests.tasks.test_fit import of_recipe
+from rlab.tasks.semi_supervised import disagreement, pseudo_labels, ramp
+from rlab.tasks.trainer import Trainer
+from tests.tasks.test_trainer import of_recipe
 
 METHODS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -27,7 +27,7 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def semi(method: str, **settings: Any) -> Fit:
+def semi(method: str, **settings: Any) -> Trainer:
     given = {"labelled": 100, "semi": method, "augment": "shift:1", "precision": "fp32", **METHODS[method]}
     return of_recipe("mlp", "digits", **{**given, **settings})
 
@@ -60,40 +60,40 @@ def test_disagreement_by_hand() -> None:
 
 def test_the_average_by_hand() -> None:
     """Rate 0.6: r is 0, 1/2, 0.6, ... so that 1, 2, 6 gives 1, 1.5, 0.6 * 1.5 + 0.4 * 6."""
-    model = Averaged(nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1)), 0.6)
+    model = EMA(nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1)), 0.6)
     for weight, expected in ((1.0, 1.0), (2.0, 1.5), (6.0, 3.3)):
         with torch.no_grad():
             model.student[0].weight.fill_(weight)  # type: ignore[index,operator]
             model.student[1].running_mean.fill_(weight)  # type: ignore[index,operator]
             model.student[1].num_batches_tracked.fill_(int(weight))  # type: ignore[index,operator]
-        model.follow()
+        model.update()
         average: Any = model.teacher
         assert average[0].weight.item() == pytest.approx(expected)
         assert average[1].running_mean.item() == pytest.approx(expected)
         assert average[1].num_batches_tracked.item() == int(weight)
     assert not any(p.requires_grad for p in model.teacher.parameters())
     with pytest.raises(RlabError, match="a rate of at least 0 and below 1, not 1"):
-        Averaged(nn.Linear(1, 1), 1.0)
+        EMA(nn.Linear(1, 1), 1.0)
 
 
 def test_labels_are_kept_of_as_many_of_every_class() -> None:
     fit = semi("consistency", labelled=40)
-    data = fit.task.batches.dataset
+    data = fit.task.data.dataset
     assert data.counts("train") == [4] * 10
-    whole = of_recipe("mlp", "digits").task.batches.dataset
+    whole = of_recipe("mlp", "digits").task.data.dataset
     both = torch.cat([data.items("train"), data.items("unlabelled")])
     assert torch.equal(both.sort().values, whole.items("train"))
     assert torch.equal(data.items("validation"), whole.items("validation"))
-    assert torch.equal(data.items("train"), semi("none", labelled=40).task.batches.dataset.items("train"))
-    assert not torch.equal(data.items("train"), semi("none", labelled=40, seed=1).task.batches.dataset.items("train"))
+    assert torch.equal(data.items("train"), semi("none", labelled=40).task.data.dataset.items("train"))
+    assert not torch.equal(data.items("train"), semi("none", labelled=40, seed=1).task.data.dataset.items("train"))
 
 
 def test_the_baseline_sees_labelled_examples_only_in_as_many_updates() -> None:
     fit, whole = semi("none", labelled=40, batch_size=64), of_recipe("mlp", "digits", batch_size=64)
-    data = fit.task.batches.dataset
+    data = fit.task.data.dataset
     assert "unlabelled" not in data.splits
     assert fit.per_epoch == whole.per_epoch
-    seen = torch.cat([fit.task.batches.at(e, n).items for e in range(2) for n in range(fit.per_epoch)])
+    seen = torch.cat([fit.task.data.at(e, n).items for e in range(2) for n in range(fit.per_epoch)])
     assert set(seen.tolist()) == set(data.items("train").tolist())
     times = torch.bincount(seen)[data.items("train")]
     assert times.max() - times.min() <= 1, "passes follow each other without a gap"
@@ -101,9 +101,9 @@ def test_the_baseline_sees_labelled_examples_only_in_as_many_updates() -> None:
 
 
 def test_two_views_are_the_same_items_differently_augmented() -> None:
-    data = semi("consistency").task.batches.dataset
+    data = semi("consistency").task.data.dataset
     batches = Batches(data, 32, 0, augment="shift:1", split="unlabelled", per_epoch=7)
-    first, again, second = batches.at(1, 3), batches.at(1, 3), batches.at(1, 3, 1)
+    first, again, second = batches.at(1, 3), batches.at(1, 3), batches.at(1, 3, view=1)
     assert torch.equal(first.items, second.items)
     assert torch.equal(first.x, again.x)
     assert not torch.equal(first.x, second.x)
@@ -111,13 +111,13 @@ def test_two_views_are_the_same_items_differently_augmented() -> None:
     assert first.place == (1, 3)
 
 
-def views_of(fit: Fit, epoch: int, number: int) -> tuple[Tensor, Tensor]:
+def views_of(fit: Trainer, epoch: int, number: int) -> tuple[Tensor, Tensor]:
     """The unlabelled views of an update, made here."""
     from rlab.seeding import derive
 
-    data = fit.task.batches.dataset
+    data = fit.task.data.dataset
     batches = Batches(data, 64, derive(0, "unlabelled"), augment="shift:1", split="unlabelled", per_epoch=fit.per_epoch)
-    return batches.at(epoch, number).x, batches.at(epoch, number, 1).x
+    return batches.at(epoch, number).x, batches.at(epoch, number, view=1).x
 
 
 @pytest.mark.parametrize("method", ["self-training", "consistency", "mean-teacher"])
@@ -126,12 +126,12 @@ def test_the_loss_is_labels_and_the_method_by_weight_and_ramp(method: str) -> No
     fit = semi(method, semi_weight=3.0, ramp_up=0.5, epochs=2)
     for _ in range(15):
         fit.step()
-    batch = fit.task.batches.at(0, 15)
+    batch = fit.task.data.at(0, 15)
     first, second = views_of(fit, 0, 15)
     model: Any = fit.task.model
     average = model.teacher if method == "mean-teacher" else model
     with torch.no_grad():
-        seen = fit.task.loss(batch)
+        seen = fit.task.losses(batch)
         labels = nn.functional.cross_entropy(model(batch.x), batch.y)
         p, q = average(first).softmax(1), model(second).softmax(1)
     if method == "self-training":
@@ -153,13 +153,13 @@ def test_the_average_is_what_is_evaluated_and_what_travels() -> None:
         fit.step()
     score = fit.evaluate(Stop())
     task: Any = fit.task
-    x, y = task.data.inputs("test"), task.data.targets("test")
+    x, y = task.dataset.inputs("test"), task.dataset.targets("test")
     with torch.no_grad():
         right = {part: (getattr(task.model, part)(x).argmax(1) == y).float().mean() for part in ("teacher", "student")}
     assert score["mean"] == pytest.approx(100 * right["teacher"].item())
     assert right["teacher"] != right["student"]
     assert torch.equal(torch.from_numpy(task.predict(x[:5].numpy())), task.judged(x[:5]).softmax(1).detach())
-    assert any(name.startswith(PLACES["model"][1]) for name in fit.state()["model"])
+    assert any(name.startswith(PLACES["modules"][1]) for name in fit.state()["modules"])
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rlab.errors import RlabError
 
 
-class Averaged(nn.Module):
+class EMA(nn.Module):
     """A network (in training) and the exponential moving average of it (in evaluation): inputs -> what it says.
 
     After update t the average is a_t = r a_(t-1) + (1 - r) w_t with r = min(rate, 1 - 1/t): in the beginning it is the
@@ -37,11 +37,11 @@ class Averaged(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Inputs through the network in training, through the average in evaluation."""
-        said: Tensor = (self.student if self.training else self.teacher)(x)
-        return said
+        outputs: Tensor = (self.student if self.training else self.teacher)(x)
+        return outputs
 
     @torch.no_grad()
-    def follow(self) -> None:
+    def update(self) -> None:
         """Take in the network's weights; for after an update."""
         self.followed += 1
         new = (1 / self.followed).clamp(min=1 - self.rate)  # 1 - r

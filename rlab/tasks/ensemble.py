@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rlab.errors import RlabError
-from rlab.tasks.classify import classified, explained
+from rlab.tasks.classification import classification_metrics, regression_metrics
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def together(members: Sequence[Member]) -> dict[str, Any]:
     """The score of the mean probabilities (or numbers) of all, with each one's own.
 
     Returns:
-        What `classified` or `explained` tells of the mean, and split, examples, members (run -> "mean" of its score)
+        The metrics of the mean, and split, examples, members (run -> "mean" of its score)
         and members_mean.
 
     Raises:
@@ -49,12 +49,12 @@ def together(members: Sequence[Member]) -> dict[str, Any]:
         _refuse_different(first, other)
     score = {"split": "test", "examples": len(first.items)}
     if first.classes is None:
-        own = {m.run: explained(m.said, m.true)["mean"] for m in members}
-        score |= explained(torch.stack([m.said for m in members]).mean(0), first.true)
+        own = {m.run: regression_metrics(m.said, m.true)["mean"] for m in members}
+        score |= regression_metrics(torch.stack([m.said for m in members]).mean(0), first.true)
     else:
-        own = {m.run: classified(m.said, m.true, first.classes)["mean"] for m in members}
+        own = {m.run: classification_metrics(m.said, m.true, first.classes)["mean"] for m in members}
         mean = torch.stack([m.said.softmax(1) for m in members]).mean(0)
-        score |= classified(mean.log(), first.true, first.classes)
+        score |= classification_metrics(mean.log(), first.true, first.classes)
     return score | {"members": own, "members_mean": sum(own.values()) / len(own)}
 
 

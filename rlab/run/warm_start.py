@@ -1,0 +1,105 @@
+"""What a new run starts from that other runs have learned: encoders, whole models, teachers, players.
+
+When a run starts, its recipe's `warm_start` copies tensors out of the other runs' checkpoints into the new run's
+folder, each source under its role. From then on the other runs are not needed: a learner that starts at 0 reads the
+copies (`load_source`), one that resumes has what it needs in its own checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from torch import Tensor
+
+from rlab.errors import RlabError
+from rlab.run.checkpoint import digest
+from rlab.run.files import replace_durably, to_json
+from rlab.run.folder import RunFolder
+from rlab.run.learner import State
+
+NOTE = "warm_start"
+"""In config.json: role -> what was copied from which run."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is copied of another run.
+
+    Attributes:
+        note: which run it is of (``run``), at which progress (``step``), its ``digest``, and what else describes it.
+        tensors: by name.
+    """
+
+    note: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """All that a new run starts from, by role."""
+
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+    def save(self, folder: RunFolder) -> None:
+        """Put it into a new run's folder: a file a role, and a note in config.json."""
+        from safetensors.torch import save
+
+        if not self.sources:
+            return
+        for role, source in self.sources.items():
+            replace_durably(_file(folder.path, role), save(source.tensors))
+        notes = {role: source.note for role, source in self.sources.items()}
+        replace_durably(folder.path / "config.json", to_json(folder.config() | {NOTE: notes}))
+
+
+def source_of(run: str, step: int | None, tensors: Mapping[str, Tensor], **note: Any) -> Source:
+    """Tensors of a run as they are copied, with their digest."""
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    at = {} if step is None else {"step": step}
+    return Source({"run": run, **at, "digest": digest(cast(State, whole)), **note}, whole)
+
+
+def notes_of(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """Role -> the note of what a run started from."""
+    notes: dict[str, dict[str, Any]] = folder.config().get(NOTE, {})
+    return notes
+
+
+def load_source(folder: Path, role: str) -> Source | None:
+    """What a new run starts from in a role; None if nothing was copied for it.
+
+    Raises:
+        RlabError: the copy is gone or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    note, path = notes_of(RunFolder(folder)).get(role), _file(folder, role)
+    if note is None:
+        return None
+    try:
+        tensors = load(path.read_bytes())
+    except (OSError, SafetensorError) as e:
+        raise RlabError(f"{path}, which this run starts from, cannot be read ({e})") from None
+    if digest(cast(State, tensors)) != note["digest"]:
+        raise RlabError(f"{path}, which this run starts from, is damaged (its digest differs)")
+    return Source(note, tensors)
+
+
+def load_sources(folder: Path) -> dict[str, Source]:
+    """All that a new run starts from, by role.
+
+    Raises:
+        RlabError: nothing was copied for it, or a copy is gone or damaged.
+    """
+    found = {role: load_source(folder, role) for role in notes_of(RunFolder(folder))}
+    if not found:
+        raise RlabError(f"{folder / 'config.json'} does not say what 'rlab train' took from other runs")
+    return {role: source for role, source in found.items() if source is not None}
+
+
+def _file(folder: Path, role: str) -> Path:
+    return folder / f"{role}.safetensors"

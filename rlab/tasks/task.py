@@ -1,0 +1,211 @@
+"""What the trainer drives: `Task`, and `SingleLossTask` for all that one optimiser and one loss can train.
+
+A new task writes a loss, an evaluation and, if there is something to look at, what it shows (`rlab.run.learner` has the
+protocols: `Predicts`, `Samples`, `Detects`, `Draws`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from rlab.data.batches import Batch, DataModule
+from rlab.nn.ema import EMA
+from rlab.run.learner import Score, Stop, Stopped
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The number that a task is judged by: it chooses the best parameters and stops early.
+
+    Attributes:
+        name: such as "accuracy" or "perplexity"; stands as ``measure`` in a score, with the unit.
+        unit: such as "percent"; empty: none.
+        higher_is_better: whether more of it is better.
+    """
+
+    name: str
+    unit: str = ""
+    higher_is_better: bool = True
+
+    @property
+    def measure(self) -> str:
+        """It in words."""
+        return f"{self.name} in {self.unit}" if self.unit else self.name
+
+    def better(self, value: float, than: float) -> bool:
+        """Whether one value beats another."""
+        return value > than if self.higher_is_better else value < than
+
+    def score(self, mean: float, low: float, high: float, **more: Any) -> dict[str, Any]:
+        """A `Score`: the value with its 95 % interval, and whatever else there is to say."""
+        direction = {} if self.higher_is_better else {"higher_is_better": False}
+        return {"measure": self.measure, "mean": mean, "low": low, "high": high} | direction | more
+
+
+class Task(Protocol):
+    """Modules that learn from data, with the optimisers that change them and a score.
+
+    Attributes:
+        modules: all that learns, such as ``model``, or ``generator`` and ``discriminator``; checkpoints have them.
+        data: batches to learn from.
+        primary: the number that it is judged by.
+    """
+
+    modules: nn.ModuleDict
+    data: DataModule
+    primary: Metric
+
+    def optimizers(self) -> Mapping[str, Optimizer]:
+        """The optimisers by name, the same ones at every call; schedules multiply the rates of all."""
+
+    def update(self, batch: Batch, optimizers: Mapping[str, Optimizer]) -> Mapping[str, Tensor]:
+        """Learn from a batch, the modules being in training mode; scalars to be logged, the same names each time.
+
+        A name that begins with ``loss`` or ``grad_norm`` ends the run when it is no finite number.
+        """
+
+    def evaluate(self, split: str, stop: Stop) -> Score:
+        """Score a split, the modules being in evaluation mode and no gradient wanted; polls `stop` (raises `Stopped`).
+
+        ``mean``, ``low`` and ``high`` are of the primary metric (see `Metric.score`).
+        """
+
+    def memory(self, batch_size: int) -> int:
+        """Bytes that the data, and the activations of a batch, take (an estimate); 0: unknown."""
+
+
+Losses = dict[str, Tensor]
+"""``loss``, a scalar to be made small, and other scalars to be logged."""
+
+Term = Callable[[Any, Batch, Any], Losses]
+"""(task, batch, outputs) -> ``loss``, what is added to the task's own, and other scalars to be logged."""
+
+
+class SingleLossTask:
+    """A `Task` of one model, one loss and one optimiser: forward, backward, clip and step are written here once.
+
+    A subclass writes `loss` and `evaluate`, and sets `primary`.
+
+    Args:
+        model: inputs -> outputs; an `EMA` is updated after every step.
+        data: batches to learn from.
+        optimizer: over the model's parameters, each group with the rate that the schedule multiplies.
+        device: torch device, to which the model is moved.
+        bf16: whether the model computes in bfloat16 where torch's autocast says so.
+        max_grad_norm: gradients with a larger L2 norm are scaled down to it; 0: never.
+        weight: factor of the task's own loss, beside the terms.
+        terms: what else is learned from, added to the loss.
+    """
+
+    primary = Metric("loss", higher_is_better=False)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: DataModule,
+        optimizer: Optimizer,
+        *,
+        device: str | torch.device = "cpu",
+        bf16: bool = False,
+        max_grad_norm: float = 0.0,
+        weight: float = 1.0,
+        terms: Sequence[Term] = (),
+    ):
+        self.device = torch.device(device)
+        self.modules = nn.ModuleDict({"model": model.to(self.device)})
+        self.data = data
+        self.optimizer = optimizer
+        self.bf16 = bf16
+        self.max_grad_norm = max_grad_norm
+        self.weight = weight
+        self.terms = tuple(terms)
+
+    @property
+    def model(self) -> Any:
+        """What learns."""
+        return self.modules["model"]
+
+    def optimizers(self) -> Mapping[str, Optimizer]:
+        """The one optimiser, as ``model``."""
+        return {"model": self.optimizer}
+
+    def forward(self, batch: Batch) -> Any:
+        """The model's outputs for a batch, which the loss and the terms are given."""
+        with self.autocast():
+            return self.model(batch.x)
+
+    def loss(self, outputs: Any, batch: Batch) -> Losses:
+        """What is wrong with the outputs for a batch."""
+        raise NotImplementedError
+
+    def evaluate(self, split: str, stop: Stop) -> Score:
+        """Score a split; see `Task.evaluate`."""
+        raise NotImplementedError
+
+    def autocast(self) -> torch.autocast:
+        """The precision in which the model computes."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+    def losses(self, batch: Batch) -> Losses:
+        """The loss of a batch with those of the terms added, and what it is made of."""
+        outputs = self.forward(batch)
+        losses = self.loss(outputs, batch)
+        if self.terms:
+            losses |= {"loss_labels": losses["loss"], "loss": self.weight * losses["loss"]}
+        for term in self.terms:
+            more = term(self, batch, outputs)
+            losses |= more | {"loss": losses["loss"] + more["loss"]}
+        return losses
+
+    def update(self, batch: Batch, optimizers: Mapping[str, Optimizer]) -> Mapping[str, Tensor]:
+        """One step of the optimiser; L-BFGS looks at the batch several times."""
+        metrics: Losses = {}
+
+        def closure() -> Tensor:
+            nonlocal metrics
+            self.optimizer.zero_grad(set_to_none=True)
+            metrics = self.losses(batch)
+            metrics["loss"].backward()
+            metrics["grad_norm"] = clip_gradients(self.model, self.max_grad_norm)
+            return metrics["loss"]
+
+        self.optimizer.step(cast(Any, closure))
+        if isinstance(self.model, EMA):
+            self.model.update()
+        return {name: value.detach() for name, value in metrics.items()}
+
+    def memory(self, batch_size: int) -> int:
+        """Bytes of the data and of a batch's activations, guessed from the largest inputs of the data set."""
+        x = getattr(getattr(self.data, "dataset", None), "x", None)
+        if not isinstance(x, Tensor):
+            return 0
+        return x.numel() * x.element_size() + 200 * 4 * batch_size * math.prod(x.shape[1:])
+
+
+def until(stop: Stop, items: Iterable[T]) -> Iterator[T]:
+    """The items one by one, polling `stop` before each.
+
+    Raises:
+        Stopped: a stop was requested.
+    """
+    for item in items:
+        if stop.requested:
+            raise Stopped
+        yield item
+
+
+def clip_gradients(module: nn.Module, largest: float) -> Tensor:
+    """The L2 norm of all gradients of a module, which are scaled down to `largest` if that is not 0."""
+    norm = nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
+    if largest:
+        nn.utils.clip_grads_with_norm_(module.parameters(), largest, norm)
+    return norm

@@ -1,0 +1,1 @@
+"""Tasks of other kinds than classification, each in one file that a user could have written."""
