@@ -16,6 +16,7 @@ from rlab.run.folder import RunFolder, find_run
 from rlab.run.learner import Stop, Stopped
 from rlab.run.signals import stop_on_signals
 from rlab.run.words import on_data
+from rlab.trust import allow, given
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,11 +41,12 @@ def train(agent: str, env: str = "", name: str | None = None, *, data: str = "",
     from rlab.run.life import start_run
     from rlab.run.view import LiveView
 
+    given([agent, env, data])
     recipe = load_recipes().get(agent)
-    given, other = (env, data) if recipe.on == "env" else (data, env)
-    if other or not given:
+    subject, other = (env, data) if recipe.on == "env" else (data, env)
+    if other or not subject:
         raise RlabError(f"'{agent}' learns on {recipe.on}=..., and on nothing else")
-    config = changed(recipe.default(given), settings)
+    config = changed(recipe.default(subject), settings)
     stop = Stop()
     main = threading.current_thread() is threading.main_thread()
 
@@ -53,8 +55,8 @@ def train(agent: str, env: str = "", name: str | None = None, *, data: str = "",
             raise Stopped
         return config
 
-    with stop_on_signals(stop) if main else contextlib.nullcontext(), LiveView(f"{agent} on {given}") as view:
-        folder, _ = start_run(agent, config, given, name, stop, view, prepare)
+    with stop_on_signals(stop) if main else contextlib.nullcontext(), LiveView(f"{agent} on {subject}") as view:
+        folder, _ = start_run(agent, config, subject, name, stop, view, prepare)
     return folder
 
 
@@ -153,17 +155,22 @@ class Predictor(Loaded):
         return score
 
 
-def load(run: RunFolder | Path | str, device: str = "auto", seed: int = 0) -> Player | Predictor:
+def load(
+    run: RunFolder | Path | str, device: str = "auto", seed: int = 0, *, trust: Sequence[str] = ()
+) -> Player | Predictor:
     """Load what a run's newest whole checkpoint has learned, a policy or a model; changes nothing in its folder.
 
     Args:
         run: what `train` returned, a name, a path, or "latest".
         device: auto, cpu, cuda or cuda:N.
         seed: of the policy's own random numbers.
+        trust: modules and programs (``"gtp:COMMAND"``) that the run names and may use; see docs/security.md.
 
     Raises:
         RlabError: there is no such run, it has no checkpoint yet, or none is whole.
+        Untrusted: the run names a module or program that nobody else has named.
     """
+    allow(trust)
     folder = _folder(run)
     return Predictor(folder, device) if on_data(folder.config()) else Player(folder, device, seed)
 
@@ -175,6 +182,7 @@ def evaluate(
     device: str = "auto",
     *,
     stop: Stop | None = None,
+    trust: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Play whole games with raw scores, and write ``evaluation.json`` in the run's folder.
 
@@ -184,6 +192,7 @@ def evaluate(
         seed: of environments and policy.
         device: auto, cpu, cuda or cuda:N.
         stop: polled at every step.
+        trust: modules and programs (``"gtp:COMMAND"``) that the run names and may use; see docs/security.md.
 
     Returns:
         mean, median, low, high (95 % interval of the mean), human_normalised, episodes, protocol, epsilon,
@@ -194,7 +203,7 @@ def evaluate(
         Stopped: `stop` was set before there was a result.
     """
     folder = _folder(run)
-    with load(folder, device, seed) as loaded:
+    with load(folder, device, seed, trust=trust) as loaded:
         from rlab.run.life import prepare_process, resolve_device
         from rlab.run.provenance import describe_session
 

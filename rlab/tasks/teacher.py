@@ -24,6 +24,7 @@ from rlab.nn.losses import distillation
 from rlab.registry import Taken
 from rlab.run.checkpoint import digest
 from rlab.run.config import from_plain, to_plain
+from rlab.run.files import read_plain
 from rlab.run.folder import RunFolder, find_run
 from rlab.run.learner import State
 from rlab.run.life import of_this_version, open_run
@@ -119,7 +120,7 @@ class Teacher:
             )
         self._refuse_other(note)
         try:
-            tensors = load(path.read_bytes())
+            tensors = load(read_plain(path))
         except (OSError, SafetensorError) as e:
             raise RlabError(f"{path}, the teacher of this run, cannot be read ({e})") from None
         if digest(tensors) != note["digest"]:

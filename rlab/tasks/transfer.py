@@ -21,6 +21,7 @@ from rlab.nn.encoders import AUTO, ENCODERS, load_all
 from rlab.nn.encoders.parts import split_name, without_start
 from rlab.registry import Taken
 from rlab.run.checkpoint import digest
+from rlab.run.files import read_plain
 from rlab.run.folder import RunFolder, all_runs, find_run
 from rlab.run.life import read_newest
 
@@ -110,7 +111,7 @@ def start_from(encoders: Iterable[nn.Module], folder: Path) -> None:
     if note is None and not path.exists():
         return
     try:
-        weights = load(path.read_bytes())
+        weights = load(read_plain(path))
     except (OSError, SafetensorError) as e:
         raise RlabError(f"{path}, the weights that this run starts from, cannot be read ({e})") from None
     if note is not None and digest(weights) != note["digest"]:

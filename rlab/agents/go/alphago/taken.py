@@ -22,7 +22,7 @@ from rlab.errors import RlabError
 from rlab.registry import Taken
 from rlab.run.checkpoint import digest
 from rlab.run.config import from_plain, to_plain
-from rlab.run.files import read_json
+from rlab.run.files import read_json, read_plain
 from rlab.run.folder import run_at
 from rlab.run.learner import State
 
@@ -139,7 +139,7 @@ def read(folder: Path) -> dict[str, Copy]:
     for role, note in notes.items():
         path = folder / _file(role)
         try:
-            weights = load(path.read_bytes())
+            weights = load(read_plain(path))
         except (OSError, SafetensorError) as e:
             raise RlabError(f"{path}, which this run starts from, cannot be read ({e})") from None
         if digest(cast(State, weights)) != note["digest"]:
