@@ -27,6 +27,7 @@ from rlab.run.learner import (
     ability,
 )
 from rlab.run.signals import stop_on_signals
+from rlab.trust import allow, given
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,13 +52,14 @@ def train(agent: str, env: str = "", name: str | None = None, *, data: str = "",
     from rlab.run.life import start_run
     from rlab.run.view import LiveView
 
+    given([agent, env, data])
     recipe = load_recipes().get(agent)
-    given = {"env": env, "data": data}
-    wrong = [part for part, name in given.items() if bool(name) != (part in recipe.subject)]
+    asked = {"env": env, "data": data}
+    wrong = [part for part, name in asked.items() if bool(name) != (part in recipe.subject)]
     if wrong:
         right = " and ".join(f"{part}=..." for part in recipe.subject) or "nothing"
         raise RlabError(f"'{agent}' learns on {right}, and on nothing else")
-    names = [given[part] for part in recipe.subject]
+    names = [asked[part] for part in recipe.subject]
     config = changed(
         recipe.default(names[0] if names else ""), dict(zip(recipe.subject, names, strict=True)) | settings
     )
@@ -198,17 +200,22 @@ ABILITIES: dict[type, str] = {
 """What a run can do, in words."""
 
 
-def load(run: RunFolder | Path | str, device: str = "auto", seed: int = 0) -> Player | Predictor:
+def load(
+    run: RunFolder | Path | str, device: str = "auto", seed: int = 0, *, trust: Sequence[str] = ()
+) -> Player | Predictor:
     """Load what a run's newest whole checkpoint has learned, a policy or a model; changes nothing in its folder.
 
     Args:
         run: what `train` returned, a name, a path, or "latest".
         device: auto, cpu, cuda or cuda:N.
         seed: of the policy's own random numbers.
+        trust: modules and programs (``"gtp:COMMAND"``) that the run names and may use; see docs/security.md.
 
     Raises:
         RlabError: there is no such run, it has no checkpoint yet, or none is whole.
+        Untrusted: the run names a module or program that nobody else has named.
     """
+    allow(trust)
     folder = _folder(run)
     return Predictor(folder, device) if "data" in folder.config()["subject"] else Player(folder, device, seed)
 
@@ -220,6 +227,7 @@ def evaluate(
     device: str = "auto",
     *,
     stop: Stop | None = None,
+    trust: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Play whole games with raw scores, and write ``evaluation.json`` in the run's folder.
 
@@ -229,6 +237,7 @@ def evaluate(
         seed: of environments and policy.
         device: auto, cpu, cuda or cuda:N.
         stop: polled at every step.
+        trust: modules and programs (``"gtp:COMMAND"``) that the run names and may use; see docs/security.md.
 
     Returns:
         mean, median, low, high (95 % interval of the mean), human_normalised, episodes, protocol, epsilon,
@@ -239,7 +248,7 @@ def evaluate(
         Stopped: `stop` was set before there was a result.
     """
     folder = _folder(run)
-    with load(folder, device, seed) as loaded:
+    with load(folder, device, seed, trust=trust) as loaded:
         from rlab.run.life import prepare_process, resolve_device
         from rlab.run.provenance import describe_session
 

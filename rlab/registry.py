@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from rlab.errors import RlabError, nearest
+from rlab.trust import check_module, spec_of
 
 T = TypeVar("T")
 
@@ -61,11 +63,14 @@ def import_plugin(module: str) -> None:
 
     Raises:
         RlabError: there is no such module.
+        Untrusted: only a run's folder has named it (`rlab.trust`).
     """
     if not all(part.isidentifier() for part in module.split(".")):
         raise RlabError(f"'{module}' cannot be a module's name; write package.module:name")
-    if os.getcwd() not in sys.path:  # a console script, unlike python -m, does not look here by itself
-        sys.path.append(os.getcwd())
+    check_module(module)
+    spec = spec_of(module)
+    if spec is not None and importlib.util.find_spec(spec.name) is None:
+        sys.path.append(os.getcwd())  # a console script, unlike python -m, does not look here by itself
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as e:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("rlab",)
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 
-BASE = ("rlab.errors", "rlab.kernels", "rlab.machine", "rlab.registry", "rlab.seeding", "rlab.stats")
+BASE = tuple(f"rlab.{m}" for m in ("errors", "kernels", "machine", "registry", "seeding", "stats", "trust"))
 """What every floor may stand on."""
 
 FLOORS: list[tuple[str, ...]] = [

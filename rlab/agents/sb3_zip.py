@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -30,18 +30,26 @@ def import_zip(path: Path) -> dict[str, Tensor]:
         RlabError: there is no such file, it is no such .zip, or its weights are not plain tensors.
     """
     try:
+        if path.exists() and not path.is_file():  # a device would never end
+            raise RlabError(f"{path} is no file")
         with zipfile.ZipFile(path) as archive:
-            size = archive.getinfo("policy.pth").file_size
-            if size > ZIP_BYTES:
-                raise RlabError(f"{path}: policy.pth would take {size:,} bytes; at most {ZIP_BYTES:,} are read")
-            content = archive.read("policy.pth")
+            member = archive.getinfo("policy.pth")
+            if max(member.file_size, path.stat().st_size) > ZIP_BYTES:
+                raise RlabError(f"{path}: policy.pth would take {member.file_size:,} bytes; at most {ZIP_BYTES:,} are "
+                                "read of it and of the file")  # fmt: skip
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # unpacked without a limit
+                raise NotImplementedError("it is packed in an unusual way")
+            content = archive.read(member)
     except KeyError:
         raise RlabError(f"{path} holds no policy.pth: it is cut short, or stable-baselines3 did not save it") from None
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as e:
         raise RlabError(f"{path} cannot be read as a .zip of stable-baselines3 ({e})") from None
     try:
-        with warnings.catch_warnings(action="ignore"):  # of pickles that it refuses anyway
-            weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"), tempfile.NamedTemporaryFile(suffix=".pth") as file:
+            file.write(content)
+            file.flush()
+            # Mapped, a tensor cannot be larger than what the file holds of it, whatever it says of itself.
+            weights = torch.load(file.name, map_location="cpu", weights_only=True, mmap=True)
     except Exception:  # whatever a hostile file provokes; torch's own words advise to load it all the same
         raise RlabError(
             f"{path}: policy.pth holds more than weights, which could run anything, or is damaged; nothing was loaded"
@@ -58,6 +66,7 @@ def _is_plain(value: Any) -> bool:
         and value.layout == torch.strided
         and value.device.type == "cpu"
         and value.dtype in PLAIN
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()  # its rows are not one, repeated
         and bool(value.isfinite().all())
     )
 

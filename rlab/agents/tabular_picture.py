@@ -36,6 +36,7 @@ def draw_table(mdp: MDP, q: Values, path: Path, title: str) -> None:
     figure = table_figure(mdp, q, title)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
         FigureCanvasAgg(figure).print_png(str(path))
     except OSError as e:
         raise disk_error(e, path.parent) from None

@@ -16,7 +16,7 @@ from typing import Any
 from rlab.compare.processes import Job, Pool, Row, View
 from rlab.errors import RlabError, nearest
 from rlab.machine import cores
-from rlab.run.files import disk_error, make_folder, read_json, replace_durably, to_json
+from rlab.run.files import disk_error, make_folder, read_json, refuse_links, replace_durably, to_json
 from rlab.run.folder import Lock, RunFolder, runs_dir
 from rlab.run.learner import Stop
 from rlab.stats import student
@@ -135,6 +135,7 @@ def measure(plan: Plan, name: str, at_once: int | None, stop: Stop, view: View) 
     folder = runs_dir() / name
     definition = {"schema": SCHEMA, "plan": asdict(plan)}
     stored = folder / "plan.json"
+    refuse_links(folder)
     if stored.is_file() and read_json(stored) != _plain(definition):
         raise RlabError(f"{folder} holds another plan than this one; take another --name")
     try:

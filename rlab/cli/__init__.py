@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from rlab.errors import RlabError, nearest
+from rlab.trust import begin
 
 VERBS = {
     "train": "learn: rlab train AGENT --env ENV",
@@ -119,4 +120,5 @@ def _dispatch(words: list[str]) -> int:
     if verb not in VERBS:
         print(f"rlab: there is no verb '{verb}'; {nearest(verb, VERBS)}", file=sys.stderr)
         return 2
+    begin(verb, rest)
     return import_module(f"rlab.cli.{verb}").main(rest)

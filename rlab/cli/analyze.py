@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from rlab.cli.common import JsonFlag, parse, refuse_below, results, say, stopped_status, until_stopped
+from rlab.cli.common import JsonFlag, TrustFlag, parse, refuse_below, results, say, stopped_status, until_stopped
 from rlab.errors import RlabError
 from rlab.run.learner import Stop
 
@@ -38,6 +38,8 @@ class Flags:
     """Folder for GAME-analyzed.sgf and GAME-analyzed.png; by default where the record lies."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    trust: TrustFlag = ()
+    """A module or program that the run names and may use; can be given several times (docs/security.md)."""
     json: JsonFlag = False
     """Print the result as one JSON object; everything else goes to stderr."""
 

@@ -15,6 +15,7 @@ from rlab.errors import RlabError
 from rlab.run.folder import RunFolder, find_run
 from rlab.run.learner import Stop
 from rlab.run.signals import stop_on_signals
+from rlab.trust import allow
 
 F = TypeVar("F")
 
@@ -28,9 +29,23 @@ DeviceName = Annotated[str | None, tyro.conf.arg(metavar="auto|cpu|cuda[:N]")]
 """A device that may be left open."""
 
 
-def parse(flags: type[F], verb: str, argv: Sequence[str]) -> F:
-    """Parse a verb's flags; a wrong one ends with status 2 and the similar flags."""
-    return tyro.cli(flags, prog=f"rlab {verb}", args=argv, description=flags.__doc__)
+TrustFlag = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="MODULE|gtp:COMMAND")]
+"""The flag --trust, which may be given several times."""
+
+
+def parse(flags: type[F], verb: str, argv: Sequence[str], ask: bool = True) -> F:
+    """Parse a verb's flags; a wrong one ends with status 2 and the similar flags.
+
+    Args:
+        flags: their type.
+        verb: the words after `rlab`.
+        argv: the words after those.
+        ask: with --trust among the flags: ask at the terminal about what is not trusted; else it is refused.
+    """
+    parsed = tyro.cli(flags, prog=f"rlab {verb}", args=argv, description=flags.__doc__)
+    if hasattr(parsed, "trust"):
+        allow(parsed.trust, ask)
+    return parsed
 
 
 def say(text: str) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from rlab.cli.common import JsonFlag, parse, results
+from rlab.cli.common import JsonFlag, TrustFlag, parse, results
 from rlab.run.words import number
 
 
@@ -23,13 +23,15 @@ class Flags:
     """Runs and sweeps, by name or path; a sweep stands for all its runs."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Where to write; by default the sweep's folder, or a new one among the runs."""
+    trust: TrustFlag = ()
+    """A module or program that the run names and may use; can be given several times (docs/security.md)."""
     json: JsonFlag = False
     """Print the result as one JSON object; everything else goes to stderr."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
-    flags = parse(Flags, "compare", argv)
+    flags = parse(Flags, "compare", argv, ask=False)
     with results(flags.json) as put:
         from rlab.compare.comparison import compare_runs
         from rlab.compare.page import write_comparison

@@ -11,6 +11,7 @@ import tyro
 from rlab.cli.common import (
     JsonFlag,
     RunName,
+    TrustFlag,
     parse,
     reference,
     refuse_below,
@@ -40,6 +41,8 @@ class Flags:
     """Of environments and policy; the same seed gives the same games."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    trust: TrustFlag = ()
+    """A module or program that the run names and may use; can be given several times (docs/security.md)."""
     json: JsonFlag = False
     """Print the result as one JSON object; everything else goes to stderr."""
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from rlab.cli.common import parse, refuse_below
+from rlab.cli.common import TrustFlag, parse, refuse_below
 from rlab.errors import RlabError
 
 GoPlayer = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -39,6 +39,8 @@ class Flags:
     """Of the player's chance."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    trust: TrustFlag = ()
+    """A module or program that the run names and may use; can be given several times (docs/security.md)."""
 
 
 def main(argv: Sequence[str]) -> int:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from rlab.cli.common import parse, refuse_below
+from rlab.cli.common import TrustFlag, parse, refuse_below
 from rlab.errors import RlabError, nearest
+from rlab.trust import Untrusted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,6 +60,8 @@ class Flags:
     """Of your opponent's chance."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    trust: TrustFlag = ()
+    """A module or program that the run names and may use; can be given several times (docs/security.md)."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -88,8 +91,8 @@ def main(argv: Sequence[str]) -> int:
     agree(9 if size is None else size)  # what is wrong is said before the player is loaded
     try:
         player = find_player(flags.with_ or (flags.game.lower() if match else flags.game), flags.device, flags.seed)
-    except RlabError:
-        if flags.with_ is not None or not match:
+    except RlabError as e:
+        if flags.with_ is not None or not match or isinstance(e, Untrusted):
             raise
         raise RlabError(
             f"there is no trained player {flags.game} here; say who plays: --with random, rollout:400, gnugo:10 or RUN"

@@ -9,6 +9,7 @@ from rlab.cli.common import (
     DeviceName,
     JsonFlag,
     RunName,
+    TrustFlag,
     parse,
     reference,
     results,
@@ -33,6 +34,8 @@ class Flags:
     """A run's name, a path, or `latest`."""
     device: DeviceName = None
     """Another device than the run was started on; not bit-exact then."""
+    trust: TrustFlag = ()
+    """A module or program that the run names and may use; can be given several times (docs/security.md)."""
     json: JsonFlag = False
     """Print the result as one JSON object; everything else goes to stderr."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from rlab.cli.common import JsonFlag, RunName, duration, parse, reference, results, shown_by
+from rlab.cli.common import JsonFlag, RunName, TrustFlag, duration, parse, reference, results, shown_by
 from rlab.errors import RlabError
 from rlab.run.folder import RunFolder, all_runs, find_run, runs_dir
 from rlab.run.health import told, warnings_in
@@ -44,6 +44,8 @@ class Pack:
     """A run's name, a path, or `latest`."""
     folder: tyro.conf.Positional[str]
     """Where it is written; nothing may be there yet."""
+    trust: TrustFlag = ()
+    """A module or program that the run names and may use; can be given several times (docs/security.md)."""
     json: JsonFlag = False
     """Print one JSON object; everything else goes to stderr."""
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from rlab.cli.common import JsonFlag, duration, parse, results, say, stopped_status, until_stopped
+from rlab.cli.common import JsonFlag, TrustFlag, duration, parse, results, say, stopped_status, until_stopped
 from rlab.errors import RlabError
 from rlab.run.learner import Stop
 from rlab.run.words import number
@@ -54,6 +54,8 @@ class Flags:
     """What to search: agent.learning_rate=1e-5:1e-2:log agent.n_step=1,3,5."""
     trials: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=f"(default: {TRIALS})")] = None
     """How many trials there are to be in all; each is one run for every seed."""
+    trust: TrustFlag = ()
+    """A module or program that the run names and may use; can be given several times (docs/security.md)."""
     json: JsonFlag = False
     """Print the result as one JSON object; everything else goes to stderr."""
 

@@ -9,7 +9,17 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from rlab.cli.common import JsonFlag, duration, parse, refuse_below, results, say, stopped_status, until_stopped
+from rlab.cli.common import (
+    JsonFlag,
+    TrustFlag,
+    duration,
+    parse,
+    refuse_below,
+    results,
+    say,
+    stopped_status,
+    until_stopped,
+)
 from rlab.errors import RlabError, nearest
 from rlab.run.learner import Stop
 
@@ -70,6 +80,8 @@ class Flags:
     """The tournament's name; by default made from players and rules. A named one may get more players and games."""
     seed: int = 0
     """Of openings and of every game's chance."""
+    trust: TrustFlag = ()
+    """A module or program that the run names and may use; can be given several times (docs/security.md)."""
     json: JsonFlag = False
     """Print the result as one JSON object; everything else goes to stderr."""
 

@@ -10,6 +10,7 @@ import tyro
 
 from rlab.cli.common import (
     JsonFlag,
+    TrustFlag,
     duration,
     reference,
     results,
@@ -26,6 +27,7 @@ from rlab.run.health import Collapsed
 from rlab.run.learner import NonFinite, Stop, Stopped
 from rlab.run.status import newest_checkpoint
 from rlab.run.words import how_text, score_text
+from rlab.trust import allow
 
 C = TypeVar("C")
 
@@ -39,6 +41,8 @@ class Flags(Generic[C]):
     """The run's name; without it one is made from what learns, on what, and the time."""
     minutes: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """Train for about this long: sets --steps (of models --epochs) from a short measurement on this machine."""
+    trust: TrustFlag = ()
+    """A module or program that a run taken from names and may use; can be given several times (docs/security.md)."""
     json: JsonFlag = False
     """Print the result as one JSON object; everything else goes to stderr."""
 
@@ -73,6 +77,7 @@ def _train(argv: list[str], stop: Stop) -> int:
         args=rest,
         config=(tyro.conf.OmitArgPrefixes,),
     )
+    allow(flags.trust, ask=True)
     if flags.minutes is not None:
         budget = recipe.budget_name
         if value_of(rest, f"--{budget}") is not None:

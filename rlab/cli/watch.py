@@ -16,6 +16,7 @@ from rlab.cli.common import (
     DeviceName,
     JsonFlag,
     RunName,
+    TrustFlag,
     parse,
     reference,
     refuse_below,
@@ -53,6 +54,8 @@ class Flags:
     """Show a window."""
     device: DeviceName = None
     """Where the network runs; by default a GPU where there is one."""
+    trust: TrustFlag = ()
+    """A module or program that the run names and may use; can be given several times (docs/security.md)."""
     json: JsonFlag = False
     """Print the result as one JSON object; everything else goes to stderr."""
 

@@ -54,6 +54,7 @@ class RunScore:
         evaluations: (steps, means) on the way and at the end.
         returns: (steps, mean training return).
         session: the newest entry of its env.json, {} if there is none.
+        note: a sentence if its agent's own settings are not known here.
     """
 
     folder: RunFolder
@@ -67,6 +68,7 @@ class RunScore:
     evaluations: tuple[list[float], list[float]]
     returns: tuple[list[float], list[float]]
     session: dict[str, Any]
+    note: str = ""
 
 
 Grid = dict[str, dict[str, list[RunScore]]]
@@ -165,34 +167,39 @@ def _read(folder: RunFolder) -> RunScore:
     returns = [(r["step"], r["return_mean"]) for r in rows if r["kind"] == "train" and r.get("return_mean") is not None]
     sessions = folder.environment()["sessions"] if (folder.path / "env.json").exists() else []
     final = evals[-1]
+    settings, note = _differences(document["recipe"], env["env"], config)
     return RunScore(
         folder=folder,
         recipe=document["recipe"],
         env=canonical_name(env["env"]),
         seed=run["seed"],
         steps=env["steps"],
-        settings=_differences(document["recipe"], env["env"], config),
+        settings=settings,
         score=float(final["mean"]),
         how={k: final.get(k) for k in ("protocol", "epsilon", "episodes")},
         evaluations=([r["step"] for r in evals], [r["mean"] for r in evals]),
         returns=([s for s, _ in returns], [v for _, v in returns]),
         session=sessions[-1] if sessions else {},
+        note=note,
     )
 
 
-def _differences(recipe: str, env: str, config: dict[str, Any]) -> dict[str, Any]:
-    """Settings of the agent, and of how it trains, that are not the agent's own on this environment."""
+def _differences(recipe: str, env: str, config: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Settings that are not the agent's own on this environment; a sentence if those are unknown."""
+    note = ""
     try:
         own = to_plain(RECIPES.get(recipe).default(env))
-    except RlabError:
+    except RlabError as e:
         own = {}  # an agent from outside that is not at hand: all its settings are told
-    return {
+        note = f"all settings of {recipe} are told, for its own are not known here: {e}"
+    settings = {
         key: value
         for name, fields in config.items()
         if isinstance(fields, dict) and name != "run"
         for key, value in fields.items()
         if (name != "env" or key not in NO_VARIANT) and own.get(name, {}).get(key, _ABSENT) != value
     }
+    return settings, note
 
 
 _ABSENT = object()
@@ -235,7 +242,7 @@ def _refuse_unlike(grid: Grid) -> None:
 def _warnings(grid: Grid, labels: list[str]) -> list[str]:
     """Sentences on what makes the runs less alike, or the numbers weaker, than a reader would think."""
     runs = [run for agents in grid.values() for its in agents.values() for run in its]
-    found = []
+    found = sorted({run.note for run in runs} - {""})
     for what, of in _PROVENANCE.items():
         values = sorted({of(run.session) for run in runs} - {"None"})
         if len(values) > 1:

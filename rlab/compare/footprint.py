@@ -17,6 +17,7 @@ import psutil
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.config import changed
+from rlab.trust import foreign
 
 CONTEXT = 600_000_000
 """Bytes that a process takes on a GPU before it holds anything."""
@@ -53,6 +54,7 @@ def needs(agent: str, env: str, steps: int, settings: dict[str, Any]) -> dict[st
 
 
 if __name__ == "__main__":
+    foreign(sys.argv[1:])
     try:
         print(json.dumps(needs(*json.loads(sys.argv[1]))))
     except RlabError as error:

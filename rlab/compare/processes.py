@@ -18,10 +18,11 @@ from typing import Any, Protocol
 from rlab.compare.settings import as_flags
 from rlab.errors import RlabError
 from rlab.machine import available_memory, gigabytes
-from rlab.run.files import disk_error, make_folder
+from rlab.run.files import disk_error, make_folder, open_plain
 from rlab.run.folder import RunFolder, holder_of
 from rlab.run.learner import Stop
 from rlab.run.status import last_row, status_of
+from rlab.trust import environment
 
 POLL_SECONDS = 0.2
 """How often processes are looked at."""
@@ -31,6 +32,9 @@ PROGRESS_SECONDS = 2.0
 
 PATIENCE_SECONDS = 120.0
 """How long a process may take to save and leave once it was asked to; then it is killed (a run survives that)."""
+
+LAST_BYTES = 1 << 16
+"""Of what a process has said, that which is looked at."""
 
 SHARE = 0.9
 """Part of the free memory that runs may fill together."""
@@ -213,7 +217,7 @@ class Pool:
             return {"memory": 0, "device_memory": 0, "device_free": 0}  # alone: `rlab train` judges by itself
         if job.cell not in self._needs and job.cell not in self._refused:
             request = json.dumps([job.agent, job.env, job.steps, job.settings])
-            command = [sys.executable, "-m", "rlab.compare.footprint", request]
+            command = [*_python(), "-m", "rlab.compare.footprint", request]
             asked = subprocess.Popen(
                 command,
                 stdout=subprocess.PIPE,
@@ -244,11 +248,12 @@ class Pool:
             words = [*row.job.words(self.threads), "--name", row.job.name, "--json"]
         try:
             make_folder(self.folder / "logs")
-            with open(self.folder / "logs" / f"{row.job.name}.log", "ab") as log:
+            path = self.folder / "logs" / f"{row.job.name}.log"
+            with open_plain(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as log:
                 log.write(f"$ rlab {' '.join(words)}\n".encode())
                 log.flush()
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "rlab", *words],
+                    [*_python(), "-m", "rlab", *words],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -262,7 +267,12 @@ class Pool:
 
     def _environment(self) -> dict[str, str]:
         threads = str(self.threads)
-        return os.environ | {"RLAB_RUNS": str(self.folder), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        # What the children are told to do stands in the folder: they trust what the user has named, and no more.
+        return (
+            os.environ
+            | environment()
+            | {"RLAB_RUNS": str(self.folder), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        )
 
     def _reap(self) -> None:
         for child in list(self._children):
@@ -288,7 +298,10 @@ class Pool:
         if status < 0:
             return f"its process was killed by {signal.Signals(-status).name}; going on with the sweep resumes it"
         log = self.folder / "logs" / f"{job.name}.log"
-        return last_words(log.read_bytes() if log.exists() else b"")
+        with contextlib.suppress(OSError), open_plain(log) as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
+            return last_words(file.read(LAST_BYTES))
+        return last_words(b"")
 
     def _read_progress(self) -> None:
         now = time.monotonic()
@@ -315,6 +328,11 @@ class Pool:
             child.process.wait()
             child.row.state = "stopped"
         self._children = []
+
+
+def _python() -> list[str]:
+    """What children are run by: nothing is imported by chance from the current directory, unless rlab lies in it."""
+    return [sys.executable, *(["-P"] if Path(__file__).parents[2] != Path.cwd() else [])]
 
 
 def last_words(said: bytes) -> str:

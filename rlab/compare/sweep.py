@@ -20,9 +20,10 @@ from rlab.compare.settings import Setting, resolve
 from rlab.errors import RlabError, nearest
 from rlab.machine import cores
 from rlab.registry import RECIPES
-from rlab.run.files import disk_error, make_folder, read_json, replace_durably, to_json
+from rlab.run.files import disk_error, make_folder, read_json, refuse_links, replace_durably, to_json
 from rlab.run.folder import Lock, runs_dir
 from rlab.run.learner import Stop
+from rlab.trust import given
 
 SCHEMA = 1
 """Version of ``sweep.json``."""
@@ -75,10 +76,11 @@ def define(
     """
     import_module("rlab.recipes").load_recipes()
     settings = list(settings)
-    for what, given in (("agent", agents), ("environment", envs), ("seed", seeds)):
-        if not given:
+    given([*agents, *envs, *(setting.text for setting in settings)])
+    for what, named in (("agent", agents), ("environment", envs), ("seed", seeds)):
+        if not named:
             raise RlabError(f"name at least one {what}")
-        twice = sorted({str(x) for x in given if list(given).count(x) > 1})
+        twice = sorted({str(x) for x in named if list(named).count(x) > 1})
         if twice:
             raise RlabError(f"{what} {twice[0]} is named twice")
     for name, value, least in (("steps", steps, 1), ("threads", threads, 1), ("seeds", min(seeds), 0)):
@@ -176,16 +178,22 @@ def read_sweep(path: Path) -> Sweep:
         RlabError: its file is damaged or of another version.
     """
     file = path / FILE
+    refuse_links(path)
     document = read_json(file)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         found = document.get("schema") if isinstance(document, dict) else None
         raise RlabError(f"{file} has sweep schema {found}; this rlab reads {SCHEMA}")
     try:
         kind, definition = document["kind"], document["definition"]
+        names = [*definition["agents"], *definition["envs"]]
+        if not all(isinstance(name, str) for name in names) or not all(
+            type(seed) is int for seed in definition["seeds"]
+        ):
+            raise ValueError("agents and environments are names, seeds are numbers")
         jobs = jobs_of(definition) if kind == "sweep" else []
         if kind not in ("sweep", "search") or [j.name for j in jobs] != [r["name"] for r in document["runs"]]:
             raise ValueError(kind)
-    except (KeyError, TypeError, ValueError) as e:
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
         raise RlabError(f"{file} is damaged ({type(e).__name__}: {e})") from None
     return Sweep(path, kind, definition, jobs)
 

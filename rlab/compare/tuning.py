@@ -93,7 +93,11 @@ def tune(
     width = at_once(definition["threads"], jobs)
     lock = Lock(sweep.path / "lock")
     try:
-        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(sweep.path / JOURNAL)))
+        journal = optuna.storages.journal
+        file = str(sweep.path / JOURNAL)
+        # Its usual lock is a link, and there may be none in the folder.
+        backend = journal.JournalFileBackend(file, lock_obj=journal.JournalFileOpenLock(file))
+        storage = optuna.storages.JournalStorage(backend)
         study = optuna.create_study(storage=storage, study_name=sweep.name, direction="maximize", load_if_exists=True)
         while not stop.requested:
             batch = _next_trials(optuna, study, definition, trials, max(1, width // len(definition["seeds"])))

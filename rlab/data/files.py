@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import zlib
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from rlab.data.download import download
 from rlab.data.sources import DATASETS, DataSource, File, folder_of
 from rlab.errors import RlabError
+from rlab.machine import available_memory, gigabytes
 
 Tell = Callable[[str], None]
 """Takes one line for the user."""
@@ -48,7 +50,10 @@ def check(path: Path, file: File) -> bytes:
     try:
         data = path.read_bytes()
         if file.packed:
-            data = gzip.decompress(data)
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+                data = packed.read(most := available_memory() // 2)
+                if packed.read(1):
+                    raise RlabError(f"{path} is damaged: unpacked it has more than {gigabytes(most)}")
     except (gzip.BadGzipFile, EOFError, zlib.error) as e:
         raise RlabError(f"{path} is damaged: it cannot be unpacked ({e})") from None
     except OSError as e:

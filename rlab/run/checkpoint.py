@@ -24,11 +24,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from rlab.errors import RlabError
+from rlab.machine import available_memory, gigabytes
 from rlab.run.files import (
+    JSON_BYTES,
     disk_error,
     fsync_dir,
     make_folder,
     read_json,
+    read_plain,
     sha256_of,
     to_json,
     verify,
@@ -40,6 +43,9 @@ from rlab.run.learner import Log, State
 
 SCHEMA = 2
 """Version of the layout described above; a checkpoint of another version is refused by name."""
+
+FILES = ("tensors.safetensors", "state.json")
+"""What lies beside the manifest."""
 
 KEEP = 3
 """How many checkpoints are kept, the newest ones."""
@@ -202,7 +208,7 @@ class Checkpoints:
             manifest: dict[str, Any] = {
                 "schema": SCHEMA,
                 "done": done,
-                "files": {n: sha256_of(part / n) for n in ("tensors.safetensors", "state.json")},
+                "files": {n: sha256_of(part / n) for n in FILES},
                 "ends": {log.name: log.end for log in logs.values()},
                 "segments": [
                     {"log": s.log, "start": s.start, "end": s.end, "sha256": s.sha256}
@@ -231,17 +237,19 @@ class Checkpoints:
         Raises:
             RlabError: something is missing, damaged or of another version; the message names it.
         """
-        manifest = _manifest(path)
-        for name, expected in manifest["files"].items():
-            verify(path / name, expected)
+        try:
+            return self._load(path, _manifest(path))
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
+            raise RlabError(f"{path} is no checkpoint of this layout ({type(e).__name__}: {e})") from None
+
+    def _load(self, path: Path, manifest: dict[str, Any]) -> Saved:
+        for name in FILES:
+            verify(path / name, manifest["files"][name])
         segments = [Segment(s["log"], s["start"], s["end"], s["sha256"]) for s in manifest["segments"]]
         for segment in segments:
             verify(self.journal.folder / segment.name, segment.sha256)
         document = read_json(path / "state.json")
-        try:
-            tensors = load_file(path / "tensors.safetensors")
-        except SafetensorError as e:
-            raise RlabError(f"{path / 'tensors.safetensors'} is damaged ({e})") from None
+        tensors = _tensors(path / "tensors.safetensors")
         self.journal.adopt(segments, manifest["ends"])
         state = unflatten(document["state"], tensors, self.journal.read)
         return Saved(path, manifest["done"], state, document["loop"], segments)
@@ -285,12 +293,23 @@ class Checkpoints:
         keep = set()
         for path in paths[-KEEP:]:
             # An unreadable one keeps nothing alive.
-            with contextlib.suppress(RlabError):
+            with contextlib.suppress(RlabError, KeyError, TypeError, ValueError):
                 keep |= {f"{s['log']}-{s['start']:012d}-{s['end']:012d}.npz" for s in _manifest(path)["segments"]}
         try:
             self.journal.delete_all_but(keep)
         except OSError as e:
             raise disk_error(e, self.journal.folder) from None
+
+
+def _tensors(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file, which holds every byte that its header speaks of, or is refused."""
+    size, free = file.stat().st_size, available_memory()
+    if size > free:
+        raise RlabError(f"{file} has {gigabytes(size)}, and {gigabytes(free)} of memory are free")
+    try:
+        return load_file(file)
+    except SafetensorError as e:
+        raise RlabError(f"{file} is damaged ({e})") from None
 
 
 def _sealed(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -305,7 +324,7 @@ def _manifest(path: Path) -> dict[str, Any]:
         found = sealed.get("schema") if isinstance(sealed, dict) else None
         raise RlabError(f"{file} has checkpoint schema {found}; this rlab reads {SCHEMA}")
     manifest = {k: v for k, v in sealed.items() if k != "sha256"}
-    if to_json(_sealed(manifest)) != file.read_bytes():
+    if to_json(_sealed(manifest)) != read_plain(file, JSON_BYTES):
         raise RlabError(f"{file} is damaged (its SHA-256 differs)")
     return manifest
 

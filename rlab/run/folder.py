@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from rlab.errors import RlabError, nearest
-from rlab.run.files import disk_error, read_json, replace_durably, to_json
+from rlab.run.files import descriptor_of, disk_error, read_json, refuse_links, replace_durably, to_json
 
 SCHEMA = 1
 """Version of the run folder's layout."""
+
+CONFIG_BYTES = 4 << 20
+"""The largest config.json or env.json that is read."""
 
 
 def runs_dir() -> Path:
@@ -95,9 +98,11 @@ class RunFolder:
         """``{"schema", "recipe", "created", "config": {part: {field: value}}}`` as written at the start.
 
         Raises:
-            RlabError: it is missing, damaged or of another version.
+            RlabError: it is missing, damaged or of another version, or the folder leads out of itself.
         """
-        document = read_json(self.path / "config.json")
+        for folder in {self.path, self.made}:  # every verb that opens a run comes by here
+            refuse_links(folder)
+        document = read_json(self.path / "config.json", CONFIG_BYTES)
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             found = document.get("schema") if isinstance(document, dict) else None
             raise RlabError(f"{self.path} has run schema {found}; this rlab reads {SCHEMA}")
@@ -122,7 +127,7 @@ class RunFolder:
         Raises:
             RlabError: it is missing or damaged.
         """
-        document = read_json(self.path / "env.json")
+        document = read_json(self.path / "env.json", CONFIG_BYTES)
         sessions = document.get("sessions") if isinstance(document, dict) else None
         if not isinstance(sessions, list) or not all(isinstance(s, dict) for s in sessions):
             raise RlabError(f"{self.path / 'env.json'} is damaged (no list of sessions)")
@@ -157,7 +162,7 @@ class Lock:
 
     def __init__(self, path: Path):
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._fd = descriptor_of(path, os.O_RDWR | os.O_CREAT)
         except OSError as e:
             raise disk_error(e, path.parent) from None
         for _ in range(10):  # a listing looks at the lock for an instant (`holder_of`)
@@ -195,8 +200,8 @@ os.register_at_fork(after_in_child=_let_go_in_child)
 def holder_of(folder: RunFolder) -> int | None:
     """The PID of the process that holds a run, None if nobody does. Takes nothing."""
     try:
-        fd = os.open(folder.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        fd = descriptor_of(folder.path / "lock")
+    except (OSError, RlabError):
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)

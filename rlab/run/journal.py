@@ -11,6 +11,7 @@ import contextlib
 import math
 import os
 import queue
+import re
 import threading
 import zipfile
 import zlib
@@ -21,11 +22,17 @@ from pathlib import Path
 import numpy as np
 
 from rlab.errors import RlabError
-from rlab.run.files import disk_error, fsync_dir, make_folder, sha256_of
+from rlab.run.files import disk_error, fsync_dir, make_folder, open_plain, sha256_of
 from rlab.run.learner import Log, Rows
 
 SEGMENT_BYTES = 16 << 20
 """Rows are gathered up to this many bytes before they are written; a checkpoint writes what there is."""
+
+ROW_BYTES = 1 << 30
+"""The largest row that is read."""
+
+HEADER_BYTES = 1 << 12
+"""The longest header of a column."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,10 @@ class Segment:
     start: int
     end: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        if not (re.fullmatch(r"[\w-]+", self.log) and 0 <= self.start < self.end):
+            raise ValueError(f"a log has no segment '{self.log}' of rows {self.start} to {self.end}")
 
     @property
     def name(self) -> str:
@@ -126,7 +137,7 @@ class Journal:
                 continue
             if segment.start > covered:
                 break
-            rows = load_segment(self.folder / segment.name)
+            rows = load_segment(self.folder / segment.name, segment.end - segment.start)
             cut = slice(covered - segment.start, min(end, segment.end) - segment.start)
             covered = min(end, segment.end)
             yield {k: v[cut] for k, v in rows.items()}
@@ -208,6 +219,7 @@ class Journal:
         part = self.folder / f".{log}.npz.tmp"
         try:
             make_folder(self.folder)
+            part.unlink(missing_ok=True)
             save_segment(part, open_.rows())
             segment = Segment(log, open_.start, open_.start + open_.count, sha256_of(part))
             os.replace(part, self.folder / segment.name)
@@ -226,7 +238,7 @@ class Journal:
 
 def save_segment(path: Path, rows: Mapping[str, np.ndarray]) -> None:
     """Write columns as a compressed ``.npz`` (zlib level 1: game frames shrink some 30 times) and sync it."""
-    with open(path, "wb") as f:
+    with open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as f:
         with zipfile.ZipFile(f, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             for name, column in rows.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -235,16 +247,40 @@ def save_segment(path: Path, rows: Mapping[str, np.ndarray]) -> None:
         os.fsync(f.fileno())
 
 
-def load_segment(path: Path) -> Rows:
+def load_segment(path: Path, count: int | None = None) -> Rows:
     """Read a segment's columns; the archive's own checksums are verified.
+
+    Args:
+        path: the file.
+        count: rows that it holds, if that is known; nothing is unpacked that they cannot take.
 
     Raises:
         RlabError: the file is missing or damaged; the message names it.
     """
     try:
-        with open(path, "rb") as f, np.load(f, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        with open_plain(path) as f, zipfile.ZipFile(f) as archive:
+            members = archive.infolist()
+            # As `_Open` gathers them: as many rows as `SEGMENT_BYTES` hold, or one, however large.
+            most = max(SEGMENT_BYTES, 1 << 24) if count and count > 1 else ROW_BYTES
+            if sum(member.file_size for member in members) > most + HEADER_BYTES * len(members):
+                raise ValueError(f"a segment takes at most {most:,} bytes")
+            return {member.filename.removesuffix(".npy"): _column(archive, member, count) for member in members}
     except FileNotFoundError:
         raise RlabError(f"segment {path} is missing") from None
     except (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as e:
         raise RlabError(f"segment {path} is damaged ({e})") from None
+
+
+def _column(archive: zipfile.ZipFile, member: zipfile.ZipInfo, count: int | None) -> np.ndarray:
+    """A column, once its header says no more than there is."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others are unpacked without a limit
+        raise ValueError(f"{member.filename} is packed in another way")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, fortran, dtype = read(file, max_header_size=HEADER_BYTES)
+        size = math.prod(shape) * dtype.itemsize
+        other = count is not None and shape[:1] != (count,)
+        if dtype.hasobject or fortran or other or file.tell() + size != member.file_size:
+            raise ValueError(f"{member.filename} does not hold the rows of numbers that it should")
+        return np.frombuffer(bytearray(file.read()), dtype).reshape(shape)

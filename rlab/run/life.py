@@ -24,6 +24,7 @@ from rlab.run.learner import Footprint, Learner, Restores, State, Stop, Stopped
 from rlab.run.loop import Loop, Notes, Outcome, View
 from rlab.run.metrics import MetricsFile
 from rlab.run.provenance import describe_session
+from rlab.trust import given
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def start_run(
         RlabError: the run cannot start, or ended at a bad number, a collapse or a failing disk.
         Stopped: a stop was requested before anything was learned; nothing is left of the run.
     """
+    given([recipe, to_plain(config)])
     entry = RECIPES.get(recipe)
     device = resolve_device(config.run.device)
     config = with_run(config, threads=prepare_process(config.run.threads))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -17,11 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from rlab.errors import RlabError
-from rlab.run.files import disk_error, replace_durably
+from rlab.machine import available_memory, gigabytes
+from rlab.run.files import disk_error, open_plain, read_plain, replace_durably
 from rlab.run.learner import Metrics
 
 RESERVED = ("kind", "step", "clock")
 """Keys of a row that are not metrics."""
+
+LINE_BYTES = 1 << 20
+"""The longest line that is read."""
 
 
 class Window:
@@ -81,7 +86,7 @@ class MetricsFile:
         self.path = path
         length, expected = mark or (0, hashlib.sha256().hexdigest())
         try:
-            found = path.read_bytes() if path.exists() else b""
+            found = read_plain(path) if os.path.lexists(path) else b""
             kept = found[:length]
             if hashlib.sha256(kept).hexdigest() != expected:
                 aside = path.with_name("metrics-bad.jsonl")
@@ -90,7 +95,7 @@ class MetricsFile:
                 report(f"{path} is not what its checkpoint says; kept as {aside.name}, and its whole rows are used")
             if kept != found:
                 replace_durably(path, kept)
-            self._file = open(path, "ab")  # noqa: SIM115 - lives as long as the run
+            self._file = open_plain(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         except OSError as e:
             raise disk_error(e, path.parent) from None
         self._hash = hashlib.sha256(kept)
@@ -121,7 +126,7 @@ class MetricsFile:
 
 def _readable(found: bytes, belongs: Callable[[dict[str, Any]], bool]) -> Iterator[bytes]:
     for line in found.splitlines(keepends=True):
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             if line.endswith(b"\n") and belongs(json.loads(line)):
                 yield line
 
@@ -130,19 +135,29 @@ def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows; a last line that was cut off by a kill is left out.
 
     Raises:
-        RlabError: a line other than the last is not JSON.
+        RlabError: a line other than the last is no JSON object or longer than `LINE_BYTES`, or the file would not fit
+            into memory.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return
-    lines = path.read_bytes().split(b"\n")
-    for number, line in enumerate(lines, 1):
-        if not line:
-            continue
-        try:
-            yield json.loads(line)
-        except ValueError:
-            if number < len(lines):
-                raise RlabError(f"{path}, line {number}, is not valid JSON") from None
+    with open_plain(path) as file:
+        size, most = os.fstat(file.fileno()).st_size, available_memory() // 10
+        if size > most:
+            raise RlabError(f"{path} has {gigabytes(size)}, and at most {gigabytes(most)} are read")
+        for number in itertools.count(1):
+            line = file.readline(LINE_BYTES)
+            if not line:
+                return
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                row = None
+            if isinstance(row, dict):
+                yield row
+            elif line.endswith(b"\n") or len(line) == LINE_BYTES:
+                raise RlabError(f"{path}, line {number}, is not valid JSON")
 
 
 def finite(row: dict[str, Any]) -> dict[str, Any]:

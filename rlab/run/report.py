@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from rlab.run.files import disk_error, make_folder, read_json, replace_durably
+from rlab.run.files import JSON_BYTES, disk_error, make_folder, read_json, read_plain, replace_durably
 from rlab.run.folder import RunFolder
 from rlab.run.health import warnings_in
 from rlab.run.metrics import read_metrics
@@ -173,8 +173,8 @@ def _pictures(folder: RunFolder) -> str:
     found = sorted(folder.pictures.glob("*.png"), key=lambda path: (path.stem not in titles, path.stem))
     shown = ""
     for path in found[:MOST_PICTURES]:
-        title = escape(titles.get(path.stem, path.stem))
-        shown += f'<p class="dim">{title}</p><img alt="{title}" src="{_data("image/png", path.read_bytes())}">'
+        title, data = escape(titles.get(path.stem, path.stem)), _data("image/png", read_plain(path, JSON_BYTES))
+        shown += f'<p class="dim">{title}</p><img alt="{title}" src="{data}">'
     return shown
 
 
@@ -272,7 +272,7 @@ def _video(folder: RunFolder) -> str:
         if files and files[-1].stat().st_size <= VIDEO_BYTES:
             newest = files[-1]
             name = f'<p class="dim">{escape(str(newest.relative_to(folder.path)))}</p>'
-            data = newest.read_bytes()
+            data = read_plain(newest, VIDEO_BYTES)
             if kind == "mp4":
                 return f'<video controls loop muted src="{_data("video/mp4", data)}"></video>{name}'
             return f'<img alt="the policy at play" src="{_data("image/gif", data)}">{name}'

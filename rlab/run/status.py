@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from rlab.errors import RlabError
-from rlab.run.files import read_json
+from rlab.run.files import JSON_BYTES, open_plain, read_json
 from rlab.run.folder import KEPT, RunFolder, holder_of
 
 State = Literal["finished", "running", "stopped"]
@@ -85,20 +86,28 @@ def past_selves(folder: RunFolder) -> dict[int, Path]:
 
 def last_row(metrics: Path, kind: str | None = None) -> dict[str, Any] | None:
     """The last whole line of metrics.jsonl, or the last of a kind ("train", "eval")."""
-    try:
-        data = metrics.read_bytes()
-    except OSError:
-        return None
-    end = data.rfind(b"\n")  # a line that was cut off by a kill does not count
-    while end > 0:
-        start = data.rfind(b"\n", 0, end) + 1
-        if kind is None or f'"kind": "{kind}"'.encode() in data[start:end]:
-            try:
-                return json.loads(data[start:end])
-            except ValueError:
-                pass
-        end = start - 1
-    return None
+    tail = 1 << 16
+    while True:  # as much of the file's end as it takes
+        try:
+            with open_plain(metrics) as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - tail))
+                data = file.read(tail)
+        except (OSError, RlabError):
+            return None
+        end = data.rfind(b"\n")  # a line that was cut off by a kill does not count
+        while end > 0:
+            start = data.rfind(b"\n", 0, end) + 1
+            if start == 0 and tail < size:
+                break
+            if kind is None or f'"kind": "{kind}"'.encode() in data[start:end]:
+                with contextlib.suppress(ValueError, RecursionError):
+                    row = json.loads(data[start:end])
+                    return row if isinstance(row, dict) else None
+            end = start - 1
+        if tail >= min(size, JSON_BYTES):
+            return None
+        tail *= 16
 
 
 def overview(folder: RunFolder) -> dict[str, Any]:

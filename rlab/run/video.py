@@ -47,6 +47,7 @@ class VideoFile:
         try:
             if self._writer is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._part.unlink(missing_ok=True)
                 self._writer = imageio_ffmpeg.write_frames(
                     str(self._part),
                     (width, height),
@@ -94,6 +95,7 @@ def write_gif(video: Path, gif: Path) -> Path:
         RlabError: ffmpeg failed; the message is its last line.
     """
     part = gif.with_name(f".part-{gif.name}")
+    part.unlink(missing_ok=True)
     for width, fps, seconds in GIF_TRIES:
         # One palette for the whole clip; no dithering, which flickers on flat colours and costs bytes.
         picture = (

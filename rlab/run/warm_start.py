@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rlab.errors import RlabError
 from rlab.run.checkpoint import digest
-from rlab.run.files import replace_durably, to_json
+from rlab.run.files import read_plain, replace_durably, to_json
 from rlab.run.folder import RunFolder
 from rlab.run.learner import State
 
@@ -81,7 +81,7 @@ def load_source(folder: Path, role: str) -> Source | None:
     if note is None:
         return None
     try:
-        tensors = load(path.read_bytes())
+        tensors = load(read_plain(path))
     except (OSError, SafetensorError) as e:
         raise RlabError(f"{path}, which this run starts from, cannot be read ({e})") from None
     if digest(cast(State, tensors)) != note["digest"]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from rlab.errors import RlabError
-from rlab.run.files import disk_error, make_folder, read_json, replace_durably
+from rlab.run.files import JSON_BYTES, disk_error, make_folder, read_json, read_plain, replace_durably
 from rlab.run.report import STYLE
 from rlab.studies import load_studies
 from rlab.studies.study import Budget, Study
@@ -105,7 +105,7 @@ def html(entries: Iterable[Entry], language: Language = "en") -> str:
             body.append(f'<p class="dim">{WORDS["none"][language]}</p>')
         else:
             for picture in entry.pictures:
-                data, kind = base64.b64encode(picture.read_bytes()).decode(), picture.suffix[1:]
+                data, kind = base64.b64encode(read_plain(picture, JSON_BYTES)).decode(), picture.suffix[1:]
                 body.append(f'<img alt="{escape(entry.name)}" src="data:image/{kind};base64,{data}">')
             rows = "".join(
                 f"<tr><td>{WORDS[f['verdict']][language]}</td><td>{escape(f['says'])}</td><td>{_numbers(f)}</td></tr>"

@@ -26,7 +26,7 @@ from typing import Any
 
 from rlab.errors import RlabError
 from rlab.run.config import to_plain
-from rlab.run.files import disk_error, make_folder, read_json, replace_durably, to_json
+from rlab.run.files import disk_error, make_folder, read_json, refuse_links, replace_durably, to_json
 from rlab.run.folder import Lock, runs_dir
 from rlab.run.provenance import git_state, processor, versions
 from rlab.studies.study import LEVEL, Budget, Numbers, Results, Study, Verdict, judge
@@ -87,6 +87,7 @@ def run_study(
             make_folder(path)
     except OSError as e:
         raise disk_error(e, folder) from None
+    refuse_links(folder)
     lock = Lock(folder / "lock")
     try:
         cells: list[dict[str, Any]] = [{}] * seeds

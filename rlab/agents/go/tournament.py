@@ -6,6 +6,7 @@ durable once it is over) · ``games/*.sgf`` · ``tournament.json`` and ``tournam
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -24,13 +25,26 @@ from rlab.agents.go.ratings import RESAMPLES, Sprt, Walk, elo_of, rate
 from rlab.envs.go.boards import Setting, name_of, point_of
 from rlab.envs.go.players import Player
 from rlab.errors import RlabError
-from rlab.run.files import disk_error, fsync_dir, make_folder, read_json, replace_durably, to_json
+from rlab.run.files import (
+    disk_error,
+    fsync_dir,
+    make_folder,
+    open_plain,
+    read_json,
+    refuse_links,
+    replace_durably,
+    to_json,
+)
 from rlab.run.folder import Lock, runs_dir
 from rlab.run.learner import Stop
 from rlab.run.provenance import git_state, processor, versions
 from rlab.stats import wilson
 
 SCHEMA = 1
+MOST_TEXT = 1 << 20
+"""Bytes of the longest text in a tournament's games."""
+SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
+"""What a journal of SQLite ends with that names another file."""
 KINDS = ("round-robin", "gauntlet", "sprt")
 
 TABLES = """
@@ -120,6 +134,7 @@ class Folder:
         file = self.path / "definition.json"
         if not file.is_file() and self.path.exists() and any(p.name != "lock" for p in self.path.iterdir()):
             raise RlabError(f"{self.path} is there already and is no tournament; take another --name")
+        refuse_links(self.path)
         try:
             make_folder(self.path)
             make_folder(self.path / "games")
@@ -219,8 +234,13 @@ class Folder:
         """The games; a damaged file is set aside and told."""
         file = self.path / "games.sqlite"
         for _ in range(2):
+            _refuse_super_journal(file.with_name(f"{file.name}-journal"))
             base = sqlite3.connect(file)
+            base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_TEXT)
             try:
+                base.execute("PRAGMA trusted_schema = OFF")
+                if base.execute("SELECT 1 FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchone():
+                    raise sqlite3.DatabaseError("it holds more than tables")
                 base.executescript("PRAGMA synchronous = FULL;" + TABLES)
                 if base.execute("PRAGMA quick_check").fetchone() != ("ok",):
                     raise sqlite3.DatabaseError("its check fails")
@@ -252,6 +272,14 @@ class Folder:
                 )
 
 
+def _refuse_super_journal(path: Path) -> None:
+    """SQLite's journal of a transaction that was cut off may name another file, which SQLite would delete."""
+    with contextlib.suppress(FileNotFoundError), open_plain(path) as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - len(SUPER_JOURNAL)))
+        if file.read() == SUPER_JOURNAL:
+            raise RlabError(f"{path} names another file, which rlab's journals never do; nothing was done")
+
+
 def _flat(common: Mapping[str, Any]) -> dict[str, Any]:
     setting = common.get("setting")
     return {**(setting if isinstance(setting, dict) else {}), **{k: v for k, v in common.items() if k != "setting"}}
@@ -265,7 +293,9 @@ def _replace(path: Path, data: bytes) -> None:
     """
     part = path.with_name(f".{path.name}.tmp")
     try:
-        part.write_bytes(data)
+        part.unlink(missing_ok=True)
+        with open_plain(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+            file.write(data)
         part.replace(path)
     except OSError as e:
         raise disk_error(e, path.parent) from None

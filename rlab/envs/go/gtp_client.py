@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from rlab.envs.go.boards import LETTERS, Boards, Setting, name_of, point_of
 from rlab.envs.go.players import PLAYERS, RESIGN
 from rlab.errors import RlabError
+from rlab.trust import check_program
 
 MOVE_SECONDS = 60.0
 """That a program may think about one move, if nothing else is said."""
@@ -470,7 +471,9 @@ def program(rest: str) -> Program:
 
     Raises:
         RlabError: the command line is empty or cannot be read, or there is no such program.
+        Untrusted: only a run's folder has named it (`rlab.trust`).
     """
+    check_program(rest)
     try:
         words = shlex.split(rest)
     except ValueError as e:
