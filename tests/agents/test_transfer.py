@@ -99,7 +99,7 @@ def test_whatever_learned_it_a_dqn_starts_from_it(source: str) -> None:
     target = saved.state["agent"]["target"]
     assert same({k.removeprefix("encoder."): v for k, v in target.items() if k.startswith("encoder.")}, there)
     document = new.config()
-    assert document["encoder"] == {"run": "source", "step": 400, "digest": digest(there)}
+    assert document["warm_start"]["encoder"] == {"run": "source", "step": 400, "digest": digest(there)}
     assert document["config"]["agent"]["encoder"] == find_run("source").config()["config"]["agent"]["encoder"]
 
 
