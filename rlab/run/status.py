@@ -11,8 +11,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlab.errors import RlabError
-from rlab.run.files import JSON_BYTES, open_plain, read_json
+from rlab.run.files import open_plain, read_json
 from rlab.run.folder import KEPT, RunFolder, holder_of
+
+TAIL_BYTES = 1 << 24
+"""How much of the end of metrics.jsonl is searched for a row."""
 
 State = Literal["finished", "running", "stopped"]
 
@@ -105,7 +108,7 @@ def last_row(metrics: Path, kind: str | None = None) -> dict[str, Any] | None:
                     row = json.loads(data[start:end])
                     return row if isinstance(row, dict) else None
             end = start - 1
-        if tail >= min(size, JSON_BYTES):
+        if tail >= min(size, TAIL_BYTES):
             return None
         tail *= 16
 
