@@ -42,7 +42,7 @@ from rlab.agents.sb3_config import (
 from rlab.agents.sb3_zip import import_zip, load_weights
 from rlab.agents.types import Needs
 from rlab.errors import RlabError
-from rlab.nn.optim import make_dense, restore, state_of
+from rlab.nn.optim import restore, state_of
 from rlab.run.learner import Metrics, NonFinite, State, Stop
 from rlab.seeding import derive
 from rlab.tasks.transfer import counts
@@ -243,7 +243,6 @@ class Sb3Learner(Interaction):
                 raise RlabError(f"--encoder sb3 cannot see {shape} of '{env}' ({e}); nearest: --encoder auto") from None
             model.action_space.seed(derive(self.seed, "actions"))
             model.set_logger(Logger(None, []))
-            make_dense(model.policy.parameters())
         self.sb3 = Sb3Agent(config, model, own)
         self.agent = cast(Any, self.sb3)
         if self.sb3.replay is not None:

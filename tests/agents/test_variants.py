@@ -123,7 +123,7 @@ def test_a_plain_dqn_draws_no_noise_and_saves_none(journal: Journal) -> None:
     a.act(np.zeros((2, 3), np.float32), np.zeros(2, bool), None)
     a.update(batch())
     assert a.generator.get_state().equal(before)
-    assert set(a.state()) == {"online", "target", "adam", "rng", "steps", "updates", "memory"}
+    assert set(a.state()) == {"online", "target", "optimizer", "rng", "steps", "updates", "memory"}
     assert set(a.state()["memory"]) == {"written", "starting", "rows"}
 
 
