@@ -212,6 +212,18 @@ def restore(optimiser: optim.Optimizer, state: dict[str, Any]) -> None:
             optimiser.state[parameter] = _as_begun(memories[i], optimiser.state[parameter], parameter)
 
 
+def settle(optimiser: optim.Optimizer) -> None:
+    """Fit an optimiser to parameters that have moved since it was built, to another device or channels last.
+
+    Adagrad remembers from the beginning, and what it remembers would stay as the parameters were.
+
+    Raises:
+        RlabError: elements of a parameter share memory.
+    """
+    make_dense(_parameters_of(optimiser))
+    restore(optimiser, state_of(optimiser))
+
+
 def _as_begun(saved: Any, loaded: Any, parameter: Tensor) -> Any:
     """A memory with the numbers that were saved, and as the optimiser itself would have begun it.
 

@@ -16,7 +16,7 @@ from torch import nn
 from torch.optim import lr_scheduler as peers
 
 from rlab.errors import RlabError
-from rlab.nn.optim import OPTIMISERS, SCHEDULES, decayed, make_optimiser, restore, scale_rates, state_of
+from rlab.nn.optim import OPTIMISERS, SCHEDULES, decayed, make_optimiser, restore, scale_rates, settle, state_of
 from rlab.nn.penalties import l2, weights_of
 from tests.checkpoints import from_file
 
@@ -295,6 +295,18 @@ def test_parameters_lie_in_memory_as_they_like(name: str, options: dict[str, Any
     assert second.w.equal(whole.w)
     assert second.b.equal(whole.b)
     torch.testing.assert_close(whole.w, plain.w, rtol=1e-6, atol=1e-9)
+
+
+def test_parameters_may_move_before_training() -> None:
+    """Adagrad's sums are there from the beginning; a fused step would add to them in the order they had then."""
+    plain, moved = (Valley("adagrad", "rows", fused=True) for _ in range(2))
+    moved.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    settle(moved.optimiser)
+    for _ in range(3):
+        plain.step()
+        moved.step()
+    sums = [valley.optimiser.state[valley.w]["sum"] for valley in (moved, plain)]
+    torch.testing.assert_close(*sums, rtol=1e-6, atol=1e-9)
 
 
 def test_a_restored_optimiser_leaves_the_state_alone() -> None:
