@@ -39,6 +39,11 @@ SAC = [
     "--reset-steps", "500", "--evaluate-steps", "600", "--evaluate-episodes", "2", "--final-episodes", "2",
     "--log-steps", "100", "--memory-size", "500", "--batch-size", "32",
 ]  # fmt: skip
+LENET = [
+    "train", "lenet", "--data", "digits", "--threads", "1", "--checkpoint-steps", "500", "--evaluate-steps", "2_000",
+    "--log-steps", "200", "--epochs",
+]  # fmt: skip
+LBFGS = ["--optimiser", "lbfgs", "--weight-decay", "0"]
 
 
 def environment(runs: Path) -> dict[str, str]:
@@ -95,6 +100,10 @@ def kill_and_resume(runs: Path, start: list[str], kills: int, rng: random.Random
         pytest.param(CARTPOLE, 5, 4.0, id="CartPole, 5 kills"),
         pytest.param(BREAKOUT, 1, 6.0, id="Breakout, 1 kill"),
         pytest.param(A2C, 3, 4.0, id="a2c on Pendulum, 3 kills"),
+        pytest.param([*LENET, "12"], 1, 4.0, id="lenet, 1 kill"),
+        pytest.param(
+            [*LENET, "3", *LBFGS], 12, 6.0, id="lbfgs, 12 kills", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]
+        ),
         pytest.param(PPO, 12, 6.0, id="ppo, 12 kills", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
         pytest.param(SAC, 12, 8.0, id="sac, 12 kills", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
         pytest.param(CARTPOLE, 40, 4.0, id="CartPole, 40 kills", marks=[pytest.mark.slow, pytest.mark.timeout(3600)]),

@@ -21,6 +21,7 @@ from rlab.agents.returns import bootstrap, double_next_value, log_policy, muncha
 from rlab.agents.types import Batch, Needs, Step
 from rlab.agents.vitals import ROWS, due, value_vitals
 from rlab.errors import RlabError
+from rlab.nn.optim import make_optimiser, restore, state_of
 from rlab.nn.precision import use_bf16
 from rlab.run.journal import Journal
 from rlab.run.learner import NonFinite, Stop
@@ -71,8 +72,8 @@ class DQN:
         self.online = network.to(self.device)
         self.target = copy.deepcopy(self.online).requires_grad_(False)
         self.fractions = midpoints(config.quantiles).to(self.device)
-        self.optimizer = torch.optim.Adam(
-            trainable(self.online), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
+        self.optimizer = make_optimiser(
+            "adam", trainable(self.online), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
         )
         self.rng = np.random.default_rng(derive(seed, "agent"))
         self.generator = torch.Generator().manual_seed(derive(seed, "noise"))  # of noise and fractions, on every device
@@ -296,11 +297,10 @@ class DQN:
 
     def state(self) -> dict[str, Any]:
         """Everything that decides what the agent does next."""
-        adam = self.optimizer.state_dict()["state"]
         state: dict[str, Any] = {
             "online": self.online.state_dict(),
             "target": self.target.state_dict(),
-            "adam": [adam[i] for i in sorted(adam)],
+            "optimizer": state_of(self.optimizer),
             "rng": self.rng.bit_generator.state,
             "steps": self.steps,
             "updates": self.updates,
@@ -316,8 +316,7 @@ class DQN:
         """Become the agent that `state` describes; polls `stop` (raises `Stopped`)."""
         self.restore_policy(state)
         self.target.load_state_dict(state["target"])
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": dict(enumerate(state["adam"])), "param_groups": groups})
+        restore(self.optimizer, state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
         if self._draws:
             self.generator.set_state(state["generator"])

@@ -22,6 +22,7 @@ from rlab.agents.types import Needs, Step
 from rlab.agents.vitals import ROWS, due, policy_spread, value_vitals
 from rlab.nn.heads.policy import CategoricalHead, GaussianHead, Policy, ValueHead
 from rlab.nn.inputs import ObservationEncoder
+from rlab.nn.optim import make_optimiser, restore, state_of
 from rlab.run.learner import NonFinite, Stop
 from rlab.seeding import derive
 from rlab.tasks.transfer import counts, freeze, trainable
@@ -148,8 +149,8 @@ class PolicyGradient:
             torch.manual_seed(derive(seed, "network"))
             network = ActorCritic(observation_space, action_space, config)
         self.network = network.to(self.device)
-        self.optimizer = torch.optim.Adam(
-            trainable(self.network), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
+        self.optimizer = make_optimiser(
+            "adam", trainable(self.network), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
         )
         self.rng = np.random.default_rng(derive(seed, "agent"))
         self.steps = 0
@@ -306,11 +307,10 @@ class PolicyGradient:
 
     def state(self) -> dict[str, Any]:
         """Everything that decides what the agent does next, the unfinished rollout included."""
-        adam = self.optimizer.state_dict()["state"]
         rollout = self.rollout()._asdict() if self._gathered else None
         return {
             "network": self.network.state_dict(),
-            "adam": [adam[i] for i in sorted(adam)],
+            "optimizer": state_of(self.optimizer),
             "rng": self.rng.bit_generator.state,
             "steps": self.steps,
             "updates": self.updates,
@@ -322,8 +322,7 @@ class PolicyGradient:
     def restore(self, state: dict[str, Any], stop: Stop) -> None:
         """Become the agent that `state` describes."""
         self.restore_policy(state)
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": dict(enumerate(state["adam"])), "param_groups": groups})
+        restore(self.optimizer, state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
         self.steps, self.updates, self._episodes = state["steps"], state["updates"], state["episodes"]
         self._chosen = state["chosen"]

@@ -25,6 +25,7 @@ from rlab.agents.types import Needs, Step
 from rlab.agents.vitals import ROWS, due, value_vitals
 from rlab.errors import RlabError
 from rlab.nn.init import orthogonal
+from rlab.nn.optim import make_optimiser, restore, state_of
 from rlab.nn.precision import use_bf16
 from rlab.run.learner import NonFinite, Stop
 from rlab.seeding import derive
@@ -78,8 +79,13 @@ class PQN:
         """What acts and values; with overlap as it was before the rollout that is being learned from."""
         self.background: Background[dict[str, float]] = Background(self.device)
         self._learned: dict[str, float] | None = None  # metrics of the round that was waited for
-        self.optimizer = torch.optim.Adam(
-            trainable(self.online), lr=config.learning_rate, betas=(0.9, BETA2), eps=config.adam_epsilon, fused=True
+        self.optimizer = make_optimiser(
+            "adam",
+            trainable(self.online),
+            lr=config.learning_rate,
+            betas=(0.9, BETA2),
+            eps=config.adam_epsilon,
+            fused=True,
         )
         self.rng = np.random.default_rng(derive(seed, "agent"))
         self.steps = 0
@@ -248,12 +254,11 @@ class PQN:
     def state(self) -> dict[str, Any]:
         """Everything that decides what the agent does next; waits for learning that is under way."""
         self._wait()
-        adam = self.optimizer.state_dict()["state"]
         return {
             "online": self.online.state_dict(),
             "acting": self.acting.state_dict() if self.config.overlap else None,
             "learned": self._learned,
-            "adam": [adam[i] for i in sorted(adam)],
+            "optimizer": state_of(self.optimizer),
             "rng": self.rng.bit_generator.state,
             "steps": self.steps,
             "updates": self.updates,
@@ -267,8 +272,7 @@ class PQN:
         if self.config.overlap:
             self.acting.load_state_dict(state["acting"])
         self._learned = state["learned"]
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": dict(enumerate(state["adam"])), "param_groups": groups})
+        restore(self.optimizer, state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
         self.steps, self.updates, self.filled = state["steps"], state["updates"], state["filled"]
         for name, column in state["rollout"].items():

@@ -42,6 +42,7 @@ from rlab.agents.sb3_config import (
 from rlab.agents.sb3_zip import import_zip, load_weights
 from rlab.agents.types import Needs
 from rlab.errors import RlabError
+from rlab.nn.optim import restore, state_of
 from rlab.run.learner import Metrics, NonFinite, State, Stop
 from rlab.seeding import derive
 from rlab.tasks.transfer import counts
@@ -142,11 +143,11 @@ class Sb3Agent:
         model = self.model
         names, variables = model._get_torch_save_params()
         parts = {name: attrgetter(name)(model) for name in names}
-        optimisers = {n: p.state_dict()["state"] for n, p in parts.items() if isinstance(p, torch.optim.Optimizer)}
+        optimisers = {name: part for name, part in parts.items() if isinstance(part, torch.optim.Optimizer)}
         starts = model._last_episode_starts
         return {
             "policy": model.policy.state_dict(),
-            "optimisers": {n: {str(i): dict(s) for i, s in each.items()} for n, each in optimisers.items()},
+            "optimisers": {name: state_of(optimiser) for name, optimiser in optimisers.items()},
             "variables": {name: attrgetter(name)(model).detach().clone() for name in variables},
             "counters": {name: getattr(model, name) for name in self._counters()},
             "random": self.own.state(),
@@ -160,10 +161,8 @@ class Sb3Agent:
         """Become the algorithm that `state` describes; `finish` follows once the environments are back."""
         model = self.model
         self.restore_policy(state)
-        for name, each in state["optimisers"].items():
-            optimiser = attrgetter(name)(model)
-            groups = optimiser.state_dict()["param_groups"]
-            optimiser.load_state_dict({"state": {int(i): s for i, s in each.items()}, "param_groups": groups})
+        for name, optimiser in state["optimisers"].items():
+            restore(attrgetter(name)(model), optimiser)
         for name, value in state["variables"].items():
             attrgetter(name)(model).data.copy_(value)
         for name, value in state["counters"].items():

@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv as PeerVecEnv
 from torch import Tensor
 
 from rlab.nn import make_encoder
+from rlab.nn.optim import make_dense
 
 if TYPE_CHECKING:
     from rlab.agents.sb3 import Sb3Learner
@@ -35,6 +36,9 @@ class Features(BaseFeaturesExtractor):
         shape = (get_flattened_obs_dim(observation_space),) if flat else observation_space.shape
         assert shape is not None
         network = make_encoder(encoder, shape)
+        make_dense(network.parameters())
+        for parameter in network.parameters():
+            parameter.data = parameter.data.contiguous()  # the library's initialisation takes no other
         super().__init__(observation_space, int(network.out_dim))  # type: ignore[arg-type]
         self.encoder = network
         # Scaled here and only here: the policies are made with normalize_images=False.

@@ -42,7 +42,7 @@ def fill(module: nn.Module, weights: Callable[[Tensor], object]) -> None:
     """Fill the weights of all `LAYERS` in a module by an in-place function, as those of torch.nn.init; biases 0."""
     for layer in module.modules():
         if isinstance(layer, LAYERS):
-            new = torch.empty_like(layer.weight)
+            new = torch.empty_like(layer.weight, memory_format=torch.contiguous_format)  # torch takes no other
             weights(new)
             _set_weight(layer, new)
             if layer.bias is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn, optim
 
 from rlab.errors import RlabError, nearest
@@ -50,13 +51,15 @@ Progress goes from 0 to 1 (beyond, the factor stays), so a schedule has no state
 def make_optimiser(name: str, parameters: Iterable[Any], **options: Any) -> optim.Optimizer:
     """Build an optimiser.
 
+    Parameters are made dense, see `make_dense`.
+
     Args:
         name: a registered name.
         parameters: or groups of them, such as `decayed` gives.
         options: as `lr`, in place of the default ones.
 
     Raises:
-        RlabError: the name or an option is unknown, or a value is refused.
+        RlabError: the name or an option is unknown, a value is refused, or elements of a parameter share memory.
     """
     factory = OPTIMISERS.get(name)
     _check(f"optimiser '{name}'", list(inspect.signature(factory).parameters)[1:], options)
@@ -64,9 +67,47 @@ def make_optimiser(name: str, parameters: Iterable[Any], **options: Any) -> opti
         if isinstance(value, float) and not math.isfinite(value):
             raise RlabError(f"optimiser '{name}': {option} is {value}; it must be a finite number")
     try:
-        return factory(parameters, **options)
+        optimiser = factory(parameters, **options)
     except (TypeError, ValueError) as e:
         raise RlabError(f"optimiser '{name}': {e}") from e
+    make_dense(_parameters_of(optimiser))
+    if isinstance(optimiser, optim.LBFGS):
+        for parameter in _parameters_of(optimiser):
+            if parameter.requires_grad:
+                parameter.register_post_accumulate_grad_hook(_make_gradient_contiguous)
+    return optimiser
+
+
+def _parameters_of(optimiser: optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
+def make_dense(parameters: Iterable[Tensor]) -> None:
+    """Give a parameter that lies in memory with gaps, as a slice of another tensor does, dense memory of its own.
+
+    Fused optimisers pair a parameter, its gradient and its moments by their places in memory, and know of no gaps. Any
+    order of the dimensions is left as it is.
+
+    Raises:
+        RlabError: elements of a parameter share memory.
+    """
+    for number, parameter in enumerate(parameters):
+        last = 0  # the last element's place, by the dimensions so far
+        for stride, size in sorted(zip(parameter.stride(), parameter.shape, strict=True)):
+            if size > 1 and stride <= last:
+                raise RlabError(
+                    f"parameter {number} has shape {list(parameter.shape)} and elements that share memory, as after "
+                    "expand, so it cannot be trained; nearest: nn.Parameter(tensor.contiguous())"
+                )
+            last += (size - 1) * stride
+        if parameter.numel() and last + 1 != parameter.numel():
+            parameter.data = parameter.data.contiguous()
+
+
+def _make_gradient_contiguous(parameter: Tensor) -> None:
+    """Let torch's L-BFGS see a gradient as one row, which it refuses to of images that lie channels last."""
+    if parameter.grad is not None:
+        parameter.grad = parameter.grad.contiguous()
 
 
 def _check(whose: str, known: list[str], options: dict[str, Any]) -> None:
@@ -165,15 +206,38 @@ def restore(optimiser: optim.Optimizer, state: dict[str, Any]) -> None:
         optimiser.load_state_dict({"state": memories, "param_groups": groups})
     except ValueError as e:
         raise RlabError(f"an optimiser's state does not fit: {e}") from e
-    for parameter, i in zip(
-        (p for group in optimiser.param_groups for p in group["params"]),
-        (i for group in groups for i in group["params"]),
-        strict=True,
-    ):
-        for name, value in memories.get(i, {}).items():
-            # torch rounds what it loads to the parameter's precision, which nadam's product of momenta has not
-            if isinstance(value, Tensor) and optimiser.state[parameter][name].dtype != value.dtype:
-                optimiser.state[parameter][name] = value.to(parameter.device)
+    numbers = [i for group in groups for i in group["params"]]
+    for parameter, i in zip(_parameters_of(optimiser), numbers, strict=True):
+        if i in memories:
+            optimiser.state[parameter] = _as_begun(memories[i], optimiser.state[parameter], parameter)
+
+
+def settle(optimiser: optim.Optimizer) -> None:
+    """Fit an optimiser to parameters that have moved since it was built, to another device or channels last.
+
+    Adagrad remembers from the beginning, and what it remembers would stay as the parameters were.
+
+    Raises:
+        RlabError: elements of a parameter share memory.
+    """
+    make_dense(_parameters_of(optimiser))
+    restore(optimiser, state_of(optimiser))
+
+
+def _as_begun(saved: Any, loaded: Any, parameter: Tensor) -> Any:
+    """A memory with the numbers that were saved, and as the optimiser itself would have begun it.
+
+    What torch loads is on the right device. But it lies in memory as the file has it, which fused steps and sums that
+    depend on alignment take for something else; and it is rounded to the parameter's precision.
+    """
+    if isinstance(saved, Tensor):
+        like = parameter if saved.shape == parameter.shape else saved
+        return torch.empty_like(like, dtype=saved.dtype, device=loaded.device).copy_(saved)
+    if isinstance(saved, dict):
+        return {name: _as_begun(value, loaded[name], parameter) for name, value in saved.items()}
+    if isinstance(saved, (list, tuple)):
+        return [_as_begun(value, other, parameter) for value, other in zip(saved, loaded, strict=True)]
+    return saved
 
 
 def _schedule(name: str) -> Callable[[Schedule], Schedule]:

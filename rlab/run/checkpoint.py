@@ -307,7 +307,8 @@ def _tensors(file: Path) -> dict[str, torch.Tensor]:
     if size > free:
         raise RlabError(f"{file} has {gigabytes(size)}, and {gigabytes(free)} of memory are free")
     try:
-        return load_file(file)
+        # There they begin at any byte, and products of vectors and of few rows depend on where they begin.
+        return {key: tensor.clone() for key, tensor in load_file(file).items()}
     except SafetensorError as e:
         raise RlabError(f"{file} is damaged ({e})") from None
 

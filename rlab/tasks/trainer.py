@@ -18,7 +18,7 @@ from rlab.errors import RlabError
 from rlab.machine import cores
 from rlab.nn.ema import EMA
 from rlab.nn.layers import drawing_from
-from rlab.nn.optim import SCHEDULES, restore, scale_rates, state_of
+from rlab.nn.optim import SCHEDULES, restore, scale_rates, settle, state_of
 from rlab.run.checkpoint import flatten
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
@@ -68,6 +68,8 @@ class Trainer:
             raise RlabError("--patience waits for validation scores, but --validation is 0; nearest: --validation 0.1")
         self.task = task
         self.optimizers = task.optimizers()
+        for optimizer in self.optimizers.values():
+            settle(optimizer)
         self.config = config
         self.seed = seed
         self.beside = dict(beside or {})

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -17,6 +17,7 @@ from rlab.agents.returns import lambda_returns
 from rlab.agents.types import Step
 from rlab.errors import RlabError
 from rlab.run.learner import NonFinite, Stop
+from tests.checkpoints import from_file
 
 
 def agent(**settings: object) -> PQN:
@@ -207,10 +208,10 @@ def test_images_are_gathered_as_they_lie() -> None:
 
 
 @pytest.mark.parametrize("overlap", [False, True])
-def test_it_goes_on_in_the_middle_of_a_rollout(overlap: bool) -> None:
+def test_it_goes_on_in_the_middle_of_a_rollout(overlap: bool, tmp_path: Path) -> None:
     whole, rng = agent(overlap=overlap), np.random.default_rng(1)
     run(whole, rng, 11)
-    state = copy.deepcopy(whole.state())
+    state = from_file(whole.state(), tmp_path)
     saved = {k: v.clone() for k, v in state["online"].items()}
     other = agent(overlap=overlap)
     other.restore(state, Stop())

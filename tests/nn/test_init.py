@@ -48,6 +48,16 @@ def test_weights_have_the_variance_of_the_formula_and_biases_are_0(
         assert float(layer.weight.detach().abs().max()) <= math.sqrt(3) * expected * (1 + 1e-6)
 
 
+@pytest.mark.parametrize("name", sorted(STDS))
+def test_layers_of_any_layout_are_filled(name: str) -> None:
+    rows, last = (nn.Conv2d(4, 6, 3).to(memory_format=how) for how in (torch.contiguous_format, torch.channels_last))  # type: ignore[call-overload]
+    for layer in (rows, last):
+        torch.manual_seed(0)
+        initialise(layer, name)
+    assert last.weight.equal(rows.weight)
+    assert last.weight.stride() != rows.weight.stride()
+
+
 def test_convolutions_count_their_kernels() -> None:
     """Fan in 8 * 25 = 200, fan out 64 * 25 = 1600."""
     torch.manual_seed(1)

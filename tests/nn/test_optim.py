@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,19 @@ from torch import nn
 from torch.optim import lr_scheduler as peers
 
 from rlab.errors import RlabError
-from rlab.nn.optim import OPTIMISERS, SCHEDULES, decayed, make_optimiser, restore, scale_rates, state_of
+from rlab.nn.optim import OPTIMISERS, SCHEDULES, decayed, make_optimiser, restore, scale_rates, settle, state_of
 from rlab.nn.penalties import l2, weights_of
-from rlab.run.checkpoint import flatten, unflatten
+from tests.checkpoints import from_file
 
 A = np.array([[3.0, 0.5, 0.0], [0.5, 1.0, -0.2], [0.0, -0.2, 0.3]])
 B = np.array([1.0, -2.0, 0.5])
 START = np.array([0.7, -0.3, 1.1])
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # tests run side by side
+
 
 Update = Callable[[int, np.ndarray, dict[str, Any]], np.ndarray]
 """(t from 1, gradient, memory) -> step to subtract."""
@@ -220,8 +226,8 @@ def test_l2_is_decay_of_the_weights_for_plain_sgd_only(name: str, same: bool) ->
 
 @pytest.mark.parametrize("name", sorted(CLOSED))
 @pytest.mark.parametrize("precision", [torch.float32, torch.float64, torch.bfloat16], ids=str)
-def test_an_optimiser_resumes_to_the_bit(name: str, precision: torch.dtype) -> None:
-    """Through the JSON and the tensors of a checkpoint, in the middle of a schedule."""
+def test_an_optimiser_resumes_to_the_bit(name: str, precision: torch.dtype, tmp_path: Path) -> None:
+    """Through a checkpoint's files, in the middle of a schedule."""
     whole, first, second = (Quadratic(name).to(precision) for _ in range(3))
     for i in range(6):
         scale_rates(whole.optimiser, 1 - i / 10)
@@ -230,17 +236,93 @@ def test_an_optimiser_resumes_to_the_bit(name: str, precision: torch.dtype) -> N
         scale_rates(first.optimiser, 1 - i / 10)
         first.step()
     second.load_state_dict(first.state_dict())
-    tree, tensors, _ = flatten({"optimiser": state_of(first.optimiser)})
-    tensors = {key: value.clone() for key, value in tensors.items()}
-    restore(second.optimiser, unflatten(json.loads(json.dumps(tree)), tensors, read=refuse)["optimiser"])
+    restore(second.optimiser, from_file(state_of(first.optimiser), tmp_path))
     for i in range(3, 6):
         scale_rates(second.optimiser, 1 - i / 10)
         second.step()
     assert second.w.equal(whole.w)
 
 
-def refuse(name: str, start: int, end: int) -> None:
-    raise AssertionError("an optimiser keeps no log")
+LAYOUTS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "rows": lambda x: x,
+    "channels last": lambda x: x.contiguous(memory_format=torch.channels_last),
+    "transposed": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),
+    "slice": lambda x: torch.cat([x, torch.full_like(x, 5.0)], 1)[:, : x.shape[1]],
+    "every second": lambda x: torch.stack([x, torch.full_like(x, 5.0)], 4)[..., 0],
+}
+"""What lies in memory in other ways, with the same values."""
+
+
+class Valley(nn.Module):
+    """Weights [4, 3, 5, 5] in some layout, and a bias; their steps depend on each other."""
+
+    def __init__(self, name: str, layout: str, **options: Any):
+        super().__init__()
+        draw = torch.Generator().manual_seed(0)
+        self.w = nn.Parameter(LAYOUTS[layout](torch.randn(4, 3, 5, 5, generator=draw).double()))
+        self.b = nn.Parameter(torch.zeros(4).double())
+        self.x = torch.randn(8, 3, 5, 5, generator=draw).double()
+        self.optimiser = make_optimiser(name, self.parameters(), lr=0.01, **options)
+
+    def step(self) -> None:
+        def closure() -> torch.Tensor:
+            self.optimiser.zero_grad()
+            loss = (torch.einsum("bijk,oijk->bo", self.x, self.w).add(self.b) - 1).square().mean()
+            loss.backward()
+            return loss
+
+        self.optimiser.step(closure)
+
+
+FEW = {"lbfgs": {"max_iter": 4}}
+FUSED = [(name, {"fused": True}) for name in ("adagrad", "adam", "adamw", "momentum", "nesterov", "sgd")]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("name", "options"), [*((name, FEW.get(name, {})) for name in sorted(CLOSED)), *FUSED], ids=str
+)
+def test_parameters_lie_in_memory_as_they_like(name: str, options: dict[str, Any], layout: str, tmp_path: Path) -> None:
+    plain, whole, first, second = (Valley(name, which, **options) for which in ("rows", layout, layout, layout))
+    for _ in range(3):
+        for each in (plain, whole, first):
+            each.step()
+    second.load_state_dict(first.state_dict())
+    restore(second.optimiser, from_file(state_of(first.optimiser), tmp_path))
+    for _ in range(3):
+        for each in (plain, whole, second):
+            each.step()
+    assert second.w.equal(whole.w)
+    assert second.b.equal(whole.b)
+    torch.testing.assert_close(whole.w, plain.w, rtol=1e-6, atol=1e-9)
+
+
+def test_parameters_may_move_before_training() -> None:
+    """Adagrad's sums are there from the beginning; a fused step would add to them in the order they had then."""
+    plain, moved = (Valley("adagrad", "rows", fused=True) for _ in range(2))
+    moved.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    settle(moved.optimiser)
+    for _ in range(3):
+        plain.step()
+        moved.step()
+    sums = [valley.optimiser.state[valley.w]["sum"] for valley in (moved, plain)]
+    torch.testing.assert_close(*sums, rtol=1e-6, atol=1e-9)
+
+
+def test_a_restored_optimiser_leaves_the_state_alone() -> None:
+    one, other = Valley("adam", "rows"), Valley("adam", "rows")
+    one.step()
+    state = state_of(one.optimiser)
+    before = state["state"]["0"]["exp_avg"].clone()
+    restore(other.optimiser, state)
+    other.step()
+    assert one.optimiser.state[one.w]["exp_avg"].equal(before)
+
+
+def test_an_expanded_parameter_is_refused() -> None:
+    tied = nn.Parameter(torch.zeros(1, 3).expand(5, 3))
+    with pytest.raises(RlabError, match=r"parameter 1 has shape \[5, 3\] and elements that share memory.*contiguous"):
+        make_optimiser("adam", [nn.Parameter(torch.zeros(2)), tied], fused=True)
 
 
 def test_a_state_of_another_optimiser_is_refused() -> None:

@@ -144,6 +144,14 @@ def test_every_leaf_comes_back_as_it_was(rig: Rig, leaf: str) -> None:
     assert (saved.loop, saved.done) == ({"a": [1, None]}, 7)
 
 
+def test_tensors_begin_where_torchs_own_begin(rig: Rig) -> None:
+    """At a multiple of 64 bytes: what a product rounds to may depend on it."""
+    path = rig.checkpoints.save({str(k): torch.ones(2 * k + 1) for k in range(9)} | {"array": np.ones(3)}, {}, 0)
+    state = rig.checkpoints.load(path).state
+    assert state.pop("array").ctypes.data % 64 == 0
+    assert {tensor.data_ptr() % 64 for tensor in state.values()} == {0}
+
+
 def test_tensors_that_share_memory_are_saved_each_for_itself(rig: Rig) -> None:
     base = torch.arange(10.0)
     state = {"all": base, "again": base, "head": base[:3], "tail": base[4:], "array": base.numpy()}

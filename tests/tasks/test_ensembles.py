@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 from pathlib import Path
@@ -54,18 +53,6 @@ def test_a_bootstrap_sample_is_drawn_by_the_seed_from_the_training_part() -> Non
     assert abs(len(set(items.tolist())) / len(items) - (1 - math.exp(-1))) < 0.04
     for split in ("validation", "test"):
         assert torch.equal(one.dataset.items(split), other.dataset.items(split)), "the split seed decides"
-
-
-def test_a_resumed_bagged_run_ends_in_the_same_bits() -> None:
-    first, half, other = (of_recipe("mlp", "digits", bootstrap=True, examples=200, epochs=2) for _ in range(3))
-    for _ in range(3):
-        first.step()
-        half.step()
-    other.restore(copy.deepcopy(half.state()), Stop())
-    for _ in range(3):
-        first.step()
-        other.step()
-    assert digest(first.state()) == digest(other.state())
 
 
 def member(run: str, said: list[list[float]], **changes: Any) -> Member:

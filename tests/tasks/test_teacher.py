@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from rlab.run.learner import Stop
 from rlab.run.life import Workshop
 from rlab.studies.training import Forgetful
 from rlab.tasks.trainer import Trainer
+from tests.checkpoints import from_file
 from tests.tasks.test_trainer import of_recipe
 
 
@@ -57,7 +57,7 @@ def resumed(runs: Path, fit: Trainer, **settings: Any) -> Trainer:
     entry = load_recipes().get("logistic")
     config = changed(entry.default("digits"), {"teacher": "big", "augment": "shift:1", "precision": "fp32", **settings})
     other: Trainer = entry.build(config, Workshop("cpu", Forgetful()))
-    other.restore(copy.deepcopy(fit.state()), Stop())
+    other.restore(from_file(fit.state(), runs), Stop())
     return other
 
 

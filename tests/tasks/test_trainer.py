@@ -1,4 +1,4 @@
-"""`Trainer`: what it counts, when it stops, what it keeps, and that it resumes to the bit."""
+"""`Trainer`: what it counts, when it stops, and what it keeps. That it resumes to the bit: test_resume.py."""
 
 from __future__ import annotations
 
@@ -171,34 +171,6 @@ def test_a_loss_that_is_no_number_ends_the_run() -> None:
         fit.step()
     with pytest.raises(NonFinite, match=r"loss became nan at update 3 \(epoch 1\)"):
         fit.step()
-
-
-SETTINGS: dict[str, dict[str, Any]] = {
-    "adamw": {},
-    "nesterov": {"learning_rate": 0.05, "schedule": "cosine"},
-    "nadam": {},
-    "lbfgs": {"learning_rate": 0.5, "weight_decay": 0.0, "schedule": "constant"},
-}
-
-
-@pytest.mark.parametrize("optimiser", SETTINGS)
-def test_a_resumed_run_ends_in_the_same_bits(optimiser: str) -> None:
-    settings = {"optimiser": optimiser, "augment": "shift:1", "dropout": 0.2, "epochs": 2, "examples": 300}
-    settings |= {"batch_size": 50, **SETTINGS[optimiser]}
-    whole, half, other = (of_recipe("mlp", "digits", **settings) for _ in range(3))
-    for _ in range(7):
-        whole.step()
-        half.step()
-    half.evaluate(Stop())
-    whole.evaluate(Stop())
-    torch.rand(5)  # whatever else draws
-    other.restore(copy.deepcopy(half.state()), Stop())
-    for _ in range(5):
-        assert {k: v for k, v in whole.step().items() if "clock" not in k} == {
-            k: v for k, v in other.step().items() if "clock" not in k
-        }
-    assert whole.evaluate(Stop()) == other.evaluate(Stop())
-    assert digest(whole.state()) == digest(other.state())
 
 
 def test_training_leaves_the_global_generators_alone() -> None:

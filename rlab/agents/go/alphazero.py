@@ -28,7 +28,7 @@ from rlab.agents.go.window import LOG, Window, empty_rows
 from rlab.agents.search import Gumbel, Puct, search
 from rlab.envs.chance import mix
 from rlab.envs.go.boards import Boards
-from rlab.nn.optim import SCHEDULES, decayed, restore, scale_rates, state_of
+from rlab.nn.optim import SCHEDULES, decayed, make_optimiser, restore, scale_rates, state_of
 from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped, seconds_of
 from rlab.seeding import derive
 
@@ -60,8 +60,8 @@ class AlphaZero:
                 self.device,
                 memory_format=torch.channels_last,  # type: ignore[call-overload]
             )
-        self.optimizer = torch.optim.AdamW(
-            [group | {"lr": self.settings.learning_rate} for group in decayed(self.network, self.settings.weight_decay)]
+        self.optimizer = make_optimiser(
+            "adamw", decayed(self.network, self.settings.weight_decay), lr=self.settings.learning_rate
         )
         self.agent = NetworkPolicy(self.network)
         """What plays where there is no board to search on, only what is seen of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from rlab.run.config import changed
 from rlab.run.learner import Draws, Stop, ability
 from rlab.run.life import Workshop
 from rlab.studies.training import Forgetful
+from tests.checkpoints import from_file
 
 
 def game(seed: int, result: str = "B+1") -> Record:
@@ -98,16 +100,18 @@ def test_batches_repeat_and_a_pass_has_every_position_once() -> None:
     assert one.items.tolist() != other.items.tolist()
 
 
-def test_it_learns_goes_on_to_the_bit_and_plays() -> None:
+def test_it_learns_goes_on_to_the_bit_and_plays(tmp_path: Path) -> None:
     """Item 276, part 1: a policy by records of games."""
     run = fit(epochs=12, symmetries=False)
     while not run.progress().finished:
         run.step()
         if run.updates == 40:
-            state = run.state()
             twin = fit(epochs=12, symmetries=False)
-            twin.restore(state, Stop())
-            assert digest(twin.state()) == digest(state)
+            twin.restore(from_file(run.state(), tmp_path), Stop())
+            assert digest(twin.state()) == digest(run.state())
+    while not twin.progress().finished:
+        twin.step()
+    assert digest(twin.state()) == digest(run.state())
     score = run.evaluate(Stop())
     assert score["measure"] == "top-1 %"
     assert score["low"] < score["mean"] < score["high"]

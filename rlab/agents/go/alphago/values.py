@@ -33,7 +33,7 @@ from rlab.agents.go.network import GoNetwork
 from rlab.agents.go.search_player import NetworkPolicy
 from rlab.envs.go.boards import Boards
 from rlab.errors import RlabError
-from rlab.nn.optim import SCHEDULES, decayed, restore, scale_rates, state_of
+from rlab.nn.optim import SCHEDULES, decayed, make_optimiser, restore, scale_rates, state_of
 from rlab.run.learner import Footprint, Log, Metrics, NonFinite, Progress, Rows, Score, State, Stop, Stopped, seconds_of
 from rlab.run.warm_start import load_sources
 from rlab.seeding import derive
@@ -123,9 +123,7 @@ class Values:
         self._evaluators: dict[str, Evaluator] = {}
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         s = self.settings
-        self.optimizer = torch.optim.AdamW(
-            [group | {"lr": s.learning_rate} for group in decayed(self.network, s.weight_decay)]
-        )
+        self.optimizer = make_optimiser("adamw", decayed(self.network, s.weight_decay), lr=s.learning_rate)
         self._schedule = SCHEDULES.get("cosine")
         self.agent = NetworkPolicy(self.network)
         """What there is to watch: the policy is that of the start, on maps that have changed under it."""
