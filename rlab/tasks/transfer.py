@@ -53,7 +53,7 @@ def warm_start_encoder(part: str, experiment: Any) -> tuple[Any, WarmStart]:
     settings = getattr(experiment, part)
     name = settings.encoder
     if _registered(name):
-        if settings.freeze:
+        if getattr(settings, "freeze", False):  # those of stable-baselines3 have no such flag
             raise RlabError(
                 f"--freeze keeps an encoder as another run has learned it, but '{name}' is a registered encoder, whose "
                 "weights start at random; nearest: --encoder RUN --freeze"
