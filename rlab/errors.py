@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""The exceptions that a user is meant to read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,20 @@ from collections.abc import Iterable
 
 class RlabError(Exception):
     """A mistake or a limit that one clear sentence explains; the command line prints it without a traceback."""
+
+
+class NonFinite(RlabError):
+    """NaN or Inf where a number should be: the run halts, and the last good checkpoint stays.
+
+    Attributes:
+        quantity: "loss", "gradient", "reward" or "observation".
+        value: what it became.
+        where: such as "step 3,000".
+    """
+
+    def __init__(self, quantity: str, value: float, where: str):
+        self.quantity, self.value, self.where = quantity, value, where
+        super().__init__(f"{quantity} became {value} at {where}")
 
 
 def nearest(name: str, valid: Iterable[str], most: int = 3) -> str:

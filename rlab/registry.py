@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib.machinery import ModuleSpec
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from rlab.errors import RlabError, nearest
@@ -69,14 +70,29 @@ def import_plugin(module: str) -> None:
         raise RlabError(f"'{module}' cannot be a module's name; write package.module:name")
     check_module(module)
     spec = spec_of(module)
-    if spec is not None and importlib.util.find_spec(spec.name) is None:
+    usual = None if spec is None else importlib.util.find_spec(spec.name)
+    if spec is not None and (usual is None or usual.origin != spec.origin):
         sys.path.append(os.getcwd())  # a console script, unlike python -m, does not look here by itself
+        if usual is not None:
+            _import(spec)
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as e:
         if e.name is None or not (module == e.name or module.startswith(e.name + ".")):
             raise  # the plugin exists, and one of its own imports is what is missing
         raise RlabError(f"no module named '{module}'; it must be importable (PYTHONPATH or installed)") from None
+
+
+def _import(spec: ModuleSpec) -> None:
+    """Import a package from where its specification says, though another one of its name comes first on the path."""
+    package = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = package
+    try:
+        if spec.loader is not None:
+            spec.loader.exec_module(package)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
 
 
 C = TypeVar("C")

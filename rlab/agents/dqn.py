@@ -21,6 +21,7 @@ from rlab.agents.returns import bootstrap, double_next_value, log_policy, muncha
 from rlab.agents.types import Batch, Needs, Step
 from rlab.agents.vitals import ROWS, due, value_vitals
 from rlab.errors import RlabError
+from rlab.nn.modes import drawing_for
 from rlab.nn.optim import make_optimiser, restore, state_of
 from rlab.nn.precision import use_bf16
 from rlab.run.journal import Journal
@@ -59,6 +60,7 @@ class DQN:
         self.config = config
         self.num_actions = num_actions
         self.total_steps = total_steps
+        self.seed = seed
         self.device = torch.device(device)
         shape, dtype = observation_space.shape, observation_space.dtype
         if shape is None or dtype is None:
@@ -244,7 +246,8 @@ class DQN:
         self.online.resample(self.generator)
         self.target.resample(self.generator)
         taus = self.draw_taus(len(batch.action))
-        loss, q_mean, priority = self._loss(batch) if taus is None else self._loss(batch, taus)
+        with drawing_for(self.online.modes, self.device, self.seed, "update", self.updates):
+            loss, q_mean, priority = self._loss(batch) if taus is None else self._loss(batch, taus)
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.online.parameters(), c.max_grad_norm)

@@ -326,7 +326,10 @@ class Interaction:
 
     def _receive(self) -> Step:
         """Receive what the environments did with the actions sent last, and account for it."""
-        obs, reward, terminated, truncated, info = self.envs.recv()
+        try:
+            obs, reward, terminated, truncated, info = self.envs.recv()
+        except NonFinite as e:  # it knows the copy, not how far the run is
+            raise NonFinite(e.quantity, e.value, f"step {self.done + self.envs.num_envs:,} ({e.where})") from None
         if not np.isfinite(info["raw_reward"]).all():
             bad = info["raw_reward"][~np.isfinite(info["raw_reward"])][0]
             raise NonFinite("reward", float(bad), f"step {self.done:,}")

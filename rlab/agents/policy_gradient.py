@@ -22,6 +22,7 @@ from rlab.agents.types import Needs, Step
 from rlab.agents.vitals import ROWS, due, policy_spread, value_vitals
 from rlab.nn.heads.policy import CategoricalHead, GaussianHead, Policy, ValueHead
 from rlab.nn.inputs import ObservationEncoder
+from rlab.nn.modes import drawing_for
 from rlab.nn.optim import make_optimiser, restore, state_of
 from rlab.run.learner import NonFinite, Stop
 from rlab.seeding import derive
@@ -143,6 +144,7 @@ class PolicyGradient:
         self.observation_space = observation_space
         self.action_space = action_space
         self.total_steps = total_steps
+        self.seed = seed
         self.longest = longest
         self.device = torch.device(device)
         with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
@@ -250,7 +252,9 @@ class PolicyGradient:
         sums = torch.zeros(4, device=self.device)
         for i in range(0, rows, CHUNK):
             part = slice(i, i + CHUNK)
-            policy, value = self.network(self._tensor(obs[part]), None if mask is None else self._tensor(mask[part]))
+            masked = None if mask is None else self._tensor(mask[part])
+            with drawing_for(self.network.encoder.modes, self.device, self.seed, "update", self.updates, i):
+                policy, value = self.network(self._tensor(obs[part]), masked)
             gain = (policy.log_prob(self._tensor(action[part])) * advantage[part]).sum() / rows
             entropy = policy.entropy().sum() / rows
             error = torch.zeros_like(gain) if value is None else (value - target[part]).square().sum() / rows

@@ -24,7 +24,9 @@ from rlab.agents.returns import lambda_returns
 from rlab.agents.types import Needs, Step
 from rlab.agents.vitals import ROWS, due, value_vitals
 from rlab.errors import RlabError
+from rlab.nn.encoders import image_shape
 from rlab.nn.init import orthogonal
+from rlab.nn.modes import drawing_for
 from rlab.nn.optim import make_optimiser, restore, state_of
 from rlab.nn.precision import use_bf16
 from rlab.run.learner import NonFinite, Stop
@@ -62,6 +64,7 @@ class PQN:
         self.config = config
         self.num_actions = num_actions
         self.total_steps = total_steps
+        self.seed = seed
         self.device = torch.device(device)
         shape, dtype = observation_space.shape, observation_space.dtype
         if shape is None or dtype is None:
@@ -232,7 +235,8 @@ class PQN:
         self.updates += 1
         for group in self.optimizer.param_groups:
             group["lr"] = rate * rectification(self.updates, BETA2)
-        loss, q_mean = self._loss(obs, action, target)
+        with drawing_for(self.online.modes, self.device, self.seed, "update", self.updates):
+            loss, q_mean = self._loss(obs, action, target)
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.get_total_norm([p.grad for p in self.online.parameters() if p.grad is not None])
@@ -286,7 +290,7 @@ class PQN:
 
 def _empty_rollout(size: tuple[int, int], shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """[T, N, *shape]; images lie channels last, as their encoder wants them: put in order once, read many times."""
-    if len(shape) != 3:
+    if len(shape) != 3 or image_shape(shape) != shape:
         return torch.empty((*size, *shape), dtype=dtype, device=device)
     channels, height, width = shape
     return torch.empty((*size, height, width, channels), dtype=dtype, device=device).permute(0, 1, 4, 2, 3)
@@ -294,7 +298,7 @@ def _empty_rollout(size: tuple[int, int], shape: tuple[int, ...], dtype: torch.d
 
 def _rows(obs: Tensor, chosen: Tensor) -> Tensor:
     """obs[chosen], images as they lie in memory: torch gathers whole rows 20 times as fast as permuted ones."""
-    if obs.ndim != 4:
+    if obs.ndim != 4 or obs.is_contiguous():
         return obs.index_select(0, chosen)
     return obs.permute(0, 2, 3, 1).index_select(0, chosen).permute(0, 3, 1, 2)
 

@@ -10,7 +10,6 @@ import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rlab.agents.config import QConfig
 from rlab.agents.distributions import midpoints
@@ -18,12 +17,18 @@ from rlab.agents.exploration import epsilon_greedy
 from rlab.agents.types import Batch, Windows
 from rlab.errors import RlabError
 from rlab.nn import ImplicitQHead, NoisyLinear, QHead, make_encoder
+from rlab.nn.encoders import image_shape
+from rlab.nn.inputs import Inputs
 from rlab.nn.layers import SpectralConv2d
+from rlab.nn.modes import depends_on_mode, encode
 from rlab.nn.precision import channels_last
 
 
 class QNetwork(nn.Module):
     """Observations as an environment gives them -> action values: scaling, encoder, Q-head.
+
+    An encoder with dropout or batch statistics is in training mode only where gradients are wanted, see
+    `rlab.nn.modes`.
 
     Args:
         space: of observations.
@@ -35,12 +40,12 @@ class QNetwork(nn.Module):
 
     def __init__(self, space: gym.Space[Any], actions: int, encoder: str, bf16: bool, config: QConfig | None = None):
         super().__init__()
-        self.classes = int(space.n) if isinstance(space, gym.spaces.Discrete) else 0
-        shape = (self.classes,) if self.classes else space.shape
-        assert shape is not None
+        self.inputs = Inputs(space)
+        shape = self.inputs.shape
         c = config or QConfig()
         self.recurrent = c.recurrent
         self.encoder = make_encoder(encoder, shape, c.recurrent)
+        self.modes = depends_on_mode(self.encoder, shape)
         features: int = self.encoder.out_dim  # type: ignore[assignment]
         self.value = c.value
         linear = partial(NoisyLinear, sigma=c.noisy_sigma) if c.explore == "noisy" else nn.Linear
@@ -57,7 +62,10 @@ class QNetwork(nn.Module):
         self.noisy_layers = [m for m in self.modules() if isinstance(m, NoisyLinear)]
         self._spectral = [m for m in self.modules() if isinstance(m, SpectralConv2d)]
         self.bf16 = bf16
-        self.channels_last = channels_last(shape, bf16, getattr(self.encoder, "norm", False))
+        # Images that come with their channels last already lie so.
+        first = image_shape(shape) == shape
+        self.channels_last = first and channels_last(shape, bf16, getattr(self.encoder, "norm", False))
+        self.eval()
 
     def iterate(self) -> None:
         """Follow the weights' largest singular values, where they are divided out."""
@@ -71,7 +79,7 @@ class QNetwork(nn.Module):
             layer.resample(generator)
 
     def forward(self, obs: Tensor, taus: Tensor | None = None) -> Tensor:
-        """obs[B, *shape] (uint8 images are scaled to 0..1, classes become one-hot) -> what the head says, float32.
+        """obs[B, *shape] (images are scaled to 0..1, classes become one-hot) -> what the head says, float32.
 
         Q[B, A]; with c51 logits over the support, with qr quantiles: [B, A, K]; with iqn quantiles at taus[B, N], or at
         evenly spread ones: [B, A, N].
@@ -85,7 +93,7 @@ class QNetwork(nn.Module):
             return self.follow(obs.unsqueeze(0), self.no_state(len(obs)), first)[0].squeeze(0)
         x = self._scaled(obs)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            features = self.encoder(x)
+            features = encode(self.encoder, self.modes, x)
         return features.float()
 
     def follow(self, obs: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,7 +103,7 @@ class QNetwork(nn.Module):
         """
         x = self._scaled(obs)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            features, state = self.encoder(x, state, first)
+            features, state = encode(self.encoder, self.modes, x, state, first)
         return features.float(), state.float()
 
     def no_state(self, streams: int) -> Tensor:
@@ -110,13 +118,10 @@ class QNetwork(nn.Module):
         return self.head(features)  # close values of actions need more than bf16's 8 bits
 
     def _scaled(self, obs: Tensor) -> Tensor:
-        if self.classes:
-            return F.one_hot(obs.long(), self.classes).float()
         if self.channels_last and obs.ndim == 4:  # images: put in order while their values are bytes
             obs = obs.contiguous(memory_format=torch.channels_last)
-        if obs.dtype == torch.uint8:
-            return obs.to(torch.bfloat16 if self.bf16 else torch.float32).mul_(1 / 255)
-        return obs.float()
+        scaled: Tensor = self.inputs(obs, torch.bfloat16 if self.bf16 else torch.float32)
+        return scaled
 
     def expected(self, output: Tensor) -> Tensor:
         """Q[B, A], the expectations of what `forward` returns."""
@@ -253,10 +258,13 @@ def look_through(
         return features.flatten(0, 1)
 
     seen, judged = unroll(online, torch.is_grad_enabled()), unroll(target, False)
+    chooser = seen.detach()
+    if double and online.modes:  # what chooses is in evaluation mode
+        chooser = unroll(online, False)
     return Views(
         now=seen[windows.now],
         following=judged[windows.following],
-        chooser=seen.detach()[windows.following] if double else None,
+        chooser=chooser[windows.following] if double else None,
         here=judged[windows.now] if munchausen else None,
     )
 

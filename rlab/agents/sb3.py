@@ -23,7 +23,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
+from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 from torch import nn
 
 from rlab.agents.exploration import epsilon_greedy
@@ -42,6 +44,7 @@ from rlab.agents.sb3_config import (
 from rlab.agents.sb3_zip import import_zip, load_weights
 from rlab.agents.types import Needs
 from rlab.errors import RlabError
+from rlab.nn.encoders import image_shape
 from rlab.nn.optim import restore, state_of
 from rlab.run.learner import Metrics, NonFinite, State, Stop
 from rlab.seeding import derive
@@ -176,7 +179,8 @@ class Sb3Agent:
 
     def finish(self, obs: np.ndarray, stop: Stop) -> None:
         """The rest of `restore`: obs[N, *shape] is what the environments show."""
-        self.model._last_obs = obs
+        env = self.model.env
+        self.model._last_obs = obs = env.transpose_observations(obs) if isinstance(env, VecTransposeImage) else obs
         if self.replay is not None:
             self.replay.restore(self._replay, obs, stop)
             self._replay = None
@@ -235,7 +239,7 @@ class Sb3Learner(Interaction):
             warnings.filterwarnings("ignore", "You are trying to run", UserWarning)
             arguments = _arguments(config, bridge) | {"device": device}
             try:
-                model = ALGORITHMS[recipe](_policy(bridge), bridge, **arguments)
+                model = ALGORITHMS[recipe](_policy(bridge), _ordered(bridge, config), **arguments)
             except RuntimeError as e:  # convolutions larger than the picture
                 if config.encoder != "sb3":
                     raise
@@ -360,6 +364,17 @@ def _refuse_unfit(recipe: str, envs: Any, env: str) -> None:
 
 def _policy(bridge: BridgeEnv) -> str:
     return "CnnPolicy" if len(bridge.observation_space.shape or ()) == 3 else "MlpPolicy"
+
+
+def _ordered(bridge: BridgeEnv, config: Sb3Config) -> VecEnv:
+    """The environments with images in the order that the network takes: our encoders see to it themselves.
+
+    The wrapper is there in any case: where it is missing, the library guesses by a rule of its own.
+    """
+    shape = bridge.observation_space.shape
+    if shape is None or not is_image_space(bridge.observation_space):
+        return bridge
+    return VecTransposeImage(bridge, skip=config.encoder != "sb3" or image_shape(shape) == shape)
 
 
 def _arguments(config: Sb3Config, bridge: BridgeEnv) -> dict[str, Any]:

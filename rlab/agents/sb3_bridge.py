@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import VecEnv as PeerVecEnv
 from torch import Tensor
 
 from rlab.nn import make_encoder
+from rlab.nn.inputs import is_image
 from rlab.nn.optim import make_dense
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Features(BaseFeaturesExtractor):
         super().__init__(observation_space, int(network.out_dim))  # type: ignore[arg-type]
         self.encoder = network
         # Scaled here and only here: the policies are made with normalize_images=False.
-        self.scale = 1 / 255 if observation_space.dtype == np.uint8 and not flat else 1.0
+        self.scale = 1 / 255 if is_image(observation_space) else 1.0
 
     def forward(self, obs: Tensor) -> Tensor:
         """obs float32[B, *shape] -> [B, D]."""

@@ -9,15 +9,18 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from numpy.typing import NDArray
 
 from rlab.envs.vector import StepResult, VecEnv
-from rlab.errors import RlabError
+from rlab.errors import NonFinite, RlabError
 
 
 class Generic(VecEnv):
-    """Gymnasium's ``SyncVectorEnv``, normalised: observations [N, *] as the environment gives them.
+    """Any Gymnasium environment, N times, stepped one after the other: observations [N, *] as it gives them.
+
+    This is where foreign code enters. So whatever an environment gives or is given is copied at once: it may reuse its
+    arrays, and change the action that it gets. Gymnasium's own ``SyncVectorEnv`` resets before it has copied. An
+    observation or a reward that is NaN or Inf is refused before anybody can learn from it.
 
     Discrete observations and actions count from 0, whatever their space starts at; a Tuple of Discrete observations
     (Blackjack's) becomes a MultiDiscrete one. An environment that
@@ -45,71 +48,126 @@ class Generic(VecEnv):
             if max_steps is not None:
                 options["max_episode_steps"] = max_steps
             make = partial(gym.make, env_id, **options)
-            self._envs = SyncVectorEnv([make] * num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+            self._envs = [make() for _ in range(num_envs)]
         except DependencyNotInstalled as e:
             raise RlabError(f"'{env_id}' needs a package that is missing: {e}") from e
         try:
-            obs_space, self._obs_start = _observations(env_id, self._envs.single_observation_space)
-            actions, self._action_start = _actions(env_id, self._envs.single_action_space)
+            obs_space, self._obs_start = _observations(env_id, self._envs[0].observation_space)
+            actions, self._action_start = _actions(env_id, self._envs[0].action_space)
         except RlabError:
-            self._envs.close()
+            self._close()
             raise
         super().__init__(num_envs, obs_space, actions, seed, render)
-        fps = self._envs.metadata.get("render_fps")
+        shape, dtype = obs_space.shape, obs_space.dtype
+        assert shape is not None
+        assert dtype is not None
+        self._shape, self._dtype = shape, dtype
+        self._real = np.issubdtype(dtype, np.inexact)  # whole numbers are never NaN
+        self._steps = 0  # since all were reset
+        fps = self._envs[0].metadata.get("render_fps")
         if fps:
             self.metadata["render_fps"] = fps
 
     def _reset(self, seeds: NDArray[np.int64] | None) -> tuple[NDArray[Any], dict[str, Any]]:
-        obs, info = self._envs.reset(seed=None if seeds is None else seeds.tolist())
-        self._masked = "action_mask" in info
-        return self._from_zero(obs), {"action_mask": self._mask(info)} if self._masked else {}
+        self._steps = 0
+        self._masked = False
+        obs = np.empty((self.num_envs, *self._shape), self._dtype)
+        mask: NDArray[np.bool_] | None = None
+        for i, env in enumerate(self._envs):
+            given, info = env.reset(seed=None if seeds is None else int(seeds[i]))
+            self._put(obs, i, given)
+            if i == 0 and "action_mask" in info:
+                self._masked = True
+                mask = np.empty((self.num_envs, self.num_actions), bool)
+            if mask is not None:
+                mask[i] = self._mask(info)
+        self._check("observation", obs)
+        return obs, {} if mask is None else {"action_mask": mask}
 
     def _send(self, actions: NDArray[Any]) -> None:
         self._actions = actions
 
     def _recv(self) -> StepResult:
-        actions = self._actions + self._action_start if self._action_start else self._actions
-        given, reward, terminated, truncated, info = self._envs.step(actions)
-        ended = terminated | truncated
-        obs = final_obs = self._from_zero(given)
-        if ended.any():
-            final_obs = obs.copy()
-            final_obs[ended] = self._from_zero(np.stack(list(info["final_obs"][ended])))
-        reward32 = reward.astype(np.float32)
+        n = self.num_envs
+        # What an environment does to its action must not reach what is logged.
+        actions = self._actions + self._action_start if self._action_start else self._actions.copy()
+        final_obs, rewards = np.empty((n, *self._shape), self._dtype), np.empty(n)
+        terminated, truncated = np.empty(n, bool), np.empty(n, bool)
+        final_mask = np.empty((n, self.num_actions), bool) if self._masked else None
+        for i, env in enumerate(self._envs):
+            given, rewards[i], terminated[i], truncated[i], info = env.step(actions[i])
+            self._put(final_obs, i, given)
+            if final_mask is not None:
+                final_mask[i] = self._mask(info)
+        self._steps += 1
+        reward = rewards.astype(np.float32)
+        self._check("observation", final_obs)
+        self._check("reward", reward)
+        obs, mask = final_obs, final_mask
+        ended = np.flatnonzero(terminated | truncated)
+        if len(ended):
+            obs = final_obs.copy()
+            mask = None if final_mask is None else final_mask.copy()
+            for i in ended:
+                given, info = self._envs[i].reset()
+                self._put(obs, i, given)
+                if mask is not None:
+                    mask[i] = self._mask(info)
+            self._check("observation", obs)
         own = {
             "final_obs": final_obs,
-            "raw_reward": reward32,
+            "raw_reward": reward,
             "action": self._actions,
-            "life_lost": np.zeros(self.num_envs, bool),
+            "life_lost": np.zeros(n, bool),
         }
-        if self._masked:
-            mask = own["action_mask"] = own["final_mask"] = self._mask(info)
-            if ended.any():
-                own["final_mask"] = np.where(ended[:, None], self._mask(info["final_info"]), mask)
-        return obs, reward32, terminated, truncated, own
+        if mask is not None:
+            own |= {"action_mask": mask, "final_mask": final_mask}
+        return obs, reward, terminated, truncated, own
 
-    def _from_zero(self, obs: Any) -> NDArray[Any]:
-        if isinstance(obs, tuple):  # of a Tuple space: one array [N] a component
-            return np.stack(obs, axis=-1)
-        return obs - self._obs_start if self._obs_start else obs
+    def _put(self, rows: NDArray[Any], i: int, given: Any) -> None:
+        """Copy what copy i observes to its row, counted from 0."""
+        if self._obs_start:
+            given = given - self._obs_start
+        # A Tuple space's observation is a tuple.
+        if np.shape(given) != self._shape:
+            raise RlabError(
+                f"'{self._id}' gave an observation of shape {np.shape(given)}, but its space says {self._shape}"
+            )
+        try:
+            np.copyto(rows[i, ...], given, casting="same_kind")
+        except TypeError:
+            kind = np.asarray(given).dtype
+            raise RlabError(
+                f"'{self._id}' gave an observation of {kind}, but its space says {self._dtype}, which cannot hold that"
+            ) from None
+
+    def _check(self, quantity: str, values: NDArray[Any]) -> None:
+        """Refuse NaN and Inf in values[N, *]."""
+        if not (self._real or quantity == "reward") or np.isfinite(values).all():
+            return
+        at = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        place = f"{quantity}[{', '.join(map(str, at[1:]))}]" if at[1:] else quantity
+        raise NonFinite(place, float(values[at]), f"step {self._steps:,} of copy {at[0]} of '{self._id}'")
 
     def _mask(self, info: dict[str, Any]) -> NDArray[np.bool_]:
-        """Legal actions bool[N, A]; only rows that this info reports mean anything."""
+        """Legal actions bool[A] of one copy."""
         mask = np.asarray(info.get("action_mask"))
-        shape = (self.num_envs, self.num_actions)
-        if mask.shape != shape or mask.dtype == object:
-            raise RlabError(f"'{self._id}' must report info['action_mask'] as an array [{shape[1]}] on every step")
+        if mask.shape != (self.num_actions,) or mask.dtype == object:
+            raise RlabError(
+                f"'{self._id}' must report info['action_mask'] as an array [{self.num_actions}] on every step"
+            )
         return mask.astype(bool)
 
     def _frame(self) -> NDArray[np.uint8]:
         try:
-            picture = self._envs.envs[0].render()
+            picture = self._envs[0].render()
         except DependencyNotInstalled as e:
             raise RlabError(f"a picture of '{self._id}' needs a package that is missing: {e}") from e
         return np.asarray(picture, np.uint8)
 
     def _close(self) -> None:
-        self._envs.close()
+        for env in self._envs:
+            env.close()
 
 
 def _require_pictures(env_id: str) -> None:

@@ -41,9 +41,10 @@ def make_vec(
         name: an Atari game (``Breakout``, ``ms_pacman``, ``ALE/Breakout-v5``, ``BreakoutNoFrameskip-v4``: all
             ids of a game mean the same here, the protocol decides the rest), a game of MinAtar
             (``MinAtar/Breakout``; ``MinAtar/Breakout-v0`` has all six actions), a Gymnasium id
-            (``CartPole-v1``; of the lab's own, ``Crawler`` is short for ``rlab/Crawler-v0``), Go on a board of 5, 7,
-            9, 13 or 19 (``Go9``, ``rlab/Go9-v0``), or ``package.module:Id``, which imports the module first, from the
-            current directory too.
+            (``CartPole-v1``; one that you registered wins over the lab's names for games; of the lab's own,
+            ``Crawler`` is short for ``rlab/Crawler-v0``), Go on a board of 5, 7, 9, 13 or 19 (``Go9``,
+            ``rlab/Go9-v0``), or ``package.module:Id``, which imports the module first, in the current directory before
+            anywhere else.
         num_envs: N, 1 or more.
         seed: of the first reset, 0 or more.
         protocol: of Atari, "classic" or "v5" (see `rlab.envs.atari`); nothing else has one.
@@ -164,7 +165,7 @@ def is_atari(name: str) -> bool:
 
 def is_minatar(name: str) -> bool:
     """Say whether `make_vec` takes this name for a game of MinAtar, known or not."""
-    return name.lower().startswith("minatar/")
+    return name.lower().startswith("minatar/") and not _is_users(name)
 
 
 def is_continuous(name: str) -> bool:
@@ -259,12 +260,22 @@ def _games() -> dict[str, tuple[str, str]]:
 
 def atari_rom(name: str) -> str | None:
     """ALE's ROM of an environment's name, None if it is not an Atari game."""
+    if _is_users(name):
+        return None
     module, _, name = name.rpartition(":")
     match = re.fullmatch(r"(ALE/)?(\w+?)((NoFrameskip|Deterministic)?-v[045])?", name)
     if match is None or (module and not match[1]):  # a user's own module may well register a Pong of its own
         return None
     game = _games().get(match[2].lower().replace("_", ""))
     return None if game is None else game[1]
+
+
+def _is_users(name: str) -> bool:
+    """Whether somebody registered this very id in Gymnasium: what they made wins over the lab's names for games."""
+    import gymnasium
+
+    spec = gymnasium.registry.get(name)
+    return spec is not None and not str(spec.entry_point).startswith(("ale_py.", "minatar.", "rlab.envs."))
 
 
 def _registered(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from rlab.errors import RlabError
+from rlab.errors import NonFinite as NonFinite
 
 Metrics = Mapping[str, float]
 """Numbers of one step. Plain names are averaged over a log window; see `rlab.run.metrics`."""
@@ -105,18 +105,6 @@ class Stop:
 
 class Stopped(Exception):
     """Raised by a part that was asked to stop before it had a result."""
-
-
-class NonFinite(RlabError):
-    """NaN or Inf where a number should be: the run halts, and the last good checkpoint stays.
-
-    Attributes:
-        quantity: "loss", "gradient" or "reward".
-    """
-
-    def __init__(self, quantity: str, value: float, where: str):
-        self.quantity = quantity
-        super().__init__(f"{quantity} became {value} at {where}")
 
 
 class Learner(Protocol):

@@ -24,7 +24,12 @@ def default_komi(size: int) -> float:
 
 
 def go_size(name: str) -> int | None:
-    """The board's width of an environment's name (``Go9``, ``rlab/Go9-v0``), None if it is not Go with an id."""
+    """The board's width of an environment's name (``Go9``, ``rlab/Go9-v0``), None if it is not Go with an id.
+
+    A ``Go9`` that somebody registered in Gymnasium is theirs.
+    """
+    if name in gym.registry and not name.startswith("rlab/"):
+        return None
     match = re.fullmatch(r"Go(\d+)|rlab/Go(\d+)-v0", name)
     size = int(match[1] or match[2]) if match else 0
     return size if size in SIZES else None

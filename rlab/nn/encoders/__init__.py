@@ -13,7 +13,11 @@ from rlab.registry import Registry
 
 
 class Encoder(Protocol):
-    """What a registered factory returns: a `torch.nn.Module` with these members."""
+    """What a registered factory returns: a `torch.nn.Module` with these members.
+
+    It is made for the shape that `image_shape` gives and sees its inputs in that order: images are always [C, H, W],
+    whatever an environment has.
+    """
 
     out_dim: int
     """D, the number of features."""
@@ -24,6 +28,9 @@ class Encoder(Protocol):
 
 ENCODERS: Registry[Callable[[tuple[int, ...]], torch.nn.Module]] = Registry("encoder")
 """name -> factory(input shape without batch) -> Encoder."""
+
+SMALLEST = 5
+"""Height and width below which nothing is taken for an image: a convolution would see next to nothing."""
 
 AUTO = ("auto", "auto-norm")
 """Names that stand for an encoder by the shape of its input."""
@@ -50,11 +57,44 @@ def load_all() -> None:
     )
 
 
+def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape in which encoders see inputs of a shape: [C, H, W] for three axes or a stack of such.
+
+    Of three axes the last one holds the channels if the first two are at least 5 and either they alone agree (84x84x3,
+    9x9x17), or the last one is shorter and at most 4, or less than half as long (210x160x3, 6x7x2). Else the first one
+    does. A stack of K images has K times their channels. Other shapes stay as they are.
+    """
+    if len(shape) == 4:
+        channels, *sides = image_shape(shape[1:])
+        return (shape[0] * channels, *sides)
+    return (shape[2], *shape[:2]) if _channels_last(shape) else shape
+
+
+def _channels_last(shape: tuple[int, ...]) -> bool:
+    if len(shape) != 3:
+        return False
+    first, second, last = shape
+    side = min(first, second)
+    return side >= SMALLEST and (first == second != last or (last < side and (last <= 4 or 2 * last < side)))
+
+
+def _reorder(encoder: torch.nn.Module, shape: tuple[int, ...]) -> None:
+    """Let an encoder made for `image_shape(shape)` take inputs of that shape, whatever axes lie before it."""
+    last, stacked = _channels_last(shape[-3:]), len(shape) == 4
+
+    def order(module: torch.nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        x = given[0].movedim(-1, -3) if last else given[0]
+        return x.flatten(-4, -3) if stacked else x, *given[1:]
+
+    if last or stacked:
+        encoder.register_forward_pre_hook(order)
+
+
 def make_encoder(
     name: str, shape: tuple[int, ...], recurrent: bool = False, batch: Tensor | None = None
 ) -> torch.nn.Module:
-    """Build an encoder for inputs of a shape; ``auto`` takes nature for images [C, H, W], minatar for
-    small ones, mlp for the rest.
+    """Build an encoder for inputs of a shape; ``auto`` takes nature for images, minatar for small ones, mlp for the
+    rest. Images may have their channels first or last, or be a stack of such (see `image_shape`).
 
     ``auto-norm`` does the same with LayerNorm: nature-norm, minatar-norm or mlp-norm. Activations, norms and
     initialisations are exchanged by ``+``: ``resnet20+silu+group+orthogonal`` (see `parts`).
@@ -72,17 +112,20 @@ def make_encoder(
             that.
     """
     load_all()
-    from rlab.nn.encoders import lstm, minatar, nature, parts
+    from rlab.nn.encoders import lstm, nature, parts
 
+    given, shape = shape, image_shape(shape)
     if recurrent:
         encoder = lstm.recurrent_encoder(name, shape)
+        _reorder(encoder, given)
     else:
         base = parts.split_name(name)[0]
         if base in AUTO:
             side = min(shape[1:]) if len(shape) == 3 else 0
-            fits = "nature" if side >= nature.SMALLEST else "minatar" if side >= minatar.SMALLEST else "mlp"
+            fits = "nature" if side >= nature.SMALLEST else "minatar" if side >= SMALLEST else "mlp"
             name, base = fits + name.removeprefix("auto"), fits + base.removeprefix("auto")
         encoder = ENCODERS.get(base)(shape)
+        _reorder(encoder, given)
         if base != name:
             parts.exchange(encoder, name, batch)
         if getattr(encoder, "recurrent", False):

@@ -15,8 +15,6 @@ from rlab.nn.layers import ChannelNormReLU
 FILTERS = 16
 KERNEL = 3
 WIDTH = 128
-SMALLEST = 5
-"""The smallest height and width at which "auto" takes this encoder; below it the convolution sees next to nothing."""
 
 
 class MinAtarNet(nn.Module):
