@@ -113,10 +113,11 @@ def check_program(line: str) -> None:
 
 
 def spec_of(module: str) -> ModuleSpec | None:
-    """Where a module's uppermost package would be imported from, the current directory last; imports nothing."""
+    """Where a module's uppermost package would be imported from, the current directory first; imports nothing."""
     top = module.partition(".")[0]
     with contextlib.suppress(ImportError, ValueError):  # it is there, but was not imported from a file
-        return find_spec(top) or PathFinder.find_spec(top, [os.getcwd()])
+        here = None if top in sys.modules else PathFinder.find_spec(top, [os.getcwd()])
+        return here if here and here.has_location else find_spec(top) or here  # a mere folder comes last, as in Python
     return None
 
 

@@ -1,6 +1,7 @@
 """Small worlds with a known table `P[s, a]` in which one difficulty of value learning stands alone.
 
-``rlab/NoisyChoice-v0``, ``rlab/Coin-v0`` and ``rlab/Chain10-v0`` .. ``Chain30-v0`` have ids. The others are for whoever needs only their tables: ``rlab.envs.tabular.model_of(blind_cliffwalk(8))``.
+``rlab/NoisyChoice-v0``, ``rlab/Coin-v0`` and ``rlab/Chain10-v0`` .. ``Chain30-v0`` have ids. The others are for
+whoever needs only their tables: ``rlab.envs.tabular.model_of(blind_cliffwalk(8))``.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import pytest
 
 from rlab.envs import canonical_name, is_atari, make_vec
 from rlab.errors import RlabError
+from rlab.registry import import_plugin
 
 
 def test_importing_the_package_is_light_and_nothing_in_it_needs_torch():
@@ -125,6 +126,17 @@ def test_a_module_in_the_current_directory(tmp_path, monkeypatch):
     env.close()
     with pytest.raises(RlabError, match="unknown environment 'my_own_envs:MyOwn-v1'; nearest: MyOwn-v0"):
         make_vec("my_own_envs:MyOwn-v1", 2, 0)
+
+
+def test_current_directory_comes_before_installed(tmp_path, monkeypatch):
+    for place, text in (("installed", "raise RuntimeError"), ("here", "")):
+        (tmp_path / place / "of_both").mkdir(parents=True)
+        (tmp_path / place / "of_both/__init__.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path / "installed")
+    monkeypatch.chdir(tmp_path / "here")
+    before = list(sys.path)
+    import_plugin("of_both")
+    assert sys.path == [*before, str(tmp_path / "here")]  # what rlab itself imports later is still the installed
 
 
 @pytest.mark.parametrize(
