@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup dev breakout lint test test-setup test-data test-slow test-oracles bench clean
+.PHONY: help setup dev breakout lint test test-setup test-data test-slow test-oracles bench hashes release clean
 
 help:
 	@echo "make breakout   set up, train DQN on Breakout for about ten minutes, evaluate, write video and report"
@@ -19,6 +19,8 @@ help:
 	@echo "make test-slow  learning checks of minutes to hours"
 	@echo "make test-oracles  Go beside other engines, which it installs"
 	@echo "make bench      speed against stable-baselines3"
+	@echo "make hashes     write requirements-release.txt: every version of constraints.txt with its digests"
+	@echo "make release    build sdist and wheel into dist/ with packages of exactly those digests, and try the wheel"
 	@echo "make setup      only set up; TORCH=... chooses another build of torch"
 
 # torch comes first and alone, so that no other package chooses its build.
@@ -54,7 +56,7 @@ lint: dev
 test: dev lint
 	$(PYTEST)
 
-# Debian puts games where not every PATH looks; envs/go/gtp_client.py looks there too.
+# Debian puts games where not every PATH looks; rlab/envs/go/gtp_client.py looks there too.
 test-setup:
 	@if command -v gnugo >/dev/null || [ -x /usr/games/gnugo ]; then echo "GNU Go is here"; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -75,6 +77,24 @@ test-slow: dev
 
 bench: setup
 	$(BIN)/rlab bench speed
+
+hashes:
+	rm -rf build/hashes
+	$(PYTHON) -m venv build/hashes
+	build/hashes/bin/python -m pip install -q pip-tools
+	build/hashes/bin/pip-compile -q --generate-hashes --no-emit-options --no-header --no-annotate --strip-extras \
+	  --unsafe-package torch --extra release -c constraints.txt -o build/hashes/requirements.txt pyproject.toml
+	(sed -n '/^#/p;/^#/!q' requirements-release.txt; sed '/^# WARNING/,$$d' build/hashes/requirements.txt) > build/hashes/new
+	mv build/hashes/new requirements-release.txt
+
+release:
+	rm -rf build dist
+	$(PYTHON) -m venv build/release
+	build/release/bin/python -m pip install -q $(TORCH)
+	build/release/bin/python -m pip install -q --require-hashes -r requirements-release.txt
+	build/release/bin/python -m build --no-isolation
+	build/release/bin/python -m pip install -q --no-deps --no-index dist/*.whl
+	cd build && release/bin/rlab doctor
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

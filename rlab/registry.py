@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib.machinery import ModuleSpec
 from typing import Any, Generic, Literal, TypeVar, cast
 
 from rlab.errors import RlabError, nearest
@@ -69,30 +68,20 @@ def import_plugin(module: str) -> None:
     if not all(part.isidentifier() for part in module.split(".")):
         raise RlabError(f"'{module}' cannot be a module's name; write package.module:name")
     check_module(module)
-    spec = spec_of(module)
-    usual = None if spec is None else importlib.util.find_spec(spec.name)
-    if spec is not None and (usual is None or usual.origin != spec.origin):
-        sys.path.append(os.getcwd())  # a console script, unlike python -m, does not look here by itself
-        if usual is not None:
-            _import(spec)
+    here, spec = os.getcwd(), spec_of(module)
+    lies_here = spec is not None and importlib.util.find_spec(spec.name) != spec
+    if lies_here:  # a console script, unlike python -m, does not look here by itself
+        sys.path.append(here)
+        sys.path.insert(0, here)  # for this import alone: the user's own envs/ comes before an installed package's
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as e:
         if e.name is None or not (module == e.name or module.startswith(e.name + ".")):
             raise  # the plugin exists, and one of its own imports is what is missing
         raise RlabError(f"no module named '{module}'; it must be importable (PYTHONPATH or installed)") from None
-
-
-def _import(spec: ModuleSpec) -> None:
-    """Import a package from where its specification says, though another one of its name comes first on the path."""
-    package = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = package
-    try:
-        if spec.loader is not None:
-            spec.loader.exec_module(package)
-    except BaseException:
-        del sys.modules[spec.name]
-        raise
+    finally:
+        if lies_here:
+            sys.path.remove(here)
 
 
 C = TypeVar("C")

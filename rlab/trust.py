@@ -113,16 +113,11 @@ def check_program(line: str) -> None:
 
 
 def spec_of(module: str) -> ModuleSpec | None:
-    """Where a module's uppermost package is or would be imported from; imports nothing.
-
-    One in the current directory comes before others of its name: what somebody names is their own.
-    """
+    """Where a module's uppermost package would be imported from, the current directory first; imports nothing."""
     top = module.partition(".")[0]
     with contextlib.suppress(ImportError, ValueError):  # it is there, but was not imported from a file
         here = None if top in sys.modules else PathFinder.find_spec(top, [os.getcwd()])
-        if here is not None and here.origin is not None:  # a folder without __init__.py comes last, as ever in Python
-            return here
-        return find_spec(top) or here
+        return here if here and here.has_location else find_spec(top) or here  # a mere folder comes last, as in Python
     return None
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from rlab.errors import RlabError
+from rlab.run import folder as folders
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("rlab",)
@@ -223,3 +228,50 @@ def test_no_search_path_is_bent(path: Path) -> None:
     text = ast.unparse(ast.parse(path.read_text()))
     assert "sys.path" not in text
     assert "site.addsitedir" not in text
+
+
+LINKS = {"agents": "rlab/agents", "envs": "rlab/envs"}
+"""Links at the top level, for readers; nothing imports through them."""
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_links_show_the_packages(name: str) -> None:
+    assert (ROOT / name).is_symlink()
+    assert str((ROOT / name).readlink()) == LINKS[name]
+
+
+def test_nothing_imports_through_links() -> None:
+    """Programs in strings and examples in pages count."""
+    names = "|".join(LINKS)
+    through = re.compile(rf"^\W*(from ({names})(\.[\w.]+)? import|import ([\w.]+, *)*({names})\b(?! *=))", re.MULTILINE)
+    assert through.search("    import sys, envs\n")
+    pages = [*ROOT.glob("*.md"), *(p for room in ("rlab", "tests", "docs") for p in (ROOT / room).rglob("*.py"))]
+    found = {str(p.relative_to(ROOT)): through.search(p.read_text()) for p in [*pages, *(ROOT / "docs").rglob("*.md")]}
+    assert not {path: match[0] for path, match in found.items() if match}
+
+
+def test_tools_walk_no_link() -> None:
+    shown = subprocess.run([sys.executable, "-m", "ruff", "check", "--show-files", "."], capture_output=True, cwd=ROOT)
+    files = [Path(line).relative_to(ROOT) for line in shown.stdout.decode().splitlines()]
+    assert Path("rlab/envs/make.py") in files
+    assert not [path for path in files if path.parts[0] in LINKS]
+
+
+def test_runs_are_no_package() -> None:
+    assert not list((ROOT / "runs/reference").rglob("*.py"))
+    assert not (ROOT / "runs/__init__.py").exists()
+
+
+@pytest.mark.parametrize("place", ["", "mine/runs"])
+def test_runs_never_land_among_shipped(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "link").symlink_to(folders.SHIPPED)
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path / "link" / place))
+    with pytest.raises(RlabError, match="set RLAB_RUNS to another folder"):
+        folders.runs_dir()
+    assert folders.RunFolder(tmp_path / "link" / "go5").shipped
+
+
+def test_version_is_the_same_everywhere() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## [{version}]" in (ROOT / "CHANGELOG.md").read_text()

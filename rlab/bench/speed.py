@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rlab.compare.processes import python_command
 from rlab.errors import RlabError
 
 GAME = "Breakout"
@@ -92,7 +93,7 @@ def measure(agent: str, rounds: int, steps: int, progress: Callable[[str], None]
 
 def _one(side: str, agent: str, num_envs: int, batch: int, train_every: int, steps: int, device: str) -> float:
     request = json.dumps([side, agent, num_envs, batch, train_every, steps, device])
-    done = subprocess.run([sys.executable, "-m", "rlab.bench.speed", request], capture_output=True, text=True)
+    done = subprocess.run([*python_command(), "-m", "rlab.bench.speed", request], capture_output=True, text=True)
     if done.returncode != 0:
         raise RlabError(f"the measurement of {side} failed: {done.stderr.strip().splitlines()[-1:]}")
     return float(json.loads(done.stdout.splitlines()[-1]))

@@ -144,14 +144,14 @@ def _display() -> Check:
 
 
 def _memory() -> Check:
-    from rlab.run.life import available_memory, gigabytes
+    from rlab.machine import available_memory, gigabytes
 
     free = available_memory()
     return Check("memory", free >= LITTLE_MEMORY, f"{gigabytes(free)} free", False, "take a smaller --memory-size")
 
 
 def _disk() -> Check:
-    from rlab.run.life import gigabytes
+    from rlab.machine import gigabytes
 
     place = runs_dir().absolute()
     near = next(p for p in (place, *place.parents) if p.exists())

@@ -173,7 +173,8 @@ def _announce(
     agent: str, recipe: Recipe[Any], config: Any, footprint: Any, folder: RunFolder, minutes: float | None
 ) -> Any:
     """Print what the run is and needs; return the configuration, with its budget chosen if minutes were given."""
-    from rlab.run.life import gigabytes, resolve_device
+    from rlab.machine import gigabytes
+    from rlab.run.life import resolve_device
 
     seconds = footprint.seconds
     if minutes is not None:

@@ -217,7 +217,7 @@ class Pool:
             return {"memory": 0, "device_memory": 0, "device_free": 0}  # alone: `rlab train` judges by itself
         if job.cell not in self._needs and job.cell not in self._refused:
             request = json.dumps([job.agent, job.env, job.steps, job.settings])
-            command = [*_python(), "-m", "rlab.compare.footprint", request]
+            command = [*python_command(), "-m", "rlab.compare.footprint", request]
             asked = subprocess.Popen(
                 command,
                 stdout=subprocess.PIPE,
@@ -253,7 +253,7 @@ class Pool:
                 log.write(f"$ rlab {' '.join(words)}\n".encode())
                 log.flush()
                 process = subprocess.Popen(
-                    [*_python(), "-m", "rlab", *words],
+                    [*python_command(), "-m", "rlab", *words],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -330,7 +330,7 @@ class Pool:
         self._children = []
 
 
-def _python() -> list[str]:
+def python_command() -> list[str]:
     """What children are run by: nothing is imported by chance from the current directory, unless rlab lies in it."""
     return [sys.executable, *(["-P"] if Path(__file__).parents[2] != Path.cwd() else [])]
 

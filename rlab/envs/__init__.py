@@ -1,12 +1,15 @@
 """Environments: always vectorised, always SAME_STEP, and honest about where an episode ends.
 
-Importing this package costs nothing; NumPy, Gymnasium and ALE come in when a name below is first used.
+Importing this package registers the lab's Gymnasium ids: ``gymnasium.make("rlab.envs:rlab/Go9-v0")`` does both, and
+after ``import rlab.envs`` the id alone will do. ALE and compiled code come in when an environment of theirs is made.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+import rlab.envs.ids  # noqa: F401  (registers)
 
 if TYPE_CHECKING:
     from rlab.envs.make import canonical_name, is_atari, is_minatar, make_vec

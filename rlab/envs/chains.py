@@ -1,7 +1,7 @@
 """Small worlds with a known table `P[s, a]` in which one difficulty of value learning stands alone.
 
-Importing this module registers ``rlab/NoisyChoice-v0``, ``rlab/Coin-v0`` and ``rlab/Chain10-v0`` .. ``Chain30-v0``.
-The others are for whoever needs only their tables: ``rlab.envs.tabular.model_of(blind_cliffwalk(8))``.
+``rlab/NoisyChoice-v0``, ``rlab/Coin-v0`` and ``rlab/Chain10-v0`` .. ``Chain30-v0`` have ids. The others are for
+whoever needs only their tables: ``rlab.envs.tabular.model_of(blind_cliffwalk(8))``.
 """
 
 from __future__ import annotations
@@ -140,17 +140,3 @@ def _at_least(bound: int, **numbers: int) -> None:
     for name, number in numbers.items():
         if number < bound:
             raise RlabError(f"{name} is {number}; it must be at least {bound}")
-
-
-CHAINS = (10, 15, 20, 30)
-"""Lengths that are registered."""
-
-gym.register("rlab/NoisyChoice-v0", entry_point=f"{__name__}:noisy_choice", max_episode_steps=10)
-gym.register("rlab/Coin-v0", entry_point=f"{__name__}:coin", max_episode_steps=10)
-for _length in CHAINS:
-    gym.register(
-        f"rlab/Chain{_length}-v0",
-        entry_point=f"{__name__}:chain",
-        kwargs={"length": _length},
-        max_episode_steps=_length + 9,
-    )

@@ -232,12 +232,12 @@ def _go(
 
 
 def _gymnasium(env_id: str, num_envs: int, seed: int, render: bool, max_steps: int | None) -> VecEnv:
-    from rlab.envs.walker_ids import CRAWLERS, MAX_STEPS
+    from rlab.envs.ids import CRAWLER_STEPS, CRAWLERS
 
     if env_id in CRAWLERS:
         from rlab.envs.walker import Crawlers
 
-        limit = MAX_STEPS if max_steps is None else max_steps
+        limit = CRAWLER_STEPS if max_steps is None else max_steps
         return Crawlers(num_envs, seed, discrete=CRAWLERS[env_id], render=render, max_steps=limit)
     from rlab.envs.generic import Generic
 
@@ -281,12 +281,6 @@ def _is_users(name: str) -> bool:
 def _registered(name: str) -> str:
     """Import what the name asks for and return the Gymnasium id."""
     import gymnasium
-
-    import rlab.envs.chains
-    import rlab.envs.memory
-    import rlab.envs.probes
-    import rlab.envs.tabular
-    import rlab.envs.walker_ids  # noqa: F401  (all register rlab/... ids)
 
     module, _, env_id = name.rpartition(":")
     if module:

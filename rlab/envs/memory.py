@@ -1,7 +1,7 @@
 """Environments that only a memory solves: a maze whose cue is seen once, and observations that flicker.
 
-Importing this module registers ``rlab/TMaze-v0`` (a corridor of 10) and ``rlab/FlickerCartPole-v0`` (every other
-observation is missing). Of any environment of your own, `Flicker` makes a flickering one::
+They are ``rlab/TMaze-v0`` (a corridor of 10) and ``rlab/FlickerCartPole-v0`` (every other observation is missing). Of
+any environment of your own, `Flicker` makes a flickering one::
 
     gym.register("Mine-v0", entry_point=lambda: Flicker(MyEnv(), p=0.5))
 """
@@ -12,7 +12,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import WrapperSpec
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
@@ -96,12 +95,3 @@ class Flicker(gym.ObservationWrapper[Any, Any, Any]):
     def observation(self, observation: Any) -> Any:
         """The observation, or zeros like it."""
         return np.zeros_like(observation) if self._coins.random() < self.p else observation
-
-
-gym.register("rlab/TMaze-v0", entry_point=f"{__name__}:TMaze", max_episode_steps=100)
-gym.register(
-    "rlab/FlickerCartPole-v0",
-    entry_point="gymnasium.envs.classic_control.cartpole:CartPoleEnv",
-    max_episode_steps=500,
-    additional_wrappers=(WrapperSpec("Flicker", f"{__name__}:Flicker", {"p": 0.5}),),
-)

@@ -2,8 +2,8 @@
 
 The five probes are Andy Jones's ("Debugging RL, Without the Agonizing Pain",
 https://andyljones.com/posts/rl-debugging.html); the last two do the same for truncation and for illegal
-actions. Importing this module registers ``rlab/Probe1-v0`` .. ``rlab/Probe5-v0``, ``rlab/ProbeTruncation-v0``
-and ``rlab/ProbeMask-v0``. Observations are float32 [1].
+actions. Their ids are ``rlab/Probe1-v0`` .. ``rlab/Probe5-v0``, ``rlab/ProbeTruncation-v0`` and
+``rlab/ProbeMask-v0``. Observations are float32 [1].
 """
 
 from __future__ import annotations
@@ -165,5 +165,3 @@ class ProbeMask(Probe3):
 PROBES: dict[str, type[_Probe]] = {
     f"rlab/{cls.__name__}-v0": cls for cls in (Probe1, Probe2, Probe3, Probe4, Probe5, ProbeTruncation, ProbeMask)
 }
-for _id, _cls in PROBES.items():
-    gym.register(_id, entry_point=f"{__name__}:{_cls.__name__}")

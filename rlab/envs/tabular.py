@@ -3,8 +3,8 @@
 `model_of` turns Gymnasium's toy-text environments, the ones below, and any environment of a user's that exposes
 `P[s][a]` (or `P[s, a]`) into an `MDP`: arrays of outcomes that exact methods solve and `rlab.envs.copies` samples from.
 
-Importing this module registers ``rlab/GridWorld-v0``, ``rlab/CampaignMail-v0`` and ``rlab/FrozenLakeSure-v0``
-(FrozenLake that is not slippery).
+Those below are ``rlab/GridWorld-v0`` and ``rlab/CampaignMail-v0``; ``rlab/FrozenLakeSure-v0`` is FrozenLake that is not
+slippery.
 """
 
 from __future__ import annotations
@@ -611,12 +611,3 @@ NAMES = (
     "rlab/CampaignMail-v0",
 )
 """Environments that tabular agents are known to play; others need a `P`."""
-
-gym.register("rlab/GridWorld-v0", entry_point=f"{__name__}:GridWorld", max_episode_steps=100)
-gym.register("rlab/CampaignMail-v0", entry_point=f"{__name__}:CampaignMail", max_episode_steps=60)
-gym.register(
-    "rlab/FrozenLakeSure-v0",
-    entry_point="gymnasium.envs.toy_text.frozen_lake:FrozenLakeEnv",
-    kwargs={"map_name": "4x4", "is_slippery": False},
-    max_episode_steps=100,
-)

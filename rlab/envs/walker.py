@@ -1,7 +1,6 @@
 """A crawler that learns to walk: reward is the distance walked, less a little for the energy spent.
 
-A trunk on two legs of two joints each, in a vertical plane; its mechanics stand in `rlab.envs.walker_physics`. Its ids
-are registered by `rlab.envs.walker_ids`:
+A trunk on two legs of two joints each, in a vertical plane; its mechanics stand in `rlab.envs.walker_physics`. Its ids:
 
 * ``rlab/Crawler-v0``: actions float32 [4] in [-1, 1], the speed of each joint (hip and knee in front, then behind);
 * ``rlab/CrawlerDiscrete-v0``: 81 actions, each joint back, still or on: digits of a number in base 3.

@@ -27,8 +27,15 @@ CONFIG_BYTES = 4 << 20
 
 
 def runs_dir() -> Path:
-    """Where runs land: ``RLAB_RUNS``, or ``runs/`` under the current directory."""
-    return Path(os.environ.get("RLAB_RUNS", "runs"))
+    """Where runs land: ``RLAB_RUNS``, or ``runs/`` under the current directory.
+
+    Raises:
+        RlabError: that is where the runs lie that come with rlab.
+    """
+    path = Path(os.environ.get("RLAB_RUNS", "runs"))
+    if path.resolve().is_relative_to(SHIPPED):
+        raise RlabError(f"{path.resolve()} holds what comes with rlab; set RLAB_RUNS to another folder for your runs")
+    return path
 
 
 KEPT = "kept-"
@@ -67,7 +74,7 @@ class RunFolder:
     @property
     def shipped(self) -> bool:
         """Whether it came with rlab; what is made of it lands under the runs folder."""
-        return self.path.parent == SHIPPED
+        return self.path.resolve().parent == SHIPPED
 
     @property
     def made(self) -> Path:

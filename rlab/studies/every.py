@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
+from rlab.compare.processes import python_command
 from rlab.run.learner import Stop
 
 POLL_SECONDS = 0.2
@@ -37,7 +37,7 @@ def run_every(
         if stop.requested:
             return name, None
         process = subprocess.Popen(
-            [sys.executable, "-m", "rlab", "study", "run", name, *words, "--json"],
+            [*python_command(), "-m", "rlab", "study", "run", name, *words, "--json"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -8,7 +8,8 @@ import pytest
 
 from rlab.agents.tabular_exact import action_values, policy_evaluation, value_iteration
 from rlab.envs import make_vec
-from rlab.envs.chains import CHAINS, blind_cliffwalk, chain, coin, corridor, noisy_choice
+from rlab.envs.chains import blind_cliffwalk, chain, coin, corridor, noisy_choice
+from rlab.envs.ids import CHAINS
 from rlab.envs.tabular import model_of
 from rlab.errors import RlabError
 

@@ -8,15 +8,16 @@ import pytest
 
 from rlab.envs import canonical_name, is_atari, make_vec
 from rlab.errors import RlabError
+from rlab.registry import import_plugin
 
 
 def test_importing_the_package_is_light_and_nothing_in_it_needs_torch():
     code = """
-        import sys, envs
-        heavy = {"numpy", "gymnasium", "ale_py", "torch"} & set(sys.modules)
+        import sys, rlab.envs
+        heavy = {"ale_py", "numba", "torch"} & set(sys.modules)
         assert not heavy, heavy
         for name in ("Breakout", "CartPole-v1", "rlab/Probe1-v0"):
-            envs.make_vec(name, 1, 0).close()
+            rlab.envs.make_vec(name, 1, 0).close()
         assert "torch" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
@@ -125,6 +126,17 @@ def test_a_module_in_the_current_directory(tmp_path, monkeypatch):
     env.close()
     with pytest.raises(RlabError, match="unknown environment 'my_own_envs:MyOwn-v1'; nearest: MyOwn-v0"):
         make_vec("my_own_envs:MyOwn-v1", 2, 0)
+
+
+def test_current_directory_comes_before_installed(tmp_path, monkeypatch):
+    for place, text in (("installed", "raise RuntimeError"), ("here", "")):
+        (tmp_path / place / "of_both").mkdir(parents=True)
+        (tmp_path / place / "of_both/__init__.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path / "installed")
+    monkeypatch.chdir(tmp_path / "here")
+    before = list(sys.path)
+    import_plugin("of_both")
+    assert sys.path == [*before, str(tmp_path / "here")]  # what rlab itself imports later is still the installed
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rlab.envs import make_vec
+from rlab.envs.ids import CRAWLER_STEPS, CRAWLERS
 from rlab.envs.vector import spread_seed
 from rlab.envs.walker import ENERGY_COST, PER_METRE, SPEEDS, Crawler
-from rlab.envs.walker_ids import CRAWLERS, MAX_STEPS
 from rlab.envs.walker_physics import (
     DT,
     FRICTION,
@@ -287,8 +287,8 @@ def test_it_stands_random_play_and_a_gait_walks() -> None:
     distance = {}
     for kind in ("random", "gait"):
         copies, seen = standing(64, noise=0.1)
-        fallen, plan = np.zeros(64, bool), gait(MAX_STEPS)
-        for t in range(MAX_STEPS):
+        fallen, plan = np.zeros(64, bool), gait(CRAWLER_STEPS)
+        for t in range(CRAWLER_STEPS):
             go(copies, seen, drawn(rng, 64, "any") if kind == "random" else np.tile(plan[t], (64, 1)))
             fallen |= seen.over
         distance[kind] = copies.body[:, X]

@@ -1,4 +1,4 @@
-"""Go for Gymnasium: ``gym.make("rlab/Go9-v0")``, one agent against an opponent. `rlab.envs.go.ids` registers the ids.
+"""Go for Gymnasium: ``gym.make("rlab.envs:rlab/Go9-v0")``, one agent against an opponent.
 
 * Action: a point, numbered row by row from the upper left corner (`rlab.envs.go.boards.point_of` gives that of a name),
   or n * n, a pass. ``info["action_mask"]``, int8 [n * n + 1], says which are legal; superko is in it. An action that is

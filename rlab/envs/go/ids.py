@@ -1,10 +1,8 @@
-"""Go's Gymnasium ids and komi. Importing this registers them and costs nothing: the games import numba when made."""
+"""Boards of Go that have a Gymnasium id, and their komi. Imports no numba."""
 
 from __future__ import annotations
 
 import re
-
-import gymnasium as gym
 
 SIZES = (5, 7, 9, 13, 19)
 """Boards that have an id: ``rlab/Go9-v0``, in short ``Go9``."""
@@ -33,7 +31,3 @@ def go_size(name: str) -> int | None:
     match = re.fullmatch(r"Go(\d+)|rlab/Go(\d+)-v0", name)
     size = int(match[1] or match[2]) if match else 0
     return size if size in SIZES else None
-
-
-for _size in SIZES:
-    gym.register(f"rlab/Go{_size}-v0", "rlab.envs.go.env:Go", kwargs={"size": _size})

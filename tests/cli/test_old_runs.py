@@ -1,0 +1,73 @@
+"""Run folders of earlier versions, which `fixtures/old_runs/make.py` made: shown, scored, loaded and gone on with."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rlab as lab
+from rlab.run.files import read_json
+from tests.fixtures.old_runs.make import describe
+
+OLD = Path(__file__).parents[1] / "fixtures/old_runs"
+RUNS = sorted(str(p.parent.relative_to(OLD)) for p in OLD.glob("*/*/config.json"))
+"""``0.1/dqn`` and so on."""
+
+Call = Callable[..., SimpleNamespace]
+CallJson = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def old(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of an old run, where runs lie."""
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    shutil.copytree(OLD / request.param, tmp_path / Path(request.param).name)
+    return OLD / request.param
+
+
+def noted(old: Path) -> tuple[dict[str, Any], bool]:
+    """What the old code came to, and whether digests can be the same here: processor and packages are."""
+    document = read_json(old.parent / "digests.json")
+    return document["runs"][old.name], {**document, "runs": None} == {**describe(), "runs": None}
+
+
+@pytest.mark.parametrize("old", RUNS, indirect=True)
+def test_old_run_goes_on_to_its_end(old: Path, rlab_json: CallJson) -> None:
+    then, same = noted(old)
+    shown = rlab_json("runs", "show", old.name)
+    assert (shown["status"], shown["step"], shown["digest"]) == ("stopped", *then["stopped"].values())
+    rlab_json("resume", old.name)
+    shown = rlab_json("runs", "show", old.name)
+    assert (shown["status"], shown["step"]) == ("finished", then["straight"]["step"])
+    if same:
+        # As if it had never been stopped. Where 0.1 itself came to something else (images), that will do, too.
+        assert shown["digest"] in (then["straight"]["digest"], then["resumed"]["digest"])
+    else:
+        print(
+            f"{old.name}: {shown['digest']}, {then['straight']['digest']} on {read_json(old.parent / 'digests.json')}"
+        )
+
+
+@pytest.mark.parametrize("old", RUNS, indirect=True)
+def test_old_run_plays_as_it_is(old: Path, rlab_json: CallJson) -> None:
+    assert np.isfinite(rlab_json("eval", old.name, "--episodes", "2")["mean"])
+    with lab.load(old.name) as loaded:
+        assert loaded.step == noted(old)[0]["stopped"]["step"]
+
+
+@pytest.mark.parametrize("verb", ["resume", "eval"])
+@pytest.mark.parametrize("old", ["0.1/dqn"], indirect=True)
+def test_run_without_journal_is_left_alone(old: Path, verb: str, tmp_path: Path, rlab: Call) -> None:
+    shutil.rmtree(tmp_path / "dqn/journal")
+    learned = [tmp_path / "dqn/metrics.jsonl", *(tmp_path / "dqn/checkpoints").rglob("*.*")]
+    before = {p: p.read_bytes() for p in learned}
+    done = rlab(verb, "dqn")
+    assert done.status == 1
+    assert "no checkpoint under" in done.err
+    assert {p: p.read_bytes() for p in before} == before
