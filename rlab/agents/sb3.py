@@ -180,7 +180,9 @@ class Sb3Agent:
     def finish(self, obs: np.ndarray, stop: Stop) -> None:
         """The rest of `restore`: obs[N, *shape] is what the environments show."""
         env = self.model.env
-        self.model._last_obs = obs = env.transpose_observations(obs) if isinstance(env, VecTransposeImage) else obs
+        if isinstance(env, VecTransposeImage):
+            obs = cast(np.ndarray, env.transpose_observations(obs))
+        self.model._last_obs = obs
         if self.replay is not None:
             self.replay.restore(self._replay, obs, stop)
             self._replay = None

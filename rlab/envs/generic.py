@@ -108,13 +108,13 @@ class Generic(VecEnv):
         if len(ended):
             obs = final_obs.copy()
             mask = None if final_mask is None else final_mask.copy()
-            for i in ended:
+            for i in ended.tolist():
                 given, info = self._envs[i].reset()
                 self._put(obs, i, given)
                 if mask is not None:
                     mask[i] = self._mask(info)
             self._check("observation", obs)
-        own = {
+        own: dict[str, Any] = {
             "final_obs": final_obs,
             "raw_reward": reward,
             "action": self._actions,

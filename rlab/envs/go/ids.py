@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import gymnasium
+
 SIZES = (5, 7, 9, 13, 19)
 """Boards that have an id: ``rlab/Go9-v0``, in short ``Go9``."""
 
@@ -26,7 +28,7 @@ def go_size(name: str) -> int | None:
 
     A ``Go9`` that somebody registered in Gymnasium is theirs.
     """
-    if name in gym.registry and not name.startswith("rlab/"):
+    if name in gymnasium.registry and not name.startswith("rlab/"):
         return None
     match = re.fullmatch(r"Go(\d+)|rlab/Go(\d+)-v0", name)
     size = int(match[1] or match[2]) if match else 0
