@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rlab.errors import RlabError
 from rlab.run.config import changed
-from rlab.run.files import disk_error, make_folder, replace_durably, to_json
-from rlab.run.folder import RunFolder, find_run
-from rlab.run.learner import (
+from rlab.run.contract import (
     Ability,
     Detects,
     Draws,
@@ -26,6 +24,8 @@ from rlab.run.learner import (
     Stopped,
     ability,
 )
+from rlab.run.files import disk_error, make_folder, replace_durably, to_json
+from rlab.run.folder import RunFolder, find_run
 from rlab.run.signals import stop_on_signals
 from rlab.trust import allow, given
 
@@ -49,8 +49,8 @@ def train(agent: str, env: str = "", name: str | None = None, *, data: str = "",
         Stopped: a stop was asked for before the run began; nothing was written.
     """
     from rlab.recipes import load_recipes
-    from rlab.run.life import start_run
-    from rlab.run.view import LiveView
+    from rlab.run.lifecycle import start_run
+    from rlab.run.progress import LiveView
 
     given([agent, env, data])
     recipe = load_recipes().get(agent)
@@ -88,7 +88,7 @@ class Loaded:
 
     def __init__(self, folder: RunFolder, device: str = "auto"):
         from rlab.recipes import load_recipes
-        from rlab.run.life import of_this_version, open_run, restore_policy
+        from rlab.run.lifecycle import of_this_version, open_run, restore_policy
 
         load_recipes()
         self.folder = folder
@@ -107,7 +107,7 @@ class Loaded:
             self._stack = stack.pop_all()
 
     def ability(self, kind: type[Ability]) -> Ability:
-        """What the run can do of a kind: `rlab.run.learner.Predicts`, `Samples`, `Draws`, ...
+        """What the run can do of a kind: `rlab.run.contract.Predicts`, `Samples`, `Draws`, ...
 
         Raises:
             RlabError: it cannot; the message says what it can do.
@@ -249,7 +249,7 @@ def evaluate(
     """
     folder = _folder(run)
     with load(folder, device, seed, trust=trust) as loaded:
-        from rlab.run.life import prepare_process, resolve_device
+        from rlab.run.lifecycle import prepare_process, resolve_device
         from rlab.run.provenance import describe_session
 
         score = loaded.score(episodes, seed, stop or Stop())

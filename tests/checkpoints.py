@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from rlab.run.checkpoint import Checkpoints
+from rlab.run.contract import State
 from rlab.run.journal import Journal
-from rlab.run.learner import State
 
 
 def from_file(state: State, folder: Path) -> State:

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rlab.envs.scores import human_normalised
-from rlab.run.learner import Stop, Stopped
+from rlab.run.contract import Stop, Stopped
 from rlab.stats import bootstrap_mean
 
 

@@ -25,8 +25,8 @@ from rlab.agents.evaluation import Policy, play, score
 from rlab.agents.types import Needs, Step
 from rlab.envs import make_vec
 from rlab.errors import RlabError
+from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.run.journal import Journal
-from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
 
 LOG = "actions"
@@ -156,7 +156,7 @@ class Interaction:
         return self.evaluate_games(episodes, derive(self.seed, "evaluation", self.done), stop)
 
     def policy(self, seed: int) -> Any:
-        """What evaluations and films play; see `rlab.run.learner.Acts`."""
+        """What evaluations and films play; see `rlab.run.contract.Acts`."""
         return self.agent.policy(seed)
 
     def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:

@@ -8,19 +8,19 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
-from rlab.agents.config import (
+from rlab.agents.config import EnvConfig
+from rlab.agents.policy.config import POLICY_PRESETS, POLICY_VECTOR_PRESETS, PolicyExperiment
+from rlab.agents.sb3.config import EXPERIMENTS, SB3_PRESETS, VECTOR_STEPS
+from rlab.agents.tabular.config import TABULAR_SUMMARIES, default_tabular
+from rlab.agents.value.config import (
     GO_PRESETS,
     PACES,
     PRESETS,
     SMALL_PRESETS,
     VECTOR_PRESETS,
-    EnvConfig,
     PQNExperiment,
     QExperiment,
 )
-from rlab.agents.policy_config import POLICY_PRESETS, POLICY_VECTOR_PRESETS, PolicyExperiment
-from rlab.agents.sb3_config import EXPERIMENTS, SB3_PRESETS, VECTOR_STEPS
-from rlab.agents.tabular_config import TABULAR_SUMMARIES, default_tabular
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
 
@@ -48,7 +48,7 @@ def default_experiment(preset: str, env: str) -> QExperiment | PQNExperiment:
 
 def make_q(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> Any:
     """A DQN for environments."""
-    from rlab.agents.dqn import DQN
+    from rlab.agents.value.dqn import DQN
 
     return DQN(
         experiment.agent,
@@ -65,7 +65,7 @@ def make_q(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> Any:
 
 def make_pqn(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> Any:
     """A PQN for environments."""
-    from rlab.agents.pqn import PQN
+    from rlab.agents.value.pqn import PQN
 
     space, actions = envs.single_observation_space, envs.num_actions
     return PQN(experiment.agent, space, actions, experiment.env.steps, experiment.run.seed, workshop.device)
@@ -133,7 +133,7 @@ def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any
     """
     from rlab.agents.interaction import Interaction
     from rlab.envs import make_vec
-    from rlab.run.life import Workshop
+    from rlab.run.lifecycle import Workshop
     from rlab.seeding import derive
 
     run, env, settings = experiment.run, experiment.env, experiment.agent
@@ -208,8 +208,8 @@ for _name, (_summary, _make) in {
 
 
 def build_tabular(experiment: Any, workshop: Any) -> Any:
-    """Build the Learner of a tabular agent; see `rlab.agents.tabular_learner`."""
-    from rlab.agents.tabular_learner import build_tabular
+    """Build the Learner of a tabular agent; see `rlab.agents.tabular.learner`."""
+    from rlab.agents.tabular.learner import build_tabular
 
     return build_tabular(experiment, workshop)
 
@@ -245,7 +245,7 @@ def default_policy_experiment(preset: str, env: str) -> PolicyExperiment:
 
 def make_policy(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> Any:
     """A policy gradient for environments."""
-    from rlab.agents.policy_gradient import PolicyGradient
+    from rlab.agents.policy.policy_gradient import PolicyGradient
 
     run, env = experiment.run, experiment.env
     spaces = envs.single_observation_space, envs.single_action_space
@@ -302,9 +302,9 @@ def build_sb3(recipe: str, experiment: Any, workshop: Any) -> Any:
     Raises:
         RlabError: the environment is unknown, or the algorithm cannot play it.
     """
-    from rlab.agents.sb3 import Sb3Learner
+    from rlab.agents.sb3.learner import Sb3Learner
     from rlab.envs import make_vec
-    from rlab.run.life import Workshop
+    from rlab.run.lifecycle import Workshop
     from rlab.seeding import derive
 
     run, env, config = experiment.run, experiment.env, experiment.agent
@@ -388,7 +388,7 @@ RECIPES.register("go-policy")(
     Recipe(
         "a policy of Go from game records: AlphaGo's first part (Silver et al. 2016)",
         _later("alphago.config", "default_records"),
-        _later("alphago.records", "build_records"),
+        _later("alphago.supervised_policy", "build_records"),
         subject=("data",),
         unit="examples",
         budget="fit.epochs",
@@ -400,7 +400,7 @@ RECIPES.register("go-reinforce")(
         "a policy of Go improved by games against its past selves: AlphaGo's second part",
         _later("alphago.config", "default_reinforce"),
         _later("alphago.reinforce", "build_reinforce"),
-        warm_start=_later("alphago.taken", "warm_start_networks"),
+        warm_start=_later("alphago.warm_start", "warm_start_networks"),
         **IN_ENV,
     )
 )
@@ -408,8 +408,8 @@ RECIPES.register("go-value")(
     Recipe(
         "a value of Go from the outcomes of games of policies: AlphaGo's third part",
         _later("alphago.config", "default_values"),
-        _later("alphago.values", "build_values"),
-        warm_start=_later("alphago.taken", "warm_start_networks"),
+        _later("alphago.value_network", "build_values"),
+        warm_start=_later("alphago.warm_start", "warm_start_networks"),
         **IN_ENV,
     )
 )
@@ -428,10 +428,10 @@ RECIPES.register("go-search")(
     Recipe(
         "a search made of other runs, and its match: AlphaGo's fifth part (Silver et al. 2016)",
         _later("alphago.config", "default_apv"),
-        _later("alphago.apv", "build_apv"),
+        _later("alphago.apv_mcts", "build_apv"),
         unit="games",
         budget="env.games",
         describe=describe_env,
-        warm_start=_later("alphago.apv", "warm_start_parts"),
+        warm_start=_later("alphago.apv_mcts", "warm_start_parts"),
     )
 )

@@ -16,9 +16,9 @@ from typing import Any
 from rlab.compare.processes import Job, Pool, Row, View
 from rlab.errors import RlabError, nearest
 from rlab.machine import cores
+from rlab.run.contract import Stop
 from rlab.run.files import disk_error, make_folder, read_json, refuse_links, replace_durably, to_json
 from rlab.run.folder import Lock, RunFolder, runs_dir
-from rlab.run.learner import Stop
 from rlab.stats import student
 
 SCHEMA = 1
@@ -97,7 +97,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         from rlab.nn.encoders import ENCODERS, load_all
-        from rlab.nn.encoders.parts import split_name
+        from rlab.nn.encoders.modifiers import split_name
 
         load_all()
         for world in self.worlds:
@@ -250,7 +250,7 @@ def _spread(scores: dict[str, float | None], names: Iterable[str]) -> dict[str, 
 
 def network_of(encoder: str, world: str) -> Any:
     """An encoder with a world's head."""
-    from rlab.nn.published import classifier, segmenter
+    from rlab.nn.models import classifier, segmenter
 
     place = WORLDS[world]
     return (segmenter if world == "nuclei" else classifier)(encoder, place.shape, place.outputs)
@@ -265,7 +265,7 @@ def costs(encoder: str, world: str) -> dict[str, Any]:
     """
     import torch
 
-    from rlab.nn.published import multiply_adds
+    from rlab.nn.models import multiply_adds
 
     place = WORLDS[world]
     torch.manual_seed(0)

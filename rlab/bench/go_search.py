@@ -52,7 +52,7 @@ def measure(
     from rlab.agents.search import Gumbel, search
     from rlab.envs.go.boards import Boards, Setting
     from rlab.machine import cores
-    from rlab.run.life import resolve_device
+    from rlab.run.lifecycle import resolve_device
 
     torch.set_num_threads(cores())
     torch.manual_seed(0)

@@ -19,7 +19,7 @@ from rlab.agents.go.players import find_player
 from rlab.envs.go.boards import Boards, Setting, name_of
 from rlab.envs.go.players import Player, home_size
 from rlab.errors import RlabError
-from rlab.run.learner import Stop, Stopped
+from rlab.run.contract import Stop, Stopped
 from rlab.run.provenance import git_state, processor, versions
 from rlab.stats import wilson
 

@@ -48,7 +48,7 @@ def measure(agent: str, rounds: int, steps: int, progress: Callable[[str], None]
         RlabError: the peer's Atari wrappers are not installed, or a measurement failed.
     """
     from rlab.registry import RECIPES
-    from rlab.run.life import resolve_device
+    from rlab.run.lifecycle import resolve_device
     from rlab.run.provenance import git_state, processor, versions
 
     try:
@@ -108,7 +108,7 @@ def time_ours(agent: str, steps: int, device: str) -> float:
     """Environment steps per second of a recipe on Breakout, with its own settings but for memory and warm-up."""
     from rlab.registry import RECIPES
     from rlab.run.journal import Journal
-    from rlab.run.life import Workshop, prepare_process
+    from rlab.run.lifecycle import Workshop, prepare_process
 
     prepare_process(0)
     recipe = RECIPES.get(agent)
@@ -142,7 +142,7 @@ def time_peer(num_envs: int, batch: int, train_every: int, steps: int, device: s
     from stable_baselines3.common.env_util import make_atari_env
     from stable_baselines3.common.vec_env import VecFrameStack
 
-    from rlab.run.life import prepare_process
+    from rlab.run.lifecycle import prepare_process
 
     prepare_process(0)
     gymnasium.register_envs(ale_py)

@@ -44,8 +44,8 @@ def measure(
     Raises:
         RlabError: the data set is not there, or has no images with classes.
     """
-    from rlab.data.dataset import load
-    from rlab.run.life import prepare_process
+    from rlab.data.datasets import load
+    from rlab.run.lifecycle import prepare_process
     from rlab.run.provenance import git_state, processor, versions
 
     prepare_process(threads)
@@ -94,7 +94,7 @@ def _threads() -> int:
 
 def _ours(data: str, batch_size: int, updates: int, augment: str) -> tuple[float, float, float]:
     """(seconds for data, seconds for learning, updates a second) of `rlab train lenet`, its precision and all."""
-    from rlab.studies.training import learner
+    from rlab.studies.rl import learner
 
     epochs = 10**6 // batch_size + 1
     how = {"batch_size": batch_size, "validation": 0.0, "epochs": epochs, "augment": augment}
@@ -174,7 +174,7 @@ def plain_lenet(shape: tuple[int, ...], classes: int) -> Any:
     """LeNet-5 as one writes it down, with the layers of ours."""
     from torch import nn
 
-    from rlab.nn.published import classifier
+    from rlab.nn.models import classifier
 
     ours: Any = classifier("lenet5", shape, classes)
     first, pool1, relu1, second, pool2, relu2 = ours.encoder.convolutions

@@ -13,7 +13,7 @@ import tyro
 
 from rlab.cli.common import JsonFlag, TrustFlag, parse, refuse_below, results, say, stopped_status, until_stopped
 from rlab.errors import RlabError
-from rlab.run.learner import Stop
+from rlab.run.contract import Stop
 
 if TYPE_CHECKING:
     from rlab.agents.go.engine import Judged

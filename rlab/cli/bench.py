@@ -12,7 +12,7 @@ import tyro
 
 from rlab.cli.common import JsonFlag, parse, refuse_below, results, say, stopped_status, until_stopped
 from rlab.errors import RlabError
-from rlab.run.learner import Stop
+from rlab.run.contract import Stop
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Annotated, Any, TypeVar
 import tyro
 
 from rlab.errors import RlabError
+from rlab.run.contract import Stop
 from rlab.run.folder import RunFolder, find_run
-from rlab.run.learner import Stop
 from rlab.run.signals import stop_on_signals
 from rlab.trust import allow
 
@@ -95,7 +95,7 @@ def reference(folder: RunFolder) -> str:
 
 def shown_by(folder: RunFolder) -> str:
     """The command that shows what a run has learned: a game against it where it plays Go, else a film or pictures."""
-    from rlab.data.sources import DATASETS
+    from rlab.data.catalog import DATASETS
     from rlab.envs.go.ids import go_size
 
     document = folder.config()

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from rlab.cli.common import JsonFlag, TrustFlag, parse, results
-from rlab.run.words import number
+from rlab.run.formatting import number
 
 
 @dataclass(frozen=True)

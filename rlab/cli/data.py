@@ -13,7 +13,7 @@ from rlab.cli.common import JsonFlag, parse, refuse_below, results, say
 from rlab.errors import RlabError, nearest
 
 if TYPE_CHECKING:
-    from rlab.data.dataset import TensorDataset
+    from rlab.data.datasets import TensorDataset
 
 MOST_DRAWN = 40
 """Items beside each other in a picture."""
@@ -96,8 +96,8 @@ def main(argv: Sequence[str]) -> int:
 def _list(argv: Sequence[str]) -> int:
     flags = parse(List, "data list", argv)
     with results(flags.json) as put:
+        from rlab.data.catalog import DATASETS
         from rlab.data.files import cache, place
-        from rlab.data.sources import DATASETS
 
         rows: list[dict[str, Any]] = []
         for name in DATASETS:
@@ -124,8 +124,8 @@ def _list(argv: Sequence[str]) -> int:
 def _get(argv: Sequence[str]) -> int:
     flags = parse(Get, "data get", argv)
     with results(flags.json) as put:
+        from rlab.data.catalog import DATASETS, folder_of
         from rlab.data.files import cache, check, fetch, find, provide
-        from rlab.data.sources import DATASETS, folder_of
 
         if not flags.names:
             raise RlabError(f"name data sets to get; valid: {', '.join(DATASETS)}")
@@ -159,8 +159,8 @@ def _get(argv: Sequence[str]) -> int:
 def _verify(argv: Sequence[str]) -> int:
     flags = parse(Verify, "data verify", argv)
     with results(flags.json) as put:
+        from rlab.data.catalog import DATASETS
         from rlab.data.files import state
-        from rlab.data.sources import DATASETS
 
         rows: list[dict[str, Any]] = []
         bad = False
@@ -190,7 +190,7 @@ def _show(argv: Sequence[str]) -> int:
         raise RlabError(f"--out is {out}; it must end in .png")
     with results(flags.json) as put:
         from rlab.data.augment import parse as parse_changes
-        from rlab.data.dataset import load
+        from rlab.data.datasets import load
         from rlab.data.picture import draw
         from rlab.run.files import replace_durably
 

@@ -82,7 +82,7 @@ def _python() -> Check:
 def _torch() -> Check:
     import torch
 
-    from rlab.run.life import prepare_process, resolve_device
+    from rlab.run.lifecycle import prepare_process, resolve_device
 
     device = resolve_device("auto")
     threads = prepare_process(0)

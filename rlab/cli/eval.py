@@ -21,9 +21,9 @@ from rlab.cli.common import (
     stopped_status,
     until_stopped,
 )
+from rlab.run.contract import Stop, Stopped
 from rlab.run.folder import find_run
-from rlab.run.learner import Stop, Stopped
-from rlab.run.words import how_text, number, score_text
+from rlab.run.formatting import how_text, number, score_text
 
 
 @dataclass(frozen=True)

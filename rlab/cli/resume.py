@@ -20,9 +20,9 @@ from rlab.cli.common import (
 )
 from rlab.cli.train import finish, halted
 from rlab.errors import RlabError
+from rlab.run.contract import NonFinite, Stop, Stopped
 from rlab.run.folder import find_run
 from rlab.run.health import Collapsed
-from rlab.run.learner import NonFinite, Stop, Stopped
 from rlab.run.status import last_row, status_of, subject_of
 
 
@@ -78,8 +78,8 @@ def _resume(argv: Sequence[str], stop: Stop) -> int:
             from rlab.recipes import load_recipes
 
             load_recipes()
-            from rlab.run.life import resume_run
-            from rlab.run.view import LiveView
+            from rlab.run.lifecycle import resume_run
+            from rlab.run.progress import LiveView
 
             if stop.requested:
                 raise Stopped

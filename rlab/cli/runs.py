@@ -13,9 +13,9 @@ import tyro
 from rlab.cli.common import JsonFlag, RunName, TrustFlag, duration, parse, reference, results, shown_by
 from rlab.errors import RlabError
 from rlab.run.folder import RunFolder, all_runs, find_run, runs_dir
+from rlab.run.formatting import number
 from rlab.run.health import told, warnings_in
 from rlab.run.status import checkpoint_paths, last_row, newest_checkpoint, overview, past_selves, status_of, subject_of
-from rlab.run.words import number
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _pack(flags: Pack) -> int:
 
 def _facts(folder: RunFolder) -> dict[str, Any]:
     from rlab.run.checkpoint import digest
-    from rlab.run.life import read_newest
+    from rlab.run.lifecycle import read_newest
     from rlab.run.metrics import read_metrics
 
     document = folder.config()

@@ -23,7 +23,7 @@ from rlab.cli.common import (
     value_of,
 )
 from rlab.errors import RlabError, nearest
-from rlab.run.learner import Stop
+from rlab.run.contract import Stop
 from rlab.studies.study import Budget
 
 C = TypeVar("C")
@@ -117,7 +117,7 @@ def _list(argv: Sequence[str]) -> int:
     flags = parse(List, "study list", argv)
     with results(flags.json) as put:
         from rlab.studies import load_studies
-        from rlab.studies.running import result_of
+        from rlab.studies.runner import result_of
 
         rows = []
         for name in (studies := load_studies()):
@@ -188,8 +188,8 @@ def _run(argv: list[str]) -> int:
         raise RlabError(f"--seeds is {seeds}; it must be at least 1")
     refuse_below(flags, threads=0, jobs=1)
     with results(flags.json) as put:
-        from rlab.run.life import prepare_process
-        from rlab.studies.running import run_study
+        from rlab.run.lifecycle import prepare_process
+        from rlab.studies.runner import run_study
 
         prepare_process(flags.threads)
         try:
@@ -208,7 +208,7 @@ def _every(argv: Sequence[str], stop: Stop) -> int:
     with results(flags.json) as put:
         from rlab.machine import cores
         from rlab.studies import load_studies
-        from rlab.studies.every import run_every
+        from rlab.studies.run_all import run_every
 
         started, names = time.monotonic(), list(load_studies())
         words = ["--budget", flags.budget, *["--fresh"] * flags.fresh]

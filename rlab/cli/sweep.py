@@ -14,8 +14,8 @@ import tyro
 
 from rlab.cli.common import JsonFlag, TrustFlag, duration, parse, results, say, stopped_status, until_stopped
 from rlab.errors import RlabError
-from rlab.run.learner import Stop
-from rlab.run.words import number
+from rlab.run.contract import Stop
+from rlab.run.formatting import number
 
 TRIALS = 20
 """Of a search, if nothing is said."""

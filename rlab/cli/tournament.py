@@ -21,7 +21,7 @@ from rlab.cli.common import (
     until_stopped,
 )
 from rlab.errors import RlabError, nearest
-from rlab.run.learner import Stop
+from rlab.run.contract import Stop
 
 SAY_SECONDS = 10.0
 """Between two lines that tell how far it is."""

@@ -22,11 +22,11 @@ from rlab.cli.common import (
 )
 from rlab.errors import RlabError
 from rlab.registry import RECIPES, Recipe
+from rlab.run.contract import NonFinite, Stop, Stopped
 from rlab.run.folder import RunFolder
+from rlab.run.formatting import how_text, score_text
 from rlab.run.health import Collapsed
-from rlab.run.learner import NonFinite, Stop, Stopped
 from rlab.run.status import newest_checkpoint
-from rlab.run.words import how_text, score_text
 from rlab.trust import allow
 
 C = TypeVar("C")
@@ -89,8 +89,8 @@ def _train(argv: list[str], stop: Stop) -> int:
         try:
             if stop.requested:
                 raise Stopped
-            from rlab.run.life import start_run
-            from rlab.run.view import LiveView
+            from rlab.run.lifecycle import start_run
+            from rlab.run.progress import LiveView
 
             def prepare(config: Any, footprint: Any, folder: RunFolder) -> Any:
                 if stop.requested:
@@ -174,7 +174,7 @@ def _announce(
 ) -> Any:
     """Print what the run is and needs; return the configuration, with its budget chosen if minutes were given."""
     from rlab.machine import gigabytes
-    from rlab.run.life import resolve_device
+    from rlab.run.lifecycle import resolve_device
 
     seconds = footprint.seconds
     if minutes is not None:

@@ -27,9 +27,9 @@ from rlab.cli.common import (
     until_stopped,
 )
 from rlab.errors import RlabError
+from rlab.run.contract import Stop, Stopped
 from rlab.run.folder import RunFolder, find_run
-from rlab.run.learner import Stop, Stopped
-from rlab.run.words import number
+from rlab.run.formatting import number
 
 ATARI_FPS = 15
 """A step is 4 of the game's 60 frames a second."""

@@ -34,9 +34,9 @@ def needs(agent: str, env: str, steps: int, settings: dict[str, Any]) -> dict[st
     from rlab.recipes import load_recipes
 
     load_recipes()
+    from rlab.run.contract import Stop
     from rlab.run.journal import Journal
-    from rlab.run.learner import Stop
-    from rlab.run.life import Workshop, resolve_device
+    from rlab.run.lifecycle import Workshop, resolve_device
 
     recipe = RECIPES.get(agent)
     config = changed(recipe.default(env), settings | ({"steps": steps} if steps else {}))

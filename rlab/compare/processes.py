@@ -18,9 +18,9 @@ from typing import Any, Protocol
 from rlab.compare.settings import as_flags
 from rlab.errors import RlabError
 from rlab.machine import available_memory, gigabytes
+from rlab.run.contract import Stop
 from rlab.run.files import disk_error, make_folder, open_plain
 from rlab.run.folder import RunFolder, holder_of
-from rlab.run.learner import Stop
 from rlab.run.status import last_row, status_of
 from rlab.trust import environment
 

@@ -20,9 +20,9 @@ from rlab.compare.settings import Setting, resolve
 from rlab.errors import RlabError, nearest
 from rlab.machine import cores
 from rlab.registry import RECIPES
+from rlab.run.contract import Stop
 from rlab.run.files import disk_error, make_folder, read_json, refuse_links, replace_durably, to_json
 from rlab.run.folder import Lock, runs_dir
-from rlab.run.learner import Stop
 from rlab.trust import given
 
 SCHEMA = 1

@@ -19,8 +19,8 @@ from rlab.compare.sweep import Sweep, at_once, define, folder_name
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.config import changed
+from rlab.run.contract import Stop
 from rlab.run.folder import Lock
-from rlab.run.learner import Stop
 from rlab.seeding import derive
 
 JOURNAL = "optuna.journal"

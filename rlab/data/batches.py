@@ -1,6 +1,6 @@
 """Shuffled batches: every one can be had by its epoch and number, so that a run resumes exactly.
 
-A data set is anything with splits and a ``collate``; `rlab.data.dataset.TensorDataset` is the one of labelled tensors.
+A data set is anything with splits and a ``collate``; `rlab.data.datasets.TensorDataset` is the one of labelled tensors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rlab.data.augment import Change, augment, parse
-from rlab.data.dataset import IMAGES, TensorDataset
+from rlab.data.datasets import IMAGES, TensorDataset
 from rlab.errors import RlabError, nearest
 from rlab.seeding import derive
 

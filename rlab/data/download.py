@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from rlab.errors import RlabError
 
 if TYPE_CHECKING:
-    from rlab.data.sources import File
+    from rlab.data.catalog import File
 
 TIMEOUT_SECONDS = 30.0
 """Of silence, after which a connection counts as lost."""

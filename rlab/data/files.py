@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from rlab.data.catalog import DATASETS, DataSource, File, folder_of
 from rlab.data.download import download
-from rlab.data.sources import DATASETS, DataSource, File, folder_of
 from rlab.errors import RlabError
 from rlab.machine import available_memory, gigabytes
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rlab.data.augment import Change, augment
-from rlab.data.dataset import TensorDataset, as_float
+from rlab.data.datasets import TensorDataset, as_float
 from rlab.data.preprocess import fit
 from rlab.errors import RlabError
 from rlab.seeding import derive

@@ -23,7 +23,7 @@ IDS: dict[str, dict[str, Any]] = {
     **{f"rlab/Go{size}-v0": {"entry_point": "rlab.envs.go.env:Go", "kwargs": {"size": size}} for size in SIZES},
     **{
         env_id: {
-            "entry_point": "rlab.envs.walker:Crawler",
+            "entry_point": "rlab.envs.crawler.env:Crawler",
             "max_episode_steps": CRAWLER_STEPS,
             "kwargs": {"discrete": discrete},
         }
@@ -46,11 +46,11 @@ IDS: dict[str, dict[str, Any]] = {
         }
         for length in CHAINS
     },
-    "rlab/TMaze-v0": {"entry_point": "rlab.envs.memory:TMaze", "max_episode_steps": 100},
+    "rlab/TMaze-v0": {"entry_point": "rlab.envs.pomdp:TMaze", "max_episode_steps": 100},
     "rlab/FlickerCartPole-v0": {
         "entry_point": "gymnasium.envs.classic_control.cartpole:CartPoleEnv",
         "max_episode_steps": 500,
-        "additional_wrappers": (WrapperSpec("Flicker", "rlab.envs.memory:Flicker", {"p": 0.5}),),
+        "additional_wrappers": (WrapperSpec("Flicker", "rlab.envs.pomdp:Flicker", {"p": 0.5}),),
     },
     **{
         f"rlab/{name}-v0": {"entry_point": f"rlab.envs.probes:{name}"}

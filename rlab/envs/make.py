@@ -235,7 +235,7 @@ def _gymnasium(env_id: str, num_envs: int, seed: int, render: bool, max_steps: i
     from rlab.envs.ids import CRAWLER_STEPS, CRAWLERS
 
     if env_id in CRAWLERS:
-        from rlab.envs.walker import Crawlers
+        from rlab.envs.crawler.env import Crawlers
 
         limit = CRAWLER_STEPS if max_steps is None else max_steps
         return Crawlers(num_envs, seed, discrete=CRAWLERS[env_id], render=render, max_steps=limit)

@@ -25,8 +25,8 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from rlab.envs.chance import mix
 from rlab.envs.minatar_rules import BEGIN, GAMES, LOOK, SIZE, STEP, Copies, Rules, Seen
+from rlab.envs.splitmix import mix
 from rlab.envs.vector import StepResult, VecEnv
 from rlab.errors import RlabError, nearest
 from rlab.machine import cores

@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from rlab.envs.chance import uniform
+from rlab.envs.splitmix import uniform
 
 SIZE = 10
 """Rows and columns of the board."""

@@ -1,7 +1,8 @@
 """Finite Markov decision processes as arrays, and environments whose `P` is known.
 
 `model_of` turns Gymnasium's toy-text environments, the ones below, and any environment of a user's that exposes
-`P[s][a]` (or `P[s, a]`) into an `MDP`: arrays of outcomes that exact methods solve and `rlab.envs.copies` samples from.
+`P[s][a]` (or `P[s, a]`) into an `MDP`: arrays of outcomes that exact methods solve and `rlab.envs.batched_mdp` samples
+from.
 
 Those below are ``rlab/GridWorld-v0`` and ``rlab/CampaignMail-v0``; ``rlab/FrozenLakeSure-v0`` is FrozenLake that is not
 slippery.

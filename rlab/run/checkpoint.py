@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 
 from rlab.errors import RlabError
 from rlab.machine import available_memory, gigabytes
+from rlab.run.contract import Log, State
 from rlab.run.files import (
     JSON_BYTES,
     disk_error,
@@ -39,7 +40,6 @@ from rlab.run.files import (
 )
 from rlab.run.folder import KEPT
 from rlab.run.journal import Journal, Segment
-from rlab.run.learner import Log, State
 
 SCHEMA = 2
 """Version of the layout described above; a checkpoint of another version is refused by name."""

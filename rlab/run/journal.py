@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from rlab.errors import RlabError
+from rlab.run.contract import Log, Rows
 from rlab.run.files import disk_error, fsync_dir, make_folder, open_plain, sha256_of
-from rlab.run.learner import Log, Rows
 
 SEGMENT_BYTES = 16 << 20
 """Rows are gathered up to this many bytes before they are written; a checkpoint writes what there is."""

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from rlab.run.checkpoint import Checkpoints
 from rlab.run.config import RunConfig
+from rlab.run.contract import Learner, Metrics, NonFinite, Progress, Score, Stop, Stopped
+from rlab.run.formatting import over_text
 from rlab.run.health import RULES, THROUGHPUT, Collapsed, Health, Pace
-from rlab.run.learner import Learner, Metrics, NonFinite, Progress, Score, Stop, Stopped
 from rlab.run.metrics import MetricsFile, Window, finite
-from rlab.run.words import over_text
 
 CLOCK = "clock_"
 """Metrics with this prefix are seconds of wall time; they are kept apart, since no two runs share them."""

@@ -19,8 +19,8 @@ from typing import Any
 
 from rlab.errors import RlabError
 from rlab.machine import available_memory, gigabytes
+from rlab.run.contract import Metrics
 from rlab.run.files import disk_error, open_plain, read_plain, replace_durably
-from rlab.run.learner import Metrics
 
 RESERVED = ("kind", "step", "clock")
 """Keys of a row that are not metrics."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from rlab.run.learner import Stop
+from rlab.run.contract import Stop
 
 
 @contextmanager

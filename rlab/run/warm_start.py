@@ -16,9 +16,9 @@ from torch import Tensor
 
 from rlab.errors import RlabError
 from rlab.run.checkpoint import digest
+from rlab.run.contract import State
 from rlab.run.files import read_plain, replace_durably, to_json
 from rlab.run.folder import RunFolder
-from rlab.run.learner import State
 
 NOTE = "warm_start"
 """In config.json: role -> what was copied from which run."""

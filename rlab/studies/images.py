@@ -11,7 +11,7 @@ from rlab.seeding import derive
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from rlab.studies.fitting import Examples
+    from rlab.studies.supervised import Examples
 
 Network = TypeVar("Network", bound="nn.Module")
 
@@ -48,7 +48,7 @@ def pictures(settings: Images, seed: int, margin: int = 0) -> Examples:
     """
     from torch.nn.functional import pad
 
-    from rlab.studies.fitting import examples
+    from rlab.studies.supervised import examples
 
     data = examples(settings.data, seed, settings.train, settings.test)
     return data._replace(x=pad(data.x, (margin,) * 4), x_test=pad(data.x_test, (margin,) * 4))
@@ -75,7 +75,7 @@ def trained(network: Network, x: Tensor, y: Tensor, settings: Images, seed: int,
         more: as `fitting.fit` takes it.
     """
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import fit
+    from rlab.studies.supervised import fit
 
     moving = [p for p in network.parameters() if p.requires_grad]
     optimiser = make_optimiser("adam", moving, lr=settings.learning_rate)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlab.data.batches import Batch, Batches, DataModule, Dataset
-    from rlab.data.dataset import TensorDataset, load, split_items
-    from rlab.data.loaders import Arrays
-    from rlab.data.sources import DATASETS, DataSource
+    from rlab.data.catalog import DATASETS, DataSource
+    from rlab.data.datasets import TensorDataset, load, split_items
+    from rlab.data.readers import Arrays
     from rlab.tasks.config import ExamplesConfig, FitConfig
     from rlab.tasks.pictures import png
     from rlab.tasks.task import Losses, Metric, SingleLossTask, Task, until
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "rlab.data.batches": ("Batch", "Batches", "DataModule", "Dataset"),
-    "rlab.data.dataset": ("TensorDataset", "load", "split_items"),
-    "rlab.data.loaders": ("Arrays",),
-    "rlab.data.sources": ("DATASETS", "DataSource"),
+    "rlab.data.datasets": ("TensorDataset", "load", "split_items"),
+    "rlab.data.readers": ("Arrays",),
+    "rlab.data.catalog": ("DATASETS", "DataSource"),
     "rlab.tasks.config": ("ExamplesConfig", "FitConfig"),
     "rlab.tasks.pictures": ("png",),
     "rlab.tasks.task": ("Losses", "Metric", "SingleLossTask", "Task", "until"),

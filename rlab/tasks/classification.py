@@ -13,12 +13,12 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from rlab.data.batches import Batch, Batches
-from rlab.data.dataset import TensorDataset, as_float
+from rlab.data.datasets import TensorDataset, as_float
 from rlab.data.preprocess import Transform, fit
 from rlab.errors import RlabError
 from rlab.nn.ema import EMA
-from rlab.nn.published import Classifier
-from rlab.run.learner import Stop
+from rlab.nn.models import Classifier
+from rlab.run.contract import Stop
 from rlab.stats import wilson
 from rlab.tasks.targets import Head, parse
 from rlab.tasks.task import Losses, Metric, SingleLossTask, Term, until

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rlab.data.picture import shown
-from rlab.nn.published import Classifier
+from rlab.nn.models import Classifier
 
 WRONG = 24
 """Misclassified examples that are shown: those of which the model was most sure."""

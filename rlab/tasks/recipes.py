@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from rlab.data.sources import DATASETS
+from rlab.data.catalog import DATASETS
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
 from rlab.tasks.config import (
@@ -158,7 +158,7 @@ def examples_of(part: ExamplesConfig, seed: int) -> Any:
     Raises:
         RlabError: there is no such set, or not so many examples.
     """
-    from rlab.data.dataset import load
+    from rlab.data.datasets import load
     from rlab.seeding import derive
 
     data = load(part.data, derive(seed if part.split_seed is None else part.split_seed, "data"), part.validation)
@@ -178,7 +178,7 @@ def _initial(experiment: ClassifyExperiment, data: Any, outputs: int, workshop: 
 
     from rlab.data.batches import Batches
     from rlab.data.preprocess import fit
-    from rlab.nn.encoders.parts import split_name
+    from rlab.nn.encoders.modifiers import split_name
     from rlab.seeding import derive
     from rlab.tasks.transfer import freeze, start_from
 
@@ -234,7 +234,7 @@ def make_model(
     settings: ModelConfig, shape: tuple[int, ...], outputs: int, kind: str = "images", first: Any = None
 ) -> Any:
     """An encoder and a layer on it: inputs[B, *shape] -> [B, outputs], of segmentation [B, outputs, H, W]."""
-    from rlab.nn.published import classifier, segmenter
+    from rlab.nn.models import classifier, segmenter
 
     if kind == "segmentation":
         return segmenter(settings.encoder, shape, outputs, first)

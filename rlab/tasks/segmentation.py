@@ -11,11 +11,11 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from rlab.data.batches import Batch, Batches
-from rlab.data.dataset import TensorDataset, as_float
+from rlab.data.datasets import TensorDataset, as_float
 from rlab.data.preprocess import fit
 from rlab.errors import RlabError
-from rlab.nn.published import Segmenter
-from rlab.run.learner import Stop
+from rlab.nn.models import Segmenter
+from rlab.run.contract import Stop
 from rlab.tasks.task import Losses, Metric, SingleLossTask, until
 
 CHUNK = 64

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rlab.data.dataset import TensorDataset
+from rlab.data.datasets import TensorDataset
 from rlab.errors import RlabError, nearest
 from rlab.registry import Registry
 

@@ -1,6 +1,7 @@
 """What the trainer drives: `Task`, and `SingleLossTask` for all that one optimiser and one loss can train.
 
-A new task writes a loss, an evaluation and, if there is something to look at, what it shows (`rlab.run.learner` has the
+A new task writes a loss, an evaluation and, if there is something to look at, what it shows (`rlab.run.contract` has
+the
 protocols: `Predicts`, `Samples`, `Detects`, `Draws`).
 """
 
@@ -17,7 +18,7 @@ from torch.optim import Optimizer
 
 from rlab.data.batches import Batch, DataModule
 from rlab.nn.ema import EMA
-from rlab.run.learner import Score, Stop, Stopped
+from rlab.run.contract import Score, Stop, Stopped
 
 T = TypeVar("T")
 

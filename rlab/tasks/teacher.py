@@ -19,9 +19,9 @@ from rlab.data.preprocess import Transform
 from rlab.errors import RlabError
 from rlab.nn.losses import distillation
 from rlab.run.config import from_plain, to_plain
+from rlab.run.contract import State
 from rlab.run.folder import find_run
-from rlab.run.learner import State
-from rlab.run.life import of_this_version, open_run, restore_policy
+from rlab.run.lifecycle import of_this_version, open_run, restore_policy
 from rlab.run.warm_start import Source, load_source, source_of
 from rlab.tasks.classification import Classification
 from rlab.tasks.config import ModelConfig

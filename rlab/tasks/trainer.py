@@ -20,7 +20,7 @@ from rlab.nn.ema import EMA
 from rlab.nn.layers import drawing_from
 from rlab.nn.optim import SCHEDULES, restore, scale_rates, settle, state_of
 from rlab.run.checkpoint import flatten
-from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
+from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
 from rlab.tasks.config import FitConfig
 from rlab.tasks.task import Task

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from rlab.errors import RlabError, nearest
 from rlab.nn.encoders import AUTO, ENCODERS, load_all
-from rlab.nn.encoders.parts import split_name, without_start
+from rlab.nn.encoders.modifiers import split_name, without_start
 from rlab.run.folder import RunFolder, all_runs, find_run
-from rlab.run.life import read_newest
+from rlab.run.lifecycle import read_newest
 from rlab.run.warm_start import WarmStart, load_source, source_of
 
 ROLE = "encoder"

@@ -15,9 +15,9 @@ from sklearn.ensemble import AdaBoostClassifier, AdaBoostRegressor, RandomForest
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from torch import Tensor
 
-from rlab.data.dataset import TensorDataset, as_float
+from rlab.data.datasets import TensorDataset, as_float
 from rlab.errors import RlabError
-from rlab.run.learner import Footprint, Metrics, Progress, Score, State, Stop, Stopped
+from rlab.run.contract import Footprint, Metrics, Progress, Score, State, Stop, Stopped
 from rlab.tasks.classification import classification_metrics, regression_metrics
 from rlab.tasks.config import TreesConfig
 

@@ -9,12 +9,12 @@ import gymnasium as gym
 from gymnasium.spaces import Discrete
 
 import rlab.agents.recipes  # noqa: F401 - registers the recipes
-from rlab.agents.config import PARTS
 from rlab.agents.interaction import Interaction
+from rlab.agents.value.config import PARTS
 from rlab.registry import RECIPES
 from rlab.run.config import changed
 from rlab.run.journal import Journal
-from rlab.run.life import Workshop
+from rlab.run.lifecycle import Workshop
 
 SMALL = {
     "learning_starts": 64,

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlab.agents.config import QConfig
-from rlab.agents.distributions import categorical_loss, greedy, midpoints, project, quantile_huber_loss, take
+from rlab.agents.value.config import QConfig
+from rlab.agents.value.distributions import categorical_loss, greedy, midpoints, project, quantile_huber_loss, take
 from rlab.errors import RlabError
 from rlab.run.journal import Journal
 from tests.agents.test_dqn import agent, batch

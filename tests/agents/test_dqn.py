@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from rlab.agents.config import QConfig
-from rlab.agents.dqn import DQN
-from rlab.agents.exploration import epsilon_greedy, linear
-from rlab.agents.returns import bootstrap, double_next_value, next_value
 from rlab.agents.types import Batch, Step
+from rlab.agents.value.config import QConfig
+from rlab.agents.value.dqn import DQN
+from rlab.agents.value.exploration import epsilon_greedy, linear
+from rlab.agents.value.returns import bootstrap, double_next_value, next_value
 from rlab.errors import RlabError
+from rlab.run.contract import NonFinite
 from rlab.run.journal import Journal
-from rlab.run.learner import NonFinite
 
 
 def agent(journal: Journal, **settings: object) -> DQN:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from rlab.nn import ENCODERS
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import digest
+from rlab.run.contract import Stop
 from rlab.run.journal import Journal
-from rlab.run.learner import Stop
 from tests.agents.helpers import known, learner
 from tests.agents.test_interaction import save_and_restore
 

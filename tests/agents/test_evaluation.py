@@ -10,7 +10,7 @@ import pytest
 from rlab.agents.evaluation import play, score
 from rlab.envs import make_vec
 from rlab.envs.scores import RANDOM_AND_HUMAN, human_normalised
-from rlab.run.learner import Stop
+from rlab.run.contract import Stop
 
 
 class Constant:

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 import rlab
-from rlab.agents.dqn import DQN
+from rlab.agents.diagnostics import policy_spread, value_vitals
 from rlab.agents.interaction import Interaction
-from rlab.agents.replay import Replay
 from rlab.agents.types import Step
-from rlab.agents.vitals import policy_spread, value_vitals
+from rlab.agents.value.dqn import DQN
+from rlab.agents.value.replay import Replay
 from rlab.envs.generic import Generic
 from rlab.envs.probes import PROBES
-from rlab.nn.activity import watch
+from rlab.nn.dead_units import watch
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import digest
 from rlab.run.folder import RunFolder, find_run

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlab.agents.config import PARTS
 from rlab.agents.interaction import Interaction
 from rlab.agents.types import Step
+from rlab.agents.value.config import PARTS
 from rlab.errors import RlabError
 from rlab.run.checkpoint import Checkpoints, digest
+from rlab.run.contract import NonFinite, Stop, Stopped
 from rlab.run.journal import Journal
-from rlab.run.learner import NonFinite, Stop, Stopped
 from tests.agents.helpers import contract_cases, learner
 
 ENVS = [

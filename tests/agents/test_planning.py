@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Discrete
 
-from rlab.agents.planning import Planner
-from rlab.agents.tabular_config import PLANNING_PRESETS, PlanningEnvConfig
-from rlab.agents.tabular_exact import value_iteration
-from rlab.agents.tabular_learner import Tabular
+from rlab.agents.tabular.config import PLANNING_PRESETS, PlanningEnvConfig
+from rlab.agents.tabular.exact import value_iteration
+from rlab.agents.tabular.learner import Tabular
+from rlab.agents.tabular.planning import Planner
 from rlab.cli import main
 from rlab.envs.make import load_model
 from rlab.envs.tabular import MDP, NAMES, model_of
 from rlab.errors import RlabError
-from rlab.run.learner import Stop
+from rlab.run.contract import Stop
 from tests.agents.helpers import Corridor
 
 

@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from rlab.agents.interaction import Interaction
-from rlab.agents.policy_config import POLICY_PRESETS, POLICY_VECTOR_PRESETS, PolicyConfig
-from rlab.agents.policy_gradient import PolicyGradient, Rollout
-from rlab.agents.returns import discounted_returns, gae
+from rlab.agents.policy.config import POLICY_PRESETS, POLICY_VECTOR_PRESETS, PolicyConfig
+from rlab.agents.policy.policy_gradient import PolicyGradient, Rollout
+from rlab.agents.value.returns import discounted_returns, gae
 from rlab.envs import make_vec
 from rlab.errors import RlabError
 from rlab.nn.heads.policy import Categorical, CategoricalHead, Gaussian, GaussianHead
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints, digest
+from rlab.run.contract import NonFinite, Stop
 from rlab.run.journal import Journal
-from rlab.run.learner import NonFinite, Stop
 from tests.agents.helpers import learner
 
 NO = torch.tensor([[False], [False], [False]])
@@ -144,7 +144,7 @@ def test_the_gradient_is_that_of_the_published_loss(monkeypatch: pytest.MonkeyPa
     r = rollout(np.random.default_rng(0))
     gradients = []
     for chunk in (4, 1_024):
-        monkeypatch.setattr("rlab.agents.policy_gradient.CHUNK", chunk)
+        monkeypatch.setattr("rlab.agents.policy.policy_gradient.CHUNK", chunk)
         a = agent(gae_lambda=0.5, entropy_coef=0.1, max_grad_norm=1e9, learning_rate=0.0)
         a.update(r)
         gradients.append([p.grad.clone() for p in a.network.parameters()])

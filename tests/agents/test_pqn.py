@@ -11,12 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlab.agents.config import PQNConfig
-from rlab.agents.pqn import PQN, _rows, rectification
-from rlab.agents.returns import lambda_returns
 from rlab.agents.types import Step
+from rlab.agents.value.config import PQNConfig
+from rlab.agents.value.pqn import PQN, _rows, rectification
+from rlab.agents.value.returns import lambda_returns
 from rlab.errors import RlabError
-from rlab.run.learner import NonFinite, Stop
+from rlab.run.contract import NonFinite, Stop
 from tests.checkpoints import from_file
 
 

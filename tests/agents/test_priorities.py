@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlab.agents.config import QConfig
-from rlab.agents.dqn import DQN
-from rlab.agents.replay import Replay
-from rlab.agents.replay.priorities import SMALLEST, Priorities, assign, find
-from rlab.agents.replay.ring import FINAL
+from rlab.agents.value.config import QConfig
+from rlab.agents.value.dqn import DQN
+from rlab.agents.value.replay import Replay
+from rlab.agents.value.replay.priorities import SMALLEST, Priorities, assign, find
+from rlab.agents.value.replay.ring import FINAL
 from rlab.run.checkpoint import digest
+from rlab.run.contract import Stop
 from rlab.run.journal import Journal
-from rlab.run.learner import Stop
 from tests.agents.test_replay import PIXELS, Stream
 
 

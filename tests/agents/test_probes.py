@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rlab.agents.config import PARTS
+from rlab.agents.value.config import PARTS
 from rlab.envs.probes import PROBES
 from rlab.registry import RECIPES
 from rlab.run.journal import Journal

@@ -10,18 +10,18 @@ import pytest
 import torch
 from gymnasium.spaces import Box
 
-from rlab.agents.config import QConfig
-from rlab.agents.distributions import categorical_loss, quantile_huber_loss
-from rlab.agents.dqn import DQN
-from rlab.agents.q_network import Views
-from rlab.agents.replay import Sequences
 from rlab.agents.types import Batch, Step
-from rlab.envs.memory import TMaze
+from rlab.agents.value.config import QConfig
+from rlab.agents.value.distributions import categorical_loss, quantile_huber_loss
+from rlab.agents.value.dqn import DQN
+from rlab.agents.value.q_network import Views
+from rlab.agents.value.replay import Sequences
+from rlab.envs.pomdp import TMaze
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import digest
+from rlab.run.contract import Stop
 from rlab.run.journal import Journal
-from rlab.run.learner import Stop
 from tests.agents.helpers import learner
 from tests.agents.test_interaction import save_and_restore
 

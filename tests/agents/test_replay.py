@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from rlab.agents.replay import Replay
 from rlab.agents.types import Batch, Step
+from rlab.agents.value.replay import Replay
 from rlab.run.checkpoint import digest
+from rlab.run.contract import Stop
 from rlab.run.journal import Journal
-from rlab.run.learner import Stop
 
 ACTIONS = 3
 PIXELS = (2, 2)

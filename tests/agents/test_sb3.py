@@ -15,15 +15,15 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 
-from rlab.agents.sb3 import Sb3Learner
-from rlab.agents.sb3_bridge import BridgeEnv, Features
-from rlab.agents.sb3_config import EXPERIMENTS, SB3_PRESETS, OffPolicyConfig, PPOConfig
-from rlab.agents.sb3_zip import import_zip
+from rlab.agents.sb3.bridge import BridgeEnv, Features
+from rlab.agents.sb3.config import EXPERIMENTS, SB3_PRESETS, OffPolicyConfig, PPOConfig
+from rlab.agents.sb3.learner import Sb3Learner
+from rlab.agents.sb3.zip_file import import_zip
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints, digest
+from rlab.run.contract import NonFinite, Stop
 from rlab.run.journal import Journal
-from rlab.run.learner import NonFinite, Stop
 from tests.agents.helpers import learner
 
 HOME = {recipe: "Pendulum-v1" if recipe in ("sac", "td3", "ddpg") else "CartPole-v1" for recipe in EXPERIMENTS}
@@ -351,7 +351,7 @@ def test_a_zip_cut_anywhere_is_said_to_be_damaged(foreign: tuple[Path, PPO], tmp
 
 
 def test_a_bomb_of_zeros_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rlab.agents.sb3_zip.ZIP_BYTES", 1_000_000)
+    monkeypatch.setattr("rlab.agents.sb3.zip_file.ZIP_BYTES", 1_000_000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("policy.pth", bytes(2_000_000))
     assert (tmp_path / "bomb.zip").stat().st_size < 10_000

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlab.agents.replay import Replay, Sequences
 from rlab.agents.types import Batch
+from rlab.agents.value.replay import Replay, Sequences
 from rlab.errors import RlabError
 from rlab.run.checkpoint import Checkpoints, digest
+from rlab.run.contract import Stop
 from rlab.run.journal import Journal
-from rlab.run.learner import Stop
 from tests.agents.test_replay import ACTIONS, PIXELS, Stream, brute_force, check, consistent_masks
 
 GAMMA = 0.9

@@ -16,9 +16,8 @@ from gymnasium.spaces import Discrete
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlab.agents.bandits import LinUCB, least_squares_update
-from rlab.agents.tabular import EXPECTED, GREEDY, METHODS, SARSA, Rule, TableAgent, next_value, returns_of, step_size_of
-from rlab.agents.tabular_config import (
+from rlab.agents.tabular.bandits import LinUCB, least_squares_update
+from rlab.agents.tabular.config import (
     TABULAR_PRESETS,
     LinUCBConfig,
     TabularConfig,
@@ -26,21 +25,32 @@ from rlab.agents.tabular_config import (
     TabularExperiment,
     default_tabular,
 )
-from rlab.agents.tabular_exact import (
+from rlab.agents.tabular.exact import (
     action_values,
     epsilon_greedy_policy,
     policy_evaluation,
     policy_iteration,
     value_iteration,
 )
-from rlab.agents.tabular_learner import Tabular
-from rlab.agents.tabular_picture import table_figure
+from rlab.agents.tabular.learner import Tabular
+from rlab.agents.tabular.picture import table_figure
+from rlab.agents.tabular.table_agent import (
+    EXPECTED,
+    GREEDY,
+    METHODS,
+    SARSA,
+    Rule,
+    TableAgent,
+    next_value,
+    returns_of,
+    step_size_of,
+)
 from rlab.cli import main
 from rlab.envs.make import load_model
 from rlab.envs.tabular import MDP, NAMES, NATURAL, model_of
 from rlab.errors import RlabError
 from rlab.run.config import from_plain, to_plain
-from rlab.run.learner import NonFinite, Stop, Stopped
+from rlab.run.contract import NonFinite, Stop, Stopped
 from tests.agents.helpers import Corridor
 from tests.test_kill import kill_and_resume, result, rlab
 

@@ -18,9 +18,9 @@ from rlab.nn import make_encoder
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import digest
 from rlab.run.config import changed
+from rlab.run.contract import Stop
 from rlab.run.folder import RunFolder, find_run
-from rlab.run.learner import Stop
-from rlab.run.life import read_newest, resume_run, start_run
+from rlab.run.lifecycle import read_newest, resume_run, start_run
 from rlab.tasks.transfer import start_from
 from tests.agents.helpers import SMALL, known
 
@@ -33,7 +33,7 @@ class Quiet:
 @pytest.fixture(autouse=True)
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr("rlab.run.life.prepare_process", lambda threads: 1)
+    monkeypatch.setattr("rlab.run.lifecycle.prepare_process", lambda threads: 1)
     return tmp_path / "runs"
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from rlab.agents.config import PARTS, PRESETS, VECTOR_PRESETS, QConfig
-from rlab.agents.distributions import quantile_huber_loss
-from rlab.agents.returns import log_policy, munchausen_reward, soft_value
+from rlab.agents.value.config import PARTS, PRESETS, VECTOR_PRESETS, QConfig
+from rlab.agents.value.distributions import quantile_huber_loss
+from rlab.agents.value.returns import log_policy, munchausen_reward, soft_value
 from rlab.errors import RlabError
 from rlab.run.checkpoint import digest
+from rlab.run.contract import Stop
 from rlab.run.journal import Journal
-from rlab.run.learner import Stop
 from tests.agents.test_dqn import agent, batch, step
 
 

@@ -11,7 +11,7 @@ from rlab.bench.backbones import FULL, MODES, SMALL, SMALL_WORLDS, WORLDS, Plan,
 from rlab.bench.backbones_page import heat_map, table, write
 from rlab.compare.processes import Lines
 from rlab.errors import RlabError
-from rlab.run.learner import Stop
+from rlab.run.contract import Stop
 
 MILLION = 1_000_000
 

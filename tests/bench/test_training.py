@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from rlab.bench.training import OneByOne, measure, plain_lenet
-from rlab.data.dataset import load
+from rlab.data.datasets import load
 from rlab.errors import RlabError
-from rlab.nn.published import classifier
+from rlab.nn.models import classifier
 
 
 def test_everything_is_measured() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlab.data.loaders import Arrays
-from rlab.data.sources import DATASETS, DataSource, File
+from rlab.data.catalog import DATASETS, DataSource, File
+from rlab.data.readers import Arrays
 from tests.data.conftest import Server, folders, server
 
 __all__ = ["folders", "server"]

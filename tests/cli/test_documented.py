@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rlab.cli import main
-from rlab.run.learner import Stopped
+from rlab.run.contract import Stopped
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")]
@@ -47,7 +47,7 @@ def test_it_is_taken(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pyte
         begun.append(recipe)
         raise Stopped
 
-    monkeypatch.setattr("rlab.run.life.start_run", begin)
+    monkeypatch.setattr("rlab.run.lifecycle.start_run", begin)
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command)[1:]]
     main(words)

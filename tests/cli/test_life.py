@@ -65,7 +65,7 @@ def test_a_run_of_another_version_is_told_in_a_sentence(runs: Path, rlab, monkey
     def restore(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("rlab.agents.dqn.DQN.restore_policy", restore)
+    monkeypatch.setattr("rlab.agents.value.dqn.DQN.restore_policy", restore)
     before = contents(runs / "cart")
     done = rlab("eval", "cart")
     said = done.err
@@ -228,7 +228,7 @@ def lab_error() -> type[Exception]:
 
 def test_a_bad_number_halts_and_names_the_checkpoint_that_was_kept(tmp_path: Path, monkeypatch, rlab) -> None:
     from rlab.agents.interaction import Interaction
-    from rlab.run.learner import NonFinite
+    from rlab.run.contract import NonFinite
 
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
     step = Interaction.step

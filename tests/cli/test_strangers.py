@@ -177,7 +177,7 @@ def test_weights_take_no_more_than_their_file_holds(tmp_path: Path) -> None:
 
     import torch
 
-    from rlab.agents.sb3_zip import import_zip
+    from rlab.agents.sb3.zip_file import import_zip
 
     def saved(weights: Any, how: int = zipfile.ZIP_DEFLATED, **more: Any) -> Path:
         buffer = io.BytesIO()

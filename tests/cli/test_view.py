@@ -6,8 +6,8 @@ import time
 import pytest
 from rich.console import Console
 
-from rlab.run.learner import Progress
-from rlab.run.view import LiveView
+from rlab.run.contract import Progress
+from rlab.run.progress import LiveView
 
 METRICS = {
     "loss": 0.01,

@@ -19,8 +19,8 @@ from rlab.compare import define, jobs_of, open_or_create
 from rlab.compare.processes import Job, Pool, Row
 from rlab.compare.settings import as_flags, parse_setting, resolve
 from rlab.errors import RlabError
+from rlab.run.contract import Stop
 from rlab.run.folder import RunFolder, holder_of
-from rlab.run.learner import Stop
 from rlab.run.status import newest_checkpoint, status_of
 
 TINY = ["--steps", "20_000", "--set", "final_episodes=5", "run.evaluate_steps=0"]

@@ -13,7 +13,7 @@ from rlab.compare import define_search, open_or_create, tune, tuning
 from rlab.compare.processes import Row
 from rlab.compare.tuning import best_commands
 from rlab.errors import RlabError
-from rlab.run.learner import Stop
+from rlab.run.contract import Stop
 
 # Optuna's journal leaves closing its file to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")

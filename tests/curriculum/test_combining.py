@@ -20,7 +20,7 @@ from rlab.studies.combining.dropout_masks import held_mask
 from rlab.studies.combining.early_stopping import stop
 from rlab.studies.combining.early_stopping_l2 import ridge
 from rlab.studies.combining.no_free_lunch import INPUTS, LEARNERS, Settings, separable
-from rlab.studies.fitting import network, parts
+from rlab.studies.supervised import network, parts
 
 
 def test_dropout_is_for_training_and_gradients_pass_where_units_stay() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from torch import Tensor, nn
 
-from rlab.data.dataset import as_float
+from rlab.data.datasets import as_float
 from rlab.data.preprocess import fit
 from rlab.nn.init import initialise
 from rlab.nn.layers.norm import NORMS

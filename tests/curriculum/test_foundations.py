@@ -15,7 +15,7 @@ from scipy.special import logit
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlab.data.dataset import load
+from rlab.data.datasets import load
 from rlab.nn.encoders.mlp import MLP
 from rlab.nn.heads.classify import ClassifyHead
 from rlab.nn.layers import ACTIVATIONS

@@ -15,7 +15,7 @@ from torch.nn.functional import mse_loss
 
 from rlab.nn.optim import OPTIMISERS, make_optimiser
 from rlab.studies.descent import walk
-from rlab.studies.fitting import network
+from rlab.studies.supervised import network
 
 
 def curvature(surface: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:

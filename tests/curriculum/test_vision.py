@@ -9,15 +9,15 @@ from scipy import ndimage, signal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlab.data.dataset import from_arrays
-from rlab.data.loaders import Arrays
+from rlab.data.datasets import from_arrays
+from rlab.data.readers import Arrays
 from rlab.errors import RlabError
 from rlab.nn import make_encoder
 from rlab.nn.encoders.densenet import GROWTH, Layer
 from rlab.nn.encoders.mobilenet import Separable, unit
 from rlab.nn.encoders.neocognitron import bump
 from rlab.nn.heads import ClassifyHead
-from rlab.nn.published import PUBLISHED, multiply_adds
+from rlab.nn.models import PUBLISHED, multiply_adds
 
 IMAGE = torch.tensor([[1.0, 1, 0, 1, 1], [0, 0, 1, 1, 1], [0, 0, 1, 0, 0], [1, 1, 0, 1, 0], [0, 1, 1, 0, 0]])
 CROSS = torch.tensor([[1.0, 0, 1], [0, 1, 0], [1, 0, 1]])

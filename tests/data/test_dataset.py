@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlab.data.batches import Batches
-from rlab.data.dataset import TensorDataset, from_arrays, load, split_items
-from rlab.data.loaders import Arrays
+from rlab.data.datasets import TensorDataset, from_arrays, load, split_items
 from rlab.data.preprocess import fit
+from rlab.data.readers import Arrays
 from rlab.errors import RlabError
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from rlab.data import files
-from rlab.data.loaders import Arrays
-from rlab.data.sources import DATASETS, DataSource, File
+from rlab.data.catalog import DATASETS, DataSource, File
+from rlab.data.readers import Arrays
 from rlab.errors import RlabError
 from tests.data.conftest import Server
 

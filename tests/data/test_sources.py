@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from rlab.data.dataset import load
+from rlab.data.catalog import DATASETS, folder_of
+from rlab.data.datasets import load
 from rlab.data.files import state
-from rlab.data.loaders import parse_idx, ts_series
-from rlab.data.sources import DATASETS, folder_of
+from rlab.data.readers import parse_idx, ts_series
 from rlab.errors import RlabError
 
 EMBEDDED = {"digits": (1797, 10), "iris": (150, 3), "wine": (178, 3), "breast_cancer": (569, 2), "diabetes": (442, 0)}

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from rlab.agents.tabular_exact import action_values, policy_evaluation, value_iteration
+from rlab.agents.tabular.exact import action_values, policy_evaluation, value_iteration
 from rlab.envs import make_vec
 from rlab.envs.chains import blind_cliffwalk, chain, coin, corridor, noisy_choice
 from rlab.envs.ids import CHAINS

@@ -8,7 +8,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from rlab.envs import make_vec
-from rlab.envs.memory import EAST, NORTH, SOUTH, WEST, Flicker, TMaze
+from rlab.envs.pomdp import EAST, NORTH, SOUTH, WEST, Flicker, TMaze
 from rlab.errors import RlabError
 
 

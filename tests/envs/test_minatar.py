@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlab.envs import is_minatar, make_vec
-from rlab.envs.chance import uniform
 from rlab.envs.minatar import CELL, MAX_STEPS, STICKY, Engine, MinAtar
 from rlab.envs.minatar_rules import (
     A_SPAWN_EVERY,
@@ -33,6 +32,7 @@ from rlab.envs.minatar_rules import (
     RIGHT,
     below,
 )
+from rlab.envs.splitmix import uniform
 from rlab.errors import RlabError
 
 STEPS = 20_000

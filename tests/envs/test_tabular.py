@@ -11,7 +11,7 @@ import pytest
 from gymnasium.spaces import Discrete
 
 from rlab.envs import make_vec
-from rlab.envs.copies import begin, compile_model, step_all
+from rlab.envs.batched_mdp import begin, compile_model, step_all
 from rlab.envs.make import load_model
 from rlab.envs.tabular import MAIL_COST, NAMES, NATURAL, PROFILES, CampaignMail, GridWorld, dealer_ends, model_of
 from rlab.errors import RlabError

@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rlab.envs import make_vec
-from rlab.envs.ids import CRAWLER_STEPS, CRAWLERS
-from rlab.envs.vector import spread_seed
-from rlab.envs.walker import ENERGY_COST, PER_METRE, SPEEDS, Crawler
-from rlab.envs.walker_physics import (
+from rlab.envs.crawler.env import ENERGY_COST, PER_METRE, SPEEDS, Crawler
+from rlab.envs.crawler.physics import (
     DT,
     FRICTION,
     GRAVITY,
@@ -47,6 +45,8 @@ from rlab.envs.walker_physics import (
     restart_all,
     step_all,
 )
+from rlab.envs.ids import CRAWLER_STEPS, CRAWLERS
+from rlab.envs.vector import spread_seed
 
 MIRROR = np.array([-1, 1, -1, -1, 1, -1])  # of x z t v_x v_z w
 GAIT_PERIOD = 10  # steps

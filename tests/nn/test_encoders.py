@@ -10,7 +10,7 @@ import torch
 from rlab.errors import RlabError
 from rlab.nn import ENCODERS, QHead, make_encoder
 from rlab.nn.heads import CategoricalHead, GaussianHead, ValueHead
-from rlab.nn.published import PUBLISHED
+from rlab.nn.models import PUBLISHED
 
 make_encoder("auto", (3,))  # registers what there is
 LARGE = [name for name in ENCODERS if name.removesuffix("-gn") in PUBLISHED or name == "neocognitron"]

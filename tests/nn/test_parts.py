@@ -11,7 +11,7 @@ from rlab.nn import make_encoder
 from rlab.nn.encoders import ENCODERS, load_all
 from rlab.nn.init import INITS
 from rlab.nn.layers import ACTIVATIONS, NORMS, ChannelNormReLU
-from rlab.nn.published import classifier
+from rlab.nn.models import classifier
 
 load_all()
 SHAPE = (4, 36, 36)

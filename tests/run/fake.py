@@ -19,9 +19,9 @@ import torch
 from rlab.registry import RECIPES, Recipe
 from rlab.run import checkpoint, life
 from rlab.run.config import RunConfig
+from rlab.run.contract import Footprint, Metrics, Progress, State, Stop, Stopped
 from rlab.run.folder import RunFolder, find_run, runs_dir
 from rlab.run.journal import Journal
-from rlab.run.learner import Footprint, Metrics, Progress, State, Stop, Stopped
 from rlab.run.loop import Outcome
 from rlab.run.metrics import read_metrics
 from rlab.run.signals import stop_on_signals

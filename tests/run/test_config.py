@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rlab.agents.recipes  # noqa: F401 - registers the recipes
-from rlab.agents.config import EnvConfig, QConfig, QExperiment
+from rlab.agents.config import EnvConfig
+from rlab.agents.value.config import QConfig, QExperiment
 from rlab.errors import RlabError, nearest
 from rlab.registry import RECIPES
 from rlab.run.config import RunConfig, changed, from_plain, to_plain

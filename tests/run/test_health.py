@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlab.errors import RlabError
-from rlab.run import life
+from rlab.run import lifecycle as life
+from rlab.run.contract import Stop
 from rlab.run.folder import RunFolder, runs_dir
 from rlab.run.health import CALM, RULES, THROUGHPUT, Collapsed, Health, Pace, Warned, warnings_in
-from rlab.run.learner import Stop
 from rlab.run.status import newest_checkpoint
 from tests.run.fake import QuietView, digest_of, experiment, resume, rows_of, start
 

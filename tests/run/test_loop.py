@@ -20,8 +20,8 @@ import pytest
 from rlab.errors import RlabError
 from rlab.run import checkpoint, journal, life, loop
 from rlab.run.checkpoint import Checkpoints
+from rlab.run.contract import NonFinite, Stop, Stopped
 from rlab.run.folder import RunFolder, runs_dir
-from rlab.run.learner import NonFinite, Stop, Stopped
 from rlab.run.signals import stop_on_signals
 from tests.run.fake import Fake, QuietView, digest_of, experiment, polling, resume, rows_of, start
 from tests.run.test_journal import file_size_limit

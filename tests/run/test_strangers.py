@@ -17,7 +17,7 @@ from rlab.run import files, journal
 from rlab.run.files import read_json, replace_durably
 from rlab.run.folder import RunFolder, find_run, holder_of
 from rlab.run.journal import Segment, load_segment
-from rlab.run.life import read_newest
+from rlab.run.lifecycle import read_newest
 from rlab.run.metrics import LINE_BYTES, read_metrics
 from rlab.run.status import last_row
 from tests.run.fake import experiment, resume, start

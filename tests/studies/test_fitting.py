@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rlab.nn.optim import make_optimiser
-from rlab.studies.fitting import accuracy, examples, fit, network
+from rlab.studies.supervised import accuracy, examples, fit, network
 
 
 def test_parts_of_a_data_set_have_every_class_alike() -> None:

@@ -16,7 +16,7 @@ from rlab.errors import RlabError
 from rlab.run.folder import Lock, all_runs
 from rlab.stats import student
 from rlab.studies import Contrast
-from rlab.studies.running import result_of, run_study
+from rlab.studies.runner import result_of, run_study
 from rlab.studies.study import judge
 
 from .conftest import Fake, Settings

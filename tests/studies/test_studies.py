@@ -14,7 +14,7 @@ from scipy.optimize import linprog
 import rlab.studies
 from rlab.run.config import to_plain
 from rlab.studies import Study, load_studies
-from rlab.studies.running import run_study
+from rlab.studies.runner import run_study
 from rlab.studies.study import judge
 
 STUDIES = load_studies()

@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 from rlab.cli import main
-from rlab.run.learner import Stop
+from rlab.run.contract import Stop
 from rlab.studies import STUDIES
-from rlab.studies.every import run_every
+from rlab.studies.run_all import run_every
 
 from .conftest import Fake
 
@@ -255,10 +255,12 @@ def test_all_studies_run_in_processes_and_one_that_fails_is_told(
     assert "unknown study 'no-such-study'; there are" in found["no-such-study"]["error"]
     assert (tmp_path / "studies" / "no-free-lunch" / "smoke" / "result.json").is_file()
     assert sorted(line.split(": ")[1] for line in said) == sorted(names)
-    monkeypatch.setattr("rlab.studies.every.run_every", lambda names, *rest: {"no-free-lunch": found["no-free-lunch"]})
+    monkeypatch.setattr(
+        "rlab.studies.run_all.run_every", lambda names, *rest: {"no-free-lunch": found["no-free-lunch"]}
+    )
     told = study("run", "all", "--budget", "smoke")
     assert (told.status, told.out.splitlines()[0]) == (0, "undecided     no-free-lunch")
-    monkeypatch.setattr("rlab.studies.every.run_every", lambda names, *rest: {"x": {"error": "it broke"}})
+    monkeypatch.setattr("rlab.studies.run_all.run_every", lambda names, *rest: {"x": {"error": "it broke"}})
     assert study("run", "all").status == 1
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from rlab.errors import RlabError
 from rlab.nn.heads.classify import ClassifyHead
-from rlab.nn.published import Classifier
-from rlab.run.learner import Stop, Stopped
+from rlab.nn.models import Classifier
+from rlab.run.contract import Stop, Stopped
 from rlab.stats import wilson
 from rlab.tasks.classification import classification_metrics, regression_metrics
 from rlab.tasks.pictures import class_activation

@@ -15,9 +15,9 @@ from rlab.cli import main
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import digest
+from rlab.run.contract import Detects, Metrics, Predicts, Progress, Samples, Stop
 from rlab.run.folder import find_run
-from rlab.run.learner import Detects, Metrics, Predicts, Progress, Samples, Stop
-from rlab.run.life import read_newest, resume_run, start_run
+from rlab.run.lifecycle import read_newest, resume_run, start_run
 from rlab.run.metrics import read_metrics
 from tests.agents.test_transfer import Quiet
 

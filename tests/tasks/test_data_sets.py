@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rlab.run.learner import Stop
+from rlab.run.contract import Stop
 from tests.tasks.test_trainer import of_recipe
 
 

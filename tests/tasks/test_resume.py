@@ -11,7 +11,7 @@ import torch
 from rlab.nn.ema import EMA
 from rlab.nn.optim import OPTIMISERS
 from rlab.run.checkpoint import digest
-from rlab.run.learner import Stop
+from rlab.run.contract import Stop
 from rlab.tasks.trainer import Trainer
 from tests.checkpoints import from_file
 from tests.tasks.test_segmentation import squares

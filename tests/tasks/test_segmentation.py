@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from rlab.data.dataset import TensorDataset
+from rlab.data.datasets import TensorDataset
 from rlab.errors import RlabError
+from rlab.nn.models import segmenter
 from rlab.nn.optim import make_optimiser
-from rlab.nn.published import segmenter
-from rlab.run.learner import Stop, Stopped
+from rlab.run.contract import Stop, Stopped
 from rlab.tasks.config import FitConfig
 from rlab.tasks.segmentation import Segmentation, iou_metrics
 from rlab.tasks.trainer import Trainer

@@ -13,7 +13,7 @@ from rlab.data.batches import Batches
 from rlab.errors import RlabError
 from rlab.nn.ema import EMA
 from rlab.run.checkpoint import digest
-from rlab.run.learner import Stop
+from rlab.run.contract import Stop
 from rlab.tasks.semi_supervised import disagreement, pseudo_labels, ramp
 from rlab.tasks.trainer import Trainer
 from tests.tasks.test_trainer import of_recipe

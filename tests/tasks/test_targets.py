@@ -10,8 +10,8 @@ from sklearn.metrics import r2_score
 from torch.nn import functional as F
 
 from rlab.errors import RlabError
-from rlab.run.learner import Stop
-from rlab.run.words import score_text
+from rlab.run.contract import Stop
+from rlab.run.formatting import score_text
 from rlab.tasks.classification import regression_metrics
 from rlab.tasks.targets import TARGETS
 from tests.tasks.test_trainer import of_recipe

@@ -18,9 +18,9 @@ from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.run.checkpoint import digest
 from rlab.run.config import changed
-from rlab.run.learner import Stop
-from rlab.run.life import Workshop
-from rlab.studies.training import Forgetful
+from rlab.run.contract import Stop
+from rlab.run.lifecycle import Workshop
+from rlab.studies.rl import Forgetful
 from rlab.tasks.trainer import Trainer
 from tests.checkpoints import from_file
 from tests.tasks.test_trainer import of_recipe

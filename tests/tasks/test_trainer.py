@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from rlab.data.batches import Batch, Batches
-from rlab.data.dataset import TensorDataset
+from rlab.data.datasets import TensorDataset
 from rlab.errors import RlabError
 from rlab.nn.optim import make_optimiser
 from rlab.recipes import load_recipes
 from rlab.run.checkpoint import digest
 from rlab.run.config import changed
-from rlab.run.learner import NonFinite, Stop, Stopped
-from rlab.run.life import Workshop
-from rlab.studies.training import Forgetful
+from rlab.run.contract import NonFinite, Stop, Stopped
+from rlab.run.lifecycle import Workshop
+from rlab.studies.rl import Forgetful
 from rlab.tasks.config import FitConfig
 from rlab.tasks.task import Losses, Metric, SingleLossTask
 from rlab.tasks.trainer import Trainer

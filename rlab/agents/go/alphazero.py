@@ -22,14 +22,14 @@ from rlab.agents.go.learning import losses, targets_of
 from rlab.agents.go.match import play_match, try_out
 from rlab.agents.go.network import GoNetwork
 from rlab.agents.go.players import find_player
+from rlab.agents.go.position_buffer import LOG, Window, empty_rows
 from rlab.agents.go.search_player import NetworkPolicy, SearchPlayer
 from rlab.agents.go.tree_game import GoGame
-from rlab.agents.go.window import LOG, Window, empty_rows
 from rlab.agents.search import Gumbel, Puct, search
-from rlab.envs.chance import mix
 from rlab.envs.go.boards import Boards
+from rlab.envs.splitmix import mix
 from rlab.nn.optim import SCHEDULES, decayed, make_optimiser, restore, scale_rates, state_of
-from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped, seconds_of
+from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped, seconds_of
 from rlab.seeding import derive
 
 MOST_UPDATES = 8
@@ -206,7 +206,7 @@ class AlphaZero:
         return self.evaluate_games(games, derive(self.seed, "evaluation", self.done), stop)
 
     def policy(self, seed: int) -> Any:
-        """What evaluations and films play; see `rlab.run.learner.Acts`."""
+        """What evaluations and films play; see `rlab.run.contract.Acts`."""
         return self.agent.policy(seed)
 
     def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:

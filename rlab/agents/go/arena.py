@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from rlab.envs.chance import mix
 from rlab.envs.go.boards import Boards, Setting, name_of
 from rlab.envs.go.gtp_client import SEATS, GivenUp, Program, SomeFailed
 from rlab.envs.go.players import RESIGN, Player
-from rlab.run.learner import Stop
+from rlab.envs.splitmix import mix
+from rlab.run.contract import Stop
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from rlab.agents.go.analysis import Analysis, Analyst, last_of, never, tell
 from rlab.agents.go.rollouts import Rollouts
-from rlab.envs.chance import mix
 from rlab.envs.go.boards import Boards, Setting, name_of
 from rlab.envs.go.players import RESIGN, Player, home_size
 from rlab.envs.go.rules import BLACK, COUNT, EMPTY, PASSES, WHITE
 from rlab.envs.go.sgf import RULES, Record, alternate, begin, follow
+from rlab.envs.splitmix import mix
 from rlab.errors import RlabError
 
 COLOURS = ("", "black", "white")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rlab.agents.go.window import Sample
+from rlab.agents.go.position_buffer import Sample
 from rlab.envs.go.planes import PLANES
 from rlab.nn.heads import PolicyValue
 

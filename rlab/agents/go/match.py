@@ -14,7 +14,7 @@ from rlab.agents.go.players import find_player
 from rlab.envs.go.boards import Boards, Setting
 from rlab.envs.go.gtp_client import GivenUp, Program
 from rlab.envs.go.players import Player
-from rlab.run.learner import Stop, Stopped
+from rlab.run.contract import Stop, Stopped
 
 OPENING_MOVES = 2
 

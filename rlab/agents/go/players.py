@@ -72,8 +72,8 @@ def _open(folder: Any, progress: int | None, visits: int | None, name: str, devi
     go = go_size(env)
     if env and go is None:
         raise RlabError(f"run '{folder.name}' plays {env}, and no Go")
-    from rlab.run.learner import Acts, Speaks, ability
-    from rlab.run.life import of_this_version, open_run, restore_policy
+    from rlab.run.contract import Acts, Speaks, ability
+    from rlab.run.lifecycle import of_this_version, open_run, restore_policy
 
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(open_run(folder, device))

@@ -25,6 +25,7 @@ from rlab.agents.go.ratings import RESAMPLES, Sprt, Walk, elo_of, rate
 from rlab.envs.go.boards import Setting, name_of, point_of
 from rlab.envs.go.players import Player
 from rlab.errors import RlabError
+from rlab.run.contract import Stop
 from rlab.run.files import (
     disk_error,
     fsync_dir,
@@ -36,7 +37,6 @@ from rlab.run.files import (
     to_json,
 )
 from rlab.run.folder import Lock, runs_dir
-from rlab.run.learner import Stop
 from rlab.run.provenance import git_state, processor, versions
 from rlab.stats import wilson
 

@@ -16,7 +16,7 @@ from rlab.errors import RlabError
 from rlab.run.checkpoint import Checkpoints, Saved
 from rlab.run.folder import RunFolder
 from rlab.run.journal import Journal
-from rlab.run.life import configuration_of, of_this_version, read_newest, resolve_device
+from rlab.run.lifecycle import configuration_of, of_this_version, read_newest, resolve_device
 from rlab.run.status import past_selves
 
 RECORDS_SIZE = 9

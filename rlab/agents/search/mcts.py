@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rlab.agents.search import tree as kernels
 from rlab.agents.search.tree import NONE, Tree, make_tree
-from rlab.envs.chance import GAMMA, mix
+from rlab.envs.splitmix import GAMMA, mix
 from rlab.errors import RlabError
 from rlab.kernels import THREADS
 

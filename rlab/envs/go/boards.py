@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rlab.envs.chance import GAMMA, mix
 from rlab.envs.go import rules as go
+from rlab.envs.splitmix import GAMMA, mix
 from rlab.errors import RlabError, nearest
 from rlab.machine import cores
 

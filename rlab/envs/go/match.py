@@ -14,12 +14,12 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from rlab.envs.chance import mix
 from rlab.envs.go.boards import MOST_KOMI, Boards, Setting
 from rlab.envs.go.ids import default_komi
 from rlab.envs.go.planes import KOMI_SCALE, PLANES, planes_of
 from rlab.envs.go.players import RESIGN, Player, make_player
 from rlab.envs.go.rules import BLACK, COUNT, TURN, WHITE
+from rlab.envs.splitmix import mix
 from rlab.errors import RlabError, nearest
 
 Choose = Callable[[Boards, NDArray[np.int64], NDArray[np.uint64]], NDArray[np.int64]]

@@ -37,7 +37,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from rlab.envs.chance import GAMMA, mix
+from rlab.envs.splitmix import GAMMA, mix
 from rlab.kernels import compiled
 
 EMPTY, BLACK, WHITE, WALL = range(4)

@@ -97,7 +97,7 @@ def make_encoder(
     rest. Images may have their channels first or last, or be a stack of such (see `image_shape`).
 
     ``auto-norm`` does the same with LayerNorm: nature-norm, minatar-norm or mlp-norm. Activations, norms and
-    initialisations are exchanged by ``+``: ``resnet20+silu+group+orthogonal`` (see `parts`).
+    initialisations are exchanged by ``+``: ``resnet20+silu+group+orthogonal`` (see `modifiers`).
 
     Args:
         name: a registered name, or auto, and parts.
@@ -112,14 +112,14 @@ def make_encoder(
             that.
     """
     load_all()
-    from rlab.nn.encoders import lstm, nature, parts
+    from rlab.nn.encoders import lstm, modifiers, nature
 
     given, shape = shape, image_shape(shape)
     if recurrent:
         encoder = lstm.recurrent_encoder(name, shape)
         _reorder(encoder, given)
     else:
-        base = parts.split_name(name)[0]
+        base = modifiers.split_name(name)[0]
         if base in AUTO:
             side = min(shape[1:]) if len(shape) == 3 else 0
             fits = "nature" if side >= nature.SMALLEST else "minatar" if side >= SMALLEST else "mlp"
@@ -127,7 +127,7 @@ def make_encoder(
         encoder = ENCODERS.get(base)(shape)
         _reorder(encoder, given)
         if base != name:
-            parts.exchange(encoder, name, batch)
+            modifiers.exchange(encoder, name, batch)
         if getattr(encoder, "recurrent", False):
             raise RlabError(
                 f"encoder '{name}' is recurrent, and this agent carries no state from step to step; nearest: the agent "

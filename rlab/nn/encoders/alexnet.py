@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from rlab.nn.encoders import ENCODERS
-from rlab.nn.encoders.scaling import Window, scale, sides
+from rlab.nn.encoders.small_images import Window, scale, sides
 
 CHANNELS = (64, 192, 384, 256, 256)
 WIDTH = 4096

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rlab.nn.encoders import ENCODERS
-from rlab.nn.encoders.scaling import Window, he_start, scale
+from rlab.nn.encoders.small_images import Window, he_start, scale
 
 GROWTH = 32
 """Channels that each layer adds (k)."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rlab.errors import RlabError
 from rlab.nn.encoders import ENCODERS
-from rlab.nn.encoders.scaling import Window, he_start, scale, sides
+from rlab.nn.encoders.small_images import Window, he_start, scale, sides
 
 
 class Widths(NamedTuple):

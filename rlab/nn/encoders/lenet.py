@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlab.nn.encoders import ENCODERS
-from rlab.nn.encoders.scaling import IMAGES, Window, scale, sides
+from rlab.nn.encoders.small_images import IMAGES, Window, scale, sides
 from rlab.nn.layers.conv_pool import GreyConvolutions
 
 PUBLISHED = 32

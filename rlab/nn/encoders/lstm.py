@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from rlab.errors import RlabError
 from rlab.nn.encoders import ENCODERS, make_encoder
-from rlab.nn.encoders.parts import PLUS, split_name
+from rlab.nn.encoders.modifiers import PLUS, split_name
 
 MOST = 512
 """Units at the most (Hausknecht & Stone 2015); below a narrower encoder as many as it has features."""

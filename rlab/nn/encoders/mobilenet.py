@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from rlab.nn.encoders import ENCODERS
-from rlab.nn.encoders.scaling import Window, he_start, scale
+from rlab.nn.encoders.small_images import Window, he_start, scale
 
 STEM = 32
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from rlab.errors import RlabError
 from rlab.nn.encoders import ENCODERS
-from rlab.nn.encoders.scaling import Window, scale, sides
+from rlab.nn.encoders.small_images import Window, scale, sides
 
 SATURATION = 0.5
 """alpha of a C-cell's output x / (alpha + x) (Fukushima 1980)."""

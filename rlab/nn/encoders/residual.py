@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlab.nn.encoders import ENCODERS
-from rlab.nn.encoders.scaling import Window, he_start, scale
+from rlab.nn.encoders.small_images import Window, he_start, scale
 
 Norm = Callable[[int], nn.Module]
 """channels -> a layer that normalises maps[B, channels, h, w]."""

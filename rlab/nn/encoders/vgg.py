@@ -7,7 +7,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from rlab.nn.encoders import ENCODERS
-from rlab.nn.encoders.scaling import Window, he_start, scale, sides
+from rlab.nn.encoders.small_images import Window, he_start, scale, sides
 
 CHANNELS = (64, 128, 256, 512, 512)
 DEPTHS = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}

@@ -38,7 +38,7 @@ class Settings:
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test accuracy by depth, at the rate with the best training accuracy."""
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     activation = variant["activation"]
     data = examples(settings.data, seed, settings.train, settings.test, preprocess="standard")

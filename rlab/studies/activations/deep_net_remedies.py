@@ -70,7 +70,7 @@ def build(settings: Settings, variant: Any, seed: int) -> Any:
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Training accuracy of the best rate."""
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import accuracy, examples, fit
+    from rlab.studies.supervised import accuracy, examples, fit
 
     data = examples("digits", seed, train=1_000, preprocess="standard")
     found = []

@@ -49,7 +49,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     from rlab.nn.layers.activations import ACTIVATIONS
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import accuracy, fit, network
+    from rlab.studies.supervised import accuracy, fit, network
 
     class Odd(nn.Module):
         """x^2, smooth but a polynomial; or the sign of x, whose slope is 0 wherever it has one."""

@@ -25,7 +25,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from torch import Tensor, nn
 
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import examples, fit, network
+    from rlab.studies.supervised import examples, fit, network
 
     classes = variant["data"] == "digits"
     data = examples(variant["data"], seed, preprocess="standard")

@@ -33,7 +33,7 @@ class Settings:
 def trained(settings: Settings, activation: str, seed: int) -> float:
     """Test accuracy in percent."""
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples(settings.data, seed, settings.train, settings.test, preprocess="standard")
     sizes = (data.x[0].numel(), *[settings.width] * 3, 10)

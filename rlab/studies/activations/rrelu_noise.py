@@ -35,7 +35,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from rlab.nn.layers import drawing_from
     from rlab.nn.optim import make_optimiser
     from rlab.seeding import derive
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples("digits", seed, train=settings.train, preprocess="standard")
     model = network((64, *[settings.width] * 3, 10), "rrelu", seed=seed, init="he-normal")

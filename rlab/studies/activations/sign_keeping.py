@@ -31,7 +31,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from torch import Tensor, nn
 
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import examples, fit, network
+    from rlab.studies.supervised import examples, fit, network
 
     class Moved(nn.Module):
         """scale * tanh(x / 2 * stretch) + shift."""

@@ -25,7 +25,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from torch import Tensor, nn
 
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples("digits", seed, preprocess="standard")
     met = [0, 0]

@@ -32,7 +32,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from rlab.nn.layers.activations import ACTIVATIONS
     from rlab.nn.optim import make_optimiser
     from rlab.seeding import derive
-    from rlab.studies.fitting import accuracy, examples, fit
+    from rlab.studies.supervised import accuracy, examples, fit
 
     class Reader(nn.Module):
         """Digits float[B, 1, 8, 8] -> logits[B, 10]."""

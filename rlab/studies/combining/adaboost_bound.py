@@ -65,7 +65,7 @@ def boost(x: np.ndarray, y: np.ndarray, rounds: int) -> Boosted:
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test errors in % of one stump and of all; of AdaBoost the training error against its bound, too."""
     from rlab.seeding import derive
-    from rlab.studies.fitting import parts
+    from rlab.studies.supervised import parts
 
     sets = parts("digits", seed, settings.train, 0)
     (x, y), (x_test, y_test) = ((x.flatten(1).numpy(), np.where(y % 2 == 0, 1, -1)) for x, y in sets)

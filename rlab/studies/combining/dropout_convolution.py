@@ -35,7 +35,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     from rlab.nn.layers import drawing_from
     from rlab.seeding import derive
-    from rlab.studies.fitting import accuracy, fit, mislabelled, parts
+    from rlab.studies.supervised import accuracy, fit, mislabelled, parts
 
     (x, y), test = parts("digits", seed, settings.train, 0)
     y = mislabelled(y, settings.wrong, seed)

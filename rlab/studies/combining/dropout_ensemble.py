@@ -32,7 +32,7 @@ def train(settings: Settings, x: Any, y: Any, p: float, seed: int) -> Any:
     """A network trained with dropout."""
     import torch
 
-    from rlab.studies.fitting import fit, network
+    from rlab.studies.supervised import fit, network
 
     model = network([64, settings.hidden, settings.hidden, 10], seed=seed, dropout=p)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
@@ -64,7 +64,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     import torch
 
     from rlab.seeding import derive
-    from rlab.studies.fitting import parts
+    from rlab.studies.supervised import parts
 
     (x, y), (x_test, y_test) = parts("digits", seed, settings.train, 0)
 

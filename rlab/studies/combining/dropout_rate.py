@@ -33,7 +33,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     import torch
     from torch import nn
 
-    from rlab.studies.fitting import accuracy, fit, mislabelled, network, parts
+    from rlab.studies.supervised import accuracy, fit, mislabelled, network, parts
 
     (x, y), test = parts(settings.data, seed, settings.train, settings.test)
     y = mislabelled(y, settings.wrong, seed)

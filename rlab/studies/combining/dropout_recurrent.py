@@ -72,7 +72,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from torch.utils.flop_counter import FlopCounterMode
 
     from rlab.seeding import derive
-    from rlab.studies.fitting import fit
+    from rlab.studies.supervised import fit
 
     generator = torch.Generator().manual_seed(derive(seed, "sequences"))
     shape = (64 * settings.updates + 2_000, settings.length)

@@ -32,7 +32,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test errors in %: of the smallest, of the largest size, of all; and the logarithm of the first two."""
     import torch
 
-    from rlab.studies.fitting import accuracy, fit, network, parts
+    from rlab.studies.supervised import accuracy, fit, network, parts
 
     (x, y), test = parts(settings.data, seed, settings.sizes[-1], settings.test)
     errors = []

@@ -54,7 +54,7 @@ def curves_of(settings: Settings, seed: int) -> np.ndarray:
     import torch
     from torch.nn.functional import cross_entropy
 
-    from rlab.studies.fitting import accuracy, fit, mislabelled, network, parts
+    from rlab.studies.supervised import accuracy, fit, mislabelled, network, parts
 
     train, validation, test = parts("digits", seed, settings.train, settings.validation, 0)
     (x, y), (x_held, y_held) = train, validation

@@ -33,7 +33,7 @@ def staged(settings: Settings, kind: str, train: Any, others: Any, seed: int) ->
 
     from rlab.nn.layers import drawing_from
     from rlab.seeding import derive
-    from rlab.studies.fitting import fit, network
+    from rlab.studies.supervised import fit, network
 
     if kind == "boosted trees":
         from sklearn.ensemble import GradientBoostingClassifier
@@ -62,7 +62,7 @@ def staged(settings: Settings, kind: str, train: Any, others: Any, seed: int) ->
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test errors in %: at the end, and where the validation error is lowest."""
-    from rlab.studies.fitting import mislabelled, parts
+    from rlab.studies.supervised import mislabelled, parts
 
     sets = parts("digits", seed, settings.train, settings.validation, 0)
     labels = [(y >= 5).long() for _, y in sets]

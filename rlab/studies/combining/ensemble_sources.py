@@ -29,7 +29,7 @@ def member(settings: Settings, what: str, x: Any, y: Any, seed: int, number: int
     import torch
 
     from rlab.seeding import derive
-    from rlab.studies.fitting import fit, network
+    from rlab.studies.supervised import fit, network
 
     own = derive(seed, number)
     generator = torch.Generator().manual_seed(own)
@@ -54,7 +54,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Errors in % of a member in the mean, and of the mean of probabilities; the correlation of errors."""
     import torch
 
-    from rlab.studies.fitting import mislabelled, parts
+    from rlab.studies.supervised import mislabelled, parts
 
     (x, y), (x_test, y_test) = parts("digits", seed, settings.train, 0)
     y = mislabelled(y, settings.wrong, seed)

@@ -31,7 +31,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from torch.nn.functional import cross_entropy
 
     from rlab.seeding import derive
-    from rlab.studies.fitting import fit, network, parts
+    from rlab.studies.supervised import fit, network, parts
 
     (x, y), (x_many, y_many), (x_test, y_test) = parts("digits", seed, settings.few, settings.many, 0)
     generator = torch.Generator().manual_seed(derive(seed, "labels"))

@@ -25,7 +25,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.tree import DecisionTreeClassifier
 
-    from rlab.studies.fitting import parts
+    from rlab.studies.supervised import parts
 
     (x, y), (x_test, y_test) = ((x.flatten(1).numpy(), y.numpy()) for x, y in parts("digits", seed, settings.train, 0))
     if variant == "tree":

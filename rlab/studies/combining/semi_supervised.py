@@ -54,7 +54,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from torch import Tensor
 
     from rlab.seeding import derive
-    from rlab.studies.fitting import accuracy, fit, network, parts
+    from rlab.studies.supervised import accuracy, fit, network, parts
 
     (x, y), (x_rest, y_rest) = parts(settings.data, seed, settings.unlabelled, 0)
     first = torch.cat([(y_rest == k).nonzero()[: settings.a_class, 0] for k in range(5)])

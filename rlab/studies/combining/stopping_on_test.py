@@ -32,7 +32,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     import torch
 
     from rlab.seeding import derive
-    from rlab.studies.fitting import fit, network, parts
+    from rlab.studies.supervised import fit, network, parts
 
     train, (x, y) = parts("digits", seed, settings.train, 0)
     model = network([64, 128, 10], seed=seed)

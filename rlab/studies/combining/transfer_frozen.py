@@ -34,7 +34,7 @@ class Settings:
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test errors in %: with fewest examples, with most, with each number of them."""
     from rlab.seeding import derive
-    from rlab.studies.fitting import accuracy, parts
+    from rlab.studies.supervised import accuracy, parts
 
     source, new, test = parts(settings.data, seed, settings.source, settings.sizes[-1], settings.test)
     start = None

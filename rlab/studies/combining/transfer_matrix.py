@@ -57,7 +57,7 @@ def trained(settings: Any, x: Any, y: Any, updates: int, seed: int, start: Any =
     """A network of three layers; all but the last begin as those of `start`, and stay so if `frozen`."""
     import torch
 
-    from rlab.studies.fitting import fit, network
+    from rlab.studies.supervised import fit, network
 
     model = network([x[0].numel(), settings.hidden, settings.hidden, 10], seed=seed)
     if start is not None:
@@ -71,7 +71,7 @@ def trained(settings: Any, x: Any, y: Any, updates: int, seed: int, start: Any =
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test errors in % on each target."""
     from rlab.seeding import derive
-    from rlab.studies.fitting import accuracy, parts
+    from rlab.studies.supervised import accuracy, parts
 
     source, few, test = parts(settings.data, seed, settings.source, settings.few, settings.test)
     start = None

@@ -30,7 +30,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from torch import Tensor, nn
 
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     class Grouped(nn.BatchNorm1d):
         """Batch normalisation by parts of a batch ("ghost batches"), so that only the noise changes."""

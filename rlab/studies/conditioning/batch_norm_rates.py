@@ -34,7 +34,7 @@ class Settings:
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test accuracy by rate; decades of rates that work, and the highest of them as a power of ten."""
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples("digits", seed, preprocess="standard")
     count = round((settings.highest - settings.lowest) * settings.per_decade) + 1

@@ -37,7 +37,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     import torch
     from torch import nn
 
-    from rlab.studies.fitting import examples
+    from rlab.studies.supervised import examples
 
     data = examples(variant["data"], seed)
     x = scaled(variant["scaling"], data.x.flatten(1)).double()

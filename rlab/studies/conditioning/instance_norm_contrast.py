@@ -35,7 +35,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from rlab.nn.layers.norm import NORMS
     from rlab.nn.optim import make_optimiser
     from rlab.seeding import derive
-    from rlab.studies.fitting import accuracy, examples, fit
+    from rlab.studies.supervised import accuracy, examples, fit
 
     data = examples("digits", seed, preprocess="standard")
     make, width = NORMS.get(variant["norm"]), settings.width

@@ -29,7 +29,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     import torch
     from torch import nn
 
-    from rlab.studies.fitting import examples, network
+    from rlab.studies.supervised import examples, network
 
     data = examples("digits", seed, train=settings.examples, preprocess="standard")
     model = network(

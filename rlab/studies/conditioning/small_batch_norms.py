@@ -37,7 +37,7 @@ def build(settings: Settings, variant: Any, seed: int) -> Any:
     from rlab.nn.layers import drawing_from
     from rlab.nn.layers.norm import NORMS
     from rlab.seeding import derive
-    from rlab.studies.fitting import network
+    from rlab.studies.supervised import network
 
     if variant["of"] == "units":
         sizes = (64, settings.units, settings.units, 10)
@@ -53,7 +53,7 @@ def build(settings: Settings, variant: Any, seed: int) -> Any:
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test accuracy by size of the batch."""
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import accuracy, examples, fit
+    from rlab.studies.supervised import accuracy, examples, fit
 
     data = examples("digits", seed, preprocess="standard")
     found = []

@@ -27,7 +27,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from scipy.stats import kstest
 
     from rlab.data.preprocess import fit
-    from rlab.studies.fitting import examples
+    from rlab.studies.supervised import examples
 
     if variant["data"] == "normal":
         rows = torch.from_numpy(np.random.default_rng(seed).normal(50, 9, (500, 30)))

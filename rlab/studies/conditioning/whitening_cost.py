@@ -47,7 +47,7 @@ def learned(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     from rlab.data.preprocess import fit as prepare
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples(settings.data, seed, settings.train, settings.test)
     more = {"eps": 0.01} if variant["preparation"] == "zca" else {}  # against noise in what hardly varies

@@ -31,7 +31,7 @@ def codes(settings: Settings, data: Any, seed: int) -> Any:
     """What an autoencoder makes of the examples, [n, 8]."""
     import torch
 
-    from rlab.studies.fitting import fit, network
+    from rlab.studies.supervised import fit, network
 
     pixels = data.x[0].numel()
     model = network([pixels, 64, 8, 64, pixels], "relu", seed=seed)
@@ -49,7 +49,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples(settings.data, seed, train=settings.examples, test=settings.test)
     if variant["of"] == "labels":

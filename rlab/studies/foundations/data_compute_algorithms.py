@@ -31,7 +31,7 @@ def teacher(seed: int, count: int) -> Any:
     """Inputs of 10 numbers, and which of 4 outputs of a random network is the largest: a problem of any size."""
     import torch
 
-    from rlab.studies.fitting import Examples, network
+    from rlab.studies.supervised import Examples, network
 
     x = torch.randn(count + 4_000, 10, generator=torch.Generator().manual_seed(derive(seed, "inputs")))
     with torch.no_grad():
@@ -44,7 +44,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test error by number of examples, log10 of it, and with the most of them also after a tenth of the updates."""
     import torch
 
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     way, early = [], 0.0
     for count in settings.counts:

@@ -63,7 +63,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """By layer: class selectivity of its maps' means, and how well a linear model reads classes from them."""
     import torch
 
-    from rlab.studies.fitting import examples, fit
+    from rlab.studies.supervised import examples, fit
 
     data = examples(settings.data, seed, train=settings.examples, test=settings.test)
     model = build(settings.maps, data.x.shape[-1], seed)

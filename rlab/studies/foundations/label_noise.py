@@ -32,7 +32,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test accuracy, by true labels, after learning from labels of which a part is another class at random."""
     import torch
 
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples(settings.data, seed, train=settings.examples, test=settings.test)
     rng = np.random.default_rng(derive(seed, "wrong"))

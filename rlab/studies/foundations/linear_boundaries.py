@@ -31,7 +31,7 @@ def problem(settings: Settings, name: str, seed: int) -> Any:
     """Examples by name; xor and moons are drawn."""
     import torch
 
-    from rlab.studies.fitting import Examples, examples
+    from rlab.studies.supervised import Examples, examples
 
     if name not in ("xor", "moons"):
         images = name == "digits"
@@ -55,7 +55,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test accuracy of each problem; how far the network is from one matrix; the weights of the images' classes."""
     import torch
 
-    from rlab.studies.fitting import accuracy, fit, network
+    from rlab.studies.supervised import accuracy, fit, network
 
     numbers: dict[str, Any] = {}
     for name in PROBLEMS:

@@ -32,7 +32,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Share of wrong answers on the examples, by the labels that were learned, and on test examples, by the true."""
     import torch
 
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples(settings.data, seed, train=settings.examples, test=settings.test)
     y = data.y

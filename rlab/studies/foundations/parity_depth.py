@@ -88,7 +88,7 @@ def learned(settings: Settings, seed: int) -> Numbers:
     """Accuracy on the inputs that were seen and on the others, by number of bits."""
     import torch
 
-    from rlab.studies.fitting import accuracy, fit, network
+    from rlab.studies.supervised import accuracy, fit, network
 
     seen, new = [], []
     for n in LEARNED:

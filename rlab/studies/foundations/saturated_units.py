@@ -30,7 +30,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """By scale: mean slope of the hidden units at the start, and test accuracy at the end."""
     import torch
 
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples(settings.data, seed, train=settings.examples, test=settings.test, preprocess="standard")
     slopes, scores = [], []

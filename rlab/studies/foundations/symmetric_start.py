@@ -25,7 +25,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test accuracy, and how many different hidden units there are at the end."""
     import torch
 
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples("digits", seed, train=settings.examples)
     model = network([64, *([settings.width] if variant["hidden"] else []), 10], "tanh", seed=seed)

@@ -46,7 +46,7 @@ def module(name: str, place: int) -> Any:
 
 def build(settings: Settings, name: str, depth: int, pixels: int, seed: int) -> Any:
     """A network with Xavier's weights, its activations exchanged."""
-    from rlab.studies.fitting import network
+    from rlab.studies.supervised import network
 
     model = network([pixels, *[settings.width] * depth, 10], "tanh", seed=seed, init="xavier-normal")
     for place in range(depth):
@@ -62,7 +62,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """
     import torch
 
-    from rlab.studies.fitting import accuracy, examples, fit
+    from rlab.studies.supervised import accuracy, examples, fit
 
     data = examples(settings.data, seed, train=settings.examples, test=settings.test, preprocess="standard")
     loss = torch.nn.functional.cross_entropy

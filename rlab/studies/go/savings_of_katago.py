@@ -37,7 +37,7 @@ class Settings:
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Points of a game on the way, and their mean: who learns faster has more of them."""
-    from rlab.studies.training import learner, run, score
+    from rlab.studies.rl import learner, run, score
 
     s = settings
     changes: dict[str, Any] = {

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rlab.studies.matches import draw_leads, meet, policy
+from rlab.studies.go_matches import draw_leads, meet, policy
 from rlab.studies.study import STUDIES, Contrast, Numbers, Study
 
 

@@ -42,7 +42,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     from rlab.nn.layers import drawing_from
     from rlab.seeding import derive
-    from rlab.studies.fitting import accuracy, examples, fit
+    from rlab.studies.supervised import accuracy, examples, fit
 
     data = examples(settings.data, seed, settings.train, settings.test)
     side, width = data.x.shape[-1], settings.channels

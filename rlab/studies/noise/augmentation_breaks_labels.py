@@ -35,7 +35,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from torch.optim import Adam
 
     from rlab.seeding import derive
-    from rlab.studies.fitting import examples, fit, network
+    from rlab.studies.supervised import examples, fit, network
 
     dice = torch.Generator().manual_seed(derive(seed, "changed"))
 

@@ -29,7 +29,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test accuracy in percent with few examples, some and many."""
     from torch.optim import Adam
 
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     curve = []
     for count in (settings.few, settings.middle, settings.many):

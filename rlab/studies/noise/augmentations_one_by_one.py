@@ -27,7 +27,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test accuracy in percent."""
     from torch.optim import Adam
 
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples(settings.data, seed, settings.train, settings.test)
     part = data.x.shape[-1] / 28

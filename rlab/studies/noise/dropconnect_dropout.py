@@ -34,7 +34,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from torch.optim import Adam
 
     from rlab.nn.layers import DropConnectLinear
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples(settings.data, seed, settings.train, settings.test)
     found, fitted = [], []

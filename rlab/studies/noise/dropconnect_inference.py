@@ -36,7 +36,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     from rlab.nn.layers import DropConnectLinear, drawing_from
     from rlab.seeding import derive
-    from rlab.studies.fitting import examples, fit, network
+    from rlab.studies.supervised import examples, fit, network
 
     data = examples(settings.data, seed, settings.train, settings.test)
     below = network((data.x[0].numel(), settings.hidden, settings.hidden), seed=seed)

@@ -63,7 +63,7 @@ def trained(settings: Settings, kind: str, seed: int) -> float:
 
     from rlab.data.geometry import Size, identity
     from rlab.seeding import derive
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples(settings.data, seed, settings.train, settings.test)
     side, dice = data.x.shape[-1], torch.Generator().manual_seed(derive(seed, "displaced"))

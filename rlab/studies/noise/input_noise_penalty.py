@@ -64,7 +64,7 @@ def network_numbers(settings: Settings, variant: str, seed: int) -> Numbers:
 
     from rlab.nn.layers import drawing_from
     from rlab.nn.losses import squared_error
-    from rlab.studies.fitting import fit, network
+    from rlab.studies.supervised import fit, network
 
     dice = torch.Generator().manual_seed(derive(seed, "curve"))
     x = torch.randn(settings.examples, 2, generator=dice)

@@ -33,7 +33,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     from rlab.nn.losses import smooth_targets
     from rlab.nn.penalties import l2, weights_of
-    from rlab.studies.fitting import examples, fit, network
+    from rlab.studies.supervised import examples, fit, network
 
     data = examples(settings.data, seed, settings.train, settings.test)
     model = network((data.x[0].numel(), settings.hidden, 10), seed=seed)

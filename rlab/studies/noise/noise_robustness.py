@@ -34,7 +34,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     from rlab.data.augment import augment
     from rlab.seeding import derive
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples(settings.data, seed, settings.train, settings.test)
     model = network((data.x[0].numel(), settings.hidden, 10), seed=seed)

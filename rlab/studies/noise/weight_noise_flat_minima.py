@@ -39,7 +39,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     from rlab.nn.layers import GaussianNoise, drawing_from, noisy_weights
     from rlab.seeding import derive
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples(settings.data, seed, settings.train, settings.test)
     model = network((data.x[0].numel(), settings.hidden, 10), seed=seed)

@@ -42,7 +42,7 @@ RATES = {
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Accuracy on old and new examples of the made problem, and on new pictures at the best rate."""
-    from rlab.studies.fitting import examples
+    from rlab.studies.supervised import examples
 
     data = examples(settings.data, seed, settings.examples, settings.judged, preprocess="standard")
     fitted, new = _made(settings, variant, seed)
@@ -74,7 +74,7 @@ def _made(settings: Settings, name: str, seed: int) -> tuple[float, float]:
 
 def _pictures(settings: Settings, name: str, rate: float, data: Any, seed: int) -> tuple[float, float]:
     from rlab.nn.optim import SCHEDULES, make_optimiser, scale_rates
-    from rlab.studies.fitting import accuracy, fit, network
+    from rlab.studies.supervised import accuracy, fit, network
 
     model = network((data.x[0].numel(), 64, 10), seed=seed)
     optimiser, cosine = make_optimiser(name, model.parameters(), lr=rate), SCHEDULES.get("cosine")

@@ -35,7 +35,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     import torch
 
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import examples
+    from rlab.studies.supervised import examples
 
     generator = torch.Generator().manual_seed(derive(seed, "noise"))
     loudness = torch.cat([torch.full((500,), 0.01), torch.full((500,), 1.0)])
@@ -53,7 +53,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
 def _scores(settings: Settings, name: str, decay: float, data: Any, seed: int) -> tuple[float, float]:
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import accuracy, fit, network
+    from rlab.studies.supervised import accuracy, fit, network
 
     model = network((data.x[0].numel(), 64, 10), seed=seed)
     optimiser = make_optimiser(name, model.parameters(), lr=3e-3, weight_decay=decay)

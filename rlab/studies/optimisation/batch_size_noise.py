@@ -35,7 +35,7 @@ SIZES = (1, 4, 16, 64, 256)
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """The error of a batch's gradient by size; or the training loss after equal passes and after equal updates."""
-    from rlab.studies.fitting import examples, network
+    from rlab.studies.supervised import examples, network
 
     data = examples(settings.data, seed, settings.examples, preprocess="standard")
     model = network((data.x[0].numel(), 32, 10), seed=seed)
@@ -71,7 +71,7 @@ def _loss(settings: Settings, data: Any, seed: int, size: int, updates: int) -> 
 
     from rlab.nn.optim import make_optimiser
     from rlab.studies.descent import tuned
-    from rlab.studies.fitting import fit, network
+    from rlab.studies.supervised import fit, network
 
     def loss(rate: float) -> float:
         model = network((data.x[0].numel(), 32, 10), seed=seed)

@@ -52,7 +52,7 @@ def _network(settings: Settings, seed: int) -> Numbers:
     from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import fit, network
+    from rlab.studies.supervised import fit, network
 
     generator = torch.Generator().manual_seed(derive(seed, "data"))
     x = torch.rand(100, 1, generator=generator).double() * 6 - 3

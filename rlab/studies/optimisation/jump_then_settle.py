@@ -91,7 +91,7 @@ def _digits(settings: Settings, rate: float, factor: Any, seed: int) -> list[flo
     from torch.nn.functional import cross_entropy
 
     from rlab.nn.optim import make_optimiser, scale_rates
-    from rlab.studies.fitting import examples, fit, network
+    from rlab.studies.supervised import examples, fit, network
 
     data = examples(settings.data, seed, settings.examples, preprocess="standard")
     generator = torch.Generator().manual_seed(derive(seed, "wrong"))

@@ -38,7 +38,7 @@ UNITS = {"sgd": 1.0, "momentum": 0.3, "nesterov": 0.3, "adadelta": 100.0}
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """By problem: powers of 10 by which the loss falls, and the best rate's; how much one rate for all loses."""
-    from rlab.studies.fitting import examples
+    from rlab.studies.supervised import examples
 
     numbers: dict[str, Any] = {}
     falls = []
@@ -93,7 +93,7 @@ def _network(settings: Settings, problem: str, data: Any) -> Run:
     from torch.nn.functional import cross_entropy
 
     from rlab.nn.optim import make_optimiser, scale_rates
-    from rlab.studies.fitting import fit, network
+    from rlab.studies.supervised import fit, network
 
     sizes, activation = ((32,), "relu") if problem == "shallow" else ((32,) * 5, "tanh")
 

@@ -33,7 +33,7 @@ class Settings:
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test error in percent over the width; what it is at width = examples, best below half of it, and at the end."""
     from rlab.seeding import derive
-    from rlab.studies.fitting import examples
+    from rlab.studies.supervised import examples
 
     data = examples(settings.data, seed, settings.train, settings.test)
     rng = np.random.default_rng(derive(seed, "labels"))

@@ -29,7 +29,7 @@ def train(settings: Settings, variant: Any, way: str, seed: int) -> list[Any]:
 
     from rlab.nn.optim import make_optimiser
     from rlab.nn.penalties import l2, weights_of
-    from rlab.studies.fitting import examples, fit, network
+    from rlab.studies.supervised import examples, fit, network
 
     data = examples("digits", seed, 500)
     model = network((64, 16, 10), "tanh", seed=seed).double()

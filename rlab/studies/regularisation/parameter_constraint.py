@@ -37,7 +37,7 @@ def tasks(settings: Settings, seed: int, kind: str) -> tuple[Any, Any]:
 
     from rlab.nn.optim import make_optimiser
     from rlab.seeding import derive
-    from rlab.studies.fitting import Examples, examples, fit, network
+    from rlab.studies.supervised import Examples, examples, fit, network
 
     def tilted(x: Any) -> Any:
         return torch.from_numpy(rotate(x.numpy(), settings.tilt, axes=(2, 3), reshape=False, order=1))
@@ -55,7 +55,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from rlab.nn.optim import make_optimiser
     from rlab.nn.penalties import distance, project
     from rlab.seeding import derive
-    from rlab.studies.fitting import accuracy, fit, network
+    from rlab.studies.supervised import accuracy, fit, network
 
     a, b = tasks(settings, seed, variant["a"])
     anchor = [p.detach() for p in a.parameters()]

@@ -91,7 +91,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from rlab.nn.losses import squared_error
     from rlab.nn.optim import make_optimiser
     from rlab.seeding import derive
-    from rlab.studies.fitting import accuracy, examples, fit
+    from rlab.studies.supervised import accuracy, examples, fit
 
     if "tied" in variant:
         data = examples("digits", seed, preprocess="standard")

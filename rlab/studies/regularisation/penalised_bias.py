@@ -37,7 +37,7 @@ def ridge(x: Any, y: Any, strength: float, bias_too: bool) -> Any:
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """The regression's R^2 on test examples over the targets' shift, and the network's accuracy in percent."""
     from rlab.nn.optim import decayed, make_optimiser
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     table = examples("diabetes", seed, preprocess="standard")
     x, y, x_test, y_test = (part.double().numpy() for part in table)

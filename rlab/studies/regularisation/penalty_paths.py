@@ -53,7 +53,7 @@ def peers(x: Any, y: Any, ratio: float) -> Any:
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """The path, how far it is from scikit-learn's, its exact zeros and its norms; and the mean that is predicted."""
-    from rlab.studies.fitting import examples
+    from rlab.studies.supervised import examples
 
     data = examples("diabetes", seed, settings.train)
     x, y = data.x.double().numpy(), data.y.double().numpy()

@@ -37,7 +37,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     from rlab.nn.optim import make_optimiser
     from rlab.nn.penalties import activation_kl, activation_l1, shrink
-    from rlab.studies.fitting import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples(settings.data, seed, settings.train, settings.test, "standard")
     size = data.x[0].numel()

@@ -92,13 +92,13 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from rlab.seeding import derive
 
     if "labels" not in variant:
-        from rlab.studies.training import learner, run, score
+        from rlab.studies.rl import learner, run, score
 
         with learner(variant["recipe"], ENV, seed, steps=settings.steps) as built:
             return {"return": run(built, 1, lambda it: score(it, settings.episodes, seed))[0]}
     from rlab.agents.evaluation import play
     from rlab.envs import make_vec
-    from rlab.run.learner import Stop
+    from rlab.run.contract import Stop
 
     clone = train_clone(examples(variant["labels"], derive(seed, "labels")), settings.updates, seed)
     with closing(make_vec(ENV, settings.episodes, seed, training=False)) as envs:

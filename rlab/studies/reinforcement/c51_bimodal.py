@@ -31,7 +31,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     import torch
     from scipy.stats import wasserstein_distance
 
-    from rlab.studies.training import learner, run
+    from rlab.studies.rl import learner, run
 
     changes = {"n_step": 1, "gamma": settings.gamma, "steps": settings.steps, "learning_starts": 200}
     changes |= {"epsilon_start": 1.0, "epsilon_end": 1.0, "train_every": 8, "batch_size": 128, "target_every": 256}

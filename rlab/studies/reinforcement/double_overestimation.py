@@ -41,7 +41,7 @@ def errors(q: Any, exact: Any) -> float:
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """The error's way, and its mean over the last half of it."""
-    from rlab.agents.tabular_exact import value_iteration
+    from rlab.agents.tabular.exact import value_iteration
     from rlab.envs.make import load_model
 
     exact = value_iteration(load_model(ENV), 1.0)
@@ -50,8 +50,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
 
 def _table(settings: Settings, double: bool, seed: int, exact: Any) -> list[float]:
-    from rlab.agents.tabular import TableAgent
-    from rlab.agents.tabular_config import TabularConfig, TabularEnvConfig
+    from rlab.agents.tabular.config import TabularConfig, TabularEnvConfig
+    from rlab.agents.tabular.table_agent import TableAgent
     from rlab.envs.make import load_model
 
     config = TabularConfig(double=double, gamma=1.0, step_size=settings.step_size, step_power=0.0)
@@ -65,7 +65,7 @@ def _table(settings: Settings, double: bool, seed: int, exact: Any) -> list[floa
 
 
 def _network(settings: Settings, double: bool, seed: int, exact: Any) -> list[float]:
-    from rlab.studies.training import learner, run
+    from rlab.studies.rl import learner, run
 
     changes: dict[str, Any] = {"n_step": 1, "gamma": 1.0, "learning_starts": 200, "final_learning_rate": 1e-3}
     changes |= {"epsilon_start": settings.epsilon, "epsilon_end": settings.epsilon}

@@ -28,7 +28,7 @@ class Settings:
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """The greedy policy's mean return on the way, and its mean over the last quarter."""
-    from rlab.studies.training import learner, run, score
+    from rlab.studies.rl import learner, run, score
 
     steps = settings.maze_steps if variant["task"] == "maze" else settings.flicker_steps
     with learner(variant["recipe"], ENVS[variant["task"]], seed, steps=steps) as built:

@@ -42,7 +42,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     import torch
     from torch import nn
 
-    from rlab.agents.returns import bootstrap
+    from rlab.agents.value.returns import bootstrap
     from rlab.nn import QHead
     from rlab.nn.encoders.mlp import MLP
     from rlab.seeding import derive
@@ -80,7 +80,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
 def problem(settings: Settings, actions: int) -> tuple[Any, Any, Any]:
     """The corridor's MDP, the policy [S, A] and its exact action values [S, A]."""
-    from rlab.agents.tabular_exact import action_values, epsilon_greedy_policy, policy_evaluation, value_iteration
+    from rlab.agents.tabular.exact import action_values, epsilon_greedy_policy, policy_evaluation, value_iteration
     from rlab.envs.chains import corridor
     from rlab.envs.tabular import model_of
 

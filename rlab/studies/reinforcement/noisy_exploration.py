@@ -29,7 +29,7 @@ class Settings:
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """The greedy policy's return, as a part of the best one, and the farthest state that was ever seen in training."""
-    from rlab.studies.training import learner, run, score
+    from rlab.studies.rl import learner, run, score
 
     best = 0.001 + (settings.length + 9) - (settings.length - 2)  # steps that are left once the far end is reached
     changes = {"steps": settings.steps, "learning_starts": settings.learning_starts, "train_every": 8}

@@ -42,8 +42,8 @@ def memory_of(mdp: Any, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """log10 of the updates until the table is learned."""
-    from rlab.agents.replay.priorities import Priorities
-    from rlab.agents.tabular_exact import value_iteration
+    from rlab.agents.tabular.exact import value_iteration
+    from rlab.agents.value.replay.priorities import Priorities
     from rlab.envs.chains import blind_cliffwalk
     from rlab.envs.tabular import model_of
     from rlab.seeding import derive

@@ -29,7 +29,7 @@ class Settings:
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """The mean score on the way, and its mean over the last fifth."""
-    from rlab.studies.training import learner, run, score
+    from rlab.studies.rl import learner, run, score
 
     changes = {"steps": settings.steps, "learning_starts": settings.learning_starts}
     with learner("rainbow", settings.env, seed, **changes, **variant) as built:

@@ -29,7 +29,7 @@ class Settings:
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """The greedy policy's mean return on the way, and its mean over the last half."""
-    from rlab.studies.training import learner, run, score
+    from rlab.studies.rl import learner, run, score
 
     changes = {"steps": settings.steps, "learning_starts": settings.learning_starts, "n_step": 1, "num_envs": 4}
     with learner("dqn", settings.env, seed, **(changes | variant)) as built:

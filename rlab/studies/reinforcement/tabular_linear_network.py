@@ -73,7 +73,7 @@ def register_encoders() -> None:
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """The greedy policy's mean return on the way, and its mean over the last half."""
-    from rlab.studies.training import learner, run, score
+    from rlab.studies.rl import learner, run, score
 
     register_encoders()
     changes = {"steps": settings.steps, "learning_starts": 500, "train_every": 8, "target_every": 256}

@@ -65,7 +65,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from torch import nn
     from torch.nn.functional import interpolate, pad
 
-    from rlab.studies.fitting import accuracy
+    from rlab.studies.supervised import accuracy
 
     data = pictures(settings, seed)
     x, x_test = (pad(interpolate(images, size=SIDE, mode="bilinear"), (FRAME,) * 4) for images in (data.x, data.x_test))

@@ -33,8 +33,8 @@ def make(settings: Settings, chosen: list[str], pixels: int, seed: int) -> Any:
     """The network."""
     from torch import nn
 
-    from rlab.studies.fitting import network
     from rlab.studies.images import built
+    from rlab.studies.supervised import network
 
     sizes = (pixels, *[settings.units] * settings.hidden, 10)
     dense = network(
@@ -56,7 +56,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     from rlab.data.augment import augment, parse
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import accuracy, fit
+    from rlab.studies.supervised import accuracy, fit
 
     chosen = list(variant)
     data = pictures(settings, seed)

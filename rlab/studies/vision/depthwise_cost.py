@@ -35,7 +35,7 @@ def layer(kind: str, channels: int, out: int) -> Any:
 
 def products(kind: str) -> float:
     """Millions of multiply-adds of the layer."""
-    from rlab.nn.published import multiply_adds
+    from rlab.nn.models import multiply_adds
 
     return multiply_adds(layer(kind, CHANNELS, CHANNELS), PLACES) / 1e6
 
@@ -65,7 +65,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """
     from torch import nn
 
-    from rlab.studies.fitting import accuracy
+    from rlab.studies.supervised import accuracy
 
     if variant == "timed":
         return timed(settings)

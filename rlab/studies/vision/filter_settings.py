@@ -18,8 +18,8 @@ def measure(settings: Images, variant: Any, seed: int) -> Numbers:
     from torch import nn
     from torch.nn.functional import pad
 
-    from rlab.nn.published import multiply_adds
-    from rlab.studies.fitting import accuracy
+    from rlab.nn.models import multiply_adds
+    from rlab.studies.supervised import accuracy
 
     data = pictures(settings, seed)
     side = data.x.shape[2]

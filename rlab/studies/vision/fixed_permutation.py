@@ -15,7 +15,7 @@ def measure(settings: Images, variant: Any, seed: int) -> Numbers:
     import torch
     from torch import Tensor, nn
 
-    from rlab.studies.fitting import accuracy
+    from rlab.studies.supervised import accuracy
 
     data = pictures(settings, seed)
     pixels = data.x[0].numel()

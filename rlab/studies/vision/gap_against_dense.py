@@ -33,7 +33,7 @@ def measure(settings: Images, variant: Any, seed: int) -> Numbers:
     import torch
     from torch.nn.functional import pad
 
-    from rlab.studies.fitting import accuracy
+    from rlab.studies.supervised import accuracy
 
     data = pictures(settings, seed)
     side = data.x.shape[2]

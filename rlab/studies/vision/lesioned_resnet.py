@@ -28,7 +28,7 @@ def without(network: Any, images: Any, classes: Any, lesions: list[tuple[int, in
     """Accuracy when nothing but the shortcut is left of these (stage, block)."""
     from torch import nn
 
-    from rlab.studies.fitting import accuracy
+    from rlab.studies.supervised import accuracy
 
     stages = [network[0].get_submodule(name) for name in network[0].stages]
     kept = {(s, b): stages[s][b] for s, b in lesions}

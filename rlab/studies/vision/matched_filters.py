@@ -58,7 +58,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from torch import nn
 
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import fit
+    from rlab.studies.supervised import fit
 
     x, places = scenes(settings, derive(seed, "learned"))
     network = nn.Sequential(nn.Conv2d(1, 1, 3, bias=False), nn.Flatten())

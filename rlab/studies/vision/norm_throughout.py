@@ -38,7 +38,7 @@ def measure(settings: Images, variant: Any, seed: int) -> Numbers:
     import torch
 
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import accuracy, fit, network
+    from rlab.studies.supervised import accuracy, fit, network
 
     data = pictures(settings, seed)
     way = []

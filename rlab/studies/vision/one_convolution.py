@@ -25,7 +25,7 @@ def make(depth: int, pixels: int) -> Any:
 
 def measure(settings: Images, variant: Any, seed: int) -> Numbers:
     """Accuracy and weights."""
-    from rlab.studies.fitting import accuracy
+    from rlab.studies.supervised import accuracy
 
     data = pictures(settings, seed)
     network = built(lambda: make(variant, data.x[0].numel()), seed)

@@ -32,7 +32,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     from rlab.data.augment import augment, parse
     from rlab.nn.optim import make_optimiser
-    from rlab.studies.fitting import accuracy, fit, network
+    from rlab.studies.supervised import accuracy, fit, network
 
     data = pictures(settings, seed)
     generator = torch.Generator().manual_seed(derive(seed, "noise"))

@@ -29,7 +29,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from torch.nn.functional import avg_pool2d, cross_entropy
 
     from rlab.nn.encoders.residual import CIFAR, Basic, Cut, Layout, Padded, ResidualNet
-    from rlab.studies.fitting import accuracy
+    from rlab.studies.supervised import accuracy
 
     data = pictures(settings, seed)
     x = avg_pool2d(data.x, settings.pool)

@@ -18,7 +18,7 @@ def measure(settings: Images, variant: Any, seed: int) -> Numbers:
     """Accuracy of a dense network that sees averages over blocks, and of the same for images moved by one pixel."""
     from torch import nn
 
-    from rlab.studies.fitting import accuracy, network
+    from rlab.studies.supervised import accuracy, network
 
     data = pictures(settings, seed, MARGIN)
     pool = nn.AvgPool2d(variant)

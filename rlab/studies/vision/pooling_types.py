@@ -59,7 +59,7 @@ def measure(settings: Images, variant: Any, seed: int) -> Numbers:
     from torch import nn
 
     from rlab.nn.encoders.mobilenet import unit
-    from rlab.studies.fitting import accuracy
+    from rlab.studies.supervised import accuracy
 
     data = pictures(settings, seed)
 

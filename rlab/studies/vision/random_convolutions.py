@@ -13,7 +13,7 @@ def measure(settings: Images, variant: Any, seed: int) -> Numbers:
     """Accuracy where only the named parts learn; of the first seed also the kernels of the first layer."""
     from torch import nn
 
-    from rlab.studies.fitting import accuracy
+    from rlab.studies.supervised import accuracy
 
     data = pictures(settings, seed)
     pixels = data.x[0].numel()

@@ -53,7 +53,7 @@ def turned(x: Any, degrees: float) -> Any:
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Accuracy by how far test images are moved (the mean of four directions), and by how far they are turned."""
-    from rlab.studies.fitting import accuracy
+    from rlab.studies.supervised import accuracy
 
     data = pictures(settings, seed, settings.margin)
     network = built(lambda: make(variant, data.x.shape[2]), seed)

@@ -17,8 +17,8 @@ def measure(settings: Images, variant: Any, seed: int) -> Numbers:
     from torch import nn
 
     from rlab.nn.encoders.mobilenet import unit
-    from rlab.nn.published import multiply_adds
-    from rlab.studies.fitting import accuracy
+    from rlab.nn.models import multiply_adds
+    from rlab.studies.supervised import accuracy
 
     if isinstance(variant, str):
         return vgg() if variant == "vgg" else inception()
@@ -41,7 +41,7 @@ def vgg() -> dict[str, float]:
     """VGG with 11 and with 19 layers."""
     import torch
 
-    from rlab.nn.published import classifier, multiply_adds
+    from rlab.nn.models import classifier, multiply_adds
 
     with torch.device("meta"):
         return {n: multiply_adds(classifier(n, PHOTO, 1000), PHOTO) / 1e9 for n in ("vgg11", "vgg19")}

@@ -29,7 +29,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     import torch
     from torch import nn
 
-    from rlab.nn.published import multiply_adds
+    from rlab.nn.models import multiply_adds
     from rlab.studies.images import size
 
     def counts(height: int, width: int) -> tuple[float, float]:

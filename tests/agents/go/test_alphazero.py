@@ -14,7 +14,7 @@ import torch
 
 from rlab.agents.go.config import default_alphazero
 from rlab.agents.go.learning import losses, policy_loss, targets_of, value_loss
-from rlab.agents.go.window import LOG
+from rlab.agents.go.position_buffer import LOG
 from rlab.envs.go.boards import Boards
 from rlab.envs.go.players import RandomPlayer
 from rlab.errors import RlabError
@@ -22,9 +22,9 @@ from rlab.nn.heads import PolicyValue
 from rlab.recipes import load_recipes
 from rlab.run.checkpoint import Checkpoints, digest
 from rlab.run.config import changed
+from rlab.run.contract import Stop, Stopped
 from rlab.run.journal import Journal
-from rlab.run.learner import Stop, Stopped
-from rlab.run.life import Workshop
+from rlab.run.lifecycle import Workshop
 from tests.agents.go.helpers import CANNOT_PLAY
 
 SMALL: dict[str, Any] = {

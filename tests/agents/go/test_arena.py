@@ -12,7 +12,7 @@ from rlab.envs.go.boards import Boards, Setting
 from rlab.envs.go.gtp_client import Program
 from rlab.envs.go.players import RESIGN, RandomPlayer
 from rlab.errors import RlabError
-from rlab.run.learner import Stop
+from rlab.run.contract import Stop
 from tests.envs.go.programs import dummy
 
 FIVE = Setting(5, 2.5)

@@ -19,9 +19,9 @@ from rlab.envs.go.planes import planes_of
 from rlab.errors import RlabError
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
+from rlab.run.contract import Footprint, Progress, Stop
 from rlab.run.folder import RunFolder, create_run
-from rlab.run.learner import Footprint, Progress, Stop
-from rlab.run.life import Workshop, start_run
+from rlab.run.lifecycle import Workshop, start_run
 from tests.agents.go.helpers import Planned
 from tests.run.fake import QuietView
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlab.agents.go.alphago.playing import best, choices, draw, draw_openings, uniform
+from rlab.agents.go.alphago.policy_play import best, choices, draw, draw_openings, uniform
 from rlab.agents.go.alphago.reinforce import advantages
 from rlab.agents.go.config import NetConfig, default_alphazero
 from rlab.agents.go.evaluator import Evaluator
@@ -23,10 +23,10 @@ from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.run.checkpoint import Checkpoints, digest
 from rlab.run.config import changed, to_plain
+from rlab.run.contract import Stop
 from rlab.run.folder import RunFolder, create_run
 from rlab.run.journal import Journal
-from rlab.run.learner import Stop
-from rlab.run.life import Workshop, resume_run, start_run
+from rlab.run.lifecycle import Workshop, resume_run, start_run
 from tests.agents.go.helpers import CANNOT_PLAY
 
 SMALL: dict[str, Any] = {
@@ -80,7 +80,7 @@ def test_moves_are_drawn_by_the_softmax_of_what_may_be_played() -> None:
 
 
 def test_a_draw_near_one_is_still_a_move(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rlab.agents.go.alphago.playing.uniform", lambda words: np.full(len(words), 1 - 2.0**-53))
+    monkeypatch.setattr("rlab.agents.go.alphago.policy_play.uniform", lambda words: np.full(len(words), 1 - 2.0**-53))
     logits, may = np.zeros((1, 6), np.float32), np.array([[True, True, True, False, True, False]])
     assert draw(logits, may, np.zeros(1, np.uint64)) == [4]
 

@@ -23,11 +23,11 @@ from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.run.checkpoint import Checkpoints, digest
 from rlab.run.config import changed, to_plain
+from rlab.run.contract import Stop
 from rlab.run.folder import RunFolder, create_run
 from rlab.run.journal import Journal
-from rlab.run.learner import Stop
-from rlab.run.life import Workshop
-from rlab.studies.training import Forgetful
+from rlab.run.lifecycle import Workshop
+from rlab.studies.rl import Forgetful
 
 FIVE = Setting(5, 2.5, cap=60)
 NINE = Setting(9, ko="simple", cap=324)

@@ -16,7 +16,7 @@ from rlab.agents.go.tournament_page import notes, page, training_curves, write_r
 from rlab.envs.go.boards import Boards, Setting
 from rlab.envs.go.players import RandomPlayer
 from rlab.errors import RlabError
-from rlab.run.learner import Stop
+from rlab.run.contract import Stop
 from tests.envs.go.programs import dummy
 
 COMMON = Common(Setting(5, 2.5))

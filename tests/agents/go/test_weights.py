@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from rlab.agents.go.alphago import records
+from rlab.agents.go.alphago import supervised_policy as records
 from rlab.agents.go.alphago.rollout_policy import is_rollout
 from rlab.agents.go.packing import pack
 from rlab.agents.go.players import find_player
@@ -25,11 +25,11 @@ from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.run import folder as folders
 from rlab.run.config import changed, to_plain
+from rlab.run.contract import Stop
 from rlab.run.folder import RunFolder, find_run
-from rlab.run.learner import Stop
-from rlab.run.life import start_run
+from rlab.run.lifecycle import start_run
 from tests.agents.go.test_alphazero import SMALL
-from tests.agents.go.test_records import game
+from tests.agents.go.test_supervised_policy import game
 from tests.run.fake import QuietView
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from rlab import tasks
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
-from rlab.run.learner import Stop
+from rlab.run.contract import Stop
 from rlab.seeding import derive
 from rlab.stats import bootstrap_mean
 

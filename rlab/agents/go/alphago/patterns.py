@@ -27,7 +27,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlab.envs.chance import GAMMA, mix
 from rlab.envs.go.rules import (
     BLACK,
     BOARD,
@@ -55,6 +54,7 @@ from rlab.envs.go.rules import (
     play,
     within,
 )
+from rlab.envs.splitmix import GAMMA, mix
 
 NONE, ABSENT, RESPONSE, BESIDE, ACROSS, SAVES, FIRST = range(7)
 """Rows of the weights: of no feature; a 3x3 pattern that is not known; a known response; next to the move before, side

@@ -2,7 +2,7 @@
 "Policy network: reinforcement learning"): REINFORCE (Williams 1992) with the outcome of a game for all its moves.
 
 A batch of games begins together, half of them with each colour, between the policy and one member of a pool of its
-past selves; how moves are drawn and games end stands in `rlab.agents.go.alphago.playing`. What is learned are the
+past selves; how moves are drawn and games end stands in `rlab.agents.go.alphago.policy_play`. What is learned are the
 policy's
 own moves, each with outcome less baseline or, with a lambda below 1, with what values say it has changed: all of them
 in one update, as in the paper, or in several ones whose steps PPO's clipped ratio keeps short (Schulman et al. 2017).
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from rlab.agents.evaluation import score
 from rlab.agents.go.alphago.config import START, ReinforceExperiment
-from rlab.agents.go.alphago.playing import (
+from rlab.agents.go.alphago.policy_play import (
     PolicyPlayer,
     Replay,
     ask,
@@ -35,7 +35,7 @@ from rlab.agents.go.alphago.playing import (
     outcomes,
     words_of,
 )
-from rlab.agents.go.alphago.taken import network_of
+from rlab.agents.go.alphago.warm_start import network_of
 from rlab.agents.go.arena import Finished, Pairing, play_games
 from rlab.agents.go.evaluator import Evaluator, Symmetry, drawn_symmetries
 from rlab.agents.go.learning import value_loss
@@ -48,7 +48,7 @@ from rlab.envs.go.players import Player
 from rlab.envs.go.symmetry import inverses
 from rlab.errors import RlabError
 from rlab.nn.optim import make_optimiser, restore, state_of
-from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped, seconds_of
+from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped, seconds_of
 from rlab.run.warm_start import load_sources
 from rlab.seeding import derive
 from rlab.stats import wilson
@@ -290,7 +290,7 @@ class Reinforce:
         return self.evaluate_games(games, derive(self.seed, "evaluation", self.done), stop)
 
     def policy(self, seed: int) -> Any:
-        """What evaluations and films play; see `rlab.run.learner.Acts`."""
+        """What evaluations and films play; see `rlab.run.contract.Acts`."""
         return self.agent.policy(seed)
 
     def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:

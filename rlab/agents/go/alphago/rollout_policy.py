@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from rlab.agents.go.alphago import patterns as kernels
 from rlab.agents.go.alphago.config import GamesConfig, RolloutExperiment
 from rlab.agents.go.alphago.patterns import FEATURES, FIRST, Scratch, Tables, View, make_tables, make_view, worth
-from rlab.agents.go.alphago.records import read_games
+from rlab.agents.go.alphago.supervised_policy import read_games
 from rlab.agents.go.weights import find_checkpoint
 from rlab.envs.go import rules as go
 from rlab.envs.go.boards import Boards, Setting
 from rlab.errors import RlabError
+from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.run.folder import RunFolder
-from rlab.run.learner import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
-from rlab.run.life import configuration_of, of_this_version
+from rlab.run.lifecycle import configuration_of, of_this_version
 from rlab.seeding import derive
 from rlab.stats import wilson
 
@@ -210,7 +210,7 @@ class Moves:
 
 
 def read_moves(config: GamesConfig) -> Moves:
-    """Read a data set of records; see `rlab.agents.go.alphago.records.read_games`."""
+    """Read a data set of records; see `rlab.agents.go.alphago.supervised_policy.read_games`."""
     games = read_games(config)
     window = games.window
     ply = window.rows["ply"][: window.end]

@@ -1,0 +1,1 @@
+"""Policy gradients of our own."""

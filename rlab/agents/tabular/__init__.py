@@ -1,0 +1,1 @@
+"""Agents whose values are a table: learning, planning, bandits."""

@@ -1,0 +1,1 @@
+"""Value-based deep agents: DQN and its variants, PQN, and what they share."""

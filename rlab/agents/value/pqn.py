@@ -1,0 +1,317 @@
+"""Parallelised Q-network (Gallici et al. 2024): Q(lambda) over rollouts, without replay or target network.
+
+What keeps it from diverging is LayerNorm in the network and data from many environments at once.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rlab.agents.diagnostics import ROWS, due, value_vitals
+from rlab.agents.types import Needs, Step
+from rlab.agents.value.background import Background
+from rlab.agents.value.config import PQNConfig
+from rlab.agents.value.exploration import epsilon_greedy, linear
+from rlab.agents.value.q_network import QNetwork, QPolicy, best
+from rlab.agents.value.returns import lambda_returns
+from rlab.errors import RlabError
+from rlab.nn.encoders import image_shape
+from rlab.nn.init import orthogonal
+from rlab.nn.modes import drawing_for
+from rlab.nn.optim import make_optimiser, restore, state_of
+from rlab.nn.precision import use_bf16
+from rlab.run.contract import NonFinite, Stop
+from rlab.seeding import derive
+from rlab.tasks.transfer import counts, freeze, trainable
+
+BETA2 = 0.999
+"""Adam's decay of squared gradients."""
+
+
+class PQN:
+    """The agent: collects a rollout, computes its returns, goes over it a few times, forgets it.
+
+    With `overlap` it goes over a rollout while the next one is collected, by what it knew before: actions and the
+    values that returns bootstrap from are of one rollout earlier. Nothing depends on which of the two is faster.
+
+    Args:
+        config: hyperparameters.
+        observation_space: of one environment: Box or Discrete.
+        num_actions: A.
+        total_steps: the run's budget, which schedules are fractions of.
+        seed: of initialisation, exploration and minibatches.
+        device: torch device.
+    """
+
+    def __init__(
+        self,
+        config: PQNConfig,
+        observation_space: gym.Space[Any],
+        num_actions: int,
+        total_steps: int,
+        seed: int,
+        device: str,
+    ):
+        self.config = config
+        self.num_actions = num_actions
+        self.total_steps = total_steps
+        self.seed = seed
+        self.device = torch.device(device)
+        shape, dtype = observation_space.shape, observation_space.dtype
+        if shape is None or dtype is None:
+            raise RlabError(f"pqn takes Box and Discrete observations, not {observation_space}")
+        bf16 = use_bf16(config.precision, self.device, len(shape) == 3)
+        with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
+            torch.manual_seed(derive(seed, "network"))
+            network = QNetwork(observation_space, num_actions, config.encoder, bf16)
+            orthogonal(network.encoder, math.sqrt(2))
+            orthogonal(network.head, 1.0)
+        if config.freeze:
+            freeze([network.encoder])
+        self.online = network.to(self.device)
+        self.acting = copy.deepcopy(self.online).requires_grad_(False) if config.overlap else self.online
+        """What acts and values; with overlap as it was before the rollout that is being learned from."""
+        self.background: Background[dict[str, float]] = Background(self.device)
+        self._learned: dict[str, float] | None = None  # metrics of the round that was waited for
+        self.optimizer = make_optimiser(
+            "adam",
+            trainable(self.online),
+            lr=config.learning_rate,
+            betas=(0.9, BETA2),
+            eps=config.adam_epsilon,
+            fused=True,
+        )
+        self.rng = np.random.default_rng(derive(seed, "agent"))
+        self.steps = 0
+        self.updates = 0
+        self.filled = 0
+        """Steps of the rollout that are in."""
+        t, n = config.rollout, config.num_envs
+        pixels = torch.from_numpy(np.empty(0, dtype)).dtype
+        obs = [_empty_rollout((t, n), shape, pixels, self.device) for _ in range(2 if config.overlap else 1)]
+        self.rollout: dict[str, Any] = {
+            "obs": obs[0],
+            "action": np.zeros((t, n), np.int64),
+            "reward": np.zeros((t, n), np.float32),
+            "discount": np.zeros((t, n), np.float32),
+            "last": np.zeros((t, n), bool),
+            "next_value": np.zeros((t, n), np.float32),
+            "mask": np.ones((t, n, num_actions), bool),
+        }
+        self._spare = obs[-1]  # observations of the rollout that is learned from, then of the next one
+        self._value = np.zeros(n, np.float32)  # of what was acted on last
+        captured = config.compile == "on" or (config.compile == "auto" and self.device.type == "cuda")
+        self._loss = torch.compile(self.loss, mode="reduce-overhead") if captured else self.loss
+
+    on_policy = False  # the returns take the value of what was acted on since
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        """Where the weights of another run's encoder go."""
+        return [network.encoder for network in dict.fromkeys((self.online, self.acting))]
+
+    @property
+    def epsilon(self) -> float:
+        """The present probability of a random action."""
+        c = self.config
+        return linear(c.epsilon_start, c.epsilon_end, self.steps, c.epsilon_fraction * self.total_steps)
+
+    def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
+        with self._beside():
+            q = self.acting.q_values(obs)
+        greedy = best(q, mask)
+        self._value = q[np.arange(len(q)), greedy]
+        return epsilon_greedy(greedy, self.epsilon, mask, self.num_actions, self.rng)
+
+    def policy(self, seed: int) -> QPolicy:
+        """What evaluations and videos play: all that was learned, so it waits for learning that is under way."""
+        self._wait()
+        return QPolicy(self.online, seed, self.config.evaluate_epsilon)
+
+    def learn(self, step: Step) -> dict[str, float] | None:
+        """Add a step of all environments to the rollout; learn from the rollout when it is full."""
+        with self._beside():
+            self._store(step)
+        if self.filled < self.config.rollout:
+            return None
+        self.filled = 0
+        if not self.config.overlap:
+            return self._round()()
+        self._wait()
+        learned, self._learned = self._learned, None
+        self.acting.load_state_dict(self.online.state_dict())
+        self.background.start(self._round())
+        self.rollout["obs"], self._spare = self._spare, self.rollout["obs"]
+        return learned
+
+    def _store(self, step: Step) -> None:
+        """The value of a step's successor is that of the observation acted on since (`act` runs before `learn`).
+
+        Only where the stream was cut, and goes on elsewhere, is the true successor looked at by itself.
+        """
+        r, t, value = self.rollout, self.filled, self._value
+        cut = step.last & (step.discount != 0)
+        if cut.any():
+            q = self.acting.q_values(step.next_obs[cut])
+            mask = None if step.next_mask is None else step.next_mask[cut]
+            value = value.copy()
+            value[cut] = q[np.arange(len(q)), best(q, mask)]
+        r["obs"][t].copy_(torch.from_numpy(np.ascontiguousarray(step.obs)))
+        r["action"][t], r["reward"][t], r["last"][t], r["next_value"][t] = step.action, step.reward, step.last, value
+        r["discount"][t] = self.config.gamma * step.discount
+        r["mask"][t] = True if step.mask is None else step.mask
+        self.filled += 1
+        self.steps += len(step.action)
+
+    def _beside(self) -> AbstractContextManager[None]:
+        """While learning may be under way, its threads are left to it."""
+        return self.background.half_of_threads() if self.config.overlap else nullcontext()
+
+    def _wait(self) -> None:
+        """Wait for learning that is under way; its metrics come with the next full rollout, whoever waited."""
+        self._learned = self.background.wait() or self._learned
+
+    def loss(self, obs: Tensor, action: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """(half the mean squared error to the returns, mean Q of the actions taken); obs[B, *shape]."""
+        q = self.online(obs).gather(1, action.unsqueeze(1)).squeeze(1)
+        return 0.5 * (q - target).square().mean(), q.detach().mean()
+
+    def _round(self) -> partial[dict[str, float]]:
+        """Everything that learning from the full rollout needs, none of which acting changes."""
+        c, r = self.config, self.rollout
+        returns = lambda_returns(r["reward"], r["discount"], r["last"], r["next_value"], c.lam)
+        return partial(
+            self._fit,
+            r["obs"].flatten(0, 1),
+            torch.from_numpy(r["action"].reshape(-1)).to(self.device, copy=True),
+            torch.from_numpy(returns.reshape(-1)).to(self.device),
+            [torch.from_numpy(self.rng.permutation(returns.size)).to(self.device) for _ in range(c.epochs)],
+            self.steps,
+            float((r["discount"] == 0).mean()),
+            torch.from_numpy(r["mask"].reshape(-1, self.num_actions)[:ROWS].copy()),
+        )
+
+    def _fit(
+        self,
+        obs: Tensor,
+        action: Tensor,
+        target: Tensor,
+        orders: list[Tensor],
+        steps: int,
+        terminals: float,
+        mask: Tensor,
+    ) -> dict[str, float]:
+        """Go over a rollout of R steps in each of `orders` int64[R]; metrics. mask bool[ROWS, A]: of the first ones."""
+        c, updates = self.config, self.updates
+        rate = linear(c.learning_rate, c.final_learning_rate, steps, self.total_steps)
+        seen = [
+            self._update(_rows(obs, chosen), action[chosen], target[chosen], rate)
+            for order in orders
+            for chosen in order.split(c.batch_size)
+        ]
+        numbers = torch.stack(seen).mean(0).tolist()  # one transfer; a NaN in any of them shows
+        for quantity, value in zip(("loss", "gradient"), numbers, strict=False):
+            if not math.isfinite(value):
+                raise NonFinite(quantity, value, f"step {steps:,} (update {self.updates:,})")
+        metrics = dict(zip(("loss", "grad_norm", "q_mean"), numbers, strict=True))
+        if c.gamma:
+            metrics["terminals"] = terminals
+        if due(updates, self.updates):
+            sample = obs[:ROWS].cpu().numpy()
+            metrics |= value_vitals(self.online, lambda: self.online.q_values(sample), len(sample), mask, c.gamma)
+        return metrics
+
+    def _update(self, obs: Tensor, action: Tensor, target: Tensor, rate: float) -> Tensor:
+        self.updates += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * rectification(self.updates, BETA2)
+        with drawing_for(self.online.modes, self.device, self.seed, "update", self.updates):
+            loss, q_mean = self._loss(obs, action, target)
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.get_total_norm([p.grad for p in self.online.parameters() if p.grad is not None])
+        # Adam divides gradients by this in its own pass; clip_grad_norm_ would make another one over them.
+        self.optimizer.grad_scale = (norm / self.config.max_grad_norm).clamp(min=1.0)  # type: ignore[attr-defined]
+        self.optimizer.step()
+        return torch.stack([loss.detach(), norm, q_mean])
+
+    def needs(self) -> Needs:
+        """Rollout, network, optimiser, and the activations of a batch (estimated)."""
+        weights = sum(p.numel() * p.element_size() for p in self.online.parameters())
+        obs = self.rollout["obs"]
+        rollout = obs.numel() * obs.element_size()
+        held = 2 * rollout if self.config.overlap else rollout
+        working = 4 * weights + self.config.batch_size * 40 * max(rollout // (obs.shape[0] * obs.shape[1]), 1_000)
+        memory, device_memory = (held + working, 0) if self.device.type == "cpu" else (0, held + working)
+        return Needs(memory, device_memory, 3 * weights + rollout, 0, *counts(self.online))
+
+    def state(self) -> dict[str, Any]:
+        """Everything that decides what the agent does next; waits for learning that is under way."""
+        self._wait()
+        return {
+            "online": self.online.state_dict(),
+            "acting": self.acting.state_dict() if self.config.overlap else None,
+            "learned": self._learned,
+            "optimizer": state_of(self.optimizer),
+            "rng": self.rng.bit_generator.state,
+            "steps": self.steps,
+            "updates": self.updates,
+            "filled": self.filled,
+            "rollout": {name: column[: self.filled] for name, column in self.rollout.items()},
+        }
+
+    def restore(self, state: dict[str, Any], stop: Stop) -> None:
+        """Become the agent that `state` describes."""
+        self.restore_policy(state)
+        if self.config.overlap:
+            self.acting.load_state_dict(state["acting"])
+        self._learned = state["learned"]
+        restore(self.optimizer, state["optimizer"])
+        self.rng.bit_generator.state = state["rng"]
+        self.steps, self.updates, self.filled = state["steps"], state["updates"], state["filled"]
+        for name, column in state["rollout"].items():
+            self.rollout[name][: self.filled] = column
+
+    def restore_policy(self, state: dict[str, Any]) -> None:
+        """Take over only what playing needs."""
+        self._wait()
+        self.online.load_state_dict(state["online"])
+
+
+def _empty_rollout(size: tuple[int, int], shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """[T, N, *shape]; images lie channels last, as their encoder wants them: put in order once, read many times."""
+    if len(shape) != 3 or image_shape(shape) != shape:
+        return torch.empty((*size, *shape), dtype=dtype, device=device)
+    channels, height, width = shape
+    return torch.empty((*size, height, width, channels), dtype=dtype, device=device).permute(0, 1, 4, 2, 3)
+
+
+def _rows(obs: Tensor, chosen: Tensor) -> Tensor:
+    """obs[chosen], images as they lie in memory: torch gathers whole rows 20 times as fast as permuted ones."""
+    if obs.ndim != 4 or obs.is_contiguous():
+        return obs.index_select(0, chosen)
+    return obs.permute(0, 2, 3, 1).index_select(0, chosen).permute(0, 3, 1, 2)
+
+
+def rectification(update: int, beta2: float) -> float:
+    """What RAdam multiplies Adam's step size with at its `update`-th update, 1-based (Liu et al. 2020, algorithm 2).
+
+    While the variance of the squared gradients is intractable (the first updates, rho <= 5), RAdam takes an
+    unadapted step; here the step is left out, as gradients of half a unit times 1e-4 move nothing.
+    """
+    limit = 2 / (1 - beta2) - 1
+    power = beta2**update
+    rho = limit - 2 * update * power / (1 - power)
+    if rho <= 5:
+        return 0.0
+    return math.sqrt((rho - 4) * (rho - 2) * limit / ((limit - 4) * (limit - 2) * rho))

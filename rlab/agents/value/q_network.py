@@ -1,0 +1,274 @@
+"""Action values of an observation, and the player that evaluations use: shared by every value-based agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rlab.agents.types import Batch, Windows
+from rlab.agents.value.config import QConfig
+from rlab.agents.value.distributions import midpoints
+from rlab.agents.value.exploration import epsilon_greedy
+from rlab.errors import RlabError
+from rlab.nn import ImplicitQHead, NoisyLinear, QHead, make_encoder
+from rlab.nn.encoders import image_shape
+from rlab.nn.inputs import Inputs
+from rlab.nn.layers import SpectralConv2d
+from rlab.nn.modes import depends_on_mode, encode
+from rlab.nn.precision import channels_last
+
+
+class QNetwork(nn.Module):
+    """Observations as an environment gives them -> action values: scaling, encoder, Q-head.
+
+    An encoder with dropout or batch statistics is in training mode only where gradients are wanted, see
+    `rlab.nn.modes`.
+
+    Args:
+        space: of observations.
+        actions: A.
+        encoder: its name.
+        bf16: whether the encoder computes in bfloat16; heads never do.
+        config: says which head; None: a plain one.
+    """
+
+    def __init__(self, space: gym.Space[Any], actions: int, encoder: str, bf16: bool, config: QConfig | None = None):
+        super().__init__()
+        self.inputs = Inputs(space)
+        shape = self.inputs.shape
+        c = config or QConfig()
+        self.recurrent = c.recurrent
+        self.encoder = make_encoder(encoder, shape, c.recurrent)
+        self.modes = depends_on_mode(self.encoder, shape)
+        features: int = self.encoder.out_dim  # type: ignore[assignment]
+        self.value = c.value
+        linear = partial(NoisyLinear, sigma=c.noisy_sigma) if c.explore == "noisy" else nn.Linear
+        self.head: nn.Module
+        if c.value == "iqn":
+            self.head = ImplicitQHead(features, actions, c.cosines, c.dueling, c.hidden, linear)
+        else:
+            atoms = {"expected": 1, "c51": c.atoms, "qr": c.quantiles}[c.value]
+            self.head = QHead(features, actions, atoms, c.dueling, c.hidden, linear)
+        self.act_taus: Tensor  # [N], evenly spread
+        self.register_buffer("act_taus", midpoints(c.act_taus), persistent=False)
+        self.support: Tensor  # [K], the values that a return can have (c51)
+        self.register_buffer("support", torch.linspace(c.v_min, c.v_max, c.atoms), persistent=False)
+        self.noisy_layers = [m for m in self.modules() if isinstance(m, NoisyLinear)]
+        self._spectral = [m for m in self.modules() if isinstance(m, SpectralConv2d)]
+        self.bf16 = bf16
+        # Images that come with their channels last already lie so.
+        first = image_shape(shape) == shape
+        self.channels_last = first and channels_last(shape, bf16, getattr(self.encoder, "norm", False))
+        self.eval()
+
+    def iterate(self) -> None:
+        """Follow the weights' largest singular values, where they are divided out."""
+        for layer in self._spectral:
+            if layer.weight.requires_grad:  # of a frozen one nothing moves
+                layer.iterate()
+
+    def resample(self, generator: torch.Generator) -> None:
+        """Draw new noise for the layers that have it."""
+        for layer in self.noisy_layers:
+            layer.resample(generator)
+
+    def forward(self, obs: Tensor, taus: Tensor | None = None) -> Tensor:
+        """obs[B, *shape] (images are scaled to 0..1, classes become one-hot) -> what the head says, float32.
+
+        Q[B, A]; with c51 logits over the support, with qr quantiles: [B, A, K]; with iqn quantiles at taus[B, N], or at
+        evenly spread ones: [B, A, N].
+        """
+        return self.judge(self.see(obs), taus)
+
+    def see(self, obs: Tensor) -> Tensor:
+        """obs[B, *shape] -> features float32[B, D]; a recurrent network takes each for the first of an episode."""
+        if self.recurrent:
+            first = torch.ones(1, len(obs), dtype=torch.bool, device=obs.device)
+            return self.follow(obs.unsqueeze(0), self.no_state(len(obs)), first)[0].squeeze(0)
+        x = self._scaled(obs)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            features = encode(self.encoder, self.modes, x)
+        return features.float()
+
+    def follow(self, obs: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """What a recurrent network sees: obs[T, B, *shape], state[B, S], first bool[T, B] -> features[T, B, D], state.
+
+        The state before an episode's first observation is zero, whatever came in.
+        """
+        x = self._scaled(obs)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            features, state = encode(self.encoder, self.modes, x, state, first)
+        return features.float(), state.float()
+
+    def no_state(self, streams: int) -> Tensor:
+        """The state before anything was seen: zeros [streams, S]."""
+        width: int = self.encoder.state_dim  # type: ignore[assignment]
+        return torch.zeros(streams, width, device=self.act_taus.device)
+
+    def judge(self, features: Tensor, taus: Tensor | None = None) -> Tensor:
+        """features[B, D] -> what the head says of them."""
+        if self.value == "iqn":
+            return self.head(features, self.act_taus.expand(len(features), -1) if taus is None else taus)
+        return self.head(features)  # close values of actions need more than bf16's 8 bits
+
+    def _scaled(self, obs: Tensor) -> Tensor:
+        if self.channels_last and obs.ndim == 4:  # images: put in order while their values are bytes
+            obs = obs.contiguous(memory_format=torch.channels_last)
+        scaled: Tensor = self.inputs(obs, torch.bfloat16 if self.bf16 else torch.float32)
+        return scaled
+
+    def expected(self, output: Tensor) -> Tensor:
+        """Q[B, A], the expectations of what `forward` returns."""
+        if self.value == "expected":
+            return output
+        return (output.softmax(dim=-1) @ self.support) if self.value == "c51" else output.mean(dim=-1)
+
+    def q_values(self, obs: np.ndarray, noise: bool = False) -> np.ndarray:
+        """obs[N, *shape] -> Q float32[N, A], without gradients; by mean weights unless `noise`."""
+        return self._q(lambda: self.see(self._tensor(obs)), noise)
+
+    def q_step(
+        self, obs: np.ndarray, state: np.ndarray, first: np.ndarray, noise: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One step of a recurrent network: obs[N, *shape], state[N, S], first bool[N] -> (Q float32[N, A], state)."""
+        after = []
+
+        def look() -> Tensor:
+            x, before, starts = (self._tensor(a) for a in (obs, state, first))
+            features, following = self.follow(x.unsqueeze(0), before, starts.unsqueeze(0))
+            after.append(following.cpu().numpy())
+            return features.squeeze(0)
+
+        return self._q(look, noise), after[0]
+
+    def _q(self, look: Callable[[], Tensor], noise: bool) -> np.ndarray:
+        """Q[N, A] of the features that `look` gives."""
+        quiet = [] if noise else self.noisy_layers
+        for layer in quiet:
+            layer.noise = False
+        with torch.inference_mode():
+            q = self.expected(self.judge(look())).cpu().numpy()
+        for layer in quiet:
+            layer.noise = True
+        return q
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.array(array)).to(self.act_taus.device)
+
+
+class Carry:
+    """Action values step after step: carries the recurrent state of N streams, if the network has one.
+
+    Attributes:
+        state: float32[N, S] before the next step; None before the first one, and for networks without a state.
+    """
+
+    def __init__(self, network: QNetwork):
+        self.network = network
+        self.state: np.ndarray | None = None
+
+    def q_values(self, obs: np.ndarray, first: np.ndarray, noise: bool = False) -> np.ndarray:
+        """obs[N, *shape], first bool[N] (an episode starts) -> Q float32[N, A].
+
+        Raises:
+            RlabError: these are other streams than before, and not all of them start.
+        """
+        if not self.network.recurrent:
+            return self.network.q_values(obs, noise)
+        q, self.state = self.network.q_step(obs, self.before(len(obs), first), first, noise)
+        return q
+
+    def before(self, streams: int, first: np.ndarray) -> np.ndarray:
+        """The state [N, S] before the step that comes next, where `first` zeros are still to be put."""
+        if self.state is None or (len(self.state) != streams and first.all()):
+            self.state = self.network.no_state(streams).cpu().numpy()
+        if len(self.state) != streams:
+            raise RlabError(
+                f"a recurrent policy follows {len(self.state)} games, but {streams} observations came; say with "
+                "`first` that all of them start"
+            )
+        return self.state
+
+
+class QPolicy:
+    """Plays epsilon-greedily with random numbers of its own; leaves the agent untouched."""
+
+    def __init__(self, network: QNetwork, seed: int, epsilon: float):
+        self.epsilon = epsilon
+        self._carry = Carry(network)
+        self._rng = np.random.default_rng(seed)
+
+    def values(self, obs: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
+        """What the agent thinks: obs[N, *shape], first bool[N] (None: nothing starts) -> Q[N, A]; counts as a step."""
+        return self._carry.q_values(obs, np.zeros(len(obs), bool) if first is None else first)
+
+    def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+        """obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
+        q = self.values(obs, first)
+        return epsilon_greedy(best(q, mask), self.epsilon, mask, q.shape[1], self._rng)
+
+
+class Views(NamedTuple):
+    """What networks see of a batch's B transitions: features [B, D], all but `now` without gradient."""
+
+    now: Tensor
+    """Of obs, by the online network."""
+    following: Tensor
+    """Of next_obs, by the target network."""
+    chooser: Tensor | None
+    """Of next_obs, by the online network: for double."""
+    here: Tensor | None
+    """Of obs, by the target network: for Munchausen."""
+
+
+def look(online: QNetwork, target: QNetwork, batch: Batch, double: bool, munchausen: bool) -> Views:
+    """See a batch with both networks."""
+    if batch.windows is not None:
+        return look_through(online, target, batch.obs, batch.windows, double, munchausen)
+    with torch.no_grad():
+        following = target.see(batch.next_obs)
+        here = target.see(batch.obs) if munchausen else None
+        chooser = online.see(batch.next_obs) if double else None
+    return Views(online.see(batch.obs), following, chooser, here)
+
+
+def look_through(
+    online: QNetwork, target: QNetwork, obs: Tensor, windows: Windows, double: bool, munchausen: bool
+) -> Views:
+    """Unroll both networks over windows of obs[E, W, *shape], from the stored states (Kapturowski et al. 2019, 2.3).
+
+    Over the first `burn_in` steps each network only makes its own state out of the stored, aged one, without
+    gradient; no transition is of there.
+    """
+    start = windows.burn_in
+
+    def unroll(network: QNetwork, learns: bool) -> Tensor:
+        state = windows.state
+        with torch.no_grad():
+            if start:
+                _, state = network.follow(obs[:start], state, windows.first[:start])
+        with torch.set_grad_enabled(learns):
+            features, _ = network.follow(obs[start:], state, windows.first[start:])
+        return features.flatten(0, 1)
+
+    seen, judged = unroll(online, torch.is_grad_enabled()), unroll(target, False)
+    chooser = seen.detach()
+    if double and online.modes:  # what chooses is in evaluation mode
+        chooser = unroll(online, False)
+    return Views(
+        now=seen[windows.now],
+        following=judged[windows.following],
+        chooser=chooser[windows.following] if double else None,
+        here=judged[windows.now] if munchausen else None,
+    )
+
+
+def best(q: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """The best allowed action by q[N, A]: int64[N]."""
+    return (q if mask is None else np.where(mask, q, -np.inf)).argmax(axis=1)

@@ -1,0 +1,359 @@
+"""A data set as tensors in memory, with its splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from rlab.data.catalog import DATASETS
+from rlab.data.files import reader
+from rlab.data.readers import Arrays
+from rlab.errors import RlabError, nearest
+from rlab.seeding import derive
+
+IMAGES = ("images", "segmentation")
+"""Kinds whose x is [N, C, H, W]."""
+
+DIMS = {"images": 4, "segmentation": 4, "table": 2, "series": 3}
+"""Kind -> dimensions of x."""
+
+VALIDATION = 0.1
+"""Share of the training items that become the validation split where a test split is published."""
+
+LARGEST_SIDE = 4_096
+"""Of images that are resized."""
+
+PART = 0.15
+"""Share of all items that each of validation and test gets where no test split is published."""
+
+
+@dataclass(frozen=True)
+class TensorDataset:
+    """Labelled tensors in memory: images, masks, tables or series. Making one checks it.
+
+    Attributes:
+        name: of the set.
+        kind: images, segmentation, table or series.
+        x: images uint8[N, C, H, W] or float32 in 0..1, tables float32[N, D], series float32[N, T, C].
+        y: classes int64[N], numbers float32[N] or [N, K], masks uint8[N, H, W].
+        classes: their names; None for regression.
+        splits: name -> items, int64[n], ascending.
+        lengths: of series, int64[N]; x is zero from there on.
+
+    Raises:
+        RlabError: shapes do not fit, a number is not finite, a label is out of range, or a split is empty or shares
+            items with another.
+    """
+
+    name: str
+    kind: str
+    x: Tensor
+    y: Tensor
+    classes: tuple[str, ...] | None
+    splits: dict[str, Tensor]
+    lengths: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        _check_x(self)
+        _check_y(self)
+        _check_splits(self)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one item."""
+        return tuple(self.x.shape[1:])
+
+    def collate(self, items: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Items int64[B] -> ``x`` float32[B, *shape] (bytes become 0..1), ``y``, and of series ``lengths``."""
+        here = items.to(self.x.device)
+        batch = {"x": as_float(self.x[here]), "y": self.y[here]}
+        return batch if self.lengths is None else batch | {"lengths": self.lengths[items].to(self.x.device)}
+
+    def to(self, device: torch.device) -> TensorDataset:
+        """The same with x and y on a device as a whole, so that a batch costs a gather and no copy between devices."""
+        return self if self.x.device == device else replace(self, x=self.x.to(device), y=self.y.to(device))
+
+    def items(self, split: str) -> Tensor:
+        """The items of a split, int64[n].
+
+        Raises:
+            RlabError: there is no such split.
+        """
+        if split not in self.splits:
+            raise RlabError(f"data set '{self.name}' has no split '{split}'; {nearest(split, self.splits)}")
+        return self.splits[split]
+
+    def inputs(self, split: str) -> Tensor:
+        """x of a split as networks see it: float32[n, *shape], bytes scaled to 0..1."""
+        return as_float(self.x[self.items(split)])
+
+    def targets(self, split: str) -> Tensor:
+        """y of a split."""
+        return self.y[self.items(split)]
+
+    def counts(self, split: str) -> list[int]:
+        """How many items (of masks: pixels) each class has in a split; empty for regression."""
+        if self.classes is None:
+            return []
+        return torch.bincount(self.targets(split).flatten().long(), minlength=len(self.classes)).tolist()
+
+    def resized(self, shape: tuple[int, int, int]) -> TensorDataset:
+        """The same images in another shape [C, H, W]: bilinear, antialiased; masks by the nearest pixel.
+
+        One channel becomes equal ones, several become their mean where their number differs. The bytes in memory
+        change with the shape. Items in no split are black then.
+
+        Raises:
+            RlabError: these are no images, or the shape is none.
+        """
+        if self.kind not in IMAGES:
+            raise RlabError(f"data set '{self.name}' is of kind {self.kind}, so it cannot be resized")
+        if min(shape) < 1 or max(shape) > LARGEST_SIDE:
+            raise RlabError(f"images cannot be of shape {list(shape)}; every side must be 1 to {LARGEST_SIDE:,}")
+        if shape == self.shape:
+            return self
+        x, y, size = self.x.new_zeros(len(self), *shape), self.y, shape[1:]
+        for items in torch.cat(list(self.splits.values())).unique().split(1_000):
+            images = F.interpolate(self.x[items].float(), size, mode="bilinear", antialias=True, align_corners=False)
+            if shape[0] != self.shape[0]:
+                images = images.mean(1, keepdim=True).expand(-1, shape[0], -1, -1)
+            x[items] = (images if x.is_floating_point() else images.round()).to(x.dtype)
+        if self.kind == "segmentation":
+            y = F.interpolate(y[:, None].float(), size, mode="nearest")[:, 0].to(y.dtype)
+        return replace(self, x=x, y=y)
+
+    def fewer(self, n: int, seed: int, split: str = "train", even: bool = False) -> TensorDataset:
+        """The same with only n of the items of a split, of every class its share, or as many; drawn by the seed.
+
+        Raises:
+            RlabError: there are not so many.
+        """
+        items = self.items(split).numpy()
+        if not 1 <= n <= len(items):
+            whose = {"train": "training", "test": "test"}.get(split, split)
+            raise RlabError(f"data set '{self.name}' has {len(items):,} {whose} items, so {n:,} cannot be drawn")
+        groups = np.zeros(len(self), np.int64) if self.classes is None or self.y.dim() > 1 else self.y.numpy()
+        order = np.random.default_rng(derive(seed, "fewer")).permutation(items)
+        rank = np.empty(len(order))  # of an item in its class, as a part of the class: small ranks of all come first
+        for group in np.unique(groups[order]):
+            members = np.flatnonzero(groups[order] == group)
+            rank[members] = (np.arange(len(members)) + 0.5) / (1 if even else len(members))
+        chosen = np.sort(order[np.argsort(rank, kind="stable")[:n]])
+        return replace(self, splits=self.splits | {split: torch.from_numpy(chosen)})
+
+    def labelled(self, n: int, seed: int) -> TensorDataset:
+        """The same with n of the training items, of every class as many; the others are the split "unlabelled".
+
+        Raises:
+            RlabError: there are not so many, none would be left, or there are fewer than classes.
+        """
+        items, classes = self.items("train"), len(self.classes or "1")
+        if not classes <= n < len(items):
+            raise RlabError(
+                f"{n:,} of the {len(items):,} training items of '{self.name}' cannot be all that are labelled: there "
+                f"must be at least {classes}, one of every class, and one without a label"
+            )
+        fewer = self.fewer(n, seed, even=True)
+        rest = items[~torch.isin(items, fewer.items("train"))]
+        return replace(fewer, splits=fewer.splits | {"unlabelled": rest})
+
+    def bootstrap(self, seed: int) -> Tensor:
+        """As many training items as there are, drawn one by one with all of them there every time: int64[n]."""
+        items = self.items("train")
+        return items[
+            torch.from_numpy(np.random.default_rng(derive(seed, "bootstrap")).integers(len(items), size=len(items)))
+        ]
+
+    def without(self, split: str) -> TensorDataset:
+        """The same without a split."""
+        return replace(self, splits={name: items for name, items in self.splits.items() if name != split})
+
+
+def as_float(x: Tensor) -> Tensor:
+    """Bytes become 0..1, everything else float32."""
+    return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x.float()
+
+
+def load(name: str, seed: int = 0, validation: float | None = None, tell: Callable[[str], None] | None = None) -> Any:
+    """Load a data set, downloading it if it is nowhere: a `TensorDataset`, or what its source makes.
+
+    The published test split stays as it is, and the validation split is drawn from the rest. Where none is published,
+    both are drawn. Draws are stratified and depend on the seed alone.
+
+    Args:
+        name: a registered name, or ``package.module:name``.
+        seed: of the draw.
+        validation: its share: of the training items (default 0.1), or of all (default 0.15) where no test split is
+            published, which then is 0.15. 0: no validation split.
+        tell: takes a line for each download.
+
+    Raises:
+        RlabError: the set is unknown, not there, damaged, or nothing that the lab makes tensors of.
+    """
+    source = DATASETS.get(name)
+    if source.make is not None:
+        return source.make(reader(name, tell), seed, validation)
+    if source.load is None:
+        raise RlabError(
+            f"data set '{name}' ({source.kind}) can be listed, fetched and verified, but not loaded yet; "
+            f"loadable: {', '.join(n for n in DATASETS if DATASETS.get(n).load)}"
+        )
+    arrays = source.load(reader(name, tell))
+    return from_arrays(name.rpartition(":")[2], source.kind, arrays, seed, validation)
+
+
+def from_arrays(name: str, kind: str, arrays: Arrays, seed: int = 0, validation: float | None = None) -> TensorDataset:
+    """Make a data set of arrays.
+
+    Raises:
+        RlabError: what is wrong with them.
+    """
+    strata = arrays.strata
+    if strata is None and arrays.classes is not None and arrays.y.ndim == 1:
+        strata = arrays.y
+    splits = split_items(name, len(arrays.x), strata, arrays.test, seed, validation)
+    x, y = (torch.from_numpy(np.require(a, requirements=["C", "W"])) for a in (arrays.x, arrays.y))
+    if y.dim() == 1 and not y.is_floating_point():
+        y = y.long()
+    return TensorDataset(
+        name=name,
+        kind=kind,
+        x=x if x.dtype == torch.uint8 else x.float(),
+        y=y.float() if arrays.classes is None else y,
+        classes=arrays.classes,
+        splits={split: torch.from_numpy(items) for split, items in splits.items()},
+        lengths=None if arrays.lengths is None else torch.from_numpy(arrays.lengths),
+    )
+
+
+def split_items(
+    name: str,
+    n: int,
+    strata: np.ndarray | None,
+    test: np.ndarray | None,
+    seed: int,
+    validation: float | None,
+) -> dict[str, np.ndarray]:
+    """Draw the splits that are not published.
+
+    Args:
+        name: of the set, for messages.
+        n: number of items.
+        strata: group of each item, int64[n]: each split gets its share of every group, rounded; None is one group.
+        test: items of the published test split.
+        seed: of the draw.
+        validation: see `load`.
+
+    Returns:
+        train, validation (unless it is 0) and test -> items, ascending.
+
+    Raises:
+        RlabError: a share is out of range, or nothing is left for a split.
+    """
+    share = validation if validation is not None else (PART if test is None else VALIDATION)
+    if not 0 <= share < (1 - PART if test is None else 1):
+        raise RlabError(
+            f"the validation share of '{name}' is {share:g}; it must be at least 0 and leave items to train"
+        )
+    groups = np.zeros(n, np.int64) if strata is None else strata
+    if len(groups) != n:
+        raise RlabError(f"data set '{name}' has {n:,} items but {len(groups):,} labels")
+    generator = np.random.default_rng(derive(seed, "splits"))
+    rest = np.arange(n)
+    if test is None:
+        test = _draw(rest, groups, PART, generator)
+        share /= 1 - PART
+    rest = np.setdiff1d(rest, test)
+    held = _draw(rest, groups, share, generator) if share else rest[:0]
+    splits = {"train": np.setdiff1d(rest, held), "validation": held, "test": np.sort(test)}
+    return splits if share else {"train": rest, "test": splits["test"]}
+
+
+def _draw(items: np.ndarray, groups: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
+    """A share of the items, and of each group of them (to the item, by the largest remainders), ascending."""
+    members = [items[groups[items] == group] for group in np.unique(groups[items])]
+    wanted = np.array([share * len(of_group) for of_group in members])
+    sizes = np.floor(wanted).astype(int)
+    more = round(share * len(items)) - int(sizes.sum())
+    sizes[np.argsort(sizes - wanted, kind="stable")[:more]] += 1
+    drawn = [generator.permutation(of_group)[:n] for of_group, n in zip(members, sizes, strict=True)]
+    return np.sort(np.concatenate(drawn)) if drawn else items[:0]
+
+
+def _check_x(data: TensorDataset) -> None:
+    n, x = len(data.x), data.x
+    if data.kind not in DIMS:
+        raise RlabError(f"data set '{data.name}' is of kind '{data.kind}'; {nearest(data.kind, DIMS)}")
+    if x.dim() != DIMS[data.kind]:
+        form = {4: "[N, C, H, W]", 3: "[N, T, C]", 2: "[N, D]"}[DIMS[data.kind]]
+        raise RlabError(f"data set '{data.name}' ({data.kind}) has x of shape {list(x.shape)}; it must be {form}")
+    if x.numel() == 0:
+        raise RlabError(f"data set '{data.name}' is empty (x has shape {list(x.shape)})")
+    if x.dtype not in (torch.uint8, torch.float32):
+        raise RlabError(f"data set '{data.name}' has x of {x.dtype}; it must be uint8 or float32")
+    if len(data.y) != n:
+        raise RlabError(f"data set '{data.name}' has {n:,} items but {len(data.y):,} labels")
+    if x.is_floating_point():
+        _check_finite(data.name, "x", x)
+        if data.kind in IMAGES and (x.amin() < 0 or x.amax() > 1):
+            low, high = x.amin().item(), x.amax().item()
+            raise RlabError(
+                f"data set '{data.name}' has pixels from {low:g} to {high:g}; they must lie in 0..1, or be uint8"
+            )
+    if data.lengths is not None:
+        good = data.kind == "series" and data.lengths.shape == (n,)
+        if not good or data.lengths.amin() < 1 or data.lengths.amax() > x.shape[1]:
+            raise RlabError(f"data set '{data.name}' has lengths that are not one of 1..{x.shape[1]} for each series")
+
+
+def _check_finite(name: str, what: str, values: Tensor) -> None:
+    if not torch.isfinite(values).all():
+        item = int((~torch.isfinite(values)).flatten(1).any(1).nonzero()[0])
+        raise RlabError(f"data set '{name}' has NaN or Inf in {what} of item {item}")
+
+
+def _check_y(data: TensorDataset) -> None:
+    y = data.y
+    if data.classes is None:
+        if not y.is_floating_point() or y.dim() > 2:
+            raise RlabError(f"data set '{data.name}' has no classes, so y must be float [N] or [N, K], not {y.dtype}")
+        _check_finite(data.name, "y", y[:, None])
+        return
+    dims = (len(y), *data.x.shape[2:]) if data.kind == "segmentation" else (len(y),)
+    if tuple(y.shape) != dims:
+        raise RlabError(f"data set '{data.name}' has y of shape {list(y.shape)}; it must be {list(dims)}")
+    if y.is_floating_point():
+        raise RlabError(f"data set '{data.name}' has classes, so y must be whole numbers, not {y.dtype}")
+    if not data.classes:
+        raise RlabError(f"data set '{data.name}' has an empty list of classes")
+    wrong = (y < 0) | (y >= len(data.classes))
+    if wrong.any():
+        item = int(wrong.flatten(1).any(1).nonzero()[0]) if y.dim() > 1 else int(wrong.nonzero()[0])
+        label = int(y[item][wrong[item]][0]) if y.dim() > 1 else int(y[item])
+        raise RlabError(
+            f"data set '{data.name}' has label {label} at item {item}; there are {len(data.classes)} classes, "
+            f"0 to {len(data.classes) - 1}"
+        )
+
+
+def _check_splits(data: TensorDataset) -> None:
+    seen = torch.zeros(len(data.x), dtype=torch.bool)
+    if not data.splits:
+        raise RlabError(f"data set '{data.name}' has no splits")
+    for split, items in data.splits.items():
+        if len(items) == 0:
+            raise RlabError(f"the split '{split}' of data set '{data.name}' is empty ({len(data.x):,} items in all)")
+        if items.amin() < 0 or items.amax() >= len(data.x):
+            raise RlabError(f"the split '{split}' of data set '{data.name}' names items that do not exist")
+        if seen[items].any() or len(items.unique()) != len(items):
+            raise RlabError(f"the split '{split}' of data set '{data.name}' has items twice, or shares them")
+        seen[items] = True

@@ -1,0 +1,1 @@
+"""The crawler that is paid for walking: environment and mechanics."""

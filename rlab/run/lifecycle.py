@@ -1,0 +1,381 @@
+"""A run from its first second to its last: start, resume, load. Knows no algorithm; recipes build the learner."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rlab.errors import RlabError
+from rlab.machine import available_memory, cores, gigabytes
+from rlab.registry import RECIPES
+from rlab.run.checkpoint import Checkpoints, Saved, most_checkpoints
+from rlab.run.config import RunConfig, from_plain, to_plain
+from rlab.run.contract import Footprint, Learner, Restores, State, Stop, Stopped
+from rlab.run.files import disk_error, replace_durably, to_json
+from rlab.run.folder import RunFolder, create_run
+from rlab.run.journal import Journal
+from rlab.run.loop import Loop, Notes, Outcome, View
+from rlab.run.metrics import MetricsFile
+from rlab.run.provenance import describe_session
+from rlab.trust import given
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What a recipe's `build` is given beside the configuration.
+
+    Attributes:
+        device: resolved torch device, such as "cpu" or "cuda:0".
+        journal: where the learner appends its logs.
+        start: the run's folder if the learner starts at 0, where what it takes from other runs lies; else None.
+    """
+
+    device: str
+    journal: Journal
+    start: Path | None = None
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run opened for reading: its configuration, learner and newest whole checkpoint (None before the first)."""
+
+    folder: RunFolder
+    config: Any
+    learner: Learner
+    saved: Saved | None
+
+
+def resolve_device(device: str) -> str:
+    """Turn ``auto|cpu|cuda[:n]`` into a device that exists.
+
+    Raises:
+        RlabError: it is not one of those, or torch cannot use it.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if device == "cpu":
+        return device
+    kind, _, index = device.partition(":")
+    if kind != "cuda" or (index and not index.isdigit()):
+        raise RlabError(f"--device is '{device}'; valid: auto, cpu, cuda, cuda:N")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(index or 0) >= count:
+        raise RlabError(f"--device is '{device}', but torch sees {count} CUDA devices here; nearest: cpu")
+    return f"cuda:{int(index or 0)}"
+
+
+def prepare_process(threads: int) -> int:
+    """Give torch this many CPU threads (0: one per usable core) and keep freed memory; return the number."""
+    import torch
+
+    from rlab.kernels import THREADS
+
+    _keep_freed_memory()
+    torch.set_num_threads(threads or cores())
+    THREADS.use(threads)
+    return threads or cores()
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc reuse freed blocks of up to 32 MB, its largest limit, instead of returning them to the system.
+
+    A batch's activations are larger than the limit that it starts with; the system would hand them back page by page
+    and zeroed at every update, which is about a tenth of PQN's time on two cores. Other libraries are left alone.
+    """
+    mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
+        return
+    mallopt(mmap_threshold, 32 << 20)
+    mallopt(trim_threshold, 1 << 30)
+
+
+def start_run(
+    recipe: str, config: Any, name: str | None, stop: Stop, view: View, prepare: Prepare
+) -> tuple[RunFolder, Outcome]:
+    """Create a run and drive it to its end or to a stop.
+
+    Args:
+        recipe: the recipe's registered name.
+        config: its typed configuration, with a `run: RunConfig` part.
+        name: the run's name, or None for one made from recipe, subject and time.
+        stop: polled between steps.
+        view: shows the run.
+        prepare: sees the learner's footprint before anything starts; may return a configuration with another budget.
+
+    Raises:
+        RlabError: the run cannot start, or ended at a bad number, a collapse or a failing disk.
+        Stopped: a stop was requested before anything was learned; nothing is left of the run.
+    """
+    given([recipe, to_plain(config)])
+    entry = RECIPES.get(recipe)
+    device = resolve_device(config.run.device)
+    config = with_run(config, threads=prepare_process(config.run.threads))
+    config, warm_start = entry.warm_start(config) if entry.warm_start else (config, None)
+    folder = create_run(recipe, entry.subjects(config), to_plain(config), name, entry.unit)
+    with contextlib.ExitStack() as stack:
+        lock = folder.lock()
+        stack.callback(lock.release)
+        try:
+            if warm_start is not None:
+                warm_start.save(folder)
+            journal = Journal(folder.journal)
+            stack.callback(journal.close)
+            shop = Workshop(device, journal, folder.path)
+            learner = entry.build(config, shop)
+            stack.callback(learner.close)
+            footprint = replace(
+                learner.footprint(stop), checkpoints=most_checkpoints(learner.progress().total, config.run.keep_steps)
+            )
+            refuse_if_too_large(footprint, folder.path, device, entry.memory_hint)
+            chosen = prepare(config, footprint, folder)
+            if chosen != config:
+                config = chosen
+                learner.close()
+                learner = entry.build(config, shop)
+                stack.callback(learner.close)
+            replace_durably(folder.path / "config.json", to_json(folder.config() | {"config": to_plain(config)}))
+            _write_sessions(folder, [describe_session(device, config.run.threads, config.run.seed)])
+        except BaseException:
+            stack.close()
+            shutil.rmtree(folder.path, ignore_errors=True)  # nothing was learned yet
+            raise
+        checkpoints = Checkpoints(folder.checkpoints, journal)
+        return folder, _drive(folder, learner, checkpoints, config, stop, view, Notes(config=to_plain(config)))
+
+
+Prepare = Callable[[Any, Footprint, RunFolder], Any]
+"""(configuration, footprint, folder) -> configuration; prints what the run will need."""
+
+
+def resume_run(folder: RunFolder, device: str | None, stop: Stop, view: View) -> Outcome:
+    """Go on with a run where its newest whole checkpoint stands; without one, from 0.
+
+    Args:
+        folder: the run.
+        device: another device than the run was started on, or None.
+        stop: polled between steps and while environments are fast-forwarded.
+        view: shows the run; told when the result will not be bit-exact.
+
+    Raises:
+        RlabError: another process holds the run, or no checkpoint is whole.
+    """
+    lock = folder.lock()
+    try:
+        recipe, config = configuration_of(folder)
+        chosen = resolve_device(device or config.run.device)
+        threads = prepare_process(config.run.threads)
+        session = describe_session(chosen, threads, config.run.seed)
+        sessions = _sessions(folder, view.event)
+        for what in ("device", "packages", "machine", "threads"):
+            if sessions and sessions[-1].get(what) != session[what]:
+                view.event(f"not bit-exact from here: {what} was {sessions[-1].get(what)}, is {session[what]}")
+        _write_sessions(folder, [*sessions, session])
+        entry = RECIPES.get(recipe)
+        if entry.resume:
+            view.event(f"resume: {entry.resume}")
+        journal = Journal(folder.journal)
+        checkpoints = Checkpoints(folder.checkpoints, journal)
+        with contextlib.ExitStack() as stack:
+            stack.callback(journal.close)
+            saved = checkpoints.load_newest(view.event)
+            learner: Learner = entry.build(config, Workshop(chosen, journal, folder.path if saved is None else None))
+            stack.callback(learner.close)
+            notes, loaded, done = Notes(config=to_plain(config)), None, 0
+            if saved is not None:
+                notes, loaded, done = Notes(**saved.loop), saved.path, saved.done
+                _refuse_if_edited(config, notes.config, folder)
+                try:
+                    with of_this_version(folder):
+                        learner.restore(saved.state, stop)
+                except Stopped:  # nothing was done that would have to be saved
+                    return Outcome(False, saved.done, saved.path, notes.score, notes.seconds)
+            checkpoints.discard_after(saved)
+            return _drive(folder, learner, checkpoints, config, stop, view, notes, loaded, done)
+    finally:
+        lock.release()
+
+
+@contextmanager
+def open_run(folder: RunFolder, device: str = "auto") -> Iterator[LoadedRun]:
+    """Open a run for reading (evaluation, watching): builds its learner, changes nothing in its folder."""
+    recipe, config = configuration_of(folder)
+    chosen = resolve_device(device)
+    prepare_process(config.run.threads)
+    journal = Journal(folder.journal)
+    saved = read_newest(folder, journal)
+    learner = RECIPES.get(recipe).build(config, Workshop(chosen, journal))
+    with contextlib.closing(learner):
+        yield LoadedRun(folder, config, learner, saved)
+
+
+@contextmanager
+def of_this_version(folder: RunFolder) -> Iterator[None]:
+    """Restoring within: says in a sentence that a checkpoint has other parts than its agent has now.
+
+    Raises:
+        RlabError: that sentence.
+    """
+    try:
+        yield
+    except (KeyError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "state_dict" not in str(error):
+            raise
+        raise RlabError(
+            f"run '{folder.name}' was written by another version of rlab, whose agent had other parts; go on with the "
+            "commit that its env.json names, or train anew"
+        ) from error
+
+
+def restore_policy(learner: Learner, state: State) -> None:
+    """Have a learner take over what it needs to act, predict or sample.
+
+    Raises:
+        RlabError: it learns nothing of the kind.
+    """
+    if not isinstance(learner, Restores):
+        raise RlabError("this run learns nothing that could be played or predicted with")
+    learner.restore_policy(state)
+
+
+def read_newest(folder: RunFolder, journal: Journal | None = None) -> Saved | None:
+    """The newest whole checkpoint of a run, verified; None if it has none. Changes nothing; warns of bad ones."""
+    if not folder.checkpoints.is_dir():
+        return None
+    checkpoints = Checkpoints(folder.checkpoints, journal or Journal(folder.journal))
+    return checkpoints.load_newest(lambda text: print(f"rlab: {text}", file=sys.stderr))
+
+
+def configuration_of(folder: RunFolder) -> tuple[str, Any]:
+    """(recipe's name, typed configuration) of a run."""
+    document = folder.config()
+    recipe = document["recipe"]
+    return recipe, from_plain(type(RECIPES.get(recipe).default("")), document["config"], str(folder.path))
+
+
+def with_run(config: Any, **changes: Any) -> Any:
+    """A copy of a configuration with fields of its `run` part changed."""
+    run: RunConfig = replace(config.run, **changes)
+    return replace(config, run=run)
+
+
+def refuse_if_too_large(footprint: Footprint, folder: Path, device: str, hint: str = "") -> None:
+    """Refuse a run that memory or disk will not hold; `hint` says which setting makes it smaller.
+
+    Raises:
+        RlabError: one sentence with what is needed, what there is, and which setting makes it smaller.
+    """
+    smaller = hint or "take a smaller batch or model"
+    memory = available_memory()
+    if footprint.memory > memory:
+        raise RlabError(
+            f"the run needs {gigabytes(footprint.memory)} of memory and {gigabytes(memory)} are free; {smaller}"
+        )
+    if device.startswith("cuda"):
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
+        if footprint.device_memory > free:
+            raise RlabError(
+                f"the run needs {gigabytes(footprint.device_memory)} on {device} and {gigabytes(free)} are free; "
+                f"{smaller}"
+            )
+    disk = shutil.disk_usage(folder).free
+    if footprint.disk > disk:
+        raise RlabError(
+            f"the run needs {gigabytes(footprint.disk)} under {folder} and {gigabytes(disk)} are free; "
+            f"set RLAB_RUNS to a larger disk or {smaller}"
+            + (" or a larger --keep-steps" if footprint.checkpoints > most_checkpoints(0, 0) else "")
+        )
+
+
+def _sessions(folder: RunFolder, report: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The sessions so far. A damaged env.json is set aside: it tells of a run, no run depends on it."""
+    path = folder.path / "env.json"
+    if not path.exists():
+        return []
+    try:
+        return folder.environment()["sessions"]
+    except RlabError as e:
+        try:
+            path.replace(path.with_name("env-bad.json"))
+        except OSError as failure:
+            raise disk_error(failure, folder.path) from None
+        report(f"{e}; kept as env-bad.json, a new one is begun")
+        return []
+
+
+def _write_sessions(folder: RunFolder, sessions: list[dict[str, Any]]) -> None:
+    replace_durably(folder.path / "env.json", to_json({"schema": 1, "sessions": sessions}))
+
+
+def _drive(
+    folder: RunFolder,
+    learner: Learner,
+    checkpoints: Checkpoints,
+    config: Any,
+    stop: Stop,
+    view: View,
+    notes: Notes,
+    loaded: Path | None = None,
+    done: int = 0,
+) -> Outcome:
+    """Drive a learner to its end or to a stop from where it stands: at 0, or `done` of the checkpoint `loaded`."""
+
+    def belongs(row: dict[str, Any]) -> bool:
+        return row["step"] <= (notes.evaluated if row["kind"] == "eval" else done)
+
+    with contextlib.ExitStack() as stack:
+        metrics = MetricsFile(folder.metrics, notes.metrics, belongs, view.event)
+        stack.callback(metrics.close)
+        observe = _tensorboard(folder, stack) if config.run.tensorboard else (lambda row: None)
+        outcome = Loop(learner, config.run, checkpoints, metrics, view, stop, notes, loaded, observe).run()
+    if outcome.finished and outcome.checkpoint != loaded:
+        document = {"schema": 1, "step": outcome.done, **(outcome.score or {})}
+        replace_durably(folder.evaluation, to_json(document))
+    return outcome
+
+
+FREE = ("stop_on_collapse", "keep_steps")
+"""Settings that may be edited between sessions: no number that is learned depends on them."""
+
+
+def _refuse_if_edited(config: Any, saved: dict[str, Any] | None, folder: RunFolder) -> None:
+    """A run goes on as the experiment that its checkpoint belongs to, or not at all."""
+    if saved is None:
+        return
+    was = to_plain(from_plain(type(config), saved, str(folder.checkpoints)))  # a field that came later: its default
+    now = to_plain(config)
+    for part, fields in now.items():
+        for name, value in fields.items():
+            if value != was[part][name] and name not in FREE:
+                raise RlabError(
+                    f"{folder.path / 'config.json'} says {name} {value!r}, its checkpoint {was[part][name]!r}; "
+                    "put the old value back, or start a new run with the new one"
+                )
+
+
+def _tensorboard(folder: RunFolder, stack: contextlib.ExitStack) -> Callable[[dict[str, Any]], None]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise RlabError("--tensorboard needs the extra: pip install 'rlab-rl[tensorboard]'") from None
+    writer = SummaryWriter(str(folder.path / "tensorboard"))
+    stack.callback(writer.close)
+
+    def observe(row: dict[str, Any]) -> None:
+        for name, value in (row | row.get("clock", {})).items():
+            if isinstance(value, (int, float)) and name != "step":
+                writer.add_scalar(f"{row['kind']}/{name}", value, row["step"])
+
+    return observe

@@ -1,0 +1,150 @@
+"""The live view of a run: a progress bar in a terminal, plain lines elsewhere; always on stderr."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from rlab.run.contract import Metrics, Progress
+
+REDRAW_SECONDS = 0.25
+"""In a terminal."""
+
+LINE_SECONDS = 10.0
+"""Where there is no terminal."""
+
+RATE_SECONDS = 8.0
+"""Time constant of the smoothed speed that the remaining time is computed from."""
+
+SHOWN = {
+    "return_mean_last": ("return of the last 100", "{:.2f}"),
+    "epsilon_last": ("ε", "{:.3f}"),
+    "loss": ("loss", "{:.4f}"),
+    "q_mean": ("mean Q", "{:.3f}"),
+    "value_loss": ("value loss", "{:.4f}"),
+    "entropy": ("entropy", "{:.3f}"),
+}
+"""Metric -> (what it is called here, format)."""
+
+PARTS = {"clock_act": "act", "clock_env": "environment", "clock_data": "data", "clock_learn": "learn"}
+"""Clock metric -> what it is called here."""
+
+
+class LiveView:
+    """A `rlab.run.loop.View`; use it as a context manager.
+
+    `show` is called thousands of times a second: between two pictures it adds up three numbers.
+
+    Args:
+        title: what stands above the bar, such as the agent and the environment.
+        console: where to draw; None is stderr.
+    """
+
+    def __init__(self, title: str = "", console: Console | None = None):
+        self.title = title
+        self.console = console or Console(stderr=True, highlight=False)
+        self._live: Live | None = None
+        self._every = REDRAW_SECONDS if self.console.is_terminal else LINE_SECONDS
+        self._latest: dict[str, float] = {}
+        self._spent = dict.fromkeys(PARTS, 0.0)
+        self._shares = dict.fromkeys(PARTS, 0.0)
+        self._due = 0.0
+        self._at = 0.0
+        self._done: int | None = None
+        self._rate = 0.0
+
+    def __enter__(self) -> LiveView:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def show(self, progress: Progress, metrics: Metrics) -> None:
+        """Take in one step; draw if it is time."""
+        now = time.monotonic()
+        self._latest.update(metrics)
+        for name in self._spent:
+            self._spent[name] += metrics.get(name, 0.0)
+        if now < self._due and not progress.finished:
+            return
+        self._account(progress, now)
+        if self.console.is_terminal:
+            self._draw(progress)
+        elif self._rate:
+            self._print(self._line(progress))
+
+    def event(self, text: str) -> None:
+        """Say that something happened."""
+        self._print(text)
+
+    def _account(self, progress: Progress, now: float) -> None:
+        """Turn what was added up since the last picture into speeds."""
+        self._due = now + self._every
+        if self._done is not None and now > self._at:
+            elapsed = now - self._at
+            rate = (progress.done - self._done) / elapsed
+            weight = 1.0 if not self._rate else 1 - math.exp(-elapsed / RATE_SECONDS)
+            self._rate += weight * (rate - self._rate)
+            whole = sum(self._spent.values()) or 1.0
+            self._shares = {name: seconds / whole for name, seconds in self._spent.items()}
+        self._at, self._done = now, progress.done
+        self._spent = dict.fromkeys(PARTS, 0.0)
+
+    def _draw(self, progress: Progress) -> None:
+        if self._live is None:
+            # No refresh thread: a picture is drawn when there is a new one.
+            self._live = Live(console=self.console, auto_refresh=False)
+            self._live.start()
+        head = Table.grid(padding=(0, 2))
+        bar = ProgressBar(total=progress.total, completed=min(progress.done, progress.total), width=36)
+        head.add_row(Text(self.title, style="bold"), bar, f"{self._share_done(progress)}   ETA {self._eta(progress)}")
+        lines = [Text(self._amount(progress) + "   " + self._speed(progress)), Text(self._numbers())]
+        self._live.update(Group(head, *lines), refresh=True)
+
+    def _line(self, progress: Progress) -> str:
+        parts = [f"{self._amount(progress)} ({self._share_done(progress)})", f"ETA {self._eta(progress)}"]
+        return " · ".join([*parts, self._speed(progress), self._numbers()])
+
+    def _amount(self, progress: Progress) -> str:
+        return f"{progress.done:,} / {progress.total:,} {progress.unit}"
+
+    def _share_done(self, progress: Progress) -> str:
+        return f"{min(1.0, progress.done / max(1, progress.total)):.1%}"
+
+    def _eta(self, progress: Progress) -> str:
+        if self._rate <= 0:
+            return "-"
+        minutes, seconds = divmod(round(max(0, progress.total - progress.done) / self._rate), 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02d}:{seconds:02d}"
+
+    def _speed(self, progress: Progress) -> str:
+        if not self._rate:
+            return ""
+        text = f"{self._rate:,.0f} {progress.unit}/s"
+        if any(self._shares.values()):
+            shares = ", ".join(f"{PARTS[name]} {share:.0%}" for name, share in self._shares.items() if share)
+            text += f" ({shares})"
+        return text
+
+    def _numbers(self) -> str:
+        known = [(SHOWN[name], self._latest[name]) for name in SHOWN if name in self._latest]
+        return " · ".join(f"{label} {form.format(value)}" for (label, form), value in known)
+
+    def _print(self, text: str) -> None:
+        if self.console.is_terminal:
+            self.console.print(Text(text))
+        else:
+            print(text, file=sys.stderr, flush=True)  # rich would wrap it at 80 columns
