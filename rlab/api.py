@@ -280,7 +280,7 @@ def evaluate_together(
         RlabError: fewer than two, one twice, an agent's, or two of different data, classes or test examples.
         Stopped: `stop` was set before there was a result.
     """
-    from rlab.tasks.ensemble import Member, together
+    from rlab.tasks.ensemble import Member, ensemble_score
 
     folders = [_folder(run) for run in runs]
     names = [folder.name for folder in folders]
@@ -297,7 +297,7 @@ def evaluate_together(
             task = loaded.learner.task
             items = task.dataset.items("test")
             members.append(Member(folder.name, task.dataset.name, task.classes, items, outputs, targets))
-    return together(members)
+    return ensemble_score(members)
 
 
 def draw(run: RunFolder | Path | str, device: str = "auto", *, stop: Stop | None = None) -> dict[str, Path]:

@@ -46,7 +46,7 @@ def default_experiment(preset: str, env: str) -> QExperiment | PQNExperiment:
     return experiment(run, EnvConfig(env=env, steps=pace.steps, reset_steps=pace.reset), presets[preset])
 
 
-def make_q(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> Any:
+def make_q(experiment: Any, envs: Any, has_masks: bool, context: Any) -> Any:
     """A DQN for environments."""
     from rlab.agents.value.dqn import DQN
 
@@ -58,17 +58,17 @@ def make_q(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> Any:
         has_masks,
         experiment.env.steps,
         experiment.run.seed,
-        workshop.device,
-        workshop.journal,
+        context.device,
+        context.journal,
     )
 
 
-def make_pqn(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> Any:
+def make_pqn(experiment: Any, envs: Any, has_masks: bool, context: Any) -> Any:
     """A PQN for environments."""
     from rlab.agents.value.pqn import PQN
 
     space, actions = envs.single_observation_space, envs.num_actions
-    return PQN(experiment.agent, space, actions, experiment.env.steps, experiment.run.seed, workshop.device)
+    return PQN(experiment.agent, space, actions, experiment.env.steps, experiment.run.seed, context.device)
 
 
 def ticks_of(settings: Any) -> int:
@@ -120,25 +120,25 @@ def describe_env(experiment: Any) -> dict[str, str]:
     return lines
 
 
-def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any:
+def build(make_agent: Callable[..., Any], experiment: Any, context: Any) -> Any:
     """Build the Learner: environments, agent and their interaction.
 
     Args:
-        make_agent: (experiment, environments, whether they give action masks, workshop) -> Agent.
+        make_agent: (experiment, environments, whether they give action masks, context) -> Agent.
         experiment: settings with the parts `run`, `env` and `agent`.
-        workshop: device and journal.
+        context: device and journal.
 
     Raises:
         RlabError: the environment is unknown, or the agent cannot play it.
     """
     from rlab.agents.interaction import Interaction
     from rlab.envs import make_vec
-    from rlab.run.lifecycle import Workshop
+    from rlab.run.lifecycle import BuildContext
     from rlab.seeding import derive
 
     run, env, settings = experiment.run, experiment.env, experiment.agent
     seed = derive(run.seed, "environment")
-    threads = env_threads(settings, workshop.device)
+    threads = env_threads(settings, context.device)
     envs = make_vec(env.env, settings.num_envs, seed, **env.rules(), training=True, threads=threads)
 
     def rehearse(journal: Any) -> Interaction:
@@ -147,15 +147,15 @@ def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any
             quick["learning_starts"] = settings.num_envs * (settings.n_step + 4)
         long = replace(env, steps=max(env.steps, 10**9))
         twin = replace(experiment, agent=replace(settings, **quick), env=long)
-        return build(make_agent, twin, Workshop(workshop.device, journal))
+        return build(make_agent, twin, BuildContext(context.device, journal))
 
     try:
         _, info = envs.reset()
-        agent = make_agent(experiment, envs, "action_mask" in info, workshop)
-        if workshop.start is not None and hasattr(agent, "encoders"):
+        agent = make_agent(experiment, envs, "action_mask" in info, context)
+        if context.start is not None and hasattr(agent, "encoders"):
             from rlab.tasks.transfer import start_from
 
-            start_from(agent.encoders, workshop.start)
+            start_from(agent.encoders, context.start)
     except BaseException:
         envs.close()
         raise
@@ -170,7 +170,7 @@ def build(make_agent: Callable[..., Any], experiment: Any, workshop: Any) -> Any
         evaluate_episodes=env.evaluate_episodes,
         final_episodes=env.final_episodes,
         seed=run.seed,
-        journal=workshop.journal,
+        journal=context.journal,
         rehearse=rehearse,
     )
 
@@ -207,11 +207,11 @@ for _name, (_summary, _make) in {
     )
 
 
-def build_tabular(experiment: Any, workshop: Any) -> Any:
+def build_tabular(experiment: Any, context: Any) -> Any:
     """Build the Learner of a tabular agent; see `rlab.agents.tabular.learner`."""
     from rlab.agents.tabular.learner import build_tabular
 
-    return build_tabular(experiment, workshop)
+    return build_tabular(experiment, context)
 
 
 for _name, _summary in TABULAR_SUMMARIES.items():
@@ -243,14 +243,14 @@ def default_policy_experiment(preset: str, env: str) -> PolicyExperiment:
     return replace(base, run=run, env=replace(base.env, env=env, steps=1_000_000 if images else 200_000))
 
 
-def make_policy(experiment: Any, envs: Any, has_masks: bool, workshop: Any) -> Any:
+def make_policy(experiment: Any, envs: Any, has_masks: bool, context: Any) -> Any:
     """A policy gradient for environments."""
     from rlab.agents.policy.policy_gradient import PolicyGradient
 
     run, env = experiment.run, experiment.env
     spaces = envs.single_observation_space, envs.single_action_space
     longest = env.reset_steps if envs.protocol is None else min(env.reset_steps, 27_000)  # 30 minutes of Atari
-    return PolicyGradient(experiment.agent, *spaces, env.steps, longest, run.seed, workshop.device)
+    return PolicyGradient(experiment.agent, *spaces, env.steps, longest, run.seed, context.device)
 
 
 for _name, _summary in POLICY_SUMMARIES.items():
@@ -296,7 +296,7 @@ def default_sb3_experiment(recipe: str, env: str) -> Any:
     return make(agent=presets.get(env, presets["vectors"]), env=steps, run=run)
 
 
-def build_sb3(recipe: str, experiment: Any, workshop: Any) -> Any:
+def build_sb3(recipe: str, experiment: Any, context: Any) -> Any:
     """Build the Learner: environments and the algorithm in them.
 
     Raises:
@@ -304,7 +304,7 @@ def build_sb3(recipe: str, experiment: Any, workshop: Any) -> Any:
     """
     from rlab.agents.sb3.learner import Sb3Learner
     from rlab.envs import make_vec
-    from rlab.run.lifecycle import Workshop
+    from rlab.run.lifecycle import BuildContext
     from rlab.seeding import derive
 
     run, env, config = experiment.run, experiment.env, experiment.agent
@@ -315,7 +315,7 @@ def build_sb3(recipe: str, experiment: Any, workshop: Any) -> Any:
         soon = {"learning_starts": 4 * config.num_envs} if hasattr(config, "learning_starts") else {}
         long = replace(env, steps=max(env.steps, 10**9))
         quick = replace(experiment, agent=replace(config, **soon), env=long)
-        return build_sb3(recipe, quick, Workshop(workshop.device, journal))
+        return build_sb3(recipe, quick, BuildContext(context.device, journal))
 
     try:
         learner = Sb3Learner(
@@ -323,20 +323,20 @@ def build_sb3(recipe: str, experiment: Any, workshop: Any) -> Any:
             config,
             envs,
             env.env,
-            device=workshop.device,
+            device=context.device,
             rules=env.rules(),
             total_steps=env.steps,
             reset_steps=env.reset_steps,
             evaluate_episodes=env.evaluate_episodes,
             final_episodes=env.final_episodes,
             seed=run.seed,
-            journal=workshop.journal,
+            journal=context.journal,
             rehearse=rehearse,
         )
-        if workshop.start is not None:
+        if context.start is not None:
             from rlab.tasks.transfer import start_from
 
-            start_from(learner.sb3.encoders, workshop.start)
+            start_from(learner.sb3.encoders, context.start)
         return learner
     except BaseException:
         envs.close()

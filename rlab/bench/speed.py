@@ -108,7 +108,7 @@ def time_ours(agent: str, steps: int, device: str) -> float:
     """Environment steps per second of a recipe on Breakout, with its own settings but for memory and warm-up."""
     from rlab.registry import RECIPES
     from rlab.run.journal import Journal
-    from rlab.run.lifecycle import Workshop, prepare_process
+    from rlab.run.lifecycle import BuildContext, prepare_process
 
     prepare_process(0)
     recipe = RECIPES.get(agent)
@@ -121,7 +121,7 @@ def time_ours(agent: str, steps: int, device: str) -> float:
     timed = math.ceil(steps * (1 - WARM_UP) / period) * period
     with tempfile.TemporaryDirectory() as folder:
         journal = Journal(Path(folder))
-        learner = recipe.build(config, Workshop(device, journal))
+        learner = recipe.build(config, BuildContext(device, journal))
         while learner.progress().done < max(steps * WARM_UP, 2 * period):
             learner.step()
         before, started = learner.progress().done, time.perf_counter()

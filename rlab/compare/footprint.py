@@ -36,7 +36,7 @@ def needs(agent: str, env: str, steps: int, settings: dict[str, Any]) -> dict[st
     load_recipes()
     from rlab.run.contract import Stop
     from rlab.run.journal import Journal
-    from rlab.run.lifecycle import Workshop, resolve_device
+    from rlab.run.lifecycle import BuildContext, resolve_device
 
     recipe = RECIPES.get(agent)
     config = changed(recipe.default(env), settings | ({"steps": steps} if steps else {}))
@@ -46,7 +46,10 @@ def needs(agent: str, env: str, steps: int, settings: dict[str, Any]) -> dict[st
     free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else 0
     with tempfile.TemporaryDirectory(prefix="rlab-needs-") as scratch:
         journal = Journal(Path(scratch))
-        with contextlib.closing(journal), contextlib.closing(recipe.build(config, Workshop(device, journal))) as built:
+        with (
+            contextlib.closing(journal),
+            contextlib.closing(recipe.build(config, BuildContext(device, journal))) as built,
+        ):
             footprint = built.footprint(Stop())
     libraries = psutil.Process().memory_info().rss
     on_device = footprint.device_memory + CONTEXT if free else 0

@@ -131,7 +131,7 @@ class TensorDataset:
             y = F.interpolate(y[:, None].float(), size, mode="nearest")[:, 0].to(y.dtype)
         return replace(self, x=x, y=y)
 
-    def fewer(self, n: int, seed: int, split: str = "train", even: bool = False) -> TensorDataset:
+    def subsample(self, n: int, seed: int, split: str = "train", even: bool = False) -> TensorDataset:
         """The same with only n of the items of a split, of every class its share, or as many; drawn by the seed.
 
         Raises:
@@ -150,7 +150,7 @@ class TensorDataset:
         chosen = np.sort(order[np.argsort(rank, kind="stable")[:n]])
         return replace(self, splits=self.splits | {split: torch.from_numpy(chosen)})
 
-    def labelled(self, n: int, seed: int) -> TensorDataset:
+    def split_labelled(self, n: int, seed: int) -> TensorDataset:
         """The same with n of the training items, of every class as many; the others are the split "unlabelled".
 
         Raises:
@@ -162,7 +162,7 @@ class TensorDataset:
                 f"{n:,} of the {len(items):,} training items of '{self.name}' cannot be all that are labelled: there "
                 f"must be at least {classes}, one of every class, and one without a label"
             )
-        fewer = self.fewer(n, seed, even=True)
+        fewer = self.subsample(n, seed, even=True)
         rest = items[~torch.isin(items, fewer.items("train"))]
         return replace(fewer, splits=fewer.splits | {"unlabelled": rest})
 
@@ -173,7 +173,7 @@ class TensorDataset:
             torch.from_numpy(np.random.default_rng(derive(seed, "bootstrap")).integers(len(items), size=len(items)))
         ]
 
-    def without(self, split: str) -> TensorDataset:
+    def drop_split(self, split: str) -> TensorDataset:
         """The same without a split."""
         return replace(self, splits={name: items for name, items in self.splits.items() if name != split})
 

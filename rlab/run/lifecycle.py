@@ -28,7 +28,7 @@ from rlab.trust import given
 
 
 @dataclass(frozen=True)
-class Workshop:
+class BuildContext:
     """What a recipe's `build` is given beside the configuration.
 
     Attributes:
@@ -131,8 +131,8 @@ def start_run(
                 warm_start.save(folder)
             journal = Journal(folder.journal)
             stack.callback(journal.close)
-            shop = Workshop(device, journal, folder.path)
-            learner = entry.build(config, shop)
+            context = BuildContext(device, journal, folder.path)
+            learner = entry.build(config, context)
             stack.callback(learner.close)
             footprint = replace(
                 learner.footprint(stop), checkpoints=most_checkpoints(learner.progress().total, config.run.keep_steps)
@@ -142,7 +142,7 @@ def start_run(
             if chosen != config:
                 config = chosen
                 learner.close()
-                learner = entry.build(config, shop)
+                learner = entry.build(config, context)
                 stack.callback(learner.close)
             replace_durably(folder.path / "config.json", to_json(folder.config() | {"config": to_plain(config)}))
             _write_sessions(folder, [describe_session(device, config.run.threads, config.run.seed)])
@@ -189,7 +189,9 @@ def resume_run(folder: RunFolder, device: str | None, stop: Stop, view: View) ->
         with contextlib.ExitStack() as stack:
             stack.callback(journal.close)
             saved = checkpoints.load_newest(view.event)
-            learner: Learner = entry.build(config, Workshop(chosen, journal, folder.path if saved is None else None))
+            learner: Learner = entry.build(
+                config, BuildContext(chosen, journal, folder.path if saved is None else None)
+            )
             stack.callback(learner.close)
             notes, loaded, done = Notes(config=to_plain(config)), None, 0
             if saved is not None:
@@ -214,7 +216,7 @@ def open_run(folder: RunFolder, device: str = "auto") -> Iterator[LoadedRun]:
     prepare_process(config.run.threads)
     journal = Journal(folder.journal)
     saved = read_newest(folder, journal)
-    learner = RECIPES.get(recipe).build(config, Workshop(chosen, journal))
+    learner = RECIPES.get(recipe).build(config, BuildContext(chosen, journal))
     with contextlib.closing(learner):
         yield LoadedRun(folder, config, learner, saved)
 

@@ -46,11 +46,11 @@ def learner(recipe: str, env: str, seed: int, **changes: Any) -> Iterator[Any]:
     from rlab.recipes import load_recipes
 
     load_recipes()
-    from rlab.run.lifecycle import Workshop
+    from rlab.run.lifecycle import BuildContext
 
     entry = RECIPES.get(recipe)
     config = changed(entry.default(env), {"seed": seed, **changes})
-    with closing(entry.build(config, Workshop("cpu", Forgetful()))) as built:
+    with closing(entry.build(config, BuildContext("cpu", Forgetful()))) as built:
         yield built
 
 

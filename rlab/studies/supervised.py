@@ -45,7 +45,7 @@ def examples(name: str, seed: int, train: int = 0, test: int = 0, preprocess: st
     data = load(name, derive(seed, "examples"), validation=0)
     for split, count in (("train", train), ("test", test)):
         if 0 < count < len(data.splits[split]):
-            data = data.fewer(count, seed, split)
+            data = data.subsample(count, seed, split)
     x, x_test = data.inputs("train"), data.inputs("test")
     if preprocess:
         transform = fit_transform(preprocess, x)

@@ -34,7 +34,7 @@ class Member:
     true: Tensor
 
 
-def together(members: Sequence[Member]) -> dict[str, Any]:
+def ensemble_score(members: Sequence[Member]) -> dict[str, Any]:
     """The score of the mean probabilities (or numbers) of all, with each one's own.
 
     Returns:

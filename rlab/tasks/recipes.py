@@ -60,7 +60,7 @@ def default_classify(recipe: str, data: str) -> ClassifyExperiment:
     return ClassifyExperiment(run, part, ModelConfig(encoder=MODELS[recipe][0]), fit)
 
 
-def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
+def build_classify(experiment: ClassifyExperiment, context: Any) -> Any:
     """Build the Learner: data, model, optimiser.
 
     Raises:
@@ -79,16 +79,16 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
     run, part, settings, how = experiment.run, experiment.data, experiment.model, experiment.fit
     data = examples_of(part, run.seed)
     if data.kind == "segmentation":
-        return _build_segment(experiment, data, workshop)
-    data = data.labelled(part.labelled, run.seed) if part.labelled else data
+        return _build_segment(experiment, data, context)
+    data = data.split_labelled(part.labelled, run.seed) if part.labelled else data
     heads = parse(settings.tasks, data)
-    model: Any = _initial(experiment, data, heads[-1].outputs.stop, workshop)
+    model: Any = _initial(experiment, data, heads[-1].outputs.stop, context)
     groups = _groups(model, settings, how)
     if experiment.unlabelled.semi == "mean-teacher":
         model = EMA(model, experiment.unlabelled.average)
-    weight, terms, kept = _more_to_learn(experiment, data, heads[0].classes, model, workshop)
+    weight, terms, kept = _more_to_learn(experiment, data, heads[0].classes, model, context)
     task = Classification(
-        data if experiment.unlabelled.semi != "none" or not part.labelled else data.without("unlabelled"),
+        data if experiment.unlabelled.semi != "none" or not part.labelled else data.drop_split("unlabelled"),
         model,
         make_optimiser(how.optimiser, groups, lr=how.learning_rate, **_fused(how.optimiser)),
         batch_size=how.batch_size,
@@ -100,16 +100,16 @@ def build_classify(experiment: ClassifyExperiment, workshop: Any) -> Any:
         terms=terms,
         per_epoch=_updates(data, how) if part.labelled else None,
         items=data.bootstrap(run.seed) if part.bootstrap else None,
-        bf16=use_bf16(how.precision, torch.device(workshop.device), data.kind == "images"),
+        bf16=use_bf16(how.precision, torch.device(context.device), data.kind == "images"),
         max_grad_norm=how.max_grad_norm,
         seed=derive(run.seed, "batches"),
-        device=workshop.device,
+        device=context.device,
     )
     _check_last_batch(model, len(data.items("train")), how.batch_size)
-    return Trainer(task, how, run.seed, workshop.device, kept)
+    return Trainer(task, how, run.seed, context.device, kept)
 
 
-def _build_segment(experiment: ClassifyExperiment, data: Any, workshop: Any) -> Any:
+def _build_segment(experiment: ClassifyExperiment, data: Any, context: Any) -> Any:
     """The Learner of images with masks.
 
     Raises:
@@ -133,7 +133,7 @@ def _build_segment(experiment: ClassifyExperiment, data: Any, workshop: Any) -> 
             f"data set '{part.data}' has a class for every pixel; --labelled, --semi, --teacher, --bootstrap, --tasks, "
             "--dropout and --label-smoothing are for a class of the whole image"
         )
-    model = _initial(experiment, data, len(data.classes), workshop)
+    model = _initial(experiment, data, len(data.classes), context)
     task = Segmentation(
         data,
         model,
@@ -143,13 +143,13 @@ def _build_segment(experiment: ClassifyExperiment, data: Any, workshop: Any) -> 
         batch_size=how.batch_size,
         augment=part.augment,
         preprocess=part.preprocess,
-        bf16=use_bf16(how.precision, torch.device(workshop.device), True),
+        bf16=use_bf16(how.precision, torch.device(context.device), True),
         max_grad_norm=how.max_grad_norm,
         seed=derive(run.seed, "batches"),
-        device=workshop.device,
+        device=context.device,
     )
     _check_last_batch(model, len(data.items("train")), how.batch_size)
-    return Trainer(task, how, run.seed, workshop.device)
+    return Trainer(task, how, run.seed, context.device)
 
 
 def examples_of(part: ExamplesConfig, seed: int) -> Any:
@@ -163,7 +163,7 @@ def examples_of(part: ExamplesConfig, seed: int) -> Any:
 
     data = load(part.data, derive(seed if part.split_seed is None else part.split_seed, "data"), part.validation)
     if part.examples:
-        data = data.fewer(part.examples, seed)
+        data = data.subsample(part.examples, seed)
     return data.resized(shape_of(part.shape)) if part.shape else data
 
 
@@ -172,7 +172,7 @@ def _updates(data: Any, how: FitConfig) -> int:
     return -(-(len(data.items("train")) + len(data.items("unlabelled"))) // how.batch_size)
 
 
-def _initial(experiment: ClassifyExperiment, data: Any, outputs: int, workshop: Any) -> Any:
+def _initial(experiment: ClassifyExperiment, data: Any, outputs: int, context: Any) -> Any:
     """The model as training finds it: alike on every device, or with the encoder of another run."""
     import torch
 
@@ -189,15 +189,15 @@ def _initial(experiment: ClassifyExperiment, data: Any, outputs: int, workshop: 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(experiment.run.seed, "network"))
         model = make_model(experiment.model, data.shape, outputs, data.kind, first)
-    if workshop.start is not None:
-        start_from([model.encoder], workshop.start)
+    if context.start is not None:
+        start_from([model.encoder], context.start)
     if experiment.model.freeze:
         freeze([model.encoder])
     return model
 
 
 def _more_to_learn(
-    experiment: ClassifyExperiment, data: Any, classes: tuple[str, ...] | None, model: Any, workshop: Any
+    experiment: ClassifyExperiment, data: Any, classes: tuple[str, ...] | None, model: Any, context: Any
 ) -> tuple[float, list[Any], dict[str, Any]]:
     """(factor of the loss of the labels, what else is learned from, what of that belongs to a run's state)."""
     from rlab.data.batches import Batches
@@ -213,15 +213,15 @@ def _more_to_learn(
             raise RlabError(
                 f"a teacher's probabilities are of classes, and what is learned of '{part.data}' is numbers"
             )
-        kept["teacher"] = teacher = Teacher(make_model, classes, data.shape, part.data, workshop.device)
-        if workshop.start is not None:
-            teacher.start_from(workshop.start)
+        kept["teacher"] = teacher = Teacher(make_model, classes, data.shape, part.data, context.device)
+        if context.start is not None:
+            teacher.start_from(context.start)
         terms.append(distil(teacher, teaching.temperature, teaching.distil))
         weight -= teaching.distil
     if semi.semi != "none":
         refuse_useless(semi, part.data, classes, part.augment, model)
         seed, updates = derive(experiment.run.seed, "unlabelled"), _updates(data, how)
-        others = Batches(data, how.batch_size, seed, workshop.device, part.augment, "unlabelled", per_epoch=updates)
+        others = Batches(data, how.batch_size, seed, context.device, part.augment, "unlabelled", per_epoch=updates)
         terms.append(term_of(semi, others, how.epochs))
     return weight, terms, kept
 
@@ -325,17 +325,19 @@ def default_trees(recipe: str, data: str) -> TreesExperiment:
     return TreesExperiment(run, ExamplesConfig(data=data or "digits", validation=0.0), trees)
 
 
-def build_trees(experiment: TreesExperiment, workshop: Any) -> Any:
+def build_trees(experiment: TreesExperiment, context: Any) -> Any:
     """Build the Learner of an ensemble of trees.
 
     Raises:
         RlabError: the data set is unknown, or nothing for trees.
     """
     from rlab.seeding import derive
-    from rlab.tasks.trees import Grow, TreesTask
+    from rlab.tasks.trees import TreesLearner, TreesTask
 
     data = examples_of(experiment.data, experiment.run.seed)
-    return Grow(TreesTask(data, experiment.trees, derive(experiment.run.seed, "members")), experiment.run.threads or 1)
+    return TreesLearner(
+        TreesTask(data, experiment.trees, derive(experiment.run.seed, "members")), experiment.run.threads or 1
+    )
 
 
 for _name, (_summary, _) in TREES.items():

@@ -145,7 +145,7 @@ class TreesTask:
         return pictures
 
 
-class Grow:
+class TreesLearner:
     """The Learner of an ensemble of trees. Progress counts members.
 
     A forest gets a few more with each step. AdaBoost cannot go on with what it has in scikit-learn, so that each step
@@ -225,7 +225,7 @@ class Grow:
                 "depth": self.task.config.depth}  # fmt: skip
 
     def restore(self, state: State, stop: Stop) -> None:
-        """Grow the members of `state`.
+        """TreesLearner the members of `state`.
 
         Raises:
             RlabError: it is of other settings.

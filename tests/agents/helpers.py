@@ -14,7 +14,7 @@ from rlab.agents.value.config import PARTS
 from rlab.registry import RECIPES
 from rlab.run.config import changed
 from rlab.run.journal import Journal
-from rlab.run.lifecycle import Workshop
+from rlab.run.lifecycle import BuildContext
 
 SMALL = {
     "learning_starts": 64,
@@ -43,7 +43,7 @@ def learner(
     entry = RECIPES.get(recipe)
     default = entry.default(env)
     config = changed(default, (known(default, SMALL) if small else {}) | settings)
-    return entry.build(replace(config, env=replace(config.env, env=env)), Workshop("cpu", journal))
+    return entry.build(replace(config, env=replace(config.env, env=env)), BuildContext("cpu", journal))
 
 
 def known(config: Any, settings: dict[str, Any]) -> dict[str, Any]:

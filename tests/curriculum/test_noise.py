@@ -14,8 +14,8 @@ from torch.nn.utils import parametrize
 from rlab.data.augment import augment
 from rlab.nn.layers import DropConnectLinear, GaussianNoise, drawing_from
 from rlab.nn.losses import smooth_targets
-from rlab.studies.noise.angle_size_light import changed
 from rlab.studies.noise.elastic_distortion import displacements
+from rlab.studies.noise.invariances import changed
 from rlab.studies.noise.label_smoothing_calibration import calibration
 
 

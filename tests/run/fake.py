@@ -139,8 +139,8 @@ def default(subject: str) -> FakeExperiment:
     return FakeExperiment()
 
 
-def build(experiment: FakeExperiment, workshop: life.Workshop) -> Fake:
-    return Fake(experiment.fake, experiment.run.seed, workshop.journal)
+def build(experiment: FakeExperiment, context: life.BuildContext) -> Fake:
+    return Fake(experiment.fake, experiment.run.seed, context.journal)
 
 
 if __name__ != "__main__":  # `python -m` runs this file a second time under that name

@@ -20,20 +20,20 @@ from rlab.recipes import load_recipes
 from rlab.run.checkpoint import digest
 from rlab.run.config import changed
 from rlab.run.contract import Stop
-from rlab.run.lifecycle import Workshop
+from rlab.run.lifecycle import BuildContext
 from rlab.studies.rl import Forgetful
-from rlab.tasks.ensemble import Member, together
-from rlab.tasks.trees import Grow
+from rlab.tasks.ensemble import Member, ensemble_score
+from rlab.tasks.trees import TreesLearner
 from tests.tasks.test_trainer import of_recipe
 
 
-def grow(recipe: str, data: str, **settings: Any) -> Grow:
+def grow(recipe: str, data: str, **settings: Any) -> TreesLearner:
     entry = load_recipes().get(recipe)
-    built: Grow = entry.build(changed(entry.default(data), settings), Workshop("cpu", Forgetful()))
+    built: TreesLearner = entry.build(changed(entry.default(data), settings), BuildContext("cpu", Forgetful()))
     return built
 
 
-def whole(recipe: str, data: str, **settings: Any) -> Grow:
+def whole(recipe: str, data: str, **settings: Any) -> TreesLearner:
     built = grow(recipe, data, **settings)
     while not built.progress().finished:
         built.step()
@@ -64,7 +64,7 @@ def test_the_mean_of_probabilities_by_hand() -> None:
     """0.9 with 0.4 is 0.65, 0.6 with 0.3 is 0.45, 0.4 with 0.8 is 0.6: right, right, wrong; alone 2 and 1 of 3."""
     said = [[[p, 1 - p] for p in ps] for ps in ((0.9, 0.6, 0.4), (0.4, 0.3, 0.8))]
     one, two = (member(name, torch.tensor(p).log().tolist()) for name, p in zip("xy", said, strict=True))
-    score = together([one, two])
+    score = ensemble_score([one, two])
     assert score["members"] == {"x": pytest.approx(200 / 3), "y": pytest.approx(100 / 3)}
     assert score["members_mean"] == pytest.approx(50)
     assert score["mean"] == pytest.approx(200 / 3)
@@ -75,7 +75,7 @@ def test_the_mean_of_numbers_by_hand() -> None:
     """Errors +1 and -1 cancel: R^2 of the mean is 1."""
     true = torch.tensor([[0.0], [2.0], [4.0]])
     over, under = (member(n, (true + d).tolist(), classes=None, true=true) for n, d in (("x", 1.0), ("y", -1.0)))
-    score = together([over, under])
+    score = ensemble_score([over, under])
     assert score["mean"] == 1
     assert score["members_mean"] == pytest.approx(1 - 3 / 8)
 
@@ -95,7 +95,7 @@ def test_the_mean_of_numbers_by_hand() -> None:
 def test_what_does_not_fit_together_is_named(changes: dict[str, Any], said: str) -> None:
     p = [[0.5, 0.5]] * 3
     with pytest.raises(RlabError, match=said):
-        together([member("x", p), member("y", p, **changes)])
+        ensemble_score([member("x", p), member("y", p, **changes)])
 
 
 def test_trees_are_scikit_learns() -> None:

@@ -106,7 +106,7 @@ def test_resized() -> None:
     assert data.resized((1, 24, 24)) is data
     half = data.resized((1, 12, 12)).x.float()  # antialiased: noise is averaged
     assert half.std() < data.x.float().std()
-    few = data.fewer(5, 0).resized((3, 48, 48))
+    few = data.subsample(5, 0).resized((3, 48, 48))
     for split in data.splits:
         assert torch.equal(few.inputs(split), large.inputs(split)[torch.isin(data.items(split), few.items(split))])
     unused = torch.ones(len(data), dtype=torch.bool)

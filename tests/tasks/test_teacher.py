@@ -19,7 +19,7 @@ from rlab.recipes import load_recipes
 from rlab.run.checkpoint import digest
 from rlab.run.config import changed
 from rlab.run.contract import Stop
-from rlab.run.lifecycle import Workshop
+from rlab.run.lifecycle import BuildContext
 from rlab.studies.rl import Forgetful
 from rlab.tasks.trainer import Trainer
 from tests.checkpoints import from_file
@@ -48,7 +48,7 @@ def built(runs: Path, name: str, **settings: Any) -> Trainer:
     config, start = entry.warm_start(config)
     folder = create_run("logistic", {"data": "digits"}, {}, name)
     start.save(folder)
-    made: Trainer = entry.build(config, Workshop("cpu", Forgetful(), folder.path))
+    made: Trainer = entry.build(config, BuildContext("cpu", Forgetful(), folder.path))
     return made
 
 
@@ -56,7 +56,7 @@ def resumed(runs: Path, fit: Trainer, **settings: Any) -> Trainer:
     """Another Learner of the same settings with the state of this one, as a resume makes it."""
     entry = load_recipes().get("logistic")
     config = changed(entry.default("digits"), {"teacher": "big", "augment": "shift:1", "precision": "fp32", **settings})
-    other: Trainer = entry.build(config, Workshop("cpu", Forgetful()))
+    other: Trainer = entry.build(config, BuildContext("cpu", Forgetful()))
     other.restore(from_file(fit.state(), runs), Stop())
     return other
 

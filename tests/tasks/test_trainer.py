@@ -18,7 +18,7 @@ from rlab.recipes import load_recipes
 from rlab.run.checkpoint import digest
 from rlab.run.config import changed
 from rlab.run.contract import NonFinite, Stop, Stopped
-from rlab.run.lifecycle import Workshop
+from rlab.run.lifecycle import BuildContext
 from rlab.studies.rl import Forgetful
 from rlab.tasks.config import FitConfig
 from rlab.tasks.task import Losses, Metric, SingleLossTask
@@ -27,7 +27,7 @@ from rlab.tasks.trainer import Trainer
 
 def of_recipe(recipe: str, data: str, **settings: Any) -> Trainer:
     entry = load_recipes().get(recipe)
-    built: Trainer = entry.build(changed(entry.default(data), settings), Workshop("cpu", Forgetful()))
+    built: Trainer = entry.build(changed(entry.default(data), settings), BuildContext("cpu", Forgetful()))
     return built
 
 

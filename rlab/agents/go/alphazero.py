@@ -299,6 +299,6 @@ class AlphaZero:
         """Nothing is held open."""
 
 
-def build_alphazero(experiment: AlphaZeroExperiment, workshop: Any) -> AlphaZero:
+def build_alphazero(experiment: AlphaZeroExperiment, context: Any) -> AlphaZero:
     """Build the Learner of a run."""
-    return AlphaZero(experiment, workshop.device, workshop.journal)
+    return AlphaZero(experiment, context.device, context.journal)

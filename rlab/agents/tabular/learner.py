@@ -207,7 +207,7 @@ def _or_none(number: Callable[[], float | None]) -> float | None:
         return None
 
 
-def build_tabular(experiment: Any, workshop: Any) -> Tabular:
+def build_tabular(experiment: Any, context: Any) -> Tabular:
     """Build the Learner of a `TabularExperiment`, `LinUCBExperiment` or `PlanningExperiment`.
 
     Raises:

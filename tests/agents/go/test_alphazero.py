@@ -24,7 +24,7 @@ from rlab.run.checkpoint import Checkpoints, digest
 from rlab.run.config import changed
 from rlab.run.contract import Stop, Stopped
 from rlab.run.journal import Journal
-from rlab.run.lifecycle import Workshop
+from rlab.run.lifecycle import BuildContext
 from tests.agents.go.helpers import CANNOT_PLAY
 
 SMALL: dict[str, Any] = {
@@ -35,7 +35,7 @@ SMALL: dict[str, Any] = {
 
 def learner(journal: Any, **settings: Any) -> Any:
     entry = load_recipes().get("alphazero")
-    return entry.build(changed(entry.default("Go5"), SMALL | settings), Workshop("cpu", journal))
+    return entry.build(changed(entry.default("Go5"), SMALL | settings), BuildContext("cpu", journal))
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_it_learns_to_win_against_chance(journal: Journal) -> None:
     """As White, too, and komi is half a point less than the whole board: nothing but everything wins as Black."""
     entry: Callable[..., Any] = load_recipes().get("alphazero").build
     settings = {"steps": 40_000, "num_envs": 64, "visits": 16, "learning_starts": 2_000, "final_episodes": 40}
-    run = entry(changed(default_alphazero("Go5"), settings), Workshop("cpu", journal))
+    run = entry(changed(default_alphazero("Go5"), settings), BuildContext("cpu", journal))
     while not run.progress().finished:
         run.step()
     assert run.evaluate(Stop())["mean"] >= 0.95

@@ -32,7 +32,7 @@ from rlab.run.config import changed, to_plain
 from rlab.run.contract import Stop
 from rlab.run.folder import create_run, find_run
 from rlab.run.journal import Journal
-from rlab.run.lifecycle import Workshop, resume_run, start_run
+from rlab.run.lifecycle import BuildContext, resume_run, start_run
 from rlab.run.metrics import read_metrics
 from rlab.studies.rl import Forgetful
 from tests.agents.go.test_rollout_policy import POLICY
@@ -236,7 +236,7 @@ def test_a_match_is_that_of_an_evaluation_and_goes_on_to_the_bit(tmp_path: Path)
     again = [row for row in read_metrics(part.metrics) if row["kind"] == "train"]
     assert [row["points"] for row in again] == score["returns"]
 
-    run = load_recipes().get("go-search").build(config, Workshop("cpu", Forgetful()))
+    run = load_recipes().get("go-search").build(config, BuildContext("cpu", Forgetful()))
     saved = Checkpoints(folder.checkpoints, Journal(folder.journal)).load_newest(print)
     assert saved is not None
     run.restore(saved.state, Stop())

@@ -21,7 +21,7 @@ from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
 from rlab.run.contract import Footprint, Progress, Stop
 from rlab.run.folder import RunFolder, create_run
-from rlab.run.lifecycle import Workshop, start_run
+from rlab.run.lifecycle import BuildContext, start_run
 from tests.agents.go.helpers import Planned
 from tests.run.fake import QuietView
 
@@ -105,7 +105,7 @@ class Searching(Learning):
         return player
 
 
-def build(experiment: Experiment, workshop: Workshop) -> Learning:
+def build(experiment: Experiment, context: BuildContext) -> Learning:
     return Learning() if experiment.env.env != "Go7" else Searching()
 
 

@@ -26,7 +26,7 @@ from rlab.run.config import changed, to_plain
 from rlab.run.contract import Stop
 from rlab.run.folder import RunFolder, create_run
 from rlab.run.journal import Journal
-from rlab.run.lifecycle import Workshop, resume_run, start_run
+from rlab.run.lifecycle import BuildContext, resume_run, start_run
 from tests.agents.go.helpers import CANNOT_PLAY
 
 SMALL: dict[str, Any] = {
@@ -37,7 +37,7 @@ SMALL: dict[str, Any] = {
 
 def learner(env: str = "Go5", **settings: Any) -> Any:
     entry = load_recipes().get("go-reinforce")
-    return entry.build(changed(entry.default(env), SMALL | settings), Workshop("cpu", Journal(Path("nowhere"))))
+    return entry.build(changed(entry.default(env), SMALL | settings), BuildContext("cpu", Journal(Path("nowhere"))))
 
 
 def board(rows: str, turn: int, komi: float = 0.5) -> Boards:
@@ -355,19 +355,19 @@ def test_it_begins_as_the_network_that_is_named(runs: Path) -> None:
     assert same.sources["start"].note == start.sources["start"].note
     assert config.net == network.config
     folder = create_run("go-reinforce", {"env": "Go5"}, to_plain(config), "mine")
-    shop = Workshop("cpu", Journal(folder.journal), folder.path)
+    context = BuildContext("cpu", Journal(folder.journal), folder.path)
     with pytest.raises(RlabError, match="does not say what 'rlab train' took"):
-        entry.build(config, shop)
+        entry.build(config, context)
     start.save(folder)
-    assert digest(entry.build(config, shop).network.state_dict()) == digest(network.state_dict())
+    assert digest(entry.build(config, context).network.state_dict()) == digest(network.state_dict())
     damaged = bytearray((folder.path / "start.safetensors").read_bytes())
     damaged[-1] ^= 1
     (folder.path / "start.safetensors").write_bytes(bytes(damaged))
     with pytest.raises(RlabError, match="is damaged"):
-        entry.build(config, shop)
+        entry.build(config, context)
     (folder.path / "start.safetensors").write_bytes(b"short")
     with pytest.raises(RlabError, match="cannot be read"):
-        entry.build(config, shop)
+        entry.build(config, context)
 
 
 def test_what_cannot_be_is_refused(runs: Path) -> None:

@@ -26,7 +26,7 @@ from rlab.run.config import changed, to_plain
 from rlab.run.contract import Stop
 from rlab.run.folder import RunFolder, create_run
 from rlab.run.journal import Journal
-from rlab.run.lifecycle import Workshop
+from rlab.run.lifecycle import BuildContext
 from rlab.studies.rl import Forgetful
 
 FIVE = Setting(5, 2.5, cap=60)
@@ -314,7 +314,7 @@ def _some_games(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def learner(**settings: Any) -> Any:
     recipe = load_recipes().get("go-rollout")
-    return recipe.build(changed(recipe.default("go9x9"), settings), Workshop("cpu", Forgetful()))
+    return recipe.build(changed(recipe.default("go9x9"), settings), BuildContext("cpu", Forgetful()))
 
 
 @pytest.mark.usefixtures("_some_games")

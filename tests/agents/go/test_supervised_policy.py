@@ -22,7 +22,7 @@ from rlab.recipes import load_recipes
 from rlab.run.checkpoint import digest
 from rlab.run.config import changed
 from rlab.run.contract import Draws, Stop, ability
-from rlab.run.lifecycle import Workshop
+from rlab.run.lifecycle import BuildContext
 from rlab.studies.rl import Forgetful
 from tests.checkpoints import from_file
 
@@ -46,7 +46,7 @@ def _some_games(monkeypatch: pytest.MonkeyPatch) -> None:
 def fit(**settings: Any) -> Any:
     recipe = load_recipes().get("go-policy")
     small = {"encoder": "go-resnet-2x32", "batch_size": 32, "epochs": 1, "learning_rate": 5e-3}
-    return recipe.build(changed(recipe.default("go9x9"), small | settings), Workshop("cpu", Forgetful()))
+    return recipe.build(changed(recipe.default("go9x9"), small | settings), BuildContext("cpu", Forgetful()))
 
 
 def test_a_game_is_in_one_split_as_a_whole_and_splits_do_not_move() -> None:

@@ -22,7 +22,7 @@ from rlab.run.checkpoint import Checkpoints, digest
 from rlab.run.config import changed
 from rlab.run.contract import Stop
 from rlab.run.journal import Journal
-from rlab.run.lifecycle import Workshop, resume_run
+from rlab.run.lifecycle import BuildContext, resume_run
 from rlab.studies.rl import Forgetful
 from tests.agents.go.test_reinforce import After, Silent, runs, source, train
 
@@ -36,7 +36,7 @@ SMALL: dict[str, Any] = {
 
 def learner(journal: Journal | None = None, env: str = "Go5", **settings: Any) -> Any:
     entry = load_recipes().get("go-value")
-    return entry.build(changed(entry.default(env), SMALL | settings), Workshop("cpu", journal or Forgetful()))
+    return entry.build(changed(entry.default(env), SMALL | settings), BuildContext("cpu", journal or Forgetful()))
 
 
 def make(run: Any) -> Games:

@@ -329,7 +329,7 @@ class ApvSearch:
         self._leave()
 
 
-def build_apv(experiment: ApvExperiment, workshop: Any) -> ApvSearch:
+def build_apv(experiment: ApvExperiment, context: Any) -> ApvSearch:
     """Build the Learner of a run."""
-    parts = None if workshop.start is None else load_sources(workshop.start)
-    return ApvSearch(experiment, workshop.device, parts)
+    parts = None if context.start is None else load_sources(context.start)
+    return ApvSearch(experiment, context.device, parts)

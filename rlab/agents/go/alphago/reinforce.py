@@ -450,7 +450,7 @@ def advantages(
     return found
 
 
-def build_reinforce(experiment: ReinforceExperiment, workshop: Any) -> Reinforce:
+def build_reinforce(experiment: ReinforceExperiment, context: Any) -> Reinforce:
     """Build the Learner; a new run starts as the network that was taken for it."""
-    folder = workshop.start
-    return Reinforce(experiment, workshop.device, None if folder is None else network_of(load_sources(folder)["start"]))
+    folder = context.start
+    return Reinforce(experiment, context.device, None if folder is None else network_of(load_sources(folder)["start"]))

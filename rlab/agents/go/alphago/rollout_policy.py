@@ -523,6 +523,6 @@ def read_rollout(folder: RunFolder) -> RolloutPolicy:
         return policy_of(saved.state)
 
 
-def build_rollout(experiment: RolloutExperiment, workshop: Any) -> RolloutLearner:
+def build_rollout(experiment: RolloutExperiment, context: Any) -> RolloutLearner:
     """Build the Learner of a rollout policy."""
     return RolloutLearner(experiment)

@@ -290,7 +290,7 @@ class PolicyTrainer(Trainer):
         return NetworkPolicy(network)
 
 
-def build_records(experiment: RecordsExperiment, workshop: Any) -> PolicyTrainer:
+def build_records(experiment: RecordsExperiment, context: Any) -> PolicyTrainer:
     """Build the Learner of a policy from records."""
     games = read_games(experiment.data)
     with torch.random.fork_rng(devices=[]):
@@ -299,5 +299,5 @@ def build_records(experiment: RecordsExperiment, workshop: Any) -> PolicyTrainer
     fit = experiment.fit
     groups = [group | {"lr": fit.learning_rate} for group in decayed(model, fit.weight_decay)]
     optimizer = make_optimiser(fit.optimiser, groups, lr=fit.learning_rate)
-    task = PolicyTask(games, model, optimizer, experiment, workshop.device)
-    return PolicyTrainer(task, fit, experiment.run.seed, workshop.device)
+    task = PolicyTask(games, model, optimizer, experiment, context.device)
+    return PolicyTrainer(task, fit, experiment.run.seed, context.device)

@@ -480,9 +480,9 @@ def _values(logits: Tensor) -> Tensor:
     return logits.softmax(1).diff(dim=1).squeeze(1)
 
 
-def build_values(experiment: ValuesExperiment, workshop: Any) -> Values:
+def build_values(experiment: ValuesExperiment, context: Any) -> Values:
     """Build the Learner; a new run has the networks that were taken for it."""
     networks = None
-    if workshop.start is not None:
-        networks = {role: network_of(source) for role, source in load_sources(workshop.start).items()}
-    return Values(experiment, workshop.device, workshop.journal, networks)
+    if context.start is not None:
+        networks = {role: network_of(source) for role, source in load_sources(context.start).items()}
+    return Values(experiment, context.device, context.journal, networks)

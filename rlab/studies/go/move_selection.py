@@ -31,7 +31,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     return {"behind": meet(s.board, s.games, seed, searcher(s.board, usual), searcher(s.board, usual | variant))}
 
 
-STUDIES.register("who-decides")(
+STUDIES.register("move-selection")(
     Study(
         claim="What a search visited most is a better move than what its policy network holds most probable, and than "
         "what it values highest.",

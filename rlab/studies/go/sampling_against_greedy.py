@@ -36,7 +36,7 @@ def _variant(run: str, greedy: bool = False, temperature: float = 1.0) -> dict[s
     return {"run": run, "greedy": greedy, "temperature": temperature}
 
 
-STUDIES.register("surer-or-stronger")(
+STUDIES.register("sampling-against-greedy")(
     Study(
         claim="A policy that wins four of five games with drawn moves need not play better: its start does so, too, "
         "once it is surer of the very same moves, and with most probable moves little of the lead is left.",

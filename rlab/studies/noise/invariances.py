@@ -117,7 +117,7 @@ def gained(number: str) -> dict[str, float]:
     return {f"varied copies/{number}": 1, f"upright only/{number}": -1}
 
 
-STUDIES.register("angle-size-light")(
+STUDIES.register("invariances")(
     Study(
         claim="A convolutional network bears slight turns but is lost on digits far more turned, smaller or darker "
         "than those it was trained on; varied copies give them back, at the price of more updates.",
