@@ -212,6 +212,20 @@ def restore(optimiser: optim.Optimizer, state: dict[str, Any]) -> None:
             optimiser.state[parameter] = _as_begun(memories[i], optimiser.state[parameter], parameter)
 
 
+def memories_alone(optimiser: optim.Optimizer, memories: list[Any]) -> dict[str, Any]:
+    """What agents of rlab 0.1 kept, each parameter's memory in order, as `state_of` gives it; rates are as they are.
+
+    Raises:
+        RlabError: there are memories of some parameters only, and nothing says of which.
+    """
+    parameters = len(_parameters_of(optimiser))
+    if len(memories) not in (0, parameters):
+        raise RlabError(
+            f"an optimiser's state of rlab 0.1 does not fit: it remembers {len(memories)} of {parameters} parameters"
+        )
+    return state_of(optimiser) | {"state": {str(i): memory for i, memory in enumerate(memories)}}
+
+
 def settle(optimiser: optim.Optimizer) -> None:
     """Fit an optimiser to parameters that have moved since it was built, to another device or channels last.
 

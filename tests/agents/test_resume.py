@@ -17,11 +17,15 @@ from tests.agents.test_interaction import save_and_restore
 
 
 class Strewn(nn.Module):
-    """A convolution whose weights lie channels last, a transposed matrix, and scales with gaps between them."""
+    """A convolution whose weights lie channels last, a transposed matrix, and scales with gaps between them.
+
+    Before them all, one that nothing uses, which no optimiser remembers anything of.
+    """
 
     def __init__(self, shape: tuple[int, ...]):
         super().__init__()
         self.out_dim = 16
+        self.unused = nn.Parameter(torch.zeros(2))
         first: nn.Module = nn.Linear(shape[0], 8)
         if len(shape) == 3:
             first = nn.Conv2d(shape[0], 8, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -16,7 +16,17 @@ from torch import nn
 from torch.optim import lr_scheduler as peers
 
 from rlab.errors import RlabError
-from rlab.nn.optim import OPTIMISERS, SCHEDULES, decayed, make_optimiser, restore, scale_rates, settle, state_of
+from rlab.nn.optim import (
+    OPTIMISERS,
+    SCHEDULES,
+    decayed,
+    make_optimiser,
+    memories_alone,
+    restore,
+    scale_rates,
+    settle,
+    state_of,
+)
 from rlab.nn.penalties import l2, weights_of
 from tests.checkpoints import from_file
 
@@ -323,6 +333,16 @@ def test_an_expanded_parameter_is_refused() -> None:
     tied = nn.Parameter(torch.zeros(1, 3).expand(5, 3))
     with pytest.raises(RlabError, match=r"parameter 1 has shape \[5, 3\] and elements that share memory.*contiguous"):
         make_optimiser("adam", [nn.Parameter(torch.zeros(2)), tied], fused=True)
+
+
+def test_memories_alone_are_of_all_parameters() -> None:
+    one, other = Valley("adam", "rows"), Valley("adam", "rows")
+    one.step()
+    memories = list(state_of(one.optimiser)["state"].values())
+    restore(other.optimiser, memories_alone(other.optimiser, memories))
+    assert other.optimiser.state[other.b]["exp_avg"].equal(one.optimiser.state[one.b]["exp_avg"])
+    with pytest.raises(RlabError, match=r"it remembers 1 of 2 parameters"):
+        memories_alone(other.optimiser, memories[1:])
 
 
 def test_a_state_of_another_optimiser_is_refused() -> None:

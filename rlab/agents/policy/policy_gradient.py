@@ -23,7 +23,7 @@ from rlab.agents.value.returns import discounted_returns, gae
 from rlab.nn.heads.policy import CategoricalHead, GaussianHead, Policy, ValueHead
 from rlab.nn.inputs import ObservationEncoder
 from rlab.nn.modes import drawing_for
-from rlab.nn.optim import make_optimiser, restore, state_of
+from rlab.nn.optim import make_optimiser, memories_alone, restore, state_of
 from rlab.run.contract import NonFinite, Stop
 from rlab.seeding import derive
 from rlab.tasks.transfer import counts, freeze, trainable
@@ -326,7 +326,7 @@ class PolicyGradient:
     def restore(self, state: dict[str, Any], stop: Stop) -> None:
         """Become the agent that `state` describes."""
         self.restore_policy(state)
-        restore(self.optimizer, state["optimizer"])
+        restore(self.optimizer, state.get("optimizer") or memories_alone(self.optimizer, state["adam"]))
         self.rng.bit_generator.state = state["rng"]
         self.steps, self.updates, self._episodes = state["steps"], state["updates"], state["episodes"]
         self._chosen = state["chosen"]

@@ -45,7 +45,7 @@ from rlab.agents.types import Needs
 from rlab.agents.value.exploration import epsilon_greedy
 from rlab.errors import RlabError
 from rlab.nn.encoders import image_shape
-from rlab.nn.optim import restore, state_of
+from rlab.nn.optim import memories_alone, restore, state_of
 from rlab.run.contract import Metrics, NonFinite, State, Stop
 from rlab.seeding import derive
 from rlab.tasks.transfer import counts
@@ -164,8 +164,9 @@ class Sb3Agent:
         """Become the algorithm that `state` describes; `finish` follows once the environments are back."""
         model = self.model
         self.restore_policy(state)
-        for name, optimiser in state["optimisers"].items():
-            restore(attrgetter(name)(model), optimiser)
+        for name, saved in state["optimisers"].items():
+            optimiser = attrgetter(name)(model)
+            restore(optimiser, saved if "groups" in saved else memories_alone(optimiser, [*saved.values()]))
         for name, value in state["variables"].items():
             attrgetter(name)(model).data.copy_(value)
         for name, value in state["counters"].items():

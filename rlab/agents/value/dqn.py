@@ -29,7 +29,7 @@ from rlab.agents.value.returns import (
 )
 from rlab.errors import RlabError
 from rlab.nn.modes import drawing_for
-from rlab.nn.optim import make_optimiser, restore, state_of
+from rlab.nn.optim import make_optimiser, memories_alone, restore, state_of
 from rlab.nn.precision import use_bf16
 from rlab.run.contract import NonFinite, Stop
 from rlab.run.journal import Journal
@@ -326,7 +326,7 @@ class DQN:
         """Become the agent that `state` describes; polls `stop` (raises `Stopped`)."""
         self.restore_policy(state)
         self.target.load_state_dict(state["target"])
-        restore(self.optimizer, state["optimizer"])
+        restore(self.optimizer, state.get("optimizer") or memories_alone(self.optimizer, state["adam"]))
         self.rng.bit_generator.state = state["rng"]
         if self._draws:
             self.generator.set_state(state["generator"])

@@ -27,7 +27,7 @@ from rlab.errors import RlabError
 from rlab.nn.encoders import image_shape
 from rlab.nn.init import orthogonal
 from rlab.nn.modes import drawing_for
-from rlab.nn.optim import make_optimiser, restore, state_of
+from rlab.nn.optim import make_optimiser, memories_alone, restore, state_of
 from rlab.nn.precision import use_bf16
 from rlab.run.contract import NonFinite, Stop
 from rlab.seeding import derive
@@ -276,7 +276,7 @@ class PQN:
         if self.config.overlap:
             self.acting.load_state_dict(state["acting"])
         self._learned = state["learned"]
-        restore(self.optimizer, state["optimizer"])
+        restore(self.optimizer, state.get("optimizer") or memories_alone(self.optimizer, state["adam"]))
         self.rng.bit_generator.state = state["rng"]
         self.steps, self.updates, self.filled = state["steps"], state["updates"], state["filled"]
         for name, column in state["rollout"].items():
