@@ -189,12 +189,18 @@ def state_of(optimiser: optim.Optimizer) -> dict[str, Any]:
     return {"state": {str(i): memory for i, memory in whole["state"].items()}, "groups": whole["param_groups"]}
 
 
-def restore(optimiser: optim.Optimizer, state: dict[str, Any]) -> None:
+def restore(optimiser: optim.Optimizer, state: dict[str, Any] | list[Any]) -> None:
     """Take over what `state_of` gave for an optimiser of the same kind and parameters.
+
+    Agents of rlab 0.1 kept less: each parameter's memory, in a list or by number. The groups are then the optimiser's.
 
     Raises:
         RlabError: it is another kind, or has other groups or numbers of parameters.
     """
+    if isinstance(state, list):
+        state = {str(i): memory for i, memory in enumerate(state)}
+    if "groups" not in state:
+        state = {"state": state, "groups": optimiser.state_dict()["param_groups"]}
     here, there = (
         {k for g in groups for k in g} - {"initial_lr"} for groups in (optimiser.param_groups, state["groups"])
     )

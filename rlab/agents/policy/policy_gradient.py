@@ -326,7 +326,7 @@ class PolicyGradient:
     def restore(self, state: dict[str, Any], stop: Stop) -> None:
         """Become the agent that `state` describes."""
         self.restore_policy(state)
-        restore(self.optimizer, state["optimizer"])
+        restore(self.optimizer, state["optimizer"] if "optimizer" in state else state["adam"])  # of rlab 0.1
         self.rng.bit_generator.state = state["rng"]
         self.steps, self.updates, self._episodes = state["steps"], state["updates"], state["episodes"]
         self._chosen = state["chosen"]

@@ -326,7 +326,7 @@ class DQN:
         """Become the agent that `state` describes; polls `stop` (raises `Stopped`)."""
         self.restore_policy(state)
         self.target.load_state_dict(state["target"])
-        restore(self.optimizer, state["optimizer"])
+        restore(self.optimizer, state["optimizer"] if "optimizer" in state else state["adam"])  # of rlab 0.1
         self.rng.bit_generator.state = state["rng"]
         if self._draws:
             self.generator.set_state(state["generator"])

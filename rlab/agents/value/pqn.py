@@ -276,7 +276,7 @@ class PQN:
         if self.config.overlap:
             self.acting.load_state_dict(state["acting"])
         self._learned = state["learned"]
-        restore(self.optimizer, state["optimizer"])
+        restore(self.optimizer, state["optimizer"] if "optimizer" in state else state["adam"])  # of rlab 0.1
         self.rng.bit_generator.state = state["rng"]
         self.steps, self.updates, self.filled = state["steps"], state["updates"], state["filled"]
         for name, column in state["rollout"].items():
