@@ -15,7 +15,7 @@ import rlab as lab
 from rlab.run.checkpoint import digest
 from rlab.run.files import read_json
 from rlab.run.folder import find_run
-from rlab.run.life import read_newest
+from rlab.run.lifecycle import read_newest
 from tests.fixtures.old_runs.make import describe
 
 OLD = Path(__file__).parents[1] / "fixtures/old_runs"
