@@ -247,9 +247,13 @@ def _gymnasium(env_id: str, num_envs: int, seed: int, render: bool, max_steps: i
 @lru_cache(maxsize=1)
 def _games() -> dict[str, tuple[str, str]]:
     """Return lower-case name without underscores -> (name to show, ROM), for each one-player game."""
-    import ale_py  # noqa: F401  (registers the ALE/...-v5 ids)
     import gymnasium
 
+    before = dict(gymnasium.registry)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it takes a name that somebody has registered
+        import ale_py  # noqa: F401  (registers the ALE/...-v5 ids)
+    gymnasium.registry.update(before)  # what was there before stays theirs
     games = {}
     for env_id, spec in gymnasium.registry.items():
         if env_id.startswith("ALE/"):

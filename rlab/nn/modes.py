@@ -67,5 +67,11 @@ def drawing_for(modes: bool, device: torch.device, seed: int, *of: str | int) ->
     """While open, what layers draw follows from the seed and what it is drawn for, such as an update's number.
 
     So a checkpoint needs no state of a generator. Without modes nothing is drawn, and nothing is done.
+
+    Args:
+        modes: what `depends_on_mode` says, or True where it was not asked.
+        device: where the layers are.
+        seed: of the run.
+        of: what is drawn for.
     """
     return drawing_from(torch.Generator().manual_seed(derive(seed, *of)), device) if modes else nullcontext()

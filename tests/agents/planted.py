@@ -25,5 +25,19 @@ class NoReward(CartPoleEnv):
         return obs, 0.0, terminated, truncated, info
 
 
-for cls in (EndsAsCuts, NoReward):
+class Spoils(CartPoleEnv):
+    """Its observation is no number once, at step `late` of its life."""
+
+    late = -1
+    lived = 0
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, truncated, info = super().step(action)
+        self.lived += 1
+        if self.lived == self.late:
+            obs[2] = np.nan
+        return obs, float(reward), terminated, truncated, info
+
+
+for cls in (EndsAsCuts, NoReward, Spoils):
     gym.register(f"planted/{cls.__name__}-v0", entry_point=f"{__name__}:{cls.__name__}", max_episode_steps=500)

@@ -15,10 +15,12 @@ from rlab.agents.interaction import Interaction
 from rlab.agents.types import Step
 from rlab.agents.value.config import PARTS
 from rlab.errors import RlabError
+from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints, digest
 from rlab.run.contract import NonFinite, Stop, Stopped
 from rlab.run.journal import Journal
-from tests.agents.helpers import contract_cases, learner
+from tests.agents.helpers import contract_cases, known, learner
+from tests.agents.planted import Spoils
 
 ENVS = [
     "CartPole-v1",
@@ -283,6 +285,39 @@ def test_a_bad_reward_halts_at_its_step(journal: Journal) -> None:
     with pytest.raises(NonFinite) as caught:
         run.step()
     assert caught.value.quantity == "reward"
+
+
+def run_out(run: Any) -> None:
+    while not run.progress().finished:
+        run.step()
+
+
+@pytest.mark.filterwarnings("ignore:.*obs")  # Gymnasium's checker sees it, too
+@pytest.mark.parametrize("recipe", ["dqn", "drqn", "pqn", "a2c", "ppo", "sb3-dqn"])
+def test_an_observation_that_is_no_number_reaches_nobody(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It halts at its step, and a run goes on from before it once the environment is healed."""
+    small = known(RECIPES.get(recipe).default("CartPole-v1"), {"num_envs": 4, "rollout": 4, "n_steps": 8})
+
+    def build(journal: Journal) -> Any:
+        return learner(journal, recipe, "tests.agents.planted:planted/Spoils-v0", steps=600, **small)
+
+    monkeypatch.setattr(Spoils, "late", 120)
+    journal = Journal(tmp_path / "journal")
+    run = build(journal)
+    while run.done < 200:
+        run.step()
+    again, later = save_and_restore(run, journal, tmp_path, build)
+    with pytest.raises(NonFinite, match=r"observation\[2\] became nan at step 480 \(step 120 of copy 0 of"):
+        run_out(run)
+    monkeypatch.setattr(Spoils, "late", 5)
+    with pytest.raises(NonFinite, match=r"observation\[2\] became nan at step 5 of copy 0"):
+        run.evaluate_games(4, 0, Stop())
+    monkeypatch.setattr(Spoils, "late", -1)
+    run_out(again)
+    for each in (run, again, journal, later):
+        each.close()
 
 
 def test_footprint_measures_without_touching_the_run(journal: Journal) -> None:

@@ -4,9 +4,11 @@ import subprocess
 import sys
 import textwrap
 
+import gymnasium
 import pytest
 
-from rlab.envs import canonical_name, is_atari, make_vec
+from rlab.envs import canonical_name, is_atari, is_minatar, make_vec
+from rlab.envs.probes import Probe4
 from rlab.errors import RlabError
 from rlab.registry import import_plugin
 
@@ -137,6 +139,18 @@ def test_current_directory_comes_before_installed(tmp_path, monkeypatch):
     before = list(sys.path)
     import_plugin("of_both")
     assert sys.path == [*before, str(tmp_path / "here")]  # what rlab itself imports later is still the installed
+
+
+@pytest.mark.parametrize("name", ["Breakout-v4", "ALE/Breakout-v5", "MinAtar/Breakout-v1", "Go9"])
+def test_an_environment_that_somebody_registered_wins(name, monkeypatch):
+    spec = gymnasium.envs.registration.EnvSpec(name, entry_point=Probe4)
+    monkeypatch.setitem(gymnasium.registry, name, spec)
+    assert not is_atari(name)
+    assert not is_minatar(name)
+    assert canonical_name(name) == name
+    env = make_vec(name, 2, 0)
+    assert env.single_observation_space == Probe4().observation_space
+    env.close()
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from rlab.agents.go.tree_game import GoGame
 from rlab.agents.search import Gumbel, Puct, search
 from rlab.envs.go.boards import Boards
 from rlab.envs.splitmix import mix
+from rlab.nn.modes import drawing_for
 from rlab.nn.optim import SCHEDULES, decayed, make_optimiser, restore, scale_rates, state_of
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped, seconds_of
 from rlab.seeding import derive
@@ -185,7 +186,8 @@ class AlphaZero:
         scale_rates(self.optimizer, 0.1 + 0.9 * self._schedule(min(1.0, self.done / self.experiment.env.steps)))
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
-        terms = losses(self.network(known.planes), known)
+        with drawing_for(True, self.device, self.seed, "layers", self.updates):
+            terms = losses(self.network(known.planes), known)
         terms["loss"].backward()
         terms["grad_norm"] = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 10.0)
         self.optimizer.step()

@@ -33,6 +33,7 @@ from rlab.agents.go.network import GoNetwork
 from rlab.agents.go.search_player import NetworkPolicy
 from rlab.envs.go.boards import Boards
 from rlab.errors import RlabError
+from rlab.nn.modes import drawing_for
 from rlab.nn.optim import SCHEDULES, decayed, make_optimiser, restore, scale_rates, state_of
 from rlab.run.contract import (
     Footprint,
@@ -286,7 +287,8 @@ class Values:
         scale_rates(self.optimizer, self._schedule(self.updates / (self._per_epoch * s.epochs)))
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
-        logits, z = self._said(places, kinds)
+        with drawing_for(True, self.device, self.seed, "layers", self.updates):
+            logits, z = self._said(places, kinds)
         mse = (_values(logits) - z).square().mean()
         loss = value_loss(logits, z) if s.loss == "cross-entropy" else mse
         loss.backward()
