@@ -92,6 +92,9 @@ class Learning:
         self.done = state["done"]
         self.agent.point = state["done"]
 
+    def policy(self, seed: int) -> Any:
+        return self.agent.policy(seed)
+
     def close(self) -> None:
         self.closed = True
 

@@ -334,7 +334,7 @@ def test_a_run_needs_the_one_it_started_from_no_more(runs: Path) -> None:
     whole = train("go-reinforce", "whole", **settings)
     stop = Stop()
     folder = train("go-reinforce", "mine", After(stop, 20), stop, **settings)
-    assert folder.config()["networks"]["start"] | {"digest": 0, "net": 0} == {
+    assert folder.config()["warm_start"]["start"] | {"digest": 0, "net": 0} == {
         "run": "first", "step": 12, "size": 5, "digest": 0, "net": 0,
     }  # fmt: skip
     assert folder.config()["config"]["env"]["komi"] == 3.5  # what the network knows

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlab.agents.go.alphago import patterns, records, rollout_policy
+from rlab.agents.go.alphago import patterns, rollout_policy
+from rlab.agents.go.alphago import supervised_policy as records
 from rlab.agents.go.alphago.patterns import ABSENT, ACROSS, BESIDE, FIRST, OFFSETS, PLACES, RESPONSE, SAVES
 from rlab.agents.go.alphago.rollout_policy import Moves, Playouts, RolloutPlayer, RolloutPolicy, find_patterns
 from rlab.agents.go.players import find_player

@@ -93,7 +93,7 @@ def test_next_moves_are_a_data_set_whose_tests_are_other_games() -> None:
 def test_batches_repeat_and_a_pass_has_every_position_once() -> None:
     batches = fit(symmetries=False).task.data
     seen = torch.cat([batches.at(0, k).items for k in range(len(batches))])
-    assert sorted(seen.tolist()) == sorted(batches.dataset.splits["train"].tolist())
+    assert sorted(seen.tolist()) == sorted(batches.splits["train"].tolist())
     turned = fit().task.data
     one, again, other = turned.at(1, 2), turned.at(1, 2), turned.at(0, 2)
     assert (one.x == again.x).all()
@@ -123,7 +123,7 @@ def test_it_learns_goes_on_to_the_bit_and_plays(tmp_path: Path) -> None:
     moves = player.choose(boards, np.arange(2), np.zeros(2, np.uint64))
     assert moves[0] == moves[1]
     assert moves[0] % 9 == 2  # Black's line
-    assert run.agent.act(planes_of(boards), np.ones(2, bool), boards.legal())[0] % 9 == 2
+    assert run.policy(0).act(planes_of(boards), np.ones(2, bool), boards.legal())[0] % 9 == 2
 
 
 def test_the_outcome_is_that_of_the_player_to_move() -> None:

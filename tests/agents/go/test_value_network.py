@@ -185,7 +185,7 @@ def test_a_run_needs_those_it_took_its_networks_from_no_more(runs: Path) -> None
     whole = train("go-value", "whole", **settings)
     stop = Stop()
     folder = train("go-value", "mine", After(stop, 17), stop, **settings)
-    assert {role: note["run"] for role, note in folder.config()["networks"].items()} == {
+    assert {role: note["run"] for role, note in folder.config()["warm_start"].items()} == {
         "start": "first", "play": "second", "sl": "third",
     }  # fmt: skip
     for name in ("first", "second", "third"):
