@@ -11,8 +11,8 @@ import pytest
 
 import rlab
 from rlab.cli import main
-from rlab.data.loaders import Arrays
-from rlab.data.sources import DATASETS, DataSource
+from rlab.data.catalog import DATASETS, DataSource
+from rlab.data.readers import Arrays
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import torch
 from sklearn.metrics import r2_score
 from torch.nn import functional as F
 
-from rlab.data.loaders import Arrays
-from rlab.data.sources import DATASETS, DataSource
+from rlab.data.catalog import DATASETS, DataSource
+from rlab.data.readers import Arrays
 from rlab.errors import RlabError
 from rlab.run.contract import Stop
 from rlab.run.formatting import score_text
