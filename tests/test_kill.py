@@ -8,11 +8,12 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.processes import LONGEST, Spawn, until
 
 CARTPOLE = [
     "train", "dqn", "--env", "CartPole-v1", "--steps", "12_000", "--threads", "1", "--checkpoint-steps", "700",
@@ -56,7 +57,7 @@ def rlab(runs: Path, *args: str) -> str:
         env=environment(runs),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LONGEST,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -71,20 +72,18 @@ def result(runs: Path, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]
     return shown, rows
 
 
-def kill_and_resume(runs: Path, start: list[str], kills: int, rng: random.Random, longest: float) -> None:
+def kill_and_resume(runs: Path, start: list[str], kills: int, rng: random.Random, longest: float, spawn: Spawn) -> None:
     """Start a run, kill it `kills` times after random times from its first sign of life, then let it end."""
     folder = runs / "killed"
     command = [*start, "--name", "killed"]
     for _ in range(kills):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "rlab", *command],
+        process = spawn(
+            *(sys.executable, "-m", "rlab", *command),
             env=environment(runs),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + 60
-        while not (folder / "env.json").exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until((folder / "env.json").exists, process)
         try:
             process.wait(timeout=rng.uniform(0.0, longest))
         except subprocess.TimeoutExpired:
@@ -111,11 +110,11 @@ def kill_and_resume(runs: Path, start: list[str], kills: int, rng: random.Random
     ],
 )
 def test_killed_and_resumed_is_the_same_to_the_bit(
-    start: list[str], kills: int, longest: float, tmp_path: Path
+    start: list[str], kills: int, longest: float, tmp_path: Path, spawn: Spawn
 ) -> None:
     rng = random.Random()  # other instants each time; any failure is a real one
     rlab(tmp_path, *start, "--name", "whole")
-    kill_and_resume(tmp_path, start, kills, rng, longest)
+    kill_and_resume(tmp_path, start, kills, rng, longest, spawn)
     whole, whole_rows = result(tmp_path, "whole")
     killed, killed_rows = result(tmp_path, "killed")
     assert killed["status"] == whole["status"] == "finished"

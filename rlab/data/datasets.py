@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -217,11 +218,14 @@ def from_arrays(name: str, kind: str, arrays: Arrays, seed: int = 0, validation:
     Raises:
         RlabError: what is wrong with them.
     """
-    strata = arrays.strata
-    if strata is None and arrays.classes is not None and arrays.y.ndim == 1:
-        strata = arrays.y
-    splits = split_items(name, len(arrays.x), strata, arrays.test, seed, validation)
-    x, y = (torch.from_numpy(np.require(a, requirements=["C", "W"])) for a in (arrays.x, arrays.y))
+    found = {field: _plain(name, field, getattr(arrays, field)) for field in ("x", "y", "test", "lengths", "strata")}
+    strata, test, lengths = found["strata"], found["test"], found["lengths"]
+    if test is not None and test.dtype == bool:
+        test = np.flatnonzero(test)
+    if strata is None and arrays.classes is not None and found["y"].ndim == 1:
+        strata = found["y"]
+    splits = split_items(name, len(found["x"]), strata, test, seed, validation)
+    x, y = torch.from_numpy(found["x"]), torch.from_numpy(found["y"])
     if y.dim() == 1 and not y.is_floating_point():
         y = y.long()
     return TensorDataset(
@@ -229,10 +233,25 @@ def from_arrays(name: str, kind: str, arrays: Arrays, seed: int = 0, validation:
         kind=kind,
         x=x if x.dtype == torch.uint8 else x.float(),
         y=y.float() if arrays.classes is None else y,
-        classes=arrays.classes,
+        classes=None if arrays.classes is None else tuple(map(str, arrays.classes)),
         splits={split: torch.from_numpy(items) for split, items in splits.items()},
-        lengths=None if arrays.lengths is None else torch.from_numpy(arrays.lengths),
+        lengths=None if lengths is None else torch.from_numpy(lengths),
     )
+
+
+def _plain(name: str, what: str, given: Any) -> Any:
+    """An array as torch takes it: real numbers, in this machine's byte order."""
+    if given is None:
+        return None
+    array = np.asarray(given)
+    whole = what in ("test", "lengths", "strata")
+    if array.dtype.kind not in ("bui" if whole else "buif") or array.ndim == 0:
+        raise RlabError(
+            f"data set '{name}' has {what} of {array.dtype} and shape {list(array.shape)}; it must be an array of "
+            f"{'whole ' if whole else ''}numbers, one row for each item"
+        )
+    kind = np.dtype(np.float64) if array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
+    return np.require(array, kind, ["C", "W"])
 
 
 def split_items(
@@ -324,7 +343,7 @@ def _check_finite(name: str, what: str, values: Tensor) -> None:
 def _check_y(data: TensorDataset) -> None:
     y = data.y
     if data.classes is None:
-        if not y.is_floating_point() or y.dim() > 2:
+        if not y.is_floating_point() or y.dim() > 2 or y.numel() == 0:
             raise RlabError(f"data set '{data.name}' has no classes, so y must be float [N] or [N, K], not {y.dtype}")
         _check_finite(data.name, "y", y[:, None])
         return
@@ -335,6 +354,9 @@ def _check_y(data: TensorDataset) -> None:
         raise RlabError(f"data set '{data.name}' has classes, so y must be whole numbers, not {y.dtype}")
     if not data.classes:
         raise RlabError(f"data set '{data.name}' has an empty list of classes")
+    twice = [a for a, b in pairwise(sorted(data.classes)) if a == b]
+    if twice:
+        raise RlabError(f"data set '{data.name}' has two classes named '{twice[0]}'; each needs a name of its own")
     wrong = (y < 0) | (y >= len(data.classes))
     if wrong.any():
         item = int(wrong.flatten(1).any(1).nonzero()[0]) if y.dim() > 1 else int(wrong.nonzero()[0])

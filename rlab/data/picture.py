@@ -31,17 +31,19 @@ def draw(data: TensorDataset, changes: tuple[Change, ...], count: int, seed: int
     Raises:
         RlabError: augmentation of what is no image.
     """
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     generator = torch.Generator().manual_seed(derive(seed, "picture"))
     items = data.items("train")
     chosen = items[torch.randperm(len(items), generator=generator)[:count]]
-    if data.kind in ("images", "segmentation"):
-        figure = _images(Figure, data, chosen, changes, generator)
-    elif changes:
-        raise RlabError(f"augmentation changes images, and '{data.name}' is of kind {data.kind}")
-    else:
-        figure = (_series if data.kind == "series" else _table)(Figure, data, chosen)
+    with rc_context({"text.parse_math": False}):  # a class may be named $5
+        if data.kind in ("images", "segmentation"):
+            figure = _images(Figure, data, chosen, changes, generator)
+        elif changes:
+            raise RlabError(f"augmentation changes images, and '{data.name}' is of kind {data.kind}")
+        else:
+            figure = (_series if data.kind == "series" else _table)(Figure, data, chosen)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
@@ -81,10 +83,9 @@ def _images(
 
 def _series(make: Any, data: TensorDataset, chosen: Tensor) -> Any:
     figure = make(figsize=(7, 0.9 * len(chosen) + 0.6), dpi=110, facecolor="white", layout="constrained")
-    assert data.lengths is not None
     for axes, item in zip(figure.subplots(len(chosen), 1, squeeze=False)[:, 0], chosen.tolist(), strict=True):
-        axes.plot(data.x[item, : int(data.lengths[item])].numpy(), lw=0.7)
-        label = data.y[item].item() if data.classes is None else data.classes[int(data.y[item])]
+        axes.plot(data.x[item, : None if data.lengths is None else int(data.lengths[item])].numpy(), lw=0.7)
+        label = data.y[item].tolist() if data.classes is None else data.classes[int(data.y[item])]
         axes.set_ylabel(label, fontsize=8)
         axes.tick_params(labelsize=6)
     figure.suptitle(data.name, fontsize=9)
@@ -92,12 +93,12 @@ def _series(make: Any, data: TensorDataset, chosen: Tensor) -> Any:
 
 
 def _table(make: Any, data: TensorDataset, chosen: Tensor) -> Any:
-    """The training split in the plane of its two principal components."""
+    """The training split in the plane of its two principal components; of several numbers the first is the colour."""
     x = data.inputs("train")
     plane = fit("pca", fit("standard", x)(x), eps=1e-6, components=min(2, x.shape[1]))(fit("standard", x)(x))
     figure = make(figsize=(5, 4.2), dpi=110, facecolor="white", layout="constrained")
     axes = figure.subplots()
-    colours = data.targets("train")
+    colours = data.targets("train").reshape(len(x), -1)[:, 0]
     second = plane[:, 1] if plane.shape[1] > 1 else torch.zeros(len(plane))
     points = axes.scatter(plane[:, 0], second, c=colours, s=10, cmap="viridis" if data.classes is None else "tab10")
     if data.classes is None:

@@ -24,8 +24,8 @@ class Arrays:
     """What a loader gives.
 
     Attributes:
-        x: images uint8[N, C, H, W] (or float in 0..1), tables float[N, D], series float[N, T, C].
-        y: classes int64[N], numbers float[N], or masks of classes uint8[N, H, W].
+        x: images uint8[N, C, H, W] (or float in 0..1), tables float[N, D], series float[N, T, C]; in any byte order.
+        y: classes int64[N], numbers float[N] or [N, K], or masks of classes uint8[N, H, W].
         classes: their names; None for regression.
         test: items of the published test split int64[n]; None if there is none.
         lengths: of series, int64[N]; what follows in x is zero.

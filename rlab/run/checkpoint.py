@@ -72,7 +72,7 @@ def flatten(state: State) -> tuple[Any, dict[str, torch.Tensor], dict[str, Log]]
 
     Returns:
         (tree with ``{"$tensor": key}``, ``{"$array": key}`` and ``{"$log": [name, start, end]}`` in the leaves'
-        places, tensors by key, logs by name).
+        places, tensors by key, logs by name). A key that starts with ``$`` gets another one.
     """
     tensors: dict[str, torch.Tensor] = {}
     logs: dict[str, Log] = {}
@@ -86,9 +86,9 @@ def flatten(state: State) -> tuple[Any, dict[str, torch.Tensor], dict[str, Log]]
     def walk(node: Any, path: str) -> Any:
         if isinstance(node, dict):
             for key in node:
-                if not isinstance(key, str) or key.startswith("$"):
-                    raise TypeError(f"state key {key!r} at '{path}' is not a string, or starts with '$'")
-            return {k: walk(v, f"{path}.{k}" if path else k) for k, v in node.items()}
+                if not isinstance(key, str):
+                    raise TypeError(f"state key {key!r} at '{path}' is not a string")
+            return {f"${k}" if k.startswith("$") else k: walk(v, f"{path}.{k}" if path else k) for k, v in node.items()}
         if isinstance(node, (list, tuple)):
             return [walk(v, f"{path}.{i}") for i, v in enumerate(node)]
         if isinstance(node, torch.Tensor):
@@ -121,7 +121,7 @@ def unflatten(tree: Any, tensors: dict[str, torch.Tensor], read: Callable[[str, 
             if "$log" in node:
                 name, start, end = node["$log"]
                 return Log(name, start, end, lambda: read(name, start, end))
-            return {k: walk(v) for k, v in node.items()}
+            return {k.removeprefix("$"): walk(v) for k, v in node.items()}
         return node
 
     return walk(tree)

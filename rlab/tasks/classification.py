@@ -20,7 +20,7 @@ from rlab.nn.ema import EMA
 from rlab.nn.models import Classifier
 from rlab.run.contract import Stop
 from rlab.stats import wilson
-from rlab.tasks.targets import Head, parse
+from rlab.tasks.targets import Head, parse, refuse_constant
 from rlab.tasks.task import Losses, Metric, SingleLossTask, Term, until
 
 CHUNK = 512
@@ -248,7 +248,14 @@ def regression_metrics(predicted: Tensor, labels: Tensor) -> dict[str, Any]:
 
     Of several numbers an example, [n, M], the mean of their R^2. The interval is that of the mean of the examples'
     parts of R^2, as normal numbers.
+
+    Raises:
+        RlabError: all labels are the same, or shapes differ: broadcast, it would be another number.
     """
+    if predicted.shape != labels.shape:
+        raise RlabError(f"R^2 of outputs {list(predicted.shape)} and labels {list(labels.shape)}")
+    refuse_constant(labels, "what is predicted")
+    predicted, labels = predicted.double(), labels.double()
     parts = 1 - (predicted - labels).square() / (labels - labels.mean(0)).square().mean(0)
     parts = parts.view(len(labels), -1).mean(1)
     mean, half = parts.mean().item(), 1.96 * parts.std().item() / math.sqrt(len(parts))

@@ -138,11 +138,13 @@ def one_of_each(labels: Tensor, classes: int) -> Tensor:
 
 def png(draw: Callable[[Any], None], size: tuple[float, float]) -> bytes:
     """What `draw(figure)` draws, as a PNG; size in inches."""
+    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=110, layout="constrained")
-    draw(figure)
+    with rc_context({"text.parse_math": False}):  # a class may be named $5
+        draw(figure)
     data = io.BytesIO()
     FigureCanvasAgg(figure).print_png(data)
     return data.getvalue()

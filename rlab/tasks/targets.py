@@ -21,9 +21,8 @@ class Target:
     Attributes:
         summary: what it is.
         of: (x[B, *shape] as in the data set, bytes being 0..1, and labels y[B], or shares of classes [B, K]) -> classes
-            int64[B], shares of classes [B, C], or numbers float32[B, M].
+            int64[B], shares of classes [B, C], or numbers float32[B, M], as many as the model is to tell.
         classes: their names, made of the data set's; None for numbers.
-        numbers: M.
         labels: "classes" or "numbers" if the data set must have such labels.
         images: whether it is of images only.
     """
@@ -31,7 +30,6 @@ class Target:
     summary: str
     of: Callable[[Tensor, Tensor], Tensor]
     classes: Callable[[tuple[str, ...]], tuple[str, ...]] | None = None
-    numbers: int = 1
     labels: str = ""
     images: bool = False
 
@@ -55,11 +53,11 @@ def centre(x: Tensor, y: Tensor) -> Tensor:
 
 for _name, _target in {
     "class": Target("the label, of classes", lambda x, y: y, lambda names: names, labels="classes"),
-    "number": Target("the label, a number", lambda x, y: y[:, None], labels="numbers"),
+    "number": Target("the label: a number, or several", lambda x, y: y.reshape(len(y), -1), labels="numbers"),
     "group": Target("the class's place modulo 2", group, lambda names: ("even", "odd"), labels="classes"),
     "ink": Target("mean brightness; of tables the mean of a row", lambda x, y: x.flatten(1).mean(1, keepdim=True)),
     "spread": Target("standard deviation of an input's numbers", lambda x, y: x.flatten(1).std(1, keepdim=True)),
-    "centre": Target("centre of mass, row and column", centre, numbers=2, images=True),
+    "centre": Target("centre of mass, row and column", centre, images=True),
 }.items():
     TARGETS.register(_name)(_target)
 
@@ -74,7 +72,7 @@ class Head:
         data: numbers are standardised by those of its training examples.
 
     Raises:
-        RlabError: the data set has no such target.
+        RlabError: the data set has no such target, or one of which the loss or R^2 has no meaning.
     """
 
     def __init__(self, name: str, weight: float, first: int, data: TensorDataset):
@@ -86,12 +84,23 @@ class Head:
         if self.target.images and data.kind != "images":
             raise RlabError(f"task '{name}' is of images, and '{data.name}' is of kind {data.kind}")
         self.classes = None if self.target.classes is None else self.target.classes(data.classes or ())
-        self.outputs = slice(first, first + (self.target.numbers if self.classes is None else len(self.classes)))
         self.mean, self.deviation = torch.zeros(1), torch.ones(1)
+        number = len(self.classes or ())
         if self.classes is None:
-            targets = self.target.of(data.inputs("train"), data.targets("train"))
-            self.mean, deviation = targets.mean(0), targets.std(0)
+            targets = {split: self._numbers(data, split) for split in data.splits if split != "unlabelled"}
+            number = targets["train"].shape[1]
+            self.mean, deviation = targets["train"].mean(0), targets["train"].std(0)
             self.deviation = torch.where(deviation > 0, deviation, 1.0)
+        self.outputs = slice(first, first + number)
+
+    def _numbers(self, data: TensorDataset, split: str) -> Tensor:
+        """Of a split: float32[n, M]."""
+        targets = self.target.of(data.inputs(split), data.targets(split))
+        if targets.dim() != 2:  # broadcast, its loss would be another one
+            raise RlabError(f"task '{self.name}' gives numbers of shape {list(targets.shape)}; they must be [B, M]")
+        if split != "train":
+            refuse_constant(targets, f"task '{self.name}' of '{data.name}': the split '{split}'")
+        return targets
 
     def loss(self, outputs: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Outputs[B, all] and what `target.of` said -> cross-entropy, or half the mean squared error of standardised
@@ -106,6 +115,20 @@ class Head:
         """Outputs[B, all] -> logits[B, C], or numbers[B, M] on their own scale."""
         mine = outputs[:, self.outputs]
         return mine if self.classes is not None else mine * self.deviation.to(mine) + self.mean.to(mine)
+
+
+def refuse_constant(targets: Tensor, whose: str) -> None:
+    """Refuse numbers[n, *] of which one is the same in all examples: R^2 would divide by their variance, which is 0.
+
+    Raises:
+        RlabError: it begins with `whose`.
+    """
+    if bool((targets == targets[:1]).all(0).any()):
+        which = "the number does" if targets[0].numel() == 1 else "one of the numbers does"
+        raise RlabError(
+            f"{whose}: {which} not vary ({len(targets):,} examples), so that R^2 has no meaning; it takes two examples "
+            f"that differ"
+        )
 
 
 def parse(text: str, data: TensorDataset) -> list[Head]:

@@ -20,6 +20,7 @@ from rlab.errors import RlabError
 from rlab.run.contract import Footprint, Metrics, Progress, Score, State, Stop, Stopped
 from rlab.tasks.classification import classification_metrics, regression_metrics
 from rlab.tasks.config import TreesConfig
+from rlab.tasks.targets import refuse_constant
 
 CHUNK = 4096
 """Examples that are looked at together."""
@@ -58,6 +59,9 @@ class TreesTask:
             raise RlabError(
                 f"trees take images or tables with one label each, and '{data.name}' is of kind {data.kind}"
             )
+        for split in data.splits if data.classes is None else ():
+            if split != "train":
+                refuse_constant(data.targets(split), f"'{data.name}': the split '{split}'")
         self.dataset = data
         self.classes = data.classes
         self.config = config

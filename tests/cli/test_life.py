@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -16,10 +16,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 import rlab as lab
 from rlab.run.files import replace_durably, to_json
+from tests.processes import LONGEST, Spawn, until
 
 
 def contents(folder: Path) -> dict[str, tuple[int, int]]:
@@ -247,35 +249,30 @@ def test_a_bad_number_halts_and_names_the_checkpoint_that_was_kept(tmp_path: Pat
     assert "Traceback" not in said.err
 
 
-def start(runs: Path, *words: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "rlab", *words]
-    environment = os.environ | {"RLAB_RUNS": str(runs)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-LONG = ("--env", "CartPole-v1", "--steps", "10_000_000", "--threads", "1", "--name", "long")
+RLAB = (sys.executable, "-m", "rlab")
+LONG = ("--env", "CartPole-v1", "--steps", "10_000_000", "--threads", "1", "--log-steps", "50", "--name", "long")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_while_training_saves_and_the_run_goes_on(
-    number: int, status: int, tmp_path: Path, monkeypatch, rlab_json
+    number: int, status: int, tmp_path: Path, monkeypatch, rlab_json, spawn: Spawn
 ) -> None:
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
-    process = start(tmp_path, "train", "dqn", *LONG, "--json")
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "long" / "metrics.jsonl").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    metrics = tmp_path / "long" / "metrics.jsonl"
+    process = spawn(*RLAB, "train", "dqn", *LONG, "--json")
+    until(lambda: metrics.exists() and '"train"' in metrics.read_text(), process)
     running = rlab_json("runs")["runs"][0]
     assert running["status"] == "running"
     assert running["pid"] == process.pid
-    time.sleep(1.0)
-    signalled = time.monotonic()
+    signalled = sum(psutil.Process(process.pid).cpu_times()[:2])
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process.send_signal(number)
     time.sleep(0.1)
     process.send_signal(number)  # the impatient press it twice
-    out, err = process.communicate(timeout=30)
-    assert time.monotonic() - signalled < 5
+    out, err = process.communicate(timeout=LONGEST)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime  # of this process: other load is none
+    assert used - signalled < 5
     assert process.returncode == status
     assert "Traceback" not in err
     assert "steps, saved; go on with: rlab resume long" in err.splitlines()[-1]
@@ -284,20 +281,12 @@ def test_a_signal_while_training_saves_and_the_run_goes_on(
     listed = rlab_json("runs")["runs"][0]
     assert (listed["status"], listed["step"]) == ("stopped", result["step"])
     if number == signal.SIGINT:
-        again = start(tmp_path, "resume", "long")
-        wait_for(tmp_path / "long" / "env.json", '"command": "__main__.py resume long"')
-        time.sleep(1.0)
+        there = metrics.stat().st_size
+        again = spawn(*RLAB, "resume", "long")
+        until(lambda: metrics.stat().st_size > there, again)
         again.send_signal(number)
-        assert again.wait(timeout=30) == 130
-        again.communicate()
+        assert again.wait(LONGEST) == 130
         assert rlab_json("runs")["runs"][0]["step"] >= result["step"]
-
-
-def wait_for(path: Path, text: str) -> None:
-    deadline = time.monotonic() + 60
-    while text not in path.read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_an_interrupt_that_the_import_system_swallows_is_not_lost(rlab, monkeypatch) -> None:
@@ -329,14 +318,23 @@ def test_an_interrupt_inside_an_exec_ends_with_the_status_of_one(tmp_path: Path)
     assert "nothing was written" in done.stderr
 
 
-@pytest.mark.parametrize("after", [0.25, 0.8, 1.6])
-def test_a_signal_in_the_start_leaves_nothing(after: float, tmp_path: Path) -> None:
-    process = start(tmp_path, "train", "dqn", *LONG)
-    time.sleep(after)
+BEGUN = """
+import sys, rlab.cli
+dispatch = rlab.cli._dispatch
+rlab.cli._dispatch = lambda words: print("begun", flush=True) or dispatch(words)
+sys.exit(rlab.cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("after", [0.0, 0.6, 1.4])
+def test_a_signal_in_the_start_leaves_nothing(after: float, tmp_path: Path, monkeypatch, spawn: Spawn) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    process = spawn(sys.executable, "-c", BEGUN, "train", "dqn", *LONG)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    time.sleep(after)  # any instant will do
     process.send_signal(signal.SIGINT)
-    started = time.monotonic()
-    _, err = process.communicate(timeout=30)
-    assert time.monotonic() - started < 20
+    _, err = process.communicate(timeout=LONGEST)
     assert process.returncode == 130
     assert "Traceback" not in err
     last = err.splitlines()[-1]

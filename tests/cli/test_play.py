@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +16,7 @@ import pytest
 
 from rlab.envs.go.sgf import parse_sgf
 from rlab.run.folder import find_run, runs_dir
+from tests.processes import LONGEST, Spawn
 
 Verb = Callable[..., SimpleNamespace]
 
@@ -207,12 +207,11 @@ def test_what_cannot_be_judged(rlab: Verb, words: list[str], says: str) -> None:
 # ---- The engine as another program sees it.
 
 
-def test_an_engine_on_pipes() -> None:
+def test_an_engine_on_pipes(spawn: Spawn) -> None:
     """stdout holds the protocol alone; an analysis runs until the next line; the end of the input ends all."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "rlab", "gtp", "rollout:20", "--size", "5", "--komi", "0.5"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    child: Any = spawn(
+        *(sys.executable, "-m", "rlab", "gtp", "rollout:20", "--size", "5", "--komi", "0.5"),
+        stdin=subprocess.PIPE, text=False, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert child.stdin is not None
     assert child.stdout is not None
@@ -229,9 +228,8 @@ def test_an_engine_on_pipes() -> None:
     assert child.stdout.readline() == b"=1\n"
     for _ in range(3):
         assert child.stdout.readline().startswith(b"info move ")
-        time.sleep(0.01)
     send(b"2 genmove b\n\xff\xfe\n")
-    rest, errors = child.communicate(timeout=120)
+    rest, errors = child.communicate(timeout=LONGEST)
     assert child.returncode == 0
     assert errors == b""
     *_, end, answer, _, last, _, _ = rest.split(b"\n")

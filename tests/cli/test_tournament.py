@@ -4,15 +4,14 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.envs.go.programs import dummy, needs_gnugo
+from tests.processes import LONGEST, Spawn, until
 
 
 @pytest.fixture(autouse=True)
@@ -85,11 +84,6 @@ def test_a_test_from_the_command_line(rlab_json) -> None:
     assert result["ratings"][0]["player"] in ("random", "random#2")
 
 
-def start(words: list[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "rlab", "tournament", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def games_in(file: Path) -> int:
     if not file.is_file():
         return 0
@@ -103,24 +97,23 @@ def games_in(file: Path) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_stopped_or_killed_it_goes_on(number: signal.Signals, rlab_json, tmp_path: Path) -> None:
-    words = ["random", dummy(tmp_path), "--board", "5", "--games", "24", "--at-once", "2", "--jobs", "2"]
-    process = start([*words, "--name", "killed"])
+def test_stopped_or_killed_it_goes_on(number: signal.Signals, rlab_json, tmp_path: Path, spawn: Spawn) -> None:
+    words = ["random", dummy(tmp_path, "held"), "--board", "5", "--games", "24", "--at-once", "2", "--jobs", "2"]
+    hold = tmp_path / "held.log.hold"  # its games end after the fourth of each process only once this is gone
+    hold.touch()
+    process = spawn(sys.executable, "-m", "rlab", "tournament", *words, "--name", "killed")
     file = tmp_path / "runs" / "killed" / "games.sqlite"
-    deadline = time.monotonic() + 120
-    while games_in(file) < 3:
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: games_in(file) >= 3, process)
     children = psutil.Process(process.pid).children(True)
     assert children
     os.kill(process.pid, number)
-    out, _ = process.communicate(timeout=60)
+    hold.unlink()
+    out, _ = process.communicate(timeout=LONGEST)
     assert process.returncode == (-9 if number == signal.SIGKILL else 130)
     if number == signal.SIGINT:
         assert "the same command goes on" in out
         assert "of 24 games are played" in out
-    assert not psutil.wait_procs(children, 20)[1]
+    assert not psutil.wait_procs(children, LONGEST)[1]
     there = games_in(file)
     assert 3 <= there < 24
     again = rlab_json("tournament", *words, "--name", "killed")

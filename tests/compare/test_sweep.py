@@ -22,7 +22,9 @@ from rlab.errors import RlabError
 from rlab.run.contract import Stop
 from rlab.run.folder import RunFolder, holder_of
 from rlab.run.status import newest_checkpoint, status_of
+from tests.processes import LONGEST, Spawn, until
 
+RLAB = (sys.executable, "-m", "rlab")
 TINY = ["--steps", "20_000", "--set", "final_episodes=5", "run.evaluate_steps=0"]
 CARTPOLE = ["sweep", "--agents", "dqn", "--envs", "CartPole-v1", "--seeds", "0-1", "--steps", "6_000", "--name", "s"]
 CARTPOLE += ["--set", "final_episodes=2", "evaluate_steps=0", "checkpoint_steps=300", "memory_size=3000", "--jobs", "2"]
@@ -84,52 +86,34 @@ def test_a_failing_run_is_named_and_stops_no_other(sweep: Run) -> None:
     assert "failed: q-learning-CartPole-v1-s0" in found["said"]
 
 
-def start(runs: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "rlab", *words],
-        env=os.environ | {"RLAB_RUNS": str(runs)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 500) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def progress(runs: Path, seed: int) -> int:
     newest = newest_checkpoint(RunFolder(runs / "s" / f"dqn-CartPole-v1-s{seed}"))
     return newest[1] if newest else 0
 
 
 @pytest.mark.timeout(1800)  # seven processes that import torch, on a machine that may be busy
-def test_stopped_killed_and_resumed(runs: Path) -> None:
+def test_stopped_killed_and_resumed(runs: Path, spawn: Spawn) -> None:
     """Ctrl-C stops every run at a checkpoint; a sweep killed outright leaves runs that the next one waits for."""
     folders = [RunFolder(runs / "s" / f"dqn-CartPole-v1-s{seed}") for seed in (0, 1)]
-    process = start(runs, *CARTPOLE)
-    wait_for(lambda: min(progress(runs, 0), progress(runs, 1)) >= 300, process)
+    process = spawn(*RLAB, *CARTPOLE)
+    until(lambda: min(progress(runs, 0), progress(runs, 1)) >= 300, process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=500)
+    out, err = process.communicate(timeout=LONGEST)
     assert process.returncode == 130, err
     assert "rlab sweep s" in out
     assert [status_of(folder).state for folder in folders] == ["stopped", "stopped"]
     stopped_at = [progress(runs, seed) for seed in (0, 1)]
 
-    process = start(runs, *CARTPOLE)
-    wait_for(lambda: all(progress(runs, seed) > stopped_at[seed] for seed in (0, 1)), process)
+    process = spawn(*RLAB, *CARTPOLE)
+    until(lambda: all(progress(runs, seed) > stopped_at[seed] for seed in (0, 1)), process)
     process.kill()
     process.communicate()
     orphan = holder_of(folders[1])
     if orphan is not None:
         os.kill(orphan, signal.SIGKILL)  # one run is killed with its sweep, the other one works on
 
-    process = start(runs, "sweep", "s", "--json")
-    out, err = process.communicate(timeout=500)
+    process = spawn(*RLAB, "sweep", "s", "--json")
+    out, err = process.communicate(timeout=LONGEST)
     assert process.returncode == 0, err
     assert [row["state"] for row in json.loads(out)["runs"]] == ["finished", "finished"]
     assert not [folder for folder in folders if holder_of(folder)]

@@ -104,6 +104,8 @@ def _float(data: TensorDataset) -> torch.Tensor:
         ("images", lambda d: {"y": d.y.float()}, "must be whole numbers"),
         ("images", lambda d: {"classes": None}, "has no classes, so y must be float"),
         ("images", lambda d: {"classes": ()}, "empty list of classes"),
+        ("images", lambda d: {"classes": tuple("abcdb")}, "has two classes named 'b'"),
+        ("table", lambda d: {"classes": None, "y": torch.zeros(50, 0)}, "y must be float [N] or [N, K]"),
         ("images", lambda d: {"x": d.x[:, 0]}, "has x of shape [50, 4, 4]; it must be [N, C, H, W]"),
         ("images", lambda d: {"x": d.x[:, :, :0]}, "is empty"),
         ("images", lambda d: {"x": d.x.long()}, "has x of torch.int64; it must be uint8 or float32"),
@@ -159,6 +161,39 @@ def test_arrays_of_other_types_are_taken() -> None:
     data = from_arrays("it", "table", Arrays(x.astype(np.float64), np.arange(20, dtype=np.int16) % 2, ("a", "b")))
     assert (data.x.dtype, data.y.dtype) == (torch.float32, torch.int64)
     assert from_arrays("it", "table", Arrays(x, np.arange(20) % 2, ("a", "b"))).x.dtype == torch.uint8
+
+
+def test_arrays_of_another_byte_order_are_the_same_data() -> None:
+    x, y, test = np.arange(40.0, dtype="<f4").reshape(20, 2), np.arange(20, dtype="<i4") % 2, np.array([3, 5], "<i8")
+    plain = from_arrays("it", "table", Arrays(x, y, ("0", "1"), test))
+    swapped = (a.astype(a.dtype.newbyteorder()) for a in (x, y))
+    other = from_arrays("it", "table", Arrays(*swapped, np.array([0, 1]), np.isin(np.arange(20), test)))  # type: ignore[arg-type]
+    assert other.classes == plain.classes
+    for one, same in (
+        (plain.x, other.x),
+        (plain.y, other.y),
+        *zip(plain.splits.values(), other.splits.values(), strict=True),
+    ):
+        assert torch.equal(one, same)
+    assert from_arrays("it", "table", Arrays(x.astype(np.longdouble), y, ("0", "1"))).x.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"x": np.array([["a", "b"]] * 20)}, "has x of <U1 and shape [20, 2]"),
+        ({"x": np.full((20, 2), None)}, "has x of object"),
+        ({"x": np.zeros((20, 2), complex)}, "has x of complex128"),
+        ({"y": np.array(["a", "b"] * 10)}, "has y of <U1"),
+        ({"y": np.int64(3)}, "has y of int64 and shape []"),
+        ({"test": np.array([0.0, 1.0])}, "has test of float64 and shape [2]; it must be an array of whole numbers"),
+    ],
+)
+def test_arrays_that_are_no_numbers(changes: dict[str, Any], said: str) -> None:
+    arrays = Arrays(np.zeros((20, 2), np.float32), np.arange(20) % 2, ("a", "b"))
+    with pytest.raises(RlabError) as error:
+        from_arrays("it", "table", replace(arrays, **changes))
+    assert said in str(error.value)
 
 
 @settings(deadline=None, max_examples=40)

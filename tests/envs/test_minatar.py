@@ -34,6 +34,7 @@ from rlab.envs.minatar_rules import (
 )
 from rlab.envs.splitmix import uniform
 from rlab.errors import RlabError
+from tests.processes import LONGEST
 
 STEPS = 20_000
 PACKAGE = {game: game.lower() if game != "SpaceInvaders" else "space_invaders" for game in GAMES}
@@ -364,7 +365,7 @@ def test_a_forked_process_steps_with_threads_of_its_own() -> None:
         warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of any fork beside threads
         process = context.Process(target=child, args=(results,))
         process.start()
-    assert results.get(timeout=120)
+    assert results.get(timeout=LONGEST)
     process.join()
     engine.close()
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from rlab.nn import ImplicitQHead, NoisyLinear
-from rlab.nn.layers import HalvingPool, SpectralConv2d
+from rlab.nn.layers import SpectralConv2d
 
 
 def test_noisy_linear_by_hand() -> None:
@@ -74,31 +73,3 @@ def test_spectral_norm_equals_the_largest_singular_value() -> None:
     # along the weights themselves nothing changes: their size is divided out
     assert abs(float((conv.weight.grad * conv.weight.detach()).sum())) < 1e-3
     assert "u" in conv.state_dict()
-
-
-@pytest.mark.parametrize("shape", [(3, 6, 8, 10), (2, 1, 2, 2), (1, 33, 4, 6), (2, 3, 5, 7)])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_halving_pool_is_torchs(shape: tuple[int, ...], dtype: torch.dtype, layout: torch.memory_format) -> None:
-    generator = torch.Generator().manual_seed(0)
-    few = torch.randint(-3, 3, shape, generator=generator)  # so that many are equal
-    for values in (few, torch.randn(shape, generator=generator)):
-        x = values.to(dtype).contiguous(memory_format=layout)
-        ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
-        out, expected = HalvingPool()(ours), F.max_pool2d(theirs, 2)
-        assert torch.equal(out, expected)
-        gradient = torch.randn(out.shape, generator=generator).to(dtype)
-        out.backward(gradient)
-        expected.backward(gradient)
-        assert ours.grad is not None
-        assert theirs.grad is not None
-        assert torch.equal(ours.grad, theirs.grad)
-
-
-def test_halving_pool_keeps_what_is_not_finite() -> None:
-    x = torch.zeros(1, 1, 4, 4, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
-    x[0, 0, 0, 0], x[0, 0, 0, 2], x[0, 0, 2:, :2] = torch.nan, torch.inf, -torch.inf
-    pooled = HalvingPool()(x)[0, 0]
-    assert pooled[0, 0].isnan()
-    assert pooled[0, 1] == torch.inf
-    assert pooled[1].tolist() == [-torch.inf, 0]

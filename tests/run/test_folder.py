@@ -22,7 +22,7 @@ from pathlib import Path
 from rlab.run.folder import RunFolder
 lock = RunFolder(Path(sys.argv[1])).lock()
 print("held", flush=True)
-time.sleep(60)
+time.sleep(1000)
 """
 
 
@@ -68,7 +68,7 @@ def test_one_process_does_not_take_a_run_twice() -> None:
 def test_a_child_does_not_inherit_the_lock() -> None:
     folder = make("a")
     lock = folder.lock()
-    child = subprocess.Popen(["sleep", "30"], close_fds=False)
+    child = subprocess.Popen(["sleep", "1000"], close_fds=False)
     try:
         lock.release()
         folder.lock().release()
@@ -82,8 +82,8 @@ def test_a_forked_worker_that_outlives_its_run_does_not_hold_it() -> None:
     script = (
         "import os, sys, time; from pathlib import Path; from rlab.run.folder import RunFolder\n"
         "lock = RunFolder(Path(sys.argv[1])).lock()\n"
-        "if os.fork() == 0: print(os.getpid(), flush=True); time.sleep(60)\n"
-        "else: time.sleep(60)\n"
+        "if os.fork() == 0: print(os.getpid(), flush=True); time.sleep(1000)\n"
+        "else: time.sleep(1000)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script, str(folder.path)], stdout=subprocess.PIPE)
     assert parent.stdout is not None

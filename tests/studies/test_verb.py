@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +19,7 @@ from rlab.cli import main
 from rlab.run.contract import Stop
 from rlab.studies import STUDIES
 from rlab.studies.run_all import run_every
+from tests.processes import LONGEST, Spawn, until
 
 from .conftest import Fake
 
@@ -196,29 +196,20 @@ def test_a_seed_that_fails_in_its_process(study: Call, mine: Path) -> None:
 
 
 @pytest.mark.parametrize(("kill", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
-def test_no_seed_goes_on_without_the_study(mine: Path, kill: signal.Signals, status: int) -> None:
+def test_no_seed_goes_on_without_the_study(mine: Path, kill: signal.Signals, status: int, spawn: Spawn) -> None:
     command = [sys.executable, "-m", "rlab", "study", "run", "my_study:mine", "--jobs", "2", "--wait", "600"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    until(lambda: len(measured(mine)) == 2)
+    process = spawn(*command, start_new_session=True)
+    until(lambda: len(measured(mine)) == 2, process)
     process.send_signal(kill)
-    process.wait(60)
-    assert process.returncode == status
+    assert process.wait(LONGEST) == status
     until(lambda: not any(lives(child) for child in measured(mine).values()))
-    assert "Traceback" not in process.communicate(timeout=60)[1]
+    assert "Traceback" not in process.communicate()[1]
 
 
 def lives(process: int) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
     return False
-
-
-def until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if true():
-            return
-        time.sleep(0.1)
-    raise AssertionError("a minute went by")
 
 
 def test_the_report_shows_what_was_found(study: Call, fake: Fake, tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import rlab
 from rlab.cli import main
+from rlab.data.catalog import DATASETS, DataSource
+from rlab.data.readers import Arrays
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +115,21 @@ def test_bad_input_is_told_in_a_sentence(
     before = sorted(runs.iterdir())
     assert said in refused(capfd, "train", *args)
     assert sorted(runs.iterdir()) == before
+
+
+def test_classes_may_have_any_name(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    names: tuple[Any, ...] = ("$5", r"$\x$ \frac", 7)
+    y = np.arange(90) % 3
+    arrays = Arrays(np.eye(3, dtype=np.float32)[y], y, names)
+    DATASETS.register("prices")(DataSource("table", "own", "none", "none", lambda read: arrays))
+    try:
+        ok(capfd, "train", "logistic", "--data", "prices", "--epochs", "2", "--threads", "1", "--name", "prices")
+        per_class = json.loads(ok(capfd, "eval", "prices", "--json"))["per_class"]
+        ok(capfd, "watch", "prices")
+        ok(capfd, "data", "show", "prices", "--out", str(tmp_path / "prices.png"))
+    finally:
+        del DATASETS._entries["prices"]
+    assert list(per_class) == [str(name) for name in names]

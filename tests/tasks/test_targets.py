@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import r2_score
 from torch.nn import functional as F
 
+from rlab.data.catalog import DATASETS, DataSource
+from rlab.data.readers import Arrays
 from rlab.errors import RlabError
 from rlab.run.contract import Stop
 from rlab.run.formatting import score_text
 from rlab.tasks.classification import regression_metrics
-from rlab.tasks.targets import TARGETS
+from rlab.tasks.targets import TARGETS, Target
 from tests.tasks.test_trainer import of_recipe
 
 ALL = "class,ink:0.1,centre:0.5,group,spread:0"
@@ -100,3 +104,61 @@ def test_r2_of_several_numbers_is_scikit_learns() -> None:
 def test_bad_input_is_told_in_a_sentence(recipe: str, data: str, tasks: str, said: str) -> None:
     with pytest.raises(RlabError, match=said):
         of_recipe(recipe, data, tasks=tasks)
+
+
+@pytest.fixture
+def own() -> Iterator[Callable[..., str]]:
+    """Register arrays as a data set; the name."""
+
+    def register(x: np.ndarray, y: np.ndarray, classes: tuple[str, ...] | None = None) -> str:
+        DATASETS.register("own")(DataSource("table", "own", "none", "none", lambda read: Arrays(x, y, classes)))
+        return "own"
+
+    yield register
+    DATASETS._entries.pop("own", None)
+
+
+X = np.random.default_rng(0).normal(size=(120, 3)).astype(np.float32)
+
+
+def test_several_numbers_of_an_example_are_learned(own: Callable[..., str]) -> None:
+    y = X @ np.array([[1, 0, -300], [0, 2, 100], [0, 0, 500.0]])
+    fit = of_recipe("logistic", own(X, y), epochs=60, learning_rate=0.05)
+    while not fit.progress().finished:
+        fit.step()
+    assert fit.evaluate(Stop())["mean"] > 0.99
+    assert fit.task.predict(X[:5]) == pytest.approx(y[:5], rel=0.1, abs=5)
+
+
+@pytest.mark.parametrize("recipe", ["mlp", "forest"])
+@pytest.mark.parametrize(
+    ("y", "validation", "said"),
+    [
+        (np.full(120, 5.0), 0.2, "the split '\\w+': the number does not vary \\(\\d+ examples\\)"),
+        (X[:, 0], 1 / 120, "the split 'validation': the number does not vary \\(1 examples\\)"),
+    ],
+)
+def test_numbers_without_variance_are_refused(
+    own: Callable[..., str], recipe: str, y: np.ndarray, validation: float, said: str
+) -> None:
+    with pytest.raises(RlabError, match=said):
+        of_recipe(recipe, own(X, y), validation=validation)
+
+
+def test_one_of_several_that_does_not_vary_is_refused(own: Callable[..., str]) -> None:
+    with pytest.raises(RlabError, match="one of the numbers does not vary"):
+        of_recipe("mlp", own(X, np.stack([X[:, 0], np.ones(120)], 1)))
+
+
+def test_a_target_of_another_shape_is_refused() -> None:
+    TARGETS.register("flat")(Target("one number, but no column", lambda x, y: x[:, 0]))
+    try:
+        with pytest.raises(RlabError, match=r"task 'flat' gives numbers of shape \[\d+\]; they must be \[B, M\]"):
+            of_recipe("mlp", "iris", tasks="class,flat")
+    finally:
+        del TARGETS._entries["flat"]
+
+
+def test_r2_of_other_shapes_is_refused() -> None:
+    with pytest.raises(RlabError, match=r"R\^2 of outputs \[9, 1\] and labels \[9\]"):
+        regression_metrics(torch.zeros(9, 1), torch.arange(9.0))

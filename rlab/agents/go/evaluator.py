@@ -55,8 +55,7 @@ class Evaluator:
     def renew(self) -> None:
         """Take the network's weights as they are now."""
         self._folded = _fold(self.network).to(self.device)
-        fast = self.device.type == "cpu" and self.dtype == torch.float32 and suits(self.network)
-        self._compiled = Compiled(self._folded) if fast else None
+        self._compiled = Compiled(self._folded) if suits(self.network, self.device, self.dtype) else None
         self._layers: _Layers | None = None
 
     def __call__(

@@ -1,13 +1,17 @@
 """Game records: SGF FF[4] in and out (https://www.red-bean.com/sgf/), read and written by sgfmill.
 
 Of variations the main line is read. What a file may be is looked at before the library parses it, so that no file
-takes long: its size, its marks outside of values, how deep its variations are nested.
+takes long: its size, its marks outside of values, how deep its variations are nested. A record is made UTF-8 before
+that, since a byte of a letter of Shift_JIS, Big5 or GBK can look like a bracket or a backslash. A bad byte costs a
+letter; what cannot be read in komi or handicap costs no move.
 """
 
 from __future__ import annotations
 
 import codecs
+import math
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -30,10 +34,17 @@ MOST_NODES = 4_000
 """The longest real games have some 500 moves."""
 MOST_ESCAPES = 10_000
 """Backslashes, that is."""
+MOST_LETTERS = 100
+"""Of komi, to be looked at for a number."""
 
-ENCODINGS = {"utf-8", "ascii", "gb2312", "gbk", "gb18030", "big5", "cp949", "cp932", "shift_jis", "euc_jp", "euc_kr",
-             "koi8-r", *(f"iso8859-{k}" for k in range(1, 17)), *(f"cp125{k}" for k in range(9))}  # fmt: skip
+ENCODINGS = {"utf-8", "ascii", "gb2312", "gbk", "gb18030", "big5", "big5hkscs", "cp950", "cp949", "cp932", "shift_jis",
+             "euc_jp", "euc_kr", "iso2022_jp", "koi8-r", *(f"iso8859-{k}" for k in range(1, 17)),
+             *(f"cp125{k}" for k in range(9))}  # fmt: skip
 """Of text, by Python's names; other codecs are no text, or take long."""
+_WIDER = {"shift_jis": "cp932", "gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs", "euc_kr": "cp949"}
+"""What else is meant where these are named: the letters of vendors, as in https://encoding.spec.whatwg.org."""
+_LOOKS_LIKE_MARKS = ("gbk", "gb18030", "shift_jis", "cp932", "big5", "big5hkscs", "cp950", "iso2022_jp")
+"""Encodings in which the second byte of a letter can be a bracket or a backslash."""
 
 RULES: dict[str, dict[str, Any]] = {
     "tromp-taylor": {"ko": "positional", "suicide": True},
@@ -57,6 +68,8 @@ _LIKE = {
 
 _VALUE = re.compile(rb"\[[^\\\]]*+(?:\\.[^\\\]]*+)*+(?:\]|(?P<open>\\?\Z))", re.DOTALL)
 _DEEPER = {ord("("): 1, ord(")"): -1}
+_CHARACTER_SET = re.compile(rb"(?:\A|[;\]\s])CA\s*\[([^\]]*)\]")
+_NUMERALS = str.maketrans("〇一二三四五六七八九−⁄", "0123456789-/")
 
 
 @dataclass(frozen=True)
@@ -208,12 +221,16 @@ def read_sgf(path: Path | str) -> Record:
 def parse_sgf(content: bytes | str) -> Record:
     """The main line of the first game of an SGF text. A move on a stone is found when it is replayed, not here.
 
-    Without CA the text is UTF-8 if it can be, else Latin-1 as the format says.
+    Bytes without CA are UTF-8 if they can be, else Latin-1 as the format says, unless that breaks what another encoding
+    holds together.
 
     Raises:
         RlabError: one sentence says what is wrong.
     """
-    data = content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content
+    data = content.encode("utf-8", "replace") if isinstance(content, str) else content
+    if len(data) > MOST_BYTES:
+        raise RlabError(f"the record has more than {MOST_BYTES >> 20} MB; one game has a few kB")
+    data = _as_utf8(data, "utf-8" if isinstance(content, str) else "")
     _look(data)
     try:
         tree = sgf_grammar.parse_sgf_game(data)
@@ -223,19 +240,16 @@ def parse_sgf(content: bytes | str) -> Record:
     if len(nodes) > MOST_NODES:
         raise RlabError(f"the record has {len(nodes)} nodes; at most {MOST_NODES} are read")
     root = nodes[0]
-    encoding = _encoding(root, data)
     game_kind = root.get("GM", [b"1"])[0].strip()
     if game_kind != b"1":
         raise RlabError(f"the record is of game GM[{_shown(game_kind)}], and Go is GM[1]")
     size = _size(root)
-    game = sgf.Sgf_game(size, encoding)
+    game = sgf.Sgf_game(size, "UTF-8")
     return _record(game, nodes, size)
 
 
 def _look(data: bytes) -> None:
     """Refuse what would take long to parse."""
-    if len(data) > MOST_BYTES:
-        raise RlabError(f"the record has more than {MOST_BYTES >> 20} MB; one game has a few kB")
     if not data.strip():
         raise RlabError("the record is empty")
     start = re.search(rb"\(\s*+;", data)
@@ -245,7 +259,7 @@ def _look(data: bytes) -> None:
     escapes = data.count(b"\\")
     if escapes > MOST_ESCAPES:
         raise RlabError(f"the record has {escapes} backslashes; at most {MOST_ESCAPES} are read")
-    marks = _VALUE.sub(_mark_of, data).translate(None, b" \t\r\n\v\f")
+    marks = _marks(data)
     if b"]" in marks:
         raise RlabError("this is no SGF: a value is not closed, or closed twice")
     if len(marks) > MOST_MARKS:
@@ -255,20 +269,67 @@ def _look(data: bytes) -> None:
         raise RlabError(f"variations are nested {deepest} deep; at most {MOST_NESTING} are read")
 
 
+def _marks(data: bytes) -> bytes:
+    """What stands outside of values, and a "]" for each value that is not closed."""
+    return _VALUE.sub(_mark_of, data).translate(None, b" \t\r\n\v\f")
+
+
 def _mark_of(value: re.Match[bytes]) -> bytes:
     return b"" if value["open"] is None else b"]"
 
 
-def _encoding(root: Mapping[str, list[bytes]], data: bytes) -> str:
-    if "CA" not in root:
+def _as_utf8(data: bytes, encoding: str) -> bytes:
+    """The record in UTF-8, bytes that are no text of the encoding becoming U+FFFD.
+
+    Args:
+        data: as in the file.
+        encoding: of the data; empty: as they say, or look like.
+    """
+    for mark, name in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"), (codecs.BOM_UTF8, "utf-8")):
+        if data.startswith(mark):
+            data, encoding = data.decode(name, "replace").encode(), "utf-8"
+    said = _CHARACTER_SET.search(data)
+    named = _named_encoding(said[1]) if said else ""
+    encoding = encoding or named
+    if not encoding:
         try:
             data.decode("utf-8")
         except UnicodeDecodeError:
-            return "iso8859-1"
-        return "utf-8"
-    name = _shown(root["CA"][0]).strip()
+            return max(_readings(data, "iso8859-1", *_LOOKS_LIKE_MARKS), key=_whole)
+        return data
+    if encoding == "utf-8":
+        return data.decode(encoding, "replace").encode()
     try:
-        found = codecs.lookup(name).name if name.isascii() else ""
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        encoding = _WIDER.get(encoding, encoding)
+    return max(_readings(data, encoding), key=_whole)
+
+
+def _readings(data: bytes, *encodings: str) -> Iterator[bytes]:
+    """The data in UTF-8, read as text of each encoding; where brackets can be meant, also as bytes that were escaped
+    before anybody asked of which letters they are parts."""
+    for encoding in encodings:
+        yield data.decode(encoding, "replace").encode()
+    if encodings[-1] in _LOOKS_LIKE_MARKS and len(encodings) == 1 and data.count(b"\\") <= MOST_ESCAPES:
+
+        def of_value(value: re.Match[bytes]) -> bytes:
+            text = sgf_grammar.text_value(value[0][1:-1]).decode(encodings[0], "replace")
+            return value[0] if value["open"] is not None else b"[" + sgf_grammar.escape_text(text.encode()) + b"]"
+
+        yield _VALUE.sub(of_value, data)
+
+
+def _whole(data: bytes) -> int:
+    """How much stands outside of values: a wrong reading takes brackets for letters, and so loses some of it."""
+    marks = _marks(data)
+    return -1 if b"]" in marks else len(marks)
+
+
+def _named_encoding(value: bytes) -> str:
+    name = _shown(value).strip()
+    try:
+        found = codecs.lookup(name.lower().removeprefix("x-")).name if name.isascii() else ""
     except (LookupError, ValueError):
         found = ""
     if found not in ENCODINGS:
@@ -278,9 +339,43 @@ def _encoding(root: Mapping[str, list[bytes]], data: bytes) -> str:
 
 def _size(root: Mapping[str, list[bytes]]) -> int:
     text = _shown(root["SZ"][0]).strip() if "SZ" in root else "19"
-    if not re.fullmatch(r"[0-9]{1,3}", text, re.ASCII) or not 2 <= int(text) <= len(LETTERS):
+    square = re.fullmatch(r"([0-9]{1,3})(?:\s*[:x]\s*\1)?", text, re.ASCII)
+    if square is None or not 2 <= int(square[1]) <= len(LETTERS):
         raise RlabError(f"the record's board is SZ[{text}]; square boards of 2 to {len(LETTERS)} are read")
-    return int(text)
+    return int(square[1])
+
+
+def komi_of(text: str) -> float:
+    """Points of komi, as programs and servers write them; 0 where there is no number.
+
+    A plain number of 100 and more is in hundredths (650 is 6.5). A number in quarters is in stones of two points each,
+    as Chinese counting has it: 3.75 and 375 are 7.5. Words may follow or stand between: 6.5 points, 6 1/2, 6½, 6目半,
+    3又3/4子.
+
+    Raises:
+        ValueError: it is a number, but not finite.
+    """
+    halves = "".join(f" {unicodedata.normalize('NFKC', c)}" if unicodedata.category(c) == "No" else c for c in text)
+    line = unicodedata.normalize("NFKC", halves).translate(_NUMERALS).strip().lower()
+    try:
+        komi = float(line.replace(",", "."))
+    except ValueError:
+        return _komi_in_words(line)
+    if not math.isfinite(komi):
+        raise ValueError(text)
+    if abs(komi) >= 100 and komi % 25 == 0:
+        komi /= 100
+    return 2 * komi if komi % 0.5 == 0.25 else komi
+
+
+def _komi_in_words(line: str) -> float:
+    whole = re.search(r"(?<![\d/])\d{1,4}(?:[.,]\d{1,4})?(?!\d*\s*/)", line, re.ASCII)
+    part = re.search(r"(\d{1,4})\s*/\s*([1-9]\d{0,3})", line, re.ASCII)
+    komi = float(whole[0].replace(",", ".")) if whole else 0.0
+    komi += int(part[1]) / int(part[2]) if part else 0.0
+    komi += 0.5 if re.search("半|반|half", line) else 0.0
+    in_stones = komi % 0.5 == 0.25 or re.search("子|stone|zi", line)
+    return (-1 if line.startswith("-") else 1) * (2 if in_stones else 1) * komi
 
 
 def _record(game: sgf.Sgf_game, nodes: list[dict[str, list[bytes]]], size: int) -> Record:
@@ -294,9 +389,6 @@ def _record(game: sgf.Sgf_game, nodes: list[dict[str, list[bytes]]], size: int) 
     def value(node: dict[str, list[bytes]], name: str) -> Any:
         try:
             return show.interpret(name, node[name])
-        except UnicodeDecodeError as e:
-            where = f"byte {e.start + 1} of {name} in node {number}"
-            raise RlabError(f"the record says it is {show.encoding}, but {where} is not") from None
         except (ValueError, LookupError, OverflowError):
             raise RlabError(f"node {number} has {name}[{_shown(node[name][0])}], which cannot be read") from None
 
@@ -327,8 +419,11 @@ def _record(game: sgf.Sgf_game, nodes: list[dict[str, list[bytes]]], size: int) 
             said = str(value(node, "C"))
             comments[len(moves)] = "\n".join(filter(None, (comments.get(len(moves)), said)))
     number = 1
-    komi = float(value(root, "KM")) if root.get("KM", [b""])[0].strip() else 0.0
-    handicap = value(root, "HA") if root.get("HA", [b""])[0].strip() else 0
+    try:
+        komi = komi_of(root.get("KM", [b""])[0].decode()[:MOST_LETTERS])
+    except ValueError:
+        raise RlabError(f"node 1 has KM[{_shown(root['KM'][0])}], which cannot be read") from None
+    stones_given = re.search(rb"(?<![-\d])\d{1,3}", root.get("HA", [b""])[0])
     if not turn:
         handed = (stones == BLACK).any() and not (stones == WHITE).any()
         turn = moves[0][0] if moves else WHITE if handed else BLACK
@@ -339,7 +434,7 @@ def _record(game: sgf.Sgf_game, nodes: list[dict[str, list[bytes]]], size: int) 
         stones=tuple(stones.ravel().tolist()) if stones.any() else (),
         turn=turn,
         rules=text("RU"),
-        handicap=max(0, int(handicap)),
+        handicap=int(stones_given[0]) if stones_given else 0,
         black=text("PB"),
         white=text("PW"),
         result=text("RE"),

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from rlab.nn.encoders import ENCODERS
 from rlab.nn.encoders.small_images import IMAGES, Window, scale, sides
-from rlab.nn.layers.conv_pool import GreyConvolutions
 
 PUBLISHED = 32
 """Height and width of the paper's images. Smaller ones get a frame of 2 zeros, as MNIST's 28x28 did."""
@@ -45,7 +44,7 @@ class LeNet(nn.Module):
         super().__init__()
         self.windows = windows_of("lenet5", shape)
         first, pool1, second, pool2 = self.windows
-        self.convolutions = GreyConvolutions(
+        self.convolutions = nn.Sequential(
             # ReLU behind the pooling: the same, for both keep the order of numbers, and on a quarter of them.
             *(nn.Conv2d(shape[0], MAPS[0], first.kernel, padding=first.padding), pool1.pooling(), nn.ReLU()),
             *(nn.Conv2d(MAPS[0], MAPS[1], second.kernel), pool2.pooling(), nn.ReLU()),

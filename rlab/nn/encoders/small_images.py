@@ -9,7 +9,6 @@ from typing import NamedTuple
 from torch import nn
 
 from rlab.errors import RlabError
-from rlab.nn.layers import HalvingPool
 
 MAPS = 4
 """The last feature maps are at least this high and wide."""
@@ -54,8 +53,6 @@ class Window(NamedTuple):
         """The pooling as a module; where it was left out, one that does nothing and keeps its place in the keys."""
         if self.kernel == 1:
             return nn.Identity()
-        if kind is nn.MaxPool2d and self[:3] == (2, 2, 0) and not self.ceil:
-            return HalvingPool()
         return kind(self.kernel, self.stride, self.padding, ceil_mode=self.ceil)
 
 

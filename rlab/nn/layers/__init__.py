@@ -3,7 +3,6 @@
 from rlab.nn.layers.activations import ACTIVATIONS
 from rlab.nn.layers.noisy import NoisyLinear
 from rlab.nn.layers.norm import NORMS, ChannelNorm, ChannelNormReLU
-from rlab.nn.layers.pool import HalvingPool
 from rlab.nn.layers.spectral import SpectralConv2d
 from rlab.nn.layers.stochastic import (
     DropConnectLinear,
@@ -21,7 +20,6 @@ __all__ = [
     "ChannelNormReLU",
     "DropConnectLinear",
     "GaussianNoise",
-    "HalvingPool",
     "NoisyLinear",
     "SpectralConv2d",
     "VariationalDropout",

@@ -19,6 +19,7 @@ from rlab.agents.go.rollouts import Rollouts
 from rlab.envs.go.boards import Setting, name_of, point_of
 from rlab.envs.go.sgf import parse_sgf
 from tests.agents.go.helpers import Mover, Planned
+from tests.processes import LONGEST
 
 REQUIRED = """protocol_version name version known_command list_commands quit boardsize clear_board komi play genmove
 undo fixed_handicap place_free_handicap set_free_handicap time_settings time_left final_score final_status_list loadsgf
@@ -395,10 +396,10 @@ def test_an_analysis_ends_when_the_next_line_comes() -> None:
     pieces.put(b"1 lz-analyze b 0\n")
     heard = ""
     while "visits 3" not in heard:
-        heard += said.get(timeout=60)
+        heard += said.get(timeout=LONGEST)
     assert said.empty()
     pieces.put(b"2 name\n3 quit\n4 name\n")
-    thread.join(60)
+    thread.join(LONGEST)
     assert not thread.is_alive()
     rest = "".join(said.queue)
     assert rest == "\n=2 rlab\n\n=3\n\n"  # the empty line ends the analysis; nothing is answered after quit

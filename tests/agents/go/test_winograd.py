@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from rlab.agents.go.winograd import LANES, TILES, Floats, Memory, convolve, fits, make_memory, transform
+from rlab.agents.go.compiled.winograd import LANES, TILES, Floats, Memory, convolve, fits, make_memory, transform
 
 
 def by_winograd(

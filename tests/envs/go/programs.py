@@ -15,9 +15,9 @@ needs_gnugo = pytest.mark.skipif(
 """CI must have it: there these tests fail without it."""
 
 SOURCE = """
-import sys, time
+import os, sys, time
 kind, log = sys.argv[1], open(sys.argv[2], "a", buffering=1)
-taken, made = set(), 0
+taken, made, games = set(), 0, 0
 COLUMNS = "ABCDEFGHJKLMNOPQRST"
 for line in sys.stdin:
     words = line.split()
@@ -30,7 +30,7 @@ for line in sys.stdin:
         if kind == "small" and size > 5:
             print("? unacceptable size\\n", flush=True)
             continue
-    if words[0] == "clear_board": taken, made = set(), 0
+    if words[0] == "clear_board": taken, made, games = set(), 0, games + 1
     if words[0] == "play": taken.add(words[2].upper()); made += 1
     if words[0] == "genmove":
         # Rows from the bottom, every second point: nothing is ever captured, and it ends.
@@ -44,6 +44,8 @@ for line in sys.stdin:
         if kind == "resign" and made >= 2: said = "Resign"
         if kind == "illegal" and made >= 2: said = sorted(taken)[0]
         if kind == "slow": time.sleep(0.01)
+        if kind == "held":
+            while games > 4 and os.path.exists(log.name + ".hold"): time.sleep(0.01)
         if kind == "pass": said = "pass"
         taken.add(said); made += 1
     if kind == "windows": print("\\r\\n= " + said + "\\r\\n\\r", flush=True)

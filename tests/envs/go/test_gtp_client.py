@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from rlab.envs.go.gtp_client import GivenUp, Program, ProgramError, SomeFailed, 
 from rlab.envs.go.players import RESIGN, make_player
 from rlab.errors import RlabError
 from tests.envs.go.programs import dummy, needs_gnugo
+from tests.processes import LONGEST, Spawn
 
 KEYS = np.arange(1, 9, dtype=np.uint64) << np.uint64(40)
 
@@ -192,23 +192,22 @@ def test_a_process_that_is_taken_from_its_game_is_not_asked_by_two(program) -> N
         boards.play(np.array(found)[np.argsort(rows)])
 
 
-def test_a_program_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+def test_a_program_ends_with_a_parent_that_is_killed(tmp_path: Path, spawn: Spawn) -> None:
     code = (
         "import sys, time, numpy as np\n"
         "import rlab.envs.go.gtp_client\nfrom rlab.envs.go.boards import Boards, Setting\n"
         "from rlab.envs.go.players import make_player\nplayer = make_player(sys.argv[1])\n"
         "player.choose(Boards(1, Setting(5)), np.array([0]), np.zeros(1, np.uint64))\n"
-        "print('ready', flush=True); time.sleep(100)"
+        "print('ready', flush=True); time.sleep(1000)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code, dummy(tmp_path)], stdout=subprocess.PIPE, text=True)
+    parent = spawn(sys.executable, "-c", code, dummy(tmp_path))
     assert parent.stdout is not None
     assert parent.stdout.readline() == "ready\n"
     children = psutil.Process(parent.pid).children(True)
     assert children
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    parent.stdout.close()
-    _, alive = psutil.wait_procs(children, 20)
+    _, alive = psutil.wait_procs(children, LONGEST)
     assert not alive
 
 

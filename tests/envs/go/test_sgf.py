@@ -133,7 +133,7 @@ def test_what_is_no_record_is_said_in_a_sentence(text: str, says: str) -> None:
     [
         ("(;SZ[9];B[ee];W[ee])", "move 2 at E5 is not legal: there is a stone on E5"),
         ("(;SZ[3];B[ba];W[];B[ab];W[aa])", "move 4 at A3 is not legal.*suicide"),
-        ("(;SZ[9]KM[3.75];B[ee])", "komi is 3.75"),
+        ("(;SZ[9]KM[3.6];B[ee])", "komi is 3.6"),
         ("(;SZ[2]AB[aa:bb])", "a chain without a liberty"),
     ],
 )
@@ -143,11 +143,75 @@ def test_what_cannot_be_played_is_said_in_a_sentence(text: str, says: str) -> No
 
 
 def test_text_that_is_no_utf8() -> None:
-    with pytest.raises(RlabError, match="says it is UTF-8, but byte 2 of C in node 2 is not"):
-        parse_sgf(b"(;CA[UTF-8]SZ[9];C[x\xff])")
+    assert parse_sgf(b"(;CA[UTF-8]SZ[9];B[aa]C[x\xff];W[bb])").comments == {1: "x\ufffd"}  # it costs no move
     assert parse_sgf(b"(;SZ[9]PB[\xe9])").black == "é"  # no CA: Latin-1, as the format says
     assert parse_sgf("(;SZ[9]PB[é])".encode()).black == "é"  # or UTF-8, if it is that
     assert parse_sgf("(;CA[GBK]SZ[9]PB[围棋])".encode("gbk")).black == "围棋"
+
+
+@pytest.mark.parametrize(
+    "name", ["Shift_JIS", "Big5", "GBK", "GB18030", "EUC-JP", "EUC-KR", "cp932", "ISO-2022-JP", "x-sjis"]
+)
+@pytest.mark.parametrize("at", ["before", "after"])
+def test_a_name_costs_no_move_in_any_encoding(name: str, at: str) -> None:
+    """Letters of which a byte looks like a mark, at the end of a value."""
+    encoding = name.removeprefix("x-")
+    letters = [chr(c) for c in range(0x3041, 0xD7A4)]
+    bytes_of = {c: b for c in letters if (b := c.encode(encoding, "ignore"))}
+    hard = [c for c, b in bytes_of.items() if b[-1:] in b"[\\]();:" or b"]" in b or b"\\" in b][::25]
+    for text in [*hard, "".join(list(bytes_of)[:50])]:
+        facts = [f"CA[{name}]", f"PB[{text}]C[{text}]"]
+        game = f"(;SZ[9]{''.join(facts if at == 'before' else facts[::-1])};B[ee]C[a\\]{text}];W[gc])"
+        record = parse_sgf(game.encode(encoding))
+        assert (len(record.moves), record.black) == (2, text)
+        assert record.comments == {0: text, 1: "a]" + text}
+
+
+def test_letters_that_were_escaped_as_bytes() -> None:
+    """The format lets a program escape before it asks of which letters the bytes are parts."""
+    name = "表ソ本".encode("shift_jis").replace(b"\\", b"\\\\")
+    record = parse_sgf(b"(;SZ[9]CA[Shift_JIS]PB[" + name + b"]PW[" + name[:6] + b"];B[ee];W[gc])")
+    assert (record.black, record.white, len(record.moves)) == ("表ソ本", "表ソ", 2)
+
+
+@pytest.mark.parametrize(("text", "encoding"), [("表", "shift_jis"), ("功", "big5"), ("乗", "gbk")])
+def test_no_encoding_is_named(text: str, encoding: str) -> None:
+    record = parse_sgf(f"(;SZ[9]PB[{text}];B[ee];W[gc];B[cg])".encode(encoding))
+    assert len(record.moves) == 3
+
+
+def test_bytes_and_text_of_other_forms() -> None:
+    text = "(;CA[GBK]SZ[9:9]PB[围棋];B[ee])"
+    assert parse_sgf(text).black == "围棋"  # text is what it is, whatever it says of its bytes
+    for encoding in ("utf-16", "utf-8-sig"):
+        assert parse_sgf(text.encode(encoding)).black == "围棋"
+    assert parse_sgf("(;CA[Shift_JIS]PB[①髙];B[ee])".encode("cp932")).black == "①髙"  # letters of a vendor
+
+
+@pytest.mark.parametrize(
+    ("text", "points"),
+    [
+        ("", 0), ("0", 0), ("6.5", 6.5), ("7", 7), ("-5.5", -5.5), ("6,5", 6.5), (" 7.50 ", 7.5), ("6.500000", 6.5),
+        ("375", 7.5), ("325", 6.5), ("275", 5.5), ("650", 6.5), ("550", 5.5), ("750", 7.5), ("800", 8), ("-650", -6.5),
+        ("3.75", 7.5), ("2.75", 5.5), ("6.5 points", 6.5), ("6.5pt", 6.5), ("6 1/2", 6.5), ("5-1/2 points", 5.5),
+        ("6½", 6.5), ("½", 0.5), ("1/2", 0.5), ("7 and a half", 7.5), ("6目半", 6.5), ("６目半", 6.5), ("五目半", 5.5),
+        ("コミ7目半", 7.5), ("6집반", 6.5), ("덤 6집반", 6.5), ("3又3/4子", 7.5), ("3 3/4子", 7.5), ("3.75子", 7.5),
+        ("黑贴3又3/4子", 7.5), ("2 3/4", 5.5), ("3¾", 7.5), ("none", 0), ("no komi", 0), ("?", 0), ("1/0", 0),
+        ("−5.5", -5.5), ("-6½", -6.5),
+    ],
+)  # fmt: skip
+def test_komi_as_servers_and_people_write_it(text: str, points: float) -> None:
+    record = parse_sgf(f"(;SZ[9]KM[{text}];B[ee];W[gc];B[cg])")
+    assert record.komi == points
+    assert len(replay(record).moves(0)) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "stones"), [("2", 2), ("3 stones", 3), ("none", 0), ("-1", 0), ("", 0), ("置き碁2子", 2)]
+)
+def test_words_in_a_handicap_cost_no_move(text: str, stones: int) -> None:
+    record = parse_sgf(f"(;SZ[9]HA[{text}];B[ee])")
+    assert (record.handicap, len(record.moves)) == (stones, 1)
 
 
 def test_files(tmp_path: Path) -> None:

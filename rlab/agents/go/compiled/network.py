@@ -3,7 +3,7 @@
 
 A search asks for some hundred small positions at a time. There a library's layers cost as much by waiting for each
 other's threads and for Python as by arithmetic; here each thread reads its own positions from the first layer to the
-last. Convolutions go by Winograd's filtering (`rlab.agents.go.winograd`), in fp32.
+last. Convolutions go by Winograd's filtering (`rlab.agents.go.compiled.winograd`), in fp32.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rlab.agents.go import winograd
+from rlab.agents.go.compiled import winograd
+from rlab.agents.go.compiled.winograd import LANES, MOST, Floats, Memory, convolve, jit, make_memory
 from rlab.agents.go.network import GoNetwork
-from rlab.agents.go.winograd import LANES, MOST, Floats, Memory, convolve, jit, make_memory
-from rlab.envs.go.planes import PLANES
 from rlab.envs.go.symmetry import inverses, symmetries
 from rlab.nn.encoders.go_resnet import Block, GoResNet
 
@@ -57,16 +56,6 @@ class Weights(NamedTuple):
     hidden: Floats
     hidden_biases: Floats
     value: Floats
-
-
-def suits(network: GoNetwork) -> bool:
-    """Whether a network can be read, and faster, in this way."""
-    encoder = network.encoder
-    return (
-        isinstance(encoder, GoResNet)
-        and encoder.channels >= len(PLANES)
-        and winograd.fits(network.size, encoder.channels)
-    )
 
 
 class Compiled:
