@@ -181,8 +181,8 @@ def read_sweep(path: Path) -> Sweep:
     refuse_links(path)
     document = read_json(file)
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        found = document.get("schema") if isinstance(document, dict) else None
-        raise RlabError(f"{file} has sweep schema {found}; this rlab reads {SCHEMA}")
+        schema = document.get("schema") if isinstance(document, dict) else None
+        raise RlabError(f"{file} has sweep schema {schema}; this rlab reads {SCHEMA}")
     try:
         kind, definition = document["kind"], document["definition"]
         names = [*definition["agents"], *definition["envs"]]

@@ -183,7 +183,7 @@ def as_float(x: Tensor) -> Tensor:
     return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x.float()
 
 
-def load(name: str, seed: int = 0, validation: float | None = None, tell: Callable[[str], None] | None = None) -> Any:
+def load(name: str, seed: int = 0, validation: float | None = None, report: Callable[[str], None] | None = None) -> Any:
     """Load a data set, downloading it if it is nowhere: a `TensorDataset`, or what its source makes.
 
     The published test split stays as it is, and the validation split is drawn from the rest. Where none is published,
@@ -194,20 +194,20 @@ def load(name: str, seed: int = 0, validation: float | None = None, tell: Callab
         seed: of the draw.
         validation: its share: of the training items (default 0.1), or of all (default 0.15) where no test split is
             published, which then is 0.15. 0: no validation split.
-        tell: takes a line for each download.
+        report: takes a line for each download.
 
     Raises:
         RlabError: the set is unknown, not there, damaged, or nothing that the lab makes tensors of.
     """
     source = DATASETS.get(name)
     if source.make is not None:
-        return source.make(reader(name, tell), seed, validation)
+        return source.make(reader(name, report), seed, validation)
     if source.load is None:
         raise RlabError(
             f"data set '{name}' ({source.kind}) can be listed, fetched and verified, but not loaded yet; "
             f"loadable: {', '.join(n for n in DATASETS if DATASETS.get(n).load)}"
         )
-    arrays = source.load(reader(name, tell))
+    arrays = source.load(reader(name, report))
     return from_arrays(name.rpartition(":")[2], source.kind, arrays, seed, validation)
 
 
@@ -346,7 +346,7 @@ def _check_y(data: TensorDataset) -> None:
 
 
 def _check_splits(data: TensorDataset) -> None:
-    seen = torch.zeros(len(data.x), dtype=torch.bool)
+    assigned = torch.zeros(len(data.x), dtype=torch.bool)
     if not data.splits:
         raise RlabError(f"data set '{data.name}' has no splits")
     for split, items in data.splits.items():
@@ -354,6 +354,6 @@ def _check_splits(data: TensorDataset) -> None:
             raise RlabError(f"the split '{split}' of data set '{data.name}' is empty ({len(data.x):,} items in all)")
         if items.amin() < 0 or items.amax() >= len(data.x):
             raise RlabError(f"the split '{split}' of data set '{data.name}' names items that do not exist")
-        if seen[items].any() or len(items.unique()) != len(items):
+        if assigned[items].any() or len(items.unique()) != len(items):
             raise RlabError(f"the split '{split}' of data set '{data.name}' has items twice, or shares them")
-        seen[items] = True
+        assigned[items] = True

@@ -61,8 +61,8 @@ class Geometry:
         if self.exact:
             return _copied(masks[:, None], self.maps)[:, 0]
         grid = self._grid(masks.shape[-2:])
-        found = F.grid_sample(masks[:, None].float(), grid, "nearest", "zeros", align_corners=False)
-        return found[:, 0].to(masks.dtype)
+        sampled = F.grid_sample(masks[:, None].float(), grid, "nearest", "zeros", align_corners=False)
+        return sampled[:, 0].to(masks.dtype)
 
     def _grid(self, size: torch.Size) -> Tensor:
         """[B, H, W, 2] in `grid_sample`'s units: -1 and 1 are the outer edges of the outermost pixels."""

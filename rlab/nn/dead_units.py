@@ -19,7 +19,7 @@ class Activity:
     def __init__(self) -> None:
         self._alive: list[Tensor] = []
 
-    def take(self, output: Tensor) -> None:
+    def record(self, output: Tensor) -> None:
         """Take in a layer's output: maps[B, C, H, W] with C units, or features[..., D] with D units."""
         over = (0, 2, 3) if output.dim() == 4 else tuple(range(output.dim() - 1))
         self._alive.append((output != 0).amax(dim=over))
@@ -38,7 +38,7 @@ def watch(network: nn.Module) -> Iterator[Activity]:
     activity = Activity()
 
     def look(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-        activity.take(output.detach())
+        activity.record(output.detach())
 
     hooks = [layer.register_forward_hook(look) for layer in network.modules() if isinstance(layer, RECTIFIERS)]
     try:

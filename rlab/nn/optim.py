@@ -158,8 +158,8 @@ def staged(module: nn.Module, groups: list[dict[str, Any]], decay: float) -> lis
 
 
 def _stages(module: nn.Module) -> list[nn.Module]:
-    found = [child for child in module.children() if any(True for _ in child.parameters())]
-    return _stages(found[0]) if len(found) == 1 else found
+    children = [child for child in module.children() if any(True for _ in child.parameters())]
+    return _stages(children[0]) if len(children) == 1 else children
 
 
 def scale_rates(optimiser: optim.Optimizer, factor: float) -> None:

@@ -25,15 +25,15 @@ def weights_of(module: nn.Module) -> list[nn.Parameter]:
     Raises:
         RlabError: there are none.
     """
-    found: dict[nn.Parameter, None] = {}
+    weights: dict[nn.Parameter, None] = {}
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
             scale = isinstance(part, SCALES) or name.endswith("_sigma")  # `NoisyLinear` has the latter
             if parameter.dim() >= 2 and "bias" not in name and not scale:
-                found[parameter] = None
-    if not found:
+                weights[parameter] = None
+    if not weights:
         raise RlabError(f"{type(module).__name__} has no weights: no parameter of two dimensions or more but norms")
-    return list(found)
+    return list(weights)
 
 
 def l1(weights: Sequence[Tensor]) -> Tensor:

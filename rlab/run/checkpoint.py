@@ -322,8 +322,8 @@ def _manifest(path: Path) -> dict[str, Any]:
     file = path / "manifest.json"
     sealed = read_json(file)
     if not isinstance(sealed, dict) or sealed.get("schema") != SCHEMA:
-        found = sealed.get("schema") if isinstance(sealed, dict) else None
-        raise RlabError(f"{file} has checkpoint schema {found}; this rlab reads {SCHEMA}")
+        schema = sealed.get("schema") if isinstance(sealed, dict) else None
+        raise RlabError(f"{file} has checkpoint schema {schema}; this rlab reads {SCHEMA}")
     manifest = {k: v for k, v in sealed.items() if k != "sha256"}
     if to_json(_sealed(manifest)) != read_plain(file, JSON_BYTES):
         raise RlabError(f"{file} is damaged (its SHA-256 differs)")
@@ -333,9 +333,9 @@ def _manifest(path: Path) -> dict[str, Any]:
 def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Contiguous tensors on the CPU, each with memory of its own, as safetensors wants them."""
     own: dict[str, torch.Tensor] = {}
-    seen: set[int] = set()
+    storages: set[int] = set()
     for key, tensor in tensors.items():
         t = tensor.contiguous().cpu()
-        own[key] = t.clone() if t.untyped_storage().data_ptr() in seen else t
-        seen.add(t.untyped_storage().data_ptr())
+        own[key] = t.clone() if t.untyped_storage().data_ptr() in storages else t
+        storages.add(t.untyped_storage().data_ptr())
     return own

@@ -233,11 +233,11 @@ def seconds_of(call: Callable[[], object], times: int, stop: Stop) -> float:
     Raises:
         Stopped: a stop was requested.
     """
-    taken = []
+    seconds = []
     for _ in range(times + 1):
         if stop.requested:
             raise Stopped
         started = time.perf_counter()
         call()
-        taken.append(time.perf_counter() - started)
-    return min(taken[1:])
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])

@@ -111,8 +111,8 @@ class RunFolder:
             refuse_links(folder)
         document = read_json(self.path / "config.json", CONFIG_BYTES)
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-            found = document.get("schema") if isinstance(document, dict) else None
-            raise RlabError(f"{self.path} has run schema {found}; this rlab reads {SCHEMA}")
+            schema = document.get("schema") if isinstance(document, dict) else None
+            raise RlabError(f"{self.path} has run schema {schema}; this rlab reads {SCHEMA}")
         if not isinstance(document.get("recipe"), str) or not isinstance(document.get("config"), dict):
             raise RlabError(f"{self.path / 'config.json'} is damaged (no recipe or no config)")
         return _with_subject(document)

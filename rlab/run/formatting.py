@@ -34,9 +34,9 @@ def over_text(score: Mapping[str, Any]) -> str:
 def how_text(score: Mapping[str, Any]) -> str:
     """How an evaluation was made, as far as it says so."""
     names = ("protocol", "sticky", "ramping", "epsilon", "opponent", "seed", "drawn", "mse_train", "mse_held", "sign")
-    said = [name for name in names if score.get(name) is not None]
-    told = [f"{name} {score[name]}" for name in said]
+    present = [name for name in names if score.get(name) is not None]
+    parts = [f"{name} {score[name]}" for name in present]
     if "validation" in score:
-        told.append(f"with the parameters of {score['best_at']:,} examples, the best in validation: "
+        parts.append(f"with the parameters of {score['best_at']:,} examples, the best in validation: "
                     f"{number(score['validation'])}")  # fmt: skip
-    return ", ".join(told)
+    return ", ".join(parts)

@@ -80,11 +80,11 @@ def checkpoint_paths(folder: RunFolder) -> list[Path]:
 def past_selves(folder: RunFolder) -> dict[int, Path]:
     """Progress -> checkpoint, of what a run keeps for good and of its newest ones, in order; bad ones are left out."""
     kept = list(folder.checkpoints.glob(f"{KEPT}*")) if folder.checkpoints.is_dir() else []
-    found = {}
+    checkpoints = {}
     for path in [*checkpoint_paths(folder), *kept]:
         with contextlib.suppress(RlabError, KeyError, TypeError, ValueError):
-            found[int(read_json(path / "manifest.json")["done"])] = path
-    return dict(sorted(found.items()))
+            checkpoints[int(read_json(path / "manifest.json")["done"])] = path
+    return dict(sorted(checkpoints.items()))
 
 
 def last_row(metrics: Path, kind: str | None = None) -> dict[str, Any] | None:
@@ -139,8 +139,8 @@ def subject_of(document: dict[str, Any]) -> str | None:
 
 def part(document: dict[str, Any], name: str) -> dict[str, Any]:
     """A part of a run's configuration by name, empty where it has no such part."""
-    found = document.get("config", {}).get(name)
-    return found if isinstance(found, dict) else {}
+    section = document.get("config", {}).get(name)
+    return section if isinstance(section, dict) else {}
 
 
 def _noted(checkpoint: Path, name: str) -> int | None:

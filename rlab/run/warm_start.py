@@ -95,10 +95,10 @@ def load_sources(folder: Path) -> dict[str, Source]:
     Raises:
         RlabError: nothing was copied for it, or a copy is gone or damaged.
     """
-    found = {role: load_source(folder, role) for role in notes_of(RunFolder(folder))}
-    if not found:
+    sources = {role: load_source(folder, role) for role in notes_of(RunFolder(folder))}
+    if not sources:
         raise RlabError(f"{folder / 'config.json'} does not say what 'rlab train' took from other runs")
-    return {role: source for role, source in found.items() if source is not None}
+    return {role: source for role, source in sources.items() if source is not None}
 
 
 def _file(folder: Path, role: str) -> Path:

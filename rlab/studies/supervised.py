@@ -156,7 +156,7 @@ def fit(
     classes = int(y.max()) + 1 if todo else None
     order = torch.arange(len(x))
     size, at = batch_size or len(x), len(x)
-    seen: list[Any] = []
+    results: list[Any] = []
     with drawing_from(torch.Generator().manual_seed(derive(seed, "draws"))):
         for step in range(1, steps + 1):
             model.train()
@@ -177,12 +177,12 @@ def fit(
 
             optimiser.step(again)
             after(step)
-            if step * points // steps > len(seen):
+            if step * points // steps > len(results):
                 model.eval()
                 with torch.no_grad():
-                    seen.append(look())
+                    results.append(look())
     model.eval()
-    return seen
+    return results
 
 
 @torch.no_grad()

@@ -104,14 +104,14 @@ class Classification(SingleLossTask):
         self.transform = fit(preprocess, torch.cat(fitted)) if preprocess else None
 
     @property
-    def judged(self) -> Classifier:
-        """What predicts and is scored: the model, or the average of it."""
-        judged: Any = self.model.teacher if isinstance(self.model, EMA) else self.model
-        return judged
+    def predictor(self) -> Classifier:
+        """The network that predicts and is scored: the model, or its moving average where there is one."""
+        predictor: Any = self.model.teacher if isinstance(self.model, EMA) else self.model
+        return predictor
 
     def forward(self, batch: Batch) -> Tensor:
         """The outputs of all heads, float32[B, K]."""
-        return self.through(self.model, self.transform, batch.x)
+        return self.apply_model(self.model, self.transform, batch.x)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Losses:
         """The weighted sum over heads, each one's own, and "accuracy" where the labels are whole."""
@@ -128,10 +128,10 @@ class Classification(SingleLossTask):
 
     def logits(self, x: Tensor) -> Tensor:
         """x[B, *shape] as in the data set, bytes being 0..1 -> float32[B, K] of the first head."""
-        return self.through(self.model, self.transform, x)[:, self.heads[0].outputs]
+        return self.apply_model(self.model, self.transform, x)[:, self.heads[0].outputs]
 
-    def through(self, model: Callable[[Tensor], Tensor], transform: Transform | None, x: Tensor) -> Tensor:
-        """x[B, *shape] through a preprocessing and a model, in this task's precision -> float32[B, K]."""
+    def apply_model(self, model: Callable[[Tensor], Tensor], transform: Transform | None, x: Tensor) -> Tensor:
+        """Apply a preprocessing and a model in this task's precision: x[B, *shape] -> float32[B, K]."""
         if transform is not None:
             x = transform(x)
         if x.dim() == 4:
@@ -153,7 +153,7 @@ class Classification(SingleLossTask):
         for batch in until(stop, self.data.ordered(split, CHUNK)):
             outputs = self.forward(batch)
             for head, part in zip(self.heads, parts, strict=True):
-                part.append((head.said(outputs).cpu(), head.target.of(batch.x, batch.y).cpu()))
+                part.append((head.decode(outputs).cpu(), head.target.of(batch.x, batch.y).cpu()))
         return [(torch.cat([out for out, _ in part]), torch.cat([true for _, true in part])) for part in parts]
 
     @torch.no_grad()
@@ -166,7 +166,7 @@ class Classification(SingleLossTask):
         if tuple(x.shape[1:]) != self.dataset.shape:
             raise RlabError(f"this model takes inputs of shape {list(self.dataset.shape)}, not {list(x.shape[1:])}")
         given = as_float(torch.from_numpy(np.ascontiguousarray(x))).to(self.device)
-        outputs = self.heads[0].said(self.through(self.model, self.transform, given))
+        outputs = self.heads[0].decode(self.apply_model(self.model, self.transform, given))
         if self.classes is None:
             return (outputs[:, 0] if outputs.shape[1] == 1 else outputs).cpu().numpy()
         return outputs.softmax(1).cpu().numpy()
@@ -207,13 +207,13 @@ class Classification(SingleLossTask):
         if len(self.dataset.shape) != 3:
             return drawn
         images = self.dataset.inputs("test")
-        drawn["wrong"] = pictures.wrong(images, logits, labels, self.classes)
-        if hasattr(self.judged.encoder, "feature_maps"):
-            first = pictures.one_of_each(labels, len(self.classes))[: pictures.LOOKED]
+        drawn["wrong"] = pictures.misclassified(images, logits, labels, self.classes)
+        if hasattr(self.predictor.encoder, "feature_maps"):
+            first = pictures.one_of_each(labels, len(self.classes))[: pictures.HEAT_MAPS]
             x = images[first] if self.transform is None else self.transform(images[first])
             predicted = logits[first].argmax(1).to(self.device)
-            maps = pictures.class_activation(self.judged, x.to(self.device), predicted).cpu()
-            drawn["looked"] = pictures.looked(images[first], maps, logits[first], labels[first], self.classes)
+            maps = pictures.class_activation(self.predictor, x.to(self.device), predicted).cpu()
+            drawn["looked"] = pictures.heat_maps(images[first], maps, logits[first], labels[first], self.classes)
         return drawn
 
 

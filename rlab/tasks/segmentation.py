@@ -144,13 +144,13 @@ def iou_metrics(predicted: Tensor, true: Tensor, classes: tuple[str, ...]) -> di
     drawn = torch.randint(len(predicted), (RESAMPLES, len(predicted)), generator=torch.Generator().manual_seed(0))
     times = torch.zeros(RESAMPLES, len(predicted)).scatter_add_(1, drawn, torch.ones(drawn.shape)).double()
     means = _union(torch.einsum("rn,nij->rij", times, counts)).nanmean(1)
-    found = _union(counts.sum(0)[None])[0]
+    unions = _union(counts.sum(0)[None])[0]
     low, high = means.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
     return IOU.score(
-        found.nanmean().item(),
+        unions.nanmean().item(),
         low,
         high,
-        per_class={name: value for name, value in zip(classes, found.tolist(), strict=True) if value == value},
+        per_class={name: value for name, value in zip(classes, unions.tolist(), strict=True) if value == value},
         accuracy=100 * (predicted == true).double().mean().item(),
     )
 

@@ -38,9 +38,9 @@ def pseudo_labels(guess: Tensor, logits: Tensor, threshold: float) -> tuple[Tens
     The mean over all B, of which the unsure count 0 (Lee 2013, eq. 15, where everybody is sure; Sohn et al. 2020, eq.
     4, with the threshold). Both are scalars; the second is a share. The guess gets no gradient.
     """
-    confidence, said = guess.detach().softmax(1).max(1)
+    confidence, predicted = guess.detach().softmax(1).max(1)
     sure = (confidence >= threshold).float()
-    return (sure * F.cross_entropy(logits, said, reduction="none")).mean(), sure.mean()
+    return (sure * F.cross_entropy(logits, predicted, reduction="none")).mean(), sure.mean()
 
 
 def disagreement(first: Tensor, second: Tensor) -> Tensor:
@@ -66,8 +66,8 @@ def mean_teacher(task: Classification, first: Tensor, second: Tensor) -> dict[st
     model = task.model
     assert isinstance(model, EMA)
     with torch.no_grad():
-        taught = task.through(model.teacher, task.transform, first)[:, : len(task.classes or ())]
-    return {"loss_unlabelled": disagreement(taught, task.logits(second))}
+        target = task.apply_model(model.teacher, task.transform, first)[:, : len(task.classes or ())]
+    return {"loss_unlabelled": disagreement(target, task.logits(second))}
 
 
 def method_of(config: SemiConfig) -> Method:
@@ -94,9 +94,9 @@ def term_of(config: SemiConfig, unlabelled: Batches, epochs: int) -> Term:
     def term(task: Classification, batch: Batch, outputs: Tensor) -> Losses:
         epoch, number = batch.place
         first, second = (unlabelled.at(epoch, number, view=view).x for view in (0, 1))
-        seen = method(task, first, second)
+        losses = method(task, first, second)
         factor = weight * ramp((epoch + number / len(unlabelled)) / epochs, config.ramp_up)
-        return seen | {"loss": factor * seen["loss_unlabelled"]}
+        return losses | {"loss": factor * losses["loss_unlabelled"]}
 
     return term
 

@@ -102,8 +102,8 @@ class Head:
         mean, deviation = self.mean.to(targets), self.deviation.to(targets)
         return 0.5 * (mine - (targets - mean) / deviation).square().mean()
 
-    def said(self, outputs: Tensor) -> Tensor:
-        """Outputs[B, all] -> logits[B, C], or numbers[B, M] on their own scale."""
+    def decode(self, outputs: Tensor) -> Tensor:
+        """Take this head's part of outputs[B, all]: logits[B, C], or numbers[B, M] on their own scale."""
         mine = outputs[:, self.outputs]
         return mine if self.classes is not None else mine * self.deviation.to(mine) + self.mean.to(mine)
 

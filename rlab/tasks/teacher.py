@@ -60,7 +60,7 @@ def warm_start_teacher(name: str) -> Source:
             raise RlabError(f"run '{folder.name}' has no checkpoint yet, so there is no teacher to learn from")
         with of_this_version(folder):
             restore_policy(run.learner, run.saved.state)
-        tensors = {MODEL + key: tensor for key, tensor in task.judged.state_dict().items()}
+        tensors = {MODEL + key: tensor for key, tensor in task.predictor.state_dict().items()}
         if task.transform is not None:
             tensors |= {PREPROCESSING + part: getattr(task.transform, part) for part in PARTS}
         return source_of(
@@ -116,7 +116,8 @@ class Teacher:
         if tuple(note["shape"]) != self.shape:
             raise RlabError(f"{run} takes inputs of shape {note['shape']}, and '{self.data}' has {list(self.shape)}")
         if note["classes"] != self.classes:
-            raise RlabError(f"{run} knows {_said(note['classes'])}, and '{self.data}' has {_said(self.classes)}")
+            theirs, own = _classes_text(note["classes"]), _classes_text(self.classes)
+            raise RlabError(f"{run} knows {theirs}, and '{self.data}' has {own}")
 
     def state(self) -> State:
         """The model, what kind it is, and its preprocessing."""
@@ -139,7 +140,7 @@ class Teacher:
         if self.model is None:
             raise RlabError("a teacher is taken when a run starts, by 'rlab train' or rlab.train; here is none")
         with torch.no_grad():
-            return task.through(self.model, self.transform, x)[:, : len(self.classes)]
+            return task.apply_model(self.model, self.transform, x)[:, : len(self.classes)]
 
 
 def distil(teacher: Teacher, temperature: float, share: float) -> Term:
@@ -153,6 +154,6 @@ def distil(teacher: Teacher, temperature: float, share: float) -> Term:
     return term
 
 
-def _said(classes: Sequence[str]) -> str:
+def _classes_text(classes: Sequence[str]) -> str:
     shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
     return f"{len(classes)} classes ({shown})"

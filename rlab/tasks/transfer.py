@@ -99,7 +99,7 @@ def start_from(encoders: Iterable[nn.Module], folder: Path) -> None:
     if source is None:
         return
     for encoder in encoders:
-        _put(source.tensors, encoder, f"run '{source.note['run']}'")
+        _copy_into(source.tensors, encoder, f"run '{source.note['run']}'")
 
 
 def freeze(encoders: Iterable[nn.Module]) -> None:
@@ -140,7 +140,7 @@ def _feed_forward(encoder: nn.Module) -> nn.Module:
     return below if isinstance(below, nn.Module) else encoder
 
 
-def _put(weights: Weights, encoder: nn.Module, run: str) -> None:
+def _copy_into(weights: Weights, encoder: nn.Module, run: str) -> None:
     """Copy weights into an encoder of the same shapes; of a recurrent one and another, what both have."""
     recurrent = any(key.startswith(BELOW) for key in weights)
     if recurrent and _feed_forward(encoder) is encoder:
@@ -149,14 +149,10 @@ def _put(weights: Weights, encoder: nn.Module, run: str) -> None:
         encoder = _feed_forward(encoder)
     own = encoder.state_dict()
     for key in sorted({*weights, *own}):
-        there, here = (list(w[key].shape) if key in w else None for w in (weights, own))
+        there, here = (str(list(w[key].shape)) if key in w else "none" for w in (weights, own))
         if there != here:
             raise RlabError(
-                f"the encoder of {run} does not fit these observations: '{key}' has shape {_said(there)} there and "
-                f"{_said(here)} here; nearest: a run on observations of the same shape"
+                f"the encoder of {run} does not fit these observations: '{key}' has shape {there} there and {here} "
+                "here; nearest: a run on observations of the same shape"
             )
     encoder.load_state_dict(weights)
-
-
-def _said(shape: list[int] | None) -> str:
-    return "none" if shape is None else str(shape)

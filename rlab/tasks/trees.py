@@ -66,7 +66,7 @@ class TreesTask:
         self.y = data.targets("train").numpy()
         self.model: Any = None
 
-    def grown(self, members: int, model: Any = None) -> Any:
+    def grow(self, members: int, model: Any = None) -> Any:
         """An ensemble with that many members, or those that it ended with; a forest goes on from `model`.
 
         Raises:
@@ -82,7 +82,7 @@ class TreesTask:
                 f"{self.config.method} cannot learn '{self.dataset.name}': {e}; nearest: --depth 3"
             ) from None
 
-    def said(self, x: np.ndarray) -> Tensor:
+    def outputs_for(self, x: np.ndarray) -> Tensor:
         """x float32[B, D] -> log probabilities[B, K], or numbers[B, 1]."""
         if self.classes is None:
             return torch.from_numpy(self.model.predict(x)).float()[:, None]
@@ -96,13 +96,13 @@ class TreesTask:
         Raises:
             Stopped: a stop was requested.
         """
-        said = []
+        parts = []
         for x in self.dataset.inputs(split).flatten(1).split(CHUNK):
             if stop.requested:
                 raise Stopped
-            said.append(self.said(x.numpy()))
+            parts.append(self.outputs_for(x.numpy()))
         labels = self.dataset.targets(split)
-        return torch.cat(said), labels if self.classes is not None else labels[:, None]
+        return torch.cat(parts), labels if self.classes is not None else labels[:, None]
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """x[B, *shape] as in the data set, bytes or floats -> probabilities[B, K]; of numbers [B].
@@ -112,8 +112,8 @@ class TreesTask:
         """
         if tuple(x.shape[1:]) != self.dataset.shape:
             raise RlabError(f"this model takes inputs of shape {list(self.dataset.shape)}, not {list(x.shape[1:])}")
-        said = self.said(as_float(torch.from_numpy(np.ascontiguousarray(x))).flatten(1).numpy())
-        return said[:, 0].numpy() if self.classes is None else said.softmax(1).numpy()
+        outputs = self.outputs_for(as_float(torch.from_numpy(np.ascontiguousarray(x))).flatten(1).numpy())
+        return outputs[:, 0].numpy() if self.classes is None else outputs.softmax(1).numpy()
 
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
         """A score of a split, as that of a network.
@@ -134,14 +134,14 @@ class TreesTask:
         Raises:
             Stopped: a stop was requested.
         """
-        from rlab.tasks.pictures import confusion, wrong
+        from rlab.tasks.pictures import confusion, misclassified
 
         if self.classes is None:
             return {}
         logits, labels = self.outputs("test", stop)
         pictures = {"confusion": confusion(logits, labels, self.classes)}
         if len(self.dataset.shape) == 3:
-            pictures["wrong"] = wrong(self.dataset.inputs("test"), logits, labels, self.classes)
+            pictures["wrong"] = misclassified(self.dataset.inputs("test"), logits, labels, self.classes)
         return pictures
 
 
@@ -174,16 +174,16 @@ class TreesLearner:
         more = self.at_once if self.task.config.method == "forest" else max(1, self.count)
         self._grow(min(before + more, wanted))
         new = self.task.model.estimators_[before:] or self.task.model.estimators_[-1:]
-        told = {
+        metrics = {
             "depth": float(np.mean([tree.get_depth() for tree in new])),
             "leaves": float(np.mean([tree.get_n_leaves() for tree in new])),
         }
-        return told | {"clock_learn": time.perf_counter() - started}
+        return metrics | {"clock_learn": time.perf_counter() - started}
 
     def _grow(self, members: int) -> None:
         if members != self.count:
             more = members > self.count
-            self.task.model = self.task.grown(members, self.task.model if more else None) if members else None
+            self.task.model = self.task.grow(members, self.task.model if more else None) if members else None
             self.count = members
 
     def evaluate(self, stop: Stop) -> Score:
@@ -212,7 +212,7 @@ class TreesLearner:
     def footprint(self, stop: Stop) -> Footprint:
         """Memory and time from one member that is thrown away."""
         started = time.perf_counter()
-        one = self.task.grown(1).estimators_[0].tree_
+        one = self.task.grow(1).estimators_[0].tree_
         seconds = time.perf_counter() - started
         nodes = 2 * one.node_count * self.task.config.members
         memory = self.task.x.nbytes * 3 + nodes * (NODE + 8 * len(self.task.classes or "1"))

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from rlab.registry import RECIPES, Recipe
-from rlab.run import checkpoint, life
+from rlab.run import checkpoint
+from rlab.run import lifecycle as life
 from rlab.run.config import RunConfig
 from rlab.run.contract import Footprint, Metrics, Progress, State, Stop, Stopped
 from rlab.run.folder import RunFolder, find_run, runs_dir

@@ -27,7 +27,7 @@ def lines(count: int, line: Callable[[int], dict[str, float]]) -> Lines:
 
 def seen(rows: Iterable[dict[str, Any]], health: Health | None = None) -> list[Warned]:
     health = health or Health(RULES)
-    return [warned for step, row in enumerate(rows, 1) for warned in health.see({"step": step, **row})]
+    return [warned for step, row in enumerate(rows, 1) for warned in health.update({"step": step, **row})]
 
 
 def cartpole(i: int) -> dict[str, float]:
@@ -184,18 +184,18 @@ LINE = st.dictionaries(st.sampled_from(METRICS), st.sampled_from([0.0, 1e-6, 0.3
 def test_restored_anywhere_from_json_it_says_the_same(rows: Lines, cut: int) -> None:
     rows = [{"step": i, **row} for i, row in enumerate(rows)]  # type: ignore[misc]
     whole, first = Health(RULES), Health(RULES)
-    expected = [whole.see(row) for row in rows]
-    said = [first.see(row) for row in rows[:cut]]
+    expected = [whole.update(row) for row in rows]
+    raised = [first.update(row) for row in rows[:cut]]
     second = Health(RULES, json.loads(json.dumps(first.state(), allow_nan=False)))
     assert second.suspicious == first.suspicious
-    assert said + [second.see(row) for row in rows[cut:]] == expected
+    assert raised + [second.update(row) for row in rows[cut:]] == expected
     assert second.state() == whole.state()
 
 
 def test_what_is_usual_is_by_hand() -> None:
     health = Health(RULES)
     for norm in (1.0, 100.0):
-        health.see({"step": 1, "grad_norm": norm})
+        health.update({"step": 1, "grad_norm": norm})
     kept = health.state()["seen"]["grad_norm"]
     assert kept["usual"] == pytest.approx(10.0)  # sqrt(1 * 100)
     assert (kept["lines"], kept["low"], kept["high"]) == (2, 1.0, 100.0)
@@ -207,7 +207,7 @@ def test_a_drop_of_speed_is_told_and_a_short_one_is_not() -> None:
         raised = []
         for i, speed in enumerate(speeds):
             for _ in range(5):  # lines of 2 s each
-                raised += [i for warned in pace.see(i, round(2 * speed), 2.0) if warned.rule == "throughput"]
+                raised += [i for warned in pace.update(i, round(2 * speed), 2.0) if warned.rule == "throughput"]
         return raised
 
     assert told([1000.0] * 10 + [400.0] * 4) == [12]

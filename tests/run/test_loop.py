@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from rlab.errors import RlabError
-from rlab.run import checkpoint, journal, life, loop
+from rlab.run import checkpoint, journal, loop
+from rlab.run import lifecycle as life
 from rlab.run.checkpoint import Checkpoints
 from rlab.run.contract import NonFinite, Stop, Stopped
 from rlab.run.folder import RunFolder, runs_dir

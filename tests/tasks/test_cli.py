@@ -62,7 +62,7 @@ def test_watch_and_report_show_pictures(capfd: pytest.CaptureFixture[str], runs:
     assert all(Path(file).read_bytes().startswith(b"\x89PNG") for file in files.values())
     ok(capfd, "report", "net")
     page = (runs / "net" / "report.html").read_text()
-    for said in ("whom it confuses", "Accuracy by class", "over training examples", "lenet on digits"):
+    for said in ("which classes it confuses", "Accuracy by class", "over training examples", "lenet on digits"):
         assert said in page
     assert "environment steps" not in page
 

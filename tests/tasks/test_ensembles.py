@@ -55,9 +55,9 @@ def test_a_bootstrap_sample_is_drawn_by_the_seed_from_the_training_part() -> Non
         assert torch.equal(one.dataset.items(split), other.dataset.items(split)), "the split seed decides"
 
 
-def member(run: str, said: list[list[float]], **changes: Any) -> Member:
-    given = {"data": "planted", "classes": ("a", "b"), "items": torch.arange(3), "true": torch.tensor([0, 1, 1])}
-    return Member(run=run, said=torch.tensor(said), **{**given, **changes})
+def member(run: str, outputs: list[list[float]], **changes: Any) -> Member:
+    given = {"data": "planted", "classes": ("a", "b"), "items": torch.arange(3), "targets": torch.tensor([0, 1, 1])}
+    return Member(run=run, outputs=torch.tensor(outputs), **{**given, **changes})
 
 
 def test_the_mean_of_probabilities_by_hand() -> None:
@@ -74,7 +74,7 @@ def test_the_mean_of_probabilities_by_hand() -> None:
 def test_the_mean_of_numbers_by_hand() -> None:
     """Errors +1 and -1 cancel: R^2 of the mean is 1."""
     true = torch.tensor([[0.0], [2.0], [4.0]])
-    over, under = (member(n, (true + d).tolist(), classes=None, true=true) for n, d in (("x", 1.0), ("y", -1.0)))
+    over, under = (member(n, (true + d).tolist(), classes=None, targets=true) for n, d in (("x", 1.0), ("y", -1.0)))
     score = ensemble_score([over, under])
     assert score["mean"] == 1
     assert score["members_mean"] == pytest.approx(1 - 3 / 8)
@@ -89,7 +89,7 @@ def test_the_mean_of_numbers_by_hand() -> None:
         ),
         ({"classes": ("a", "c")}, "the first tells 2 classes \\(a, b, ...\\), the second 2 classes \\(a, c, ...\\)"),
         ({"items": torch.arange(1, 4)}, "nearest: train both with the same --split-seed"),
-        ({"true": torch.tensor([0, 0, 1])}, "the first of their --tasks are different ones"),
+        ({"targets": torch.tensor([0, 0, 1])}, "the first of their --tasks are different ones"),
     ],
 )
 def test_what_does_not_fit_together_is_named(changes: dict[str, Any], said: str) -> None:

@@ -157,7 +157,7 @@ def test_the_average_is_what_is_evaluated_and_what_travels() -> None:
         right = {part: (getattr(task.model, part)(x).argmax(1) == y).float().mean() for part in ("teacher", "student")}
     assert score["mean"] == pytest.approx(100 * right["teacher"].item())
     assert right["teacher"] != right["student"]
-    assert torch.equal(torch.from_numpy(task.predict(x[:5].numpy())), task.judged(x[:5]).softmax(1).detach())
+    assert torch.equal(torch.from_numpy(task.predict(x[:5].numpy())), task.predictor(x[:5]).softmax(1).detach())
     assert any(name.startswith(PLACES["modules"][1]) for name in fit.state()["modules"])
 
 

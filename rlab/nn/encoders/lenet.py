@@ -94,10 +94,10 @@ class Partial(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        pairs = [out * MAPS[0] + below for out, seen in enumerate(CONNECTED) for below in seen]
+        pairs = [out * MAPS[0] + below for out, sources in enumerate(CONNECTED) for below in sources]
         self.places: Tensor  # int64[60], of [16 * 6]
         self.register_buffer("places", torch.tensor(pairs), persistent=False)
-        bounds = [2.4 / (25 * len(seen)) for seen in CONNECTED for _ in seen]
+        bounds = [2.4 / (25 * len(sources)) for sources in CONNECTED for _ in sources]
         self.weight = nn.Parameter(torch.empty(len(pairs), 5, 5).uniform_(-1, 1) * torch.tensor(bounds)[:, None, None])
         self.bias = nn.Parameter(torch.zeros(MAPS[1]))
 

@@ -123,9 +123,9 @@ class Stage(nn.Module):
             if won.max() > 0:
                 self._grow(plane, int(won.argmax()), patches, v)
         before = int(self.used)
-        seen = v >= FAINT * v.max()
+        active = v >= FAINT * v.max()
         while int(self.used) < len(self.b):
-            silent = torch.where(seen & (self._around(self.s_cells(u)[0]) == 0), v, 0.0)
+            silent = torch.where(active & (self._around(self.s_cells(u)[0]) == 0), v, 0.0)
             if silent.max() <= 0:
                 break
             self.used += 1

@@ -129,8 +129,8 @@ class _ConvPool(Function):
         if torch.is_grad_enabled():  # the gradient is to have one itself
             wanted = [t for t in (weight, bias) if t.requires_grad]
             out = _plain(x, weight, bias, ctx.frame)
-            found = iter(torch.autograd.grad(out, wanted, d_out, create_graph=True))
-            return (None, *(next(found) if t.requires_grad else None for t in (weight, bias)), None)
+            gradients = iter(torch.autograd.grad(out, wanted, d_out, create_graph=True))
+            return (None, *(next(gradients) if t.requires_grad else None for t in (weight, bias)), None)
         columns, taps = 4 * place.shape[3], patches.shape[3] * patches.shape[4]
         d_matrix, d_bias = x.new_zeros(columns, taps), torch.zeros_like(bias)
         d_product = x.new_empty(min(CHUNK, len(x)), *place.shape[1:3], 4, place.shape[3])
@@ -150,8 +150,8 @@ def _parts(batch: int) -> list[slice]:
 def _spread(weight: Tensor) -> Tensor:
     """weight[D, 1, k, k] -> [TILE * TILE D, side * side], side being TILE + k - 1: a row for each place and map."""
     maps, _, kernel, _ = weight.shape
-    seen = F.pad(weight.reshape(maps, -1), (0, 1))[:, _sources(kernel)]
-    return seen.permute(1, 0, 2).reshape(TILE * TILE * maps, -1)
+    padded = F.pad(weight.reshape(maps, -1), (0, 1))[:, _sources(kernel)]
+    return padded.permute(1, 0, 2).reshape(TILE * TILE * maps, -1)
 
 
 def _gathered(d_matrix: Tensor, weight: Tensor) -> Tensor:

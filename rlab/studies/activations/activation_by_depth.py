@@ -42,7 +42,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     activation = variant["activation"]
     data = examples(settings.data, seed, settings.train, settings.test, preprocess="standard")
-    found = []
+    accuracies = []
     for depth in DEPTHS:
         sizes = (data.x[0].numel(), *[settings.width] * depth, 10)
         tried = []
@@ -51,8 +51,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
             optimiser = make_optimiser("momentum", model.parameters(), lr=rate, foreach=True)
             fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=64, seed=seed)
             tried.append((accuracy(model, data.x, data.y), accuracy(model, data.x_test, data.y_test)))
-        found.append(max(tried)[1])
-    return {"curve": found, "shallow": found[0], "middle": found[1], "deep": found[2]}
+        accuracies.append(max(tried)[1])
+    return {"curve": accuracies, "shallow": accuracies[0], "middle": accuracies[1], "deep": accuracies[2]}
 
 
 def draw(figure: Any, results: Results) -> None:

@@ -51,8 +51,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         with drawing_from(torch.Generator().manual_seed(derive(seed, "noise"))):
             noisy = float((model(data.x_test).argmax(1) == data.y_test).float().mean())
     right = accuracy(model.eval(), data.x_test, data.y_test)
-    found = {"train_loss": losses[0], "test_loss": losses[1], "gap": losses[1] - losses[0]}
-    return found | {"log_train_loss": float(np.log10(losses[0])), "accuracy": right, "noisy_accuracy": noisy}
+    numbers = {"train_loss": losses[0], "test_loss": losses[1], "gap": losses[1] - losses[0]}
+    return numbers | {"log_train_loss": float(np.log10(losses[0])), "accuracy": right, "noisy_accuracy": noisy}
 
 
 def draw(figure: Any, results: Results) -> None:

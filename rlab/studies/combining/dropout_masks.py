@@ -36,15 +36,15 @@ def held_mask(p: float, calls: int) -> Any:
     class Held(nn.Module):
         """Counts the batches that it has seen in training."""
 
-        seen = 0
+        calls_made = 0
 
         def forward(self, x: Tensor) -> Tensor:
             """x[B, D] -> [B, D]."""
             if not self.training:
                 return x
-            if self.seen % calls == 0:
+            if self.calls_made % calls == 0:
                 self.mask = dropout_mask(x[:1], p)
-            self.seen += 1
+            self.calls_made += 1
             return x * self.mask
 
     return Held()

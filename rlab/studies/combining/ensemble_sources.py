@@ -58,11 +58,11 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     (x, y), (x_test, y_test) = parts("digits", seed, settings.train, 0)
     y = mislabelled(y, settings.wrong, seed)
-    said = []
+    outputs = []
     for number in range(settings.members):
         with torch.no_grad():
-            said.append(member(settings, variant, x, y, seed, number)(x_test).softmax(1))
-    every, truth = torch.stack(said).double(), torch.nn.functional.one_hot(y_test, 10)
+            outputs.append(member(settings, variant, x, y, seed, number)(x_test).softmax(1))
+    every, truth = torch.stack(outputs).double(), torch.nn.functional.one_hot(y_test, 10)
     wrong = 100 * float((every.argmax(2) != y_test).double().mean())
     together = 100 * float((every.mean(0).argmax(1) != y_test).double().mean())
     alike = np.corrcoef((every - truth).flatten(1).numpy())

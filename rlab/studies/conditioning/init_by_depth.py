@@ -38,7 +38,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples(settings.data, seed, settings.train, settings.test, preprocess="standard")
-    found = []
+    accuracies = []
     for depth in DEPTHS:
         sizes = (data.x[0].numel(), *[settings.width] * depth, 10)
         tried = []
@@ -47,8 +47,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
             optimiser = make_optimiser("momentum", model.parameters(), lr=rate, foreach=True)
             fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=64, seed=seed)
             tried.append((accuracy(model, data.x, data.y), accuracy(model, data.x_test, data.y_test)))
-        found.append(max(tried)[1])
-    return {"curve": found} | {f"depth_{depth}": value for depth, value in zip(DEPTHS, found, strict=True)}
+        accuracies.append(max(tried)[1])
+    return {"curve": accuracies} | {f"depth_{depth}": value for depth, value in zip(DEPTHS, accuracies, strict=True)}
 
 
 def draw(figure: Any, results: Results) -> None:

@@ -56,14 +56,14 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from rlab.studies.supervised import accuracy, examples, fit
 
     data = examples("digits", seed, preprocess="standard")
-    found = []
+    accuracies = []
     for size in SIZES:
         model = build(settings, variant, seed)
         rate = settings.rate * (size / max(SIZES)) ** 0.5
         optimiser = make_optimiser("momentum", model.parameters(), lr=rate, foreach=True)
         fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=size, seed=seed)
-        found.append(accuracy(model, data.x_test, data.y_test))
-    return {"curve": found} | {f"of_{size}": value for size, value in zip(SIZES, found, strict=True)}
+        accuracies.append(accuracy(model, data.x_test, data.y_test))
+    return {"curve": accuracies} | {f"of_{size}": value for size, value in zip(SIZES, accuracies, strict=True)}
 
 
 def draw(figure: Any, results: Results) -> None:

@@ -72,10 +72,10 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         fit(model, data.x, data.y, adam, steps=settings.steps, batch_size=100, seed=seed)
     probes, select = [], []
     with torch.no_grad():
-        seen, new = data.x, data.x_test
+        train, new = data.x, data.x_test
         for layer in LAYERS:
-            seen, new = (torch.cat([model[layer - 1](part) for part in x.split(1_000)]) for x in (seen, new))
-            units, fresh = (x.mean((2, 3)).double().numpy() for x in (seen, new))
+            train, new = (torch.cat([model[layer - 1](part) for part in x.split(1_000)]) for x in (train, new))
+            units, fresh = (x.mean((2, 3)).double().numpy() for x in (train, new))
             probes.append(probe(units, data.y.numpy(), fresh, data.y_test.numpy()))
             select.append(selectivity(units, data.y.numpy()))
     filters = model[0][0].weight.detach()[:8, 0].numpy().round(3)

@@ -57,8 +57,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     )
     norms, tops = (list(numbers) for numbers in zip(*way, strict=True))
     with torch.no_grad():
-        confidence, taken = model(data.x_test).softmax(1).max(1)
-    right = (taken == data.y_test).float()
+        confidence, predicted = model(data.x_test).softmax(1).max(1)
+    right = (predicted == data.y_test).float()
     return {
         "accuracy": 100 * float(right.mean()),
         "confidence": 100 * float(confidence.mean()),

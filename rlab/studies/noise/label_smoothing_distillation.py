@@ -65,7 +65,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         steps=settings.steps,
         batch_size=50,
         seed=derive(seed, "student"),
-        loss=lambda out, told: distillation(out, told, settings.temperature),
+        loss=lambda out, targets: distillation(out, targets, settings.temperature),
     )
     return {
         "teacher": 100 * accuracy(teacher, data.x_test, data.y_test),

@@ -45,9 +45,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     def error(stream: str, rate: float) -> float:
         return float(np.mean(_errors(settings, variant, stream, rate, seed)[settings.updates // 2 :]))
 
-    found = {stream: tuned(settings.rates, partial(error, stream), 2.0) for stream in STREAMS}
-    parts = np.array_split(_errors(settings, variant, "drift", found["drift"][1], seed), CHANGES)
-    return {**{k: value for k, (value, _) in found.items()}, "ageing": float(np.mean(parts[-1]) - np.mean(parts[1]))}
+    best = {stream: tuned(settings.rates, partial(error, stream), 2.0) for stream in STREAMS}
+    parts = np.array_split(_errors(settings, variant, "drift", best["drift"][1], seed), CHANGES)
+    return {**{k: value for k, (value, _) in best.items()}, "ageing": float(np.mean(parts[-1]) - np.mean(parts[1]))}
 
 
 def _errors(settings: Settings, variant: Any, stream: str, rate: float, seed: int) -> list[float]:

@@ -63,10 +63,10 @@ def _made(settings: Settings, name: str, seed: int) -> tuple[float, float]:
     x[:, 0], x[:, 1:3] = y, 1
     for i, label in enumerate(y):
         x[i, 3 + 5 * i : 3 + 5 * i + (1 if label > 0 else 5)] = 1
-    seen, right = torch.tensor(x[:n]), torch.tensor(y[:n]).double()
+    inputs, right = torch.tensor(x[:n]), torch.tensor(y[:n]).double()
     rate = 0.1 if name in ("sgd", "momentum") else 0.01
     path = walk(
-        lambda w: (w @ seen.T - right).square().mean(1) / 2, np.zeros((1, x.shape[1])), name, settings.steps, lr=rate
+        lambda w: (w @ inputs.T - right).square().mean(1) / 2, np.zeros((1, x.shape[1])), name, settings.steps, lr=rate
     )
     correct = np.sign(x @ path[-1, 0]) == y
     return float(correct[:n].mean()), float(correct[n:].mean())

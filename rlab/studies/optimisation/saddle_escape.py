@@ -121,10 +121,10 @@ def animate(settings: Settings, results: Results) -> bytes:
         frame = ground.copy()
         pen = ImageDraw.Draw(frame)
         for colour, panel, way in ways:
-            seen = panel.transData.transform(way[: step + 1 : 2]) * [1, -1] + [0, ground.height]
+            pixels = panel.transData.transform(way[: step + 1 : 2]) * [1, -1] + [0, ground.height]
             ink = _rgb(colour)
-            pen.line([tuple(point) for point in seen], fill=ink, width=1)
-            x, y = seen[-1]
+            pen.line([tuple(point) for point in pixels], fill=ink, width=1)
+            x, y = pixels[-1]
             pen.ellipse([x - 4, y - 4, x + 4, y + 4], fill=ink, outline="black")
         frames.append(frame.quantize(palette=palette, dither=Image.Dither.NONE))
     data = io.BytesIO()

@@ -57,13 +57,13 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         optimiser.step()
         if kind == "proximal":
             shrink([w], settings.rate * strength)
-    found = w.detach()
-    useless, useful = found[settings.count :], found[: settings.count]
+    weights = w.detach()
+    useless, useful = weights[settings.count :], weights[: settings.count]
     return {
-        "weights": np.round(found.numpy(), 5),
+        "weights": np.round(weights.numpy(), 5),
         "zeros": float((useless == 0).float().mean()),
         "kept": float((useful * truth[: settings.count] > 0).float().mean()),
-        "error": float((x[test] @ found - y[test]).square().mean()),
+        "error": float((x[test] @ weights - y[test]).square().mean()),
     }
 
 

@@ -52,11 +52,11 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         loss = float(cross_entropy(dense(data.x_test), data.y_test))
         return loss, 1 - accuracy(dense, data.x_test, data.y_test)
 
-    seen = fit(
+    curve = fit(
         dense, data.x, y, optimiser, steps=settings.steps, batch_size=settings.batch_size, seed=seed, change=changed,
         look=look, points=POINTS,
     )  # fmt: skip
-    loss, error = np.array(seen).T
+    loss, error = np.array(curve).T
     return {"loss": loss, "error": error, "loss rise": loss[-1] - loss.min(), "rise": error[-1] - error.min()}
 
 

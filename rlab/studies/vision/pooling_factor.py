@@ -22,16 +22,16 @@ def measure(settings: Images, variant: Any, seed: int) -> Numbers:
 
     data = pictures(settings, seed, MARGIN)
     pool = nn.AvgPool2d(variant)
-    seen = pool(data.x)
-    dense = built(lambda: network((seen[0].numel(), 64, 10), seed=seed), seed)
-    trained(dense, seen, data.y, settings, seed)
+    pooled = pool(data.x)
+    dense = built(lambda: network((pooled[0].numel(), 64, 10), seed=seed), seed)
+    trained(dense, pooled, data.y, settings, seed)
 
-    def judged(x: Any) -> float:
+    def right_on(x: Any) -> float:
         return accuracy(dense, pool(x), data.y_test)
 
-    still = judged(data.x_test)
-    moved = float(np.mean([judged(data.x_test.roll(by, axis)) for by in (1, -1) for axis in (2, 3)]))
-    return {"still": still, "lost": still - moved, "seen": seen[0, 0].numpy().round(2)}
+    still = right_on(data.x_test)
+    moved = float(np.mean([right_on(data.x_test.roll(by, axis)) for by in (1, -1) for axis in (2, 3)]))
+    return {"still": still, "lost": still - moved, "seen": pooled[0, 0].numpy().round(2)}
 
 
 def draw(figure: Any, results: Results) -> None:

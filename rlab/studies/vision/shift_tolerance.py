@@ -59,14 +59,14 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     network = built(lambda: make(variant, data.x.shape[2]), seed)
     trained(network, data.x, data.y, settings, seed)
 
-    def judged(x: Any) -> float:
+    def right_on(x: Any) -> float:
         return accuracy(network, x, data.y_test)
 
-    moved = [judged(data.x_test)]
+    moved = [right_on(data.x_test)]
     for far in range(1, settings.margin + 1):
         ways = [(far, 0), (-far, 0), (0, far), (0, -far)]
-        moved.append(float(np.mean([judged(data.x_test.roll(way, (2, 3))) for way in ways])))
-    spun = [judged(turned(data.x_test, angle)) for angle in ANGLES]
+        moved.append(float(np.mean([right_on(data.x_test.roll(way, (2, 3))) for way in ways])))
+    spun = [right_on(turned(data.x_test, angle)) for angle in ANGLES]
     return {"moved": moved, "turned": spun, "centre": moved[0], "one": moved[1], "two": moved[2], "quarter": spun[-1]}
 
 
