@@ -14,6 +14,7 @@ from importlib import import_module
 import numpy as np
 
 from rlab.errors import RlabError
+from rlab.registry import Registry
 
 Read = Callable[[str], bytes]
 """A file's name -> its checked content, unpacked if it is a gzip file."""
@@ -59,16 +60,24 @@ def idx(read: Read, names: tuple[tuple[str, str], tuple[str, str]], classes: tup
     )
 
 
-def from_afar(read: Read, place: str) -> Arrays:
-    """What a loader of a higher floor gives, which is known here by name only.
+READERS: Registry[Callable[[Read], Arrays]] = Registry("reader")
+"""Readers that packages above this one bring, by name."""
+
+_MODULES = ("rlab.agents.go.alphago.supervised_policy",)
+"""What registers them. It is known by name only."""
+
+
+def registered(read: Read, name: str) -> Arrays:
+    """Read a data set by a registered reader.
 
     Args:
         read: reader of files.
-        place: ``package.module:function``.
+        name: of the reader in `READERS`.
     """
-    module, _, name = place.partition(":")
-    found: Arrays = getattr(import_module(module), name)(read)
-    return found
+    if name not in READERS:
+        for module in _MODULES:
+            import_module(module)
+    return READERS.get(name)(read)
 
 
 def parse_idx(data: bytes, dims: int, name: str) -> np.ndarray:
