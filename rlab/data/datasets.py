@@ -183,6 +183,17 @@ def as_float(x: Tensor) -> Tensor:
     return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x.float()
 
 
+def model_inputs(x: np.ndarray, shape: tuple[int, ...]) -> Tensor:
+    """Make a model's inputs of an array [B, *shape]: bytes become 0..1, everything else float32.
+
+    Raises:
+        RlabError: the array is of another shape.
+    """
+    if tuple(x.shape[1:]) != shape:
+        raise RlabError(f"this model takes inputs of shape {list(shape)}, not {list(x.shape[1:])}")
+    return as_float(torch.from_numpy(np.ascontiguousarray(x)))
+
+
 def load(name: str, seed: int = 0, validation: float | None = None, report: Callable[[str], None] | None = None) -> Any:
     """Load a data set, downloading it if it is nowhere: a `TensorDataset`, or what its source makes.
 

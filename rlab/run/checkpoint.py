@@ -31,6 +31,7 @@ from rlab.run.files import (
     disk_error,
     fsync_dir,
     make_folder,
+    read_document,
     read_json,
     read_plain,
     sha256_of,
@@ -320,10 +321,7 @@ def _sealed(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def _manifest(path: Path) -> dict[str, Any]:
     file = path / "manifest.json"
-    sealed = read_json(file)
-    if not isinstance(sealed, dict) or sealed.get("schema") != SCHEMA:
-        schema = sealed.get("schema") if isinstance(sealed, dict) else None
-        raise RlabError(f"{file} has checkpoint schema {schema}; this rlab reads {SCHEMA}")
+    sealed = read_document(file, "checkpoint", SCHEMA)
     manifest = {k: v for k, v in sealed.items() if k != "sha256"}
     if to_json(_sealed(manifest)) != read_plain(file, JSON_BYTES):
         raise RlabError(f"{file} is damaged (its SHA-256 differs)")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rlab.errors import RlabError, nearest
-from rlab.run.files import descriptor_of, disk_error, read_json, refuse_links, replace_durably, to_json
+from rlab.run.files import descriptor_of, disk_error, read_document, read_json, refuse_links, replace_durably, to_json
 
 SCHEMA = 1
 """Version of the run folder's layout."""
@@ -109,10 +109,7 @@ class RunFolder:
         """
         for folder in {self.path, self.made}:  # every verb that opens a run comes by here
             refuse_links(folder)
-        document = read_json(self.path / "config.json", CONFIG_BYTES)
-        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-            schema = document.get("schema") if isinstance(document, dict) else None
-            raise RlabError(f"{self.path} has run schema {schema}; this rlab reads {SCHEMA}")
+        document = read_document(self.path / "config.json", "run", SCHEMA, CONFIG_BYTES)
         if not isinstance(document.get("recipe"), str) or not isinstance(document.get("config"), dict):
             raise RlabError(f"{self.path / 'config.json'} is damaged (no recipe or no config)")
         return _with_subject(document)

@@ -13,9 +13,8 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from rlab.data.batches import Batch, Batches
-from rlab.data.datasets import TensorDataset, as_float
+from rlab.data.datasets import TensorDataset, model_inputs
 from rlab.data.preprocess import Transform, fit
-from rlab.errors import RlabError
 from rlab.nn.ema import EMA
 from rlab.nn.models import Classifier
 from rlab.run.contract import Stop
@@ -163,10 +162,8 @@ class Classification(SingleLossTask):
         Raises:
             RlabError: inputs of another shape.
         """
-        if tuple(x.shape[1:]) != self.dataset.shape:
-            raise RlabError(f"this model takes inputs of shape {list(self.dataset.shape)}, not {list(x.shape[1:])}")
-        given = as_float(torch.from_numpy(np.ascontiguousarray(x))).to(self.device)
-        outputs = self.heads[0].decode(self.apply_model(self.model, self.transform, given))
+        inputs = model_inputs(x, self.dataset.shape).to(self.device)
+        outputs = self.heads[0].decode(self.apply_model(self.model, self.transform, inputs))
         if self.classes is None:
             return (outputs[:, 0] if outputs.shape[1] == 1 else outputs).cpu().numpy()
         return outputs.softmax(1).cpu().numpy()
@@ -174,7 +171,7 @@ class Classification(SingleLossTask):
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
         """The score of a split: accuracy in percent, or the share of the variance that is explained (R^2).
 
-        It is that of the first head; "tasks" has the scores of all, if there are several.
+        The score is that of the first head; "tasks" has the scores of all heads, if there are several.
 
         Raises:
             Stopped: a stop was requested.

@@ -11,9 +11,8 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from rlab.data.batches import Batch, Batches
-from rlab.data.datasets import TensorDataset, as_float
+from rlab.data.datasets import TensorDataset, model_inputs
 from rlab.data.preprocess import fit
-from rlab.errors import RlabError
 from rlab.nn.models import Segmenter
 from rlab.run.contract import Stop
 from rlab.tasks.task import Losses, Metric, SingleLossTask, until
@@ -101,10 +100,8 @@ class Segmentation(SingleLossTask):
         Raises:
             RlabError: inputs of another shape.
         """
-        if tuple(x.shape[1:]) != self.dataset.shape:
-            raise RlabError(f"this model takes inputs of shape {list(self.dataset.shape)}, not {list(x.shape[1:])}")
-        given = as_float(torch.from_numpy(np.ascontiguousarray(x))).to(self.device)
-        logits = self.logits(given if self.transform is None else self.transform(given))
+        inputs = model_inputs(x, self.dataset.shape).to(self.device)
+        logits = self.logits(inputs if self.transform is None else self.transform(inputs))
         return logits.softmax(1).cpu().numpy()
 
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from sklearn.ensemble import AdaBoostClassifier, AdaBoostRegressor, RandomForest
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from torch import Tensor
 
-from rlab.data.datasets import TensorDataset, as_float
+from rlab.data.datasets import TensorDataset, model_inputs
 from rlab.errors import RlabError
 from rlab.run.contract import Footprint, Metrics, Progress, Score, State, Stop, Stopped
 from rlab.tasks.classification import classification_metrics, regression_metrics
@@ -110,9 +110,7 @@ class TreesTask:
         Raises:
             RlabError: inputs of another shape.
         """
-        if tuple(x.shape[1:]) != self.dataset.shape:
-            raise RlabError(f"this model takes inputs of shape {list(self.dataset.shape)}, not {list(x.shape[1:])}")
-        outputs = self.outputs_for(as_float(torch.from_numpy(np.ascontiguousarray(x))).flatten(1).numpy())
+        outputs = self.outputs_for(model_inputs(x, self.dataset.shape).flatten(1).numpy())
         return outputs[:, 0].numpy() if self.classes is None else outputs.softmax(1).numpy()
 
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class DenseNet(nn.Module):
     """DenseNet-121: a stem, four blocks with transitions between that halve channels and maps, and the mean.
 
     Args:
-        shape: [C, H, W]; published 224x224. Smaller ones by the rule of `scaling.scale`.
+        shape: [C, H, W]; published 224x224. Smaller ones by the rule of `small_images.scale`.
     """
 
     def __init__(self, shape: tuple[int, ...]):

@@ -28,7 +28,7 @@ CONNECTED = (
 
 
 def windows_of(name: str, shape: tuple[int, ...]) -> list[Window]:
-    """C1, S2, C3, S4 by the rule of `scaling.scale`."""
+    """C1, S2, C3, S4 by the rule of `small_images.scale`."""
     frame = 0 if len(shape) == IMAGES and min(shape[1:]) >= PUBLISHED else 2
     halving = Window(2, 2, 0, pool=True)
     return scale(name, shape, [Window(5, 1, frame), halving, Window(5, 1, 0), halving])
@@ -38,7 +38,7 @@ class LeNet(nn.Module):
     """LeNet-5 as it is used now: ReLU, max-pooling and all connections; layers of 120 and 84.
 
     Args:
-        shape: [C, H, W]; 28x28 or 32x32 give 5x5 maps. Smaller ones by the rule of `scaling.scale`.
+        shape: [C, H, W]; 28x28 or 32x32 give 5x5 maps. Smaller ones by the rule of `small_images.scale`.
     """
 
     def __init__(self, shape: tuple[int, ...]):
@@ -113,7 +113,7 @@ class LeNet1998(nn.Module):
     Weights start uniformly in +-2.4 / (inputs of the unit) (appendix A).
 
     Args:
-        shape: [C, H, W]; 28x28 or 32x32 give 5x5 maps. Smaller ones by the rule of `scaling.scale`.
+        shape: [C, H, W]; 28x28 or 32x32 give 5x5 maps. Smaller ones by the rule of `small_images.scale`.
     """
 
     def __init__(self, shape: tuple[int, ...]):

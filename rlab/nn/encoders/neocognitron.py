@@ -147,7 +147,7 @@ class Neocognitron(nn.Module):
     """Stages of S- and C-cells. It has no parameters for gradients, and gives zeros until it has learned.
 
     Args:
-        shape: [C, H, W]. Smaller images by the rule of `scaling.scale`: earlier C-cells keep the resolution.
+        shape: [C, H, W]. Smaller images by the rule of `small_images.scale`: earlier C-cells keep the resolution.
         layouts: of the stages.
     """
 

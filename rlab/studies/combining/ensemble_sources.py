@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import column, columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -73,7 +73,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Gains, and against the correlation of errors."""
     left, right = figure.subplots(1, 2)
-    dots(left, {name: column(seeds, "gain") for name, seeds in results.items()}, "errors saved, points")
+    dots(left, columns(results, "gain"), "errors saved, points")
     left.tick_params(axis="x", labelsize=7, rotation=20)
     for name, seeds in results.items():
         right.plot(column(seeds, "rho"), column(seeds, "gain"), "o", ms=4, label=name)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlab.seeding import derive
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 LAYERS = (1, 2, 3)
@@ -98,7 +98,7 @@ def draw(figure: Any, results: Results) -> None:
         ("accuracy of a linear model on the layer", "class selectivity of its units"),
         strict=True,
     ):
-        curves(panel, LAYERS, {name: column(seeds, key) for name, seeds in results.items()}, ("layer", label))
+        curves(panel, LAYERS, columns(results, key), ("layer", label))
         panel.set_xticks(LAYERS)
     for row, (name, seeds) in zip(bottom.subplots(2, 8), results.items(), strict=True):
         for panel, image in zip(row, seeds[0]["filters"], strict=True):

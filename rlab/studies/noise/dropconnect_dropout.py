@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlab.seeding import derive
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -65,7 +65,7 @@ def draw(figure: Any, results: Results) -> None:
         (axes[0], "mean", "mean test accuracy (%)"),
         (axes[1], "scatter", "scatter on the same data (points)"),
     ):
-        dots(panel, {variant: column(seeds, name) for variant, seeds in results.items()}, label)
+        dots(panel, columns(results, name), label)
 
 
 def less(first: str, second: str) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import column, columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -83,7 +83,7 @@ def draw(figure: Any, results: Results) -> None:
         "test accuracy (%)",
     )
     axes[0].tick_params(axis="x", labelsize=7)
-    spreads = {name: column(seeds, "spread") for name, seeds in results.items()}
+    spreads = columns(results, "spread")
     dots(axes[1], spreads, "spread of a class's logits / way between classes")
 
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -69,7 +69,7 @@ def draw(figure: Any, results: Results) -> None:
         (axes[0], "accuracy", "test accuracy (%)"),
         (axes[1], "sharpness", "rise of the loss when weights are shaken (nats)"),
     ):
-        dots(panel, {variant: column(seeds, name) for variant, seeds in results.items()}, label)
+        dots(panel, columns(results, name), label)
         panel.set_xlabel("noise on the weights (parts of their first size)", fontsize=8)
 
 

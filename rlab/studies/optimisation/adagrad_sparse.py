@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rlab.seeding import derive
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -80,7 +80,7 @@ def draw(figure: Any, results: Results) -> None:
     """Errors by stream and optimiser."""
     titles = ("features alike in number", "some of them rare", "weights that change")
     for axes, stream, title in zip(figure.subplots(3, 1), STREAMS, titles, strict=True):
-        dots(axes, {name: column(seeds, stream) for name, seeds in results.items()}, "error of weights")
+        dots(axes, columns(results, stream), "error of weights")
         axes.set_title(title, fontsize=9)
 
 

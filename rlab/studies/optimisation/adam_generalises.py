@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlab.seeding import derive
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -95,8 +95,8 @@ def _pictures(settings: Settings, name: str, rate: float, data: Any, seed: int) 
 def draw(figure: Any, results: Results) -> None:
     """Both accuracies by optimiser."""
     above, below = figure.subplots(2, 1)
-    dots(above, {name: column(seeds, "made") for name, seeds in results.items()}, "accuracy, made problem")
-    dots(below, {name: column(seeds, "pictures") for name, seeds in results.items()}, "accuracy, new pictures")
+    dots(above, columns(results, "made"), "accuracy, made problem")
+    dots(below, columns(results, "pictures"), "accuracy, new pictures")
 
 
 STUDIES.register("adam-generalises")(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -77,7 +77,7 @@ def draw(figure: Any, results: Results) -> None:
     left.set_ylabel("|w|; exact 0 drawn at 1e-6", fontsize=8)
     left.tick_params(labelsize=7)
     left.legend(fontsize=7)
-    dots(right, {name: column(seeds, "error") for name, seeds in results.items()}, "test mean squared error")
+    dots(right, columns(results, "error"), "test mean squared error")
     right.tick_params(axis="x", labelsize=6)
 
 

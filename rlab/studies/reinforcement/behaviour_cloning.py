@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import column, columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 ENV = "CartPole-v1"
@@ -111,7 +111,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Returns, and how often the clones agree with the expert."""
     above, below = figure.subplots(2, 1)
-    dots(above, {name: column(seeds, "return") for name, seeds in results.items()}, "return of a game")
+    dots(above, columns(results, "return"), "return of a game")
     clones = {name: seeds for name, seeds in results.items() if "on_own_states" in seeds[0]}
     for key, label in (("on_experts_states", "on the expert's states"), ("on_own_states", "on its own states")):
         means = [np.mean(column(seeds, key)) for seeds in clones.values()]

@@ -10,7 +10,7 @@ import numpy as np
 
 from rlab.seeding import derive
 from rlab.studies.images import SMALL, SMOKE, Images, built, pictures, trained
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import column, columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -91,7 +91,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Accuracy by missing blocks, and gradients by the length of the path."""
     left, right = figure.subplots(1, 2)
-    ways = {name: column(seeds, "way") for name, seeds in results.items()}
+    ways = columns(results, "way")
     curves(left, range(4), ways, ("blocks taken out", "accuracy"))
     shares = {"of the gradient": column(results["residual"], "shares")}
     curves(right, range(10), shares, ("blocks on the path", "share"))

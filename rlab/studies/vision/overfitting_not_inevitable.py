@@ -9,7 +9,7 @@ import numpy as np
 
 from rlab.seeding import derive
 from rlab.studies.images import Images, built, pictures
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 POINTS = 15
@@ -64,7 +64,7 @@ def draw(figure: Any, results: Results) -> None:
     """Both ways."""
     panels = figure.subplots(1, 2)
     for panel, number in zip(panels, ("loss", "error"), strict=True):
-        ways = {name: column(seeds, number) for name, seeds in results.items()}
+        ways = columns(results, number)
         curves(panel, (np.arange(POINTS) + 1) / POINTS, ways, ("part of training", f"test {number}"))
     panels[1].legend().remove()
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rlab.studies.images import SMALL, SMOKE, Images, built, pictures, trained
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 MARGIN = 4
@@ -38,8 +38,8 @@ def draw(figure: Any, results: Results) -> None:
     """Accuracies, losses by a shift, and the first image at every factor."""
     above, below = figure.subfigures(2, 1, height_ratios=[3, 2])
     left, right = above.subplots(1, 2)
-    dots(left, {name: column(seeds, "still") for name, seeds in results.items()}, "accuracy")
-    dots(right, {name: column(seeds, "lost") for name, seeds in results.items()}, "lost by a shift of one pixel")
+    dots(left, columns(results, "still"), "accuracy")
+    dots(right, columns(results, "lost"), "lost by a shift of one pixel")
     for panel, (name, seeds) in zip(below.subplots(1, len(results)), results.items(), strict=True):
         panel.imshow(seeds[0]["seen"], cmap="gray_r", vmin=0)
         panel.set(xticks=[], yticks=[])

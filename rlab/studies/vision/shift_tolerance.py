@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlab.studies.images import SMALL, SMOKE, Images, built, pictures, trained
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 ANGLES = (0, 15, 30, 45, 60, 90)
@@ -73,11 +73,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Accuracy by distance and by angle."""
     left, right = figure.subplots(1, 2, sharey=True)
-    moved = {name: column(seeds, "moved") for name, seeds in results.items()}
+    moved = columns(results, "moved")
     curves(left, np.arange(len(moved["mlp"][0])), moved, ("moved by, in pixels", "accuracy"))
-    curves(
-        right, ANGLES, {name: column(seeds, "turned") for name, seeds in results.items()}, ("turned by, in degrees", "")
-    )
+    curves(right, ANGLES, columns(results, "turned"), ("turned by, in degrees", ""))
     right.legend().remove()
 
 
