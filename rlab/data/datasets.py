@@ -1,4 +1,4 @@
-"""A data set as tensors in memory, with its splits."""
+"""Data sets as tensors in memory, with splits for training, validation and test."""
 
 from __future__ import annotations
 
@@ -69,21 +69,21 @@ class TensorDataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one item."""
+        """The shape of one item."""
         return tuple(self.x.shape[1:])
 
     def collate(self, items: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Items int64[B] -> ``x`` float32[B, *shape] (bytes become 0..1), ``y``, and of series ``lengths``."""
+        """Gather items int64[B]: ``x`` float32[B, *shape] (bytes become 0..1), ``y``, and of series ``lengths``."""
         here = items.to(self.x.device)
         batch = {"x": as_float(self.x[here]), "y": self.y[here]}
         return batch if self.lengths is None else batch | {"lengths": self.lengths[items].to(self.x.device)}
 
     def to(self, device: torch.device) -> TensorDataset:
-        """The same with x and y on a device as a whole, so that a batch costs a gather and no copy between devices."""
+        """Copy x and y as a whole to a device, so that a batch costs no copy between devices."""
         return self if self.x.device == device else replace(self, x=self.x.to(device), y=self.y.to(device))
 
     def items(self, split: str) -> Tensor:
-        """The items of a split, int64[n].
+        """Return the items of a split, int64[n].
 
         Raises:
             RlabError: there is no such split.
@@ -93,21 +93,21 @@ class TensorDataset:
         return self.splits[split]
 
     def inputs(self, split: str) -> Tensor:
-        """x of a split as networks see it: float32[n, *shape], bytes scaled to 0..1."""
+        """Return the inputs of a split as networks take them: float32[n, *shape], bytes scaled to 0..1."""
         return as_float(self.x[self.items(split)])
 
     def targets(self, split: str) -> Tensor:
-        """y of a split."""
+        """Return the targets of a split."""
         return self.y[self.items(split)]
 
     def counts(self, split: str) -> list[int]:
-        """How many items (of masks: pixels) each class has in a split; empty for regression."""
+        """Count the items (of masks: pixels) of each class in a split; empty for regression."""
         if self.classes is None:
             return []
         return torch.bincount(self.targets(split).flatten().long(), minlength=len(self.classes)).tolist()
 
     def resized(self, shape: tuple[int, int, int]) -> TensorDataset:
-        """The same images in another shape [C, H, W]: bilinear, antialiased; masks by the nearest pixel.
+        """Resize images to another shape [C, H, W]: bilinear, antialiased; masks by the nearest pixel.
 
         One channel becomes equal ones, several become their mean where their number differs. The bytes in memory
         change with the shape. Items in no split are black then.
@@ -132,7 +132,7 @@ class TensorDataset:
         return replace(self, x=x, y=y)
 
     def subsample(self, n: int, seed: int, split: str = "train", even: bool = False) -> TensorDataset:
-        """The same with only n of the items of a split, of every class its share, or as many; drawn by the seed.
+        """Keep only n of the items of a split, of every class its share, or as many; drawn by the seed.
 
         Raises:
             RlabError: there are not so many.
@@ -151,7 +151,7 @@ class TensorDataset:
         return replace(self, splits=self.splits | {split: torch.from_numpy(chosen)})
 
     def split_labelled(self, n: int, seed: int) -> TensorDataset:
-        """The same with n of the training items, of every class as many; the others are the split "unlabelled".
+        """Keep n of the training items, of every class as many; the others become the split "unlabelled".
 
         Raises:
             RlabError: there are not so many, none would be left, or there are fewer than classes.
@@ -167,19 +167,19 @@ class TensorDataset:
         return replace(fewer, splits=fewer.splits | {"unlabelled": rest})
 
     def bootstrap(self, seed: int) -> Tensor:
-        """As many training items as there are, drawn one by one with all of them there every time: int64[n]."""
+        """Draw as many training items as there are, with replacement: int64[n]."""
         items = self.items("train")
         return items[
             torch.from_numpy(np.random.default_rng(derive(seed, "bootstrap")).integers(len(items), size=len(items)))
         ]
 
     def drop_split(self, split: str) -> TensorDataset:
-        """The same without a split."""
+        """Remove a split."""
         return replace(self, splits={name: items for name, items in self.splits.items() if name != split})
 
 
 def as_float(x: Tensor) -> Tensor:
-    """Bytes become 0..1, everything else float32."""
+    """Convert to float32; bytes are scaled to 0..1."""
     return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x.float()
 
 

@@ -1,4 +1,4 @@
-"""One file from the net: into ``NAME.part``, resumed where it stopped, checked, and only then given its name."""
+"""Download a file: into ``NAME.part``, resumed where it stopped, checked, and only then given its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the files of data sets are: a mirror, the user's cache, or the net. Nothing unchecked is ever used."""
+"""Find or download the files of data sets: in a mirror, the user's cache, or the net. Only checked files are used."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def cache() -> Path:
 
 
 def find(name: str, file: File) -> Path | None:
-    """The place of a set's file: the first mirror that has it, else the cache; None if nobody has it."""
+    """Find the path of a set's file: in the first mirror that has it, else in the cache; None if it is nowhere."""
     for root in (*mirrors(), cache()):
         path = root / folder_of(name) / file.name
         if path.is_file():
@@ -39,7 +39,7 @@ def find(name: str, file: File) -> Path | None:
 
 
 def check(path: Path, file: File) -> bytes:
-    """Read a file and hold its content against the digest.
+    """Read a file and check its content against the digest.
 
     Returns:
         The content, unpacked if it is a gzip file.
@@ -135,7 +135,7 @@ def fetch(name: str, file: File, report: Report | None = None) -> Path:
 
 
 def remedy(name: str, path: Path) -> str:
-    """What a user does about a damaged file."""
+    """Say what a user can do about a damaged file."""
     source = DATASETS.get(name)
     if path.parent == cache() / folder_of(name) and any(f.name == path.name and f.address for f in source.files):
         return f"`rlab data get {name}` replaces it"
@@ -143,7 +143,7 @@ def remedy(name: str, path: Path) -> str:
 
 
 def state(name: str, file: File) -> tuple[str, Path | None]:
-    """What is the matter with a file: (good | damaged: why | missing, its place)."""
+    """Report the state of a file: ("good", "damaged: why" or "missing", its path)."""
     path = find(name, file)
     if path is None:
         return "missing", None
@@ -155,7 +155,7 @@ def state(name: str, file: File) -> tuple[str, Path | None]:
 
 
 def place(name: str) -> str:
-    """Where a set comes from, in a few words, without looking into its files."""
+    """Say where a set comes from, in a few words, without reading its files."""
     source: DataSource = DATASETS.get(name)
     if source.embedded:
         return "embedded"

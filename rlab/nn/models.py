@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class Published(NamedTuple):
-    """What is known of a network.
+    """What was published of a network: its size, and what it is for.
 
     Attributes:
         parameters: that are trained, with the head.
@@ -106,7 +106,7 @@ def classifier(
     dropout: float | None = None,
     batch: Tensor | None = None,
 ) -> Classifier:
-    """A classifier on a registered encoder; at the published shape and classes it has the published size.
+    """Build a classifier on a registered encoder; at the published shape and classes it has the published size.
 
     Args:
         name: of the encoder, and its parts (`rlab.nn.encoders.modifiers`).
@@ -154,7 +154,7 @@ class Segmenter(nn.Module):
 
 
 def segmenter(name: str, shape: tuple[int, ...], classes: int, batch: Tensor | None = None) -> Segmenter:
-    """A class for every pixel, by the maps of a registered encoder, which loses its own dense layers.
+    """Build a segmenter on the maps of a registered encoder, whose own dense layers are dropped.
 
     Args:
         name: of the encoder, and its parts.
@@ -205,7 +205,7 @@ def _with_shapes_alone(module: nn.Module, shape: tuple[int, ...], call: Callable
 
 
 def multiply_adds(module: nn.Module, shape: tuple[int, ...]) -> int:
-    """Multiplications with an addition in convolutions and linear layers, for one image [C, H, W] going forward.
+    """Count multiply-adds of convolutions and linear layers in the forward pass of one image [C, H, W].
 
     Papers often call these FLOPs. Partial connections count as if they were whole.
     """

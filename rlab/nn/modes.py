@@ -1,4 +1,4 @@
-"""Networks that compute otherwise in training than in evaluation, under agents: dropout, norms of batches.
+"""Networks of agents that compute differently in training and in evaluation, by dropout or BatchNorm.
 
 An agent learns in training mode; it acts, makes targets and is evaluated in evaluation mode. Which of the two it does
 is told by whether gradients are wanted. Most networks have no modes, and cost nothing here.

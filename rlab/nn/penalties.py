@@ -18,7 +18,7 @@ SCALES = (nn.LayerNorm, nn.RMSNorm)
 
 
 def weights_of(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters that penalties are for: of two dimensions or more, without biases, norms' scales and noise scales.
+    """List the parameters that penalties are for: of two dimensions or more; no biases, norms' scales or noise scales.
 
     A parameter that stands in several places comes once.
 

@@ -18,7 +18,7 @@ OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 
 def torchvision_keys(name: str, auxiliary: bool = False, classes: int | None = None) -> dict[str, tuple[int, ...]]:
-    """The keys of torchvision's `state_dict` of a network -> the shapes of what is there.
+    """List the keys of torchvision's `state_dict` of a network, with their shapes.
 
     They are our own, except that the last layer has torchvision's name and the dense layers in front of it are called
     classifier.
@@ -42,7 +42,7 @@ def torchvision_keys(name: str, auxiliary: bool = False, classes: int | None = N
 
 
 def from_torchvision(name: str, state_dict: Mapping[str, Any], auxiliary: bool = False) -> dict[str, Tensor]:
-    """torchvision's weights under our names: what `classifier(name, published shape, classes)` loads strictly.
+    """Rename torchvision's weights, so that `classifier(name, published shape, classes)` loads them strictly.
 
     The number of classes is that of the weights. GoogLeNet's auxiliary classifiers are left out unless asked for, and
     counters of batches that old files lack are 0.

@@ -53,7 +53,7 @@ KEEP = 3
 
 
 def most_checkpoints(total: int, keep_steps: int) -> int:
-    """How many a run of so much progress has at a time, at the most: the newest, its past selves, one being written."""
+    """Return the largest number of checkpoints that a run has at a time: newest, past selves, and one being written."""
     return KEEP + 1 + (total // keep_steps if keep_steps else 0)
 
 

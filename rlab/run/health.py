@@ -1,4 +1,4 @@
-"""Training health: reads the lines of a run's log, and names what goes wrong, why it probably does, and what to try.
+"""Training health: rules that read a run's log and warn of what goes wrong, with a likely cause and what to try.
 
 It knows no algorithm: a rule applies wherever a learner reports the metrics that it needs. What it says of a line
 depends on that line and those before it only, so a resumed run is warned as the unbroken one is. Speed is the
@@ -29,7 +29,7 @@ Row = Mapping[str, Any]
 
 @dataclass
 class History:
-    """What a metric has been so far, the present line included.
+    """The history of a metric in a few numbers, the present line included.
 
     Attributes:
         lines: that had it.
@@ -57,7 +57,7 @@ Past = Mapping[str, History]
 
 @dataclass(frozen=True)
 class Rule:
-    """A sign of bad training.
+    """A rule that recognises a sign of bad training.
 
     Attributes:
         name: what users and rows call it.
@@ -105,7 +105,7 @@ class Warned:
 
 
 def explained(warning: Row) -> str:
-    """What was seen, why, and what to try, from a row that raised a warning."""
+    """Explain a warning in words from its row: what was seen, why, and what to try."""
     return f"{warning['saw']}; likely cause: {warning['cause']}; try: {warning['advice']}"
 
 
@@ -183,7 +183,7 @@ class Pace:
         self._done, self._spent = 0, 0.0
 
     def update(self, at: int, done: int, seconds: float) -> list[Warned]:
-        """Progress `at`, with `done` of it in the last `seconds` of work: the warnings, if it is time to look."""
+        """Take in that `done` was done in `seconds`, up to progress `at`; return warnings, if it is time to look."""
         self._done += done
         self._spent += seconds
         if self._spent < self._seconds:

@@ -21,7 +21,7 @@ CLOCK = "clock_"
 
 
 class View(Protocol):
-    """What shows a run while it goes on."""
+    """A display of a run while it goes on."""
 
     def show(self, progress: Progress, metrics: Metrics) -> None:
         """Called after every step; decides itself when to draw. Clock metrics are seconds since the last call."""

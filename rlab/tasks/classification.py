@@ -1,4 +1,4 @@
-"""Classes (or a number) from an input: an encoder, a linear layer, cross-entropy (or squared error)."""
+"""Train a network to tell the class of an input by cross-entropy, or a number by squared error."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ R_SQUARED = Metric("R^2")
 
 
 class Classification(SingleLossTask):
-    """The task of a labelled data set; of one with numbers for labels, it predicts those.
+    """Classification of a labelled data set, or regression where its labels are numbers.
 
     Args:
         dataset: inputs, labels and splits.
@@ -109,11 +109,11 @@ class Classification(SingleLossTask):
         return predictor
 
     def forward(self, batch: Batch) -> Tensor:
-        """The outputs of all heads, float32[B, K]."""
+        """Compute the outputs of all heads for a batch, float32[B, K]."""
         return self.apply_model(self.model, self.transform, batch.x)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Losses:
-        """The weighted sum over heads, each one's own, and "accuracy" where the labels are whole."""
+        """Sum the heads' losses by their weights; has each head's, too, and "accuracy" where labels are classes."""
         targets = [head.target.of(batch.x, batch.y) for head in self.heads]
         losses = [head.loss(outputs, t, self.label_smoothing) for head, t in zip(self.heads, targets, strict=True)]
         weighted = [head.weight * loss for head, loss in zip(self.heads, losses, strict=True)]
@@ -126,7 +126,7 @@ class Classification(SingleLossTask):
         return metrics
 
     def logits(self, x: Tensor) -> Tensor:
-        """x[B, *shape] as in the data set, bytes being 0..1 -> float32[B, K] of the first head."""
+        """Compute the first head's outputs: x[B, *shape] as in the data set, bytes being 0..1 -> float32[B, K]."""
         return self.apply_model(self.model, self.transform, x)[:, self.heads[0].outputs]
 
     def apply_model(self, model: Callable[[Tensor], Tensor], transform: Transform | None, x: Tensor) -> Tensor:
@@ -140,7 +140,7 @@ class Classification(SingleLossTask):
         return logits.float()
 
     def outputs(self, split: str, stop: Stop) -> tuple[Tensor, Tensor]:
-        """Outputs of the first head for a split, and the targets: logits[n, K], int64[n], or numbers[n, M]; on the CPU.
+        """Compute the first head's outputs and targets of a split: logits[n, K] and int64[n], or numbers[n, M].
 
         Raises:
             Stopped: a stop was requested.
@@ -157,7 +157,7 @@ class Classification(SingleLossTask):
 
     @torch.no_grad()
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """x[B, *shape] as in the data set, bytes or floats -> probabilities[B, K]; of numbers [B], or [B, M].
+        """Predict from x[B, *shape] as in the data set, bytes or floats: probabilities[B, K], or numbers [B] or [B, M].
 
         Raises:
             RlabError: inputs of another shape.
@@ -169,7 +169,7 @@ class Classification(SingleLossTask):
         return outputs.softmax(1).cpu().numpy()
 
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
-        """The score of a split: accuracy in percent, or the share of the variance that is explained (R^2).
+        """Score a split by accuracy in percent, or by the share of the variance that is explained (R^2).
 
         The score is that of the first head; "tasks" has the scores of all heads, if there are several.
 
@@ -190,7 +190,7 @@ class Classification(SingleLossTask):
 
     @torch.no_grad()
     def draw(self, stop: Stop) -> dict[str, bytes]:
-        """Confusions, misclassified examples and heat maps of the test examples, as PNG by name; none without classes.
+        """Draw confusions, misclassified examples and heat maps of the test split, as PNG by name; nothing for numbers.
 
         Raises:
             Stopped: a stop was requested.
@@ -215,7 +215,7 @@ class Classification(SingleLossTask):
 
 
 def classification_metrics(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
-    """logits[n, K], labels int64[n] -> accuracy in percent with Wilson's 95 % interval, and what it is made of.
+    """Score logits[n, K] by labels int64[n]: accuracy in percent with Wilson's 95 % interval, and more metrics.
 
     Returns:
         mean, low, high (percent), loss (nats), calibration_error (Guo et al. 2017, eq. 3, percent), per_class
@@ -241,7 +241,7 @@ def classification_metrics(logits: Tensor, labels: Tensor, classes: tuple[str, .
 
 
 def regression_metrics(predicted: Tensor, labels: Tensor) -> dict[str, Any]:
-    """predicted[n] and labels[n] -> R^2 = 1 - sum (y - t)^2 / sum (t - mean t)^2, with its root mean squared error.
+    """Score predicted[n] by labels[n]: R^2 = 1 - sum (y - t)^2 / sum (t - mean t)^2, and the root mean squared error.
 
     Of several numbers an example, [n, M], the mean of their R^2. The interval is that of the mean of the examples'
     parts of R^2, as normal numbers.

@@ -1,4 +1,4 @@
-"""Several models as one: the mean of what they say of the same examples."""
+"""Score several models as one ensemble: the mean of their outputs for the same examples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rlab.tasks.classification import classification_metrics, regression_metrics
 
 @dataclass(frozen=True)
 class Member:
-    """What a run's model says of its test examples.
+    """One model of an ensemble: its outputs for its run's test examples.
 
     Attributes:
         run: its name.
@@ -35,7 +35,7 @@ class Member:
 
 
 def ensemble_score(members: Sequence[Member]) -> dict[str, Any]:
-    """The score of the mean probabilities (or numbers) of all, with each one's own.
+    """Score the mean of all members' probabilities (or numbers), and each member by itself.
 
     Returns:
         The metrics of the mean, and split, examples, members (run -> "mean" of its score)

@@ -22,7 +22,7 @@ HEAT_MAPS = 8
 
 
 def class_activation(model: Classifier, x: Tensor, classes: Tensor) -> Tensor:
-    """Where a classifier looks: x[B, C, H, W], classes int64[B] -> heat[B, H, W] in 0..1.
+    """Compute where a classifier sees a class: x[B, C, H, W], classes int64[B] -> heat[B, H, W] in 0..1.
 
     Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2) on the encoder's last maps; where the head is one linear layer on
     their mean it is CAM (Zhou et al. 2016) with what speaks against the class left out.
@@ -131,7 +131,7 @@ def _grid(images: Tensor, titles: list[str], title: str, heat: Tensor | None = N
 
 
 def one_of_each(labels: Tensor, classes: int) -> Tensor:
-    """The first example of every class that there is, int64[k]."""
+    """Find the first example of every class that has any: labels int64[n] -> places int64[k]."""
     return torch.cat([(labels == c).nonzero()[:1, 0] for c in range(classes)])
 
 

@@ -1,4 +1,4 @@
-"""A class for every pixel of an image: an encoder's maps, enlarged; cross-entropy; intersection over union."""
+"""Train a network to tell the class of every pixel of an image; scored by intersection over union."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IOU = Metric("mean IoU", "percent")
 
 
 class Segmentation(SingleLossTask):
-    """The task of images with masks.
+    """Segmentation of images with masks: cross-entropy over the pixels.
 
     Args:
         dataset: images and masks.
@@ -67,22 +67,22 @@ class Segmentation(SingleLossTask):
         self.model.to(memory_format=torch.channels_last)
 
     def forward(self, batch: Batch) -> Tensor:
-        """The logits of a batch, float32[B, K, H, W]."""
+        """Compute the logits of a batch, float32[B, K, H, W]."""
         return self.logits(batch.x)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Losses:
-        """Cross-entropy of the pixels, and their "accuracy"."""
+        """Compute the mean cross-entropy over all pixels, and their "accuracy"."""
         right = (outputs.detach().argmax(1) == batch.y).float().mean()
         return {"loss": F.cross_entropy(outputs, batch.y.long()), "accuracy": right}
 
     def logits(self, x: Tensor) -> Tensor:
-        """x[B, C, H, W] -> float32[B, K, H, W]."""
+        """Compute logits from preprocessed images: x[B, C, H, W] -> float32[B, K, H, W]."""
         with self.autocast():
             logits: Tensor = self.model(x.contiguous(memory_format=torch.channels_last))
         return logits.float()
 
     def outputs(self, split: str, stop: Stop) -> tuple[Tensor, Tensor]:
-        """(predicted classes uint8[n, H, W], masks uint8[n, H, W]) of a split, on the CPU.
+        """Predict the masks of a split: (predicted classes uint8[n, H, W], true ones uint8[n, H, W]), on the CPU.
 
         Raises:
             Stopped: a stop was requested.
@@ -95,7 +95,7 @@ class Segmentation(SingleLossTask):
 
     @torch.no_grad()
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """x[B, C, H, W] as in the data set, bytes or floats -> probabilities[B, K, H, W].
+        """Predict from x[B, C, H, W] as in the data set, bytes or floats: probabilities[B, K, H, W].
 
         Raises:
             RlabError: inputs of another shape.
@@ -105,7 +105,7 @@ class Segmentation(SingleLossTask):
         return logits.softmax(1).cpu().numpy()
 
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
-        """The score of a split: the mean intersection over union of the classes, in percent.
+        """Score a split by the mean intersection over union of the classes, in percent.
 
         Raises:
             Stopped: a stop was requested.
@@ -115,7 +115,7 @@ class Segmentation(SingleLossTask):
 
     @torch.no_grad()
     def draw(self, stop: Stop) -> dict[str, bytes]:
-        """Some test images with their masks, true and predicted, as PNG.
+        """Draw some test images with their true and predicted masks, as PNG by name.
 
         Raises:
             Stopped: a stop was requested.
@@ -127,7 +127,7 @@ class Segmentation(SingleLossTask):
 
 
 def iou_metrics(predicted: Tensor, true: Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Masks predicted and true, [n, H, W], -> intersection over union (Jaccard 1912) of each class over all pixels.
+    """Score masks [n, H, W] by true ones: intersection over union (Jaccard 1912) of each class over all pixels.
 
     Returns:
         mean over the classes that there are, with low and high from a bootstrap of the images (seed 0), per_class,

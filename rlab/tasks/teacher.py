@@ -1,4 +1,4 @@
-"""Distillation: a model that learns from another run's probabilities, too (Hinton et al. 2015).
+"""Distillation: a model learns from the probabilities of another run's model, too (Hinton et al. 2015).
 
 A learner that starts at 0 reads the copy of the teacher in its folder (`rlab.run.warm_start`), one that resumes has the
 teacher in its own checkpoint.
@@ -77,7 +77,7 @@ def warm_start_teacher(name: str) -> Source:
 
 
 class Teacher:
-    """Another run's model, which this one learns from; it does not learn itself.
+    """Another run's model, from which this run learns; the teacher itself does not change.
 
     Args:
         make: builds a model.
@@ -120,7 +120,7 @@ class Teacher:
             raise RlabError(f"{run} knows {theirs}, and '{self.data}' has {own}")
 
     def state(self) -> State:
-        """The model, what kind it is, and its preprocessing."""
+        """Return the model's tensors, its settings and its preprocessing."""
         return self._state
 
     def restore(self, state: State) -> None:
@@ -136,7 +136,7 @@ class Teacher:
             self.transform = Transform(note["preprocess"], tuple(note["shape"]), **parts)
 
     def logits(self, task: Classification, x: Tensor) -> Tensor:
-        """x[B, *shape] as in the data set -> logits[B, K], without a gradient."""
+        """Compute the teacher's logits without a gradient: x[B, *shape] as in the data set -> [B, K]."""
         if self.model is None:
             raise RlabError("a teacher is taken when a run starts, by 'rlab train' or rlab.train; here is none")
         with torch.no_grad():
@@ -144,7 +144,7 @@ class Teacher:
 
 
 def distil(teacher: Teacher, temperature: float, share: float) -> Term:
-    """The term of a loss: `share` of the teacher's soft targets at a temperature, on the same inputs."""
+    """Make the loss term of distillation: `share` times the loss by the teacher's soft targets at a temperature."""
 
     def term(task: Classification, batch: Batch, outputs: Tensor) -> Losses:
         logits = outputs[:, task.heads[0].outputs]

@@ -1,4 +1,4 @@
-"""Encoders travel: a run that starts from the encoder of another one, whatever agent learned it on whatever game.
+"""Transfer of encoders: a run can start from the encoder of any other run, whatever agent or task trained it.
 
 The new run's configuration takes over the encoder's registered name; `rlab.run.warm_start` has the rest of the way.
 """
@@ -66,7 +66,7 @@ def warm_start_encoder(part: str, experiment: Any) -> tuple[Any, WarmStart]:
 
 
 def encoder_of(folder: RunFolder) -> tuple[str, Weights, int]:
-    """(registered name, weights, progress) of the encoder in a run's newest whole checkpoint; changes nothing there.
+    """Read (registered name, weights, progress) of the encoder in a run's newest whole checkpoint.
 
     Raises:
         RlabError: the run learns no encoder of the lab, or has no checkpoint.
@@ -90,7 +90,7 @@ def encoder_of(folder: RunFolder) -> tuple[str, Weights, int]:
 
 
 def start_from(encoders: Iterable[nn.Module], folder: Path) -> None:
-    """Put the weights that a new run starts from into its encoders; nothing where it takes none.
+    """Copy the weights that a new run starts from into its encoders; does nothing where it starts afresh.
 
     Raises:
         RlabError: they do not fit, or the copy in the run's folder is gone or damaged.
@@ -103,18 +103,18 @@ def start_from(encoders: Iterable[nn.Module], folder: Path) -> None:
 
 
 def freeze(encoders: Iterable[nn.Module]) -> None:
-    """Keep encoders as they are, LayerNorm and all; a recurrent layer on one goes on learning."""
+    """Freeze encoders, norms included; a recurrent layer on top of one goes on learning."""
     for encoder in encoders:
         _feed_forward(encoder).requires_grad_(False)
 
 
 def trainable(network: nn.Module) -> list[nn.Parameter]:
-    """What an optimiser is given."""
+    """Return the parameters that learn, as an optimiser takes them."""
     return [p for p in network.parameters() if p.requires_grad]
 
 
 def counts(network: nn.Module) -> tuple[int, int]:
-    """(trainable parameters, frozen ones)."""
+    """Count (trainable parameters, frozen parameters)."""
     sizes = [(p.numel(), p.requires_grad) for p in network.parameters()]
     return sum(n for n, learns in sizes if learns), sum(n for n, learns in sizes if not learns)
 

@@ -81,7 +81,7 @@ class DenseNet(nn.Module):
 
 
 def transition(channels: int, window: Window) -> nn.Sequential:
-    """Between two blocks: half the channels, and half of height and width."""
+    """Make the layers between two blocks, which halve channels, height and width."""
     layers = nn.Sequential()
     layers.add_module("norm", nn.BatchNorm2d(channels))
     layers.add_module("relu", nn.ReLU())

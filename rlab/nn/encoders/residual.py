@@ -43,7 +43,7 @@ class Padded(nn.Module):
 
 
 class Cut(nn.Module):
-    """Nothing goes around the block: a plain network."""
+    """The shortcut of a plain network: nothing goes around the block."""
 
     def __init__(self, channels: int, out: int, stride: int, norm: Norm):
         super().__init__()

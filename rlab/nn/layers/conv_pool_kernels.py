@@ -1,4 +1,4 @@
-"""What lies around the matrix product of `conv_pool`: cutting out the patches, and pooling with ReLU.
+"""Compiled parts of `conv_pool`, around its matrix product: cutting out patches, and pooling with ReLU.
 
 Where an index is a sum it is unsigned: numba counts negative ones from the end, and what may be negative is not loaded
 as a vector. Loops over maps store to one array each, or the checks that arrays do not overlap cost more than they save.
