@@ -186,7 +186,9 @@ def _trips(plan: Plan, folder: Path, pool: Pool, stop: Stop) -> list[Row]:
         job
         for seed in range(plan.seeds)
         for world in sorted({place for trip in TRIPS for place in trip})
-        for job in [_job(plan.traveller, WORLDS[world], f"trip-{world}", seed, plan.minutes, _seen(WORLDS[world]))]
+        for job in [
+            _job(plan.traveller, WORLDS[world], f"trip-{world}", seed, plan.minutes, _shape_settings(WORLDS[world]))
+        ]
     ]
     rows = pool.run(first)
     if stop.requested or any(row.state != "finished" for row in rows):
@@ -200,13 +202,13 @@ def _trips(plan: Plan, folder: Path, pool: Pool, stop: Stop) -> list[Row]:
                     done = RunFolder(folder / f"trip-{away}-{plan.traveller}-s{seed}").config()["config"]
                     part, budget = ("env", "steps") if world.on == "env" else ("fit", "epochs")
                     start = str(folder.resolve() / f"trip-{home}-{plan.traveller}-s{seed}")
-                    settings = _seen(world) | how | {"encoder": start, budget: done[part][budget]}
+                    settings = _shape_settings(world) | how | {"encoder": start, budget: done[part][budget]}
                     label = f"trip-{home}-{away}-{mode}"
                     second.append(_job(plan.traveller, world, label, seed, more=settings))
     return rows + pool.run(second)
 
 
-def _seen(world: World) -> dict[str, Any]:
+def _shape_settings(world: World) -> dict[str, Any]:
     return {"shape": COMMON} if world.on == "data" else {}
 
 
@@ -243,9 +245,9 @@ def _trip_name(traveller: str, home: str, away: str, mode: str, how: dict[str, A
 
 def _spread(scores: dict[str, float | None], names: Iterable[str]) -> dict[str, Any]:
     """Scores over seeds with their mean and Student's interval; None where there are too few."""
-    found = [score for name in names if (score := scores.get(name)) is not None]
-    low, high = student(found) if len(found) >= 3 else (None, None)
-    return {"scores": found, "mean": statistics.mean(found) if found else None, "low": low, "high": high}
+    known = [score for name in names if (score := scores.get(name)) is not None]
+    low, high = student(known) if len(known) >= 3 else (None, None)
+    return {"scores": known, "mean": statistics.mean(known) if known else None, "low": low, "high": high}
 
 
 def network_of(encoder: str, world: str) -> Any:

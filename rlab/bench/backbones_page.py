@@ -16,11 +16,11 @@ from rlab.run.report import STYLE
 def table(result: dict[str, Any]) -> str:
     """Scores, costs and trips as lines."""
     plan = result["plan"]
-    worlds, found, spent = plan["worlds"], _by(result["cells"]), _by(result["costs"])
+    worlds, cells, spent = plan["worlds"], _by(result["cells"]), _by(result["costs"])
     width = max(len(encoder) for encoder in plan["encoders"]) + 2
     lines = [f"{'encoder':<{width}}" + "".join(f"{world:>24}" for world in worlds)]
     for encoder in plan["encoders"]:
-        lines.append(f"{encoder:<{width}}" + "".join(f"{said(found[encoder, world]):>24}" for world in worlds))
+        lines.append(f"{encoder:<{width}}" + "".join(f"{cell_text(cells[encoder, world]):>24}" for world in worlds))
     lines += ["", f"{'encoder':<{width}}" + "".join(f"{head:>13}" for head in COSTS) + "   world"]
     for encoder in plan["encoders"]:
         for world in worlds:
@@ -30,7 +30,7 @@ def table(result: dict[str, Any]) -> str:
             )
     if result["trips"]:
         lines += ["", f"{'from':<10}{'to':<10}{'how':<14}score of {result['trips'][0]['encoder']}"]
-        lines += [f"{trip['from']:<10}{trip['to']:<10}{trip['how']:<14}{said(trip)}" for trip in result["trips"]]
+        lines += [f"{trip['from']:<10}{trip['to']:<10}{trip['how']:<14}{cell_text(trip)}" for trip in result["trips"]]
     return "\n".join(lines)
 
 
@@ -44,7 +44,7 @@ COSTS = {
 """Heading -> what is told of an encoder in a world."""
 
 
-def said(cell: dict[str, Any]) -> str:
+def cell_text(cell: dict[str, Any]) -> str:
     """Mean and interval of a cell."""
     if cell["mean"] is None:
         return "-"
@@ -61,8 +61,8 @@ def heat_map(result: dict[str, Any]) -> bytes:
     from matplotlib.figure import Figure
 
     plan = result["plan"]
-    encoders, worlds, found = plan["encoders"], plan["worlds"], _by(result["cells"])
-    values = [[_number(found[encoder, world]["mean"]) for world in worlds] for encoder in encoders]
+    encoders, worlds, cells = plan["encoders"], plan["worlds"], _by(result["cells"])
+    values = [[_number(cells[encoder, world]["mean"]) for world in worlds] for encoder in encoders]
     columns = [[value for value in column if math.isfinite(value)] for column in zip(*values, strict=True)]
     figure = Figure(figsize=(2.6 + 1.5 * len(worlds), 1.2 + 0.42 * len(encoders)), dpi=100, layout="constrained")
     axes = figure.subplots()
@@ -70,7 +70,7 @@ def heat_map(result: dict[str, Any]) -> bytes:
     axes.imshow(places, cmap="YlGn", vmin=-0.15, vmax=1.3, aspect="auto")
     for i, encoder in enumerate(encoders):
         for j, world in enumerate(worlds):
-            cell = found[encoder, world]
+            cell = cells[encoder, world]
             spread = "" if cell["low"] is None else f"\n±{(cell['high'] - cell['low']) / 2:.2g}"
             text = "-" if cell["mean"] is None else f"{cell['mean']:.4g}{spread}"
             axes.text(j, i, text, ha="center", va="center", fontsize=8)

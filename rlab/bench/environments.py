@@ -46,11 +46,11 @@ def measure(seconds: float, rounds: int, progress: Callable[[str], None]) -> dic
         game, _ = find_game(env)
         num_envs = COPIES["minatar"]
         engine = Engine(game, num_envs)
-        seen = engine.buffers()
-        engine.begin(np.arange(num_envs), seen)
+        buffers = engine.buffers()
+        engine.begin(np.arange(num_envs), buffers)
         progress(f"{env}, engine")
         speeds = _speeds(
-            lambda a, engine=engine, seen=seen: engine.step(a, seen),  # type: ignore[misc]
+            lambda a, engine=engine, buffers=buffers: engine.step(a, buffers),  # type: ignore[misc]
             len(engine.rules.actions),
             num_envs,
             seconds,

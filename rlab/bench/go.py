@@ -67,7 +67,7 @@ def measure(size: int, seconds: float, rounds: int, progress: Callable[[str], No
                 done += games()
             speeds[way].append(done / (time.perf_counter() - started))
     together.close()
-    rate = {way: statistics.median(found) for way, found in speeds.items()}
+    rate = {way: statistics.median(measured) for way, measured in speeds.items()}
     theirs = rate.get("openspiel")
     return {
         "size": size,
@@ -87,12 +87,12 @@ def measure(size: int, seconds: float, rounds: int, progress: Callable[[str], No
 
 def _kernel(setting: Setting, *, full: bool) -> Callable[[], int]:
     boards = Boards(GAMES, setting, threads=1)
-    found = np.empty((2, boards.rules.numbers.shape[1]), np.uint16)
+    mask = np.empty((2, boards.rules.numbers.shape[1]), np.uint16)
 
     def games() -> int:
         boards.clear()
         if full:
-            return int(go.random_rows(*boards.games, *boards.rules, found, 0, GAMES))
+            return int(go.random_rows(*boards.games, *boards.rules, mask, 0, GAMES))
         return boards.playout()
 
     return games

@@ -90,7 +90,7 @@ def measure(
             started = time.perf_counter()
             run(k + 1)
             speeds[way].append(games * visits / (time.perf_counter() - started))
-    rate = {way: statistics.median(found) for way, found in speeds.items()}
+    rate = {way: statistics.median(measured) for way, measured in speeds.items()}
     return {
         "search_encoder": encoder,
         "search_device": torch.cuda.get_device_name(device) if on_gpu else "cpu",

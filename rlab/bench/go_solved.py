@@ -65,7 +65,7 @@ def measure(
         first = player.choose(boards, np.arange(games), keys)
         moves, counts = np.unique(first, return_counts=True)
         usual = int(moves[counts.argmax()])
-        found: dict[str, Any] = {
+        result: dict[str, Any] = {
             "player": name,
             "size": size,
             "known": KNOWN[size],
@@ -80,19 +80,19 @@ def measure(
         each = -(-games // len(replies))
         # An even number: the pairing's first has Black.
         openings = [(usual, int(reply)) for reply in replies for _ in range(each)]
-        found["itself"] = _match({"it": player, "itself": player}, ("it", "itself"), openings, setting, seed, stop)
+        result["itself"] = _match({"it": player, "itself": player}, ("it", "itself"), openings, setting, seed, stop)
         goods: dict[str, list[int]] = {}
-        for (_, reply), good in zip(openings, found["itself"].pop("each"), strict=True):
+        for (_, reply), good in zip(openings, result["itself"].pop("each"), strict=True):
             goods.setdefault(name_of(reply, size), []).append(good)
-        found["itself"]["replies"] = {reply: [sum(some), len(some)] for reply, some in goods.items()}
+        result["itself"]["replies"] = {reply: [sum(some), len(some)] for reply, some in goods.items()}
         if opponent:
             progress(f"against {opponent}")
             with closing(find_player(opponent)) as other:
                 players: dict[str, Player] = {"it": player, "other": other}
                 met = _match(players, ("it", "other"), [()] * games, setting, seed, stop)
                 met.pop("each")
-                found["opponent"] = {"name": opponent, **met}
-    return found | {"machine": processor(), "git": git_state(), "versions": versions()}
+                result["opponent"] = {"name": opponent, **met}
+    return result | {"machine": processor(), "git": git_state(), "versions": versions()}
 
 
 def known_board(player: Player, size: int | None) -> Setting:

@@ -24,8 +24,8 @@ def collect(run: RunFolder) -> dict[str, Any]:
     """What a reader needs to judge and repeat a run: how it was made, its curve, its scores."""
     rows = list(read_metrics(run.metrics))
     trained = [r for r in rows if r["kind"] == "train"]
-    told = "loss" if "data" in run.config()["subject"] else "return_mean"
-    curve = [[r["step"], round(r[told], 3)] for r in trained if told in r]
+    metric = "loss" if "data" in run.config()["subject"] else "return_mean"
+    curve = [[r["step"], round(r[metric], 3)] for r in trained if metric in r]
     seconds = sum(_seconds(row, before) for before, row in zip([None, *trained], trained, strict=False))
     evaluations = [{k: r[k] for k in EVALUATED if k in r} for r in rows if r["kind"] == "eval"]
     return {

@@ -49,15 +49,15 @@ def measure(
     from rlab.run.provenance import git_state, processor, versions
 
     prepare_process(threads)
-    found = load(data, 0, 0.0)
-    if found.kind != "images":
-        raise RlabError(f"data set '{data}' is of kind {found.kind}; this benchmark is of images: mnist, digits")
-    images = len(found.items("train"))
+    dataset = load(data, 0, 0.0)
+    if dataset.kind != "images":
+        raise RlabError(f"data set '{data}' is of kind {dataset.kind}; this benchmark is of images: mnist, digits")
+    images = len(dataset.items("train"))
     shares = []
     for augment in AUGMENTATIONS:
         progress(f"share of the data: {augment or 'no augmentation'}")
-        told = [_ours(data, batch_size, updates, augment) for _ in range(rounds)]
-        share = statistics.median(learn / (learn + waited) for waited, learn, _ in told)
+        timings = [_ours(data, batch_size, updates, augment) for _ in range(rounds)]
+        share = statistics.median(learn / (learn + waited) for waited, learn, _ in timings)
         shares.append({"augment": augment, "model_share": round(share, 4)})
     rows = []
     for pictures, workers in ((True, WORKERS[0]), (True, WORKERS[1]), (False, WORKERS[0])):
@@ -65,7 +65,7 @@ def measure(
         progress(f"beside the tutorial: {name}")
         pairs = []
         for _ in range(rounds):
-            peer = _tutorial(found, batch_size, updates, workers, pictures)
+            peer = _tutorial(dataset, batch_size, updates, workers, pictures)
             pairs.append((_ours(data, batch_size, updates, "")[2], peer))
         per_epoch = -(-images // batch_size)
         rows.append(
@@ -101,12 +101,12 @@ def _ours(data: str, batch_size: int, updates: int, augment: str) -> tuple[float
     with learner("lenet", data, 0, **how) as fit:
         for _ in range(WARM_UP):
             fit.step()
-        told = []
+        metrics = []
         started = time.perf_counter()
         for _ in range(updates):
-            told.append(fit.step())
+            metrics.append(fit.step())
         took = time.perf_counter() - started
-    return sum(t["clock_data"] for t in told), sum(t["clock_learn"] for t in told), updates / took
+    return sum(t["clock_data"] for t in metrics), sum(t["clock_learn"] for t in metrics), updates / took
 
 
 def _tutorial(data: Any, batch_size: int, updates: int, workers: int, pictures: bool) -> float:

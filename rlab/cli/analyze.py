@@ -72,11 +72,11 @@ def _analyze(argv: Sequence[str], stop: Stop) -> int:
                 raise RlabError(f"{player.name} gives moves, but no analysis; a run that searches or rollout:2000 does")
             engine.load(record)
             visits = flags.visits or engine.thinking
-            judged = []
+            moves = []
             for move in judge(engine, visits, lambda: stop.requested):
                 if stop.requested:
                     break
-                judged.append(move)
+                moves.append(move)
                 if sys.stderr.isatty():
                     print(f"\rmove {move.number} of {len(record.moves)}", end="", file=sys.stderr, flush=True)
             if sys.stderr.isatty():
@@ -86,15 +86,15 @@ def _analyze(argv: Sequence[str], stop: Stop) -> int:
         if stop.requested:
             say("stopped; nothing was written")
             return stopped_status(stop)
-        blunders = [m for m in judged if m.loss >= flags.threshold]
+        blunders = [m for m in moves if m.loss >= flags.threshold]
         folder = flags.out or flags.file.parent
         files = {kind: folder / f"{flags.file.stem}-analyzed.{kind}" for kind in ("sgf", "png")}
         title = f"{record.black or 'Black'} - {record.white or 'White'}, judged by {player.name}"
-        _write(files, commented(record, judged, flags.threshold, player.name), curve(judged, flags.threshold, title))
+        _write(files, commented(record, moves, flags.threshold, player.name), curve(moves, flags.threshold, title))
         if not flags.json:
-            _table(judged, flags.threshold, record.size)
+            _table(moves, flags.threshold, record.size)
         put(
-            f"{summary(judged, flags.threshold)}\n"
+            f"{summary(moves, flags.threshold)}\n"
             f"judged by {player.name}, {visits} visits a position\n"
             + "\n".join(f"wrote   {file}" for file in files.values()),
             {
@@ -116,7 +116,7 @@ def _analyze(argv: Sequence[str], stop: Stop) -> int:
                         "best": name_of(m.best, record.size),
                         "variation": [name_of(p, record.size) for p in m.variation],
                     }
-                    for m in judged
+                    for m in moves
                 ],
                 "blunders": [m.number for m in blunders],
                 "sgf": str(files["sgf"]),
@@ -137,11 +137,11 @@ def _write(files: dict[str, Path], text: str, picture: bytes) -> None:
             raise disk_error(e, files[kind].parent) from None
 
 
-def summary(judged: Sequence[Judged], threshold: float) -> str:
+def summary(moves: Sequence[Judged], threshold: float) -> str:
     """A line for each colour: its blunders and what a move lost on average."""
     lines = []
     for colour, name in ((1, "black"), (2, "white")):
-        mine = [m for m in judged if m.colour == colour]
+        mine = [m for m in moves if m.colour == colour]
         if mine:
             worst = sum(m.loss >= threshold for m in mine)
             lost = sum(m.loss for m in mine) / len(mine)
@@ -149,7 +149,7 @@ def summary(judged: Sequence[Judged], threshold: float) -> str:
     return "\n".join(lines)
 
 
-def _table(judged: Sequence[Judged], threshold: float, size: int) -> None:
+def _table(moves: Sequence[Judged], threshold: float, size: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -158,7 +158,7 @@ def _table(judged: Sequence[Judged], threshold: float, size: int) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("move", "", "before", "after", "lost", "better", ""):
         table.add_column(name, justify="right" if name in ("move", "before", "after", "lost") else "left")
-    for m in judged:
+    for m in moves:
         bad = m.loss >= threshold
         table.add_row(
             str(m.number), f"{'●○'[m.colour - 1]} {name_of(m.point, size)}", f"{m.before:.1%}", f"{m.after:.1%}",
@@ -168,26 +168,26 @@ def _table(judged: Sequence[Judged], threshold: float, size: int) -> None:
     Console(highlight=False).print(table)
 
 
-def commented(record: Any, judged: Sequence[Judged], threshold: float, judge: str) -> str:
+def commented(record: Any, moves: Sequence[Judged], threshold: float, judge: str) -> str:
     """The record as SGF, with what was found in the comments, after those that it had."""
     from rlab.envs.go.boards import name_of
     from rlab.envs.go.sgf import write_sgf
 
     size = record.size
     comments = dict(record.comments)
-    for m in judged:
+    for m in moves:
         who = ("Black", "White")[m.colour - 1]
-        said = f"{who} {name_of(m.point, size)}: win rate {m.before:.1%} -> {m.after:.1%}"
+        comment = f"{who} {name_of(m.point, size)}: win rate {m.before:.1%} -> {m.after:.1%}"
         if m.score_before is not None and m.score_after is not None:
-            said += f", lead {m.score_before:+.1f} -> {m.score_after:+.1f}"
+            comment += f", lead {m.score_before:+.1f} -> {m.score_after:+.1f}"
         if m.loss >= threshold:
             line = " ".join(name_of(p, size) for p in m.variation)
-            said = f"BLUNDER (loses {m.loss:.1%}). {said}. Better: {line}"
-        comments[m.number] = "\n".join(filter(None, (comments.get(m.number), f"[{judge}] {said}")))
+            comment = f"BLUNDER (loses {m.loss:.1%}). {comment}. Better: {line}"
+        comments[m.number] = "\n".join(filter(None, (comments.get(m.number), f"[{judge}] {comment}")))
     return write_sgf(replace(record, comments=comments))
 
 
-def curve(judged: Sequence[Judged], threshold: float, title: str) -> bytes:
+def curve(moves: Sequence[Judged], threshold: float, title: str) -> bytes:
     """Black's win rate after every move, as PNG; blunders are points in the colour of who made them."""
     from matplotlib.figure import Figure
 
@@ -196,14 +196,14 @@ def curve(judged: Sequence[Judged], threshold: float, title: str) -> bytes:
 
     figure = Figure(figsize=(9, 3.8), dpi=110, layout="constrained", facecolor="white")
     axes = figure.add_subplot()
-    first = judged[0]
-    numbers = [0, *(m.number for m in judged)]
-    rates = [black(first.before, first.colour), *(black(m.after, m.colour) for m in judged)]
+    first = moves[0]
+    numbers = [0, *(m.number for m in moves)]
+    rates = [black(first.before, first.colour), *(black(m.after, m.colour) for m in moves)]
     axes.axhline(50, color="#888888", lw=0.8)
     axes.plot(numbers, rates, color=COLOURS[0], lw=1.6)
     axes.fill_between(numbers, rates, 50, color=COLOURS[0], alpha=0.12, lw=0)
     for colour, name in ((1, "black"), (2, "white")):
-        bad = [m for m in judged if m.colour == colour and m.loss >= threshold]
+        bad = [m for m in moves if m.colour == colour and m.loss >= threshold]
         if bad:
             axes.scatter(
                 [m.number for m in bad], [black(m.after, colour) for m in bad], s=44, zorder=3, lw=1.6,

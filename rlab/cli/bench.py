@@ -166,8 +166,8 @@ def main(argv: Sequence[str]) -> int:
         print("       rlab bench go-solved [PLAYER] [--size N] [--opponent PLAYER] [--games N] [--seed N] [--json]")
         print("       rlab bench breakout-gpu [--steps N] [--seed N] [--device D] [--json]")
         return 0
-    said = f"there is no benchmark '{argv[0]}'" if argv else "name a benchmark"
-    say(f"rlab: {said}; valid: {', '.join(benchmarks)}")
+    problem = f"there is no benchmark '{argv[0]}'" if argv else "name a benchmark"
+    say(f"rlab: {problem}; valid: {', '.join(benchmarks)}")
     return 2
 
 
@@ -294,19 +294,19 @@ def _go(argv: Sequence[str]) -> int:
             else "OpenSpiel is not installed: pip install open_spiel"
         )
         if flags.search:
-            found = go_search.measure(
+            searched = go_search.measure(
                 flags.size, flags.games, flags.visits, flags.rounds, flags.precision, flags.device, say
             )
-            m |= found
+            m |= searched
             lines += [
-                f"\nGumbel search, {found['search_games']} games x {found['search_visits']} visits, "
-                f"{found['search_encoder']} in {found['precision']} on {found['search_device']}, "
-                f"{found['search_threads']} threads: simulations/s",
-                f"  {'ours':<48}{found['sims_per_s']:>14,.0f}"
-                + (f"   {found['search_ratio']:.1f}x mctx with pgx" if found["search_ratio"] else ""),
-                f"  {'our network alone':<48}{found['network_per_s']:>14,.0f}",
-                f"  {'mctx with pgx (fp32)':<48}{found['mctx_sims_per_s']:>14,.0f}"
-                if found["mctx_sims_per_s"]
+                f"\nGumbel search, {searched['search_games']} games x {searched['search_visits']} visits, "
+                f"{searched['search_encoder']} in {searched['precision']} on {searched['search_device']}, "
+                f"{searched['search_threads']} threads: simulations/s",
+                f"  {'ours':<48}{searched['sims_per_s']:>14,.0f}"
+                + (f"   {searched['search_ratio']:.1f}x mctx with pgx" if searched["search_ratio"] else ""),
+                f"  {'our network alone':<48}{searched['network_per_s']:>14,.0f}",
+                f"  {'mctx with pgx (fp32)':<48}{searched['mctx_sims_per_s']:>14,.0f}"
+                if searched["mctx_sims_per_s"]
                 else "mctx and pgx are not installed: pip install mctx pgx",
             ]
         put("\n".join(lines), m)

@@ -124,10 +124,10 @@ def refuse_below(flags: Any, **bounds: int) -> None:
 
 def value_of(argv: list[str], flag: str) -> str | None:
     """The last value given for a flag, before the real parser has run."""
-    found = None
+    value = None
     for word, following in zip(argv, [*argv[1:], None], strict=False):
         if word == flag:
-            found = following
+            value = following
         elif word.startswith(flag + "="):
-            found = word[len(flag) + 1 :]
-    return found
+            value = word[len(flag) + 1 :]
+    return value

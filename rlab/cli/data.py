@@ -166,12 +166,12 @@ def _verify(argv: Sequence[str]) -> int:
         bad = False
         for name in flags.names or DATASETS:
             for file in DATASETS.get(name).files:
-                found, path = state(name, file)
-                if found == "missing" and not flags.names:
+                condition, path = state(name, file)
+                if condition == "missing" and not flags.names:
                     continue
-                bad |= found != "good"
+                bad |= condition != "good"
                 rows.append(
-                    {"set": name, "file": file.name, "state": found, "path": None if path is None else str(path)}
+                    {"set": name, "file": file.name, "state": condition, "path": None if path is None else str(path)}
                 )
         table = [(r["set"], r["file"], r["path"] or "-", r["state"]) for r in rows]
         embedded = [name for name in flags.names if DATASETS.get(name).embedded]
@@ -195,7 +195,7 @@ def _show(argv: Sequence[str]) -> int:
         from rlab.run.files import replace_durably
 
         changes = parse_changes(flags.augment)
-        data = load(flags.set, flags.seed, tell=say)
+        data = load(flags.set, flags.seed, report=say)
         picture = draw(data, changes, flags.count, flags.seed)
         replace_durably(out, picture)
         facts = _facts(data) | {"picture": str(out)}

@@ -138,9 +138,9 @@ def _pygame() -> Check:
 def _display() -> Check:
     from rlab.run.video import has_display
 
-    found = has_display()
-    detail = "rlab watch opens a window" if found else "none; rlab watch writes its video all the same"
-    return Check("display", found, detail, needed=False)
+    available = has_display()
+    detail = "rlab watch opens a window" if available else "none; rlab watch writes its video all the same"
+    return Check("display", available, detail, needed=False)
 
 
 def _memory() -> Check:

@@ -212,16 +212,16 @@ class Table:
         engine = self.engine
         if engine.analyst is None:
             point = engine.choose(self.you)
-            said = "it would resign" if point == RESIGN else name_of(point, engine.size)
-            self.console.print(f"{self.name} would play {said}; it says nothing of win rates")
+            choice = "it would resign" if point == RESIGN else name_of(point, engine.size)
+            self.console.print(f"{self.name} would play {choice}; it says nothing of win rates")
             return
         from rlab.agents.go.analysis import last_of
 
-        found = last_of(engine.analyse(self.you, engine.thinking))
-        self.marks = {c.point: "abcdefgh"[k] for k, c in enumerate(found.candidates[:SHOWN])}
+        analysis = last_of(engine.analyse(self.you, engine.thinking))
+        self.marks = {c.point: "abcdefgh"[k] for k, c in enumerate(analysis.candidates[:SHOWN])}
         self._show()
         self.console.print("in your place:")
-        self._candidates(found, self.you)
+        self._candidates(analysis, self.you)
 
     def _score(self) -> None:
         from rlab.agents.go.engine import score_text

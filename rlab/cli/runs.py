@@ -14,7 +14,7 @@ from rlab.cli.common import JsonFlag, RunName, TrustFlag, duration, parse, refer
 from rlab.errors import RlabError
 from rlab.run.folder import RunFolder, all_runs, find_run, runs_dir
 from rlab.run.formatting import number
-from rlab.run.health import told, warnings_in
+from rlab.run.health import explained, warnings_in
 from rlab.run.status import checkpoint_paths, last_row, newest_checkpoint, overview, past_selves, status_of, subject_of
 
 
@@ -176,7 +176,7 @@ def _text(folder: RunFolder, facts: dict[str, Any]) -> str:
         lines.append(("score", f"{number(row['mean'])} ({interval}) at {row['step']:,} {unit}"))
     for warning in facts["warnings"]:
         until = "" if warning["until"] is None else f" (until {warning['until']:,})"
-        lines.append(("warning", f"{warning['rule']} at {warning['step']:,} {unit}{until}: {told(warning)}"))
+        lines.append(("warning", f"{warning['rule']} at {warning['step']:,} {unit}{until}: {explained(warning)}"))
     for section, fields in facts["config"].items():
         lines.append((section, ", ".join(f"{k}={v}" for k, v in fields.items())))
     for following in [*resume, shown_by(folder), f"rlab report {name}"]:

@@ -104,12 +104,12 @@ def main(argv: Sequence[str]) -> int:
         print(USAGE + "\nTests a claim by an experiment. The verdict, holds, fails or undecided, is computed from the")
         print("seeds' numbers. A finished seed is kept: the same command goes on after an interruption.")
         return 0
-    said = (
+    problem = (
         f"there is no 'study {words[0]}'; {nearest(words[0], ('list', 'run', 'report'))}"
         if words
         else "list, run or report?"
     )
-    say(f"rlab: {said}\n{USAGE}")
+    say(f"rlab: {problem}\n{USAGE}")
     return 2
 
 
@@ -121,13 +121,13 @@ def _list(argv: Sequence[str]) -> int:
 
         rows = []
         for name in (studies := load_studies()):
-            study, found = studies.get(name), result_of(name)
+            study, result = studies.get(name), result_of(name)
             rows.append({
                 "study": name,
                 "claim": study.claim,
                 "source": study.source,
                 "seeds": study.seeds,
-                "verdict": found and found.get("verdict"),
+                "verdict": result and result.get("verdict"),
             })  # fmt: skip
         blocks = [
             f"{row['study']}  ({row['verdict'] or 'not run here'})\n"
@@ -193,11 +193,11 @@ def _run(argv: list[str]) -> int:
 
         prepare_process(flags.threads)
         try:
-            found = run_study(name, study, flags.settings, seeds, flags.budget, flags.fresh, say, flags.jobs)
+            result = run_study(name, study, flags.settings, seeds, flags.budget, flags.fresh, say, flags.jobs)
         except KeyboardInterrupt:
             say("stopped; what was finished is kept, and the same command goes on from there")
             return 130
-        put(_text(found), found)
+        put(_text(result), result)
         return 0
 
 
@@ -212,40 +212,40 @@ def _every(argv: Sequence[str], stop: Stop) -> int:
 
         started, names = time.monotonic(), list(load_studies())
         words = ["--budget", flags.budget, *["--fresh"] * flags.fresh]
-        found = run_every(names, words, flags.jobs or cores(), stop, say)
-        rows = {name: result.get("verdict", "failed") for name, result in found.items()}
-        spent = sum(result.get("cpu_seconds", 0.0) for result in found.values())
+        outcomes = run_every(names, words, flags.jobs or cores(), stop, say)
+        rows = {name: result.get("verdict", "failed") for name, result in outcomes.items()}
+        spent = sum(result.get("cpu_seconds", 0.0) for result in outcomes.values())
         lines = [f"{verdict:<14}{name}" for name, verdict in rows.items()]
         lines.append(
             f"time    {duration(time.monotonic() - started)}; {duration(spent)} of processor time in all seeds"
         )
-        put("\n".join([*lines, "next    rlab study report"]), {"studies": found, "asked": len(names)})
+        put("\n".join([*lines, "next    rlab study report"]), {"studies": outcomes, "asked": len(names)})
         if stop.requested:
             say("stopped; what was finished is kept, and the same command goes on from there")
             return stopped_status(stop)
         return int("failed" in rows.values())
 
 
-def _text(found: dict[str, Any]) -> str:
+def _text(result: dict[str, Any]) -> str:
     """A result for a reader."""
     lines = [
-        textwrap.fill(f"claim   {found['claim']}", 110, subsequent_indent=" " * 8),
-        textwrap.fill(f"source  {found['source']}", 110, subsequent_indent=" " * 8),
+        textwrap.fill(f"claim   {result['claim']}", 110, subsequent_indent=" " * 8),
+        textwrap.fill(f"source  {result['source']}", 110, subsequent_indent=" " * 8),
         "",
     ]
-    for finding in found["findings"]:
+    for finding in result["findings"]:
         inside = f"[{finding['low']:.4g}, {finding['high']:.4g}]" if finding["low"] is not None else "[-]"
-        told = f"{finding['mean']:.4g} {inside} above {finding['above']:g}?"
-        lines.append(f"{finding['verdict']:<10}{told:<44}{finding['says']}")
-    seeds = len(found["seeds"])
+        measured = f"{finding['mean']:.4g} {inside} above {finding['above']:g}?"
+        lines.append(f"{finding['verdict']:<10}{measured:<44}{finding['says']}")
+    seeds = len(result["seeds"])
     thin = " (fewer than 3: nothing is decided)" if seeds < 3 else ""
     lines += [
         "",
-        f"verdict {found['verdict']}, from {seeds} seeds{thin}; intervals of 95 % together",
-        f"time    {duration(found['seconds'])} ({duration(found['cpu_seconds'])} of processor time)",
-        f"figure  {found['folder']}/figure.png",
-        f"numbers {found['folder']}/result.json",
+        f"verdict {result['verdict']}, from {seeds} seeds{thin}; intervals of 95 % together",
+        f"time    {duration(result['seconds'])} ({duration(result['cpu_seconds'])} of processor time)",
+        f"figure  {result['folder']}/figure.png",
+        f"numbers {result['folder']}/result.json",
     ]
-    if len(found["commits"]) > 1:
-        lines.append(f"note    seeds were measured by several states of the source: {', '.join(found['commits'])}")
+    if len(result["commits"]) > 1:
+        lines.append(f"note    seeds were measured by several states of the source: {', '.join(result['commits'])}")
     return "\n".join(lines)

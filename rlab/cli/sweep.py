@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
 def _sweep(argv: Sequence[str], stop: Stop) -> int:
     flags = parse(Flags, "sweep", _appended(argv))
     with results(flags.json) as put:
-        sweep = _found(flags) if flags.sweep is not None else _defined(flags)
+        sweep = _existing(flags) if flags.sweep is not None else _defined(flags)
         if sweep.kind == "search":
             return _tune(flags, sweep, stop, put)
         if flags.trials is not None:
@@ -105,7 +105,7 @@ def _appended(argv: Sequence[str]) -> list[str]:
     return rest
 
 
-def _found(flags: Flags) -> Any:
+def _existing(flags: Flags) -> Any:
     """The sweep that is to go on."""
     fixed = ("agents", "envs", "seeds", "steps", "settings", "threads", "name", "search")
     for field in fixed:
@@ -205,11 +205,11 @@ def _tune(flags: Flags, sweep: Any, stop: Stop, put: Callable[[str, Any], None])
     say(f"search   {sweep.path}")
     started = time.monotonic()
     with SweepView() as view:
-        found = tune(sweep, TRIALS if flags.trials is None else flags.trials, flags.jobs, stop, view)
-    best, seconds = found["best"], time.monotonic() - started
-    valued = sum(row["value"] is not None for row in found["trials"])
-    lines = [f"search  {sweep.path}", f"trials  {len(found['trials'])}, {valued} with a value"]
-    lines += [f"failed  trial {row['trial']}: {row['error']}" for row in found["trials"] if row["value"] is None]
+        search = tune(sweep, TRIALS if flags.trials is None else flags.trials, flags.jobs, stop, view)
+    best, seconds = search["best"], time.monotonic() - started
+    valued = sum(row["value"] is not None for row in search["trials"])
+    lines = [f"search  {sweep.path}", f"trials  {len(search['trials'])}, {valued} with a value"]
+    lines += [f"failed  trial {row['trial']}: {row['error']}" for row in search["trials"] if row["value"] is None]
     if best is not None:
         train, check = best_commands(sweep.definition, best)
         lines += [
@@ -219,11 +219,11 @@ def _tune(flags: Flags, sweep: Any, stop: Stop, put: Callable[[str, Any], None])
             f"next    {train}",
             f"        {check}",
         ]
-        found |= {"train": train, "check": check}
-    if not found["finished"]:
+        search |= {"train": train, "check": check}
+    if not search["finished"]:
         lines.append(f"        rlab sweep {sweep.name}")
-    put("\n".join(lines), {"search": sweep.name, "path": str(sweep.path), **found, "seconds": round(seconds, 3)})
-    if stop.requested and not found["finished"]:
+    put("\n".join(lines), {"search": sweep.name, "path": str(sweep.path), **search, "seconds": round(seconds, 3)})
+    if stop.requested and not search["finished"]:
         return stopped_status(stop)
     return 0 if valued else 1
 

@@ -103,7 +103,7 @@ def compare_runs(names: Iterable[str]) -> dict[str, Any]:
     aggregate = _aggregate(grid, labels, warnings)
     return {
         "schema": SCHEMA,
-        "runs": [_told(run, label) for agents in grid.values() for label, its in agents.items() for run in its],
+        "runs": [_run_facts(run, label) for agents in grid.values() for label, its in agents.items() for run in its],
         "left_out": [{"run": name, "reason": why} for name, why in left_out.items()],
         "agents": labels,
         "environments": environments,
@@ -242,37 +242,37 @@ def _refuse_unlike(grid: Grid) -> None:
 def _warnings(grid: Grid, labels: list[str]) -> list[str]:
     """Sentences on what makes the runs less alike, or the numbers weaker, than a reader would think."""
     runs = [run for agents in grid.values() for its in agents.values() for run in its]
-    found = sorted({run.note for run in runs} - {""})
+    warnings = sorted({run.note for run in runs} - {""})
     for what, of in _PROVENANCE.items():
         values = sorted({of(run.session) for run in runs} - {"None"})
         if len(values) > 1:
-            found.append(f"the runs come from {len(values)} {what}: {', '.join(values)}")
+            warnings.append(f"the runs come from {len(values)} {what}: {', '.join(values)}")
     dirty = [run.folder.name for run in runs if (run.session.get("git") or {}).get("dirty")]
     if dirty:
-        found.append(f"{len(dirty)} of {len(runs)} runs were made from a changed checkout, first {dirty[0]}")
+        warnings.append(f"{len(dirty)} of {len(runs)} runs were made from a changed checkout, first {dirty[0]}")
     for env, agents in grid.items():
         for what in ("epsilon", "episodes"):
             used = {label: sorted({str(run.how[what]) for run in its}) for label, its in agents.items()}
             if len({value for values in used.values() for value in values}) > 1:
                 listed = ", ".join(f"{label} {' and '.join(values)}" for label, values in used.items())
-                found.append(f"evaluations on {env} were played with different {what}: {listed}")
+                warnings.append(f"evaluations on {env} were played with different {what}: {listed}")
     counts = [len(its) for agents in grid.values() for its in agents.values()]
     few = [f"{label} on {env} ({len(its)})" for env, a in grid.items() for label, its in a.items() if len(its) < ENOUGH]
     if few:
-        found.append(
+        warnings.append(
             f"not enough seeds, {ENOUGH} are the least: {', '.join(few)}; values only, no interval, no verdict"
         )
     elif min(counts) < FEW:
-        found.append(
+        warnings.append(
             f"with {min(counts)} seeds intervals are narrower than 95 %: the bootstrap knows no spread that the seeds "
             "did not show; verdicts rest on a permutation test"
         )
     if len(set(counts)) > 1 and len(grid) > 1:
-        found.append("environments have different numbers of seeds: those with more weigh more in the aggregate")
+        warnings.append("environments have different numbers of seeds: those with more weigh more in the aggregate")
     missing = [f"{label} on {env}" for env, agents in grid.items() for label in labels if label not in agents]
     if missing:
-        found.append(f"there is no run of {', '.join(missing)}")
-    return found
+        warnings.append(f"there is no run of {', '.join(missing)}")
+    return warnings
 
 
 _PROVENANCE: dict[str, Callable[[dict[str, Any]], str]] = {
@@ -323,8 +323,8 @@ def _pairs(scores: Mapping[str, Scores]) -> list[dict[str, Any]]:
     for one, two in combinations(scores, 2):
         x, y = (one, two) if iqm(scores[one]).value >= iqm(scores[two]).value else (two, one)
         estimate: Estimate = improvement(scores[x], scores[y])
-        judged = enough(scores[x]) and enough(scores[y])
-        p = p_value(scores[x], scores[y]) if judged else None
+        testable = enough(scores[x]) and enough(scores[y])
+        p = p_value(scores[x], scores[y]) if testable else None
         pairs.append({"x": x, "y": y, **asdict(estimate), "p": p})
     tested = [pair for pair in pairs if pair["p"] is not None]
     for pair, corrected in zip(tested, holm([pair["p"] for pair in tested]), strict=True):
@@ -356,11 +356,11 @@ def _verdicts(environments: list[dict[str, Any]], aggregate: dict[str, Any] | No
         if pair["low"] is None:
             sentences.append(f"{x} against {y} on {where}: not enough seeds")
             continue
-        said = {"higher": f"{x} scores higher than {y}", "lower": f"{x} scores lower than {y}"}.get(
+        verdict = {"higher": f"{x} scores higher than {y}", "lower": f"{x} scores lower than {y}"}.get(
             pair["verdict"], f"no difference shown between {x} and {y}"
         )
         sentences.append(
-            f"on {where} {said}: P({x} > {y}) = {p:.2f} ({pair['low']:.2f} to {pair['high']:.2f}), "
+            f"on {where} {verdict}: P({x} > {y}) = {p:.2f} ({pair['low']:.2f} to {pair['high']:.2f}), "
             f"p = {pair['p_corrected']:.3f} corrected for {len(whole['pairs'])} pair{'s' * (len(whole['pairs']) > 1)}"
         )
     return sentences
@@ -448,7 +448,7 @@ def _curves(agents: dict[str, list[RunScore]]) -> tuple[str, dict[str, Any]]:
     return "evaluations, whole games" if tested else "training returns, with exploration", curves
 
 
-def _told(run: RunScore, label: str) -> dict[str, Any]:
+def _run_facts(run: RunScore, label: str) -> dict[str, Any]:
     git = run.session.get("git") or {}
     return {
         "run": run.folder.name,

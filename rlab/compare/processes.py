@@ -133,7 +133,7 @@ class Pool:
         self._needs: dict[str, dict[str, int]] = {}  # cell -> what it will need; in an error's place its sentence
         self._refused: dict[str, str] = {}
         self._free = available_memory()
-        self._told = False
+        self._memory_reported = False
         self._read_at = 0.0
         self._ending = False
 
@@ -203,8 +203,8 @@ class Pool:
         on_device = sum(child.device_memory for child in self._children)
         fits = used + need["memory"] <= SHARE * self._free and need["memory"] <= available_memory()
         fits = fits and on_device + need["device_memory"] <= SHARE * max(need["device_free"], on_device)
-        if not fits and not self._told:
-            self._told = True
+        if not fits and not self._memory_reported:
+            self._memory_reported = True
             self.view.event(
                 f"memory holds {len(self._children)} of {self.at_once} runs at once: the next one needs "
                 f"{gigabytes(need['memory'])}, {gigabytes(self._free - used)} are left"
@@ -335,9 +335,9 @@ def python_command() -> list[str]:
     return [sys.executable, *(["-P"] if Path(__file__).parents[2] != Path.cwd() else [])]
 
 
-def last_words(said: bytes) -> str:
+def last_words(output: bytes) -> str:
     """The last thing that a process said: its one clear sentence, if it ended with one."""
-    lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
     return lines[-1].strip().removeprefix("rlab: ") if lines else "it ended without a word"
 
 

@@ -13,7 +13,7 @@ from rlab.errors import RlabError, nearest
 from rlab.registry import RECIPES
 from rlab.run.config import changed, from_plain
 
-TAKEN = {"seed": "--seeds", "env": "--envs", "steps": "--steps", "threads": "--threads"}
+SET_BY_FLAGS = {"seed": "--seeds", "env": "--envs", "steps": "--steps", "threads": "--threads"}
 """Fields that a sweep sets itself -> the flag that says how."""
 
 
@@ -61,8 +61,8 @@ def field_of(config: Any, name: str) -> tuple[str, Any]:
         raise RlabError(f"unknown setting '{name}'; {nearest(name, known)}")
     full = name if name in types else known[name]
     field = full.partition(".")[2]
-    if field in TAKEN:
-        raise RlabError(f"'{name}' belongs to the sweep, not to --set; say it with {TAKEN[field]}")
+    if field in SET_BY_FLAGS:
+        raise RlabError(f"'{name}' belongs to the sweep, not to --set; say it with {SET_BY_FLAGS[field]}")
     return field, types[full]
 
 

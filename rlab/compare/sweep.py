@@ -21,7 +21,7 @@ from rlab.errors import RlabError, nearest
 from rlab.machine import cores
 from rlab.registry import RECIPES
 from rlab.run.contract import Stop
-from rlab.run.files import disk_error, make_folder, read_json, refuse_links, replace_durably, to_json
+from rlab.run.files import disk_error, make_folder, read_document, refuse_links, replace_durably, to_json
 from rlab.run.folder import Lock, runs_dir
 from rlab.trust import given
 
@@ -179,10 +179,7 @@ def read_sweep(path: Path) -> Sweep:
     """
     file = path / FILE
     refuse_links(path)
-    document = read_json(file)
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        found = document.get("schema") if isinstance(document, dict) else None
-        raise RlabError(f"{file} has sweep schema {found}; this rlab reads {SCHEMA}")
+    document = read_document(file, "sweep", SCHEMA)
     try:
         kind, definition = document["kind"], document["definition"]
         names = [*definition["agents"], *definition["envs"]]

@@ -108,7 +108,7 @@ def tune(
             pool = Pool(sweep.path, definition["threads"], width, stop, view)
             rows = {row.job.name: row for row in pool.run([job for jobs in made.values() for job in jobs])}
             for trial, its in made.items():
-                _tell(optuna, study, trial, [rows[job.name] for job in its], view)
+                _report_value(optuna, study, trial, [rows[job.name] for job in its], view)
         return _summary(study, definition, trials)
     finally:
         lock.release()
@@ -154,7 +154,7 @@ def _jobs(definition: dict[str, Any], trial: Any) -> list[Job]:
     return [replace(base, name=f"{stem}-s{seed}", seed=seed) for seed in definition["seeds"]]
 
 
-def _tell(optuna: Any, study: Any, trial: Any, rows: list[Row], view: View) -> None:
+def _report_value(optuna: Any, study: Any, trial: Any, rows: list[Row], view: View) -> None:
     """Give a trial its value once all its runs are finished; one with a failed run has none."""
     failed = [row for row in rows if row.state == "failed"]
     scores = [row.score for row in rows if row.state == "finished" and row.score is not None]
@@ -169,16 +169,17 @@ def _tell(optuna: Any, study: Any, trial: Any, rows: list[Row], view: View) -> N
 
 
 def _summary(study: Any, definition: dict[str, Any], trials: int) -> dict[str, Any]:
-    told = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
+    finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
     rows = [
-        {"trial": t.number, "value": t.value, "settings": t.params, "error": t.user_attrs.get("error")} for t in told
+        {"trial": t.number, "value": t.value, "settings": t.params, "error": t.user_attrs.get("error")}
+        for t in finished
     ]
     valued = [row for row in rows if row["value"] is not None]
     best = max(valued, key=lambda row: row["value"], default=None)
     if best is not None:
         job = Job("", definition["agents"][0], definition["envs"][0], 0, 0, best["settings"])
         best = best | {"flags": as_flags(job.settings)}
-    return {"finished": len(told) >= trials, "trials": rows, "best": best}
+    return {"finished": len(finished) >= trials, "trials": rows, "best": best}
 
 
 def _dimension(agent: str, env: str, given: str, fixed: dict[str, Any]) -> tuple[str, dict[str, Any]]:

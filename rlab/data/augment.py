@@ -78,7 +78,7 @@ class Change:
 
 
 class Augmented(NamedTuple):
-    """What came out: images float[B, C, H, W]; targets [B] or [B, K], masks [B, H, W], where they were given."""
+    """The result of an augmentation: images float[B, C, H, W]; targets [B] or [B, K] and masks [B, H, W], if given."""
 
     images: Tensor
     targets: Tensor | None = None

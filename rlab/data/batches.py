@@ -1,4 +1,4 @@
-"""Shuffled batches: every one can be had by its epoch and number, so that a run resumes exactly.
+"""Batches of a data set, each determined by seed, epoch and number, so that a run can resume exactly.
 
 A data set is anything with splits and a ``collate``; `rlab.data.datasets.TensorDataset` is the one of labelled tensors.
 """
@@ -23,7 +23,7 @@ Tree = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Batch:
-    """B items as a tree of tensors.
+    """A batch: B items as a tree of tensors.
 
     Attributes:
         tensors: by name. Labelled tensors have ``x``, float32[B, *shape], and ``y``; series have ``lengths``, too.
@@ -61,21 +61,21 @@ class Dataset(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the set."""
+        """The name of the set."""
 
     @property
     def splits(self) -> Mapping[str, Tensor]:
         """Name -> items, int64[n], ascending; at least ``train`` and ``test``."""
 
     def collate(self, items: Tensor, generator: torch.Generator) -> Tree:
-        """Items int64[B] as a tree of tensors, padded where they differ in length; only `generator` may be drawn on."""
+        """Make a tree of tensors of items int64[B], padded where they differ in length; draws on `generator` alone."""
 
     def to(self, device: torch.device) -> Self:
         """The same set, whose `collate` makes tensors on a device."""
 
 
 class DataModule(Protocol):
-    """What a task learns from: batches by number, out of which exact resume and data parallelism are made."""
+    """What a task learns from: batches by epoch and number, on which exact resume and data parallelism rest."""
 
     @property
     def splits(self) -> Mapping[str, Tensor]:
@@ -83,16 +83,16 @@ class DataModule(Protocol):
 
     @property
     def examples(self) -> int:
-        """Of an epoch."""
+        """The number of examples in an epoch."""
 
     def __len__(self) -> int:
         """Batches of an epoch."""
 
     def at(self, epoch: int, number: int, rank: int = 0, world: int = 1) -> Batch:
-        """One batch of the training split, or the part of it that one of `world` processes learns from."""
+        """Make one batch of the training split, or the part of it that one of `world` processes learns from."""
 
     def ordered(self, split: str, batch: int) -> Iterator[Batch]:
-        """A split as it lies in the set, in batches, neither shuffled nor augmented: for evaluations.
+        """Iterate over a split in batches, in its own order and unaugmented, for evaluations.
 
         Raises:
             RlabError: there is no such split.
@@ -166,11 +166,11 @@ class Batches:
 
     @property
     def examples(self) -> int:
-        """Of an epoch."""
+        """The number of examples in an epoch."""
         return len(self._items) if self.per_epoch is None else self.per_epoch * self.batch
 
     def order(self, epoch: int) -> Tensor:
-        """All items in the order of an epoch (with `per_epoch`: of a pass), int64[n]."""
+        """Return all items in the order of an epoch (with `per_epoch`: of a pass), int64[n]."""
         if not self.shuffle:
             return self._items
         known, order = self._order  # read once: another thread may make the next batch
@@ -188,7 +188,7 @@ class Batches:
         return torch.cat(passes)[start % n :][: self.batch]
 
     def at(self, epoch: int, number: int, rank: int = 0, world: int = 1, *, view: int = 0) -> Batch:
-        """One batch.
+        """Make one batch.
 
         Args:
             epoch: from 0.
@@ -215,12 +215,12 @@ class Batches:
         return Batch(tensors, items, (epoch, number))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from number `start` on."""
+        """Iterate over the batches of an epoch, from number `start` on."""
         for number in range(start, len(self)):
             yield self.at(epoch, number)
 
     def ordered(self, split: str, batch: int) -> Iterator[Batch]:
-        """A split as it lies in the set, in batches, neither shuffled nor augmented: for evaluations.
+        """Iterate over a split in batches, in its own order and unaugmented, for evaluations.
 
         Raises:
             RlabError: there is no such split.

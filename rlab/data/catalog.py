@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rlab.data import readers as loaders
+from rlab.data import readers
 from rlab.registry import Registry
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ DATASETS.register("mnist")(
         licence="CC BY-SA 3.0",
         source="http://yann.lecun.com/exdb/mnist/",
         examples=54_000,
-        load=partial(loaders.idx, names=_IDX, classes=tuple("0123456789")),
+        load=partial(readers.idx, names=_IDX, classes=tuple("0123456789")),
         files=_idx_files(
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
             (9_912_422, 28_881, 1_648_877, 4_542),
@@ -118,7 +118,7 @@ DATASETS.register("fashion_mnist")(
         source="https://github.com/zalandoresearch/fashion-mnist",
         examples=54_000,
         load=partial(
-            loaders.idx,
+            readers.idx,
             names=_IDX,
             classes=(
                 "T-shirt/top",
@@ -153,7 +153,7 @@ DATASETS.register("fsdd")(
         licence="CC BY-SA 4.0",
         source="https://github.com/Jakobovski/free-spoken-digit-dataset",
         examples=2_430,
-        load=partial(loaders.spoken_digits, archive="fsdd.tar.xz", samples=8192),
+        load=partial(readers.spoken_digits, archive="fsdd.tar.xz", samples=8192),
         files=(File("fsdd.tar.xz", 13_521_484, "4745379cef9c6a4ad545c3fed8c19bf8d07ba79ab46e0a2346c28588f59c2561"),),
     )
 )
@@ -165,7 +165,7 @@ DATASETS.register("japanese_vowels")(
         licence="CC BY 4.0",
         source="https://archive.ics.uci.edu/dataset/128/japanese+vowels (as .ts: timeseriesclassification.com)",
         examples=243,
-        load=partial(loaders.ts_series, names=("JapaneseVowels_TRAIN.ts", "JapaneseVowels_TEST.ts")),
+        load=partial(readers.ts_series, names=("JapaneseVowels_TRAIN.ts", "JapaneseVowels_TEST.ts")),
         files=(
             File(
                 "JapaneseVowels_TRAIN.ts",
@@ -188,7 +188,7 @@ DATASETS.register("dsb2018")(
         licence="CC0",
         source="https://bbbc.broadinstitute.org/BBBC038",
         examples=377,
-        load=partial(loaders.nuclei, archive="dsb2018_small.tar", side=96),
+        load=partial(readers.nuclei, archive="dsb2018_small.tar", side=96),
         files=(
             File("dsb2018_small.tar", 24_033_280, "3355e25f3a3d3da60742edef9c4fe0caab6d8dc98cabd6f5202f0a8720738120"),
         ),
@@ -340,7 +340,7 @@ DATASETS.register("go_moves")(
         summary="the next move in 69,641 positions of go9x9's games: 16 planes 9x9, 82 classes",
         licence="repository MIT, games by third parties",
         source="https://github.com/michaelnny/alpha_zero",
-        load=partial(loaders.from_afar, place="rlab.agents.go.alphago.supervised_policy:next_moves"),
+        load=partial(readers.registered, name="go-next-moves"),
         files=_GO9X9,
         examples=56_000,
         folder="go9x9",
@@ -363,6 +363,6 @@ for _name, _kind, _examples, _summary in (
             summary=_summary,
             licence="CC BY 4.0 (UCI)" if _name != "diabetes" else "none stated (Efron et al. 2004)",
             source=_SKLEARN,
-            load=partial(loaders.from_sklearn, name=_name),
+            load=partial(readers.from_sklearn, name=_name),
         )
     )

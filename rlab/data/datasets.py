@@ -1,4 +1,4 @@
-"""A data set as tensors in memory, with its splits."""
+"""Data sets as tensors in memory, with splits for training, validation and test."""
 
 from __future__ import annotations
 
@@ -70,21 +70,21 @@ class TensorDataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one item."""
+        """The shape of one item."""
         return tuple(self.x.shape[1:])
 
     def collate(self, items: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Items int64[B] -> ``x`` float32[B, *shape] (bytes become 0..1), ``y``, and of series ``lengths``."""
+        """Gather items int64[B]: ``x`` float32[B, *shape] (bytes become 0..1), ``y``, and of series ``lengths``."""
         here = items.to(self.x.device)
         batch = {"x": as_float(self.x[here]), "y": self.y[here]}
         return batch if self.lengths is None else batch | {"lengths": self.lengths[items].to(self.x.device)}
 
     def to(self, device: torch.device) -> TensorDataset:
-        """The same with x and y on a device as a whole, so that a batch costs a gather and no copy between devices."""
+        """Copy x and y as a whole to a device, so that a batch costs no copy between devices."""
         return self if self.x.device == device else replace(self, x=self.x.to(device), y=self.y.to(device))
 
     def items(self, split: str) -> Tensor:
-        """The items of a split, int64[n].
+        """Return the items of a split, int64[n].
 
         Raises:
             RlabError: there is no such split.
@@ -94,21 +94,21 @@ class TensorDataset:
         return self.splits[split]
 
     def inputs(self, split: str) -> Tensor:
-        """x of a split as networks see it: float32[n, *shape], bytes scaled to 0..1."""
+        """Return the inputs of a split as networks take them: float32[n, *shape], bytes scaled to 0..1."""
         return as_float(self.x[self.items(split)])
 
     def targets(self, split: str) -> Tensor:
-        """y of a split."""
+        """Return the targets of a split."""
         return self.y[self.items(split)]
 
     def counts(self, split: str) -> list[int]:
-        """How many items (of masks: pixels) each class has in a split; empty for regression."""
+        """Count the items (of masks: pixels) of each class in a split; empty for regression."""
         if self.classes is None:
             return []
         return torch.bincount(self.targets(split).flatten().long(), minlength=len(self.classes)).tolist()
 
     def resized(self, shape: tuple[int, int, int]) -> TensorDataset:
-        """The same images in another shape [C, H, W]: bilinear, antialiased; masks by the nearest pixel.
+        """Resize images to another shape [C, H, W]: bilinear, antialiased; masks by the nearest pixel.
 
         One channel becomes equal ones, several become their mean where their number differs. The bytes in memory
         change with the shape. Items in no split are black then.
@@ -133,7 +133,7 @@ class TensorDataset:
         return replace(self, x=x, y=y)
 
     def subsample(self, n: int, seed: int, split: str = "train", even: bool = False) -> TensorDataset:
-        """The same with only n of the items of a split, of every class its share, or as many; drawn by the seed.
+        """Keep only n of the items of a split, of every class its share, or as many; drawn by the seed.
 
         Raises:
             RlabError: there are not so many.
@@ -152,7 +152,7 @@ class TensorDataset:
         return replace(self, splits=self.splits | {split: torch.from_numpy(chosen)})
 
     def split_labelled(self, n: int, seed: int) -> TensorDataset:
-        """The same with n of the training items, of every class as many; the others are the split "unlabelled".
+        """Keep n of the training items, of every class as many; the others become the split "unlabelled".
 
         Raises:
             RlabError: there are not so many, none would be left, or there are fewer than classes.
@@ -168,23 +168,34 @@ class TensorDataset:
         return replace(fewer, splits=fewer.splits | {"unlabelled": rest})
 
     def bootstrap(self, seed: int) -> Tensor:
-        """As many training items as there are, drawn one by one with all of them there every time: int64[n]."""
+        """Draw as many training items as there are, with replacement: int64[n]."""
         items = self.items("train")
         return items[
             torch.from_numpy(np.random.default_rng(derive(seed, "bootstrap")).integers(len(items), size=len(items)))
         ]
 
     def drop_split(self, split: str) -> TensorDataset:
-        """The same without a split."""
+        """Remove a split."""
         return replace(self, splits={name: items for name, items in self.splits.items() if name != split})
 
 
 def as_float(x: Tensor) -> Tensor:
-    """Bytes become 0..1, everything else float32."""
+    """Convert to float32; bytes are scaled to 0..1."""
     return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x.float()
 
 
-def load(name: str, seed: int = 0, validation: float | None = None, tell: Callable[[str], None] | None = None) -> Any:
+def model_inputs(x: np.ndarray, shape: tuple[int, ...]) -> Tensor:
+    """Make a model's inputs of an array [B, *shape]: bytes become 0..1, everything else float32.
+
+    Raises:
+        RlabError: the array is of another shape.
+    """
+    if tuple(x.shape[1:]) != shape:
+        raise RlabError(f"this model takes inputs of shape {list(shape)}, not {list(x.shape[1:])}")
+    return as_float(torch.from_numpy(np.ascontiguousarray(x)))
+
+
+def load(name: str, seed: int = 0, validation: float | None = None, report: Callable[[str], None] | None = None) -> Any:
     """Load a data set, downloading it if it is nowhere: a `TensorDataset`, or what its source makes.
 
     The published test split stays as it is, and the validation split is drawn from the rest. Where none is published,
@@ -195,20 +206,20 @@ def load(name: str, seed: int = 0, validation: float | None = None, tell: Callab
         seed: of the draw.
         validation: its share: of the training items (default 0.1), or of all (default 0.15) where no test split is
             published, which then is 0.15. 0: no validation split.
-        tell: takes a line for each download.
+        report: takes a line for each download.
 
     Raises:
         RlabError: the set is unknown, not there, damaged, or nothing that the lab makes tensors of.
     """
     source = DATASETS.get(name)
     if source.make is not None:
-        return source.make(reader(name, tell), seed, validation)
+        return source.make(reader(name, report), seed, validation)
     if source.load is None:
         raise RlabError(
             f"data set '{name}' ({source.kind}) can be listed, fetched and verified, but not loaded yet; "
             f"loadable: {', '.join(n for n in DATASETS if DATASETS.get(n).load)}"
         )
-    arrays = source.load(reader(name, tell))
+    arrays = source.load(reader(name, report))
     return from_arrays(name.rpartition(":")[2], source.kind, arrays, seed, validation)
 
 
@@ -368,7 +379,7 @@ def _check_y(data: TensorDataset) -> None:
 
 
 def _check_splits(data: TensorDataset) -> None:
-    seen = torch.zeros(len(data.x), dtype=torch.bool)
+    assigned = torch.zeros(len(data.x), dtype=torch.bool)
     if not data.splits:
         raise RlabError(f"data set '{data.name}' has no splits")
     for split, items in data.splits.items():
@@ -376,6 +387,6 @@ def _check_splits(data: TensorDataset) -> None:
             raise RlabError(f"the split '{split}' of data set '{data.name}' is empty ({len(data.x):,} items in all)")
         if items.amin() < 0 or items.amax() >= len(data.x):
             raise RlabError(f"the split '{split}' of data set '{data.name}' names items that do not exist")
-        if seen[items].any() or len(items.unique()) != len(items):
+        if assigned[items].any() or len(items.unique()) != len(items):
             raise RlabError(f"the split '{split}' of data set '{data.name}' has items twice, or shares them")
-        seen[items] = True
+        assigned[items] = True

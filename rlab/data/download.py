@@ -1,4 +1,4 @@
-"""One file from the net: into ``NAME.part``, resumed where it stopped, checked, and only then given its name."""
+"""Download a file: into ``NAME.part``, resumed where it stopped, checked, and only then given its name."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def download(file: File, folder: Path, check: Callable[[Path, File], bytes]) -> 
                 check(part, file)
             except RlabError as e:
                 part.unlink()
-                said = str(e).removeprefix(f"{part} ")
-                raise RlabError(f"what {file.address} sent {said.replace('is damaged', 'is not the file')}") from None
+                reason = str(e).removeprefix(f"{part} ")
+                raise RlabError(f"what {file.address} sent {reason.replace('is damaged', 'is not the file')}") from None
             os.replace(part, path)
     except OSError as e:
         raise RlabError(f"cannot write under {folder}: {e.strerror or e} (errno {e.errno})") from None

@@ -1,4 +1,4 @@
-"""Where the files of data sets are: a mirror, the user's cache, or the net. Nothing unchecked is ever used."""
+"""Find or download the files of data sets: in a mirror, the user's cache, or the net. Only checked files are used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rlab.data.download import download
 from rlab.errors import RlabError
 from rlab.machine import available_memory, gigabytes
 
-Tell = Callable[[str], None]
+Report = Callable[[str], None]
 """Takes one line for the user."""
 
 
@@ -30,7 +30,7 @@ def cache() -> Path:
 
 
 def find(name: str, file: File) -> Path | None:
-    """The place of a set's file: the first mirror that has it, else the cache; None if nobody has it."""
+    """Find the path of a set's file: in the first mirror that has it, else in the cache; None if it is nowhere."""
     for root in (*mirrors(), cache()):
         path = root / folder_of(name) / file.name
         if path.is_file():
@@ -39,7 +39,7 @@ def find(name: str, file: File) -> Path | None:
 
 
 def check(path: Path, file: File) -> bytes:
-    """Read a file and hold its content against the digest.
+    """Read a file and check its content against the digest.
 
     Returns:
         The content, unpacked if it is a gzip file.
@@ -58,21 +58,21 @@ def check(path: Path, file: File) -> bytes:
         raise RlabError(f"{path} is damaged: it cannot be unpacked ({e})") from None
     except OSError as e:
         raise RlabError(f"{path} cannot be read ({e.strerror or e})") from None
-    found = hashlib.sha256(data).hexdigest()
-    if found != file.sha256:
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != file.sha256:
         content = "the content of " if file.packed else ""
         raise RlabError(
-            f"{path} is damaged: SHA-256 of {content}{len(data):,} bytes is {found[:12]}, expected {file.sha256[:12]}"
+            f"{path} is damaged: SHA-256 of {content}{len(data):,} bytes is {digest[:12]}, expected {file.sha256[:12]}"
         )
     return data
 
 
-def reader(name: str, tell: Tell | None = None) -> Callable[[str], bytes]:
+def reader(name: str, report: Report | None = None) -> Callable[[str], bytes]:
     """Make sure that every file of a set is there, downloading what is not, and return what reads them.
 
     Args:
         name: of the data set.
-        tell: takes a line for each download.
+        report: takes a line for each download.
 
     Returns:
         File name -> checked content.
@@ -82,7 +82,7 @@ def reader(name: str, tell: Tell | None = None) -> Callable[[str], bytes]:
             which. The returned function raises it for a damaged file.
     """
     source = DATASETS.get(name)
-    provide(name, tell)
+    provide(name, report)
     files = {file.name: file for file in source.files}
 
     def read(file: str) -> bytes:
@@ -97,7 +97,7 @@ def reader(name: str, tell: Tell | None = None) -> Callable[[str], bytes]:
     return read
 
 
-def provide(name: str, tell: Tell | None = None) -> list[str]:
+def provide(name: str, report: Report | None = None) -> list[str]:
     """Download those files of a set into the cache that are nowhere.
 
     Returns:
@@ -117,25 +117,25 @@ def provide(name: str, tell: Tell | None = None) -> list[str]:
     names = [file.name for file in missing]
     for n, file in enumerate(missing):
         try:
-            fetch(name, file, tell)
+            fetch(name, file, report)
         except RlabError as e:
             raise RlabError(f"{e}; or put {', '.join(names[n:])} into {folder} by hand{_mirrors_note()}") from None
     return names
 
 
-def fetch(name: str, file: File, tell: Tell | None = None) -> Path:
+def fetch(name: str, file: File, report: Report | None = None) -> Path:
     """Download one file of a set into the cache, in place of what is there.
 
     Raises:
         RlabError: it did not work; what was there stands.
     """
-    if tell:
-        tell(f"downloading {file.name} of {name} ({file.size / 1e6:,.1f} MB) from {file.address}")
+    if report:
+        report(f"downloading {file.name} of {name} ({file.size / 1e6:,.1f} MB) from {file.address}")
     return download(file, cache() / folder_of(name), check)
 
 
 def remedy(name: str, path: Path) -> str:
-    """What a user does about a damaged file."""
+    """Say what a user can do about a damaged file."""
     source = DATASETS.get(name)
     if path.parent == cache() / folder_of(name) and any(f.name == path.name and f.address for f in source.files):
         return f"`rlab data get {name}` replaces it"
@@ -143,7 +143,7 @@ def remedy(name: str, path: Path) -> str:
 
 
 def state(name: str, file: File) -> tuple[str, Path | None]:
-    """What is the matter with a file: (good | damaged: why | missing, its place)."""
+    """Report the state of a file: ("good", "damaged: why" or "missing", its path)."""
     path = find(name, file)
     if path is None:
         return "missing", None
@@ -155,15 +155,15 @@ def state(name: str, file: File) -> tuple[str, Path | None]:
 
 
 def place(name: str) -> str:
-    """Where a set comes from, in a few words, without looking into its files."""
+    """Say where a set comes from, in a few words, without reading its files."""
     source: DataSource = DATASETS.get(name)
     if source.embedded:
         return "embedded"
-    found = [find(name, file) for file in source.files]
-    if None not in found:
-        roots = {path.parent.parent for path in found if path}
+    paths = [find(name, file) for file in source.files]
+    if None not in paths:
+        roots = {path.parent.parent for path in paths if path}
         return "cache" if roots == {cache()} else "mirror"
-    some = f", {sum(1 for p in found if p)} of {len(found)} there" if any(found) else ""
+    some = f", {sum(1 for p in paths if p)} of {len(paths)} there" if any(paths) else ""
     return ("download" if all(file.address for file in source.files) else "by hand") + some
 
 

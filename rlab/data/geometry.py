@@ -1,4 +1,4 @@
-"""Where pixels come from: affine maps and displacements of whole batches, each image with its own.
+"""Affine maps and displacements of whole batches of images, each image with its own.
 
 Points are in pixels from the image's centre, u to the right and v down; pixel (row i, column j) of an image [H, W] lies
 at u = j - (W - 1) / 2, v = i - (H - 1) / 2. A map takes a point of the result to the point of the image that is seen
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 
 class Size(NamedTuple):
-    """Of a batch of images: B of [H, W]."""
+    """The size of a batch of images: B of [H, W]."""
 
     batch: int
     height: int
@@ -26,7 +26,7 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Geometry:
-    """Maps that are still to be carried out, so that many steps cost one interpolation.
+    """Maps that are gathered and carried out at once, so that many steps cost one interpolation.
 
     Attributes:
         maps: float32[B, 3, 3].
@@ -41,15 +41,15 @@ class Geometry:
     bicubic: bool = False
 
     def then(self, maps: Tensor, exact: bool) -> Geometry:
-        """This and another map after it. Only where there is no displacement."""
+        """Add another map after this one; only where there is no displacement."""
         return Geometry(self.maps @ maps, self.exact and exact)
 
     def displaced(self, displacement: Tensor, bicubic: bool) -> Geometry:
-        """This and a displacement after it. Only where there is none yet."""
+        """Add a displacement after this map; only where there is none yet."""
         return Geometry(self.maps, False, displacement, bicubic)
 
     def images(self, images: Tensor) -> Tensor:
-        """Carry it out on images float[B, C, H, W] in 0..1."""
+        """Apply the maps to images float[B, C, H, W] in 0..1."""
         if self.exact:
             return _copied(images, self.maps)
         grid = self._grid(images.shape[-2:])
@@ -57,12 +57,12 @@ class Geometry:
         return F.grid_sample(images, grid, mode, "zeros", align_corners=False).clamp_(0, 1)
 
     def masks(self, masks: Tensor) -> Tensor:
-        """Carry it out on masks of whole numbers [B, H, W]: the nearest pixel counts."""
+        """Apply the maps to masks of whole numbers [B, H, W]: the nearest pixel counts."""
         if self.exact:
             return _copied(masks[:, None], self.maps)[:, 0]
         grid = self._grid(masks.shape[-2:])
-        found = F.grid_sample(masks[:, None].float(), grid, "nearest", "zeros", align_corners=False)
-        return found[:, 0].to(masks.dtype)
+        sampled = F.grid_sample(masks[:, None].float(), grid, "nearest", "zeros", align_corners=False)
+        return sampled[:, 0].to(masks.dtype)
 
     def _grid(self, size: torch.Size) -> Tensor:
         """[B, H, W, 2] in `grid_sample`'s units: -1 and 1 are the outer edges of the outermost pixels."""
@@ -79,7 +79,7 @@ class Geometry:
 
 
 def identity(size: Size, device: torch.device) -> Geometry:
-    """The geometry that leaves everything where it is."""
+    """Make the geometry that leaves everything where it is."""
     return Geometry(torch.eye(3, device=device).expand(size.batch, 3, 3), True)
 
 

@@ -49,7 +49,7 @@ def draw(data: TensorDataset, changes: tuple[Change, ...], count: int, seed: int
     return buffer.getvalue()
 
 
-def shown(image: Tensor) -> np.ndarray:
+def as_image(image: Tensor) -> np.ndarray:
     """image[C, H, W] in 0..1 -> what matplotlib draws: of three and more channels the first three as colours, else
     the mean of all as grey."""
     return image[:3].permute(1, 2, 0).numpy() if len(image) >= 3 else image.mean(0).numpy()
@@ -70,7 +70,7 @@ def _images(
     for line, (title, pictures, outlines) in zip(grid, rows, strict=True):
         line[0].set_ylabel(title, fontsize=8)
         for n, axes in enumerate(line):
-            axes.imshow(shown(pictures[n]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axes.imshow(as_image(pictures[n]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             if outlines is not None and outlines[n].any() and not outlines[n].all():
                 axes.contour(outlines[n].numpy(), levels=[0.5], colors="red", linewidths=0.5)
             axes.set(xticks=[], yticks=[])

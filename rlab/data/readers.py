@@ -1,4 +1,4 @@
-"""Files of data sets -> arrays. Each takes a reader of checked files, so nothing here sees a damaged one."""
+"""Readers that turn the checked files of data sets into arrays."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from importlib import import_module
 import numpy as np
 
 from rlab.errors import RlabError
+from rlab.registry import Registry
 
 Read = Callable[[str], bytes]
 """A file's name -> its checked content, unpacked if it is a gzip file."""
@@ -21,7 +22,7 @@ Read = Callable[[str], bytes]
 
 @dataclass(frozen=True)
 class Arrays:
-    """What a loader gives.
+    """A data set as arrays, as a reader returns it.
 
     Attributes:
         x: images uint8[N, C, H, W] (or float in 0..1), tables float[N, D], series float[N, T, C]; in any byte order.
@@ -41,7 +42,7 @@ class Arrays:
 
 
 def idx(read: Read, names: tuple[tuple[str, str], tuple[str, str]], classes: tuple[str, ...]) -> Arrays:
-    """Images and labels of training and test, in the IDX format of MNIST.
+    """Read images and labels of training and test in the IDX format of MNIST.
 
     Args:
         read: reader of files.
@@ -59,20 +60,28 @@ def idx(read: Read, names: tuple[tuple[str, str], tuple[str, str]], classes: tup
     )
 
 
-def from_afar(read: Read, place: str) -> Arrays:
-    """What a loader of a higher floor gives, which is known here by name only.
+READERS: Registry[Callable[[Read], Arrays]] = Registry("reader")
+"""Readers that packages above this one bring, by name."""
+
+_MODULES = ("rlab.agents.go.alphago.supervised_policy",)
+"""What registers them. It is known by name only."""
+
+
+def registered(read: Read, name: str) -> Arrays:
+    """Read a data set by a registered reader.
 
     Args:
         read: reader of files.
-        place: ``package.module:function``.
+        name: of the reader in `READERS`.
     """
-    module, _, name = place.partition(":")
-    found: Arrays = getattr(import_module(module), name)(read)
-    return found
+    if name not in READERS:
+        for module in _MODULES:
+            import_module(module)
+    return READERS.get(name)(read)
 
 
 def parse_idx(data: bytes, dims: int, name: str) -> np.ndarray:
-    """An IDX file of unsigned bytes: magic 0, 0, 8, dims; the sizes as big-endian int32; the bytes.
+    """Parse an IDX file of unsigned bytes: magic 0, 0, 8, dims; the sizes as big-endian int32; the bytes.
 
     Raises:
         RlabError: it is something else.
@@ -87,7 +96,7 @@ def parse_idx(data: bytes, dims: int, name: str) -> np.ndarray:
 
 
 def from_sklearn(read: Read, name: str) -> Arrays:
-    """One of the sets that scikit-learn brings; `read` is not used."""
+    """Load one of the sets that scikit-learn brings; `read` is not used."""
     from sklearn import datasets
 
     bunch = getattr(datasets, f"load_{name}")()
@@ -100,7 +109,7 @@ def from_sklearn(read: Read, name: str) -> Arrays:
 
 
 def ts_series(read: Read, names: tuple[str, str]) -> Arrays:
-    """Classified series of unequal length, from training and test files in the .ts format.
+    """Read classified series of unequal length from training and test files in the .ts format.
 
     A line is one series: its channels divided by ``:``, the steps of each by ``,``, and the class last.
 
@@ -132,7 +141,7 @@ def ts_series(read: Read, names: tuple[str, str]) -> Arrays:
 
 
 def spoken_digits(read: Read, archive: str, samples: int) -> Arrays:
-    """Recordings ``DIGIT_SPEAKER_TAKE.wav`` as series of one channel in -1..1; takes 0 to 4 are the test split.
+    """Read recordings ``DIGIT_SPEAKER_TAKE.wav`` as series of one channel in -1..1; takes 0 to 4 are the test split.
 
     Args:
         read: reader of files.
@@ -160,7 +169,7 @@ def spoken_digits(read: Read, archive: str, samples: int) -> Arrays:
 
 
 def nuclei(read: Read, archive: str, side: int) -> Arrays:
-    """Images ``image/ID.png`` and instance masks ``label/ID.png``, both resized to a square; nucleus or background.
+    """Read images ``image/ID.png`` and instance masks ``label/ID.png``, resized to a square: nucleus or background.
 
     The aspect is not kept (images are 256x256 to 360x360). Splits have their share of grey and of coloured images.
 

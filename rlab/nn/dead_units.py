@@ -1,4 +1,4 @@
-"""How much of a network still answers: units that stay silent on a whole batch."""
+"""Measure the share of dead units: those that are 0 on a whole batch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ RECTIFIERS = (nn.ReLU, ChannelNormReLU)
 
 
 class Activity:
-    """Counts of units seen while `watch` was open; a layer that computed twice counts twice."""
+    """The units that were active while `watch` was open; a layer that computed twice counts twice."""
 
     def __init__(self) -> None:
         self._alive: list[Tensor] = []
 
-    def take(self, output: Tensor) -> None:
-        """Take in a layer's output: maps[B, C, H, W] with C units, or features[..., D] with D units."""
+    def record(self, output: Tensor) -> None:
+        """Record a layer's output: maps[B, C, H, W] with C units, or features[..., D] with D units."""
         over = (0, 2, 3) if output.dim() == 4 else tuple(range(output.dim() - 1))
         self._alive.append((output != 0).amax(dim=over))
 
@@ -34,11 +34,11 @@ class Activity:
 
 @contextmanager
 def watch(network: nn.Module) -> Iterator[Activity]:
-    """While open, look at what the rectifying layers of a network give; nothing of it is changed or kept."""
+    """While open, record the outputs of a network's rectifying layers; the network is not changed."""
     activity = Activity()
 
     def look(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-        activity.take(output.detach())
+        activity.record(output.detach())
 
     hooks = [layer.register_forward_hook(look) for layer in network.modules() if isinstance(layer, RECTIFIERS)]
     try:

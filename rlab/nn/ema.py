@@ -11,7 +11,7 @@ from rlab.errors import RlabError
 
 
 class EMA(nn.Module):
-    """A network (in training) and the exponential moving average of it (in evaluation): inputs -> what it says.
+    """A network, used in training, and the exponential moving average of its weights, used in evaluation.
 
     After update t the average is a_t = r a_(t-1) + (1 - r) w_t with r = min(rate, 1 - 1/t): in the beginning it is the
     plain mean of all weights so far, so that those of t = 0 leave no trace (Tarvainen & Valpola 2017, eq. 1, whose
@@ -36,13 +36,13 @@ class EMA(nn.Module):
         self.register_buffer("followed", torch.zeros((), dtype=torch.float64))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Inputs through the network in training, through the average in evaluation."""
+        """Compute with the network in training, with the average in evaluation."""
         outputs: Tensor = (self.student if self.training else self.teacher)(x)
         return outputs
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the network's weights; for after an update."""
+        """Update the average by the network's weights; to be called after a step."""
         self.followed += 1
         new = (1 / self.followed).clamp(min=1 - self.rate)  # 1 - r
         ours, theirs = self.teacher.state_dict(), self.student.state_dict()

@@ -1,4 +1,4 @@
-"""Weights at the start, by name."""
+"""Weight initialisations by name."""
 
 from __future__ import annotations
 

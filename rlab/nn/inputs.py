@@ -1,4 +1,4 @@
-"""Observations as environments give them -> what encoders take. The one place where images are scaled."""
+"""Convert observations of environments to inputs of encoders; the one place where images are scaled."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def is_image(space: gym.Space) -> bool:
 
 
 class Inputs(nn.Module):
-    """Images become 0..1 (see `is_image`), classes one-hot, the rest float32.
+    """Convert observations: images to 0..1 (see `is_image`), classes to one-hot, the rest to float32.
 
     Args:
         space: of one observation: Box, Discrete, MultiDiscrete or MultiBinary.

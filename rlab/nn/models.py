@@ -1,10 +1,9 @@
-"""Classifiers as published: an encoder and a head, exact sizes, and weights from torchvision."""
+"""Networks for images: a classifier or a segmenter on a registered encoder, and the sizes that papers published."""
 
 from __future__ import annotations
 
 import copy
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from rlab.errors import RlabError, nearest
+from rlab.errors import RlabError
 from rlab.nn.encoders import make_encoder
 from rlab.nn.encoders.modifiers import split_name
 from rlab.nn.heads.classify import ClassifyHead, DenseHead, RbfHead, Top
@@ -21,7 +20,7 @@ T = TypeVar("T")
 
 
 class Published(NamedTuple):
-    """What is known of a network.
+    """What was published of a network: its size, and what it is for.
 
     Attributes:
         parameters: that are trained, with the head.
@@ -84,12 +83,12 @@ class Classifier(nn.Module):
     def __init__(self, encoder: nn.Module, head: nn.Module):
         super().__init__()
         self.encoder, self.head = encoder, head
-        self.on_maps = getattr(head, "top", "features") != "features"
+        self.uses_maps = getattr(head, "top", "features") != "features"
 
     def forward(self, images: Tensor) -> Tensor:
         """images[B, C, H, W] in 0..1, or as the weights want them -> logits[B, K]."""
-        seen = self.encoder.feature_maps(images) if self.on_maps else self.encoder(images)  # type: ignore[operator]
-        logits: Tensor = self.head(seen)
+        encode = self.encoder.feature_maps if self.uses_maps else self.encoder
+        logits: Tensor = self.head(encode(images))  # type: ignore[operator]
         return logits
 
     def with_auxiliary(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,7 +106,7 @@ def classifier(
     dropout: float | None = None,
     batch: Tensor | None = None,
 ) -> Classifier:
-    """A classifier on a registered encoder; at the published shape and classes it has the published size.
+    """Build a classifier on a registered encoder; at the published shape and classes it has the published size.
 
     Args:
         name: of the encoder, and its parts (`rlab.nn.encoders.modifiers`).
@@ -133,7 +132,7 @@ def classifier(
     if dropout is None:
         dropout = PUBLISHED[base].dropout if base in PUBLISHED else 0.0
     if top != "features":
-        return Classifier(encoder, _head_on_maps(name, encoder, shape, classes, top, dropout))
+        return Classifier(encoder, _maps_head(name, encoder, shape, classes, top, dropout))
     features: int = encoder.out_dim  # type: ignore[assignment]
     if base == "lenet5-1998":
         return Classifier(encoder, RbfHead(features, classes))
@@ -155,7 +154,7 @@ class Segmenter(nn.Module):
 
 
 def segmenter(name: str, shape: tuple[int, ...], classes: int, batch: Tensor | None = None) -> Segmenter:
-    """A class for every pixel, by the maps of a registered encoder, which loses its own dense layers.
+    """Build a segmenter on the maps of a registered encoder, whose own dense layers are dropped.
 
     Args:
         name: of the encoder, and its parts.
@@ -167,46 +166,46 @@ def segmenter(name: str, shape: tuple[int, ...], classes: int, batch: Tensor | N
         RlabError: an unknown name, a shape that the encoder does not take, or it has no maps.
     """
     encoder = make_encoder(name, shape, batch=batch)
-    return Segmenter(encoder, DenseHead(_maps_alone(name, encoder, shape, "a class for every pixel").shape[1], classes))
+    return Segmenter(encoder, DenseHead(_keep_maps(name, encoder, shape, "a class for every pixel").shape[1], classes))
 
 
-def _head_on_maps(
+def _maps_head(
     name: str, encoder: nn.Module, shape: tuple[int, ...], classes: int, top: Top, dropout: float
 ) -> ClassifyHead:
     """A head on an encoder's maps."""
-    maps = _maps_alone(name, encoder, shape, f"a head with top '{top}'")
+    maps = _keep_maps(name, encoder, shape, f"a head with top '{top}'")
     return ClassifyHead(maps.shape[1] if top == "mean" else maps[0].numel(), classes, top, dropout)
 
 
-def _maps_alone(name: str, encoder: nn.Module, shape: tuple[int, ...], use: str) -> Tensor:
+def _keep_maps(name: str, encoder: nn.Module, shape: tuple[int, ...], use: str) -> Tensor:
     """The encoder's maps of one image [1, C, h, w], without values; its dense layers go, which nothing would use."""
     if not hasattr(encoder, "feature_maps"):
         raise RlabError(f"encoder '{name}' has no feature maps for {use}; nearest: resnet20")
-    maps = _without_values(encoder, shape, lambda network, image: network.feature_maps(image))
+    maps = _with_shapes_alone(encoder, shape, lambda network, image: network.feature_maps(image))
     if hasattr(encoder, "dense"):
         encoder.dense = nn.Flatten()
-        encoder.out_dim = _without_values(encoder, shape, lambda network, image: network(image).shape[1])
+        encoder.out_dim = _with_shapes_alone(encoder, shape, lambda network, image: network(image).shape[1])
     return maps
 
 
-def _without_values(module: nn.Module, shape: tuple[int, ...], call: Callable[[Any, Tensor], T]) -> T:
+def _with_shapes_alone(module: nn.Module, shape: tuple[int, ...], call: Callable[[Any, Tensor], T]) -> T:
     """What a function of the module and one image [1, C, H, W] says, when only shapes are computed.
 
     It gets a copy in evaluation; the module stays as it is.
     """
     mode = FakeTensorMode()
-    instead: dict[int, Any] = {}  # what deepcopy is to take in place of a tensor
+    replacements: dict[int, Any] = {}  # for deepcopy: a tensor's id -> what stands in its place
     tensors = [*module.parameters(), *module.buffers()]
     for tensor in tensors:
         empty = mode.from_tensor(tensor.detach())
-        instead[id(tensor)] = nn.Parameter(empty, False) if isinstance(tensor, nn.Parameter) else empty
+        replacements[id(tensor)] = nn.Parameter(empty, False) if isinstance(tensor, nn.Parameter) else empty
     with torch.no_grad(), mode:
         image = torch.empty(1, *shape, device=tensors[0].device if tensors else None)
-        return call(copy.deepcopy(module, instead).eval(), image)
+        return call(copy.deepcopy(module, replacements).eval(), image)
 
 
 def multiply_adds(module: nn.Module, shape: tuple[int, ...]) -> int:
-    """Multiplications with an addition in convolutions and linear layers, for one image [C, H, W] going forward.
+    """Count multiply-adds of convolutions and linear layers in the forward pass of one image [C, H, W].
 
     Papers often call these FLOPs. Partial connections count as if they were whole.
     """
@@ -216,76 +215,4 @@ def multiply_adds(module: nn.Module, shape: tuple[int, ...]) -> int:
             network(image)
         return int(counter.get_total_flops()) // 2
 
-    return _without_values(module, shape, count)
-
-
-def torchvision_keys(name: str, auxiliary: bool = False, classes: int | None = None) -> dict[str, tuple[int, ...]]:
-    """The keys of torchvision's `state_dict` of a network -> the shapes of what is there.
-
-    They are our own, except that the last layer has torchvision's name and the dense layers in front of it are called
-    classifier.
-
-    Args:
-        name: of the encoder.
-        auxiliary: with GoogLeNet's auxiliary classifiers.
-        classes: other than the published number.
-
-    Raises:
-        RlabError: torchvision does not have this network.
-    """
-    last = _last_of(name)
-    with torch.device("meta"):
-        network = classifier(name, PUBLISHED[name].shape, classes or PUBLISHED[name].classes, auxiliary=auxiliary)
-    theirs = {}
-    for key, value in network.state_dict().items():
-        key = key.replace(HEAD, last).replace(DENSE, "classifier.").removeprefix("encoder.")
-        theirs[key] = tuple(value.shape)
-    return theirs
-
-
-HEAD, DENSE = "head.logits.", "encoder.dense."
-OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
-"""torchvision's published DenseNet weights are older than its names."""
-
-
-def _last_of(name: str) -> str:
-    have = [known for known, facts in PUBLISHED.items() if facts.last]
-    if name not in have:
-        raise RlabError(f"torchvision has no weights for '{name}'; {nearest(name, have)}")
-    return PUBLISHED[name].last
-
-
-def from_torchvision(name: str, state_dict: Mapping[str, Any], auxiliary: bool = False) -> dict[str, Tensor]:
-    """torchvision's weights under our names: what `classifier(name, published shape, classes)` loads strictly.
-
-    The number of classes is that of the weights. GoogLeNet's auxiliary classifiers are left out unless asked for, and
-    counters of batches that old files lack are 0.
-
-    Args:
-        name: of the encoder, such as "resnet18".
-        state_dict: torchvision's, as its files have it.
-        auxiliary: with GoogLeNet's auxiliary classifiers.
-
-    Raises:
-        RlabError: torchvision does not have this network, or these are not its weights: a key too many, one too few,
-            or another shape.
-    """
-    last = _last_of(name)
-    given = {OLD_DENSENET.sub(r"\1\2", str(key)): value for key, value in state_dict.items()}
-    if name == AUXILIARY and not auxiliary:
-        given = {key: value for key, value in given.items() if not key.startswith(("aux1.", "aux2."))}
-    bias = given.get(f"{last}bias")
-    expected = torchvision_keys(name, auxiliary, len(bias) if isinstance(bias, Tensor) and bias.ndim == 1 else None)
-    where = f"these are not torchvision's weights of '{name}': "
-    if extra := [key for key in given if key not in expected]:
-        raise RlabError(f"{where}it has no '{extra[0]}'; {nearest(extra[0], expected)}")
-    ours = {}
-    for key, shape in expected.items():
-        value = given.get(key, torch.tensor(0) if key.endswith("num_batches_tracked") else None)
-        if not isinstance(value, Tensor):
-            raise RlabError(f"{where}'{key}' is missing")
-        if tuple(value.shape) != shape:
-            raise RlabError(f"{where}'{key}' is {list(value.shape)}, not {list(shape)}")
-        inside = key.replace("classifier.", "dense.") if last == DENSE_LAST else key
-        ours[f"{HEAD}{key.removeprefix(last)}" if key.startswith(last) else f"encoder.{inside}"] = value
-    return ours
+    return _with_shapes_alone(module, shape, count)

@@ -1,4 +1,4 @@
-"""Networks that compute otherwise in training than in evaluation, under agents: dropout, norms of batches.
+"""Networks of agents that compute differently in training and in evaluation, by dropout or BatchNorm.
 
 An agent learns in training mode; it acts, makes targets and is evaluated in evaluation mode. Which of the two it does
 is told by whether gradients are wanted. Most networks have no modes, and cost nothing here.
@@ -26,7 +26,7 @@ def depends_on_mode(encoder: nn.Module, shape: tuple[int, ...]) -> bool:
         encoder: of inputs[B, *shape], or a recurrent one.
         shape: of one input.
     """
-    found = []
+    results = []
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         for mode in (False, True):
             torch.manual_seed(0)
@@ -36,9 +36,11 @@ def depends_on_mode(encoder: nn.Module, shape: tuple[int, ...]) -> bool:
                 width: int = encoder.state_dim  # type: ignore[assignment]
                 given = x.unsqueeze(0), torch.zeros(2, width), torch.ones(1, 2, dtype=torch.bool)
             tried = copy.deepcopy(encoder).train(mode)
-            said = tried(*given)
-            found.append([*(said if isinstance(said, tuple) else (said,)), *tried.buffers(), torch.get_rng_state()])
-    return not all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+            output = tried(*given)
+            results.append(
+                [*(output if isinstance(output, tuple) else (output,)), *tried.buffers(), torch.get_rng_state()]
+            )
+    return not all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
 def encode(encoder: nn.Module, modes: bool, *given: Any) -> Any:

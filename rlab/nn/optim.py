@@ -158,8 +158,8 @@ def staged(module: nn.Module, groups: list[dict[str, Any]], decay: float) -> lis
 
 
 def _stages(module: nn.Module) -> list[nn.Module]:
-    found = [child for child in module.children() if any(True for _ in child.parameters())]
-    return _stages(found[0]) if len(found) == 1 else found
+    children = [child for child in module.children() if any(True for _ in child.parameters())]
+    return _stages(children[0]) if len(children) == 1 else children
 
 
 def scale_rates(optimiser: optim.Optimizer, factor: float) -> None:
@@ -181,7 +181,7 @@ def scale_rates(optimiser: optim.Optimizer, factor: float) -> None:
 
 
 def state_of(optimiser: optim.Optimizer) -> dict[str, Any]:
-    """All that an optimiser remembers, as a checkpoint takes it: dicts with string keys, lists, tensors, scalars.
+    """Return an optimiser's memory as a checkpoint takes it: dicts with string keys, lists, tensors, scalars.
 
     The tensors are its own, not copies.
     """
@@ -190,7 +190,7 @@ def state_of(optimiser: optim.Optimizer) -> dict[str, Any]:
 
 
 def restore(optimiser: optim.Optimizer, state: dict[str, Any]) -> None:
-    """Take over what `state_of` gave for an optimiser of the same kind and parameters.
+    """Restore what `state_of` returned for an optimiser of the same kind and parameters.
 
     Raises:
         RlabError: it is another kind, or has other groups or numbers of parameters.
@@ -270,50 +270,50 @@ def _schedule(name: str) -> Callable[[Schedule], Schedule]:
 
 @_schedule("constant")
 def constant(progress: float) -> float:
-    """1."""
+    """Keep the learning rate: 1 all the time."""
     return 1.0
 
 
 @_schedule("linear")
 def linear(progress: float, last: float = 0.0) -> float:
-    """From 1 to `last` in a straight line."""
+    """Go from 1 to `last` in a straight line."""
     return 1 + progress * (last - 1)
 
 
 @_schedule("step")
 def step(progress: float, factor: float = 0.1, at: tuple[float, ...] = (0.5, 0.75)) -> float:
-    """Times `factor` at each of the milestones (He et al. 2016: a tenth at half and three quarters)."""
+    """Multiply by `factor` at each of the milestones (He et al. 2016: a tenth at half and three quarters)."""
     return factor ** sum(progress >= milestone for milestone in at)
 
 
 @_schedule("cosine")
 def cosine(progress: float, last: float = 0.0) -> float:
-    """Half a cosine from 1 to `last` (Loshchilov & Hutter 2017, eq. 5, without restarts)."""
+    """Go from 1 to `last` by half a cosine (Loshchilov & Hutter 2017, eq. 5, without restarts)."""
     return last + (1 - last) * (1 + math.cos(math.pi * progress)) / 2
 
 
 @_schedule("exponential")
 def exponential(progress: float, last: float = 0.01) -> float:
-    """last^progress: the same ratio from step to step, 1 to `last`."""
+    """Go from 1 to `last` by the same ratio from step to step: last^progress."""
     return last**progress
 
 
 @_schedule("inverse")
 def inverse(progress: float, rate: float = 9.0) -> float:
-    """1 / (1 + rate * progress): what Robbins & Monro 1951 ask for; 1 to a tenth by default."""
+    """Fall as 1 / (1 + rate * progress), as Robbins & Monro 1951 ask for; from 1 to a tenth by default."""
     return 1 / (1 + rate * progress)
 
 
 @_schedule("cyclic")
 def cyclic(progress: float, cycles: int = 4, low: float = 0.1) -> float:
-    """Triangles from `low` to 1 and back (Smith 2017)."""
+    """Go in triangles from `low` to 1 and back (Smith 2017)."""
     place = progress * cycles % 1
     return low + (1 - low) * (1 - abs(2 * place - 1))
 
 
 @_schedule("warm-up")
 def warm_up(progress: float, over: float = 0.05, then: Schedule = constant) -> float:
-    """From 0 to 1 in a straight line over the first part, `then` another schedule over the rest."""
+    """Go from 0 to 1 in a straight line over the first part, `then` by another schedule over the rest."""
     return progress / over if progress < over else then((progress - over) / (1 - over) if over < 1 else 0.0)
 
 
@@ -322,7 +322,7 @@ _schedule("warm-up-cosine")(partial(warm_up, then=cosine))
 
 @_schedule("one-cycle")
 def one_cycle(progress: float, peak: float = 0.3, first: float = 1 / 25, last: float = 4e-6) -> float:
-    """Half a cosine up from `first` to 1 at `peak`, and down to `last` (Smith & Topin 2018; torch's OneCycleLR)."""
+    """Go up from `first` to 1 at `peak` and down to `last`, by half a cosine each (Smith & Topin 2018; OneCycleLR)."""
     if progress < peak:
         return first + (1 - first) * (1 - math.cos(math.pi * progress / peak)) / 2
     return cosine((progress - peak) / (1 - peak) if peak < 1 else 0.0, last=last)

@@ -18,22 +18,22 @@ SCALES = (nn.LayerNorm, nn.RMSNorm)
 
 
 def weights_of(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters that penalties are for: of two dimensions or more, without biases, norms' scales and noise scales.
+    """List the parameters that penalties are for: of two dimensions or more; no biases, norms' scales or noise scales.
 
     A parameter that stands in several places comes once.
 
     Raises:
         RlabError: there are none.
     """
-    found: dict[nn.Parameter, None] = {}
+    weights: dict[nn.Parameter, None] = {}
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
             scale = isinstance(part, SCALES) or name.endswith("_sigma")  # `NoisyLinear` has the latter
             if parameter.dim() >= 2 and "bias" not in name and not scale:
-                found[parameter] = None
-    if not found:
+                weights[parameter] = None
+    if not weights:
         raise RlabError(f"{type(module).__name__} has no weights: no parameter of two dimensions or more but norms")
-    return list(found)
+    return list(weights)
 
 
 def l1(weights: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""In how many bits networks compute, and how images lie in memory while they do."""
+"""Choose the precision in which networks compute, and the memory layout of images."""
 
 from __future__ import annotations
 

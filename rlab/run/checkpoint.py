@@ -31,6 +31,7 @@ from rlab.run.files import (
     disk_error,
     fsync_dir,
     make_folder,
+    read_document,
     read_json,
     read_plain,
     sha256_of,
@@ -52,7 +53,7 @@ KEEP = 3
 
 
 def most_checkpoints(total: int, keep_steps: int) -> int:
-    """How many a run of so much progress has at a time, at the most: the newest, its past selves, one being written."""
+    """Return the largest number of checkpoints that a run has at a time: newest, past selves, and one being written."""
     return KEEP + 1 + (total // keep_steps if keep_steps else 0)
 
 
@@ -320,10 +321,7 @@ def _sealed(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def _manifest(path: Path) -> dict[str, Any]:
     file = path / "manifest.json"
-    sealed = read_json(file)
-    if not isinstance(sealed, dict) or sealed.get("schema") != SCHEMA:
-        found = sealed.get("schema") if isinstance(sealed, dict) else None
-        raise RlabError(f"{file} has checkpoint schema {found}; this rlab reads {SCHEMA}")
+    sealed = read_document(file, "checkpoint", SCHEMA)
     manifest = {k: v for k, v in sealed.items() if k != "sha256"}
     if to_json(_sealed(manifest)) != read_plain(file, JSON_BYTES):
         raise RlabError(f"{file} is damaged (its SHA-256 differs)")
@@ -333,9 +331,9 @@ def _manifest(path: Path) -> dict[str, Any]:
 def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Contiguous tensors on the CPU, each with memory of its own, as safetensors wants them."""
     own: dict[str, torch.Tensor] = {}
-    seen: set[int] = set()
+    storages: set[int] = set()
     for key, tensor in tensors.items():
         t = tensor.contiguous().cpu()
-        own[key] = t.clone() if t.untyped_storage().data_ptr() in seen else t
-        seen.add(t.untyped_storage().data_ptr())
+        own[key] = t.clone() if t.untyped_storage().data_ptr() in storages else t
+        storages.add(t.untyped_storage().data_ptr())
     return own

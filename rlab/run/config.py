@@ -17,7 +17,7 @@ C = TypeVar("C")
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What every run has, whatever it learns."""
+    """Settings that every run has, whatever it learns."""
 
     seed: int = 0
     """Every random number of the run derives from it."""

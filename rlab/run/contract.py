@@ -47,7 +47,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is. `done` and `total` are counted in `unit`."""
+    """How far a run is: `done` of `total`, counted in `unit`."""
 
     done: int
     total: int
@@ -61,7 +61,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a run will need.
+    """An estimate of the memory, disk and time that a run will need.
 
     Attributes:
         memory: bytes of main memory at the most, beyond the libraries themselves.
@@ -85,7 +85,7 @@ class Footprint:
 
     @property
     def disk(self) -> int:
-        """Bytes in the run folder at the most."""
+        """The largest size of the run folder in bytes."""
         return self.journal + self.checkpoints * self.checkpoint
 
 
@@ -142,15 +142,15 @@ class Learner(Protocol):
 
 @runtime_checkable
 class Acts(Protocol):
-    """What has a policy, which acts on observations."""
+    """A learner with a policy that acts on observations."""
 
     def policy(self, seed: int) -> Any:
-        """What evaluations and films play: ``act(obs, first, mask) -> actions``, with random numbers of its own."""
+        """Return ``act(obs, first, mask) -> actions`` for evaluations and films, with random numbers of its own."""
 
 
 @runtime_checkable
 class Plays(Acts, Protocol):
-    """What acts in an environment of its own, in which it is scored."""
+    """A learner that can play whole games in an environment and be scored by them."""
 
     def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
         """Play whole games and score them; polls `stop` (raises `Stopped`)."""
@@ -158,26 +158,26 @@ class Plays(Acts, Protocol):
 
 @runtime_checkable
 class Restores(Protocol):
-    """What can take over of a checkpoint only what it needs to act, predict or sample."""
+    """A learner that can restore from a checkpoint only what it needs to act, predict or sample."""
 
     def restore_policy(self, state: State) -> None:
-        """Take that over; what only learning needs stays away."""
+        """Restore the policy or model alone, without what only learning needs."""
 
 
 @runtime_checkable
 class ScoresData(Protocol):
-    """What is scored by the examples of a data set."""
+    """A learner that is scored on the splits of a data set."""
 
     def evaluate_split(self, split: str, stop: Stop) -> Score:
-        """Score a split as what was restored predicts it; polls `stop` (raises `Stopped`)."""
+        """Score a split with the restored parameters; polls `stop` (raises `Stopped`)."""
 
 
 @runtime_checkable
 class Predicts(Protocol):
-    """What gives outputs for inputs: classes, numbers, a class for each pixel."""
+    """A learner or task that predicts outputs from inputs: classes, numbers, a class for each pixel."""
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """x[B, *shape] as in the data set -> outputs, one row for each.
+        """Predict one row of outputs for each input: x[B, *shape] as in the data set.
 
         Raises:
             RlabError: inputs of another shape.
@@ -186,41 +186,41 @@ class Predicts(Protocol):
 
 @runtime_checkable
 class Samples(Protocol):
-    """What makes new data: images, text, sound."""
+    """A learner or task that samples new data: images, text, sound."""
 
     def sample(self, n: int, seed: int) -> np.ndarray:
-        """n new items as the data set has them, drawn by the seed alone."""
+        """Sample n new items as the data set has them, by the seed alone."""
 
 
 @runtime_checkable
 class Detects(Protocol):
-    """What finds objects in images."""
+    """A learner or task that detects objects in images."""
 
     def detect(self, images: np.ndarray) -> list[dict[str, np.ndarray]]:
-        """images[B, C, H, W] -> for each ``boxes`` [K, 4] (left, top, right, bottom), ``classes``, ``scores``."""
+        """Detect in each of images[B, C, H, W] ``boxes`` [K, 4] (left, top, right, bottom), ``classes``, ``scores``."""
 
 
 @runtime_checkable
 class Draws(Protocol):
-    """What can show in pictures what was learned."""
+    """A learner or task that draws pictures of what was learned."""
 
     def draw(self, stop: Stop) -> dict[str, bytes]:
-        """Pictures by name, as PNG; polls `stop` (raises `Stopped`)."""
+        """Draw pictures, as PNG by name; polls `stop` (raises `Stopped`)."""
 
 
 @runtime_checkable
 class Speaks(Protocol):
-    """What plays Go as a player that searches: against other programs (GTP), in tournaments, as an analyst."""
+    """A learner that plays Go with a search: against other programs (GTP), in tournaments, as an analyst."""
 
     def go_player(self, name: str, visits: int | None = None) -> Any:
-        """A `rlab.envs.go.players.Player`; with a number of simulations a move."""
+        """Return a `rlab.envs.go.players.Player`, with a number of simulations a move."""
 
 
 Ability = TypeVar("Ability")
 
 
 def ability(learner: Learner, kind: type[Ability]) -> Ability | None:
-    """What of a learner is of a kind (`Plays`, `Predicts`): itself, or the task that it trains; None if neither."""
+    """Return the learner, or the task that it trains, if it has an ability (`Plays`, `Predicts`, ...); else None."""
     for candidate in (learner, getattr(learner, "task", None)):
         if isinstance(candidate, kind):
             return candidate
@@ -228,16 +228,16 @@ def ability(learner: Learner, kind: type[Ability]) -> Ability | None:
 
 
 def seconds_of(call: Callable[[], object], times: int, stop: Stop) -> float:
-    """Of the fastest of some calls; one more comes first and does not count, for it may compile.
+    """Time the fastest of some calls in seconds; a first one does not count, for it may compile.
 
     Raises:
         Stopped: a stop was requested.
     """
-    taken = []
+    seconds = []
     for _ in range(times + 1):
         if stop.requested:
             raise Stopped
         started = time.perf_counter()
         call()
-        taken.append(time.perf_counter() - started)
-    return min(taken[1:])
+        seconds.append(time.perf_counter() - started)
+    return min(seconds[1:])

@@ -167,6 +167,25 @@ def read_json(path: Path, most: int = JSON_BYTES) -> Any:
     return value
 
 
+def read_document(path: Path, kind: str, schema: int, most: int = JSON_BYTES) -> dict[str, Any]:
+    """Read a JSON file of the lab: an object whose "schema" says which version wrote it.
+
+    Args:
+        path: the file.
+        kind: what it belongs to, for messages, such as "run".
+        schema: the version that is read.
+        most: the largest size in bytes.
+
+    Raises:
+        RlabError: it cannot be read as JSON, or has another schema.
+    """
+    document = read_json(path, most)
+    given = document.get("schema") if isinstance(document, dict) else None
+    if not isinstance(document, dict) or given != schema:
+        raise RlabError(f"{path} has {kind} schema {given}; this rlab reads {schema}")
+    return document
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with os.fdopen(descriptor_of(path), "rb") as f:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rlab.errors import RlabError, nearest
-from rlab.run.files import descriptor_of, disk_error, read_json, refuse_links, replace_durably, to_json
+from rlab.run.files import descriptor_of, disk_error, read_document, read_json, refuse_links, replace_durably, to_json
 
 SCHEMA = 1
 """Version of the run folder's layout."""
@@ -58,17 +58,17 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
-        """One JSON object a line; see `rlab.run.metrics`."""
+        """The file of metrics, one JSON object a line; see `rlab.run.metrics`."""
         return self.path / "metrics.jsonl"
 
     @property
     def checkpoints(self) -> Path:
-        """Checkpoints; see `rlab.run.checkpoint`."""
+        """The folder of checkpoints; see `rlab.run.checkpoint`."""
         return self.path / "checkpoints"
 
     @property
     def journal(self) -> Path:
-        """Segments of append-only logs; see `rlab.run.journal`."""
+        """The folder of the journal's segments; see `rlab.run.journal`."""
         return self.path / "journal"
 
     @property
@@ -78,7 +78,7 @@ class RunFolder:
 
     @property
     def made(self) -> Path:
-        """Where that lands which is made of a run without training it."""
+        """The folder for what is made from a run without training it: evaluations, films, reports."""
         return runs_dir() / self.name if self.shipped else self.path
 
     @property
@@ -109,16 +109,13 @@ class RunFolder:
         """
         for folder in {self.path, self.made}:  # every verb that opens a run comes by here
             refuse_links(folder)
-        document = read_json(self.path / "config.json", CONFIG_BYTES)
-        if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-            found = document.get("schema") if isinstance(document, dict) else None
-            raise RlabError(f"{self.path} has run schema {found}; this rlab reads {SCHEMA}")
+        document = read_document(self.path / "config.json", "run", SCHEMA, CONFIG_BYTES)
         if not isinstance(document.get("recipe"), str) or not isinstance(document.get("config"), dict):
             raise RlabError(f"{self.path / 'config.json'} is damaged (no recipe or no config)")
         return _with_subject(document)
 
     def created(self) -> float:
-        """When the run was started, in seconds since 1970: what it says itself, so that a copied run keeps its place.
+        """Return when the run was started, in seconds since 1970, by its config.json, so that a copy keeps its place.
 
         A damaged ``config.json`` says nothing; its time in the file system stands in.
         """
@@ -205,7 +202,7 @@ os.register_at_fork(after_in_child=_let_go_in_child)
 
 
 def holder_of(folder: RunFolder) -> int | None:
-    """The PID of the process that holds a run, None if nobody does. Takes nothing."""
+    """Return the PID of the process that holds a run, None if nobody does; takes no lock."""
     try:
         fd = descriptor_of(folder.path / "lock")
     except (OSError, RlabError):
@@ -267,7 +264,7 @@ def create_run(
 
 
 def all_runs() -> list[RunFolder]:
-    """Every run under the runs folder, oldest first."""
+    """List every run under the runs folder, oldest first."""
     base = runs_dir()
     if not base.is_dir():
         return []
@@ -281,7 +278,7 @@ def shipped_runs() -> list[RunFolder]:
 
 
 def run_at(text: str) -> tuple[RunFolder, int | None]:
-    """A run, and with RUN:PROGRESS at which progress.
+    """Find a run by RUN, or RUN:PROGRESS with the progress of one of its checkpoints.
 
     Raises:
         RlabError: as `find_run`.

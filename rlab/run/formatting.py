@@ -1,4 +1,4 @@
-"""Scores and numbers in words, alike in the live view, the verbs and the report."""
+"""Format scores and numbers as text, for the live view, the verbs and the report alike."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def number(value: Any, digits: int = 2) -> str:
-    """A number, or a dash where there is none."""
+    """Format a number, or a dash where there is none."""
     return "-" if value is None else f"{value:,.{digits}f}"
 
 
 def score_text(score: Mapping[str, Any]) -> str:
-    """An evaluation in one line: of games played, or of examples of a data set."""
+    """Format an evaluation as one line: of games played, or of examples of a data set."""
     interval = f"(95% interval {number(score.get('low'))} to {number(score.get('high'))})"
     if "measure" in score:
         others = {name: one for name, one in score.get("tasks", {}).items() if one != {k: score.get(k) for k in one}}
@@ -25,18 +25,18 @@ def score_text(score: Mapping[str, Any]) -> str:
 
 
 def over_text(score: Mapping[str, Any]) -> str:
-    """What an evaluation is over."""
+    """Say what an evaluation is over: how many games, or examples of which split."""
     if "measure" in score:
         return f"{score['examples']:,} {score['split']} examples"
     return f"{score.get('episodes')} episodes"
 
 
 def how_text(score: Mapping[str, Any]) -> str:
-    """How an evaluation was made, as far as it says so."""
+    """Say how an evaluation was made, as far as its score says so."""
     names = ("protocol", "sticky", "ramping", "epsilon", "opponent", "seed", "drawn", "mse_train", "mse_held", "sign")
-    said = [name for name in names if score.get(name) is not None]
-    told = [f"{name} {score[name]}" for name in said]
+    present = [name for name in names if score.get(name) is not None]
+    parts = [f"{name} {score[name]}" for name in present]
     if "validation" in score:
-        told.append(f"with the parameters of {score['best_at']:,} examples, the best in validation: "
+        parts.append(f"with the parameters of {score['best_at']:,} examples, the best in validation: "
                     f"{number(score['validation'])}")  # fmt: skip
-    return ", ".join(told)
+    return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""Training health: reads the lines of a run's log, and names what goes wrong, why it probably does, and what to try.
+"""Training health: rules that read a run's log and warn of what goes wrong, with a likely cause and what to try.
 
 It knows no algorithm: a rule applies wherever a learner reports the metrics that it needs. What it says of a line
 depends on that line and those before it only, so a resumed run is warned as the unbroken one is. Speed is the
@@ -28,8 +28,8 @@ Row = Mapping[str, Any]
 
 
 @dataclass
-class Seen:
-    """What a metric has been so far, the present line included.
+class History:
+    """The history of a metric in a few numbers, the present line included.
 
     Attributes:
         lines: that had it.
@@ -51,13 +51,13 @@ class Seen:
         self.usual = math.exp(old + (size - old) / min(self.lines, MEMORY))
 
 
-Past = Mapping[str, Seen]
+Past = Mapping[str, History]
 """Metric -> what it has been; it has every metric that the rule needs, and others that were reported."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A sign of bad training.
+    """A rule that recognises a sign of bad training.
 
     Attributes:
         name: what users and rows call it.
@@ -101,11 +101,11 @@ class Warned:
         """One line for the live view."""
         if not self.raised:
             return f"warning taken back at {self.step:,}: {self.rule}"
-        return f"warning at {self.step:,}: {self.rule}: {told(self.row())}"
+        return f"warning at {self.step:,}: {self.rule}: {explained(self.row())}"
 
 
-def told(warning: Row) -> str:
-    """What was seen, why, and what to try, from a row that raised a warning."""
+def explained(warning: Row) -> str:
+    """Explain a warning in words from its row: what was seen, why, and what to try."""
     return f"{warning['saw']}; likely cause: {warning['cause']}; try: {warning['advice']}"
 
 
@@ -118,7 +118,7 @@ class Collapsed(RlabError):
 
     def __init__(self, warning: Warned, unit: str):
         self.warning = warning
-        super().__init__(f"training collapsed at {warning.step:,} {unit} ({warning.rule}): {told(warning.row())}")
+        super().__init__(f"training collapsed at {warning.step:,} {unit} ({warning.rule}): {explained(warning.row())}")
 
 
 class Health:
@@ -133,7 +133,7 @@ class Health:
         self.rules = tuple(rules)
         saved = saved or {"seen": {}, "rules": {}}
         self._watched = {name for rule in self.rules for name in rule.needs}
-        self._seen = {name: Seen(**values) for name, values in saved["seen"].items()}
+        self._seen = {name: History(**values) for name, values in saved["seen"].items()}
         # rule -> [bad lines in a row, good lines in a row, whether its warning is raised]
         self._marks: dict[str, list[int]] = {name: list(marks) for name, marks in saved["rules"].items()}
 
@@ -143,12 +143,12 @@ class Health:
         marks = ((rule, self._marks.get(rule.name)) for rule in self.rules)
         return any(rule.collapse and m is not None and m[0] > 0 and not m[2] for rule, m in marks)
 
-    def see(self, row: Row) -> list[Warned]:
+    def update(self, row: Row) -> list[Warned]:
         """Take in a line with its "step"; return what it raises and what it takes back."""
         for name in self._watched:
             if name in row:
-                self._seen.setdefault(name, Seen()).add(row[name])
-        said = []
+                self._seen.setdefault(name, History()).add(row[name])
+        changes = []
         for rule in self.rules:
             if all(name in row for name in rule.needs):
                 marks = self._marks.setdefault(rule.name, [0, 0, 0])
@@ -157,16 +157,16 @@ class Health:
                 if not marks[2] and marks[0] >= rule.lines:
                     marks[2] = 1
                     saw = rule.saw(row, self._seen)
-                    said.append(Warned(rule.name, row["step"], True, saw, rule.cause, rule.advice, rule.collapse))
+                    changes.append(Warned(rule.name, row["step"], True, saw, rule.cause, rule.advice, rule.collapse))
                 elif marks[2] and marks[1] >= CALM:
                     marks[2] = 0
-                    said.append(Warned(rule.name, row["step"], False))
-        return said
+                    changes.append(Warned(rule.name, row["step"], False))
+        return changes
 
     def state(self) -> dict[str, Any]:
         """All that later warnings depend on, as JSON."""
         marks = {name: list(marks) for name, marks in self._marks.items()}
-        return {"seen": {name: asdict(seen) for name, seen in self._seen.items()}, "rules": marks}
+        return {"seen": {name: asdict(history) for name, history in self._seen.items()}, "rules": marks}
 
 
 class Pace:
@@ -182,15 +182,15 @@ class Pace:
         self._seconds = seconds
         self._done, self._spent = 0, 0.0
 
-    def see(self, at: int, done: int, seconds: float) -> list[Warned]:
-        """Progress `at`, with `done` of it in the last `seconds` of work: the warnings, if it is time to look."""
+    def update(self, at: int, done: int, seconds: float) -> list[Warned]:
+        """Take in that `done` was done in `seconds`, up to progress `at`; return warnings, if it is time to look."""
         self._done += done
         self._spent += seconds
         if self._spent < self._seconds:
             return []
         row = {"step": at, "steps_per_s": self._done / self._spent}
         self._done, self._spent = 0, 0.0
-        return [warned for warned in self._health.see(row) if warned.raised]
+        return [warned for warned in self._health.update(row) if warned.raised]
 
 
 def warnings_in(rows: Iterable[Row]) -> list[dict[str, Any]]:
@@ -198,15 +198,15 @@ def warnings_in(rows: Iterable[Row]) -> list[dict[str, Any]]:
 
     `until` is the step at which the warning was taken back, None while it stands.
     """
-    found: list[dict[str, Any]] = []
+    warnings: list[dict[str, Any]] = []
     for row in rows:
         if row["kind"] == WARNING and row["raised"]:
-            found.append({**row, "until": None})
+            warnings.append({**row, "until": None})
         elif row["kind"] == WARNING:
-            for warning in found:
+            for warning in warnings:
                 if warning["rule"] == row["rule"] and warning["until"] is None:
                     warning["until"] = row["step"]
-    return found
+    return warnings
 
 
 # The rules --------------------------------------------------------------------------------------------------------

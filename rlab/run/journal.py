@@ -161,14 +161,14 @@ class Journal:
         Raises:
             RlabError: some of the rows are in none.
         """
-        found = [s for s in self.segments.get(log.name, []) if s.end > log.start and s.start < log.end]
+        segments = [s for s in self.segments.get(log.name, []) if s.end > log.start and s.start < log.end]
         covered = log.start
-        for segment in found:
+        for segment in segments:
             if segment.start <= covered:
                 covered = segment.end
         if covered < log.end:
             raise RlabError(f"{self.folder}: rows {covered} to {log.end} of log '{log.name}' are missing")
-        return found
+        return segments
 
     def adopt(self, segments: list[Segment], ends: Mapping[str, int]) -> None:
         """Continue from a checkpoint: take its segments as what there is. Touches no file.

@@ -1,4 +1,4 @@
-"""A run from its first second to its last: start, resume, load. Knows no algorithm; recipes build the learner."""
+"""Start, resume and open runs. Knows no algorithm; recipes build the learner."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def open_run(folder: RunFolder, device: str = "auto") -> Iterator[LoadedRun]:
 
 @contextmanager
 def of_this_version(folder: RunFolder) -> Iterator[None]:
-    """Restoring within: says in a sentence that a checkpoint has other parts than its agent has now.
+    """Turn errors of restoring within into one sentence: the checkpoint has other parts than its agent has now.
 
     Raises:
         RlabError: that sentence.
@@ -240,7 +240,7 @@ def of_this_version(folder: RunFolder) -> Iterator[None]:
 
 
 def restore_policy(learner: Learner, state: State) -> None:
-    """Have a learner take over what it needs to act, predict or sample.
+    """Restore of a state only what a learner needs to act, predict or sample.
 
     Raises:
         RlabError: it learns nothing of the kind.

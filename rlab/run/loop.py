@@ -21,7 +21,7 @@ CLOCK = "clock_"
 
 
 class View(Protocol):
-    """What shows a run while it goes on."""
+    """A display of a run while it goes on."""
 
     def show(self, progress: Progress, metrics: Metrics) -> None:
         """Called after every step; decides itself when to draw. Clock metrics are seconds since the last call."""
@@ -124,7 +124,7 @@ class Loop:
                 return self._outcome(progress, self._save(progress), finished=False)
             before = progress.done
             self._newest = None
-            self._take(self.learner.step())
+            self._add_metrics(self.learner.step())
             progress = self.learner.progress()
             if crossed(before, progress.done, self.config.log_steps) or progress.finished:
                 self._log(progress)
@@ -139,7 +139,7 @@ class Loop:
                 self._save(progress)
                 self.view.event(f"checkpoint at {progress.done:,} {progress.unit}")
 
-    def _take(self, metrics: Metrics) -> None:
+    def _add_metrics(self, metrics: Metrics) -> None:
         for name, value in metrics.items():
             if not math.isfinite(value):
                 progress = self.learner.progress()
@@ -159,17 +159,17 @@ class Loop:
         self._logged_at, self._logged_done = now, progress.done
         self._write(row)
         if "loss" in row:  # before learning starts everything is faster
-            for warned in self.pace.see(progress.done, worked, elapsed):
+            for warned in self.pace.update(progress.done, worked, elapsed):
                 self.view.event(warned.text())
         self._watch(row, progress)
 
     def _watch(self, row: dict[str, Any], progress: Progress) -> None:
         """Ask training health what it makes of a line; keep and show what it says, and halt if that was asked for."""
-        said = self.health.see(row)
-        for warned in said:
+        changes = self.health.update(row)
+        for warned in changes:
             self.metrics.write(warned.row())
             self.view.event(warned.text())
-        for warned in said:
+        for warned in changes:
             if warned.collapse and self.config.stop_on_collapse:
                 raise Collapsed(warned, progress.unit)
 

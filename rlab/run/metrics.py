@@ -86,14 +86,14 @@ class MetricsFile:
         self.path = path
         length, expected = mark or (0, hashlib.sha256().hexdigest())
         try:
-            found = read_plain(path) if os.path.lexists(path) else b""
-            kept = found[:length]
+            data = read_plain(path) if os.path.lexists(path) else b""
+            kept = data[:length]
             if hashlib.sha256(kept).hexdigest() != expected:
                 aside = path.with_name("metrics-bad.jsonl")
-                replace_durably(aside, found)
-                kept = b"".join(_readable(found, belongs))
+                replace_durably(aside, data)
+                kept = b"".join(_readable(data, belongs))
                 report(f"{path} is not what its checkpoint says; kept as {aside.name}, and its whole rows are used")
-            if kept != found:
+            if kept != data:
                 replace_durably(path, kept)
             self._file = open_plain(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         except OSError as e:
@@ -124,8 +124,8 @@ class MetricsFile:
             self._file.close()
 
 
-def _readable(found: bytes, belongs: Callable[[dict[str, Any]], bool]) -> Iterator[bytes]:
-    for line in found.splitlines(keepends=True):
+def _readable(data: bytes, belongs: Callable[[dict[str, Any]], bool]) -> Iterator[bytes]:
+    for line in data.splitlines(keepends=True):
         with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             if line.endswith(b"\n") and belongs(json.loads(line)):
                 yield line

@@ -15,7 +15,7 @@ PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "stable-baselines3", "numba
 
 
 def describe_session(device: str, threads: int, seed: int) -> dict[str, Any]:
-    """What this process runs on, as it goes into ``env.json``."""
+    """Describe what this process runs on, as it goes into ``env.json``."""
     return {
         "started": time.time(),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -33,17 +33,17 @@ def describe_session(device: str, threads: int, seed: int) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Installed versions of the packages that results depend on."""
-    found = {}
+    installed = {}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            installed[name] = "absent"
+    return installed
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the checkout that rlab runs from, and whether it was changed; nulls outside a checkout.
+    """Return the commit of the checkout that rlab runs from, and whether it was changed; nulls outside a checkout.
 
     New files count as a change; ignored ones do not. A repository that only happens to enclose an installed rlab
     is not its source.

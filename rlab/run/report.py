@@ -170,9 +170,9 @@ def _pictures(folder: RunFolder) -> str:
         "wrong": "what it gets wrong, being most sure",
         "looked": "where it looks",
     }
-    found = sorted(folder.pictures.glob("*.png"), key=lambda path: (path.stem not in titles, path.stem))
+    files = sorted(folder.pictures.glob("*.png"), key=lambda path: (path.stem not in titles, path.stem))
     shown = ""
-    for path in found[:MOST_PICTURES]:
+    for path in files[:MOST_PICTURES]:
         title, data = escape(titles.get(path.stem, path.stem)), _data("image/png", read_plain(path, JSON_BYTES))
         shown += f'<p class="dim">{title}</p><img alt="{title}" src="{data}">'
     return shown

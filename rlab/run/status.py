@@ -1,4 +1,4 @@
-"""How a run stands, read from its folder without loading it: no torch, no lock, nothing changed."""
+"""Read the status of a run from its folder without loading it: no torch, no lock, nothing changed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Status:
 
 
 def status_of(folder: RunFolder) -> Status:
-    """Find out how a run stands.
+    """Read a run's status.
 
     Raises:
         RlabError: its config.json is missing or damaged.
@@ -78,13 +78,13 @@ def checkpoint_paths(folder: RunFolder) -> list[Path]:
 
 
 def past_selves(folder: RunFolder) -> dict[int, Path]:
-    """Progress -> checkpoint, of what a run keeps for good and of its newest ones, in order; bad ones are left out."""
+    """List a run's kept and newest checkpoints, progress -> path, in order; bad ones are left out."""
     kept = list(folder.checkpoints.glob(f"{KEPT}*")) if folder.checkpoints.is_dir() else []
-    found = {}
+    checkpoints = {}
     for path in [*checkpoint_paths(folder), *kept]:
         with contextlib.suppress(RlabError, KeyError, TypeError, ValueError):
-            found[int(read_json(path / "manifest.json")["done"])] = path
-    return dict(sorted(found.items()))
+            checkpoints[int(read_json(path / "manifest.json")["done"])] = path
+    return dict(sorted(checkpoints.items()))
 
 
 def last_row(metrics: Path, kind: str | None = None) -> dict[str, Any] | None:
@@ -133,14 +133,14 @@ def overview(folder: RunFolder) -> dict[str, Any]:
 
 
 def subject_of(document: dict[str, Any]) -> str | None:
-    """What a run learns from, by name: an environment, a data set, or both; None if neither."""
+    """Name what a run learns from: an environment, a data set, or both; None if neither."""
     return " and ".join(document["subject"].values()) or None
 
 
 def part(document: dict[str, Any], name: str) -> dict[str, Any]:
-    """A part of a run's configuration by name, empty where it has no such part."""
-    found = document.get("config", {}).get(name)
-    return found if isinstance(found, dict) else {}
+    """Return a part of a run's configuration by name, empty where it has no such part."""
+    section = document.get("config", {}).get(name)
+    return section if isinstance(section, dict) else {}
 
 
 def _noted(checkpoint: Path, name: str) -> int | None:

@@ -1,4 +1,4 @@
-"""A policy at play: an mp4, a small GIF of its beginning, and a window where there is a display."""
+"""Film a policy at play: an mp4, a small GIF of its beginning, and a window where there is a display."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class Window:
 
 
 def has_display() -> bool:
-    """Whether a window can be hoped for."""
+    """Whether there is a display on which a window could open."""
     if sys.platform in ("darwin", "win32"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -1,4 +1,4 @@
-"""What a new run starts from that other runs have learned: encoders, whole models, teachers, players.
+"""Warm start: copy encoders, models, teachers and players of other runs into a new run's folder.
 
 When a run starts, its recipe's `warm_start` copies tensors out of the other runs' checkpoints into the new run's
 folder, each source under its role. From then on the other runs are not needed: a learner that starts at 0 reads the
@@ -26,7 +26,7 @@ NOTE = "warm_start"
 
 @dataclass(frozen=True)
 class Source:
-    """What is copied of another run.
+    """Tensors that are copied from another run, with a note of where they come from.
 
     Attributes:
         note: which run it is of (``run``), at which progress (``step``), its ``digest``, and what else describes it.
@@ -39,12 +39,12 @@ class Source:
 
 @dataclass(frozen=True)
 class WarmStart:
-    """All that a new run starts from, by role."""
+    """Load all that a new run starts from, by role."""
 
     sources: Mapping[str, Source] = field(default_factory=dict)
 
     def save(self, folder: RunFolder) -> None:
-        """Put it into a new run's folder: a file a role, and a note in config.json."""
+        """Write the sources into a new run's folder: a file for each role, and a note in config.json."""
         from safetensors.torch import save
 
         if not self.sources:
@@ -56,20 +56,20 @@ class WarmStart:
 
 
 def source_of(run: str, step: int | None, tensors: Mapping[str, Tensor], **note: Any) -> Source:
-    """Tensors of a run as they are copied, with their digest."""
+    """Make a source of a run's tensors, with their digest."""
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     at = {} if step is None else {"step": step}
     return Source({"run": run, **at, "digest": digest(cast(State, whole)), **note}, whole)
 
 
 def notes_of(folder: RunFolder) -> dict[str, dict[str, Any]]:
-    """Role -> the note of what a run started from."""
+    """Return the notes of what a run started from, by role."""
     notes: dict[str, dict[str, Any]] = folder.config().get(NOTE, {})
     return notes
 
 
 def load_source(folder: Path, role: str) -> Source | None:
-    """What a new run starts from in a role; None if nothing was copied for it.
+    """Load what a new run starts from in a role; None if nothing was copied for it.
 
     Raises:
         RlabError: the copy is gone or damaged.
@@ -90,15 +90,15 @@ def load_source(folder: Path, role: str) -> Source | None:
 
 
 def load_sources(folder: Path) -> dict[str, Source]:
-    """All that a new run starts from, by role.
+    """Load all that a new run starts from, by role.
 
     Raises:
         RlabError: nothing was copied for it, or a copy is gone or damaged.
     """
-    found = {role: load_source(folder, role) for role in notes_of(RunFolder(folder))}
-    if not found:
+    sources = {role: load_source(folder, role) for role in notes_of(RunFolder(folder))}
+    if not sources:
         raise RlabError(f"{folder / 'config.json'} does not say what 'rlab train' took from other runs")
-    return {role: source for role, source in found.items() if source is not None}
+    return {role: source for role, source in sources.items() if source is not None}
 
 
 def _file(folder: Path, role: str) -> Path:

@@ -67,8 +67,8 @@ def tuned(rates: Sequence[float], value: Callable[[float], float], worst: float)
         value: rate -> what shall be small.
         worst: stands for what is not finite, and for all beyond it.
     """
-    found = [(min(v, worst) if math.isfinite(v := value(rate)) else worst, rate) for rate in rates]
-    return min(found)
+    ends = [(min(v, worst) if math.isfinite(v := value(rate)) else worst, rate) for rate in rates]
+    return min(ends)
 
 
 def spectrum(condition: float, size: int) -> np.ndarray:

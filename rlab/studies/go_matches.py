@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import Results
 
 
@@ -57,5 +57,5 @@ def policy(run: str, temperature: float = 1.0, greedy: bool = False) -> Any:
 def draw_leads(figure: Any, results: Results, number: str, label: str) -> None:
     """A lead of each variant, seed by seed, beside none."""
     axes = figure.subplots()
-    dots(axes, {name: column(seeds, number) for name, seeds in results.items()}, label)
+    dots(axes, columns(results, number), label)
     axes.axhline(0, color="black", lw=1, ls=":")

@@ -72,7 +72,7 @@ def trained(network: Network, x: Tensor, y: Tensor, settings: Images, seed: int,
         x, y: the training images and their classes.
         settings: how long.
         seed: of the batches.
-        more: as `fitting.fit` takes it.
+        more: as `supervised.fit` takes it.
     """
     from rlab.nn.optim import make_optimiser
     from rlab.studies.supervised import fit

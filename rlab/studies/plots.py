@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rlab.stats import student
-from rlab.studies.study import ENOUGH, Verdict
+from rlab.studies.study import ENOUGH, Results, Verdict
 
 COLOURS = {"holds": "tab:green", "fails": "tab:red", "undecided": "0.5"}
 
@@ -71,3 +71,16 @@ def curves(axes: Any, x: Any, groups: Mapping[str, Any], labels: Sequence[str]) 
 def column(numbers: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
     """One number of every seed."""
     return [seed[name] for seed in numbers]
+
+
+def columns(results: Results, name: str, scale: float | None = None) -> dict[str, Any]:
+    """One number of every seed, times `scale`: variant -> [seeds], or [seeds, P] of a curve."""
+    values = {variant: column(numbers, name) for variant, numbers in results.items()}
+    return values if scale is None else {variant: scale * np.array(seeds) for variant, seeds in values.items()}
+
+
+def count_ticks(axes: Any, counts: Sequence[float]) -> None:
+    """Make the x axis logarithmic, with a tick at each of these counts."""
+    axes.set(xscale="log")
+    axes.set_xticks(counts, [f"{count:,.0f}" for count in counts])
+    axes.minorticks_off()

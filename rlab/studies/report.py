@@ -82,8 +82,8 @@ def collect(folder: Path) -> list[Entry]:
         raise RlabError(f"there is no folder {folder} with results of studies; rlab study run NAME makes them")
     entries = []
     for name in (studies := load_studies()):
-        found = [folder / name / budget for budget in reversed(get_args(Budget)) if budget != "smoke"]
-        places = [place for place in (*found, folder / name) if (place / "result.json").is_file()]
+        folders = [folder / name / budget for budget in reversed(get_args(Budget)) if budget != "smoke"]
+        places = [place for place in (*folders, folder / name) if (place / "result.json").is_file()]
         result = read_json(places[0] / "result.json") if places else None
         entries.append(Entry(name, studies.get(name), result, places[0] if places else folder / name))
     return sorted(entries, key=lambda entry: (entry.study.items[:1] or (999,), entry.name))

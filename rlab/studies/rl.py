@@ -56,14 +56,14 @@ def learner(recipe: str, env: str, seed: int, **changes: Any) -> Iterator[Any]:
 
 def run(built: Any, points: int = 1, look: Callable[[Any], Any] = lambda built: None) -> list[Any]:
     """Train to the end; `look(learner)` is called each time another of `points` equal parts is done, and collected."""
-    seen: list[Any] = []
-    while len(seen) < points:
+    results: list[Any] = []
+    while len(results) < points:
         progress = built.progress()
-        if progress.done >= progress.total * (len(seen) + 1) / points:
-            seen.append(look(built))
+        if progress.done >= progress.total * (len(results) + 1) / points:
+            results.append(look(built))
         else:
             built.step()
-    return seen
+    return results
 
 
 def score(built: Any, episodes: int, seed: int) -> float:

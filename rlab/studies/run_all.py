@@ -31,7 +31,7 @@ def run_every(
         Name -> what its ``result.json`` holds, or {"error": its last words}; those that a stop left out are missing.
     """
     children: list[subprocess.Popen[bytes]] = []
-    found: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
 
     def run(name: str) -> tuple[str, dict[str, Any] | None]:
         if stop.requested:
@@ -46,7 +46,7 @@ def run_every(
         )
         children.append(process)
         out, err = process.communicate()
-        return name, None if stop.requested else _told(process.returncode, out, err)
+        return name, None if stop.requested else _result_of(process.returncode, out, err)
 
     with ThreadPoolExecutor(jobs) as pool:
         waiting = {pool.submit(run, name) for name in names}
@@ -55,18 +55,18 @@ def run_every(
             if stop.requested:
                 for process in children:
                     process.terminate()
-            for name, told in (future.result() for future in done):
-                if told is not None:
-                    found[name] = told
-                    said = told.get("verdict") or f"failed: {told['error']}"
-                    say(f"{len(found)} of {len(names)}: {name}: {said}")
-    return found
+            for name, result in (future.result() for future in done):
+                if result is not None:
+                    results[name] = result
+                    outcome = result.get("verdict") or f"failed: {result['error']}"
+                    say(f"{len(results)} of {len(names)}: {name}: {outcome}")
+    return results
 
 
-def _told(status: int, out: bytes, err: bytes) -> dict[str, Any]:
+def _result_of(status: int, out: bytes, err: bytes) -> dict[str, Any]:
     """What a process that has ended left behind."""
     if status == 0:
-        told: dict[str, Any] = json.loads(out)
-        return told
+        result: dict[str, Any] = json.loads(out)
+        return result
     lines = [line for line in err.decode(errors="replace").splitlines() if line.strip()]
     return {"error": lines[-1].removeprefix("rlab: ") if lines else f"it ended with status {status}"}

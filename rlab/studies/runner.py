@@ -95,9 +95,9 @@ def run_study(
         missing = [task for task in tasks if fresh or len(_read_seed(task[0], study)) < len(study.variants)]
         apart = missing if min(jobs, len(missing)) > 1 else []
         here = (_seed(study, name, *task) for task in tasks if task not in apart)
-        for seed, measured, told in chain(here, _at_once(called, name, apart, jobs) if apart else ()):
+        for seed, measured, summary in chain(here, _at_once(called, name, apart, jobs) if apart else ()):
             cells[seed] = measured
-            say(f"{name}: seed {seed + 1} of {seeds}: {told}")
+            say(f"{name}: seed {seed + 1} of {seeds}: {summary}")
         results = {variant: [seed[variant]["numbers"] for seed in cells] for variant in study.variants}
         verdict = judge(study.contrasts, results)
         document = _document(name, study, plain, budget, cells, results, verdict)
@@ -197,12 +197,12 @@ def _read_seed(path: Path, study: Study) -> dict[str, Any]:
         cells = {v: cell for v, cell in document["cells"].items() if v in study.variants}
         if all(isinstance(cell["numbers"], dict) and all(key in cell for key in CELL) for cell in cells.values()):
             return cells
-        said = f"{path} holds no numbers of a seed"
+        problem = f"{path} holds no numbers of a seed"
     except (AttributeError, KeyError, TypeError):
-        said = f"{path} holds no numbers of a seed"
+        problem = f"{path} holds no numbers of a seed"
     except RlabError as e:
-        said = str(e)
-    raise RlabError(f"{said}; delete it, or measure everything anew: --fresh")
+        problem = str(e)
+    raise RlabError(f"{problem}; delete it, or measure everything anew: --fresh")
 
 
 def _finite(name: str, variant: str, seed: int, numbers: Numbers) -> dict[str, Any]:

@@ -92,11 +92,11 @@ class Study:
     def items(self) -> tuple[int, ...]:
         """Of the curriculum, as `source` names them: "items 034, 046-048; ..."."""
         named = re.match(r"items? ([\d, -]+);", self.source)
-        found: list[int] = []
+        numbers: list[int] = []
         for part in named[1].split(",") if named else []:
             first, _, last = part.strip().partition("-")
-            found += range(int(first), int(last or first) + 1)
-        return tuple(found)
+            numbers += range(int(first), int(last or first) + 1)
+        return tuple(numbers)
 
     def budget(self, budget: Budget) -> tuple[Any, int]:
         """(settings, number of seeds) of a budget."""

@@ -18,6 +18,7 @@ from rlab.nn.init import initialise
 from rlab.nn.layers import drawing_from
 from rlab.nn.layers.activations import ACTIVATIONS
 from rlab.nn.layers.norm import NORMS
+from rlab.nn.optim import make_optimiser
 from rlab.seeding import derive
 
 
@@ -114,6 +115,19 @@ def network(
     return model
 
 
+def normed_convolutions(norm: str, width: int, seed: int) -> nn.Sequential:
+    """Two convolutions 3x3 with a registered norm and ReLU, and a linear layer: images[B, 1, 8, 8] -> logits[B, 10].
+
+    Norms do not change what is drawn, so networks with the same seed and width begin alike.
+    """
+    make = NORMS.get(norm)
+    with drawing_from(torch.Generator().manual_seed(derive(seed, "network"))):
+        layers = [make(nn.Conv2d(1, width, 3)), nn.ReLU(), make(nn.Conv2d(width, width, 3)), nn.ReLU()]
+        model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * width, 10))
+        initialise(model, "he-normal")
+    return model
+
+
 def fit(
     model: nn.Module,
     x: Tensor,
@@ -156,7 +170,7 @@ def fit(
     classes = int(y.max()) + 1 if todo else None
     order = torch.arange(len(x))
     size, at = batch_size or len(x), len(x)
-    seen: list[Any] = []
+    results: list[Any] = []
     with drawing_from(torch.Generator().manual_seed(derive(seed, "draws"))):
         for step in range(1, steps + 1):
             model.train()
@@ -177,12 +191,39 @@ def fit(
 
             optimiser.step(again)
             after(step)
-            if step * points // steps > len(seen):
+            if step * points // steps > len(results):
                 model.eval()
                 with torch.no_grad():
-                    seen.append(look())
+                    results.append(look())
     model.eval()
-    return seen
+    return results
+
+
+def accuracy_by_depth(
+    data: Examples, width: int, depths: Sequence[int], activation: str, init: str, rates: Sequence[float], steps: int,
+    seed: int,
+) -> list[float]:  # fmt: skip
+    """Test accuracy of networks of several depths, each at the rate with the best training accuracy.
+
+    Args:
+        data: examples of ten classes.
+        width: units of each hidden layer.
+        depths: hidden layers of each network.
+        activation, init: registered names.
+        rates: learning rates of SGD with momentum.
+        steps: updates of 64 examples.
+        seed: of weights and batches.
+    """
+    best = []
+    for depth in depths:
+        tried = []
+        for rate in rates:
+            model = network((data.x[0].numel(), *[width] * depth, 10), activation, seed=seed, init=init)
+            optimiser = make_optimiser("momentum", model.parameters(), lr=rate, foreach=True)
+            fit(model, data.x, data.y, optimiser, steps=steps, batch_size=64, seed=seed)
+            tried.append((accuracy(model, data.x, data.y), accuracy(model, data.x_test, data.y_test)))
+        best.append(max(tried)[1])
+    return best
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Tasks on data: what a trainer drives, and the tasks that the lab brings.
+"""A task is what a trainer trains on data; this package has the contract and the tasks that the lab brings.
 
     from rlab.tasks import Batches, FitConfig, Metric, SingleLossTask, Trainer
 

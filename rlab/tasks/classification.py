@@ -1,4 +1,4 @@
-"""Classes (or a number) from an input: an encoder, a linear layer, cross-entropy (or squared error)."""
+"""Train a network to tell the class of an input by cross-entropy, or a number by squared error."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from rlab.data.batches import Batch, Batches
-from rlab.data.datasets import TensorDataset, as_float
+from rlab.data.datasets import TensorDataset, model_inputs
 from rlab.data.preprocess import Transform, fit
-from rlab.errors import RlabError
 from rlab.nn.ema import EMA
 from rlab.nn.models import Classifier
 from rlab.run.contract import Stop
@@ -41,7 +40,7 @@ R_SQUARED = Metric("R^2")
 
 
 class Classification(SingleLossTask):
-    """The task of a labelled data set; of one with numbers for labels, it predicts those.
+    """Classification of a labelled data set, or regression where its labels are numbers.
 
     Args:
         dataset: inputs, labels and splits.
@@ -104,17 +103,17 @@ class Classification(SingleLossTask):
         self.transform = fit(preprocess, torch.cat(fitted)) if preprocess else None
 
     @property
-    def judged(self) -> Classifier:
-        """What predicts and is scored: the model, or the average of it."""
-        judged: Any = self.model.teacher if isinstance(self.model, EMA) else self.model
-        return judged
+    def predictor(self) -> Classifier:
+        """The network that predicts and is scored: the model, or its moving average where there is one."""
+        predictor: Any = self.model.teacher if isinstance(self.model, EMA) else self.model
+        return predictor
 
     def forward(self, batch: Batch) -> Tensor:
-        """The outputs of all heads, float32[B, K]."""
-        return self.through(self.model, self.transform, batch.x)
+        """Compute the outputs of all heads for a batch, float32[B, K]."""
+        return self.apply_model(self.model, self.transform, batch.x)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Losses:
-        """The weighted sum over heads, each one's own, and "accuracy" where the labels are whole."""
+        """Sum the heads' losses by their weights; has each head's, too, and "accuracy" where labels are classes."""
         targets = [head.target.of(batch.x, batch.y) for head in self.heads]
         losses = [head.loss(outputs, t, self.label_smoothing) for head, t in zip(self.heads, targets, strict=True)]
         weighted = [head.weight * loss for head, loss in zip(self.heads, losses, strict=True)]
@@ -127,11 +126,11 @@ class Classification(SingleLossTask):
         return metrics
 
     def logits(self, x: Tensor) -> Tensor:
-        """x[B, *shape] as in the data set, bytes being 0..1 -> float32[B, K] of the first head."""
-        return self.through(self.model, self.transform, x)[:, self.heads[0].outputs]
+        """Compute the first head's outputs: x[B, *shape] as in the data set, bytes being 0..1 -> float32[B, K]."""
+        return self.apply_model(self.model, self.transform, x)[:, self.heads[0].outputs]
 
-    def through(self, model: Callable[[Tensor], Tensor], transform: Transform | None, x: Tensor) -> Tensor:
-        """x[B, *shape] through a preprocessing and a model, in this task's precision -> float32[B, K]."""
+    def apply_model(self, model: Callable[[Tensor], Tensor], transform: Transform | None, x: Tensor) -> Tensor:
+        """Apply a preprocessing and a model in this task's precision: x[B, *shape] -> float32[B, K]."""
         if transform is not None:
             x = transform(x)
         if x.dim() == 4:
@@ -141,7 +140,7 @@ class Classification(SingleLossTask):
         return logits.float()
 
     def outputs(self, split: str, stop: Stop) -> tuple[Tensor, Tensor]:
-        """Outputs of the first head for a split, and the targets: logits[n, K], int64[n], or numbers[n, M]; on the CPU.
+        """Compute the first head's outputs and targets of a split: logits[n, K] and int64[n], or numbers[n, M].
 
         Raises:
             Stopped: a stop was requested.
@@ -153,28 +152,26 @@ class Classification(SingleLossTask):
         for batch in until(stop, self.data.ordered(split, CHUNK)):
             outputs = self.forward(batch)
             for head, part in zip(self.heads, parts, strict=True):
-                part.append((head.said(outputs).cpu(), head.target.of(batch.x, batch.y).cpu()))
+                part.append((head.decode(outputs).cpu(), head.target.of(batch.x, batch.y).cpu()))
         return [(torch.cat([out for out, _ in part]), torch.cat([true for _, true in part])) for part in parts]
 
     @torch.no_grad()
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """x[B, *shape] as in the data set, bytes or floats -> probabilities[B, K]; of numbers [B], or [B, M].
+        """Predict from x[B, *shape] as in the data set, bytes or floats: probabilities[B, K], or numbers [B] or [B, M].
 
         Raises:
             RlabError: inputs of another shape.
         """
-        if tuple(x.shape[1:]) != self.dataset.shape:
-            raise RlabError(f"this model takes inputs of shape {list(self.dataset.shape)}, not {list(x.shape[1:])}")
-        given = as_float(torch.from_numpy(np.ascontiguousarray(x))).to(self.device)
-        outputs = self.heads[0].said(self.through(self.model, self.transform, given))
+        inputs = model_inputs(x, self.dataset.shape).to(self.device)
+        outputs = self.heads[0].decode(self.apply_model(self.model, self.transform, inputs))
         if self.classes is None:
             return (outputs[:, 0] if outputs.shape[1] == 1 else outputs).cpu().numpy()
         return outputs.softmax(1).cpu().numpy()
 
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
-        """The score of a split: accuracy in percent, or the share of the variance that is explained (R^2).
+        """Score a split by accuracy in percent, or by the share of the variance that is explained (R^2).
 
-        It is that of the first head; "tasks" has the scores of all, if there are several.
+        The score is that of the first head; "tasks" has the scores of all heads, if there are several.
 
         Raises:
             Stopped: a stop was requested.
@@ -193,7 +190,7 @@ class Classification(SingleLossTask):
 
     @torch.no_grad()
     def draw(self, stop: Stop) -> dict[str, bytes]:
-        """Confusions, misclassified examples and heat maps of the test examples, as PNG by name; none without classes.
+        """Draw confusions, misclassified examples and heat maps of the test split, as PNG by name; nothing for numbers.
 
         Raises:
             Stopped: a stop was requested.
@@ -207,18 +204,18 @@ class Classification(SingleLossTask):
         if len(self.dataset.shape) != 3:
             return drawn
         images = self.dataset.inputs("test")
-        drawn["wrong"] = pictures.wrong(images, logits, labels, self.classes)
-        if hasattr(self.judged.encoder, "feature_maps"):
-            first = pictures.one_of_each(labels, len(self.classes))[: pictures.LOOKED]
+        drawn["wrong"] = pictures.misclassified(images, logits, labels, self.classes)
+        if hasattr(self.predictor.encoder, "feature_maps"):
+            first = pictures.one_of_each(labels, len(self.classes))[: pictures.HEAT_MAPS]
             x = images[first] if self.transform is None else self.transform(images[first])
             predicted = logits[first].argmax(1).to(self.device)
-            maps = pictures.class_activation(self.judged, x.to(self.device), predicted).cpu()
-            drawn["looked"] = pictures.looked(images[first], maps, logits[first], labels[first], self.classes)
+            maps = pictures.class_activation(self.predictor, x.to(self.device), predicted).cpu()
+            drawn["looked"] = pictures.heat_maps(images[first], maps, logits[first], labels[first], self.classes)
         return drawn
 
 
 def classification_metrics(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
-    """logits[n, K], labels int64[n] -> accuracy in percent with Wilson's 95 % interval, and what it is made of.
+    """Score logits[n, K] by labels int64[n]: accuracy in percent with Wilson's 95 % interval, and more metrics.
 
     Returns:
         mean, low, high (percent), loss (nats), calibration_error (Guo et al. 2017, eq. 3, percent), per_class
@@ -244,7 +241,7 @@ def classification_metrics(logits: Tensor, labels: Tensor, classes: tuple[str, .
 
 
 def regression_metrics(predicted: Tensor, labels: Tensor) -> dict[str, Any]:
-    """predicted[n] and labels[n] -> R^2 = 1 - sum (y - t)^2 / sum (t - mean t)^2, with its root mean squared error.
+    """Score predicted[n] by labels[n]: R^2 = 1 - sum (y - t)^2 / sum (t - mean t)^2, and the root mean squared error.
 
     Of several numbers an example, [n, M], the mean of their R^2. The interval is that of the mean of the examples'
     parts of R^2, as normal numbers.

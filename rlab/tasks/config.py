@@ -1,4 +1,4 @@
-"""Typed configuration of supervised training, and the presets: values, not classes. Imports no torch."""
+"""Settings of supervised training as typed dataclasses. Imports no torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rlab.run.config import RunConfig, at_least, within
 
 
 def shape_of(text: str) -> tuple[int, int, int]:
-    """ "4x84x84" -> (4, 84, 84).
+    """Read an image shape, channels x height x width: "4x84x84" -> (4, 84, 84).
 
     Raises:
         RlabError: it is not written so.
@@ -25,7 +25,7 @@ def shape_of(text: str) -> tuple[int, int, int]:
 
 @dataclass(frozen=True)
 class ExamplesConfig:
-    """On what a model is trained, and what is held out."""
+    """Settings of the data that a model is trained on, and of what is held out."""
 
     data: str = "digits"
     """A data set (`rlab data list`)."""
@@ -53,7 +53,7 @@ class ExamplesConfig:
 
 @dataclass(frozen=True)
 class DataConfig(ExamplesConfig):
-    """On what a network is trained, and what is held out."""
+    """Settings of the data that a network is trained on, and of what is held out."""
 
     bootstrap: bool = False
     """Train on as many examples as there are, drawn with replacement by the run's seed: a member of a bagged ensemble
@@ -74,7 +74,7 @@ class DataConfig(ExamplesConfig):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What is trained: an encoder and a linear layer on it."""
+    """Settings of the model: an encoder and a linear layer on it."""
 
     encoder: str = "lenet5"
     """A registered encoder, or a run whose encoder this one starts from."""
@@ -100,7 +100,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How it is trained."""
+    """Settings of the training: length, optimiser, schedule, regularisation."""
 
     epochs: int = 10
     """Passes over the training examples at the most."""
@@ -131,7 +131,7 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Another run's model, from whose probabilities this one learns (Hinton et al. 2015)."""
+    """Settings of distillation: learning from the probabilities of another run's model (Hinton et al. 2015)."""
 
     teacher: str = ""
     """A run with the same classes and inputs, whose probabilities are learned beside the labels; empty: none."""
@@ -150,7 +150,7 @@ class TeacherConfig:
 
 @dataclass(frozen=True)
 class SemiConfig:
-    """How examples without labels are learned from (`--labelled N` says that there are such)."""
+    """Settings of semi-supervised learning, from examples without labels (`--labelled N` makes such)."""
 
     semi: Literal["none", "self-training", "consistency", "mean-teacher"] = "none"
     """self-training: what the model is sure of becomes a label (Lee 2013). consistency: two draws of --augment and
@@ -208,7 +208,7 @@ class ClassifyExperiment:
 
 @dataclass(frozen=True)
 class TreesConfig:
-    """An ensemble of trees, as scikit-learn grows it."""
+    """Settings of an ensemble of trees, as scikit-learn grows it."""
 
     method: Literal["forest", "adaboost"] = "forest"
     """forest: each tree on a bootstrap sample, each split on a draw of the inputs (Breiman 2001). adaboost: each tree

@@ -1,4 +1,4 @@
-"""What a classifier does, in pictures: whom it confuses, what it gets wrong, and where it looks."""
+"""Pictures of what a model predicts: confusion matrix, misclassified examples, heat maps and masks, as PNG."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rlab.data.picture import shown
+from rlab.data.picture import as_image
 from rlab.nn.models import Classifier
 
 WRONG = 24
 """Misclassified examples that are shown: those of which the model was most sure."""
 
-LOOKED = 8
+HEAT_MAPS = 8
 """Images whose heat map is shown."""
 
 
 def class_activation(model: Classifier, x: Tensor, classes: Tensor) -> Tensor:
-    """Where a classifier looks: x[B, C, H, W], classes int64[B] -> heat[B, H, W] in 0..1.
+    """Compute where a classifier sees a class: x[B, C, H, W], classes int64[B] -> heat[B, H, W] in 0..1.
 
     Grad-CAM (Selvaraju et al. 2017, eq. 1 and 2) on the encoder's last maps; where the head is one linear layer on
     their mean it is CAM (Zhou et al. 2016) with what speaks against the class left out.
     """
-    seen: list[Tensor] = []
+    kept: list[Tensor] = []
     original = model.encoder.feature_maps
 
     def remember(images: Tensor) -> Tensor:
         maps: Tensor = original(images)  # type: ignore[operator]
         maps.retain_grad()
-        seen.append(maps)
+        kept.append(maps)
         return maps
 
     model.encoder.feature_maps = remember  # type: ignore[assignment]
     try:
         with torch.enable_grad():
             chosen = model(x.requires_grad_()).gather(1, classes[:, None]).sum()
-        (gradient,) = torch.autograd.grad(chosen, seen[:1])
+        (gradient,) = torch.autograd.grad(chosen, kept[:1])
     finally:
-        del model.encoder.feature_maps  # the method is seen again
-    maps = seen[0].detach().float()
+        del model.encoder.feature_maps  # uncovers the method
+    maps = kept[0].detach().float()
     heat = (gradient.float().mean((2, 3), keepdim=True) * maps).sum(1, keepdim=True).relu()
     heat = F.interpolate(heat, x.shape[2:], mode="bilinear", align_corners=False)[:, 0]
     return heat / heat.amax((1, 2), keepdim=True).clamp(min=torch.finfo(heat.dtype).tiny)
 
 
 def confusion(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes:
-    """How often each class (rows) was said to be each other (columns), in percent of its examples."""
+    """Draw how often each class (rows) was taken for each other one (columns), in percent of its examples."""
     k = len(classes)
     counts = torch.bincount(labels * k + logits.argmax(1), minlength=k * k).view(k, k).numpy()
     share = 100 * counts / counts.sum(1, keepdims=True).clip(1)
@@ -63,7 +63,7 @@ def confusion(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes
                 if counts[i, j]:
                     axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=7,
                               color="white" if share[i, j] > 40 else "black")  # fmt: skip
-        axes.set(xlabel="said", ylabel="true", xticks=range(k), yticks=range(k))
+        axes.set(xlabel="predicted", ylabel="true", xticks=range(k), yticks=range(k))
         axes.set_xticklabels(classes, rotation=60, ha="right", fontsize=7)
         axes.set_yticklabels(classes, fontsize=7)
 
@@ -71,38 +71,38 @@ def confusion(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes
     return png(draw, (side, side))
 
 
-def wrong(images: Tensor, logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes:
-    """The misclassified examples that the model was most sure of: said (how sure) < true."""
-    sure, said = logits.softmax(1).max(1)
-    missed = (said != labels).nonzero()[:, 0]
+def misclassified(images: Tensor, logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes:
+    """Draw the misclassified examples that the model was most sure of; titles have the predicted and the true class."""
+    sure, predicted = logits.softmax(1).max(1)
+    missed = (predicted != labels).nonzero()[:, 0]
     missed = missed[sure[missed].argsort(descending=True, stable=True)][:WRONG]
-    titles = [f"{classes[said[i]]} ({100 * sure[i]:.0f} %)\n{classes[labels[i]]}" for i in missed]
-    return _grid(images[missed], titles, "said (how sure) above what is true")
+    titles = [f"{classes[predicted[i]]} ({100 * sure[i]:.0f} %)\n{classes[labels[i]]}" for i in missed]
+    return _grid(images[missed], titles, "predicted class (probability), above the true class")
 
 
-def looked(images: Tensor, heat: Tensor, logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes:
-    """Images, and below each where the class that was said is seen."""
-    said = logits.argmax(1)
-    titles = [f"{classes[s]}" + ("" if s == t else f"\n({classes[t]})") for s, t in zip(said, labels, strict=True)]
-    return _grid(images, titles, "what was said, and where it is seen (Grad-CAM)", heat)
+def heat_maps(images: Tensor, heat: Tensor, logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes:
+    """Draw images, and below each its heat map for the predicted class."""
+    predicted = logits.argmax(1)
+    titles = [f"{classes[p]}" + ("" if p == t else f"\n({classes[t]})") for p, t in zip(predicted, labels, strict=True)]
+    return _grid(images, titles, "predicted class, and where it is seen (Grad-CAM)", heat)
 
 
-def masks(images: Tensor, said: Tensor, true: Tensor, classes: int) -> bytes:
-    """Images, and below each the mask that is true and the one that was said; from the best to the worst of all."""
-    right = (said == true).float().mean((1, 2))
+def masks(images: Tensor, predicted: Tensor, true: Tensor, classes: int) -> bytes:
+    """Draw images, and below each its true and its predicted mask, from the best predicted image to the worst."""
+    right = (predicted == true).float().mean((1, 2))
     order = right.argsort(descending=True)
-    some = order[torch.linspace(0, len(order) - 1, min(LOOKED, len(order))).long()]
+    some = order[torch.linspace(0, len(order) - 1, min(HEAT_MAPS, len(order))).long()]
 
     def draw(figure: Any) -> None:
         axes = figure.subplots(3, len(some), squeeze=False)
-        for row, name in zip(axes, ("image", "true", "said"), strict=True):
+        for row, name in zip(axes, ("image", "true", "predicted"), strict=True):
             row[0].set_ylabel(name, fontsize=8)
             for place in row:
                 place.set(xticks=[], yticks=[])
         for column, i in zip(axes.T, some.tolist(), strict=True):
-            column[0].imshow(shown(images[i]), cmap="gray", vmin=0, vmax=1)
+            column[0].imshow(as_image(images[i]), cmap="gray", vmin=0, vmax=1)
             column[0].set_title(f"{100 * right[i]:.1f} %", fontsize=7)
-            for place, mask in ((column[1], true[i]), (column[2], said[i])):
+            for place, mask in ((column[1], true[i]), (column[2], predicted[i])):
                 place.imshow(mask.numpy(), cmap="viridis", vmin=0, vmax=max(classes - 1, 1))
         figure.suptitle("share of the pixels that is right, from the best image to the worst", fontsize=9)
 
@@ -117,27 +117,26 @@ def _grid(images: Tensor, titles: list[str], title: str, heat: Tensor | None = N
         axes = figure.subplots(rows * (1 if heat is None else 2), columns, squeeze=False)
         for place in axes.flat:
             place.axis("off")
-        for i, said in enumerate(titles):
+        for i, text in enumerate(titles):
             row, column = divmod(i, columns)
             place = axes[row, column]
-            place.imshow(shown(images[i]), cmap="gray", vmin=0, vmax=1)
-            place.set_title(said, fontsize=6)
+            place.imshow(as_image(images[i]), cmap="gray", vmin=0, vmax=1)
+            place.set_title(text, fontsize=6)
             if heat is not None:
                 below = axes[rows + row, column]
-                below.imshow(shown(images[i]), cmap="gray", vmin=0, vmax=1)
+                below.imshow(as_image(images[i]), cmap="gray", vmin=0, vmax=1)
                 below.imshow(heat[i].numpy(), cmap="jet", alpha=0.45, vmin=0, vmax=1)
 
     return png(draw, (columns * 1.1, 0.4 + 1.35 * rows * (1 if heat is None else 1.9)))
 
 
 def one_of_each(labels: Tensor, classes: int) -> Tensor:
-    """The first example of every class that there is."""
-    found = [(labels == c).nonzero()[:1, 0] for c in range(classes)]
-    return torch.cat(found)
+    """Find the first example of every class that has any: labels int64[n] -> places int64[k]."""
+    return torch.cat([(labels == c).nonzero()[:1, 0] for c in range(classes)])
 
 
 def png(draw: Callable[[Any], None], size: tuple[float, float]) -> bytes:
-    """What `draw(figure)` draws, as a PNG; size in inches."""
+    """Return what `draw(figure)` draws as a PNG; the size is in inches."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Supervised jobs as recipes: ``rlab train lenet --data mnist``. Imports no torch until one is built."""
+"""Recipes of supervised learning, such as ``rlab train lenet --data mnist``; torch is imported when one is built."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _build_segment(experiment: ClassifyExperiment, data: Any, context: Any) -> A
 
 
 def examples_of(part: ExamplesConfig, seed: int) -> Any:
-    """The data set as a run of that seed sees it.
+    """Load a data set as a run with this seed uses it: split, reduced and resized as the settings say.
 
     Raises:
         RlabError: there is no such set, or not so many examples.
@@ -233,7 +233,7 @@ LSUV, LOOKED_AT = "lsuv", 256
 def make_model(
     settings: ModelConfig, shape: tuple[int, ...], outputs: int, kind: str = "images", first: Any = None
 ) -> Any:
-    """An encoder and a layer on it: inputs[B, *shape] -> [B, outputs], of segmentation [B, outputs, H, W]."""
+    """Build an encoder with a layer on it: inputs[B, *shape] -> [B, outputs], for masks [B, outputs, H, W]."""
     from rlab.nn.models import classifier, segmenter
 
     if kind == "segmentation":
@@ -301,7 +301,7 @@ def warm_start(experiment: ClassifyExperiment) -> tuple[ClassifyExperiment, Any]
 
 
 def describe_data(experiment: Any) -> dict[str, str]:
-    """What `rlab train` tells of a run on a data set before it starts."""
+    """Describe a run on a data set, as `rlab train` prints it before the run starts: label -> text."""
     part = experiment.data
     held_out = f"{100 * part.validation:g} % held out" if part.validation else "nothing held out"
     if isinstance(experiment, TreesExperiment):

@@ -1,4 +1,4 @@
-"""A class for every pixel of an image: an encoder's maps, enlarged; cross-entropy; intersection over union."""
+"""Train a network to tell the class of every pixel of an image; scored by intersection over union."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from rlab.data.batches import Batch, Batches
-from rlab.data.datasets import TensorDataset, as_float
+from rlab.data.datasets import TensorDataset, model_inputs
 from rlab.data.preprocess import fit
-from rlab.errors import RlabError
 from rlab.nn.models import Segmenter
 from rlab.run.contract import Stop
 from rlab.tasks.task import Losses, Metric, SingleLossTask, until
@@ -29,7 +28,7 @@ IOU = Metric("mean IoU", "percent")
 
 
 class Segmentation(SingleLossTask):
-    """The task of images with masks.
+    """Segmentation of images with masks: cross-entropy over the pixels.
 
     Args:
         dataset: images and masks.
@@ -68,22 +67,22 @@ class Segmentation(SingleLossTask):
         self.model.to(memory_format=torch.channels_last)
 
     def forward(self, batch: Batch) -> Tensor:
-        """The logits of a batch, float32[B, K, H, W]."""
+        """Compute the logits of a batch, float32[B, K, H, W]."""
         return self.logits(batch.x)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Losses:
-        """Cross-entropy of the pixels, and their "accuracy"."""
+        """Compute the mean cross-entropy over all pixels, and their "accuracy"."""
         right = (outputs.detach().argmax(1) == batch.y).float().mean()
         return {"loss": F.cross_entropy(outputs, batch.y.long()), "accuracy": right}
 
     def logits(self, x: Tensor) -> Tensor:
-        """x[B, C, H, W] -> float32[B, K, H, W]."""
+        """Compute logits from preprocessed images: x[B, C, H, W] -> float32[B, K, H, W]."""
         with self.autocast():
             logits: Tensor = self.model(x.contiguous(memory_format=torch.channels_last))
         return logits.float()
 
     def outputs(self, split: str, stop: Stop) -> tuple[Tensor, Tensor]:
-        """(predicted classes uint8[n, H, W], masks uint8[n, H, W]) of a split, on the CPU.
+        """Predict the masks of a split: (predicted classes uint8[n, H, W], true ones uint8[n, H, W]), on the CPU.
 
         Raises:
             Stopped: a stop was requested.
@@ -96,19 +95,17 @@ class Segmentation(SingleLossTask):
 
     @torch.no_grad()
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """x[B, C, H, W] as in the data set, bytes or floats -> probabilities[B, K, H, W].
+        """Predict from x[B, C, H, W] as in the data set, bytes or floats: probabilities[B, K, H, W].
 
         Raises:
             RlabError: inputs of another shape.
         """
-        if tuple(x.shape[1:]) != self.dataset.shape:
-            raise RlabError(f"this model takes inputs of shape {list(self.dataset.shape)}, not {list(x.shape[1:])}")
-        given = as_float(torch.from_numpy(np.ascontiguousarray(x))).to(self.device)
-        logits = self.logits(given if self.transform is None else self.transform(given))
+        inputs = model_inputs(x, self.dataset.shape).to(self.device)
+        logits = self.logits(inputs if self.transform is None else self.transform(inputs))
         return logits.softmax(1).cpu().numpy()
 
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
-        """The score of a split: the mean intersection over union of the classes, in percent.
+        """Score a split by the mean intersection over union of the classes, in percent.
 
         Raises:
             Stopped: a stop was requested.
@@ -118,7 +115,7 @@ class Segmentation(SingleLossTask):
 
     @torch.no_grad()
     def draw(self, stop: Stop) -> dict[str, bytes]:
-        """Some test images with their masks, true and predicted, as PNG.
+        """Draw some test images with their true and predicted masks, as PNG by name.
 
         Raises:
             Stopped: a stop was requested.
@@ -130,7 +127,7 @@ class Segmentation(SingleLossTask):
 
 
 def iou_metrics(predicted: Tensor, true: Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Masks predicted and true, [n, H, W], -> intersection over union (Jaccard 1912) of each class over all pixels.
+    """Score masks [n, H, W] by true ones: intersection over union (Jaccard 1912) of each class over all pixels.
 
     Returns:
         mean over the classes that there are, with low and high from a bootstrap of the images (seed 0), per_class,
@@ -144,13 +141,13 @@ def iou_metrics(predicted: Tensor, true: Tensor, classes: tuple[str, ...]) -> di
     drawn = torch.randint(len(predicted), (RESAMPLES, len(predicted)), generator=torch.Generator().manual_seed(0))
     times = torch.zeros(RESAMPLES, len(predicted)).scatter_add_(1, drawn, torch.ones(drawn.shape)).double()
     means = _union(torch.einsum("rn,nij->rij", times, counts)).nanmean(1)
-    found = _union(counts.sum(0)[None])[0]
+    unions = _union(counts.sum(0)[None])[0]
     low, high = means.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
     return IOU.score(
-        found.nanmean().item(),
+        unions.nanmean().item(),
         low,
         high,
-        per_class={name: value for name, value in zip(classes, found.tolist(), strict=True) if value == value},
+        per_class={name: value for name, value in zip(classes, unions.tolist(), strict=True) if value == value},
         accuracy=100 * (predicted == true).double().mean().item(),
     )
 

@@ -1,4 +1,4 @@
-"""Learning from examples without labels, beside a few with: the methods as terms of a loss.
+"""Semi-supervised learning: methods that add a loss term for examples without labels.
 
 Each update sees a batch of examples without labels as two views, which are two draws of the augmentation. A method is a
 function (task, first view, second view) -> {"loss_unlabelled": a scalar, ...}.
@@ -28,28 +28,28 @@ WEIGHTS = {"self-training": 1.0, "consistency": 10.0, "mean-teacher": 10.0}
 
 
 def ramp(progress: float, over: float) -> float:
-    """exp(-5 (1 - progress / over)^2) up to `over`, then 1 (Laine & Aila 2017, section 2.1)."""
+    """Grow as exp(-5 (1 - progress / over)^2) up to `over`, then stay 1 (Laine & Aila 2017, section 2.1)."""
     return 1.0 if progress >= over else math.exp(-5 * (1 - progress / over) ** 2)
 
 
 def pseudo_labels(guess: Tensor, logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Logits[B, K] that guess, and those that learn, -> cross-entropy with the guessed class, and who was sure enough.
+    """Compute (cross-entropy of logits[B, K] with the class of guess[B, K], share that is sure enough).
 
     The mean over all B, of which the unsure count 0 (Lee 2013, eq. 15, where everybody is sure; Sohn et al. 2020, eq.
     4, with the threshold). Both are scalars; the second is a share. The guess gets no gradient.
     """
-    confidence, said = guess.detach().softmax(1).max(1)
+    confidence, predicted = guess.detach().softmax(1).max(1)
     sure = (confidence >= threshold).float()
-    return (sure * F.cross_entropy(logits, said, reduction="none")).mean(), sure.mean()
+    return (sure * F.cross_entropy(logits, predicted, reduction="none")).mean(), sure.mean()
 
 
 def disagreement(first: Tensor, second: Tensor) -> Tensor:
-    """Logits[B, K] of two views -> the mean over B and K of the squared difference of their probabilities; a scalar."""
+    """Mean squared difference of the probabilities of two views, from logits[B, K] of each; a scalar."""
     return (first.softmax(1) - second.softmax(1)).square().mean()
 
 
 def self_training(threshold: float, task: Classification, first: Tensor, second: Tensor) -> dict[str, Tensor]:
-    """What the model is sure of in one view is the label of the other (Lee 2013)."""
+    """Self-training: a class that the model is sure of in one view becomes the label of the other view (Lee 2013)."""
     with torch.no_grad():
         guess = task.logits(first)
     loss, sure = pseudo_labels(guess, task.logits(second), threshold)
@@ -57,21 +57,21 @@ def self_training(threshold: float, task: Classification, first: Tensor, second:
 
 
 def consistency(task: Classification, first: Tensor, second: Tensor) -> dict[str, Tensor]:
-    """Two views of an example are to get the same probabilities (the Pi-model of Laine & Aila 2017)."""
+    """Consistency: two views of an example shall get the same probabilities (the Pi-model of Laine & Aila 2017)."""
     return {"loss_unlabelled": disagreement(task.logits(first), task.logits(second))}
 
 
 def mean_teacher(task: Classification, first: Tensor, second: Tensor) -> dict[str, Tensor]:
-    """One view is to get the probabilities that the average of the model gives the other (Tarvainen & Valpola 2017)."""
+    """Mean teacher: one view shall get the probabilities that the model's moving average gives the other."""
     model = task.model
     assert isinstance(model, EMA)
     with torch.no_grad():
-        taught = task.through(model.teacher, task.transform, first)[:, : len(task.classes or ())]
-    return {"loss_unlabelled": disagreement(taught, task.logits(second))}
+        target = task.apply_model(model.teacher, task.transform, first)[:, : len(task.classes or ())]
+    return {"loss_unlabelled": disagreement(target, task.logits(second))}
 
 
 def method_of(config: SemiConfig) -> Method:
-    """The method that a configuration names."""
+    """Return the method that a configuration names."""
     methods: dict[str, Method] = {
         "self-training": partial(self_training, config.threshold),
         "consistency": consistency,
@@ -81,7 +81,7 @@ def method_of(config: SemiConfig) -> Method:
 
 
 def term_of(config: SemiConfig, unlabelled: Batches, epochs: int) -> Term:
-    """The term of a loss: the method's, by its weight and how far the run is.
+    """Make the loss term of a method, weighted by its setting and by how far the run is.
 
     Args:
         config: which method, and how.
@@ -94,15 +94,15 @@ def term_of(config: SemiConfig, unlabelled: Batches, epochs: int) -> Term:
     def term(task: Classification, batch: Batch, outputs: Tensor) -> Losses:
         epoch, number = batch.place
         first, second = (unlabelled.at(epoch, number, view=view).x for view in (0, 1))
-        seen = method(task, first, second)
+        losses = method(task, first, second)
         factor = weight * ramp((epoch + number / len(unlabelled)) / epochs, config.ramp_up)
-        return seen | {"loss": factor * seen["loss_unlabelled"]}
+        return losses | {"loss": factor * losses["loss_unlabelled"]}
 
     return term
 
 
 def refuse_useless(config: SemiConfig, data: str, classes: object, augment: str, model: nn.Module) -> None:
-    """Refuse what a method cannot learn from.
+    """Refuse settings with which a method would learn nothing from examples without labels.
 
     Raises:
         RlabError: there are no classes, images are mixed, or two views would always be the same.

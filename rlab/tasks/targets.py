@@ -1,4 +1,4 @@
-"""What a model can be asked about an example beside its label: targets as functions of (x, y), and their losses."""
+"""Targets that a model can learn beside the label, as functions of (x, y), and a head for each with its loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rlab.registry import Registry
 
 @dataclass(frozen=True)
 class Target:
-    """Something to be told of an example.
+    """A quantity that a model learns to predict from an example.
 
     Attributes:
         summary: what it is.
@@ -39,12 +39,12 @@ TARGETS: Registry[Target] = Registry("task")
 
 
 def group(x: Tensor, y: Tensor) -> Tensor:
-    """The number of the class modulo 2; of shares of classes the shares of both groups."""
+    """Return the class modulo 2; of shares of classes the shares of both groups."""
     return torch.stack([y[:, 0::2].sum(1), y[:, 1::2].sum(1)], 1) if y.is_floating_point() else y % 2
 
 
 def centre(x: Tensor, y: Tensor) -> Tensor:
-    """The centre of mass of images[B, C, H, W]: row and column as shares 0..1 of the way, 1/2 of an empty image."""
+    """Return the centre of mass of images[B, C, H, W], [B, 2]: row and column as shares 0..1; 1/2 of an empty image."""
     mass = x.mean(1) + torch.finfo(x.dtype).tiny
     rows, columns = (torch.linspace(0, 1, side, device=x.device) for side in mass.shape[1:])
     whole = mass.sum((1, 2))
@@ -63,7 +63,7 @@ for _name, _target in {
 
 
 class Head:
-    """A head for one target: which of a model's outputs are its, its loss, and the scale of its numbers.
+    """A head for one target: it knows its part of a model's outputs, its loss, and the scale of its numbers.
 
     Args:
         name: of the target.
@@ -111,8 +111,8 @@ class Head:
         mean, deviation = self.mean.to(targets), self.deviation.to(targets)
         return 0.5 * (mine - (targets - mean) / deviation).square().mean()
 
-    def said(self, outputs: Tensor) -> Tensor:
-        """Outputs[B, all] -> logits[B, C], or numbers[B, M] on their own scale."""
+    def decode(self, outputs: Tensor) -> Tensor:
+        """Take this head's part of outputs[B, all]: logits[B, C], or numbers[B, M] on their own scale."""
         mine = outputs[:, self.outputs]
         return mine if self.classes is not None else mine * self.deviation.to(mine) + self.mean.to(mine)
 

@@ -1,4 +1,4 @@
-"""What the trainer drives: `Task`, and `SingleLossTask` for all that one optimiser and one loss can train.
+"""A `Task` is what the trainer trains; `SingleLossTask` serves all that one loss and one optimiser can train.
 
 A new task writes a loss, an evaluation and, if there is something to look at, what it shows (`rlab.run.contract` has
 the
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Metric:
-    """The number that a task is judged by: it chooses the best parameters and stops early.
+    """The number that a task is scored by; it chooses the best parameters and decides when to stop early.
 
     Attributes:
         name: such as "accuracy" or "perplexity"; stands as ``measure`` in a score, with the unit.
@@ -39,15 +39,15 @@ class Metric:
 
     @property
     def measure(self) -> str:
-        """It in words."""
+        """The metric in words, such as "accuracy in percent"."""
         return f"{self.name} in {self.unit}" if self.unit else self.name
 
     def better(self, value: float, than: float) -> bool:
-        """Whether one value beats another."""
+        """Whether `value` beats `than`."""
         return value > than if self.higher_is_better else value < than
 
     def score(self, mean: float, low: float, high: float, **more: Any) -> dict[str, Any]:
-        """A `Score`: the value with its 95 % interval, and whatever else there is to say."""
+        """Make a `Score` of the value with its 95 % interval, and of whatever else there is to say."""
         direction = {} if self.higher_is_better else {"higher_is_better": False}
         return {"measure": self.measure, "mean": mean, "low": low, "high": high} | direction | more
 
@@ -81,7 +81,7 @@ class Task(Protocol):
         """
 
     def memory(self, batch_size: int) -> int:
-        """Bytes that the data, and the activations of a batch, take (an estimate); 0: unknown."""
+        """Estimate the bytes that the data and the activations of a batch take; 0: unknown."""
 
 
 Losses = dict[str, Tensor]
@@ -132,20 +132,20 @@ class SingleLossTask:
 
     @property
     def model(self) -> Any:
-        """What learns."""
+        """The module that learns."""
         return self.modules["model"]
 
     def optimizers(self) -> Mapping[str, Optimizer]:
-        """The one optimiser, as ``model``."""
+        """Return the one optimiser under the name ``model``."""
         return {"model": self.optimizer}
 
     def forward(self, batch: Batch) -> Any:
-        """The model's outputs for a batch, which the loss and the terms are given."""
+        """Compute the model's outputs for a batch, which the loss and the terms are given."""
         with self.autocast():
             return self.model(batch.x)
 
     def loss(self, outputs: Any, batch: Batch) -> Losses:
-        """What is wrong with the outputs for a batch."""
+        """Compute the loss of the outputs for a batch; a subclass writes it."""
         raise NotImplementedError
 
     def evaluate(self, split: str, stop: Stop) -> Score:
@@ -153,11 +153,11 @@ class SingleLossTask:
         raise NotImplementedError
 
     def autocast(self) -> torch.autocast:
-        """The precision in which the model computes."""
+        """Open a context with the precision in which the model computes."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def losses(self, batch: Batch) -> Losses:
-        """The loss of a batch with those of the terms added, and what it is made of."""
+        """Compute the whole loss of a batch: the task's own and those of the terms, with its parts by name."""
         outputs = self.forward(batch)
         losses = self.loss(outputs, batch)
         if self.terms:
@@ -168,7 +168,7 @@ class SingleLossTask:
         return losses
 
     def update(self, batch: Batch, optimizers: Mapping[str, Optimizer]) -> Mapping[str, Tensor]:
-        """One step of the optimiser; L-BFGS looks at the batch several times."""
+        """Make one step of the optimiser; L-BFGS computes the loss of the batch several times."""
         metrics: Losses = {}
 
         def closure() -> Tensor:
@@ -185,7 +185,7 @@ class SingleLossTask:
         return {name: value.detach() for name, value in metrics.items()}
 
     def memory(self, batch_size: int) -> int:
-        """Bytes of the data and of a batch's activations, guessed from the largest inputs of the data set."""
+        """Estimate the bytes of the data and of a batch's activations from the inputs of the data set."""
         x = getattr(getattr(self.data, "dataset", None), "x", None)
         if not isinstance(x, Tensor):
             return 0
@@ -193,7 +193,7 @@ class SingleLossTask:
 
 
 def until(stop: Stop, items: Iterable[T]) -> Iterator[T]:
-    """The items one by one, polling `stop` before each.
+    """Yield the items one by one, polling `stop` before each.
 
     Raises:
         Stopped: a stop was requested.
@@ -205,7 +205,7 @@ def until(stop: Stop, items: Iterable[T]) -> Iterator[T]:
 
 
 def clip_gradients(module: nn.Module, largest: float) -> Tensor:
-    """The L2 norm of all gradients of a module, which are scaled down to `largest` if that is not 0."""
+    """Scale a module's gradients down to the L2 norm `largest` if that is not 0; return the norm that they had."""
     norm = nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
     if largest:
         nn.utils.clip_grads_with_norm_(module.parameters(), largest, norm)

@@ -1,4 +1,4 @@
-"""Distillation: a model that learns from another run's probabilities, too (Hinton et al. 2015).
+"""Distillation: a model learns from the probabilities of another run's model, too (Hinton et al. 2015).
 
 A learner that starts at 0 reads the copy of the teacher in its folder (`rlab.run.warm_start`), one that resumes has the
 teacher in its own checkpoint.
@@ -60,7 +60,7 @@ def warm_start_teacher(name: str) -> Source:
             raise RlabError(f"run '{folder.name}' has no checkpoint yet, so there is no teacher to learn from")
         with of_this_version(folder):
             restore_policy(run.learner, run.saved.state)
-        tensors = {MODEL + key: tensor for key, tensor in task.judged.state_dict().items()}
+        tensors = {MODEL + key: tensor for key, tensor in task.predictor.state_dict().items()}
         if task.transform is not None:
             tensors |= {PREPROCESSING + part: getattr(task.transform, part) for part in PARTS}
         return source_of(
@@ -77,7 +77,7 @@ def warm_start_teacher(name: str) -> Source:
 
 
 class Teacher:
-    """Another run's model, which this one learns from; it does not learn itself.
+    """Another run's model, from which this run learns; the teacher itself does not change.
 
     Args:
         make: builds a model.
@@ -116,10 +116,11 @@ class Teacher:
         if tuple(note["shape"]) != self.shape:
             raise RlabError(f"{run} takes inputs of shape {note['shape']}, and '{self.data}' has {list(self.shape)}")
         if note["classes"] != self.classes:
-            raise RlabError(f"{run} knows {_said(note['classes'])}, and '{self.data}' has {_said(self.classes)}")
+            theirs, own = _classes_text(note["classes"]), _classes_text(self.classes)
+            raise RlabError(f"{run} knows {theirs}, and '{self.data}' has {own}")
 
     def state(self) -> State:
-        """The model, what kind it is, and its preprocessing."""
+        """Return the model's tensors, its settings and its preprocessing."""
         return self._state
 
     def restore(self, state: State) -> None:
@@ -135,15 +136,15 @@ class Teacher:
             self.transform = Transform(note["preprocess"], tuple(note["shape"]), **parts)
 
     def logits(self, task: Classification, x: Tensor) -> Tensor:
-        """x[B, *shape] as in the data set -> logits[B, K], without a gradient."""
+        """Compute the teacher's logits without a gradient: x[B, *shape] as in the data set -> [B, K]."""
         if self.model is None:
             raise RlabError("a teacher is taken when a run starts, by 'rlab train' or rlab.train; here is none")
         with torch.no_grad():
-            return task.through(self.model, self.transform, x)[:, : len(self.classes)]
+            return task.apply_model(self.model, self.transform, x)[:, : len(self.classes)]
 
 
 def distil(teacher: Teacher, temperature: float, share: float) -> Term:
-    """The term of a loss: `share` of the teacher's soft targets at a temperature, on the same inputs."""
+    """Make the loss term of distillation: `share` times the loss by the teacher's soft targets at a temperature."""
 
     def term(task: Classification, batch: Batch, outputs: Tensor) -> Losses:
         logits = outputs[:, task.heads[0].outputs]
@@ -153,6 +154,6 @@ def distil(teacher: Teacher, temperature: float, share: float) -> Term:
     return term
 
 
-def _said(classes: Sequence[str]) -> str:
+def _classes_text(classes: Sequence[str]) -> str:
     shown = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
     return f"{len(classes)} classes ({shown})"

@@ -34,17 +34,17 @@ CHECKED = {"loss": "loss", "grad_norm": "gradient"}
 
 
 class Stateful(Protocol):
-    """What a run goes on with beside its modules, such as a teacher."""
+    """A part of a run's state beside its modules, such as a teacher."""
 
     def state(self) -> State:
-        """What it is."""
+        """Return everything that `restore` needs."""
 
     def restore(self, state: State) -> None:
         """Become what `state` describes."""
 
 
 class Trainer:
-    """The Learner of a task. Progress counts training examples.
+    """The Learner that trains a task; progress counts training examples.
 
     What an update draws (dropout) comes from torch's own generators, seeded by its number and put back as they were
     after it, so that a run resumes exactly and nothing else in the process can alter it.
@@ -98,17 +98,17 @@ class Trainer:
 
     @property
     def total(self) -> int:
-        """Updates of the whole run."""
+        """The number of updates of the whole run."""
         return self.per_epoch * self.config.epochs
 
     @property
     def done(self) -> int:
-        """Training examples seen."""
+        """The number of training examples learned from so far."""
         epoch, number = divmod(self.updates, self.per_epoch)
         return epoch * self.size + min(number * self.config.batch_size, self.size)
 
     def step(self) -> Metrics:
-        """One update; metrics are given with every `REPORTED`-th one and with the last of an epoch."""
+        """Make one update; metrics come with every `REPORTED`-th one and with the last of an epoch."""
         started = time.perf_counter()
         batch = self._batch()
         ready = time.perf_counter()
@@ -154,7 +154,7 @@ class Trainer:
         return (self.updates - 1) // self.per_epoch + 1
 
     def evaluate(self, stop: Stop) -> Score:
-        """By validation examples on the way, keeping the best parameters; by test examples, and with those, at the end.
+        """Score on the validation split and keep the best parameters; at the end score those on the test split.
 
         Raises:
             Stopped: a stop was requested.
@@ -193,12 +193,12 @@ class Trainer:
         self.stopped_early = 0 < self.config.patience <= self.waited
 
     def progress(self) -> Progress:
-        """Training examples seen and planned; a run that stops early has planned no more."""
+        """Return the training examples done and planned; a run that stopped early is at its end."""
         whole = self.config.epochs * self.size
         return Progress(self.done, self.done if self.stopped_early else whole, "examples")
 
     def footprint(self, stop: Stop) -> Footprint:
-        """Memory from data, parameters and activations; time from a few updates that are taken back."""
+        """Estimate memory from data, parameters and activations, and time from a few updates that are undone."""
         before = copy.deepcopy(self.state())
         times = []
         for _ in range(min(4, self.total)):
@@ -217,7 +217,7 @@ class Trainer:
         return Footprint(memory, device_memory, 4 * weights + kept + 20_000, min(times) * self.total, *counts(learning))
 
     def state(self) -> State:
-        """Everything that decides the rest of the run."""
+        """Return everything that decides the rest of the run."""
         return {
             "modules": self.task.modules.state_dict(),
             "optimizers": {name: state_of(optimizer) for name, optimizer in self.optimizers.items()},
@@ -258,12 +258,12 @@ class Trainer:
         return drawing_from(torch.Generator().manual_seed(derive(self.seed, *of)), self.device)
 
     def close(self) -> None:
-        """Let the next batch go."""
+        """Stop the thread that makes the next batch."""
         self._maker.shutdown(cancel_futures=True)
 
 
 def of_several_modules(state: State) -> State:
-    """A state of rlab 0.1, which knew one model and one optimiser, as one of now; one of now as it is."""
+    """Convert a state of rlab 0.1, which had one model and one optimiser, to today's form; leave others as they are."""
     if "modules" in state:
         return state
 

@@ -1,4 +1,4 @@
-"""Encoders travel: a run that starts from the encoder of another one, whatever agent learned it on whatever game.
+"""Transfer of encoders: a run can start from the encoder of any other run, whatever agent or task trained it.
 
 The new run's configuration takes over the encoder's registered name; `rlab.run.warm_start` has the rest of the way.
 """
@@ -66,7 +66,7 @@ def warm_start_encoder(part: str, experiment: Any) -> tuple[Any, WarmStart]:
 
 
 def encoder_of(folder: RunFolder) -> tuple[str, Weights, int]:
-    """(registered name, weights, progress) of the encoder in a run's newest whole checkpoint; changes nothing there.
+    """Read (registered name, weights, progress) of the encoder in a run's newest whole checkpoint.
 
     Raises:
         RlabError: the run learns no encoder of the lab, or has no checkpoint.
@@ -90,7 +90,7 @@ def encoder_of(folder: RunFolder) -> tuple[str, Weights, int]:
 
 
 def start_from(encoders: Iterable[nn.Module], folder: Path) -> None:
-    """Put the weights that a new run starts from into its encoders; nothing where it takes none.
+    """Copy the weights that a new run starts from into its encoders; does nothing where it starts afresh.
 
     Raises:
         RlabError: they do not fit, or the copy in the run's folder is gone or damaged.
@@ -99,22 +99,22 @@ def start_from(encoders: Iterable[nn.Module], folder: Path) -> None:
     if source is None:
         return
     for encoder in encoders:
-        _put(source.tensors, encoder, f"run '{source.note['run']}'")
+        _copy_into(source.tensors, encoder, f"run '{source.note['run']}'")
 
 
 def freeze(encoders: Iterable[nn.Module]) -> None:
-    """Keep encoders as they are, LayerNorm and all; a recurrent layer on one goes on learning."""
+    """Freeze encoders, norms included; a recurrent layer on top of one goes on learning."""
     for encoder in encoders:
         _feed_forward(encoder).requires_grad_(False)
 
 
 def trainable(network: nn.Module) -> list[nn.Parameter]:
-    """What an optimiser is given."""
+    """Return the parameters that learn, as an optimiser takes them."""
     return [p for p in network.parameters() if p.requires_grad]
 
 
 def counts(network: nn.Module) -> tuple[int, int]:
-    """(trainable parameters, frozen ones)."""
+    """Count (trainable parameters, frozen parameters)."""
     sizes = [(p.numel(), p.requires_grad) for p in network.parameters()]
     return sum(n for n, learns in sizes if learns), sum(n for n, learns in sizes if not learns)
 
@@ -140,7 +140,7 @@ def _feed_forward(encoder: nn.Module) -> nn.Module:
     return below if isinstance(below, nn.Module) else encoder
 
 
-def _put(weights: Weights, encoder: nn.Module, run: str) -> None:
+def _copy_into(weights: Weights, encoder: nn.Module, run: str) -> None:
     """Copy weights into an encoder of the same shapes; of a recurrent one and another, what both have."""
     recurrent = any(key.startswith(BELOW) for key in weights)
     if recurrent and _feed_forward(encoder) is encoder:
@@ -149,14 +149,10 @@ def _put(weights: Weights, encoder: nn.Module, run: str) -> None:
         encoder = _feed_forward(encoder)
     own = encoder.state_dict()
     for key in sorted({*weights, *own}):
-        there, here = (list(w[key].shape) if key in w else None for w in (weights, own))
+        there, here = (str(list(w[key].shape)) if key in w else "none" for w in (weights, own))
         if there != here:
             raise RlabError(
-                f"the encoder of {run} does not fit these observations: '{key}' has shape {_said(there)} there and "
-                f"{_said(here)} here; nearest: a run on observations of the same shape"
+                f"the encoder of {run} does not fit these observations: '{key}' has shape {there} there and {here} "
+                "here; nearest: a run on observations of the same shape"
             )
     encoder.load_state_dict(weights)
-
-
-def _said(shape: list[int] | None) -> str:
-    return "none" if shape is None else str(shape)

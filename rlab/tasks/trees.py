@@ -1,4 +1,4 @@
-"""Ensembles of trees in the life of a run: random forests and AdaBoost, grown by scikit-learn member by member.
+"""Random forests and AdaBoost as runs: scikit-learn grows the trees, a few with each step.
 
 A state holds seed, number of members and settings, and nothing that would have to be unpickled: restoring grows the
 same members again.
@@ -15,7 +15,7 @@ from sklearn.ensemble import AdaBoostClassifier, AdaBoostRegressor, RandomForest
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from torch import Tensor
 
-from rlab.data.datasets import TensorDataset, as_float
+from rlab.data.datasets import TensorDataset, model_inputs
 from rlab.errors import RlabError
 from rlab.run.contract import Footprint, Metrics, Progress, Score, State, Stop, Stopped
 from rlab.tasks.classification import classification_metrics, regression_metrics
@@ -30,13 +30,13 @@ NODE = 64
 
 
 def forest(config: TreesConfig, seed: int, classes: bool) -> Any:
-    """A random forest (Breiman 2001) without members."""
+    """Make a random forest (Breiman 2001) without members."""
     kind = RandomForestClassifier if classes else RandomForestRegressor
     return kind(max_depth=config.depth or None, random_state=seed, warm_start=True)
 
 
 def adaboost(config: TreesConfig, seed: int, classes: bool) -> Any:
-    """AdaBoost (SAMME of Zhu et al. 2009; R2 of Drucker 1997) without members."""
+    """Make an AdaBoost ensemble (SAMME of Zhu et al. 2009; R2 of Drucker 1997) without members."""
     if classes:
         return AdaBoostClassifier(DecisionTreeClassifier(max_depth=config.depth or 1), random_state=seed)
     return AdaBoostRegressor(DecisionTreeRegressor(max_depth=config.depth or 3), random_state=seed)
@@ -46,7 +46,7 @@ METHODS = {"forest": forest, "adaboost": adaboost}
 
 
 class TreesTask:
-    """What trees say of a data set, images being flat.
+    """Trees on a data set, with images flattened: growing, predicting and scoring.
 
     Args:
         data: the examples.
@@ -70,8 +70,8 @@ class TreesTask:
         self.y = data.targets("train").numpy()
         self.model: Any = None
 
-    def grown(self, members: int, model: Any = None) -> Any:
-        """An ensemble with that many members, or those that it ended with; a forest goes on from `model`.
+    def grow(self, members: int, model: Any = None) -> Any:
+        """Grow an ensemble to that many members, or to where it ends by itself; a forest goes on from `model`.
 
         Raises:
             RlabError: the very first member of AdaBoost is no better than chance.
@@ -86,8 +86,8 @@ class TreesTask:
                 f"{self.config.method} cannot learn '{self.dataset.name}': {e}; nearest: --depth 3"
             ) from None
 
-    def said(self, x: np.ndarray) -> Tensor:
-        """x float32[B, D] -> log probabilities[B, K], or numbers[B, 1]."""
+    def outputs_for(self, x: np.ndarray) -> Tensor:
+        """Compute the outputs for x float32[B, D]: log probabilities[B, K], or numbers[B, 1]."""
         if self.classes is None:
             return torch.from_numpy(self.model.predict(x)).float()[:, None]
         p = torch.zeros(len(x), len(self.classes))  # a class that no example has is in no member
@@ -95,32 +95,30 @@ class TreesTask:
         return p.clamp(min=torch.finfo(p.dtype).eps).log()
 
     def outputs(self, split: str, stop: Stop) -> tuple[Tensor, Tensor]:
-        """What is said of a split and what is true: log probabilities[n, K] and int64[n], or numbers[n, 1].
+        """Compute outputs and targets of a split: log probabilities[n, K] and int64[n], or numbers[n, 1].
 
         Raises:
             Stopped: a stop was requested.
         """
-        said = []
+        parts = []
         for x in self.dataset.inputs(split).flatten(1).split(CHUNK):
             if stop.requested:
                 raise Stopped
-            said.append(self.said(x.numpy()))
+            parts.append(self.outputs_for(x.numpy()))
         labels = self.dataset.targets(split)
-        return torch.cat(said), labels if self.classes is not None else labels[:, None]
+        return torch.cat(parts), labels if self.classes is not None else labels[:, None]
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """x[B, *shape] as in the data set, bytes or floats -> probabilities[B, K]; of numbers [B].
+        """Predict from x[B, *shape] as in the data set, bytes or floats: probabilities[B, K], or numbers [B].
 
         Raises:
             RlabError: inputs of another shape.
         """
-        if tuple(x.shape[1:]) != self.dataset.shape:
-            raise RlabError(f"this model takes inputs of shape {list(self.dataset.shape)}, not {list(x.shape[1:])}")
-        said = self.said(as_float(torch.from_numpy(np.ascontiguousarray(x))).flatten(1).numpy())
-        return said[:, 0].numpy() if self.classes is None else said.softmax(1).numpy()
+        outputs = self.outputs_for(model_inputs(x, self.dataset.shape).flatten(1).numpy())
+        return outputs[:, 0].numpy() if self.classes is None else outputs.softmax(1).numpy()
 
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
-        """A score of a split, as that of a network.
+        """Score a split as `Classification` does.
 
         Raises:
             Stopped: a stop was requested.
@@ -133,24 +131,24 @@ class TreesTask:
         return {"split": split, "examples": len(true), **metrics}
 
     def draw(self, stop: Stop) -> dict[str, bytes]:
-        """Confusions and, of images, misclassified test examples, as PNG by name; empty for what has no classes.
+        """Draw confusions and, of images, misclassified test examples, as PNG by name; nothing for numbers.
 
         Raises:
             Stopped: a stop was requested.
         """
-        from rlab.tasks.pictures import confusion, wrong
+        from rlab.tasks.pictures import confusion, misclassified
 
         if self.classes is None:
             return {}
         logits, labels = self.outputs("test", stop)
         pictures = {"confusion": confusion(logits, labels, self.classes)}
         if len(self.dataset.shape) == 3:
-            pictures["wrong"] = wrong(self.dataset.inputs("test"), logits, labels, self.classes)
+            pictures["wrong"] = misclassified(self.dataset.inputs("test"), logits, labels, self.classes)
         return pictures
 
 
 class TreesLearner:
-    """The Learner of an ensemble of trees. Progress counts members.
+    """The Learner that grows an ensemble of trees; progress counts members.
 
     A forest gets a few more with each step. AdaBoost cannot go on with what it has in scikit-learn, so that each step
     grows it anew with twice as many members; whole, it has cost about twice what growing it once does.
@@ -172,26 +170,26 @@ class TreesLearner:
         return self.count > 0 and len(self.task.model.estimators_) < self.count
 
     def step(self) -> Metrics:
-        """More members; tells what the new ones are like."""
+        """Grow more members; the metrics describe the new ones."""
         started = time.perf_counter()
         before, wanted = self.count, self.task.config.members
         more = self.at_once if self.task.config.method == "forest" else max(1, self.count)
         self._grow(min(before + more, wanted))
         new = self.task.model.estimators_[before:] or self.task.model.estimators_[-1:]
-        told = {
+        metrics = {
             "depth": float(np.mean([tree.get_depth() for tree in new])),
             "leaves": float(np.mean([tree.get_n_leaves() for tree in new])),
         }
-        return told | {"clock_learn": time.perf_counter() - started}
+        return metrics | {"clock_learn": time.perf_counter() - started}
 
     def _grow(self, members: int) -> None:
         if members != self.count:
             more = members > self.count
-            self.task.model = self.task.grown(members, self.task.model if more else None) if members else None
+            self.task.model = self.task.grow(members, self.task.model if more else None) if members else None
             self.count = members
 
     def evaluate(self, stop: Stop) -> Score:
-        """By validation examples on the way (training examples without), by test examples at the end.
+        """Score on the validation split (without one, the training split), at the end on the test split.
 
         Raises:
             Stopped: a stop was requested.
@@ -208,15 +206,15 @@ class TreesLearner:
         return self.task.evaluate(split, stop)
 
     def progress(self) -> Progress:
-        """Members grown and wanted."""
+        """Return the members grown and wanted."""
         if self.ended:
             return Progress(len(self.task.model.estimators_), len(self.task.model.estimators_), "members")
         return Progress(self.count, self.task.config.members, "members")
 
     def footprint(self, stop: Stop) -> Footprint:
-        """Memory and time from one member that is thrown away."""
+        """Estimate memory and time from one member that is thrown away."""
         started = time.perf_counter()
-        one = self.task.grown(1).estimators_[0].tree_
+        one = self.task.grow(1).estimators_[0].tree_
         seconds = time.perf_counter() - started
         nodes = 2 * one.node_count * self.task.config.members
         memory = self.task.x.nbytes * 3 + nodes * (NODE + 8 * len(self.task.classes or "1"))
@@ -224,12 +222,12 @@ class TreesLearner:
         return Footprint(memory, 0, 20_000, seconds * self.task.config.members * anew)
 
     def state(self) -> State:
-        """From what the members grow again."""
+        """Return the settings from which the same members grow again."""
         return {"seed": self.task.seed, "members": self.count, "method": self.task.config.method,
                 "depth": self.task.config.depth}  # fmt: skip
 
     def restore(self, state: State, stop: Stop) -> None:
-        """TreesLearner the members of `state`.
+        """Grow the members of `state` again.
 
         Raises:
             RlabError: it is of other settings.

@@ -23,19 +23,6 @@ from rlab.studies.combining.no_free_lunch import INPUTS, LEARNERS, Settings, sep
 from rlab.studies.supervised import network, parts
 
 
-def test_dropout_is_for_training_and_gradients_pass_where_units_stay() -> None:
-    """item 129: expectation, gradient mask, identity in evaluation."""
-    torch.manual_seed(0)
-    layer, x = nn.Dropout(0.3), torch.ones(400, 100, requires_grad=True)
-    out = layer(x)
-    out.sum().backward()
-    assert x.grad is not None
-    assert x.grad.equal(out.detach())
-    assert float(out.detach().mean()) == pytest.approx(1, abs=0.02)
-    assert not (out[0] == out[1]).all(), "examples of a batch have masks of their own"
-    assert layer.eval()(x).equal(x)
-
-
 def test_the_lab_puts_dropout_behind_every_hidden_layer_and_nowhere_else() -> None:
     """item 129"""
     kinds = [type(layer).__name__ for layer in network([4, 3, 3, 2], seed=0, dropout=0.5)]
@@ -114,28 +101,12 @@ def test_votes_of_weak_learners() -> None:
     assert right[101] > 0.9999
 
 
-def test_a_bootstrap_sample_has_632_of_1000_examples() -> None:
-    """item 145: drawn with replacement; 1 - (1 - 1/n)^n goes to 1 - 1/e."""
-    generator = np.random.default_rng(0)
-    share = np.mean([len(np.unique(generator.integers(1000, size=1000))) / 1000 for _ in range(200)])
-    assert share == pytest.approx(1 - 0.999**1000, abs=0.003)
-    assert abs(0.999**1000 - math.exp(-1)) < 2e-4
-
-
 def test_out_of_bag_errors_by_hand() -> None:
     """item 145: an example is judged by the members whose sample lacks it, and left out if there is none."""
     samples = np.array([[0, 0, 1], [1, 2, 2]])
     said = np.array([[9.0, 9.0, 3.0], [4.0, 9.0, 9.0]])
     # example 0 by the second member: 4 - 1; example 2 by the first: 3 - 5; example 1 is in both samples
     assert out_of_bag(np.array([1.0, 1.0, 5.0]), said, samples) == pytest.approx((9 + 4) / 2)
-
-
-def test_the_variance_of_a_mean_of_alike_learners() -> None:
-    """item 145: rho s^2 + (1 - rho) s^2 / B, exactly, for the covariance matrix of B learners."""
-    rho, variance, members = 0.3, 4.0, 7
-    covariance = variance * (rho * np.ones((members, members)) + (1 - rho) * np.eye(members))
-    mean = np.full(members, 1 / members)
-    assert mean @ covariance @ mean == pytest.approx(rho * variance + (1 - rho) * variance / members)
 
 
 def test_friedmans_function_is_scikit_learns() -> None:

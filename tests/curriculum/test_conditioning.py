@@ -148,22 +148,3 @@ def test_one_example_is_enough_for_layer_norm_and_of_units_not_for_batch_norm() 
     )
     maps = NORMS.get("batch")(nn.Conv2d(3, 4, 1))(torch.randn(1, 3, 5, 5))
     torch.testing.assert_close(maps.mean((0, 2, 3)), torch.zeros(4), rtol=0, atol=1e-5)
-
-
-def test_instance_norm_takes_contrast_and_brightness_off() -> None:
-    """Item 090: gain and shift of an image's channel do not matter; to layer normalisation they do."""
-    torch.manual_seed(0)
-    x = torch.randn(2, 3, 6, 6)
-    restyled = x * torch.tensor([0.2, 3.0, 7.0]).view(1, 3, 1, 1) + torch.tensor([4.0, -2.0, 0.5]).view(1, 3, 1, 1)
-    torch.testing.assert_close(
-        nn.InstanceNorm2d(3, eps=1e-9)(restyled), nn.InstanceNorm2d(3, eps=1e-9)(x), rtol=1e-3, atol=1e-4
-    )
-    assert not torch.allclose(nn.GroupNorm(1, 3)(restyled), nn.GroupNorm(1, 3)(x), atol=0.5)
-
-
-def test_group_norm_goes_from_layer_to_instance_norm() -> None:
-    """Item 090: one group is layer normalisation, a group a channel is instance normalisation."""
-    torch.manual_seed(0)
-    x = 3 * torch.randn(2, 8, 4, 4) + 1
-    torch.testing.assert_close(nn.GroupNorm(1, 8)(x), nn.LayerNorm((8, 4, 4))(x))
-    torch.testing.assert_close(nn.GroupNorm(8, 8)(x), nn.InstanceNorm2d(8)(x))

@@ -121,14 +121,6 @@ def test_loops_and_arrays_give_one_gradient() -> None:
     np.testing.assert_allclose(slope[0], epoch_by_arrays(w, x, y), rtol=1e-12)
 
 
-def test_broadcasting_by_hand() -> None:
-    """Item 025: shares of a column: 1 of 4, 3 of 4; 6 of 8, 2 of 8."""
-    a = np.array([[1.0, 6.0], [3.0, 2.0]])
-    assert (100 * a / a.sum(0, keepdims=True)).tolist() == [[25, 75], [75, 25]]
-    with pytest.raises(ValueError, match="could not be broadcast"):
-        a + np.ones((3, 1))
-
-
 @pytest.mark.parametrize("shape", [(1, 3), (4, 1), (1, 1), (3,), ()])
 def test_the_gradient_of_what_was_broadcast_is_a_sum(shape: tuple[int, ...]) -> None:
     """Item 025: (m, n) with (1, n) or (m, 1) is (m, n); backwards the expanded axes are added up."""
@@ -147,17 +139,6 @@ def test_l1_and_l2_losses() -> None:
     answers, y = torch.tensor([0.9, 0.2, 0.1, 0.4, 0.9]), torch.tensor([1.0, 0, 0, 1, 1])
     assert F.l1_loss(answers, y, reduction="sum").item() == pytest.approx(1.1)
     assert F.mse_loss(answers, y, reduction="sum").item() == pytest.approx(0.43)
-
-
-@pytest.mark.parametrize(
-    ("order", "norms"),
-    [(0, [2, 2, 2]), (1, [7, 5, 5]), (2, [5, 3.60555128, 4.12310563]), (np.inf, [4, 3, 4])],
-)
-def test_norms_of_the_three_vectors(order: float, norms: list[float]) -> None:
-    """Items 027, 029: numpy's and torch's."""
-    np.testing.assert_allclose(np.linalg.norm(X, ord=order, axis=1), norms, atol=5e-9)
-    found = torch.linalg.vector_norm(torch.tensor(X), order, dim=1)
-    np.testing.assert_allclose(found.numpy(), norms, atol=5e-9)
 
 
 def test_which_of_them_are_norms() -> None:
@@ -264,18 +245,6 @@ def test_gradients_of_shallow_and_deep_networks(sizes: list[int], m: int) -> Non
         assert (dw.shape, db.shape) == (weights[place].shape, biases[place].shape)
         torch.testing.assert_close(dw, exact[place], rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(db, exact[len(weights) + place], rtol=1e-9, atol=1e-12)
-
-
-def test_only_weights_and_biases_are_averaged() -> None:
-    """Item 044: the gradient of a batch is the mean of those of its examples; a sum has m times as much."""
-    weights, biases = network([3, 5, 2])
-    x, y = normal(3, 6), (normal(2, 6, seed=1) > 0).double()
-    passed = [a.detach() for a in forward(weights, biases, x)]
-    whole = backward(weights, passed, y)
-    single = [backward(weights, [a[:, i : i + 1] for a in passed], y[:, i : i + 1]) for i in range(6)]
-    for place, (dw, db) in enumerate(whole):
-        torch.testing.assert_close(dw, torch.stack([one[place][0] for one in single]).mean(0))
-        torch.testing.assert_close(db, torch.stack([one[place][1] for one in single]).mean(0))
 
 
 def test_a_filter_is_a_perceptron_at_every_place() -> None:

@@ -161,18 +161,6 @@ def test_adams_bias_correction(slope: float) -> None:
     np.testing.assert_allclose(uncorrected / -np.diff(path), (1 - 0.9**t) / np.sqrt(1 - 0.999**t), rtol=1e-3)
 
 
-def test_newton_solves_a_quadratic_at_once_and_goes_to_a_saddle() -> None:
-    """Item 079: one step of Newton's method is the lowest point of a bowl, and the saddle of x^2 - y^2 as well."""
-    for signs in ((1.0, 3.0), (1.0, -1.0)):
-
-        def surface(x: torch.Tensor, signs: tuple[float, float] = signs) -> torch.Tensor:
-            return (torch.tensor(signs, dtype=torch.float64) * (x - 0.5).square()).sum()
-
-        x = torch.tensor([2.0, -1.0], dtype=torch.float64)
-        x = x - torch.linalg.solve(curvature(surface)(x), torch.func.grad(surface)(x))
-        np.testing.assert_allclose(x.numpy(), [0.5, 0.5], rtol=1e-12)
-
-
 def test_what_the_texts_only_mention_is_there() -> None:
     """Items 074-079: every method that the texts name, but Eve and learned optimisers (mentioned only)."""
     named = {"sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamax", "nadam", "lbfgs"}

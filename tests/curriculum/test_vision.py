@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage, signal
+from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -123,22 +123,6 @@ def naive(image: Tensor, kernel: Tensor) -> Tensor:
     return torch.stack(
         [torch.stack([(image[r : r + k, c : c + k] * kernel).sum() for c in places[1]]) for r in places[0]]
     )
-
-
-def test_convolution_five_ways() -> None:
-    """Item 173: loops, rows of patches (im2col), Fourier; and what is called convolution is correlation: the
-    mathematical one flips the kernel.
-    """
-    image, kernel = torch.randn(9, 8, generator=RNG), torch.randn(3, 3, generator=RNG)
-    expected = filtered(image, kernel)
-    torch.testing.assert_close(naive(image, kernel), expected)
-    patches = F.unfold(image[None, None], 3)[0]  # [9, places]
-    torch.testing.assert_close((kernel.flatten() @ patches).view(7, 6), expected)
-    fourier = signal.fftconvolve(image.numpy(), kernel.flip(0, 1).numpy(), mode="valid")
-    torch.testing.assert_close(torch.from_numpy(fourier), expected)
-    flipped = torch.from_numpy(signal.convolve2d(image.numpy(), kernel.numpy(), mode="valid"))
-    assert not torch.allclose(flipped, expected)
-    torch.testing.assert_close(flipped, filtered(image, kernel.flip(0, 1)))
 
 
 def test_kernels_are_learned_by_their_gradients() -> None:

@@ -26,23 +26,6 @@ def test_squared_error_by_hand() -> None:
         squared_error(outputs[:, :1], targets[:, 0])
 
 
-@settings(deadline=None)
-@given(a=numbers, b=numbers, y=st.integers(0, 1))
-def test_softmax_of_two_classes_is_a_sigmoid_of_the_difference(a: float, b: float, y: int) -> None:
-    logits = torch.tensor([[a, b]], dtype=torch.float64)
-    one = F.cross_entropy(logits, torch.tensor([y]))
-    other = F.binary_cross_entropy_with_logits(logits[:, 1] - logits[:, 0], torch.tensor([float(y)]).double())
-    torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
-    p = 1 / (1 + math.exp(a - b))
-    assert float(other) == pytest.approx(-math.log(p if y else 1 / (1 + math.exp(b - a))), rel=1e-9)
-
-
-def test_cross_entropies_stay_finite_where_probabilities_are_0() -> None:
-    logits = torch.tensor([[1000.0, -1000.0]])
-    assert F.cross_entropy(logits, torch.tensor([1])).item() == 2000
-    assert F.binary_cross_entropy_with_logits(logits[:, 1], torch.ones(1)).item() == 1000
-
-
 def test_smooth_targets_by_hand() -> None:
     """Item 127."""
     labels = torch.tensor([2, 0])
@@ -53,7 +36,7 @@ def test_smooth_targets_by_hand() -> None:
     assert smooth_targets(labels, 4, 0).equal(F.one_hot(labels, 4).float())
 
 
-def test_the_loss_of_smooth_targets_by_hand() -> None:
+def test_smooth_target_loss_by_hand() -> None:
     """Probabilities 1/2, 1/4, 1/4 and targets .8, .1, .1: .8 ln 2 + .2 ln 4 = 1.2 ln 2."""
     logits = torch.tensor([[math.log(2), 0.0, 0.0]])
     targets = smooth_targets(torch.tensor([0]), 3, 0.2, "others")
@@ -62,7 +45,7 @@ def test_the_loss_of_smooth_targets_by_hand() -> None:
 
 @given(classes=st.integers(2, 12), epsilon=st.floats(0, 0.99), seed=st.integers(0, 2**31))
 @settings(deadline=None, max_examples=25)
-def test_the_two_conventions_are_one_and_that_is_torchs(classes: int, epsilon: float, seed: int) -> None:
+def test_smoothing_conventions_match_torch(classes: int, epsilon: float, seed: int) -> None:
     """Item 127."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(classes, (5,), generator=generator)
@@ -119,7 +102,7 @@ def gradient(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return found
 
 
-def test_the_gradient_of_distillation_keeps_its_size() -> None:
+def test_distillation_gradient_keeps_its_size() -> None:
     """T (softmax(z / T) - softmax(v / T)), and in the limit (z - v) / K for logits of mean 0 (equations 2 and 4)."""
     generator = torch.Generator().manual_seed(0)
     z, v = torch.randn(2, 1, 5, generator=generator, dtype=torch.float64).sub(0).unbind()
@@ -130,7 +113,7 @@ def test_the_gradient_of_distillation_keeps_its_size() -> None:
     torch.testing.assert_close(gradient(z, v, 1e5), (z - v) / 5, rtol=1e-4, atol=1e-6)
 
 
-def test_the_teacher_learns_nothing_and_shapes_must_agree() -> None:
+def test_distillation_without_gradient_for_teacher() -> None:
     teacher, student = torch.randn(2, 3, requires_grad=True), torch.randn(2, 3, requires_grad=True)
     distillation(student, teacher, 4).backward()
     assert teacher.grad is None

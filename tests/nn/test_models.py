@@ -20,7 +20,8 @@ from rlab.nn.encoders.residual import Bottleneck, Cut, Padded, projection
 from rlab.nn.encoders.small_images import Window, scale, sides
 from rlab.nn.heads import ClassifyHead, RbfHead
 from rlab.nn.heads.classify import digit_bitmaps
-from rlab.nn.models import PUBLISHED, Classifier, classifier, from_torchvision, multiply_adds, torchvision_keys
+from rlab.nn.models import PUBLISHED, Classifier, classifier, multiply_adds
+from rlab.nn.torchvision import from_torchvision, torchvision_keys
 
 DOCS = Path(__file__).parents[2] / "docs" / "encoders.md"
 

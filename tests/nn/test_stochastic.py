@@ -34,7 +34,7 @@ def _seeded() -> None:
 
 
 @pytest.mark.parametrize("layer", [nn.Dropout(0.2), VariationalDropout(0.2), nn.Dropout2d(0.2)], ids=str)
-def test_what_is_kept_is_scaled_by_1_over_the_keep_probability(layer: nn.Module) -> None:
+def test_kept_units_are_scaled_up(layer: nn.Module) -> None:
     """items 129, 130, 135: a text has the drop rate in its place: with p = 0.2 kept would become 5, not 1.25."""
     x = torch.ones(2, 300, 40, 1) if isinstance(layer, nn.Dropout2d) else torch.ones(2, 300, 40)
     out = layer(x)
@@ -45,23 +45,14 @@ def test_what_is_kept_is_scaled_by_1_over_the_keep_probability(layer: nn.Module)
     assert layer.eval()(x).equal(x)
 
 
-def test_dropout_without_scaling_needs_the_keep_probability_at_inference() -> None:
-    """item 135: a linear layer after plain masks; the mean of its output is 0.8 w x, not 0.2 w x."""
-    layer, x = nn.Linear(50, 1, bias=False), torch.rand(50)
-    masks = (torch.rand(20_000, 50) >= 0.2).float()
-    terms = layer.weight.detach()[0] * x
-    deviation = math.sqrt(0.16 * float(terms.square().sum()) / 20_000)
-    assert float((masks @ terms).mean()) == pytest.approx(0.8 * float(terms.sum()), abs=4 * deviation)
-
-
-def test_spatial_dropout_drops_whole_maps_of_each_image() -> None:
+def test_spatial_dropout_drops_whole_maps() -> None:
     """item 134"""
     out = nn.Dropout2d(0.5)(torch.ones(64, 8, 3, 3))
     assert (out.amax((2, 3)) == out.amin((2, 3))).all()
     assert not (out[:, :, 0, 0] == out[:1, :, 0, 0]).all()
 
 
-def test_variational_dropout_keeps_its_mask_over_time() -> None:
+def test_variational_mask_stays_over_time() -> None:
     """item 136"""
     layer = VariationalDropout(0.5)
     out = layer(torch.ones(7, 5, 30))
@@ -84,7 +75,7 @@ def test_a_mask_has_the_mean_1() -> None:
     assert float(mask.mean()) == pytest.approx(1, abs=4 * math.sqrt(0.3 / 0.7 / 200_000))
 
 
-def test_dropconnect_drops_weights_and_evaluates_with_their_mean() -> None:
+def test_dropconnect_in_training_and_evaluation() -> None:
     """Item 125."""
     layer = DropConnectLinear(4, 3, p=0.5)
     layer.weight.data.fill_(1.0)
@@ -99,7 +90,7 @@ def test_dropconnect_drops_weights_and_evaluates_with_their_mean() -> None:
     assert set(layer.weight.grad.unique().tolist()) <= {0.0, 4.0}, "dropped weights get no gradient"
 
 
-def test_moments_of_dropconnect_by_hand_and_by_sampling() -> None:
+def test_dropconnect_moments_match_samples() -> None:
     """Item 125."""
     layer = DropConnectLinear(2, 1, p=0.2)
     with torch.no_grad():
@@ -123,7 +114,7 @@ def test_gaussian_noise_is_for_training() -> None:
     assert layer.eval()(x).equal(x)
 
 
-def test_noise_on_the_inputs_of_a_linear_model_is_an_l2_penalty() -> None:
+def test_input_noise_equals_l2_penalty() -> None:
     """Item 122. Weights 3 and -1, noise of 0.5: 1/2 (3 n + -1 m)^2 has the mean 0.25 (9 + 1) / 2 = 1.25."""
     layer, x = nn.Linear(2, 1), torch.rand(40, 2)
     layer.weight.data = torch.tensor([[3.0, -1.0]])
@@ -143,7 +134,7 @@ def test_without_noise_nothing_is_drawn(layer: nn.Module) -> None:
     assert torch.get_rng_state().equal(before)
 
 
-def test_noise_lies_on_weights_only_and_is_gone_to_the_bit() -> None:
+def test_weight_noise_is_removed_exactly() -> None:
     """Item 124."""
     network = nn.Sequential(nn.Linear(30, 40), nn.LayerNorm((2, 40)), nn.PReLU(), NoisyLinear(40, 5))
     before = {name: value.clone() for name, value in network.state_dict().items()}
@@ -156,7 +147,7 @@ def test_noise_lies_on_weights_only_and_is_gone_to_the_bit() -> None:
     assert network[0].weight.grad is not None
 
 
-def test_gradients_are_those_at_the_noisy_weights() -> None:
+def test_gradients_at_noisy_weights() -> None:
     layer = nn.Linear(1, 1, bias=False)
     with noisy_weights(layer, 1.0):
         at = layer.weight.item()
@@ -165,7 +156,7 @@ def test_gradients_are_those_at_the_noisy_weights() -> None:
     assert at != layer.weight.item()
 
 
-def test_weights_come_back_after_an_error_and_a_step_inside_is_refused() -> None:
+def test_weights_return_after_an_error() -> None:
     layer = nn.Linear(3, 2)
     before = layer.weight.detach().clone()
     with pytest.raises(ZeroDivisionError), noisy_weights(layer, 0.1):
@@ -178,7 +169,7 @@ def test_weights_come_back_after_an_error_and_a_step_inside_is_refused() -> None
     assert layer.weight.equal(before)
 
 
-def test_one_generator_makes_every_layer_exact_and_touches_nothing_outside() -> None:
+def test_drawing_from_seeds_every_layer() -> None:
     network, x = random_network(), torch.randn(4, 3, 6)
     generator, outside = torch.Generator().manual_seed(5), torch.get_rng_state()
 
@@ -197,7 +188,7 @@ def test_one_generator_makes_every_layer_exact_and_touches_nothing_outside() -> 
     assert not first.equal(then[0])
 
 
-def test_the_global_generator_is_given_back_after_an_error() -> None:
+def test_global_generator_returns_after_error() -> None:
     outside = torch.get_rng_state()
     with pytest.raises(ZeroDivisionError), drawing_from(torch.Generator()):
         raise ZeroDivisionError
@@ -206,13 +197,13 @@ def test_the_global_generator_is_given_back_after_an_error() -> None:
 
 @pytest.mark.parametrize("p", [-0.1, 1, 50, math.nan])
 @pytest.mark.parametrize("kind", [VariationalDropout, lambda p: DropConnectLinear(2, 2, p)])
-def test_a_probability_that_is_none_is_refused(kind: type, p: float) -> None:
+def test_bad_probability_is_refused(kind: type, p: float) -> None:
     with pytest.raises(RlabError, match=f"probability of 0 to less than 1, not {p}"):
         kind(p)
 
 
 @pytest.mark.parametrize("std", [-1, math.nan, math.inf])
-def test_a_deviation_that_is_none_is_refused(std: float) -> None:
+def test_bad_deviation_is_refused(std: float) -> None:
     with pytest.raises(RlabError, match=f"GaussianNoise takes a standard deviation of 0 or more, not {std}"):
         GaussianNoise(std)
     with pytest.raises(RlabError, match="noisy_weights"), noisy_weights(nn.Linear(1, 1), std):

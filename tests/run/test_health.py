@@ -27,7 +27,7 @@ def lines(count: int, line: Callable[[int], dict[str, float]]) -> Lines:
 
 def seen(rows: Iterable[dict[str, Any]], health: Health | None = None) -> list[Warned]:
     health = health or Health(RULES)
-    return [warned for step, row in enumerate(rows, 1) for warned in health.see({"step": step, **row})]
+    return [warned for step, row in enumerate(rows, 1) for warned in health.update({"step": step, **row})]
 
 
 def cartpole(i: int) -> dict[str, float]:
@@ -150,7 +150,7 @@ def test_every_rule_has_its_case() -> None:
 
 
 @pytest.mark.parametrize("case", [(name, *case) for name, cases in CASES.items() for case in cases], ids=lambda c: c[0])
-def test_a_rule_names_its_failure_and_leaves_the_healthy_counterpart_alone(case: tuple[str, Lines, int, Lines]) -> None:
+def test_rule_separates_failure_from_health(case: tuple[str, Lines, int, Lines]) -> None:
     name, bad, at, healthy = case
     raised = [warned for warned in seen(bad) if warned.raised]
     assert [(warned.rule, warned.step) for warned in raised] == [(name, at)]
@@ -160,16 +160,16 @@ def test_a_rule_names_its_failure_and_leaves_the_healthy_counterpart_alone(case:
     assert seen(healthy) == []
 
 
-def test_a_run_that_learns_is_never_warned() -> None:
+def test_learning_run_has_no_warning() -> None:
     assert seen(lines(200, cartpole)) == []
 
 
-def test_a_line_without_the_metrics_says_nothing() -> None:
+def test_line_without_needed_metrics() -> None:
     rows = [row for _ in range(4) for row in ({"dead_units": 0.9}, {"loss": 1.0}, {})]
     assert [(w.rule, w.step) for w in seen(rows)] == [("dead-units", 4)]
 
 
-def test_once_until_it_clears_and_then_again() -> None:
+def test_warning_is_raised_once() -> None:
     sick, well = {"dead_units": 1.0}, {"dead_units": 0.1}
     told = seen([sick] * 10 + [well] * (CALM - 1) + [sick] + [well] * CALM + [sick] * 2)
     assert [(w.step, w.raised) for w in told] == [(2, True), (10 + 2 * CALM, False), (12 + 2 * CALM, True)]
@@ -181,33 +181,33 @@ LINE = st.dictionaries(st.sampled_from(METRICS), st.sampled_from([0.0, 1e-6, 0.3
 
 
 @given(st.lists(LINE, max_size=40), st.integers(0, 40))
-def test_restored_anywhere_from_json_it_says_the_same(rows: Lines, cut: int) -> None:
+def test_restored_health_warns_alike(rows: Lines, cut: int) -> None:
     rows = [{"step": i, **row} for i, row in enumerate(rows)]  # type: ignore[misc]
     whole, first = Health(RULES), Health(RULES)
-    expected = [whole.see(row) for row in rows]
-    said = [first.see(row) for row in rows[:cut]]
+    expected = [whole.update(row) for row in rows]
+    raised = [first.update(row) for row in rows[:cut]]
     second = Health(RULES, json.loads(json.dumps(first.state(), allow_nan=False)))
     assert second.suspicious == first.suspicious
-    assert said + [second.see(row) for row in rows[cut:]] == expected
+    assert raised + [second.update(row) for row in rows[cut:]] == expected
     assert second.state() == whole.state()
 
 
 def test_what_is_usual_is_by_hand() -> None:
     health = Health(RULES)
     for norm in (1.0, 100.0):
-        health.see({"step": 1, "grad_norm": norm})
+        health.update({"step": 1, "grad_norm": norm})
     kept = health.state()["seen"]["grad_norm"]
     assert kept["usual"] == pytest.approx(10.0)  # sqrt(1 * 100)
     assert (kept["lines"], kept["low"], kept["high"]) == (2, 1.0, 100.0)
 
 
-def test_a_drop_of_speed_is_told_and_a_short_one_is_not() -> None:
+def test_speed_drop_is_reported() -> None:
     def told(speeds: list[float]) -> list[int]:
         pace = Pace(THROUGHPUT, seconds=10)
         raised = []
         for i, speed in enumerate(speeds):
             for _ in range(5):  # lines of 2 s each
-                raised += [i for warned in pace.see(i, round(2 * speed), 2.0) if warned.rule == "throughput"]
+                raised += [i for warned in pace.update(i, round(2 * speed), 2.0) if warned.rule == "throughput"]
         return raised
 
     assert told([1000.0] * 10 + [400.0] * 4) == [12]
@@ -216,7 +216,7 @@ def test_a_drop_of_speed_is_told_and_a_short_one_is_not() -> None:
     assert told([1000.0, 300.0, 300.0, 300.0, 300.0]) == []  # too little is known of what is usual
 
 
-def test_warnings_of_a_run_say_until_when_they_stood() -> None:
+def test_warnings_have_their_end() -> None:
     sick, well = {"dead_units": 1.0}, {"dead_units": 0.1}
     told = [warned.row() for warned in seen([sick] * 2 + [well] * CALM + [sick] * 2)]
     found = warnings_in([{"kind": "train", "step": 1}, *told])
@@ -233,7 +233,7 @@ def raised_in(folder: RunFolder) -> list[tuple[str, int, bool]]:
     return [(r["rule"], r["step"], r["raised"]) for r in rows_of(folder) if r["kind"] == "warning"]
 
 
-def test_a_warning_stands_in_the_log_and_in_the_view_and_alters_nothing() -> None:
+def test_warning_is_logged_and_shown() -> None:
     well, _ = start("well", experiment(log_steps=2))
     view = QuietView()
     settings = experiment(log_steps=2, diverge=(8, 10))
@@ -252,7 +252,7 @@ def test_a_warning_stands_in_the_log_and_in_the_view_and_alters_nothing() -> Non
 
 
 @pytest.mark.parametrize("k", range(1, 12))
-def test_interrupted_anywhere_the_warnings_are_the_same(k: int) -> None:
+def test_interrupted_run_warns_alike(k: int) -> None:
     settings = {"log_steps": 2, "diverge": (8, 10)}
     whole, _ = start("whole", experiment(**settings))
     folder, _ = start("run", experiment(**settings), stop_after=k)
@@ -262,7 +262,7 @@ def test_interrupted_anywhere_the_warnings_are_the_same(k: int) -> None:
 
 
 @pytest.mark.parametrize("every", [1, 4, 100])
-def test_a_collapse_halts_and_keeps_what_was_saved_before_its_first_sign(every: int) -> None:
+def test_collapse_keeps_last_good_checkpoint(every: int) -> None:
     settings = {"log_steps": 2, "checkpoint_steps": every, "diverge": (12,), "stop_on_collapse": True}
     with pytest.raises(Collapsed, match=r"collapsed at 14 units \(q-drift\).*100 at every step.*likely.*; try: ") as e:
         start("run", experiment(**settings))
@@ -277,7 +277,7 @@ def test_a_collapse_halts_and_keeps_what_was_saved_before_its_first_sign(every: 
     assert rows_of(folder) == before
 
 
-def test_a_collapse_that_passes_costs_one_checkpoint_and_no_more() -> None:
+def test_passing_collapse_costs_one_checkpoint() -> None:
     settings = {"log_steps": 2, "checkpoint_steps": 4, "diverge": (12, 12), "stop_on_collapse": True}
     view = QuietView()
     folder, outcome = life.start_run("fake", experiment(**settings), "run", Stop(), view, lambda c, f, d: c)
@@ -286,7 +286,7 @@ def test_a_collapse_that_passes_costs_one_checkpoint_and_no_more() -> None:
     assert raised_in(folder) == []
 
 
-def test_whoever_wants_to_goes_on_after_a_collapse() -> None:
+def test_resume_after_collapse() -> None:
     settings = {"log_steps": 2, "checkpoint_steps": 4, "diverge": (12,)}
     whole, _ = start("whole", experiment(**settings))
     with pytest.raises(Collapsed):

@@ -65,7 +65,7 @@ def test_explained_is_scikit_learns() -> None:
     assert score["low"] < score["mean"] < score["high"]
 
 
-def test_predictions_are_probabilities_of_bytes_or_floats() -> None:
+def test_predictions_of_bytes_and_floats_agree() -> None:
     task: Any = of_recipe("lenet", "digits", epochs=1).task
     task.model.eval()
     x = task.dataset.x[:5].numpy()
@@ -76,7 +76,7 @@ def test_predictions_are_probabilities_of_bytes_or_floats() -> None:
         task.predict(x[:, 0])
 
 
-def test_numbers_are_predicted_on_their_own_scale() -> None:
+def test_numbers_keep_their_scale() -> None:
     fit = of_recipe("logistic", "diabetes", epochs=60)
     for _ in range(60 * fit.per_epoch):
         fit.step()
@@ -110,7 +110,7 @@ class Maps(nn.Module):
         return self.feature_maps(x).mean((2, 3))
 
 
-def test_heat_is_the_class_activation_map_of_a_mean_and_a_linear_layer() -> None:
+def test_heat_map_equals_cam() -> None:
     """Zhou et al. 2016: sum over maps of the class's weight times the map, here in 0..1 and nothing below 0."""
     model = Classifier(Maps(), ClassifyHead(2, 2))
     with torch.no_grad():
@@ -122,7 +122,7 @@ def test_heat_is_the_class_activation_map_of_a_mean_and_a_linear_layer() -> None
     torch.testing.assert_close(heat, torch.stack([bright / bright.max(), dark / dark.max()]))
 
 
-def test_pictures_are_drawn_of_what_there_is() -> None:
+def test_pictures_by_kind_of_data() -> None:
     images = drawn(of_recipe("lenet", "digits"))
     assert set(images) == {"confusion", "wrong", "looked"}
     assert all(content.startswith(b"\x89PNG") for content in images.values())
@@ -131,7 +131,7 @@ def test_pictures_are_drawn_of_what_there_is() -> None:
 
 
 @pytest.mark.parametrize("recipe", ["lenet", "resnet20", "mlp", "logistic"])
-def test_every_kind_of_model_learns_the_digits(recipe: str) -> None:
+def test_models_learn_digits(recipe: str) -> None:
     """Item 003: inputs and right answers make a model that answers new inputs rightly."""
     fit = of_recipe(recipe, "digits", epochs=2 if recipe == "resnet20" else 6, validation=0.0)
     while not fit.progress().finished:

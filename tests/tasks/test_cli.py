@@ -43,7 +43,7 @@ def refused(capfd: pytest.CaptureFixture[str], *args: str) -> str:
     return err
 
 
-def test_a_run_of_a_model_is_listed_and_shown(capfd: pytest.CaptureFixture[str]) -> None:
+def test_run_is_listed_and_shown(capfd: pytest.CaptureFixture[str]) -> None:
     listed = json.loads(ok(capfd, "runs", "--json"))["runs"][0]
     assert (listed["agent"], listed["env"], listed["status"]) == ("lenet", "digits", "finished")
     shown = ok(capfd, "runs", "show", "net")
@@ -51,7 +51,7 @@ def test_a_run_of_a_model_is_listed_and_shown(capfd: pytest.CaptureFixture[str])
     assert "examples" in shown
 
 
-def test_it_is_evaluated_again_as_it_was_at_the_end(capfd: pytest.CaptureFixture[str], runs: Path) -> None:
+def test_evaluation_repeats_the_final_score(capfd: pytest.CaptureFixture[str], runs: Path) -> None:
     at_the_end = json.loads((runs / "net" / "evaluation.json").read_text())
     again = json.loads(ok(capfd, "eval", "net", "--json"))
     assert (again["split"], again["mean"]) == ("test", at_the_end["mean"])
@@ -65,12 +65,12 @@ def test_watch_and_report_show_pictures(capfd: pytest.CaptureFixture[str], runs:
     assert all(Path(file).read_bytes().startswith(b"\x89PNG") for file in files.values())
     ok(capfd, "report", "net")
     page = (runs / "net" / "report.html").read_text()
-    for said in ("whom it confuses", "Accuracy by class", "over training examples", "lenet on digits"):
+    for said in ("which classes it confuses", "Accuracy by class", "over training examples", "lenet on digits"):
         assert said in page
     assert "environment steps" not in page
 
 
-def test_resume_of_a_finished_run_does_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+def test_resume_of_finished_run(capfd: pytest.CaptureFixture[str]) -> None:
     assert "is finished" in ok(capfd, "resume", "net")
 
 

@@ -61,7 +61,7 @@ def test_each_task_is_one_short_file(task: str) -> None:
 
 
 @by_task
-def test_a_stopped_run_resumes_to_the_bit(task: str, runs: Path) -> None:
+def test_stopped_run_resumes_exactly(task: str, runs: Path) -> None:
     data, stop = TASKS[task], Stop()
     config = RECIPES.get(recipe_of(task)).default(data)
     total = 3 * find_run(data).config()["config"]["fit"]["epochs"]
@@ -102,7 +102,7 @@ def test_each_task_learns(data: str, measure: str, low: float, high: float, runs
     assert score["low"] <= score["mean"] <= score["high"]
 
 
-def test_the_best_parameters_are_those_of_the_lowest_perplexity(runs: Path) -> None:
+def test_best_parameters_have_lowest_perplexity(runs: Path) -> None:
     validations = [row for row in read_metrics(find_run("lines").metrics) if row["kind"] == "eval"]
     *before, final = validations
     assert final["validation"] == min([row["mean"] for row in before] + [final["validation"]])
@@ -110,7 +110,7 @@ def test_the_best_parameters_are_those_of_the_lowest_perplexity(runs: Path) -> N
     assert before[0]["mean"] > before[-1]["mean"]
 
 
-def test_a_run_does_what_it_can_and_says_what_it_cannot(runs: Path) -> None:
+def test_abilities_and_missing_abilities(runs: Path) -> None:
     with rlab.load("ring") as gan:
         assert isinstance(gan, rlab.Predictor)
         assert gan.sample(5, seed=1).shape == (5, 2)
@@ -126,7 +126,7 @@ def test_a_run_does_what_it_can_and_says_what_it_cannot(runs: Path) -> None:
         assert coder.ability(Predicts).predict(np.zeros((3, 4), np.float32)).shape == (3, 4)
 
 
-def test_the_autoencoders_encoder_goes_under_a_dqn(runs: Path) -> None:
+def test_dqn_starts_from_autoencoder(runs: Path) -> None:
     settings: dict[str, Any] = {"steps": 300, "learning_starts": 100, "threads": 1, "final_episodes": 1}
     run = rlab.train("dqn", env="CartPole-v1", encoder="cartpole", freeze=True, **settings)
     assert run.config()["warm_start"]["encoder"]["run"] == "cartpole"

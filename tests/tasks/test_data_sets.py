@@ -10,7 +10,7 @@ from tests.tasks.test_trainer import of_recipe
 
 @pytest.mark.data
 @pytest.mark.parametrize(("data", "bar"), [("mnist", 94.0), ("fashion_mnist", 75.0)])
-def test_lenet_learns_from_a_tenth_of_the_images(data: str, bar: float) -> None:
+def test_lenet_learns_few_images(data: str, bar: float) -> None:
     """Far below what it reaches on all of them; on MNIST above what a linear model of so few images does, about 90."""
     fit = of_recipe("lenet", data, examples=6_000, epochs=6)
     while not fit.progress().finished:

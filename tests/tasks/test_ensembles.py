@@ -40,7 +40,7 @@ def whole(recipe: str, data: str, **settings: Any) -> TreesLearner:
     return built
 
 
-def test_a_bootstrap_sample_is_drawn_by_the_seed_from_the_training_part() -> None:
+def test_bootstrap_is_drawn_by_seed() -> None:
     one, again, other, plain = (
         of_recipe("mlp", "digits", bootstrap=on, seed=seed, split_seed=0).task.data
         for on, seed in ((True, 0), (True, 0), (True, 1), (False, 0))
@@ -55,9 +55,9 @@ def test_a_bootstrap_sample_is_drawn_by_the_seed_from_the_training_part() -> Non
         assert torch.equal(one.dataset.items(split), other.dataset.items(split)), "the split seed decides"
 
 
-def member(run: str, said: list[list[float]], **changes: Any) -> Member:
-    given = {"data": "planted", "classes": ("a", "b"), "items": torch.arange(3), "true": torch.tensor([0, 1, 1])}
-    return Member(run=run, said=torch.tensor(said), **{**given, **changes})
+def member(run: str, outputs: list[list[float]], **changes: Any) -> Member:
+    given = {"data": "planted", "classes": ("a", "b"), "items": torch.arange(3), "targets": torch.tensor([0, 1, 1])}
+    return Member(run=run, outputs=torch.tensor(outputs), **{**given, **changes})
 
 
 def test_the_mean_of_probabilities_by_hand() -> None:
@@ -74,7 +74,7 @@ def test_the_mean_of_probabilities_by_hand() -> None:
 def test_the_mean_of_numbers_by_hand() -> None:
     """Errors +1 and -1 cancel: R^2 of the mean is 1."""
     true = torch.tensor([[0.0], [2.0], [4.0]])
-    over, under = (member(n, (true + d).tolist(), classes=None, true=true) for n, d in (("x", 1.0), ("y", -1.0)))
+    over, under = (member(n, (true + d).tolist(), classes=None, targets=true) for n, d in (("x", 1.0), ("y", -1.0)))
     score = ensemble_score([over, under])
     assert score["mean"] == 1
     assert score["members_mean"] == pytest.approx(1 - 3 / 8)
@@ -89,10 +89,10 @@ def test_the_mean_of_numbers_by_hand() -> None:
         ),
         ({"classes": ("a", "c")}, "the first tells 2 classes \\(a, b, ...\\), the second 2 classes \\(a, c, ...\\)"),
         ({"items": torch.arange(1, 4)}, "nearest: train both with the same --split-seed"),
-        ({"true": torch.tensor([0, 0, 1])}, "the first of their --tasks are different ones"),
+        ({"targets": torch.tensor([0, 0, 1])}, "the first of their --tasks are different ones"),
     ],
 )
-def test_what_does_not_fit_together_is_named(changes: dict[str, Any], said: str) -> None:
+def test_unlike_members_are_named(changes: dict[str, Any], said: str) -> None:
     p = [[0.5, 0.5]] * 3
     with pytest.raises(RlabError, match=said):
         ensemble_score([member("x", p), member("y", p, **changes)])
@@ -119,7 +119,7 @@ def test_trees_are_scikit_learns() -> None:
 
 @pytest.mark.parametrize("recipe", ["forest", "adaboost"])
 @pytest.mark.parametrize("data", ["iris", "diabetes"])
-def test_a_restored_ensemble_is_the_same_and_goes_on_alike(recipe: str, data: str) -> None:
+def test_restored_trees_go_on_alike(recipe: str, data: str) -> None:
     straight, half, other = (grow(recipe, data, members=9) for _ in range(3))
     for _ in range(3):
         half.step()
@@ -135,7 +135,7 @@ def test_a_restored_ensemble_is_the_same_and_goes_on_alike(recipe: str, data: st
     assert digest(straight.state()) == digest(other.state())
 
 
-def test_images_are_flat_and_classes_without_examples_have_no_probability() -> None:
+def test_trees_on_images_with_absent_class() -> None:
     built = whole("forest", "digits", members=10, examples=200)
     assert built.task.predict(built.task.dataset.x[:4].numpy()).shape == (4, 10)
     assert built.evaluate(Stop())["mean"] > 70
@@ -221,7 +221,7 @@ def test_several_runs_are_evaluated_as_one(
         (["bag-1", "bag-9"], "bag-9"),
     ],
 )
-def test_runs_that_do_not_fit_are_refused(
+def test_unlike_runs_are_refused(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], names: list[str], said: str
 ) -> None:
     monkeypatch.setenv("RLAB_RUNS", str(runs))
@@ -238,6 +238,6 @@ def test_runs_that_do_not_fit_are_refused(
         ({"split_seed": -1}, "--split-seed is -1"),
     ],
 )
-def test_bad_settings_are_told_in_a_sentence(settings: dict[str, Any], said: str) -> None:
+def test_bad_settings_get_a_sentence(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(RlabError, match=said):
         grow("forest", "digits", **settings)

@@ -81,7 +81,7 @@ def test_every_optimiser_resumes_to_the_bit(optimiser: str, kind: str, tmp_path:
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_all_of_a_state_resumes_to_the_bit(what: str, tmp_path: Path) -> None:
+def test_whole_state_resumes_exactly(what: str, tmp_path: Path) -> None:
     recipe, settings = OTHERS[what]
     fit = assert_it_goes_on_to_the_bit(recipe, "digits", tmp_path, **settings)
     assert isinstance(fit.task.modules["model"], EMA) == (what == "mean teacher")

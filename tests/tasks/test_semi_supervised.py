@@ -75,7 +75,7 @@ def test_the_average_by_hand() -> None:
         EMA(nn.Linear(1, 1), 1.0)
 
 
-def test_labels_are_kept_of_as_many_of_every_class() -> None:
+def test_kept_labels_are_balanced() -> None:
     fit = semi("consistency", labelled=40)
     data = fit.task.data.dataset
     assert data.counts("train") == [4] * 10
@@ -87,7 +87,7 @@ def test_labels_are_kept_of_as_many_of_every_class() -> None:
     assert not torch.equal(data.items("train"), semi("none", labelled=40, seed=1).task.data.dataset.items("train"))
 
 
-def test_the_baseline_sees_labelled_examples_only_in_as_many_updates() -> None:
+def test_baseline_ignores_unlabelled_examples() -> None:
     fit, whole = semi("none", labelled=40, batch_size=64), of_recipe("mlp", "digits", batch_size=64)
     data = fit.task.data.dataset
     assert "unlabelled" not in data.splits
@@ -99,7 +99,7 @@ def test_the_baseline_sees_labelled_examples_only_in_as_many_updates() -> None:
     assert fit.progress().total == 20 * 64 * fit.per_epoch
 
 
-def test_two_views_are_the_same_items_differently_augmented() -> None:
+def test_two_views_differ_by_augmentation() -> None:
     data = semi("consistency").task.data.dataset
     batches = Batches(data, 32, 0, augment="shift:1", split="unlabelled", per_epoch=7)
     first, again, second = batches.at(1, 3), batches.at(1, 3), batches.at(1, 3, view=1)
@@ -120,7 +120,7 @@ def views_of(fit: Trainer, epoch: int, number: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("method", ["self-training", "consistency", "mean-teacher"])
-def test_the_loss_is_labels_and_the_method_by_weight_and_ramp(method: str) -> None:
+def test_loss_weights_method_by_ramp(method: str) -> None:
     """Item 011: labels and what has none are learned from at once."""
     fit = semi(method, semi_weight=3.0, ramp_up=0.5, epochs=2)
     for _ in range(15):
@@ -144,7 +144,7 @@ def test_the_loss_is_labels_and_the_method_by_weight_and_ramp(method: str) -> No
     assert expected > 0
 
 
-def test_the_average_is_what_is_evaluated_and_what_travels() -> None:
+def test_moving_average_is_scored_and_transferred() -> None:
     from rlab.tasks.transfer import PLACES
 
     fit = semi("mean-teacher", epochs=1, validation=0.0)
@@ -157,7 +157,7 @@ def test_the_average_is_what_is_evaluated_and_what_travels() -> None:
         right = {part: (getattr(task.model, part)(x).argmax(1) == y).float().mean() for part in ("teacher", "student")}
     assert score["mean"] == pytest.approx(100 * right["teacher"].item())
     assert right["teacher"] != right["student"]
-    assert torch.equal(torch.from_numpy(task.predict(x[:5].numpy())), task.judged(x[:5]).softmax(1).detach())
+    assert torch.equal(torch.from_numpy(task.predict(x[:5].numpy())), task.predictor(x[:5]).softmax(1).detach())
     assert any(name.startswith(PLACES["modules"][1]) for name in fit.state()["modules"])
 
 
@@ -210,7 +210,7 @@ def test_bad_input_is_told_in_a_sentence(data: str, settings: dict[str, Any], sa
         of_recipe("mlp", data, **settings)
 
 
-def test_a_table_can_be_learned_with_dropout_for_views() -> None:
+def test_consistency_on_table_with_dropout() -> None:
     fit = of_recipe("mlp", "breast_cancer", labelled=20, semi="consistency", dropout=0.3, epochs=2)
     for _ in range(2 * fit.per_epoch):
         fit.step()
@@ -218,7 +218,7 @@ def test_a_table_can_be_learned_with_dropout_for_views() -> None:
 
 
 @pytest.mark.slow
-def test_every_method_helps_where_labels_are_few() -> None:
+def test_methods_help_with_few_labels() -> None:
     """50 labels, 15 epochs, the mean over three seeds: seen 84.8 without, 88.9, 87.3 and 86.2 percent with a method."""
 
     def mean(method: str, **settings: Any) -> float:

@@ -37,7 +37,7 @@ def test_targets_by_hand() -> None:
     assert TARGETS.get("number").of(x, torch.tensor([1.5, 2.5])).tolist() == [[1.5], [2.5]]
 
 
-def test_the_loss_is_that_of_all_heads_by_weight() -> None:
+def test_loss_sums_heads_by_weight() -> None:
     """Item 149: several tasks on one trunk."""
     fit: Any = of_recipe("mlp", "digits", tasks=ALL, precision="fp32", label_smoothing=0.1, augment="shift:1")
     batch, task = fit.task.data.at(0, 0), fit.task
@@ -57,7 +57,7 @@ def test_the_loss_is_that_of_all_heads_by_weight() -> None:
     torch.testing.assert_close(seen["loss"], whole)
 
 
-def test_all_are_learned_and_scored_and_the_first_counts() -> None:
+def test_several_heads_are_scored() -> None:
     fit: Any = of_recipe("mlp", "digits", tasks="class,ink:0.3,centre:0.3,group:0.3", epochs=10)
     while not fit.progress().finished:
         fit.step()
@@ -81,7 +81,7 @@ def test_numbers_can_come_first() -> None:
     assert of_recipe("mlp", "diabetes", tasks="number,spread", epochs=2).step()
 
 
-def test_r2_of_several_numbers_is_scikit_learns() -> None:
+def test_r2_matches_scikit_learn() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.randn(50, 2, generator=generator) * torch.tensor([1.0, 5.0])
     said = labels + torch.randn(50, 2, generator=generator)

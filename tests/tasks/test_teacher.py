@@ -61,7 +61,7 @@ def resumed(runs: Path, fit: Trainer, **settings: Any) -> Trainer:
     return other
 
 
-def test_the_loss_is_labels_and_soft_targets_by_their_shares(runs: Path) -> None:
+def test_loss_mixes_labels_and_soft_targets(runs: Path) -> None:
     """Item 287: distillation."""
     fit = built(runs, "by-hand", temperature=3.0, distil=0.7)
     batch = fit.task.data.at(0, 0)
@@ -78,9 +78,7 @@ def test_the_loss_is_labels_and_soft_targets_by_their_shares(runs: Path) -> None
     assert seen["loss"].item() == pytest.approx(0.3 * labels.item() + 0.7 * 9 * kl.item(), rel=1e-4)
 
 
-def test_a_resumed_run_ends_in_the_same_bits_without_the_other_run(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_resume_without_teacher_run(runs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     whole, half = (built(runs, name, examples=300, epochs=2) for name in ("whole", "half"))
     for _ in range(4):
         whole.step()
@@ -94,7 +92,7 @@ def test_a_resumed_run_ends_in_the_same_bits_without_the_other_run(
     assert digest(whole.state()) == digest(other.state())
 
 
-def test_the_other_run_is_not_needed_afterwards(runs: Path, tmp_path: Path) -> None:
+def test_teacher_run_can_be_deleted(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "big", runs / "gone-soon")
     run = rlab.train("logistic", data="digits", name="alone", teacher="gone-soon", epochs=1, threads=1)
     shutil.rmtree(runs / "gone-soon")
@@ -129,7 +127,7 @@ def test_bad_input_is_told_in_a_sentence(runs: Path, settings: dict[str, Any], s
     assert sorted(runs.iterdir()) == before
 
 
-def test_other_classes_are_refused_with_both_named(runs: Path) -> None:
+def test_other_classes_are_refused(runs: Path) -> None:
     fit = built(runs, "classes")
     teacher: Any = fit.beside["teacher"]
     note = teacher.state()["note"]
@@ -138,7 +136,7 @@ def test_other_classes_are_refused_with_both_named(runs: Path) -> None:
         teacher._refuse_other(note)
 
 
-def test_without_a_run_there_is_no_teacher() -> None:
+def test_no_teacher_without_a_run() -> None:
     fit = of_recipe("logistic", "digits", teacher="nowhere")
     with pytest.raises(RlabError, match="a teacher is taken when a run starts"):
         fit.step()
@@ -155,7 +153,7 @@ def test_a_damaged_copy_is_refused(runs: Path) -> None:
         teacher.start_from(path.parent)
 
 
-def test_a_teacher_teaches_what_the_labels_do_not_say(runs: Path) -> None:
+def test_teacher_helps_beyond_labels(runs: Path) -> None:
     """Item 287: all labels are wrong: soft targets alone give the right classes, labels alone the wrong ones."""
     right = {}
     for share in (0.0, 1.0):

@@ -31,7 +31,7 @@ def of_recipe(recipe: str, data: str, **settings: Any) -> Trainer:
     return built
 
 
-def test_parts_of_an_encoder_come_into_training() -> None:
+def test_modifiers_reach_training() -> None:
     fit = of_recipe("mlp", "digits", encoder="mlp+silu+layer+lsuv", epochs=1)
     inside = {type(part) for part in fit.task.modules["model"].modules()}
     assert {nn.SiLU, nn.LayerNorm} < inside
@@ -45,7 +45,7 @@ def test_parts_of_an_encoder_come_into_training() -> None:
 
 
 @pytest.mark.parametrize(("size", "other"), [(112, 113), (1, 3)])
-def test_a_batch_of_one_is_refused_where_there_is_batch_norm(size: int, other: int) -> None:
+def test_batch_of_one_with_batch_norm(size: int, other: int) -> None:
     of_recipe("mlp", "iris", batch_size=size)
     with pytest.raises(RlabError, match=f"--batch-size is {size}; of 113 .*nearest: {other}$"):
         of_recipe("mlp", "iris", encoder="mlp+batch", batch_size=size)
@@ -97,7 +97,7 @@ def through(fit: Trainer, epochs: int) -> dict[str, Any]:
     return dict(score)
 
 
-def test_progress_counts_examples_also_of_a_last_short_batch() -> None:
+def test_progress_counts_last_short_batch() -> None:
     fit = planted(Planted([0.0] * 9))
     done = []
     for _ in range(4):
@@ -107,7 +107,7 @@ def test_progress_counts_examples_also_of_a_last_short_batch() -> None:
     assert (fit.progress().total, fit.progress().unit) == (50, "examples")
 
 
-def test_an_epoch_sees_every_training_example_once_and_nothing_else() -> None:
+def test_epoch_has_every_example_once() -> None:
     task = Planted([0.0] * 9)
     fit = planted(task)
     for _ in range(2 * fit.per_epoch):
@@ -117,7 +117,7 @@ def test_an_epoch_sees_every_training_example_once_and_nothing_else() -> None:
     assert first.tolist() != second.tolist()
 
 
-def test_it_ends_with_the_parameters_that_were_best_in_validation() -> None:
+def test_best_validation_parameters_are_kept() -> None:
     """items 139, 141: those of the turn; test examples have no say in it."""
     task = Planted([1.0, 3.0, 2.0, 2.5, 2.9])
     fit = planted(task)
@@ -130,7 +130,7 @@ def test_it_ends_with_the_parameters_that_were_best_in_validation() -> None:
     assert task.asked == ["validation"] * 5 + ["test"], "test examples are looked at once, at the end"
 
 
-def test_it_stops_early_when_nothing_got_better_for_too_long() -> None:
+def test_early_stopping_after_patience() -> None:
     """items 139, 140: by validation scores, never by training's."""
     task = Planted([1.0, 3.0, 2.0, 3.0, 9.0])
     score = through(fit := planted(task, patience=2), 5)
@@ -139,7 +139,7 @@ def test_it_stops_early_when_nothing_got_better_for_too_long() -> None:
     assert fit.state()["stopped_early"]
 
 
-def test_an_evaluation_that_was_stopped_can_be_had_again() -> None:
+def test_stopped_evaluation_can_be_repeated() -> None:
     task = Planted([1.0, 1.0])
     fit = planted(task, epochs=1, patience=1)
     for _ in range(fit.per_epoch):
@@ -152,7 +152,7 @@ def test_an_evaluation_that_was_stopped_can_be_had_again() -> None:
     assert fit.evaluate(Stop())["split"] == "test"
 
 
-def test_without_validation_the_last_parameters_are_taken() -> None:
+def test_last_parameters_without_validation() -> None:
     task = Planted([], held_out=False)
     score = through(fit := planted(task), 5)
     assert fit.best is None
@@ -165,7 +165,7 @@ def test_patience_needs_something_held_out() -> None:
         planted(Planted([], held_out=False), patience=2)
 
 
-def test_a_loss_that_is_no_number_ends_the_run() -> None:
+def test_nonfinite_loss_ends_the_run() -> None:
     fit = planted(Planted([0.0], loss=math.nan))
     for _ in range(fit.per_epoch - 1):
         fit.step()
@@ -191,7 +191,7 @@ def test_the_footprint_alters_nothing() -> None:
     assert footprint.seconds > 0
 
 
-def test_a_smaller_encoder_rate_moves_the_encoder_less() -> None:
+def test_encoder_rate_scales_its_steps() -> None:
     moved = {}
     for factor in (1.0, 0.01):
         fit = of_recipe("mlp", "digits", encoder_rate=factor, optimiser="sgd", learning_rate=0.1, weight_decay=0.0)
@@ -202,12 +202,12 @@ def test_a_smaller_encoder_rate_moves_the_encoder_less() -> None:
     assert moved[0.01] == pytest.approx(0.01 * moved[1.0], rel=0.02)  # small steps are rounded
 
 
-def test_lbfgs_says_what_it_does_not_take() -> None:
+def test_lbfgs_refuses_parameter_groups() -> None:
     with pytest.raises(RlabError, match=r"lbfgs takes all parameters alike; nearest: --weight-decay 0"):
         of_recipe("logistic", "iris", optimiser="lbfgs")
 
 
-def test_a_frozen_encoder_stays_as_it_is_with_its_running_means() -> None:
+def test_frozen_encoder_keeps_running_means() -> None:
     """Item 150: transfer with the taken part left alone."""
     fit = of_recipe("resnet20", "digits", examples=64)
     before = copy.deepcopy(fit.task.modules["model"].encoder.state_dict())  # type: ignore[union-attr,operator]
@@ -226,7 +226,7 @@ def rates_of(fit: Trainer) -> dict[str, float]:
     return {names[p]: group["lr"] for group in fit.optimizers["model"].param_groups for p in group["params"]}
 
 
-def test_rates_decay_from_stage_to_stage_downwards() -> None:
+def test_rates_decay_by_stage() -> None:
     """ResNet-20: the last block has the encoder's rate, each child with parameters below it 0.7 times the one above."""
     fit = of_recipe("resnet20", "digits", rate_decay=0.7, encoder_rate=0.5, learning_rate=0.1, examples=64)
     rates, encoder = rates_of(fit), fit.task.modules["model"].encoder
@@ -244,12 +244,12 @@ def test_rates_decay_from_stage_to_stage_downwards() -> None:
     assert decays == {0.0, 0.01}
 
 
-def test_an_encoder_of_one_child_has_its_childrens_stages() -> None:
+def test_stages_of_encoder_with_one_child() -> None:
     rates = rates_of(of_recipe("mlp", "digits", rate_decay=0.5, learning_rate=0.1))
     assert [round(r, 6) for name, r in sorted(rates.items()) if "weight" in name] == [0.05, 0.1, 0.1]
 
 
-def test_without_decay_the_groups_are_as_they_were() -> None:
+def test_groups_without_decay() -> None:
     assert len(of_recipe("lenet", "digits").optimizers["model"].param_groups) == 4
     with pytest.raises(RlabError, match="has fewer than two stages, so no rate can decay"):
         of_recipe("mlp", "digits", encoder="flat", rate_decay=0.5)

@@ -20,7 +20,7 @@ class AlexNet(nn.Module):
     """Five convolutions with ReLU, three poolings, and two layers of 4096 with dropout.
 
     Args:
-        shape: [C, H, W]; published 224x224. Smaller ones by the rule of `scaling.scale`.
+        shape: [C, H, W]; published 224x224. Smaller ones by the rule of `small_images.scale`.
     """
 
     def __init__(self, shape: tuple[int, ...]):

@@ -42,7 +42,7 @@ class DenseNet(nn.Module):
     """DenseNet-121: a stem, four blocks with transitions between that halve channels and maps, and the mean.
 
     Args:
-        shape: [C, H, W]; published 224x224. Smaller ones by the rule of `scaling.scale`.
+        shape: [C, H, W]; published 224x224. Smaller ones by the rule of `small_images.scale`.
     """
 
     def __init__(self, shape: tuple[int, ...]):
@@ -81,7 +81,7 @@ class DenseNet(nn.Module):
 
 
 def transition(channels: int, window: Window) -> nn.Sequential:
-    """Between two blocks: half the channels, and half of height and width."""
+    """Make the layers between two blocks, which halve channels, height and width."""
     layers = nn.Sequential()
     layers.add_module("norm", nn.BatchNorm2d(channels))
     layers.add_module("relu", nn.ReLU())

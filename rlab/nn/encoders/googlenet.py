@@ -100,7 +100,7 @@ class GoogLeNet(nn.Module):
     The published weights are for images scaled to -1..1.
 
     Args:
-        shape: [C, H, W]; published 224x224. Smaller ones by the rule of `scaling.scale`.
+        shape: [C, H, W]; published 224x224. Smaller ones by the rule of `small_images.scale`.
         auxiliary: classes of the two auxiliary classifiers; 0: there are none.
     """
 

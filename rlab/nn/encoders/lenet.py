@@ -27,7 +27,7 @@ CONNECTED = (
 
 
 def windows_of(name: str, shape: tuple[int, ...]) -> list[Window]:
-    """C1, S2, C3, S4 by the rule of `scaling.scale`."""
+    """C1, S2, C3, S4 by the rule of `small_images.scale`."""
     frame = 0 if len(shape) == IMAGES and min(shape[1:]) >= PUBLISHED else 2
     halving = Window(2, 2, 0, pool=True)
     return scale(name, shape, [Window(5, 1, frame), halving, Window(5, 1, 0), halving])
@@ -37,7 +37,7 @@ class LeNet(nn.Module):
     """LeNet-5 as it is used now: ReLU, max-pooling and all connections; layers of 120 and 84.
 
     Args:
-        shape: [C, H, W]; 28x28 or 32x32 give 5x5 maps. Smaller ones by the rule of `scaling.scale`.
+        shape: [C, H, W]; 28x28 or 32x32 give 5x5 maps. Smaller ones by the rule of `small_images.scale`.
     """
 
     def __init__(self, shape: tuple[int, ...]):
@@ -93,10 +93,10 @@ class Partial(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        pairs = [out * MAPS[0] + below for out, seen in enumerate(CONNECTED) for below in seen]
+        pairs = [out * MAPS[0] + below for out, sources in enumerate(CONNECTED) for below in sources]
         self.places: Tensor  # int64[60], of [16 * 6]
         self.register_buffer("places", torch.tensor(pairs), persistent=False)
-        bounds = [2.4 / (25 * len(seen)) for seen in CONNECTED for _ in seen]
+        bounds = [2.4 / (25 * len(sources)) for sources in CONNECTED for _ in sources]
         self.weight = nn.Parameter(torch.empty(len(pairs), 5, 5).uniform_(-1, 1) * torch.tensor(bounds)[:, None, None])
         self.bias = nn.Parameter(torch.zeros(MAPS[1]))
 
@@ -112,7 +112,7 @@ class LeNet1998(nn.Module):
     Weights start uniformly in +-2.4 / (inputs of the unit) (appendix A).
 
     Args:
-        shape: [C, H, W]; 28x28 or 32x32 give 5x5 maps. Smaller ones by the rule of `scaling.scale`.
+        shape: [C, H, W]; 28x28 or 32x32 give 5x5 maps. Smaller ones by the rule of `small_images.scale`.
     """
 
     def __init__(self, shape: tuple[int, ...]):

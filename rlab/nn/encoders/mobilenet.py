@@ -81,7 +81,7 @@ class MobileNet(nn.Module):
     """A convolution with stride 2, the blocks of a table, and the mean over the last maps.
 
     Args:
-        shape: [C, H, W]; published 224x224. Smaller ones by the rule of `scaling.scale`.
+        shape: [C, H, W]; published 224x224. Smaller ones by the rule of `small_images.scale`.
         rows: the table.
         block: (channels, out, stride, expand) -> one block; its `rectify` is the network's.
         last: channels of a last convolution 1x1; 0: there is none.

@@ -123,9 +123,9 @@ class Stage(nn.Module):
             if won.max() > 0:
                 self._grow(plane, int(won.argmax()), patches, v)
         before = int(self.used)
-        seen = v >= FAINT * v.max()
+        active = v >= FAINT * v.max()
         while int(self.used) < len(self.b):
-            silent = torch.where(seen & (self._around(self.s_cells(u)[0]) == 0), v, 0.0)
+            silent = torch.where(active & (self._around(self.s_cells(u)[0]) == 0), v, 0.0)
             if silent.max() <= 0:
                 break
             self.used += 1
@@ -147,7 +147,7 @@ class Neocognitron(nn.Module):
     """Stages of S- and C-cells. It has no parameters for gradients, and gives zeros until it has learned.
 
     Args:
-        shape: [C, H, W]. Smaller images by the rule of `scaling.scale`: earlier C-cells keep the resolution.
+        shape: [C, H, W]. Smaller images by the rule of `small_images.scale`: earlier C-cells keep the resolution.
         layouts: of the stages.
     """
 

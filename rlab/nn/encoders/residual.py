@@ -43,7 +43,7 @@ class Padded(nn.Module):
 
 
 class Cut(nn.Module):
-    """Nothing goes around the block: a plain network."""
+    """The shortcut of a plain network: nothing goes around the block."""
 
     def __init__(self, channels: int, out: int, stride: int, norm: Norm):
         super().__init__()
@@ -129,7 +129,7 @@ class ResidualNet(nn.Module):
     """A stem, stages of residual blocks, and the mean over the last maps.
 
     Args:
-        shape: [C, H, W]; published 224x224, or 32x32 for CIFAR. Smaller ones by the rule of `scaling.scale`.
+        shape: [C, H, W]; published 224x224, or 32x32 for CIFAR. Smaller ones by the rule of `small_images.scale`.
         layout: which network.
         norm: makes the normalisation; its parameters are called bn1, bn2, ... whatever it is.
         name: for messages.

@@ -1,4 +1,4 @@
-"""What the published image networks share: the one rule for smaller images, and how their weights start."""
+"""How published image networks are scaled down to smaller images, and how their weights start."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def sides(shape: Sequence[int], windows: Sequence[Window]) -> tuple[int, int]:
 
 
 def scale(name: str, shape: tuple[int, ...], published: Sequence[Window]) -> list[Window]:
-    """The rule: where the published layers leave maps below 4x4, the earliest reductions go, one at a time.
+    """Remove the earliest reductions, one at a time, until the last maps are at least 4x4.
 
     First the stem's pooling, then the stem's stride (its 7x7 or 11x11 becomes 3x3), then the others from the front,
     until the last maps are at least 4x4. So most of what is dropped is what was only made for large images; at the

@@ -22,7 +22,7 @@ class VGG(nn.Module):
     """Five stages of convolutions 3x3 with ReLU, a pooling after each, and two layers of 4096 with dropout.
 
     Args:
-        shape: [C, H, W]; published 224x224. Smaller ones by the rule of `scaling.scale`.
+        shape: [C, H, W]; published 224x224. Smaller ones by the rule of `small_images.scale`.
         depths: convolutions in each stage.
         norm: BatchNorm before every ReLU of the stages.
         name: for messages.

@@ -1,4 +1,4 @@
-"""Heads: feature vector to what a task needs."""
+"""Heads turn a feature vector into what a task needs: classes, action values, policies."""
 
 from rlab.nn.heads.classify import ClassifyHead, DenseHead, RbfHead
 from rlab.nn.heads.policy import CategoricalHead, GaussianHead, ValueHead

@@ -1,4 +1,4 @@
-"""Classes from features, or from feature maps."""
+"""Heads that tell classes from features, or from feature maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies and state values from features: any encoder's, of vectors and of images."""
+"""Heads for policies and state values on the features of any encoder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What search asks of a network: a policy over points and the pass, and who wins; with KataGo's side tasks."""
+"""The head that a search of Go needs: a policy over points and the pass, and who wins; with KataGo's side tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rlab.nn.encoders.go_resnet import pooled
 
 
 class PolicyValue(NamedTuple):
-    """Of B positions on n x n boards, from the side of the player to move.
+    """The outputs for B positions on n x n boards, from the side of the player to move.
 
     Attributes:
         policy: logits [B, n * n + 1], the pass last; nothing is masked.

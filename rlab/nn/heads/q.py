@@ -1,4 +1,4 @@
-"""Action values from features: one number an action, or a distribution of returns in K numbers an action."""
+"""Heads for action values: one number an action, or a distribution of returns in K numbers an action."""
 
 from __future__ import annotations
 

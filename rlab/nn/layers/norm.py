@@ -1,4 +1,4 @@
-"""Normalisation by name, and what torch has only in another layout."""
+"""Normalisation layers by name, and LayerNorm over channels, which torch has in another layout only."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def _channels(layer: nn.Module) -> int:
 
 @NORMS.register("none")
 def unnormalised(layer: nn.Module) -> nn.Module:
-    """The layer itself."""
+    """Return the layer itself, without normalisation."""
     _channels(layer)
     return layer
 
 
 @NORMS.register("batch")
 def batch_norm(layer: nn.Module) -> nn.Module:
-    """Each channel over a batch and its positions; running moments in evaluation (Ioffe & Szegedy 2015)."""
+    """Normalise each channel over a batch and its positions; running moments in evaluation (Ioffe & Szegedy 2015)."""
     channels, dimensions = _channels(layer), layer.weight.dim()  # type: ignore[operator]
     norm = {4: nn.BatchNorm2d, 5: nn.BatchNorm3d}.get(dimensions, nn.BatchNorm1d)
     return nn.Sequential(layer, norm(channels))
@@ -67,7 +67,7 @@ def batch_norm(layer: nn.Module) -> nn.Module:
 
 @NORMS.register("layer")
 def layer_norm(layer: nn.Module) -> nn.Module:
-    """Each example over all its features, of maps over channels and positions (Ba et al. 2016).
+    """Normalise each example over all its features, of maps over channels and positions (Ba et al. 2016).
 
     `ChannelNorm` is over the channels of each position by itself.
     """
@@ -77,7 +77,7 @@ def layer_norm(layer: nn.Module) -> nn.Module:
 
 @NORMS.register("instance")
 def instance_norm(layer: nn.Module) -> nn.Module:
-    """Each channel of each example over its positions (Ulyanov et al. 2016), with scale and shift."""
+    """Normalise each channel of each example over its positions (Ulyanov et al. 2016), with scale and shift."""
     channels = _channels(layer)
     if isinstance(layer, nn.Linear):
         raise RlabError("norm 'instance' is over the positions of maps, which a linear layer has not; nearest: layer")
@@ -86,14 +86,14 @@ def instance_norm(layer: nn.Module) -> nn.Module:
 
 @NORMS.register("group")
 def group_norm(layer: nn.Module) -> nn.Module:
-    """Each example by groups of channels (Wu & He 2018): at most 32 groups, of at least 4 channels."""
+    """Normalise each example by groups of channels (Wu & He 2018): at most 32 groups, of at least 4 channels."""
     channels = _channels(layer)
     return nn.Sequential(layer, nn.GroupNorm(math.gcd(32, channels, max(channels // 4, 1)), channels))
 
 
 @NORMS.register("spectral")
 def spectral_norm(layer: nn.Module) -> nn.Module:
-    """Weights divided by their largest singular value (Miyato et al. 2018), by torch's parametrization.
+    """Divide weights by their largest singular value (Miyato et al. 2018), by torch's parametrization.
 
     Its estimate moves in every forward of training; that of `SpectralConv2d` only when it is told to.
     """

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 DEPTHS = (1, 4, 10)
@@ -37,27 +35,19 @@ class Settings:
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test accuracy by depth, at the rate with the best training accuracy."""
-    from rlab.nn.optim import make_optimiser
-    from rlab.studies.supervised import accuracy, examples, fit, network
+    from rlab.studies.supervised import accuracy_by_depth, examples
 
     activation = variant["activation"]
     data = examples(settings.data, seed, settings.train, settings.test, preprocess="standard")
-    found = []
-    for depth in DEPTHS:
-        sizes = (data.x[0].numel(), *[settings.width] * depth, 10)
-        tried = []
-        for rate in settings.rates:
-            model = network(sizes, activation, seed=seed, init=INIT[activation])
-            optimiser = make_optimiser("momentum", model.parameters(), lr=rate, foreach=True)
-            fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=64, seed=seed)
-            tried.append((accuracy(model, data.x, data.y), accuracy(model, data.x_test, data.y_test)))
-        found.append(max(tried)[1])
-    return {"curve": found, "shallow": found[0], "middle": found[1], "deep": found[2]}
+    accuracies = accuracy_by_depth(
+        data, settings.width, DEPTHS, activation, INIT[activation], settings.rates, settings.steps, seed
+    )
+    return {"curve": accuracies, "shallow": accuracies[0], "middle": accuracies[1], "deep": accuracies[2]}
 
 
 def draw(figure: Any, results: Results) -> None:
     """Accuracy over depth."""
-    ways = {name: 100 * np.array(column(seeds, "curve")) for name, seeds in results.items()}
+    ways = columns(results, "curve", 100)
     curves(figure.subplots(), DEPTHS, ways, ("hidden layers", "test accuracy, best rate (%)"))
 
 

@@ -73,13 +73,13 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from rlab.studies.supervised import accuracy, examples, fit
 
     data = examples("digits", seed, train=1_000, preprocess="standard")
-    found = []
+    accuracies = []
     for rate in settings.rates:
         model = build(settings, variant, seed)
         optimiser = make_optimiser("momentum", model.parameters(), lr=rate, foreach=True)
         fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=64, seed=seed)
-        found.append(accuracy(model, data.x, data.y))
-    return {"by_rate": found, "accuracy": max(found)}
+        accuracies.append(accuracy(model, data.x, data.y))
+    return {"by_rate": accuracies, "accuracy": max(accuracies)}
 
 
 def name_of(activation: str, init: str, norm: str, skip: bool) -> str:

@@ -35,7 +35,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples("digits", seed, preprocess="standard")
-    found: dict[str, list[float]] = {"off": [], "dead": [], "accuracy": []}
+    curves: dict[str, list[float]] = {"off": [], "dead": [], "accuracy": []}
     for rate in settings.rates[:1] if variant["begins_off"] else settings.rates:
         model = network((64, settings.width, settings.width, 10), variant["activation"], seed=seed, init="he-normal")
         hidden = [part for part in model if isinstance(part, nn.Linear)][:-1]
@@ -53,9 +53,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
             model(data.x)
         off = torch.cat(sums, 1) <= 0
         for key, value in (("off", off.float().mean()), ("dead", off.all(0).float().mean()), ("accuracy", right)):
-            found[key].append(float(value))
-    ends = {f"{key}_first": values[0] for key, values in found.items()}
-    return found | ends | {"dead_last": found["dead"][-1], "mean_accuracy": float(np.mean(found["accuracy"]))}
+            curves[key].append(float(value))
+    ends = {f"{key}_first": values[0] for key, values in curves.items()}
+    return curves | ends | {"dead_last": curves["dead"][-1], "mean_accuracy": float(np.mean(curves["accuracy"]))}
 
 
 def draw(figure: Any, results: Results) -> None:

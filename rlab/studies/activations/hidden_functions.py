@@ -60,7 +60,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     rng = np.random.default_rng(seed)
     (x, y), (x_test, y_test) = spirals(settings.points, rng), spirals(settings.points, rng)
-    found = []
+    accuracies = []
     for name in variant:
         model: Any = network((2, settings.width, 2), name if name in ACTIVATIONS else "identity", seed=seed)
         if name not in ACTIVATIONS:
@@ -68,9 +68,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         began = model[1].weight.detach().clone()
         optimiser = make_optimiser("adam", model.parameters(), lr=0.01, foreach=True)
         fit(model, x, y, optimiser, steps=settings.steps, seed=seed)
-        found.append(accuracy(model, x_test, y_test))
+        accuracies.append(accuracy(model, x_test, y_test))
     moved = float((model[1].weight.detach() - began).abs().mean())
-    return {"by_function": found, "accuracy": min(found), "moved": moved}
+    return {"by_function": accuracies, "accuracy": min(accuracies), "moved": moved}
 
 
 VARIANTS = {"non-linear": GOOD, "ReLU": ("relu",), "identity": ("identity",), "square": ("square",), "step": ("step",)}

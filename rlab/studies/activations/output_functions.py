@@ -46,13 +46,13 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     optimiser = make_optimiser("adam", model.parameters(), lr=1e-3, foreach=True)
     fit(model, data.x, target(data.y), optimiser, steps=settings.steps, batch_size=64, seed=seed, loss=loss)
     with torch.no_grad():
-        said = model(data.x_test)
+        outputs = model(data.x_test)
     if classes:
-        outside = ((said < 0) | (said > 1)).any(1) | ((said.sum(1) - 1).abs() > 1e-3)
-        right = (said.argmax(1) == data.y_test).float().mean()
+        outside = ((outputs < 0) | (outputs > 1)).any(1) | ((outputs.sum(1) - 1).abs() > 1e-3)
+        right = (outputs.argmax(1) == data.y_test).float().mean()
         return {"accuracy": float(right), "no_probability": float(outside.float().mean())}
-    error = (said - target(data.y_test)).square().mean() / target(data.y_test).var(correction=0)
-    return {"explained": float(1 - error), "below_mean": float((said < 0).float().mean())}
+    error = (outputs - target(data.y_test)).square().mean() / target(data.y_test).var(correction=0)
+    return {"explained": float(1 - error), "below_mean": float((outputs < 0).float().mean())}
 
 
 def draw(figure: Any, results: Results) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 MATTERS = 1.0
@@ -52,7 +52,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Differences to ReLU of the same seed."""
     axes = figure.subplots()
-    dots(axes, {name: column(seeds, "ahead") for name, seeds in results.items()}, "accuracy less ReLU's (points)")
+    dots(axes, columns(results, "ahead"), "accuracy less ReLU's (points)")
     axes.axhspan(-MATTERS, MATTERS, color="0.5", alpha=0.15)
     axes.axhline(0, color="black", lw=1)
 

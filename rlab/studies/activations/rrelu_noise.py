@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import column, columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -51,15 +51,15 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         with drawing_from(torch.Generator().manual_seed(derive(seed, "noise"))):
             noisy = float((model(data.x_test).argmax(1) == data.y_test).float().mean())
     right = accuracy(model.eval(), data.x_test, data.y_test)
-    found = {"train_loss": losses[0], "test_loss": losses[1], "gap": losses[1] - losses[0]}
-    return found | {"log_train_loss": float(np.log10(losses[0])), "accuracy": right, "noisy_accuracy": noisy}
+    numbers = {"train_loss": losses[0], "test_loss": losses[1], "gap": losses[1] - losses[0]}
+    return numbers | {"log_train_loss": float(np.log10(losses[0])), "accuracy": right, "noisy_accuracy": noisy}
 
 
 def draw(figure: Any, results: Results) -> None:
     """Losses of both kinds, and accuracies."""
     panels = figure.subplots(1, 2)
-    dots(panels[0], {name: column(seeds, "test_loss") for name, seeds in results.items()}, "test loss (nats)")
-    rows = {name: column(seeds, "accuracy") for name, seeds in results.items()}
+    dots(panels[0], columns(results, "test_loss"), "test loss (nats)")
+    rows = columns(results, "accuracy")
     rows |= {"wide, drawn\nin tests": column(results["wide"], "noisy_accuracy")}
     dots(panels[1], {name: [100 * value for value in values] for name, values in rows.items()}, "test accuracy (%)")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, curves, dots
+from rlab.studies.plots import columns, curves, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 POINTS = 10
@@ -81,9 +81,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Losses, and the largest eigenvalues."""
     left, right = figure.subplots(1, 2)
-    ways = {name: column(seeds, "way") for name, seeds in results.items()}
+    ways = columns(results, "way")
     curves(left, (np.arange(POINTS) + 1) / POINTS, ways, ("part of training", "training loss, power of ten (nats)"))
-    dots(right, {name: column(seeds, "top") for name, seeds in results.items()}, "largest eigenvalue / mean")
+    dots(right, columns(results, "top"), "largest eigenvalue / mean")
     right.tick_params(axis="x", labelsize=7)
 
 

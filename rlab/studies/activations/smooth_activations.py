@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, dots
+from rlab.studies.images import built
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -28,10 +29,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     import torch
     from torch import Tensor, nn
 
-    from rlab.nn.layers import drawing_from
     from rlab.nn.layers.activations import ACTIVATIONS
     from rlab.nn.optim import make_optimiser
-    from rlab.seeding import derive
     from rlab.studies.supervised import accuracy, examples, fit
 
     class Reader(nn.Module):
@@ -51,8 +50,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
             return self.last(self.encoder(self.lines(x[:, 0]) + self.places).mean(1))
 
     data = examples("digits", seed, preprocess="standard")
-    with drawing_from(torch.Generator().manual_seed(derive(seed, "network"))):
-        model = Reader()
+    model = built(Reader, seed)
     optimiser = make_optimiser("adam", model.parameters(), lr=2e-3, foreach=True)
     fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=64, seed=seed)
     with torch.no_grad():
@@ -63,8 +61,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Accuracies and losses."""
     left, right = figure.subplots(1, 2)
-    dots(left, {name: column(seeds, "accuracy") for name, seeds in results.items()}, "test accuracy (%)")
-    dots(right, {name: column(seeds, "log_loss") for name, seeds in results.items()}, "training loss, power of ten")
+    dots(left, columns(results, "accuracy"), "test accuracy (%)")
+    dots(right, columns(results, "log_loss"), "training loss, power of ten")
 
 
 STUDIES.register("smooth-activations")(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -46,7 +46,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
 def draw(figure: Any, results: Results) -> None:
     """The gradient's size over layers."""
-    ways = {name: column(seeds, "way") for name, seeds in results.items()}
+    ways = columns(results, "way")
     depth = len(next(iter(ways.values()))[0])
     axes = figure.subplots()
     curves(axes, np.arange(1, depth + 1), ways, ("hidden layer (1: next to the input)", "gradient, power of ten"))

@@ -74,7 +74,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
         plan = {"n_estimators": settings.rounds, "max_depth": 1, "learning_rate": 0.5, "random_state": 0}
         model = GradientBoostingClassifier(**plan)
-        way = [100 * (said != y_test).mean() for said in model.fit(x, y).staged_predict(x_test)]
+        way = [100 * (predicted != y_test).mean() for predicted in model.fit(x, y).staged_predict(x_test)]
         return {"error": way[-1], "test": np.round(way, 3)}
     if variant == "bag":
         from sklearn.tree import DecisionTreeClassifier
@@ -86,16 +86,17 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         )
         way = 100 * (np.where(votes.cumsum(0) >= 0, 1, -1) != y_test).mean(1)
         return {"error": way[-1], "test": np.round(way, 3)}
-    found = boost(x, y, settings.rounds)
+    ensemble = boost(x, y, settings.rounds)
     votes, votes_test = (
-        (found.importances[:, None] * [stump.predict(part) for stump in found.stumps]).cumsum(0) for part in (x, x_test)
+        (ensemble.importances[:, None] * [stump.predict(part) for stump in ensemble.stumps]).cumsum(0)
+        for part in (x, x_test)
     )
     training = 100 * (votes * y <= 0).mean(1)
-    bound = 100 * np.cumprod(2 * np.sqrt(found.errors * (1 - found.errors)))
+    bound = 100 * np.cumprod(2 * np.sqrt(ensemble.errors * (1 - ensemble.errors)))
     test = 100 * (votes_test * y_test <= 0).mean(1)
     return {
         "slack": (bound - training).min(),
-        "half_off": 100 * abs(found.after - 0.5).max(),
+        "half_off": 100 * abs(ensemble.after - 0.5).max(),
         "first": test[0],
         "error": test[-1],
         "test": np.round(test, 3),

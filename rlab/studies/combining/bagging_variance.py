@@ -41,13 +41,13 @@ def members_of(x: np.ndarray, y: np.ndarray, samples: Any, depth: int | None, as
     )
 
 
-def out_of_bag(y: np.ndarray, said: np.ndarray, samples: np.ndarray) -> float:
+def out_of_bag(y: np.ndarray, predictions: np.ndarray, samples: np.ndarray) -> float:
     """Mean square error of every example's mean over the members [B, n] whose sample lacks it."""
     without = np.array([~np.isin(np.arange(len(y)), s) for s in samples])
     counts = without.sum(0)
-    judged = counts > 0
-    mean = (said * without).sum(0)[judged] / counts[judged]
-    return float(((mean - y[judged]) ** 2).mean())
+    out = counts > 0
+    mean = (predictions * without).sum(0)[out] / counts[out]
+    return float(((mean - y[out]) ** 2).mean())
 
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
@@ -58,22 +58,22 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     n, b = settings.examples, settings.members
     asked = generator.random((settings.points, 10))
     truth = friedman(asked)
-    said, unique, bag_errors, train_errors, parts = [], [], [], [], []
+    predictions, unique, bag_errors, train_errors, parts = [], [], [], [], []
     for _ in range(settings.sets):
         x = generator.random((n, 10))
         y = friedman(x) + settings.spread * generator.normal(size=n)
         samples = generator.integers(n, size=(b, n))
         both = members_of(x, y, samples, variant, np.concatenate([asked, x]))
-        said.append(both[:, : len(asked)])
+        predictions.append(both[:, : len(asked)])
         bag_errors.append(out_of_bag(y, both[:, len(asked) :], samples))
         train_errors.append(((both[:, len(asked) :].mean(0) - y) ** 2).mean())
         unique += [100 * len(np.unique(s)) / n for s in samples]
         parts.append(members_of(x, y, np.array_split(generator.permutation(n), b // 4), variant, asked).mean(0))
-    every = np.array(said)  # [sets, B, points]
+    every = np.array(predictions)  # [sets, B, points]
     half = b // 2
-    seen, fresh = every[:, :half], every[:, half:].mean(1)
-    sigma = seen.var(0, ddof=1).mean()  # of one member, over sets
-    between = seen.mean(1).var(0, ddof=1).mean()
+    known, fresh = every[:, :half], every[:, half:].mean(1)
+    sigma = known.var(0, ddof=1).mean()  # of one member, over sets
+    between = known.mean(1).var(0, ddof=1).mean()
     rho = (between - sigma / half) / (sigma - sigma / half)
     predicted, measured = rho * sigma + (1 - rho) * sigma / (b - half), fresh.var(0, ddof=1).mean()
     member, bag, apart = (((p - truth) ** 2).mean() for p in (every, every.mean(1), np.array(parts)))

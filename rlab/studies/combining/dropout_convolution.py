@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -55,7 +55,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Test errors."""
     axes = figure.subplots()
-    dots(axes, {name: column(seeds, "error") for name, seeds in results.items()}, "test error in %")
+    dots(axes, columns(results, "error"), "test error in %")
     axes.set_xlabel("what is dropped", fontsize=9)
 
 

@@ -48,15 +48,15 @@ def subnetworks(settings: Settings, model: Any, x: Any, seed: int) -> Any:
     from rlab.seeding import derive
 
     layers = [layer for layer in model if isinstance(layer, torch.nn.Linear)]
-    found = []
+    outputs = []
     with torch.no_grad(), drawing_from(torch.Generator().manual_seed(derive(seed, "members"))):
         for _ in range(settings.members):
             h = x.flatten(1)
             for layer in layers[:-1]:
                 h = layer(h).relu()
                 h = h * dropout_mask(h[:1], settings.p)
-            found.append(layers[-1](h).softmax(1))
-    return torch.stack(found)
+            outputs.append(layers[-1](h).softmax(1))
+    return torch.stack(outputs)
 
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:

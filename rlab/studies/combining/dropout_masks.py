@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -36,15 +36,15 @@ def held_mask(p: float, calls: int) -> Any:
     class Held(nn.Module):
         """Counts the batches that it has seen in training."""
 
-        seen = 0
+        calls_made = 0
 
         def forward(self, x: Tensor) -> Tensor:
             """x[B, D] -> [B, D]."""
             if not self.training:
                 return x
-            if self.seen % calls == 0:
+            if self.calls_made % calls == 0:
                 self.mask = dropout_mask(x[:1], p)
-            self.seen += 1
+            self.calls_made += 1
             return x * self.mask
 
     return Held()
@@ -74,7 +74,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Test errors."""
     axes = figure.subplots()
-    dots(axes, {name: column(seeds, "error") for name, seeds in results.items()}, "test error in %")
+    dots(axes, columns(results, "error"), "test error in %")
     axes.set_xlabel("a new mask for every ...", fontsize=9)
 
 

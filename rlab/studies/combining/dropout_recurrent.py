@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rlab.studies.plots import column, dots
+from rlab.studies.images import built
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -28,8 +29,7 @@ def recurrent(settings: Settings, masks: str, seed: int) -> Any:
     import torch
     from torch import Tensor, nn
 
-    from rlab.nn.layers import drawing_from, dropout_mask
-    from rlab.seeding import derive
+    from rlab.nn.layers import dropout_mask
 
     class Recurrent(nn.Module):
         """Its state is dropped by a mask in training."""
@@ -61,8 +61,7 @@ def recurrent(settings: Settings, masks: str, seed: int) -> Any:
                 h = torch.tanh(inputs[:, t] + self.state(h))
             return self.out(h)[:, 0]
 
-    with drawing_from(torch.Generator().manual_seed(derive(seed, "network"))):
-        return Recurrent()
+    return built(Recurrent, seed)
 
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
@@ -92,8 +91,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Errors and arithmetic."""
     left, right = figure.subplots(1, 2)
-    dots(left, {name: column(seeds, "error") for name, seeds in results.items()}, "squared error in % of variance")
-    dots(right, {name: column(seeds, "extra") for name, seeds in results.items()}, "added arithmetic in %")
+    dots(left, columns(results, "error"), "squared error in % of variance")
+    dots(right, columns(results, "extra"), "added arithmetic in %")
     for axes in (left, right):
         axes.set_xlabel("a new mask for every ...", fontsize=9)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import column, count_ticks, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -59,9 +59,8 @@ def draw(figure: Any, results: Results) -> None:
     sizes = results["off"][0]["sizes"]
     shown = {f"dropout {name}": column(seeds, "errors") for name, seeds in results.items()}
     curves(axes, sizes, shown, ("training examples", "test error in %"))
-    axes.set(xscale="log", ylim=(0, None))
-    axes.set_xticks(sizes, [f"{n:,.0f}" for n in sizes])
-    axes.minorticks_off()
+    count_ticks(axes, sizes)
+    axes.set_ylim(0, None)
 
 
 STUDIES.register("dropout-small-data")(

@@ -54,10 +54,10 @@ def staged(settings: Settings, kind: str, train: Any, others: Any, seed: int) ->
     def look() -> list[Any]:
         return [net(x).argmax(1).numpy() for x in others]
 
-    seen = fit(
+    staged_outputs = fit(
         net, train[0], train[1], optimiser, steps=settings.updates, batch_size=25, seed=seed, look=look, points=30
     )
-    return [np.array(one) for one in zip(*seen, strict=True)]
+    return [np.array(one) for one in zip(*staged_outputs, strict=True)]
 
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
@@ -67,8 +67,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     sets = parts("digits", seed, settings.train, settings.validation, 0)
     labels = [(y >= 5).long() for _, y in sets]
     labels[:2] = [mislabelled(y, settings.wrong, seed, classes=2) for y in labels[:2]]
-    said = staged(settings, variant, (sets[0][0], labels[0]), [x for x, _ in sets[1:]], seed)
-    validation, test = (100 * (s != y.numpy()).mean(1) for s, y in zip(said, labels[1:], strict=True))
+    predictions = staged(settings, variant, (sets[0][0], labels[0]), [x for x, _ in sets[1:]], seed)
+    validation, test = (100 * (s != y.numpy()).mean(1) for s, y in zip(predictions, labels[1:], strict=True))
     return {"end": test[-1], "kept": test[validation.argmin()]}
 
 

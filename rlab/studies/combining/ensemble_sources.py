@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import column, columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -58,11 +58,11 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     (x, y), (x_test, y_test) = parts("digits", seed, settings.train, 0)
     y = mislabelled(y, settings.wrong, seed)
-    said = []
+    outputs = []
     for number in range(settings.members):
         with torch.no_grad():
-            said.append(member(settings, variant, x, y, seed, number)(x_test).softmax(1))
-    every, truth = torch.stack(said).double(), torch.nn.functional.one_hot(y_test, 10)
+            outputs.append(member(settings, variant, x, y, seed, number)(x_test).softmax(1))
+    every, truth = torch.stack(outputs).double(), torch.nn.functional.one_hot(y_test, 10)
     wrong = 100 * float((every.argmax(2) != y_test).double().mean())
     together = 100 * float((every.mean(0).argmax(1) != y_test).double().mean())
     alike = np.corrcoef((every - truth).flatten(1).numpy())
@@ -73,7 +73,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Gains, and against the correlation of errors."""
     left, right = figure.subplots(1, 2)
-    dots(left, {name: column(seeds, "gain") for name, seeds in results.items()}, "errors saved, points")
+    dots(left, columns(results, "gain"), "errors saved, points")
     left.tick_params(axis="x", labelsize=7, rotation=20)
     for name, seeds in results.items():
         right.plot(column(seeds, "rho"), column(seeds, "gain"), "o", ms=4, label=name)

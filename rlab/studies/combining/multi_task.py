@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -61,7 +61,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Test errors."""
     axes = figure.subplots()
-    dots(axes, {name: column(seeds, "error") for name, seeds in results.items()}, "even or odd: test error in %")
+    dots(axes, columns(results, "error"), "even or odd: test error in %")
     axes.set_xlabel("the task that shares the trunk", fontsize=9)
 
 

@@ -33,12 +33,12 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from rlab.seeding import derive
 
     order = np.random.default_rng(derive(seed, "inputs")).permutation(16)
-    seen, unseen = order[:8], order[8:]
+    known, unseen = order[:8], order[8:]
     labels = (np.arange(256)[:, None] >> np.arange(8) & 1).astype(float)  # [256, 8]
-    said = LEARNERS[variant["learner"]](settings, INPUTS[seen], labels, INPUTS[unseen], seed)  # [256, 8], 0 or 1
+    predicted = LEARNERS[variant["learner"]](settings, INPUTS[known], labels, INPUTS[unseen], seed)  # [256, 8], 0 or 1
     functions = (np.arange(2**16)[:, None] >> np.arange(16) & 1).astype(np.int8)  # [65536, 16]
-    asked = functions[:, seen] @ (1 << np.arange(8))
-    right = 100 * (said[asked] == functions[:, unseen]).mean(axis=1)
+    asked = functions[:, known] @ (1 << np.arange(8))
+    right = 100 * (predicted[asked] == functions[:, unseen]).mean(axis=1)
     counts = np.bincount((right * 8 / 100).round().astype(int), minlength=9)
     return {
         "all": float(right.mean()),

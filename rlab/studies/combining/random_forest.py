@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import column, columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -45,7 +45,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Errors of all and of one, and likeness."""
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
-    shown = {name: column(seeds, "error") for name, seeds in results.items()}
+    shown = columns(results, "error")
     shown |= {f"a tree of\nthe {name}": column(results[name], "member") for name in ("bag", "forest")}
     dots(left, shown, "test error in %")
     alike = {name: column(results[name], "alike") for name in ("bag", "forest")}

@@ -37,14 +37,14 @@ def self_train(settings: Settings, model: Any, x: Any, y: Any, others: Any, trai
     """Four rounds: learn, then believe what one is sure of (Lee 2013)."""
     import torch
 
-    seen, targets = x, y
+    inputs, targets = x, y
     for _ in range(4):
-        train(seen, targets, settings.updates // 4)
+        train(inputs, targets, settings.updates // 4)
         with torch.no_grad():
             sure, label = model(others).softmax(1).max(1)
         chosen = sure > settings.sure
         times = max(1, int(chosen.sum()) // len(x))  # as many labelled examples as others
-        seen = torch.cat([x.repeat(times, 1, 1, 1), others[chosen]])
+        inputs = torch.cat([x.repeat(times, 1, 1, 1), others[chosen]])
         targets = torch.cat([y.repeat(times), label[chosen]])
 
 
@@ -74,8 +74,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         made += 1
         part = others[torch.randint(len(others), (50,), generator=generator)]
         with torch.no_grad():
-            said = model(noisy(part)).softmax(1)
-        apart = (model(noisy(part)).softmax(1) - said).square().sum(1).mean()
+            probabilities = model(noisy(part)).softmax(1)
+        apart = (model(noisy(part)).softmax(1) - probabilities).square().sum(1).mean()
         return settings.weight * min(1.0, 4 * made / settings.updates) * apart
 
     def train(x: Tensor, y: Tensor, updates: int) -> None:

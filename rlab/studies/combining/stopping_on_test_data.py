@@ -43,11 +43,11 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     gaps = np.zeros((settings.draws, 2))
     for draw_of in gaps:
         order = generator.permutation(len(y))
-        chooser, judge, fresh = np.split(order, [variant, 2 * variant])
-        told = wrong[:, chooser].mean(1)
-        best = int(told.argmin())
+        chooser, second, fresh = np.split(order, [variant, 2 * variant])
+        estimates = wrong[:, chooser].mean(1)
+        best = int(estimates.argmin())
         true = wrong[best, fresh].mean()
-        draw_of[:] = true - told[best], true - wrong[best, judge].mean()
+        draw_of[:] = true - estimates[best], true - wrong[best, second].mean()
     optimism, honest = gaps.mean(0)
     return {"optimism": optimism, "honest": honest, "off": abs(honest)}
 

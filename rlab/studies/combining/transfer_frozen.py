@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlab.studies.combining.transfer_matrix import task, trained
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, count_ticks, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -52,11 +52,10 @@ def draw(figure: Any, results: Results) -> None:
     """Errors by the number of examples."""
     axes = figure.subplots()
     sizes = results["scratch"][0]["sizes"]
-    shown = {name: column(seeds, "errors") for name, seeds in results.items()}
+    shown = columns(results, "errors")
     curves(axes, sizes, shown, ("examples of the new task", "even or odd: test error in %"))
-    axes.set(xscale="log", ylim=(0, None))
-    axes.set_xticks(sizes, [f"{n:,.0f}" for n in sizes])
-    axes.minorticks_off()
+    count_ticks(axes, sizes)
+    axes.set_ylim(0, None)
 
 
 STUDIES.register("transfer-frozen")(

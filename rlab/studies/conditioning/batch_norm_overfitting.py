@@ -59,8 +59,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
             noise = float(torch.stack(drawn).std(0).mean())
     optimiser = make_optimiser("momentum", model.parameters(), lr=settings.rate)
     fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=64, seed=seed)
-    seen, new = (100 * accuracy(model, x, y) for x, y in (data[:2], data[2:]))
-    return {"train": seen, "test": new, "gap": seen - new, "noise": noise}
+    train, new = (100 * accuracy(model, x, y) for x, y in (data[:2], data[2:]))
+    return {"train": train, "test": new, "gap": train - new, "noise": noise}
 
 
 def draw(figure: Any, results: Results) -> None:

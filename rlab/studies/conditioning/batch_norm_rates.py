@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -58,7 +58,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Accuracy over rates."""
     powers = next(iter(results.values()))[0]["powers"]
-    ways = {name: 100 * np.array(column(seeds, "curve")) for name, seeds in results.items()}
+    ways = columns(results, "curve", 100)
     curves(figure.subplots(), powers, ways, ("learning rate (power of ten)", "test accuracy (%)"))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import column, columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -28,21 +28,13 @@ class Settings:
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Test accuracy in percent on digits as they are and on changed ones, and how far outputs move with a change."""
     import torch
-    from torch import nn
 
-    from rlab.nn.init import initialise
-    from rlab.nn.layers import drawing_from
-    from rlab.nn.layers.norm import NORMS
     from rlab.nn.optim import make_optimiser
     from rlab.seeding import derive
-    from rlab.studies.supervised import accuracy, examples, fit
+    from rlab.studies.supervised import accuracy, examples, fit, normed_convolutions
 
     data = examples("digits", seed, preprocess="standard")
-    make, width = NORMS.get(variant["norm"]), settings.width
-    with drawing_from(torch.Generator().manual_seed(derive(seed, "network"))):
-        layers = [make(nn.Conv2d(1, width, 3)), nn.ReLU(), make(nn.Conv2d(width, width, 3)), nn.ReLU()]
-        model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * width, 10))
-        initialise(model, "he-normal")
+    model = normed_convolutions(variant["norm"], settings.width, seed)
     optimiser = make_optimiser("adam", model.parameters(), lr=2e-3, foreach=True)
     fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=64, seed=seed)
     rng = np.random.default_rng(derive(seed, "changes"))
@@ -60,7 +52,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Accuracy lost, and how far probabilities move."""
     left, right = figure.subplots(1, 2)
-    dots(left, {name: column(seeds, "lost") for name, seeds in results.items()}, "accuracy lost (points)")
+    dots(left, columns(results, "lost"), "accuracy lost (points)")
     moves = {name: [100 * value for value in column(seeds, "moves")] for name, seeds in results.items()}
     dots(right, moves, "probability that moves to other classes (%)")
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 SIZES = (2, 4, 32)
@@ -30,24 +28,12 @@ class Settings:
 
 def build(settings: Settings, variant: Any, seed: int) -> Any:
     """The net; normalisations do not change what is drawn."""
-    import torch
-    from torch import nn
-
-    from rlab.nn.init import initialise
-    from rlab.nn.layers import drawing_from
-    from rlab.nn.layers.norm import NORMS
-    from rlab.seeding import derive
-    from rlab.studies.supervised import network
+    from rlab.studies.supervised import network, normed_convolutions
 
     if variant["of"] == "units":
         sizes = (64, settings.units, settings.units, 10)
         return network(sizes, seed=seed, init="he-normal", norm=variant["norm"])
-    make, count = NORMS.get(variant["norm"]), settings.maps
-    with drawing_from(torch.Generator().manual_seed(derive(seed, "network"))):
-        layers = [make(nn.Conv2d(1, count, 3)), nn.ReLU(), make(nn.Conv2d(count, count, 3)), nn.ReLU()]
-        model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * count, 10))
-        initialise(model, "he-normal")
-    return model
+    return normed_convolutions(variant["norm"], settings.maps, seed)
 
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
@@ -56,20 +42,20 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from rlab.studies.supervised import accuracy, examples, fit
 
     data = examples("digits", seed, preprocess="standard")
-    found = []
+    accuracies = []
     for size in SIZES:
         model = build(settings, variant, seed)
         rate = settings.rate * (size / max(SIZES)) ** 0.5
         optimiser = make_optimiser("momentum", model.parameters(), lr=rate, foreach=True)
         fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=size, seed=seed)
-        found.append(accuracy(model, data.x_test, data.y_test))
-    return {"curve": found} | {f"of_{size}": value for size, value in zip(SIZES, found, strict=True)}
+        accuracies.append(accuracy(model, data.x_test, data.y_test))
+    return {"curve": accuracies} | {f"of_{size}": value for size, value in zip(SIZES, accuracies, strict=True)}
 
 
 def draw(figure: Any, results: Results) -> None:
     """Accuracy over the size of batches."""
     axes = figure.subplots()
-    ways = {name: 100 * np.array(column(seeds, "curve")) for name, seeds in results.items()}
+    ways = columns(results, "curve", 100)
     curves(axes, range(len(SIZES)), ways, ("examples of a batch", "test accuracy (%)"))
     axes.set_xticks(range(len(SIZES)), [str(size) for size in SIZES])
 

@@ -42,11 +42,11 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         return [kstest(c, "norm", args=(c.mean(), c.std())) for c in x.numpy().T]
 
     before, after = distances(rows), distances(done)
-    widest = int(np.argmax([found.statistic for found in after]))
+    widest = int(np.argmax([test.statistic for test in after]))
     return {
-        "distance": float(np.mean([found.statistic for found in after])),
+        "distance": float(np.mean([test.statistic for test in after])),
         "change": float(np.mean([abs(a.statistic - b.statistic) for a, b in zip(after, before, strict=True)])),
-        "refused": float(np.mean([found.pvalue < 0.01 for found in after])),
+        "refused": float(np.mean([test.pvalue < 0.01 for test in after])),
         "moments": float(done.mean(0).abs().max() + (done.std(0, correction=0) - 1).abs().max()),
         "widest": np.histogram(done[:, widest].numpy(), EDGES, density=True)[0].round(4),
     }

@@ -53,7 +53,7 @@ def learned(settings: Settings, variant: Any, seed: int) -> Numbers:
     more = {"eps": 0.01} if variant["preparation"] == "zca" else {}  # against noise in what hardly varies
     transform = prepare(variant["preparation"], data.x.flatten(1), **more)
     x, x_test = transform(data.x.flatten(1)), transform(data.x_test.flatten(1))
-    found = []
+    ends = []
     for rate in settings.rates:
         hidden = [] if variant["model"] == "linear" else [128, 128]
         model: Any = network((x.shape[1], *hidden, 10), seed=seed, init="he-normal")
@@ -66,8 +66,8 @@ def learned(settings: Settings, variant: Any, seed: int) -> Numbers:
 
         optimiser = make_optimiser("sgd", model.parameters(), lr=rate)
         way = fit(model, x, data.y, optimiser, steps=settings.steps, batch_size=64, seed=seed, look=look, points=POINTS)
-        found.append((way[-1], way, 100 * accuracy(model, x_test, data.y_test)))
-    end, way, right = min(found)
+        ends.append((way[-1], way, 100 * accuracy(model, x_test, data.y_test)))
+    end, way, right = min(ends)
     return {"loss": end, "way": np.round(way, 4), "accuracy": right}
 
 
@@ -79,17 +79,17 @@ def cost(settings: Settings, seed: int) -> Numbers:
 
     x = torch.randn(settings.rows, max(settings.columns), generator=torch.Generator().manual_seed(seed))
     seconds: dict[str, list[float]] = {"standard": [], "zca": []}
-    for name, taken in seconds.items():
+    for name, times_of in seconds.items():
         for columns in settings.columns:
             part, times = x[:, :columns].contiguous(), []
             for _ in range(settings.repeats):
                 began = time.process_time()
                 fit(name, part)(part)
                 times.append(time.process_time() - began)
-            taken.append(float(np.log10(max(min(times), 1e-6))))
+            times_of.append(float(np.log10(max(min(times), 1e-6))))
     size = np.log10(settings.columns)
-    numbers: dict[str, Any] = {f"{name}_seconds": np.round(taken, 4) for name, taken in seconds.items()}
-    numbers |= {f"{name}_power": float(np.polyfit(size, taken, 1)[0]) for name, taken in seconds.items()}
+    numbers: dict[str, Any] = {f"{name}_seconds": np.round(times_of, 4) for name, times_of in seconds.items()}
+    numbers |= {f"{name}_power": float(np.polyfit(size, times_of, 1)[0]) for name, times_of in seconds.items()}
     return numbers | {"times": seconds["zca"][-1] - seconds["standard"][-1], "columns": list(settings.columns)}
 
 
@@ -100,8 +100,8 @@ def draw(figure: Any, results: Results) -> None:
     curves(left, (np.arange(POINTS) + 1) / POINTS, ways, ("part of training", "training loss (nats)"))
     left.set_yscale("log")
     left.legend(fontsize=7)
-    taken = {name: 10 ** np.array(column(results["cost"], f"{name}_seconds")) for name in ("standard", "zca")}
-    curves(right, results["cost"][0]["columns"], taken, ("columns", "fitting and applying (s)"))
+    times_of = {name: 10 ** np.array(column(results["cost"], f"{name}_seconds")) for name in ("standard", "zca")}
+    curves(right, results["cost"][0]["columns"], times_of, ("columns", "fitting and applying (s)"))
     right.set_xscale("log")
     right.set_xticks(results["cost"][0]["columns"], [str(count) for count in results["cost"][0]["columns"]])
     right.set_xticks([], minor=True)

@@ -35,10 +35,10 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
             fitted = legendre.Legendre(np.linalg.lstsq(legendre.legvander(x, degree), y)[0])
             ways[0, draw_, k] = np.log10(np.mean((fitted(x) - y) ** 2))
             ways[1, draw_, k] = np.log10(np.mean((fitted(grid) - np.sin(np.pi * grid)) ** 2))
-    seen, new = ways.mean(1)
-    return {"seen": seen, "new": new} | {
+    train, new = ways.mean(1)
+    return {"seen": train, "new": new} | {
         f"{what} {degree}": way[DEGREES.index(degree)]
-        for what, way in (("seen", seen), ("new", new))
+        for what, way in (("seen", train), ("new", new))
         for degree in (1, 5, 17)
     }
 

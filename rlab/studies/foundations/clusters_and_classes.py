@@ -62,12 +62,12 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     purity, spread, agreement = [], [], {}
     for k in COUNTS:
         both = [KMeans(k, n_init=1, random_state=derive(seed, "clusters", k, again)).fit(x) for again in (0, 1)]
-        found = both[0].labels_
-        purity.append(sum(np.bincount(y[found == c]).max() for c in np.unique(found)) / len(y))
+        clusters = both[0].labels_
+        purity.append(sum(np.bincount(y[clusters == c]).max() for c in np.unique(clusters)) / len(y))
         spread.append(both[0].inertia_ / len(x))
         agreement[k] = adjusted_rand_score(*(fitted.labels_ for fitted in both))
         if k == 10:
-            information = normalized_mutual_info_score(y, found)
+            information = normalized_mutual_info_score(y, clusters)
     numbers = {"way": purity, "purity": purity[COUNTS.index(10)], "information": information, "twice": agreement[10]}
     falls = min(np.log(a / b) for a, b in pairwise(spread))
     return numbers | {"spread": np.array(spread) / spread[0], "fall": falls}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlab.seeding import derive
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -75,7 +75,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Error by number of examples."""
     axes = figure.subplots()
-    ways = {name: column(seeds, "way") for name, seeds in results.items()}
+    ways = columns(results, "way")
     curves(axes, next(iter(results.values()))[0]["counts"], ways, ("training examples", "test error"))
     axes.set(xscale="log", yscale="log")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlab.seeding import derive
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 LAYERS = (1, 2, 3)
@@ -72,10 +72,10 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         fit(model, data.x, data.y, adam, steps=settings.steps, batch_size=100, seed=seed)
     probes, select = [], []
     with torch.no_grad():
-        seen, new = data.x, data.x_test
+        train, new = data.x, data.x_test
         for layer in LAYERS:
-            seen, new = (torch.cat([model[layer - 1](part) for part in x.split(1_000)]) for x in (seen, new))
-            units, fresh = (x.mean((2, 3)).double().numpy() for x in (seen, new))
+            train, new = (torch.cat([model[layer - 1](part) for part in x.split(1_000)]) for x in (train, new))
+            units, fresh = (x.mean((2, 3)).double().numpy() for x in (train, new))
             probes.append(probe(units, data.y.numpy(), fresh, data.y_test.numpy()))
             select.append(selectivity(units, data.y.numpy()))
     filters = model[0][0].weight.detach()[:8, 0].numpy().round(3)
@@ -98,7 +98,7 @@ def draw(figure: Any, results: Results) -> None:
         ("accuracy of a linear model on the layer", "class selectivity of its units"),
         strict=True,
     ):
-        curves(panel, LAYERS, {name: column(seeds, key) for name, seeds in results.items()}, ("layer", label))
+        curves(panel, LAYERS, columns(results, key), ("layer", label))
         panel.set_xticks(LAYERS)
     for row, (name, seeds) in zip(bottom.subplots(2, 8), results.items(), strict=True):
         for panel, image in zip(row, seeds[0]["filters"], strict=True):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlab.seeding import derive
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 RATES = (0.0, 0.1, 0.2, 0.3, 0.4)
@@ -51,7 +51,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Accuracy by share of wrong labels."""
     axes = figure.subplots()
-    ways = {name: column(seeds, "way") for name, seeds in results.items()}
+    ways = columns(results, "way")
     curves(axes, 100 * np.array(RATES), ways, ("wrong labels in the training, %", "test accuracy"))
     axes.plot([0, 40], [1, 0.6], ":", color="black", lw=1)
     axes.annotate("accuracy of the labels", (25, 0.75), fontsize=8, rotation=-25, ha="right", va="top")

@@ -67,9 +67,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         numbers[name] = accuracy(model, data.x_test, data.y_test)
         with torch.no_grad():
             x = data.x_test
-            through = model(torch.zeros_like(x[:1])) + (model(x) - model(torch.zeros_like(x[:1])))
+            outputs = model(torch.zeros_like(x[:1])) + (model(x) - model(torch.zeros_like(x[:1])))
             middle = model(0.5 * x) - 0.5 * (model(x) + model(torch.zeros_like(x[:1])))
-            numbers[f"{name}, bent"] = float(middle.abs().mean() / through.std())
+            numbers[f"{name}, bent"] = float(middle.abs().mean() / outputs.std())
     if not variant["hidden"]:
         side = round(data.x[0].numel() ** 0.5)
         step = max(1, side // 14)

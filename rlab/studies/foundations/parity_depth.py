@@ -90,7 +90,7 @@ def learned(settings: Settings, seed: int) -> Numbers:
 
     from rlab.studies.supervised import accuracy, fit, network
 
-    seen, new = [], []
+    train, new = [], []
     for n in LEARNED:
         rng = np.random.default_rng(derive(seed, "inputs", n))
         cut = min(settings.examples, 2**n * 3 // 4)
@@ -100,9 +100,9 @@ def learned(settings: Settings, seed: int) -> Numbers:
         model = network([n, settings.width, settings.width, 2], seed=seed)
         adam = torch.optim.Adam(model.parameters(), 3e-3)
         fit(model, x[:cut], y[:cut], adam, steps=settings.steps, batch_size=min(64, cut), seed=seed)
-        seen.append(accuracy(model, x[:cut], y[:cut]))
+        train.append(accuracy(model, x[:cut], y[:cut]))
         new.append(accuracy(model, x[cut:], y[cut:]))
-    return {"seen": seen, "new": new, "seen most": seen[-1], "new most": new[-1]}
+    return {"seen": train, "new": new, "seen most": train[-1], "new most": new[-1]}
 
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlab.seeding import derive
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 SCALES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -58,7 +58,7 @@ def draw(figure: Any, results: Results) -> None:
     for panel, key, label in zip(
         axes, ("slopes", "scores"), ("mean slope of the hidden units at the start", "test accuracy"), strict=True
     ):
-        ways = {name: column(seeds, key) for name, seeds in results.items()}
+        ways = columns(results, key)
         curves(panel, SCALES, ways, ("standard deviation of the first weights", label))
         panel.set(xscale="log")
 

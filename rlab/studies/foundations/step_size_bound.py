@@ -9,7 +9,7 @@ import numpy as np
 
 from rlab.seeding import derive
 from rlab.studies.foundations.convex_cost import cost
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 FACTORS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 1.03, 1.1, 1.3, 1.6, 2.0)
@@ -66,7 +66,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """The distance by size of step."""
     axes = figure.subplots()
-    ways = {name: column(seeds, "way") for name, seeds in results.items()}
+    ways = columns(results, "way")
     curves(axes, FACTORS, ways, ("size of the steps / (2 / largest eigenvalue)", "log10 of (distance to the optimum)"))
     axes.axvline(1, color="black", lw=1, ls=":")
 

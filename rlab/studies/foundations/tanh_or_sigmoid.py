@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 POINTS = 10
@@ -107,7 +107,7 @@ def draw(figure: Any, results: Results) -> None:
     axes = figure.subplots(1, 2, sharey=True)
     parts = (np.arange(POINTS) + 1) / POINTS
     for panel, depth in zip(axes, ("shallow", "deep"), strict=True):
-        ways = {name: column(seeds, f"way {depth}") for name, seeds in results.items()}
+        ways = columns(results, f"way {depth}")
         curves(panel, parts, ways, ("part of the training", "log10 of the training loss"))
         panel.set_title("one hidden layer" if depth == "shallow" else "several", fontsize=9)
 

@@ -50,8 +50,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     def confusion(x: Tensor) -> Any:
         with torch.no_grad():
-            taken = model(x).argmax(1)
-        table = torch.bincount(data.y_test * 10 + taken, minlength=100).view(10, 10)
+            predicted = model(x).argmax(1)
+        table = torch.bincount(data.y_test * 10 + predicted, minlength=100).view(10, 10)
         return (100 * table / table.sum(1, keepdim=True)).numpy()
 
     upright, turned, mirrored = (confusion(data.x_test.flip(axes)) for axes in ((), (2, 3), (2,)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -46,7 +46,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Accuracy by the number of examples."""
     axes = figure.subplots()
-    ways = {name: column(seeds, "curve") for name, seeds in results.items()}
+    ways = columns(results, "curve")
     curves(axes, [0, 1, 2], ways, ("real training examples", "test accuracy (%)"))
     axes.set_xticks([0, 1, 2], ["few", "some", "many"])
 

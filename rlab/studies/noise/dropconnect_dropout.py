@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlab.seeding import derive
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -37,7 +37,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from rlab.studies.supervised import accuracy, examples, fit, network
 
     data = examples(settings.data, seed, settings.train, settings.test)
-    found, fitted = [], []
+    accuracies, fitted = [], []
     for repeat in range(settings.repeats):
         own = derive(seed, "repeat", repeat)
         model = network((data.x[0].numel(), settings.hidden, settings.hidden, 10), seed=own)
@@ -53,9 +53,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
                 layers.append(dropping)
         model = nn.Sequential(*layers)
         fit(model, data.x, data.y, Adam(model.parameters(), 3e-3), steps=settings.steps, batch_size=50, seed=own)
-        found.append(100 * accuracy(model, data.x_test, data.y_test))
+        accuracies.append(100 * accuracy(model, data.x_test, data.y_test))
         fitted.append(100 * accuracy(model, data.x, data.y))
-    return {"mean": np.mean(found), "scatter": np.std(found, ddof=1), "fitted": np.mean(fitted)}
+    return {"mean": np.mean(accuracies), "scatter": np.std(accuracies, ddof=1), "fitted": np.mean(fitted)}
 
 
 def draw(figure: Any, results: Results) -> None:
@@ -65,7 +65,7 @@ def draw(figure: Any, results: Results) -> None:
         (axes[0], "mean", "mean test accuracy (%)"),
         (axes[1], "scatter", "scatter on the same data (points)"),
     ):
-        dots(panel, {variant: column(seeds, name) for variant, seeds in results.items()}, label)
+        dots(panel, columns(results, name), label)
 
 
 def less(first: str, second: str) -> dict[str, float]:

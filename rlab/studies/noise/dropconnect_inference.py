@@ -74,8 +74,8 @@ def draw(figure: Any, results: Results) -> None:
         (axes[1], "accuracy", "test accuracy (%)"),
     ):
         names = ("mean weights", "moments", "masks")
-        found = {name.replace(" ", "\n"): column(results["half dropped"], f"{kind} {name}") for name in names}
-        dots(panel, found, label)
+        accuracies = {name.replace(" ", "\n"): column(results["half dropped"], f"{kind} {name}") for name in names}
+        dots(panel, accuracies, label)
     axes[0].set_ylim(bottom=0)
 
 

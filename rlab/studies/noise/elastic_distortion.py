@@ -102,18 +102,18 @@ def interpolations(settings: Settings, seed: int) -> Numbers:
     truth = waves(at + field[0], at[:, None] + field[1])
     pixels = waves(at.expand(side, side), at[:, None])[:, None]
     inner = (slice(None), slice(6, -6), slice(6, -6))
-    found = {}
+    errors = {}
     for name, bicubic in (("bilinear", False), ("bicubic", True)):
         done = identity(size, pixels.device).displaced(field, bicubic).images(pixels)[:, 0]
-        found[name] = float(100 * (done - truth)[inner].square().mean().sqrt() / truth.std())
-    return found
+        errors[name] = float(100 * (done - truth)[inner].square().mean().sqrt() / truth.std())
+    return errors
 
 
 def draw(figure: Any, results: Results) -> None:
     """Accuracies, and the interpolations' errors."""
     axes = figure.subplots(1, 2, width_ratios=(2, 1))
-    found = {name: column(seeds, "accuracy") for name, seeds in results.items() if name != "interpolation"}
-    dots(axes[0], found, "test accuracy (%)")
+    accuracies = {name: column(seeds, "accuracy") for name, seeds in results.items() if name != "interpolation"}
+    dots(axes[0], accuracies, "test accuracy (%)")
     errors = {name: column(results["interpolation"], name) for name in ("bilinear", "bicubic")}
     dots(axes[1], errors, "error (% of the image's deviation)")
     axes[1].set_ylim(bottom=0, top=1.2 * float(np.max(list(errors.values()))))

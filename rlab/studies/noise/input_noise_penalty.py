@@ -48,9 +48,9 @@ def line(settings: Settings, seed: int) -> Numbers:
         noisy = x + settings.std * rng.normal(size=x.shape)
         noisy_gram += noisy.T @ noisy
         noisy_mixed += noisy.T @ y
-    found = np.linalg.solve(noisy_gram, noisy_mixed)
+    solution = np.linalg.solve(noisy_gram, noisy_mixed)
     way = np.linalg.norm(ridge - np.linalg.solve(gram, x.T @ y))
-    return {"apart": np.linalg.norm(found - ridge) / way}
+    return {"apart": np.linalg.norm(solution - ridge) / way}
 
 
 def network_numbers(settings: Settings, variant: str, seed: int) -> Numbers:

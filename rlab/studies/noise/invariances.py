@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 WORLDS: dict[str, tuple[float, ...]] = {
@@ -105,7 +105,7 @@ def draw(figure: Any, results: Results) -> None:
     axes = figure.subplots(1, 3, sharey=True)
     units = {"angle": "angle (degrees)", "size": "size (part)", "light": "light (part)"}
     for panel, (world, values) in zip(axes, WORLDS.items(), strict=True):
-        ways = {name: column(seeds, world) for name, seeds in results.items()}
+        ways = columns(results, world)
         curves(panel, values, ways, (units[world], "test accuracy (%)" if world == "angle" else ""))
         if world != "angle":
             panel.invert_xaxis()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 POINTS = 10
@@ -57,8 +57,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     )
     norms, tops = (list(numbers) for numbers in zip(*way, strict=True))
     with torch.no_grad():
-        confidence, taken = model(data.x_test).softmax(1).max(1)
-    right = (taken == data.y_test).float()
+        confidence, predicted = model(data.x_test).softmax(1).max(1)
+    right = (predicted == data.y_test).float()
     return {
         "accuracy": 100 * float(right.mean()),
         "confidence": 100 * float(confidence.mean()),
@@ -86,7 +86,7 @@ def draw(figure: Any, results: Results) -> None:
         (axes[0], "tops", "largest logit less the mean"),
         (axes[1], "norms", "norm of all weights"),
     ):
-        ways = {variant: column(seeds, name) for variant, seeds in results.items()}
+        ways = columns(results, name)
         curves(panel, parts, ways, ("part of the training", label))
 
 

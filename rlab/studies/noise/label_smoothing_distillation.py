@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import column, columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -65,7 +65,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         steps=settings.steps,
         batch_size=50,
         seed=derive(seed, "student"),
-        loss=lambda out, told: distillation(out, told, settings.temperature),
+        loss=lambda out, targets: distillation(out, targets, settings.temperature),
     )
     return {
         "teacher": 100 * accuracy(teacher, data.x_test, data.y_test),
@@ -83,7 +83,7 @@ def draw(figure: Any, results: Results) -> None:
         "test accuracy (%)",
     )
     axes[0].tick_params(axis="x", labelsize=7)
-    spreads = {name: column(seeds, "spread") for name, seeds in results.items()}
+    spreads = columns(results, "spread")
     dots(axes[1], spreads, "spread of a class's logits / way between classes")
 
 

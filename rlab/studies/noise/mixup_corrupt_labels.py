@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 POINTS = 8
@@ -68,7 +68,7 @@ def draw(figure: Any, results: Results) -> None:
         (axes[0], "tests", "test accuracy (%)"),
         (axes[1], "learned", "wrong labels learned by heart (%)"),
     ):
-        ways = {variant: column(seeds, name) for variant, seeds in results.items()}
+        ways = columns(results, name)
         curves(panel, parts, ways, ("part of the training", label))
 
 

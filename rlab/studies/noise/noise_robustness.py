@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 GAUSSIAN = (0.0, 0.15, 0.3, 0.45, 0.6)
@@ -60,7 +60,7 @@ def draw(figure: Any, results: Results) -> None:
         (axes[0], "gaussian", GAUSSIAN, "deviation of Gaussian noise"),
         (axes[1], "salt", SALT, "part of pixels made black or white"),
     ):
-        curves(panel, x, {name: column(seeds, kind) for name, seeds in results.items()}, (label, "test accuracy (%)"))
+        curves(panel, x, columns(results, kind), (label, "test accuracy (%)"))
     axes[1].get_legend().remove()
 
 

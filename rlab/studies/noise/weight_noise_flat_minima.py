@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -52,14 +52,14 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     for layer in layers:
         parametrize.remove_parametrizations(layer, "weight")
     with torch.no_grad(), drawing_from(torch.Generator().manual_seed(derive(seed, "shakes"))):
-        found, shaken = float(cross_entropy(model(data.x), data.y)), 0.0
+        loss, shaken = float(cross_entropy(model(data.x), data.y)), 0.0
         for _ in range(settings.shakes):
             with ExitStack() as stack:
                 for layer in layers:
                     size = float(layer.weight.square().mean().sqrt())
                     stack.enter_context(noisy_weights(layer, settings.shake * size))
                 shaken += float(cross_entropy(model(data.x), data.y)) / settings.shakes
-    return {"accuracy": 100 * accuracy(model, data.x_test, data.y_test), "sharpness": shaken - found}
+    return {"accuracy": 100 * accuracy(model, data.x_test, data.y_test), "sharpness": shaken - loss}
 
 
 def draw(figure: Any, results: Results) -> None:
@@ -69,7 +69,7 @@ def draw(figure: Any, results: Results) -> None:
         (axes[0], "accuracy", "test accuracy (%)"),
         (axes[1], "sharpness", "rise of the loss when weights are shaken (nats)"),
     ):
-        dots(panel, {variant: column(seeds, name) for variant, seeds in results.items()}, label)
+        dots(panel, columns(results, name), label)
         panel.set_xlabel("noise on the weights (parts of their first size)", fontsize=8)
 
 

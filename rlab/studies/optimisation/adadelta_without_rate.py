@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlab.seeding import derive
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 SCALES = (0.01, 1.0, 100.0)
@@ -63,7 +63,7 @@ def draw(figure: Any, results: Results) -> None:
         (above, "height", "loss times 0.01, 1, 100: most by fewest steps"),
         (below, "length", "weights a hundred times as large: steps by steps"),
     ):
-        dots(axes, {name: column(seeds, number) for name, seeds in results.items()}, "powers of 10")
+        dots(axes, columns(results, number), "powers of 10")
         axes.set_title(title, fontsize=9)
 
 

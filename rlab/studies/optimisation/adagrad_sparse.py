@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rlab.seeding import derive
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -45,9 +45,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     def error(stream: str, rate: float) -> float:
         return float(np.mean(_errors(settings, variant, stream, rate, seed)[settings.updates // 2 :]))
 
-    found = {stream: tuned(settings.rates, partial(error, stream), 2.0) for stream in STREAMS}
-    parts = np.array_split(_errors(settings, variant, "drift", found["drift"][1], seed), CHANGES)
-    return {**{k: value for k, (value, _) in found.items()}, "ageing": float(np.mean(parts[-1]) - np.mean(parts[1]))}
+    best = {stream: tuned(settings.rates, partial(error, stream), 2.0) for stream in STREAMS}
+    parts = np.array_split(_errors(settings, variant, "drift", best["drift"][1], seed), CHANGES)
+    return {**{k: value for k, (value, _) in best.items()}, "ageing": float(np.mean(parts[-1]) - np.mean(parts[1]))}
 
 
 def _errors(settings: Settings, variant: Any, stream: str, rate: float, seed: int) -> list[float]:
@@ -80,7 +80,7 @@ def draw(figure: Any, results: Results) -> None:
     """Errors by stream and optimiser."""
     titles = ("features alike in number", "some of them rare", "weights that change")
     for axes, stream, title in zip(figure.subplots(3, 1), STREAMS, titles, strict=True):
-        dots(axes, {name: column(seeds, stream) for name, seeds in results.items()}, "error of weights")
+        dots(axes, columns(results, stream), "error of weights")
         axes.set_title(title, fontsize=9)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlab.seeding import derive
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -63,10 +63,10 @@ def _made(settings: Settings, name: str, seed: int) -> tuple[float, float]:
     x[:, 0], x[:, 1:3] = y, 1
     for i, label in enumerate(y):
         x[i, 3 + 5 * i : 3 + 5 * i + (1 if label > 0 else 5)] = 1
-    seen, right = torch.tensor(x[:n]), torch.tensor(y[:n]).double()
+    inputs, right = torch.tensor(x[:n]), torch.tensor(y[:n]).double()
     rate = 0.1 if name in ("sgd", "momentum") else 0.01
     path = walk(
-        lambda w: (w @ seen.T - right).square().mean(1) / 2, np.zeros((1, x.shape[1])), name, settings.steps, lr=rate
+        lambda w: (w @ inputs.T - right).square().mean(1) / 2, np.zeros((1, x.shape[1])), name, settings.steps, lr=rate
     )
     correct = np.sign(x @ path[-1, 0]) == y
     return float(correct[:n].mean()), float(correct[n:].mean())
@@ -95,8 +95,8 @@ def _pictures(settings: Settings, name: str, rate: float, data: Any, seed: int) 
 def draw(figure: Any, results: Results) -> None:
     """Both accuracies by optimiser."""
     above, below = figure.subplots(2, 1)
-    dots(above, {name: column(seeds, "made") for name, seeds in results.items()}, "accuracy, made problem")
-    dots(below, {name: column(seeds, "pictures") for name, seeds in results.items()}, "accuracy, new pictures")
+    dots(above, columns(results, "made"), "accuracy, made problem")
+    dots(below, columns(results, "pictures"), "accuracy, new pictures")
 
 
 STUDIES.register("adam-generalises")(

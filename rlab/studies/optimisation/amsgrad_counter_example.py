@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlab.seeding import derive
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 POINTS = 40
@@ -52,7 +52,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """x over the run."""
     axes = figure.subplots()
-    ways = {name: column(seeds, "curve") for name, seeds in results.items()}
+    ways = columns(results, "curve")
     curves(axes, (np.arange(POINTS) + 0.5) / POINTS, ways, ("part of the run", "x (-1 is best, 1 is worst)"))
 
 

@@ -92,14 +92,14 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         starts = np.random.default_rng(derive(seed, "starts")).normal(0, 10, (settings.starts, variant))
         x = search(local, starts, settings.steps)
     height, gradient, hessian = local(x)
-    found = np.linalg.norm(gradient, axis=1) < 1e-8
-    index = (np.linalg.eigvalsh(hessian[found]) < -1e-9).mean(1)
+    converged = np.linalg.norm(gradient, axis=1) < 1e-8
+    index = (np.linalg.eigvalsh(hessian[converged]) < -1e-9).mean(1)
     return {
-        "found": float(found.mean()),
+        "found": float(converged.mean()),
         "minima": float((index == 0).sum() / max(1, len(index))),
         "saddles": float(((index > 0) & (index < 1)).sum() / max(1, len(index))),
-        "order": _correlation(height[found], index),
-        "heights": np.round(height[found][:100], 3),
+        "order": _correlation(height[converged], index),
+        "heights": np.round(height[converged][:100], 3),
         "indices": np.round(index[:100], 3),
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rlab.seeding import derive
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 NOISE = 0.01
@@ -79,10 +79,10 @@ def _walk(settings: Settings, variant: Any, surface: Any, starts: Any, seed: int
 def draw(figure: Any, results: Results) -> None:
     """Steps to leave the saddle, and who passes the dent."""
     axes = figure.subplots(2, 1)
-    dots(axes[0], {name: column(seeds, "saddle") for name, seeds in results.items()}, "steps to leave the saddle")
+    dots(axes[0], columns(results, "saddle"), "steps to leave the saddle")
     axes[0].set_title("started about a millionth beside the ridge", fontsize=9)
     axes[0].set_yscale("log")
-    dots(axes[1], {name: column(seeds, "dent") for name, seeds in results.items()}, "share that passes the dent")
+    dots(axes[1], columns(results, "dent"), "share that passes the dent")
 
 
 def animate(settings: Settings, results: Results) -> bytes:
@@ -121,10 +121,10 @@ def animate(settings: Settings, results: Results) -> bytes:
         frame = ground.copy()
         pen = ImageDraw.Draw(frame)
         for colour, panel, way in ways:
-            seen = panel.transData.transform(way[: step + 1 : 2]) * [1, -1] + [0, ground.height]
+            pixels = panel.transData.transform(way[: step + 1 : 2]) * [1, -1] + [0, ground.height]
             ink = _rgb(colour)
-            pen.line([tuple(point) for point in seen], fill=ink, width=1)
-            x, y = seen[-1]
+            pen.line([tuple(point) for point in pixels], fill=ink, width=1)
+            x, y = pixels[-1]
             pen.ellipse([x - 4, y - 4, x + 4, y + 4], fill=ink, outline="black")
         frames.append(frame.quantize(palette=palette, dither=Image.Dither.NONE))
     data = io.BytesIO()

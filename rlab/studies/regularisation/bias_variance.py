@@ -69,8 +69,8 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     again = truth(at) + settings.noise * rng.standard_normal((settings.datasets, len(at)))
     rows = []
     for level in GRIDS[variant["knob"]]:
-        said = predictions(variant["knob"], level, x, y, at)
-        mine, others = said[: settings.datasets], said[settings.datasets :]
+        predicted = predictions(variant["knob"], level, x, y, at)
+        mine, others = predicted[: settings.datasets], predicted[settings.datasets :]
         bias2, variance = (mine.mean(axis=0) - truth(at)) ** 2, mine.var(axis=0)
         errors = (others - truth(at)) ** 2, (others - again) ** 2
         rows.append([float(part.mean()) for part in (bias2, variance, *errors)])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -57,13 +57,13 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         optimiser.step()
         if kind == "proximal":
             shrink([w], settings.rate * strength)
-    found = w.detach()
-    useless, useful = found[settings.count :], found[: settings.count]
+    weights = w.detach()
+    useless, useful = weights[settings.count :], weights[: settings.count]
     return {
-        "weights": np.round(found.numpy(), 5),
+        "weights": np.round(weights.numpy(), 5),
         "zeros": float((useless == 0).float().mean()),
         "kept": float((useful * truth[: settings.count] > 0).float().mean()),
-        "error": float((x[test] @ found - y[test]).square().mean()),
+        "error": float((x[test] @ weights - y[test]).square().mean()),
     }
 
 
@@ -77,7 +77,7 @@ def draw(figure: Any, results: Results) -> None:
     left.set_ylabel("|w|; exact 0 drawn at 1e-6", fontsize=8)
     left.tick_params(labelsize=7)
     left.legend(fontsize=7)
-    dots(right, {name: column(seeds, "error") for name, seeds in results.items()}, "test mean squared error")
+    dots(right, columns(results, "error"), "test mean squared error")
     right.tick_params(axis="x", labelsize=6)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 POINTS = 20
@@ -62,7 +62,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
 def draw(figure: Any, results: Results) -> None:
     """How far the weights are apart over training."""
-    ways = {name: column(seeds, "curve") for name, seeds in results.items()}
+    ways = columns(results, "curve")
     labels = ("part of the training", "log10 of ‖w(L2) - w(decay)‖ / ‖w‖")
     curves(figure.subplots(), (np.arange(POINTS) + 1) / POINTS, ways, labels)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import column, count_ticks, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -125,9 +125,8 @@ def draw(figure: Any, results: Results) -> None:
         }
         sizes = results[f"shared, {where}"][0]["sizes"]
         curves(axes, sizes, ways, ("training examples", "test accuracy in percent"))
-        axes.set(title=f"digits {where}", xscale="log")
-        axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
-        axes.minorticks_off()
+        axes.set(title=f"digits {where}")
+        count_ticks(axes, sizes)
         axes.title.set_fontsize(9)
 
 

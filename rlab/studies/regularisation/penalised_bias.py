@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 SHIFTS = (0.0, 1.0, 2.0, 5.0, 10.0)
@@ -66,7 +66,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
 def draw(figure: Any, results: Results) -> None:
     """R^2 over the targets' shift."""
-    ways = {name: column(seeds, "curve") for name, seeds in results.items()}
+    ways = columns(results, "curve")
     curves(
         figure.subplots(), SHIFTS, ways, ("mean of the targets, in standard deviations", "test R² of the regression")
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, curves, dots
+from rlab.studies.plots import columns, curves, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 POINTS = 10
@@ -78,9 +78,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """How sparse, how right, and how soon."""
     above, below = figure.subplots(2, 1)
-    dots(above, {name: column(seeds, "small") for name, seeds in results.items()}, "hidden values |h| < 0.1, percent")
+    dots(above, columns(results, "small"), "hidden values |h| < 0.1, percent")
     above.tick_params(axis="x", labelsize=6)
-    ways = {name: column(seeds, "curve") for name, seeds in results.items()}
+    ways = columns(results, "curve")
     curves(below, (np.arange(POINTS) + 1) / POINTS, ways, ("part of the training", "test accuracy in percent"))
     below.legend(fontsize=6, ncols=2)
 

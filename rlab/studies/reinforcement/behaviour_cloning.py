@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import column, columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 ENV = "CartPole-v1"
@@ -37,7 +37,7 @@ class Clone:
 
     def __init__(self, network: Any):
         self.network = network
-        self.seen: list[NDArray[Any]] = []
+        self.visited: list[NDArray[Any]] = []
 
     def choose(self, obs: NDArray[Any]) -> NDArray[np.int64]:
         """obs[N, 4] -> int64[N]."""
@@ -49,7 +49,7 @@ class Clone:
 
     def act(self, obs: NDArray[Any], first: NDArray[np.bool_], mask: NDArray[np.bool_] | None) -> NDArray[np.int64]:
         """obs[N, 4] -> int64[N]."""
-        self.seen.append(obs)
+        self.visited.append(obs)
         return self.choose(obs)
 
 
@@ -103,7 +103,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     clone = train_clone(examples(variant["labels"], derive(seed, "labels")), settings.updates, seed)
     with closing(make_vec(ENV, settings.episodes, seed, training=False)) as envs:
         returns, _ = play(clone, envs, settings.episodes, derive(seed, "games"), Stop())
-    others, own = examples(500, derive(seed, "others")), np.concatenate(clone.seen)
+    others, own = examples(500, derive(seed, "others")), np.concatenate(clone.visited)
     agrees = [float((clone.choose(states) == expert(states)).mean()) for states in (others, own)]
     return {"return": float(returns.mean()), "on_experts_states": agrees[0], "on_own_states": agrees[1]}
 
@@ -111,7 +111,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Returns, and how often the clones agree with the expert."""
     above, below = figure.subplots(2, 1)
-    dots(above, {name: column(seeds, "return") for name, seeds in results.items()}, "return of a game")
+    dots(above, columns(results, "return"), "return of a game")
     clones = {name: seeds for name, seeds in results.items() if "on_own_states" in seeds[0]}
     for key, label in (("on_experts_states", "on the expert's states"), ("on_own_states", "on its own states")):
         means = [np.mean(column(seeds, key)) for seeds in clones.values()]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, curves, dots
+from rlab.studies.plots import columns, curves, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 POINTS = 20
@@ -54,9 +54,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """The greedy policy's return over the run, and how far along the chain training came."""
     left, right = figure.subplots(1, 2)
-    ways = {name: column(seeds, "curve") for name, seeds in results.items()}
+    ways = columns(results, "curve")
     curves(left, (np.arange(POINTS) + 1) / POINTS, ways, ("part of the run", "part of the best return"))
-    dots(right, {name: column(seeds, "farthest") for name, seeds in results.items()}, "farthest part of the chain")
+    dots(right, columns(results, "farthest"), "farthest part of the chain")
 
 
 STUDIES.register("noisy-exploration")(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 POINTS = 10
@@ -39,7 +39,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
 def draw(figure: Any, results: Results) -> None:
     """Evaluations over the run."""
-    ways = {name: column(seeds, "curve") for name, seeds in results.items()}
+    ways = columns(results, "curve")
     curves(figure.subplots(), (np.arange(POINTS) + 1) / POINTS, ways, ("part of the run", "score of a game"))
 
 

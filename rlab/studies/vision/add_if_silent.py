@@ -69,21 +69,21 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
 
     data = pictures(settings, seed)
     x, x_test = (pad(interpolate(images, size=SIDE, mode="bilinear"), (FRAME,) * 4) for images in (data.x, data.x_test))
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     encoder: nn.Module = nn.Flatten()
     if variant != "pixels":
         encoder, cells = features(settings, variant, x, data.y, seed)
         if cells:
-            found["cells"] = cells
-            found["added"] = cells[-1] - cells[0]
+            numbers["cells"] = cells
+            numbers["added"] = cells[-1] - cells[0]
     with torch.no_grad():
-        seen, judged, moved = (encoder(images) for images in (x, x_test, x_test.roll((2, 2), (2, 3))))
+        train, test, moved = (encoder(images) for images in (x, x_test, x_test.roll((2, 2), (2, 3))))
         if variant != "pixels":
             first = encoder.stages[0].s_cells if variant == "add-if-silent" else encoder[:2]  # type: ignore
-            found["half light"] = float(first(x_test / 2).norm() / first(x_test).norm())
-    readout = built(lambda: nn.Sequential(nn.BatchNorm1d(seen.shape[1]), nn.Linear(seen.shape[1], 10)), seed)
-    trained(readout, seen, data.y, settings, seed)
-    return found | {name: accuracy(readout, z, data.y_test) for name, z in (("still", judged), ("moved", moved))}
+            numbers["half light"] = float(first(x_test / 2).norm() / first(x_test).norm())
+    readout = built(lambda: nn.Sequential(nn.BatchNorm1d(train.shape[1]), nn.Linear(train.shape[1], 10)), seed)
+    trained(readout, train, data.y, settings, seed)
+    return numbers | {name: accuracy(readout, z, data.y_test) for name, z in (("still", test), ("moved", moved))}
 
 
 def draw(figure: Any, results: Results) -> None:

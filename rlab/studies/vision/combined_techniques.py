@@ -73,12 +73,12 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     def look() -> tuple[float, Any]:
         return accuracy(network, data.x[:held], data.y[:held]), copy.deepcopy(network.state_dict())
 
-    seen = fit(
+    points = fit(
         network, data.x[held:], data.y[held:], optimiser, steps=settings.steps, batch_size=settings.batch_size,
         seed=seed, change=moved, look=look, points=10,
     )  # fmt: skip
     if "stopping" in chosen:
-        network.load_state_dict(max(seen, key=lambda point: point[0])[1])
+        network.load_state_dict(max(points, key=lambda point: point[0])[1])
     return {"accuracy": accuracy(network, data.x_test, data.y_test)}
 
 

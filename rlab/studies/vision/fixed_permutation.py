@@ -42,9 +42,9 @@ def draw(figure: Any, results: Results) -> None:
     dots(left, {name.replace(" ", "\n"): column(seeds, "accuracy") for name, seeds in results.items()}, "accuracy")
     import numpy as np
 
-    seen = [results[name][0]["seen"] for name in ("cnn", "cnn permuted")]
-    right.imshow(np.concatenate(seen), cmap="gray_r")
-    right.axhline(len(seen[0]) - 0.5, color="tab:red")
+    images = [results[name][0]["seen"] for name in ("cnn", "cnn permuted")]
+    right.imshow(np.concatenate(images), cmap="gray_r")
+    right.axhline(len(images[0]) - 0.5, color="tab:red")
     right.set(xticks=[], yticks=[])
     right.set_title("one image,\nand permuted", fontsize=8)
 

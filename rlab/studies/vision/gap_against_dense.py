@@ -39,7 +39,7 @@ def measure(settings: Images, variant: Any, seed: int) -> Numbers:
     side = data.x.shape[2]
     network = built(lambda: make(variant, side * side), seed)
     trained(network, data.x, data.y, settings, seed)
-    found: dict[str, Any] = {"accuracy": accuracy(network, data.x_test, data.y_test), "weights": size(network)}
+    numbers: dict[str, Any] = {"accuracy": accuracy(network, data.x_test, data.y_test), "weights": size(network)}
     if variant == "mean":
         other = data.y_test.roll(1) != data.y_test
         own, stranger = data.x_test[other], data.x_test.roll(1, 0)[other]
@@ -47,9 +47,9 @@ def measure(settings: Images, variant: Any, seed: int) -> Numbers:
         with torch.no_grad():
             heat = network[0](canvas)[torch.arange(len(canvas)), data.y_test[other]]
         half, (rows, columns) = heat.shape[1] // 2, np.divmod(heat.flatten(1).argmax(1).numpy(), heat.shape[2])
-        found["pointing"] = float(((rows < half) & (columns >= half)).mean())
-        found |= {"shown": canvas[0, 0].numpy().round(2), "heat": heat[0].numpy().round(2)}
-    return found
+        numbers["pointing"] = float(((rows < half) & (columns >= half)).mean())
+        numbers |= {"shown": canvas[0, 0].numpy().round(2), "heat": heat[0].numpy().round(2)}
+    return numbers
 
 
 def draw(figure: Any, results: Results) -> None:

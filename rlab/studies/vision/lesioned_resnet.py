@@ -10,7 +10,7 @@ import numpy as np
 
 from rlab.seeding import derive
 from rlab.studies.images import SMALL, SMOKE, Images, built, pictures, trained
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import column, columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -34,10 +34,10 @@ def without(network: Any, images: Any, classes: Any, lesions: list[tuple[int, in
     kept = {(s, b): stages[s][b] for s, b in lesions}
     for s, b in lesions:
         stages[s][b] = nn.Identity()
-    found = accuracy(network, images, classes)
+    right = accuracy(network, images, classes)
     for (s, b), block in kept.items():
         stages[s][b] = block
-    return found
+    return right
 
 
 def gradient(network: Any, images: Any, classes: Any, inside: set[int]) -> float:
@@ -51,8 +51,8 @@ def gradient(network: Any, images: Any, classes: Any, inside: set[int]) -> float
         branch = block.bn2(block.conv2(torch.relu(block.bn1(block.conv1(x)))))
         around = block.downsample(x)
         x = torch.relu(branch + around.detach() if k in inside else branch.detach() + around)
-    (found,) = torch.autograd.grad(cross_entropy(head(x.mean((2, 3))), classes), start)
-    return float(found.norm())
+    (gradient,) = torch.autograd.grad(cross_entropy(head(x.mean((2, 3))), classes), start)
+    return float(gradient.norm())
 
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
@@ -77,21 +77,21 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         if missing < 2:
             subsets = [[one] for one in free] if missing else [[]]
         way.append(float(np.mean([without(network, data.x_test, data.y_test, chosen) for chosen in subsets])))
-    found: dict[str, Any] = {"way": way, "whole": way[0], "lost": way[0] - way[1]}
+    numbers: dict[str, Any] = {"way": way, "whole": way[0], "lost": way[0] - way[1]}
     if variant == "residual":
         shares = []
         for length in range(10):
             paths = [set(rng.permutation(9)[:length].tolist()) for _ in range(max(settings.draws // 2, 1))]
             norms = [gradient(network, data.x[:64], data.y[:64], path) for path in paths]
             shares.append(comb(9, length) * float(np.mean(norms)))
-        found |= {"shares": np.array(shares) / sum(shares), "length": np.average(range(10), weights=shares)}
-    return found
+        numbers |= {"shares": np.array(shares) / sum(shares), "length": np.average(range(10), weights=shares)}
+    return numbers
 
 
 def draw(figure: Any, results: Results) -> None:
     """Accuracy by missing blocks, and gradients by the length of the path."""
     left, right = figure.subplots(1, 2)
-    ways = {name: column(seeds, "way") for name, seeds in results.items()}
+    ways = columns(results, "way")
     curves(left, range(4), ways, ("blocks taken out", "accuracy"))
     shares = {"of the gradient": column(results["residual"], "shares")}
     curves(right, range(10), shares, ("blocks on the path", "share"))

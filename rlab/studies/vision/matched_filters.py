@@ -74,8 +74,12 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         fit(network, torch.from_numpy(x), target, optimiser, steps=settings.steps, batch_size=100, seed=seed)
     x, places = scenes(settings, derive(seed, "judged"))
     with torch.no_grad():
-        found = network(torch.from_numpy(x)).argmax(1).numpy() == places["X"]
-    return {"patch": found[::2].mean(), "alone": found[1::2].mean(), "kernel": kernel[0, 0].detach().numpy().round(3)}
+        detected = network(torch.from_numpy(x)).argmax(1).numpy() == places["X"]
+    return {
+        "patch": detected[::2].mean(),
+        "alone": detected[1::2].mean(),
+        "kernel": kernel[0, 0].detach().numpy().round(3),
+    }
 
 
 def draw(figure: Any, results: Results) -> None:

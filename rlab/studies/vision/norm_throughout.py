@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rlab.studies.images import Images, pictures
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 RATES = (0.03, 0.1, 0.3, 1.0, 3.0)
@@ -58,7 +58,7 @@ def measure(settings: Images, variant: Any, seed: int) -> Numbers:
 def draw(figure: Any, results: Results) -> None:
     """Accuracy by learning rate."""
     axes = figure.subplots()
-    ways = {name: column(seeds, "way") for name, seeds in results.items()}
+    ways = columns(results, "way")
     curves(axes, RATES, ways, ("learning rate", "accuracy on the training images"))
     axes.set_xscale("log")
     axes.legend(title="normalised", fontsize=8, title_fontsize=8)

@@ -9,7 +9,7 @@ import numpy as np
 
 from rlab.seeding import derive
 from rlab.studies.images import Images, built, pictures
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 POINTS = 15
@@ -52,11 +52,11 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         loss = float(cross_entropy(dense(data.x_test), data.y_test))
         return loss, 1 - accuracy(dense, data.x_test, data.y_test)
 
-    seen = fit(
+    curve = fit(
         dense, data.x, y, optimiser, steps=settings.steps, batch_size=settings.batch_size, seed=seed, change=changed,
         look=look, points=POINTS,
     )  # fmt: skip
-    loss, error = np.array(seen).T
+    loss, error = np.array(curve).T
     return {"loss": loss, "error": error, "loss rise": loss[-1] - loss.min(), "rise": error[-1] - error.min()}
 
 
@@ -64,7 +64,7 @@ def draw(figure: Any, results: Results) -> None:
     """Both ways."""
     panels = figure.subplots(1, 2)
     for panel, number in zip(panels, ("loss", "error"), strict=True):
-        ways = {name: column(seeds, number) for name, seeds in results.items()}
+        ways = columns(results, number)
         curves(panel, (np.arange(POINTS) + 1) / POINTS, ways, ("part of training", f"test {number}"))
     panels[1].legend().remove()
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rlab.studies.images import SMALL, SMOKE, Images, built, pictures, trained
-from rlab.studies.plots import column, dots
+from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 MARGIN = 4
@@ -22,24 +22,24 @@ def measure(settings: Images, variant: Any, seed: int) -> Numbers:
 
     data = pictures(settings, seed, MARGIN)
     pool = nn.AvgPool2d(variant)
-    seen = pool(data.x)
-    dense = built(lambda: network((seen[0].numel(), 64, 10), seed=seed), seed)
-    trained(dense, seen, data.y, settings, seed)
+    pooled = pool(data.x)
+    dense = built(lambda: network((pooled[0].numel(), 64, 10), seed=seed), seed)
+    trained(dense, pooled, data.y, settings, seed)
 
-    def judged(x: Any) -> float:
+    def right_on(x: Any) -> float:
         return accuracy(dense, pool(x), data.y_test)
 
-    still = judged(data.x_test)
-    moved = float(np.mean([judged(data.x_test.roll(by, axis)) for by in (1, -1) for axis in (2, 3)]))
-    return {"still": still, "lost": still - moved, "seen": seen[0, 0].numpy().round(2)}
+    still = right_on(data.x_test)
+    moved = float(np.mean([right_on(data.x_test.roll(by, axis)) for by in (1, -1) for axis in (2, 3)]))
+    return {"still": still, "lost": still - moved, "seen": pooled[0, 0].numpy().round(2)}
 
 
 def draw(figure: Any, results: Results) -> None:
     """Accuracies, losses by a shift, and the first image at every factor."""
     above, below = figure.subfigures(2, 1, height_ratios=[3, 2])
     left, right = above.subplots(1, 2)
-    dots(left, {name: column(seeds, "still") for name, seeds in results.items()}, "accuracy")
-    dots(right, {name: column(seeds, "lost") for name, seeds in results.items()}, "lost by a shift of one pixel")
+    dots(left, columns(results, "still"), "accuracy")
+    dots(right, columns(results, "lost"), "lost by a shift of one pixel")
     for panel, (name, seeds) in zip(below.subplots(1, len(results)), results.items(), strict=True):
         panel.imshow(seeds[0]["seen"], cmap="gray_r", vmin=0)
         panel.set(xticks=[], yticks=[])

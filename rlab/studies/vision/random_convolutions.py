@@ -29,11 +29,11 @@ def measure(settings: Images, variant: Any, seed: int) -> Numbers:
     if variant == ["pixels"]:
         network = built(lambda: nn.Sequential(nn.Flatten(), nn.Linear(pixels, 10)), seed)
     trained(network, data.x, data.y, settings, seed)
-    found: dict[str, Any] = {"accuracy": accuracy(network, data.x_test, data.y_test)}
+    numbers: dict[str, Any] = {"accuracy": accuracy(network, data.x_test, data.y_test)}
     if seed == 0:
         maps: Any = parts["maps"]
-        found["kernels"] = maps[0].weight.detach()[:, 0].numpy().round(2)
-    return found
+        numbers["kernels"] = maps[0].weight.detach()[:, 0].numpy().round(2)
+    return numbers
 
 
 def draw(figure: Any, results: Results) -> None:

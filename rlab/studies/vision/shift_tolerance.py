@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlab.studies.images import SMALL, SMOKE, Images, built, pictures, trained
-from rlab.studies.plots import column, curves
+from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 ANGLES = (0, 15, 30, 45, 60, 90)
@@ -59,25 +59,23 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     network = built(lambda: make(variant, data.x.shape[2]), seed)
     trained(network, data.x, data.y, settings, seed)
 
-    def judged(x: Any) -> float:
+    def right_on(x: Any) -> float:
         return accuracy(network, x, data.y_test)
 
-    moved = [judged(data.x_test)]
+    moved = [right_on(data.x_test)]
     for far in range(1, settings.margin + 1):
         ways = [(far, 0), (-far, 0), (0, far), (0, -far)]
-        moved.append(float(np.mean([judged(data.x_test.roll(way, (2, 3))) for way in ways])))
-    spun = [judged(turned(data.x_test, angle)) for angle in ANGLES]
+        moved.append(float(np.mean([right_on(data.x_test.roll(way, (2, 3))) for way in ways])))
+    spun = [right_on(turned(data.x_test, angle)) for angle in ANGLES]
     return {"moved": moved, "turned": spun, "centre": moved[0], "one": moved[1], "two": moved[2], "quarter": spun[-1]}
 
 
 def draw(figure: Any, results: Results) -> None:
     """Accuracy by distance and by angle."""
     left, right = figure.subplots(1, 2, sharey=True)
-    moved = {name: column(seeds, "moved") for name, seeds in results.items()}
+    moved = columns(results, "moved")
     curves(left, np.arange(len(moved["mlp"][0])), moved, ("moved by, in pixels", "accuracy"))
-    curves(
-        right, ANGLES, {name: column(seeds, "turned") for name, seeds in results.items()}, ("turned by, in degrees", "")
-    )
+    curves(right, ANGLES, columns(results, "turned"), ("turned by, in degrees", ""))
     right.legend().remove()
 
 

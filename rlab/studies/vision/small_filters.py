@@ -58,8 +58,8 @@ def inception() -> dict[str, float]:
     narrow = wide = slowest = 0
     for key, w in INCEPTIONS.items():
         pooled = w.inside * w.pooled
-        through = [w.inside * a + 9 * a * b for a, b in ((w.reduce3, w.wide3), (w.reduce5, w.wide5))]
-        branches = [w.inside * w.single, *through, pooled]
+        reduced = [w.inside * a + 9 * a * b for a, b in ((w.reduce3, w.wide3), (w.reduce5, w.wide5))]
+        branches = [w.inside * w.single, *reduced, pooled]
         places = side[key[0]] ** 2
         narrow += places * sum(branches)
         slowest += places * max(branches)

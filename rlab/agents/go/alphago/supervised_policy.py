@@ -22,7 +22,7 @@ from rlab.agents.go.position_buffer import Window, empty_rows
 from rlab.agents.go.search_player import NetworkPolicy
 from rlab.data.batches import Batch
 from rlab.data.files import reader
-from rlab.data.readers import Arrays, Read
+from rlab.data.readers import READERS, Arrays, Read
 from rlab.envs.go.boards import Boards, Setting, name_of
 from rlab.envs.go.planes import PLANES
 from rlab.envs.go.sgf import alternate, parse_sgf
@@ -67,6 +67,7 @@ def read_games(config: GamesConfig, size: int = 9) -> Games:
     return _games(_records(config.data), config, size)
 
 
+@READERS.register("go-next-moves")
 def next_moves(read: Read) -> Arrays:
     """The next moves of a data set of records as classes of images: of one position in eight, seen by its player.
 
