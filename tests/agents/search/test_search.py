@@ -71,17 +71,17 @@ def test_sums_of_every_tree(seed: int, budget: int, rule: Any, leaves: int) -> N
                 continue
             assert tree.node_visits[g, node] == tree.visits[g, node].sum()
             for a in range(9):
-                below, n = tree.child[g, node, a], tree.visits[g, node, a]
+                below, n = tree.children[g, node, a], tree.visits[g, node, a]
                 assert (below >= 0) == (n > 0)
                 if below < 0:
                     continue
                 if tree.ended[g, below]:
-                    worth = n * tree.raw[g, below]
+                    worth = n * tree.raw_value[g, below]
                 else:
                     assert n == 1 + tree.node_visits[g, below] or leaves > 1
                     again = n - tree.node_visits[g, below]  # visits that several leaves of a round had in common
-                    worth = again * tree.raw[g, below] + tree.total[g, below].sum()
-                assert tree.total[g, node, a] == pytest.approx(-worth, abs=1e-4)
+                    worth = again * tree.raw_value[g, below] + tree.value_sum[g, below].sum()
+                assert tree.value_sum[g, node, a] == pytest.approx(-worth, abs=1e-4)
 
 
 def test_a_game_that_is_over_has_no_move() -> None:
@@ -153,7 +153,7 @@ def test_forced_playouts_are_made_and_taken_off_again() -> None:
 def test_a_tree_goes_on_with_the_game() -> None:
     boards = some_boards(6, 3)
     found = ask(boards, 120, Puct())
-    below = found.tree.child[np.arange(6), 0, found.action]
+    below = found.tree.children[np.arange(6), 0, found.action]
     kept = [int(found.tree.node_visits[g, node]) if node >= 0 else -1 for g, node in enumerate(below)]
     after = boards.copy()
     for board, action in zip(after, found.action, strict=True):
