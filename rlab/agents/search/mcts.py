@@ -19,18 +19,16 @@ from numpy.typing import NDArray
 from rlab.agents.search import tree as kernels
 from rlab.agents.search.selection import GumbelSelection, PuctSelection
 from rlab.agents.search.tree import NONE, Simulations, Tree, make_simulations, make_tree
-from rlab.envs.splitmix import GAMMA, mix
+from rlab.envs.splitmix import GAMMA, mix, split
 from rlab.errors import RlabError
 from rlab.kernels import THREADS
 
 Floats = NDArray[np.float32]
 DEEPEST = 512
 """Moves that a path may have."""
-STRIDE = 0x9E3779B97F4A7C15
-"""Between the words of chance of a search's simulations."""
 
 
-class Leaves(NamedTuple):
+class LeafBatch(NamedTuple):
     """Positions that a search has come to.
 
     Attributes:
@@ -52,14 +50,14 @@ class Game(Protocol):
     actions: int
     """A."""
 
-    def follow(
+    def step(
         self, states: Any, rows: NDArray[np.int64], paths: NDArray[np.int32], lengths: NDArray[np.int32]
-    ) -> Leaves:
+    ) -> LeafBatch:
         """Where actions paths [K, :lengths[k]] lead to from states rows [K]; the states stay as they are."""
 
 
 Evaluate = Callable[[Any, NDArray[np.int64], NDArray[np.uint64]], tuple[Floats, Floats]]
-"""(`Leaves.positions`, which of them [J], a word of chance for each [J]) -> logits [J, A] and values [J] in -1 .. 1 for
+"""(`LeafBatch.positions`, which of them [J], an RNG key for each [J]) -> logits [J, A] and values [J] in -1 .. 1 for
 the player to move. What it says of a position must not depend on the others."""
 
 
@@ -89,7 +87,7 @@ class Gumbel:
 
     Attributes:
         considered: actions that are drawn at the root at the most.
-        scale: of the Gumbel noise; 0: the most probable actions, and no chance.
+        scale: of the Gumbel noise; 0: the most probable actions, and nothing is drawn.
         value_scale, visit_init: sigma(q) = (visit_init + most visits) * value_scale * q, with q rescaled to 0 .. 1.
     """
 
@@ -110,9 +108,9 @@ class Result:
         visits: int32 [B, A].
         q: float32 [B, A]: mean values, for the player to move; where there was no visit, what is expected there.
         value: float32 [B]: of the root, for the player to move.
-        raw: float32 [B]: what the network said of it.
+        raw: float32 [B]: the network's value of it.
         prior: float32 [B, A]: the network's policy (with noise, if there was any).
-        tree: all of it; give it to the next search, after `go_on`.
+        tree: all of it; give it to the next search, after `advance_root`.
     """
 
     action: NDArray[np.int64]
@@ -139,12 +137,12 @@ def search(
 
     Args:
         game: the rules.
-        states: what `game.follow` starts from; row b is game b.
+        states: what `game.step` starts from; row b is game b.
         evaluate: the network.
         budget: simulations [B] of each game; 0: only the network is asked.
-        keys: words of chance [B]. What is found of a game depends on its state, budget and key, not on other rows.
+        keys: RNG keys [B]. What is found of a game depends on its state, budget and key, not on other rows.
         rule: `Gumbel` if None.
-        tree: what earlier searches know of these very states (see `go_on`); its visits do not count as budget. Gumbel's
+        tree: what earlier searches know of these very states (see `advance_root`); its visits do not count as budget. Gumbel's
             halving starts from nothing and takes none.
         leaves: of one game that are evaluated together; 1 is exact, more are faster where games are few.
 
@@ -161,25 +159,25 @@ def search(
     most = int(budgets.max(initial=0))
     tree = _room(tree, games, most + 1, actions)
     sims = make_simulations(games, leaves, min(most + 1 + int(tree.size.max(initial=0)), DEEPEST))
-    words = keys.astype(np.uint64)
+    root_keys = keys.astype(np.uint64)
 
     fresh = np.flatnonzero(tree.size == 0)
-    _plant(game, states, evaluate, tree, fresh, words)
+    _plant(game, states, evaluate, tree, fresh, root_keys)
     selection = _selection(rule, tree, budgets, keys, most)
     for round_ in range(-(-most // leaves)):
         THREADS.share(lambda lo, hi: kernels.simulate(tree, selection, budgets, sims, lo, hi), games)
         if (sims.length < 0).all():
             break
         at, path = np.nonzero((sims.length >= 0) & (sims.leaf == NONE))
-        new = game.follow(states, at, sims.actions[at, path], sims.length[at, path])
-        chance = words[at] + np.uint64(STRIDE) * (round_ * leaves + path + 1).astype(np.uint64)
-        priors, values = _ask(evaluate, new, chance)
+        new = game.step(states, at, sims.actions[at, path], sims.length[at, path])
+        rng_keys = root_keys[at] + GAMMA * (round_ * leaves + path + 1).astype(np.uint64)
+        priors, values = _ask(evaluate, new, rng_keys)
         sims.row[at, path] = np.arange(len(at))
         _expand(tree, sims, priors, values, new.ended)
     return _result(rule, tree, selection)
 
 
-def go_on(tree: Tree, actions: NDArray[np.int64]) -> Tree:
+def advance_root(tree: Tree, actions: NDArray[np.int64]) -> Tree:
     """What a tree knows after actions [B] (-1: forget the game), in place."""
     chosen = np.ascontiguousarray(actions, np.int64)
     kernels.reroot(tree, chosen, 0, len(chosen))
@@ -219,28 +217,28 @@ def _room(tree: Tree | None, games: int, more: int, actions: int) -> Tree:
     return wider
 
 
-def _ask(evaluate: Evaluate, leaves: Leaves, chance: NDArray[np.uint64]) -> tuple[Floats, Floats]:
+def _ask(evaluate: Evaluate, leaves: LeafBatch, rng_keys: NDArray[np.uint64]) -> tuple[Floats, Floats]:
     """Policies [K, A] and values [K] of leaves; the network is asked only of those where the game goes on."""
     (alive,) = np.nonzero(~leaves.ended)
     priors = np.zeros(leaves.legal.shape, np.float32)
     values = leaves.value.astype(np.float32)
     if len(alive):
-        logits, said = evaluate(leaves.positions, alive, chance[alive])
+        logits, outputs = evaluate(leaves.positions, alive, rng_keys[alive])
         legal, some = leaves.legal[alive], np.empty((len(alive), logits.shape[1]), np.float32)
         THREADS.share(lambda lo, hi: kernels.masked_softmax(logits, legal, some, lo, hi), len(alive))
         priors[alive] = some
-        values[alive] = said
+        values[alive] = outputs
     return priors, values
 
 
 def _plant(
-    game: Game, states: Any, evaluate: Evaluate, tree: Tree, rows: NDArray[np.int64], words: NDArray[np.uint64]
+    game: Game, states: Any, evaluate: Evaluate, tree: Tree, rows: NDArray[np.int64], root_keys: NDArray[np.uint64]
 ) -> None:
     """Give games that have no tree a root."""
     if not len(rows):
         return
-    start = game.follow(states, rows, np.zeros((len(rows), 1), np.int32), np.zeros(len(rows), np.int32))
-    priors, values = _ask(evaluate, start, words[rows])
+    start = game.step(states, rows, np.zeros((len(rows), 1), np.int32), np.zeros(len(rows), np.int32))
+    priors, values = _ask(evaluate, start, root_keys[rows])
     tree.prior[rows, 0] = priors
     tree.visits[rows, 0] = 0
     tree.value_sum[rows, 0] = 0
@@ -284,10 +282,9 @@ def _selection(
 
 
 def _gumbel(keys: NDArray[np.uint64], actions: int) -> NDArray[np.float64]:
-    """Gumbel's noise [B, A]: -log(-log u), u drawn by each game's word of chance."""
-    with np.errstate(over="ignore"):
-        words = mix(mix(keys.astype(np.uint64))[:, None] + GAMMA * np.arange(1, actions + 1, dtype=np.uint64))
-    u = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    """Gumbel's noise [B, A]: -log(-log u), u drawn by each game's RNG key."""
+    children = split(mix(keys.astype(np.uint64))[:, None], np.arange(1, actions + 1))
+    u = ((children >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
     noise: NDArray[np.float64] = -np.log(-np.log(u))
     return noise
 

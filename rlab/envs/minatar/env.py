@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from rlab.envs.minatar import asterix, breakout, freeway, seaquest, space_invaders
 from rlab.envs.minatar.common import OBSERVE, RESET, SIZE, STEP, GameStates, MinAtarGame, MinAtarRules, StepBuffers
-from rlab.envs.splitmix import mix
+from rlab.envs.splitmix import rng_key
 from rlab.envs.vector import StepResult, VecEnv
 from rlab.errors import RlabError, nearest
 from rlab.machine import cores
@@ -128,8 +128,7 @@ class MinAtarEngine:
         """Begin N games and draw them; seeds [N] of 31 bits begin their streams of random numbers anew."""
         if seeds is not None:
             # The place beside the seed: no two copies share a stream, even if two of N seeds are alike.
-            word = seeds.astype(np.uint64) << np.uint64(32) | np.arange(self.num_envs, dtype=np.uint64)
-            self.states.rng_keys[:] = mix(word)  # streams that start close together would overlap
+            self.states.rng_keys[:] = rng_key(seeds, np.arange(self.num_envs))
             self.states.last_action[:] = 0
         self.states.steps[:] = 0
         self._run(RESET, self.states.last_action, buffers)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlab.agents.search import Gumbel, Puct, best_line, considered_visits, go_on, search
+from rlab.agents.search import Gumbel, Puct, advance_root, best_line, considered_visits, search
 from rlab.errors import RlabError
 from tests.agents.search.noughts import EMPTY, Noughts, by_table, ignorant, solved, some_boards
 
@@ -160,14 +160,14 @@ def test_a_tree_goes_on_with_the_game() -> None:
         board[action] = 1 + (board > 0).sum() % 2
     line = best_line(found.tree, 0, int(found.action[0]))
     assert line[0] == found.action[0]
-    tree = go_on(found.tree, found.action)
+    tree = advance_root(found.tree, found.action)
     again = ask(after, 30, Puct(), tree=tree)
     for g in range(6):
         if again.action[g] >= 0 and kept[g] >= 0:
             assert again.visits[g].sum() == kept[g] + 30
     fresh = ask(after, 30, Puct())
     np.testing.assert_array_equal(fresh.raw, again.raw)
-    assert go_on(again.tree, np.full(6, -1)).size.tolist() == [0] * 6
+    assert advance_root(again.tree, np.full(6, -1)).size.tolist() == [0] * 6
 
 
 def test_what_makes_no_sense_is_refused() -> None:
