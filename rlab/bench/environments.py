@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rlab.envs import make_vec
-from rlab.envs.minatar import Engine, find_game
+from rlab.envs.minatar import MinAtarEngine, find_game
 from rlab.envs.minatar import names as minatar_names
 
 ATARI = ("Asterix", "Breakout", "Freeway", "Seaquest", "SpaceInvaders")
@@ -45,9 +45,9 @@ def measure(seconds: float, rounds: int, progress: Callable[[str], None]) -> dic
     for env in minatar_names():
         game, _ = find_game(env)
         num_envs = COPIES["minatar"]
-        engine = Engine(game, num_envs)
+        engine = MinAtarEngine(game, num_envs)
         buffers = engine.buffers()
-        engine.begin(np.arange(num_envs), buffers)
+        engine.reset(np.arange(num_envs), buffers)
         progress(f"{env}, engine")
         speeds = _speeds(
             lambda a, engine=engine, buffers=buffers: engine.step(a, buffers),  # type: ignore[misc]

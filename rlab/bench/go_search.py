@@ -70,12 +70,12 @@ def measure(
         search(game, boards, evaluator, budget, np.arange(games, dtype=np.uint64) + np.uint64(k), Gumbel(CONSIDERED))
 
     rows = np.arange(games)
-    start = game.follow(boards, rows, np.zeros((games, 1), np.int32), np.zeros(games, np.int32))
-    chance = np.arange(games, dtype=np.uint64) << np.uint64(58)
+    start = game.step(boards, rows, np.zeros((games, 1), np.int32), np.zeros(games, np.int32))
+    rng_keys = np.arange(games, dtype=np.uint64) << np.uint64(58)
 
     def bare(k: int) -> None:
         for _ in range(visits):
-            evaluator(start.positions, rows, chance)
+            evaluator(start.positions, rows, rng_keys)
 
     ways: dict[str, Callable[[int], None]] = {"ours": ours, "network": bare}
     if not on_gpu and importlib.util.find_spec("mctx") is not None and importlib.util.find_spec("pgx") is not None:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from rlab.data.batches import Batch, Batches
 from rlab.data.datasets import TensorDataset, model_inputs
 from rlab.data.preprocess import Transform, fit
+from rlab.errors import RlabError
 from rlab.nn.ema import EMA
 from rlab.nn.models import Classifier
 from rlab.run.contract import Stop

@@ -227,7 +227,7 @@ def test_training_and_evaluations_play_by_the_rules_of_the_run(
     recipe: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Any] = []
-    monkeypatch.setattr("rlab.envs.minatar.Engine.__init__", _noting(made))
+    monkeypatch.setattr("rlab.envs.minatar.MinAtarEngine.__init__", _noting(made))
     small = {"num_envs": 2, "steps": 1_000, "sticky": 0.0, "ramping": False}
     run = learner(journal, recipe, "MinAtar/Asterix", **small)
     said = run.evaluate_games(2, 0, Stop())
@@ -240,9 +240,9 @@ def test_training_and_evaluations_play_by_the_rules_of_the_run(
 
 
 def _noting(made: list[Any]) -> Callable[..., None]:
-    from rlab.envs.minatar import Engine
+    from rlab.envs.minatar import MinAtarEngine
 
-    original = Engine.__init__
+    original = MinAtarEngine.__init__
 
     def noting(self: Any, *args: Any, **more: Any) -> None:
         original(self, *args, **more)

@@ -15,23 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlab.envs import is_minatar, make_vec
-from rlab.envs.minatar import CELL, MAX_STEPS, STICKY, Engine, MinAtar
-from rlab.envs.minatar_rules import (
-    A_SPAWN_EVERY,
-    GAMES,
-    I_RAMP,
-    LEFT,
-    NOOP,
-    Q_DIVING,
-    Q_END,
-    Q_FISH,
-    Q_OURS,
-    Q_RAMP,
-    Q_SUBS,
-    Q_THEIRS,
-    RIGHT,
-    below,
-)
+from rlab.envs.minatar import CELL, GAMES, MAX_STEPS, STICKY, MinAtar, MinAtarEngine, asterix, seaquest, space_invaders
+from rlab.envs.minatar.common import LEFT, NOOP, RIGHT, below
 from rlab.envs.splitmix import uniform
 from rlab.errors import RlabError
 from tests.processes import LONGEST
@@ -96,7 +81,7 @@ def test_every_step_is_that_of_the_package(game: str, ramping: bool) -> None:
     with closing(MinAtar(game, 1, 5, ramping=ramping, minimal=False, max_steps=0)) as envs:
         envs.reset()
         word = np.uint64(123)
-        envs.restore({**envs.state(), "dice": np.array([word])})
+        envs.restore({**envs.state(), "rng_keys": np.array([word])})
         obs, _ = envs.reset()  # goes on with the stream, from `word`
         theirs = original(game, 0.1, ramping, word)
         choose = choices(game, 0)
@@ -112,7 +97,7 @@ def test_every_step_is_that_of_the_package(game: str, ramping: bool) -> None:
             obs, ours, terminated, truncated, info = envs.step(np.array([action]))
             assert np.array_equal(info["final_obs"][0], last)
             assert (ours[0], terminated[0], truncated[0]) == (reward, over, False)
-        assert envs.state()["dice"] == theirs.random.word[0]
+        assert envs.state()["rng_keys"] == theirs.random.word[0]
         assert games >= (7 if game == "Freeway" else 20)
 
 
@@ -121,13 +106,19 @@ def test_late_in_a_game_too(game: str) -> None:
     """Random play dies early. Here nobody dies: both games go on as if nothing had happened, up to full difficulty."""
     rules = GAMES[game]
     theirs = original(game, 0.0, True, np.uint64(9))
-    engine = Engine(game, 1)
+    engine = MinAtarEngine(game, 1)
     seen = engine.buffers()
-    engine.begin(None, seen)
-    rows, dice = engine.copies.rows, theirs.random.word.copy()
+    engine.reset(None, seen)
+    rows, dice = engine.states.rows, theirs.random.word.copy()
     drawn = np.zeros_like(seen.obs)
     rng = np.random.default_rng(1)
-    room = {Q_OURS: Q_DIVING, Q_DIVING: Q_FISH, Q_FISH: Q_SUBS, Q_SUBS: Q_THEIRS, Q_THEIRS: Q_END}
+    room = {
+        seaquest.OURS: seaquest.DIVING,
+        seaquest.DIVING: seaquest.FISH,
+        seaquest.FISH: seaquest.SUBS,
+        seaquest.SUBS: seaquest.THEIRS,
+        seaquest.THEIRS: seaquest.END,
+    }
     points = []
     for step in range(12_000):
         # Phases of forty steps in one mood: a diver is brought up only by someone who dives and rises.
@@ -143,22 +134,22 @@ def test_late_in_a_game_too(game: str) -> None:
             assert all(rows[0, things] < after - things for things, after in room.items())
     assert dice[0] == theirs.random.word[0]
     if game == "Asterix":
-        assert rows[0, A_SPAWN_EVERY] == 1
+        assert rows[0, asterix.SPAWN_EVERY] == 1
     elif game == "Seaquest":
-        assert rows[0, Q_RAMP] >= 19
+        assert rows[0, seaquest.RAMP] >= 19
         assert max(points) > 1  # six divers were brought up
     else:
-        assert rows[0, I_RAMP] >= 1
+        assert rows[0, space_invaders.RAMP] >= 1
 
 
 # ---- What the engine promises of itself.
 
 
-def rollout(engine: Engine, steps: int, seed: int = 3) -> list[np.ndarray]:
+def rollout(engine: MinAtarEngine, steps: int, seed: int = 3) -> list[np.ndarray]:
     """Everything that is seen of N copies of random play."""
     rng = np.random.default_rng(0)
     seen = engine.buffers()
-    engine.begin(np.arange(engine.num_envs) + seed, seen)
+    engine.reset(np.arange(engine.num_envs) + seed, seen)
     shown = [seen.obs.copy()]
     for _ in range(steps):
         # One row of choices for all N, so that a copy's do not depend on N.
@@ -171,21 +162,21 @@ def rollout(engine: Engine, steps: int, seed: int = 3) -> list[np.ndarray]:
 
 @each_game
 def test_neither_threads_nor_other_copies_change_anything(game: str) -> None:
-    one = rollout(Engine(game, 1024, threads=1), 60)
+    one = rollout(MinAtarEngine(game, 1024, threads=1), 60)
     assert sum(a.sum() for a in one[3::4]) > 0 or game == "Freeway"  # some games ended
     for threads in (2, 3, 4):
-        engine = Engine(game, 1024, threads=threads)
+        engine = MinAtarEngine(game, 1024, threads=threads)
         assert len(engine._chunks) == threads
         for a, b in zip(one, rollout(engine, 60), strict=True):
             np.testing.assert_array_equal(a, b)
-    for a, b in zip(one, rollout(Engine(game, 5), 60), strict=True):
+    for a, b in zip(one, rollout(MinAtarEngine(game, 5), 60), strict=True):
         np.testing.assert_array_equal(a[:5], b)
 
 
 def test_copies_do_not_play_alike() -> None:
-    engine = Engine("Freeway", 512)
+    engine = MinAtarEngine("Freeway", 512)
     seen = engine.buffers()
-    engine.begin(np.zeros(512, np.int64), seen)  # even if their seeds are the same
+    engine.reset(np.zeros(512, np.int64), seen)  # even if their seeds are the same
     assert len(np.unique(seen.obs.reshape(512, -1), axis=0)) > 500
 
 
@@ -229,7 +220,12 @@ def test_states_that_do_not_fit_and_calls_out_of_turn() -> None:
         envs.reset()
         other.reset()
         before = envs.state()
-        for wrong in ({}, other.state(), {**before, "dice": before["dice"][:1]}, {**before, "steps": np.zeros(2)}):
+        for wrong in (
+            {},
+            other.state(),
+            {**before, "rng_keys": before["rng_keys"][:1]},
+            {**before, "steps": np.zeros(2)},
+        ):
             with pytest.raises(RlabError, match="this is no state of 2 x MinAtar/Breakout"):
                 envs.restore(wrong)
         envs.send(np.zeros(2, np.int64))
@@ -278,16 +274,16 @@ def test_actions_stick_as_often_as_they_should(sticky: float) -> None:
     with closing(MinAtar("SpaceInvaders", 200, 2, sticky=sticky, minimal=False)) as envs:
         envs.reset()
         rng = np.random.default_rng(0)
-        stuck = told = 0
+        stuck = total = 0
         for _ in range(200):
-            before = envs.state()["before"]
+            before = envs.state()["last_action"]
             actions = (before + rng.integers(1, 6, 200)) % 6  # never the one before
             envs.step(actions)
-            now = envs.state()["before"]
+            now = envs.state()["last_action"]
             assert ((now == before) | (now == actions)).all()
             stuck += int((now == before).sum())
-            told += 200
-    assert abs(stuck / told - sticky) <= 4.5 * np.sqrt(sticky * (1 - sticky) / told)
+            total += 200
+    assert abs(stuck / total - sticky) <= 4.5 * np.sqrt(sticky * (1 - sticky) / total)
 
 
 def test_action_sets() -> None:
@@ -350,8 +346,8 @@ def test_options() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_forked_process_steps_with_threads_of_its_own() -> None:
-    engine = Engine("Breakout", 1024, threads=2)
-    expected = rollout(Engine("Breakout", 1024, threads=1), 5)
+    engine = MinAtarEngine("Breakout", 1024, threads=2)
+    expected = rollout(MinAtarEngine("Breakout", 1024, threads=1), 5)
     rollout(engine, 5)
     seen = engine.buffers()
     engine.step(np.zeros(1024, np.int64), seen)  # threads are there, and stay behind

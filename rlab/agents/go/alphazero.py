@@ -27,7 +27,7 @@ from rlab.agents.go.search_player import NetworkPolicy, SearchPlayer
 from rlab.agents.go.tree_game import GoGame
 from rlab.agents.search import Gumbel, Puct, search
 from rlab.envs.go.boards import Boards
-from rlab.envs.splitmix import mix
+from rlab.envs.splitmix import rng_key, split, uniforms
 from rlab.nn.modes import drawing_for
 from rlab.nn.optim import SCHEDULES, decayed, make_optimiser, restore, scale_rates, state_of
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped, seconds_of
@@ -35,7 +35,7 @@ from rlab.seeding import derive
 
 MOST_UPDATES = 8
 """Of one step, so that it stays short; what is owed beyond them comes later."""
-_PLY, _FULL, _DRAW = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03), np.uint64(0x8CB92BA72F3D8DD7)
+_FULL, _DRAW = np.uint64(0xD1B54A32D192ED03), np.uint64(0x8CB92BA72F3D8DD7)
 
 
 class AlphaZero:
@@ -97,23 +97,21 @@ class AlphaZero:
         if self._stale:
             self._evaluator.renew()
             self._stale = False
-        told = self._move()
+        metrics = self._move()
         played = time.perf_counter()
-        told |= self._learn()
-        return told | {"clock_play": played - started, "clock_learn": time.perf_counter() - played}
+        metrics |= self._learn()
+        return metrics | {"clock_play": played - started, "clock_learn": time.perf_counter() - played}
 
     def _keys(self) -> NDArray[np.uint64]:
-        """A word of chance for the next move of every game."""
-        with np.errstate(over="ignore"):
-            game = mix(np.uint64(derive(self.seed, "games")) << np.uint64(32) | self.numbers.astype(np.uint64))
-            return np.asarray(mix(game + _PLY * (self.boards.made + 1).astype(np.uint64)))
+        """An RNG key for the next move of every game."""
+        return split(rng_key(derive(self.seed, "games"), self.numbers), self.boards.made + 1)
 
     def _move(self) -> dict[str, float]:
         s, boards = self.settings, self.boards
         keys = self._keys()
         full = np.ones(len(keys), bool)
         if s.fast_visits:
-            full = (mix(keys ^ _FULL) >> np.uint64(11)).astype(np.float64) * 2.0**-53 < s.full_share
+            full = uniforms(keys ^ _FULL) < s.full_share
         found = search(self._game, boards, self._evaluator, np.where(full, s.visits, s.fast_visits), keys, self.rule)
         moves = found.action
         if isinstance(self.rule, Puct):
@@ -132,9 +130,8 @@ class AlphaZero:
         self, policy: NDArray[np.float32], best: NDArray[np.int64], keys: NDArray[np.uint64]
     ) -> NDArray[np.int64]:
         """Moves by their visits in the first moves of a game, the best one later."""
-        chance = (mix(keys ^ _DRAW) >> np.uint64(11)).astype(np.float64) * 2.0**-53
         total = policy.astype(np.float64).cumsum(1)
-        drawn = (total <= (chance * total[:, -1])[:, None]).sum(1)
+        drawn = (total <= (uniforms(keys ^ _DRAW) * total[:, -1])[:, None]).sum(1)
         return np.where(self.boards.made < self.settings.temperature_moves, drawn, best)
 
     def _finish(self, over: NDArray[np.int64]) -> dict[str, float]:
@@ -172,17 +169,17 @@ class AlphaZero:
         self.owed -= due
         seen = [self._update() for _ in range(due)]
         self._stale = True
-        told = {name: float(torch.stack([one[name] for one in seen]).mean()) for name in seen[0]}
+        metrics = {name: float(torch.stack([one[name] for one in seen]).mean()) for name in seen[0]}
         for name, quantity in (("loss", "loss"), ("grad_norm", "gradient")):
-            if not math.isfinite(told[name]):
-                raise NonFinite(quantity, told[name], f"update {self.updates:,}")
-        return told | {"learning_rate_last": self.optimizer.param_groups[0]["lr"]}
+            if not math.isfinite(metrics[name]):
+                raise NonFinite(quantity, metrics[name], f"update {self.updates:,}")
+        return metrics | {"learning_rate_last": self.optimizer.param_groups[0]["lr"]}
 
     def _update(self) -> dict[str, torch.Tensor]:
         """One step of the optimiser, on positions that its number draws."""
         s = self.settings
-        chance = np.random.default_rng(derive(self.seed, "update", self.updates))
-        known = targets_of(self.window.sample(chance, s.batch_size, s.symmetries), s.root_share, self.device)
+        rng = np.random.default_rng(derive(self.seed, "update", self.updates))
+        known = targets_of(self.window.sample(rng, s.batch_size, s.symmetries), s.root_share, self.device)
         scale_rates(self.optimizer, 0.1 + 0.9 * self._schedule(min(1.0, self.done / self.experiment.env.steps)))
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)

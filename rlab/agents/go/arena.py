@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rlab.envs.go.boards import Boards, Setting, name_of
 from rlab.envs.go.gtp_client import SEATS, GivenUp, Program, SomeFailed
 from rlab.envs.go.players import RESIGN, Player
-from rlab.envs.splitmix import mix
+from rlab.envs.splitmix import split
 from rlab.run.contract import Stop
 
 
@@ -89,7 +89,7 @@ class Clock:
 
 
 def key_of(seed: int, pairing: Pairing) -> int:
-    """A game's word of chance, 64 bits: of the tournament's seed, the two players and the game's number alone."""
+    """A game's RNG key, 64 bits: of the tournament's seed, the two players and the game's number alone."""
     text = f"{seed}\n{pairing.first}\n{pairing.second}\n{pairing.number}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
@@ -108,7 +108,7 @@ def play_games(
     """Play games side by side; each player chooses for all games in which it is its turn in one call.
 
     A program that crashes, does not answer in time or answers nonsense, and any player whose move is not legal, loses
-    that game, and the others go on. Every move has a word of chance of its own, from the game's and its number, so a
+    that game, and the others go on. Every move has an RNG key of its own, from the game's and its number, so a
     game is the same whatever is played beside it, as far as its players depend on game and key alone.
 
     Args:
@@ -182,11 +182,10 @@ def one_move(
     legal = boards.legal()
     for label in sorted(whose):
         rows = np.array(whose[label], np.int64)
-        with np.errstate(over="ignore"):
-            words = mix(keys[rows] + made[rows].astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+        move_keys = split(keys[rows], made[rows])
         began = time.perf_counter()
         try:
-            chosen = np.asarray(players[label].choose(boards, rows, words), np.int64)
+            chosen = np.asarray(players[label].choose(boards, rows, move_keys), np.int64)
         except SomeFailed as e:
             chosen = e.moves
             lost |= {int(rows[place]): (error.reason, str(error)) for place, error in e.failed.items()}

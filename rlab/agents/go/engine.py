@@ -15,7 +15,7 @@ from rlab.envs.go.boards import Boards, Setting, name_of
 from rlab.envs.go.players import RESIGN, Player, home_size
 from rlab.envs.go.rules import BLACK, COUNT, EMPTY, PASSES, WHITE
 from rlab.envs.go.sgf import RULES, Record, alternate, begin, follow
-from rlab.envs.splitmix import mix
+from rlab.envs.splitmix import rng_key
 from rlab.errors import RlabError
 
 COLOURS = ("", "black", "white")
@@ -26,10 +26,9 @@ UNCLEAR = 0.1
 """Ownership, from -1 to 1, that says nothing: stones of so little of the other's live."""
 
 
-def mixed(seed: int, number: int) -> NDArray[np.uint64]:
-    """One word of chance [1] for a move of a game."""
-    with np.errstate(over="ignore"):
-        return mix(np.array([seed % 2**32], np.uint64) * np.uint64(2**32) + np.uint64(number + 1))
+def move_key(seed: int, number: int) -> NDArray[np.uint64]:
+    """The RNG key [1] of a move of a game."""
+    return rng_key([seed % 2**32], number + 1)
 
 
 class Engine:
@@ -248,7 +247,7 @@ class Engine:
             last = last_of(found if told is None else tell(found, told))
             point = RESIGN if last.winrate < self.resign else last.candidates[0].point
         else:
-            point = int(self.player.choose(boards, np.zeros(1, np.int64), mixed(self.seed, len(self.moves)))[0])
+            point = int(self.player.choose(boards, np.zeros(1, np.int64), move_key(self.seed, len(self.moves)))[0])
         if point != RESIGN:
             why = boards.why_not(0, point)
             if why:

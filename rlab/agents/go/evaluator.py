@@ -14,7 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from rlab.agents.go.compiled import Compiled, suits
 from rlab.agents.go.network import GoNetwork
-from rlab.agents.go.tree_game import Seen
+from rlab.agents.go.tree_game import PositionBatch
 from rlab.envs.go.planes import PLANES
 from rlab.envs.go.symmetry import NUMBER, add_moved_back, gather_planes, inverses, symmetries
 from rlab.errors import RlabError
@@ -26,9 +26,9 @@ _WORTH = 4
 """Positions that are worth a thread: each takes longer to read than a thread to wake."""
 
 
-def drawn_symmetries(chance: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Which of the eight symmetries [J] words of chance [J] say."""
-    return ((chance * np.uint64(0xBF58476D1CE4E5B9)) >> np.uint64(61)).astype(np.int64)
+def drawn_symmetries(rng_keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Which of the eight symmetries [J] RNG keys [J] say."""
+    return ((rng_keys * np.uint64(0xBF58476D1CE4E5B9)) >> np.uint64(61)).astype(np.int64)
 
 
 class Evaluator:
@@ -40,7 +40,7 @@ class Evaluator:
     Args:
         network: whose weights.
         device: torch device.
-        symmetry: none; random, one of the eight by the word of chance; all, the mean of all eight.
+        symmetry: none; random, one of the eight by the RNG key; all, the mean of all eight.
         precision: fp32, bf16, or auto: bf16 where there is hardware that multiplies matrices in it.
     """
 
@@ -59,7 +59,7 @@ class Evaluator:
         self._layers: _Layers | None = None
 
     def __call__(
-        self, positions: Seen, rows: NDArray[np.int64], chance: NDArray[np.uint64]
+        self, positions: PositionBatch, rows: NDArray[np.int64], rng_keys: NDArray[np.uint64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Logits [J, n * n + 1] and values [J] of positions rows [J]."""
         size = round(positions.planes.shape[2] ** 0.5)
@@ -71,7 +71,7 @@ class Evaluator:
             return logits / np.float32(NUMBER), values / np.float32(NUMBER)
         kinds = np.zeros(len(rows), np.int64)
         if self.symmetry == "random":
-            kinds = drawn_symmetries(chance)
+            kinds = drawn_symmetries(rng_keys)
         return self._ask(positions, rows, kinds, size)
 
     def _room(self, rows: int, size: int) -> Tensor:
@@ -81,7 +81,7 @@ class Evaluator:
         return self._planes[:rows]
 
     def _ask(
-        self, positions: Seen, rows: NDArray[np.int64], kinds: NDArray[np.int64], size: int
+        self, positions: PositionBatch, rows: NDArray[np.int64], kinds: NDArray[np.int64], size: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         logits = np.zeros((len(rows), size * size + 1), np.float32)
         if self._compiled is not None and self._compiled.size == size:
@@ -100,9 +100,9 @@ class Evaluator:
         x = planes.view(-1, size, size, len(PLANES)).permute(0, 3, 1, 2)
         with torch.inference_mode():
             policy, value = self._layers(x.to(self.device, non_blocking=True).to(self.dtype))
-            said = policy[: len(rows)].float().cpu().numpy()
+            moved = policy[: len(rows)].float().cpu().numpy()
             values = value[: len(rows)].float().softmax(1).diff(dim=1).squeeze(1).cpu().numpy()
-        add_moved_back(said, kinds, symmetries(size), logits, 0, len(rows))
+        add_moved_back(moved, kinds, symmetries(size), logits, 0, len(rows))
         return logits, values
 
 
@@ -146,14 +146,14 @@ class _Layers:
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """planes[B, C, n, n] -> policy logits[B, n * n + 1], value logits[B, 2]."""
         if self.stem is None:
-            said = self.network(x)
-            return said.policy, said.value
+            outputs = self.network(x)
+            return outputs.policy, outputs.value
         y = self.stem(x)
         for first, second, pool in self.convolutions:
             t = first(y) if pool is None else F.relu(first(y, relu=False) + pool(y))
             y = second(t, add=y)
-        said = self.network.head(y)
-        return said.policy, said.value
+        outputs = self.network.head(y)
+        return outputs.policy, outputs.value
 
 
 class _Conv:

@@ -39,26 +39,26 @@ def targets_of(sample: Sample, root_share: float, device: torch.device) -> Targe
     return Targets(*(part.to(device) for part in (*parts, *rest)))
 
 
-def losses(said: PolicyValue, known: Targets) -> dict[str, Tensor]:
+def losses(outputs: PolicyValue, known: Targets) -> dict[str, Tensor]:
     """The terms, each a mean over the batch, and "loss", their weighted sum.
 
     policy: cross-entropy with the search's policy, where it is worth learning. value: cross-entropy with the outcome
     (AlphaGo Zero's equation 1 has a squared error). ownership, score (Huber's), reply: Wu 2019, section 4.
     """
     terms = {
-        "policy_loss": policy_loss(said.policy, known.policy, known.full),
-        "value_loss": value_loss(said.value, known.value),
+        "policy_loss": policy_loss(outputs.policy, known.policy, known.full),
+        "value_loss": value_loss(outputs.value, known.value),
     }
     total = terms["policy_loss"] + terms["value_loss"]
-    if said.ownership is not None:
-        terms["ownership_loss"] = F.binary_cross_entropy_with_logits(said.ownership, known.owner)
+    if outputs.ownership is not None:
+        terms["ownership_loss"] = F.binary_cross_entropy_with_logits(outputs.ownership, known.owner)
         total = total + OWNERSHIP_WEIGHT * terms["ownership_loss"]
-    if said.score is not None:
-        terms["score_loss"] = F.huber_loss(said.score, known.score, delta=10.0)
+    if outputs.score is not None:
+        terms["score_loss"] = F.huber_loss(outputs.score, known.score, delta=10.0)
         total = total + SCORE_WEIGHT * terms["score_loss"]
-    if said.reply is not None:
+    if outputs.reply is not None:
         weight = known.full * known.reply.sum(1).clamp(max=1)
-        terms["reply_loss"] = policy_loss(said.reply, known.reply, weight)
+        terms["reply_loss"] = policy_loss(outputs.reply, known.reply, weight)
         total = total + REPLY_WEIGHT * terms["reply_loss"]
     return {"loss": total, **terms}
 

@@ -51,5 +51,5 @@ class GoNetwork(nn.Module):
 
     def forward(self, planes: Tensor) -> PolicyValue:
         """planes[B, C, n, n] -> PolicyValue."""
-        said: PolicyValue = self.head(cast(Any, self.encoder).feature_maps(planes))
-        return said
+        outputs: PolicyValue = self.head(cast(Any, self.encoder).feature_maps(planes))
+        return outputs

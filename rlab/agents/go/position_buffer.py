@@ -111,7 +111,7 @@ class Window:
         begins = np.flatnonzero(self.rows["ply"][ahead] == 0)
         return start + int(begins[0]) if len(begins) else self.end
 
-    def sample(self, chance: np.random.Generator, number: int, symmetries: bool) -> Sample:
+    def sample(self, rng: np.random.Generator, number: int, symmetries: bool) -> Sample:
         """Draw positions, with replacement.
 
         Args:
@@ -119,8 +119,8 @@ class Window:
             number: J.
             symmetries: turn and mirror each at random.
         """
-        rows = chance.integers(self.usable(), self.end, number)
-        kinds = chance.integers(0, 8, number) if symmetries else np.zeros(number, np.int64)
+        rows = rng.integers(self.usable(), self.end, number)
+        kinds = rng.integers(0, 8, number) if symmetries else np.zeros(number, np.int64)
         return self.take(rows, kinds)
 
     def take(self, rows: NDArray[np.int64], kinds: NDArray[np.int64]) -> Sample:

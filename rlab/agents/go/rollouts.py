@@ -136,17 +136,17 @@ class Rollouts:
         owned = np.zeros(boards.points)
         owner = np.empty(boards.points, np.uint8)
         scratch = np.empty((2, boards.rules.numbers.shape[1]), np.uint16)
-        dice = key
+        rng_key = key
         zero, of = np.zeros(1, np.int64), np.array([row])
         done = 0
         while done < games and not (done and stop()):
             more = min(chunk, games - done)
-            work.games.words[0, DICE] = dice  # not between yields: another search may have used the board
+            work.games.words[0, DICE] = rng_key  # not between yields: another search may have used the board
             try_moves(
                 *work.games, zero, *boards.games, of, *boards.rules, boards.setting.komi, self.explore, points, visits,
                 wins, scores, owned, owner, scratch, more,
             )  # fmt: skip
-            dice = work.games.words[0, DICE]
+            rng_key = work.games.words[0, DICE]
             done += more
             yield _analysis(points, visits, wins, scores, owned / done, boards.size)
 

@@ -8,15 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlab.agents.search import Leaves
+from rlab.agents.search import LeafBatch
 from rlab.envs.go import rules as go
 from rlab.envs.go.boards import Boards, Setting
 from rlab.envs.go.planes import PLANES, planes_row
 from rlab.kernels import THREADS
 
 
-class Seen(NamedTuple):
-    """Positions as a network sees them.
+class PositionBatch(NamedTuple):
+    """A batch of positions, as a network sees them and as boards.
 
     Attributes:
         planes: float32 [K, C, n * n], see `rlab.envs.go.planes`; rows of ended games mean nothing.
@@ -49,24 +49,24 @@ class GoGame:
         self._ended = np.empty(places, np.bool_)
         self._value = np.empty(places, np.float32)
 
-    def follow(
+    def step(
         self, states: Boards, rows: NDArray[np.int64], paths: NDArray[np.int32], lengths: NDArray[np.int32]
-    ) -> Leaves:
+    ) -> LeafBatch:
         """See `rlab.agents.search.Game`; what is returned is overwritten by the next call."""
         n = len(rows)
         if n > self.boards.number:
             self._make(max(n, 2 * self.boards.number))
         boards = self.boards
-        THREADS.share(lambda lo, hi: follow_rows(
+        THREADS.share(lambda lo, hi: step_rows(
             *boards.games, *states.games, *boards.rules, self.setting.komi, rows, paths, lengths, self._planes,
             self._legal, self._ended, self._value, np.empty((2, self._cells), np.uint16),
             np.empty(boards.points, np.uint8), lo, hi,
         ), n)  # fmt: skip
-        return Leaves(self._legal[:n], self._ended[:n], self._value[:n], Seen(self._planes[:n], boards))
+        return LeafBatch(self._legal[:n], self._ended[:n], self._value[:n], PositionBatch(self._planes[:n], boards))
 
 
 @go.jit
-def follow_rows(
+def step_rows(
     s, w, q, m, s2, w2, q2, m2, r, z, komi, rows, paths, lengths, planes, legal, ended, value, found, owner, lo, hi
 ):  # fmt: skip
     """Rows lo .. hi-1 become games `rows` of the second arrays, make the moves, and are written down."""

@@ -4,12 +4,12 @@ from rlab.agents.search.mcts import (
     Evaluate,
     Game,
     Gumbel,
-    Leaves,
+    LeafBatch,
     Puct,
     Result,
+    advance_root,
     best_line,
     considered_visits,
-    go_on,
     search,
 )
 
@@ -17,11 +17,11 @@ __all__ = [
     "Evaluate",
     "Game",
     "Gumbel",
-    "Leaves",
+    "LeafBatch",
     "Puct",
     "Result",
+    "advance_root",
     "best_line",
     "considered_visits",
-    "go_on",
     "search",
 ]

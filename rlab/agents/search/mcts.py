@@ -17,19 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlab.agents.search import tree as kernels
-from rlab.agents.search.tree import NONE, Tree, make_tree
-from rlab.envs.splitmix import GAMMA, mix
+from rlab.agents.search.selection import GumbelSelection, PuctSelection
+from rlab.agents.search.tree import NONE, Simulations, Tree, make_simulations, make_tree
+from rlab.envs.splitmix import GAMMA, mix, split
 from rlab.errors import RlabError
 from rlab.kernels import THREADS
 
 Floats = NDArray[np.float32]
 DEEPEST = 512
 """Moves that a path may have."""
-STRIDE = 0x9E3779B97F4A7C15
-"""Between the words of chance of a search's simulations."""
 
 
-class Leaves(NamedTuple):
+class LeafBatch(NamedTuple):
     """Positions that a search has come to.
 
     Attributes:
@@ -51,14 +50,14 @@ class Game(Protocol):
     actions: int
     """A."""
 
-    def follow(
+    def step(
         self, states: Any, rows: NDArray[np.int64], paths: NDArray[np.int32], lengths: NDArray[np.int32]
-    ) -> Leaves:
+    ) -> LeafBatch:
         """Where actions paths [K, :lengths[k]] lead to from states rows [K]; the states stay as they are."""
 
 
 Evaluate = Callable[[Any, NDArray[np.int64], NDArray[np.uint64]], tuple[Floats, Floats]]
-"""(`Leaves.positions`, which of them [J], a word of chance for each [J]) -> logits [J, A] and values [J] in -1 .. 1 for
+"""(`LeafBatch.positions`, which of them [J], an RNG key for each [J]) -> logits [J, A] and values [J] in -1 .. 1 for
 the player to move. What it says of a position must not depend on the others."""
 
 
@@ -88,7 +87,7 @@ class Gumbel:
 
     Attributes:
         considered: actions that are drawn at the root at the most.
-        scale: of the Gumbel noise; 0: the most probable actions, and no chance.
+        scale: of the Gumbel noise; 0: the most probable actions, and nothing is drawn.
         value_scale, visit_init: sigma(q) = (visit_init + most visits) * value_scale * q, with q rescaled to 0 .. 1.
     """
 
@@ -109,9 +108,9 @@ class Result:
         visits: int32 [B, A].
         q: float32 [B, A]: mean values, for the player to move; where there was no visit, what is expected there.
         value: float32 [B]: of the root, for the player to move.
-        raw: float32 [B]: what the network said of it.
+        raw: float32 [B]: the network's value of it.
         prior: float32 [B, A]: the network's policy (with noise, if there was any).
-        tree: all of it; give it to the next search, after `go_on`.
+        tree: all of it; give it to the next search, after `advance_root`.
     """
 
     action: NDArray[np.int64]
@@ -138,12 +137,12 @@ def search(
 
     Args:
         game: the rules.
-        states: what `game.follow` starts from; row b is game b.
+        states: what `game.step` starts from; row b is game b.
         evaluate: the network.
         budget: simulations [B] of each game; 0: only the network is asked.
-        keys: words of chance [B]. What is found of a game depends on its state, budget and key, not on other rows.
+        keys: RNG keys [B]. What is found of a game depends on its state, budget and key, not on other rows.
         rule: `Gumbel` if None.
-        tree: what earlier searches know of these very states (see `go_on`); its visits do not count as budget. Gumbel's
+        tree: what earlier searches know of these very states (see `advance_root`); its visits do not count as budget. Gumbel's
             halving starts from nothing and takes none.
         leaves: of one game that are evaluated together; 1 is exact, more are faster where games are few.
 
@@ -159,68 +158,45 @@ def search(
         raise RlabError("a Gumbel search starts from an empty tree; nearest: Puct")
     most = int(budgets.max(initial=0))
     tree = _room(tree, games, most + 1, actions)
-    counts = _Counts(games, leaves, min(most + 1 + int(tree.size.max(initial=0)), DEEPEST))
-    words = keys.astype(np.uint64)
+    sims = make_simulations(games, leaves, min(most + 1 + int(tree.size.max(initial=0)), DEEPEST))
+    root_keys = keys.astype(np.uint64)
 
     fresh = np.flatnonzero(tree.size == 0)
-    _plant(game, states, evaluate, tree, fresh, words)
-    base, plan = _root(rule, tree, budgets, keys, most)
-    numbers = (
-        np.array([rule.c_init, rule.c_base, rule.fpu, rule.forced, rule.noise > 0], np.float64)
-        if isinstance(rule, Puct)
-        else np.array([rule.value_scale, rule.visit_init, 0, 0, 0], np.float64)
-    )
-    kind = kernels.PUCT if isinstance(rule, Puct) else kernels.GUMBEL
+    _plant(game, states, evaluate, tree, fresh, root_keys)
+    selection = _selection(rule, tree, budgets, keys, most)
     for round_ in range(-(-most // leaves)):
-        THREADS.share(lambda lo, hi: kernels.descend_rows(
-            *tree, kind, numbers, base, plan, counts.done, budgets, counts.path, counts.nodes, counts.length,
-            counts.found, np.empty(actions, np.float64), lo, hi,
-        ), games)  # fmt: skip
-        if (counts.length < 0).all():
+        THREADS.share(lambda lo, hi: kernels.simulate(tree, selection, budgets, sims, lo, hi), games)
+        if (sims.length < 0).all():
             break
-        at, place = np.nonzero((counts.length >= 0) & (counts.found == NONE))
-        new = game.follow(states, at, counts.path[at, place], counts.length[at, place])
-        chance = words[at] + np.uint64(STRIDE) * (round_ * leaves + place + 1).astype(np.uint64)
-        priors, values = _ask(evaluate, new, chance)
-        counts.place[at, place] = np.arange(len(at))
-        _attach(tree, counts, priors, values, new.ended)
-    return _result(rule, tree, base)
+        at, path = np.nonzero((sims.length >= 0) & (sims.leaf == NONE))
+        new = game.step(states, at, sims.actions[at, path], sims.length[at, path])
+        rng_keys = root_keys[at] + GAMMA * (round_ * leaves + path + 1).astype(np.uint64)
+        priors, values = _ask(evaluate, new, rng_keys)
+        sims.row[at, path] = np.arange(len(at))
+        _expand(tree, sims, priors, values, new.ended)
+    return _result(rule, tree, selection)
 
 
-def go_on(tree: Tree, actions: NDArray[np.int64]) -> Tree:
+def advance_root(tree: Tree, actions: NDArray[np.int64]) -> Tree:
     """What a tree knows after actions [B] (-1: forget the game), in place."""
     chosen = np.ascontiguousarray(actions, np.int64)
-    kernels.reroot_rows(*tree, chosen, np.empty(tree.prior.shape[1], np.int32), 0, len(chosen))
+    kernels.reroot(tree, chosen, 0, len(chosen))
     return tree
 
 
 def best_line(tree: Tree, game: int, action: int, most: int = 12) -> list[int]:
     """Actions from the root on, `action` first, the most visited ones after it."""
-    line, node = [action], int(tree.child[game, 0, action])
+    line, node = [action], int(tree.children[game, 0, action])
     while node >= 0 and len(line) < most and tree.node_visits[game, node]:
         chosen = int(tree.visits[game, node].argmax())
         line.append(chosen)
-        node = int(tree.child[game, node, chosen])
+        node = int(tree.children[game, node, chosen])
     return line
 
 
-def _attach(tree: Tree, counts: _Counts, priors: Floats, values: Floats, ended: NDArray[np.bool_]) -> None:
-    THREADS.share(lambda lo, hi: kernels.attach_rows(
-        *tree, counts.done, counts.path, counts.nodes, counts.length, counts.found, counts.place, priors, values, ended,
-        lo, hi,
-    ), len(counts.done))  # fmt: skip
-
-
-class _Counts:
-    """Arrays of a round."""
-
-    def __init__(self, games: int, leaves: int, deepest: int):
-        self.done = np.zeros(games, np.int64)
-        self.path = np.zeros((games, leaves, deepest), np.int32)
-        self.nodes = np.zeros((games, leaves, deepest), np.int32)
-        self.length = np.zeros((games, leaves), np.int32)
-        self.found = np.zeros((games, leaves), np.int32)
-        self.place = np.zeros((games, leaves), np.int64)
+def _expand(tree: Tree, sims: Simulations, priors: Floats, values: Floats, ended: NDArray[np.bool_]) -> None:
+    kernel = kernels.expand_and_backup
+    THREADS.share(lambda lo, hi: kernel(tree, sims, priors, values, ended, lo, hi), len(sims.done))
 
 
 def _room(tree: Tree | None, games: int, more: int, actions: int) -> Tree:
@@ -241,45 +217,43 @@ def _room(tree: Tree | None, games: int, more: int, actions: int) -> Tree:
     return wider
 
 
-def _ask(evaluate: Evaluate, leaves: Leaves, chance: NDArray[np.uint64]) -> tuple[Floats, Floats]:
+def _ask(evaluate: Evaluate, leaves: LeafBatch, rng_keys: NDArray[np.uint64]) -> tuple[Floats, Floats]:
     """Policies [K, A] and values [K] of leaves; the network is asked only of those where the game goes on."""
     (alive,) = np.nonzero(~leaves.ended)
     priors = np.zeros(leaves.legal.shape, np.float32)
     values = leaves.value.astype(np.float32)
     if len(alive):
-        logits, said = evaluate(leaves.positions, alive, chance[alive])
+        logits, outputs = evaluate(leaves.positions, alive, rng_keys[alive])
         legal, some = leaves.legal[alive], np.empty((len(alive), logits.shape[1]), np.float32)
-        THREADS.share(lambda lo, hi: kernels.priors_rows(logits, legal, some, lo, hi), len(alive))
+        THREADS.share(lambda lo, hi: kernels.masked_softmax(logits, legal, some, lo, hi), len(alive))
         priors[alive] = some
-        values[alive] = said
+        values[alive] = outputs
     return priors, values
 
 
 def _plant(
-    game: Game, states: Any, evaluate: Evaluate, tree: Tree, rows: NDArray[np.int64], words: NDArray[np.uint64]
+    game: Game, states: Any, evaluate: Evaluate, tree: Tree, rows: NDArray[np.int64], root_keys: NDArray[np.uint64]
 ) -> None:
     """Give games that have no tree a root."""
     if not len(rows):
         return
-    start = game.follow(states, rows, np.zeros((len(rows), 1), np.int32), np.zeros(len(rows), np.int32))
-    priors, values = _ask(evaluate, start, words[rows])
+    start = game.step(states, rows, np.zeros((len(rows), 1), np.int32), np.zeros(len(rows), np.int32))
+    priors, values = _ask(evaluate, start, root_keys[rows])
     tree.prior[rows, 0] = priors
     tree.visits[rows, 0] = 0
-    tree.total[rows, 0] = 0
-    tree.child[rows, 0] = NONE
-    tree.raw[rows, 0] = values
+    tree.value_sum[rows, 0] = 0
+    tree.children[rows, 0] = NONE
+    tree.raw_value[rows, 0] = values
     tree.node_visits[rows, 0] = 0
     tree.ended[rows, 0] = start.ended
     tree.size[rows] = 1
 
 
-def _root(
+def _selection(
     rule: Puct | Gumbel, tree: Tree, budget: NDArray[np.int64], keys: NDArray[np.uint64], most: int
-) -> tuple[Floats, NDArray[np.int32]]:
-    """Chance at the root: of Gumbel base [B, A], and the visits that are asked for at each simulation [B, most]."""
+) -> PuctSelection | GumbelSelection:
+    """The rule as the compiled loop reads it; PUCT's noise is mixed into the roots' priors, Gumbel's is drawn."""
     prior = tree.prior[:, 0]
-    plan = np.zeros((len(budget), max(most, 1)), np.int32)
-    base = np.zeros(prior.shape, np.float32)
     if isinstance(rule, Puct):
         if rule.noise:
             for g, key in enumerate(keys):
@@ -288,25 +262,29 @@ def _root(
                     alpha = np.full(len(legal), rule.concentration / len(legal))
                     drawn = np.random.Generator(np.random.Philox(key=int(key))).dirichlet(alpha)
                     prior[g, legal] = (1 - rule.noise) * prior[g, legal] + rule.noise * drawn
-        return base, plan
+        fpu = float(rule.fpu)
+        return PuctSelection(
+            float(rule.c_init), float(rule.c_base), fpu, 0.0 if rule.noise > 0 else fpu, float(rule.forced)
+        )
+    considered = np.zeros((len(budget), max(most, 1)), np.int32)
+    score = np.zeros(prior.shape, np.float32)
     with np.errstate(divide="ignore"):
-        base[:] = np.log(prior)
+        score[:] = np.log(prior)
     if rule.scale:
-        base += rule.scale * _gumbel(keys, prior.shape[1])
+        score += rule.scale * _gumbel(keys, prior.shape[1])
     actions = np.minimum(rule.considered, (prior > 0).sum(1))
     kinds, of = np.unique(np.stack((actions, budget)), axis=1, return_inverse=True)
     for kind, (n, number) in enumerate(kinds.T.tolist()):
-        asked = considered_visits(n, number)
-        plan[of.ravel() == kind, : len(asked)] = asked
-    base -= np.where(np.isfinite(base), base, -np.inf).max(1, initial=-1e9, keepdims=True)
-    return base, plan
+        visits = considered_visits(n, number)
+        considered[of.ravel() == kind, : len(visits)] = visits
+    score -= np.where(np.isfinite(score), score, -np.inf).max(1, initial=-1e9, keepdims=True)
+    return GumbelSelection(float(rule.value_scale), float(rule.visit_init), score, considered)
 
 
 def _gumbel(keys: NDArray[np.uint64], actions: int) -> NDArray[np.float64]:
-    """Gumbel's noise [B, A]: -log(-log u), u drawn by each game's word of chance."""
-    with np.errstate(over="ignore"):
-        words = mix(mix(keys.astype(np.uint64))[:, None] + GAMMA * np.arange(1, actions + 1, dtype=np.uint64))
-    u = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    """Gumbel's noise [B, A]: -log(-log u), u drawn by each game's RNG key."""
+    children = split(mix(keys.astype(np.uint64))[:, None], np.arange(1, actions + 1))
+    u = ((children >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
     noise: NDArray[np.float64] = -np.log(-np.log(u))
     return noise
 
@@ -331,16 +309,15 @@ def considered_visits(actions: int, simulations: int) -> tuple[int, ...]:
     return tuple(asked[:simulations])
 
 
-def _result(rule: Puct | Gumbel, tree: Tree, base: Floats) -> Result:
-    prior, visits, total = tree.prior[:, 0].copy(), tree.visits[:, 0].copy(), tree.total[:, 0].copy()
-    raw, count, ended = tree.raw[:, 0].copy(), tree.node_visits[:, 0], tree.ended[:, 0].copy()
+def _result(rule: Puct | Gumbel, tree: Tree, selection: PuctSelection | GumbelSelection) -> Result:
+    prior, visits, raw = tree.prior[:, 0].copy(), tree.visits[:, 0].copy(), tree.raw_value[:, 0].copy()
     games, actions = prior.shape
-    scales = (rule.value_scale, rule.visit_init) if isinstance(rule, Gumbel) else (0.0, 0.0)
+    ended = tree.ended[:, 0]
     q, policy, action = np.zeros_like(prior), np.zeros_like(prior), np.full(games, -1, np.int64)
-    THREADS.share(lambda lo, hi: kernels.result_rows(
-        prior, visits, total, raw, ended, base, *scales, q, policy, action, np.empty(actions), lo, hi
-    ), games)  # fmt: skip
-    if isinstance(rule, Puct):
+    THREADS.share(lambda lo, hi: kernels.root_q_values(tree, q, lo, hi), games)
+    if isinstance(rule, Gumbel):
+        THREADS.share(lambda lo, hi: kernels.root_gumbel_policy(tree, selection, policy, action, lo, hi), games)
+    else:
         counted = visits.astype(np.float32)
         if rule.forced:
             for g in np.flatnonzero(~ended):
@@ -349,7 +326,7 @@ def _result(rule: Puct | Gumbel, tree: Tree, base: Floats) -> Result:
         policy = np.where(sums > 0, counted / np.maximum(sums, 1), prior)
         best = np.where((prior > 0) & (visits == visits.max(1, keepdims=True)), prior, -1)
         action = np.where(ended, -1, actions - 1 - best[:, ::-1].argmax(1))  # the last one of those alike
-    value = ((raw + total.sum(1)) / (1 + count)).astype(np.float32)
+    value = ((raw + tree.value_sum[:, 0].sum(1)) / (1 + tree.node_visits[:, 0])).astype(np.float32)
     return Result(action, policy, visits, q, value, raw, prior, tree)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rlab.envs.go import rules as go
-from rlab.envs.splitmix import GAMMA, mix
+from rlab.envs.splitmix import rng_key, split
 from rlab.errors import RlabError, nearest
 from rlab.machine import cores
 
@@ -81,7 +81,7 @@ def point_of(name: str, size: int) -> int:
 
 
 def make_rules(setting: Setting) -> go.Rules:
-    """The setting as numbers; words of chance are the same everywhere."""
+    """The setting as numbers; the random words of a hash are the same everywhere."""
     size, step = setting.size, setting.size + 1
     cells = np.array([(y + 1) * step + x + 1 for y in range(size) for x in range(size)], np.uint16)
     numbers = np.zeros((3, (size + 2) * step + 1), np.uint16)
@@ -89,8 +89,7 @@ def make_rules(setting: Setting) -> go.Rules:
     numbers[1, : size * size] = cells
     numbers[2] = size * size
     numbers[2, cells] = np.arange(size * size)
-    with np.errstate(over="ignore"):
-        words = mix(np.arange(1, 6 * numbers.shape[1] + 1, dtype=np.uint64) * GAMMA)
+    words = split(np.uint64(0), np.arange(1, 6 * numbers.shape[1] + 1))
     return go.Rules(numbers, words.reshape(2, 3, -1))
 
 
@@ -131,10 +130,7 @@ class Boards:
         self.rules = make_rules(self.setting)
         self.games = make_games(number, self.setting)
         self.starts = np.zeros((number, self.points + 1), np.uint8)
-        with np.errstate(over="ignore"):
-            self.games.words[:, go.DICE] = mix(
-                np.uint64(seed % 2**32) * np.uint64(2**32) + np.arange(1, number + 1, dtype=np.uint64)
-            )
+        self.games.words[:, go.DICE] = rng_key(seed % 2**32, np.arange(1, number + 1))
         parts = max(1, min(threads or cores(), number // CHUNK))
         self._chunks = list(pairwise(np.linspace(0, number, parts + 1).astype(int).tolist()))
         self._pool = ThreadPoolExecutor(parts, "go") if parts > 1 else None

@@ -19,7 +19,7 @@ from rlab.envs.go.ids import default_komi
 from rlab.envs.go.planes import KOMI_SCALE, PLANES, planes_of
 from rlab.envs.go.players import RESIGN, Player, make_player
 from rlab.envs.go.rules import BLACK, COUNT, TURN, WHITE
-from rlab.envs.splitmix import mix
+from rlab.envs.splitmix import GAMMA, mix
 from rlab.errors import RlabError, nearest
 
 Choose = Callable[[Boards, NDArray[np.int64], NDArray[np.uint64]], NDArray[np.int64]]
@@ -27,7 +27,6 @@ Choose = Callable[[Boards, NDArray[np.int64], NDArray[np.uint64]], NDArray[np.in
 
 COLOURS = ("black", "white", "alternate", "random")
 NAMES = ("", "black", "white")
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 def make_setting(
@@ -99,7 +98,7 @@ def make_opponent(opponent: str | Player | Choose) -> Player:
 class Matches:
     """N games of an agent and its opponent.
 
-    A game's chance (the opponent's, and that of colours) comes from its own word, so it does not depend on the others.
+    A game's random numbers (the opponent's, and those of colours) come from its own RNG key, so it does not depend on the others.
 
     Args:
         number: N.
@@ -136,7 +135,7 @@ class Matches:
         self.side = np.ones(number, np.int64)
 
     def begin(self, words: NDArray[np.uint64] | None = None) -> None:
-        """Begin all games; with words [N], from the very start of their streams of chance."""
+        """Begin all games; with words [N], from the very start of their streams of random numbers."""
         rows = np.arange(self.boards.number)
         if words is not None:
             self.dice[:] = words
@@ -191,7 +190,7 @@ class Matches:
         return self.boards.games._asdict() | own
 
     def _keys(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-        self.dice[rows] += _GAMMA
+        self.dice[rows] += GAMMA
         return mix(self.dice[rows])
 
     def _reply(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:

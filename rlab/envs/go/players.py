@@ -31,7 +31,7 @@ class Player(Protocol):
         Args:
             boards: whose games are not altered.
             rows: which games; none is over.
-            keys: [K] words of chance. A move depends on its game and its key, not on the other rows.
+            keys: [K] RNG keys. A move depends on its game and its key, not on the other rows.
         """
 
     def close(self) -> None:

@@ -82,7 +82,7 @@ class Rules(NamedTuple):
     """[3, cells]: SIZE, KO_RULE, SUICIDE and CAP (moves, passes among them, after which a game is over); the cell of
     every point, row by row; the point of every cell."""
     words: NDArray[np.uint64]
-    """[2, 3, cells]: words of chance for a stone of colour 1, 2 at a cell; [., 0, 0] is that of white's turn, [., 0, 1]
+    """[2, 3, cells]: random words for a stone of colour 1, 2 at a cell; [., 0, 0] is that of white's turn, [., 0, 1]
     the empty board's."""
 
 

@@ -94,7 +94,7 @@ def seen(number: int = 5) -> Any:
             boards.play(np.where(np.arange(number) == k, move, -1))
     game = GoGame(FIVE, number)
     rows = np.arange(number)
-    return game.follow(boards, rows, np.zeros((number, 1), np.int32), np.zeros(number, np.int32)).positions
+    return game.step(boards, rows, np.zeros((number, 1), np.int32), np.zeros(number, np.int32)).positions
 
 
 def test_a_leaf_is_worth_a_mean_of_value_and_outcome() -> None:

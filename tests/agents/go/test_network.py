@@ -119,7 +119,7 @@ def test_the_evaluation_says_what_the_network_says(encoder: str, size: int) -> N
     network = odd_network(encoder, size)
     assert network.training
     boards = some_games(size, 40, 6)
-    seen = GoGame(boards.setting, 40).follow(boards, np.arange(40), np.zeros((40, 1), np.int32), np.zeros(40, np.int32))
+    seen = GoGame(boards.setting, 40).step(boards, np.arange(40), np.zeros((40, 1), np.int32), np.zeros(40, np.int32))
     rows, chance = np.arange(40), np.arange(40, dtype=np.uint64) * np.uint64(0x123456789ABCDEF)
     plain = Evaluator(network, symmetry="none", precision="fp32")
     assert network.training  # it was left as it is
@@ -149,7 +149,7 @@ def test_the_evaluation_says_what_the_network_says(encoder: str, size: int) -> N
 def test_what_is_said_of_a_position_does_not_depend_on_the_batch(size: int, number: int, order: object) -> None:
     """To the bit: a search's rows must not know of each other. Compiled for 5x5, by layers for 7x7."""
     boards = some_games(size, 40, 5)
-    seen = GoGame(boards.setting, 40).follow(boards, np.arange(40), np.zeros((40, 1), np.int32), np.zeros(40, np.int32))
+    seen = GoGame(boards.setting, 40).step(boards, np.arange(40), np.zeros((40, 1), np.int32), np.zeros(40, np.int32))
     chance = np.arange(40, dtype=np.uint64) << np.uint64(58)
     evaluate = Evaluator(NETWORK, precision="fp32")
     logits, values = evaluate(seen.positions, np.arange(40), chance)
@@ -167,7 +167,7 @@ NETWORK = odd_network("go-resnet-pool-3x32", 5)
 def test_a_network_of_one_size_is_asked_about_another() -> None:
     """Its encoder is convolutions only; so are its heads."""
     boards, rows = some_games(7, 9, 6), np.arange(9)
-    seen = GoGame(boards.setting, 9).follow(boards, rows, np.zeros((9, 1), np.int32), np.zeros(9, np.int32))
+    seen = GoGame(boards.setting, 9).step(boards, rows, np.zeros((9, 1), np.int32), np.zeros(9, np.int32))
     logits, values = Evaluator(NETWORK, symmetry="none", precision="fp32")(seen.positions, rows, np.zeros(9, np.uint64))
     NETWORK.eval()
     with torch.no_grad():
@@ -179,7 +179,7 @@ def test_a_network_of_one_size_is_asked_about_another() -> None:
 def test_no_position_and_more_than_are_held_at_once() -> None:
     boards = some_games(5, 600, 3)
     rows = np.arange(600)
-    seen = GoGame(boards.setting, 600).follow(boards, rows, np.zeros((600, 1), np.int32), np.zeros(600, np.int32))
+    seen = GoGame(boards.setting, 600).step(boards, rows, np.zeros((600, 1), np.int32), np.zeros(600, np.int32))
     evaluate = Evaluator(NETWORK, symmetry="none", precision="fp32")
     chance = np.zeros(600, np.uint64)
     logits, values = evaluate(seen.positions, rows[:0], chance[:0])

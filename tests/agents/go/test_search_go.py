@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rlab.agents.go.tree_game import GoGame, Seen
+from rlab.agents.go.tree_game import GoGame, PositionBatch
 from rlab.agents.search import Gumbel, Puct, search
 from rlab.envs.go.boards import Boards, Setting, point_of
 
@@ -20,12 +20,12 @@ class RandomGames:
     def __init__(self, setting: Setting):
         self.setting = setting
 
-    def __call__(self, positions: Seen, rows: Any, chance: Any) -> Any:
+    def __call__(self, positions: PositionBatch, rows: Any, rng_keys: Any) -> Any:
         number, points = len(rows), self.setting.size**2
         boards = Boards(number * GAMES, self.setting, threads=1)
         boards.copy(np.arange(number * GAMES), positions.boards, np.repeat(rows, GAMES))
         with np.errstate(over="ignore"):
-            boards.games.words[:, 2] = np.repeat(chance, GAMES) + np.tile(np.arange(GAMES, dtype=np.uint64), number)
+            boards.games.words[:, 2] = np.repeat(rng_keys, GAMES) + np.tile(np.arange(GAMES, dtype=np.uint64), number)
         sign = np.where(boards.turn == 1, 1, -1)
         boards.playout()
         values = (np.sign(boards.score()) * sign).reshape(number, GAMES).mean(1)
@@ -80,7 +80,7 @@ class Looking:
     def __init__(self, prey: int):
         self.prey = prey
 
-    def __call__(self, positions: Seen, rows: Any, chance: Any) -> Any:
+    def __call__(self, positions: PositionBatch, rows: Any, rng_keys: Any) -> Any:
         boards, n = positions.boards, positions.boards.size
         stones, black = boards.stones(), boards.turn == 1
         logits, values = np.zeros((len(rows), n * n + 1), np.float32), np.zeros(len(rows), np.float32)

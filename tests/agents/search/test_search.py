@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlab.agents.search import Gumbel, Puct, best_line, considered_visits, go_on, search
+from rlab.agents.search import Gumbel, Puct, advance_root, best_line, considered_visits, search
 from rlab.errors import RlabError
 from tests.agents.search.noughts import EMPTY, Noughts, by_table, ignorant, solved, some_boards
 
@@ -71,17 +71,17 @@ def test_sums_of_every_tree(seed: int, budget: int, rule: Any, leaves: int) -> N
                 continue
             assert tree.node_visits[g, node] == tree.visits[g, node].sum()
             for a in range(9):
-                below, n = tree.child[g, node, a], tree.visits[g, node, a]
+                below, n = tree.children[g, node, a], tree.visits[g, node, a]
                 assert (below >= 0) == (n > 0)
                 if below < 0:
                     continue
                 if tree.ended[g, below]:
-                    worth = n * tree.raw[g, below]
+                    worth = n * tree.raw_value[g, below]
                 else:
                     assert n == 1 + tree.node_visits[g, below] or leaves > 1
                     again = n - tree.node_visits[g, below]  # visits that several leaves of a round had in common
-                    worth = again * tree.raw[g, below] + tree.total[g, below].sum()
-                assert tree.total[g, node, a] == pytest.approx(-worth, abs=1e-4)
+                    worth = again * tree.raw_value[g, below] + tree.value_sum[g, below].sum()
+                assert tree.value_sum[g, node, a] == pytest.approx(-worth, abs=1e-4)
 
 
 def test_a_game_that_is_over_has_no_move() -> None:
@@ -153,21 +153,21 @@ def test_forced_playouts_are_made_and_taken_off_again() -> None:
 def test_a_tree_goes_on_with_the_game() -> None:
     boards = some_boards(6, 3)
     found = ask(boards, 120, Puct())
-    below = found.tree.child[np.arange(6), 0, found.action]
+    below = found.tree.children[np.arange(6), 0, found.action]
     kept = [int(found.tree.node_visits[g, node]) if node >= 0 else -1 for g, node in enumerate(below)]
     after = boards.copy()
     for board, action in zip(after, found.action, strict=True):
         board[action] = 1 + (board > 0).sum() % 2
     line = best_line(found.tree, 0, int(found.action[0]))
     assert line[0] == found.action[0]
-    tree = go_on(found.tree, found.action)
+    tree = advance_root(found.tree, found.action)
     again = ask(after, 30, Puct(), tree=tree)
     for g in range(6):
         if again.action[g] >= 0 and kept[g] >= 0:
             assert again.visits[g].sum() == kept[g] + 30
     fresh = ask(after, 30, Puct())
     np.testing.assert_array_equal(fresh.raw, again.raw)
-    assert go_on(again.tree, np.full(6, -1)).size.tolist() == [0] * 6
+    assert advance_root(again.tree, np.full(6, -1)).size.tolist() == [0] * 6
 
 
 def test_what_makes_no_sense_is_refused() -> None:

@@ -24,7 +24,7 @@ from rlab.agents.go.match import OPENING_MOVES, play_match, try_out
 from rlab.agents.go.openings import make_openings
 from rlab.agents.go.players import find_player
 from rlab.agents.go.search_player import NetworkPolicy, SearchPlayer
-from rlab.agents.go.tree_game import Seen
+from rlab.agents.go.tree_game import PositionBatch
 from rlab.agents.search import Evaluate, Puct
 from rlab.envs.go.boards import Boards
 from rlab.envs.go.players import Player
@@ -58,18 +58,20 @@ class MixedEvaluator:
         self.policy, self.value, self.playouts = policy, value, playouts
         self.mix, self.temperature = np.float32(mix), np.float32(temperature)
 
-    def __call__(self, positions: Seen, rows: NDArray[np.int64], chance: NDArray[np.uint64]) -> tuple[Floats, Floats]:
+    def __call__(
+        self, positions: PositionBatch, rows: NDArray[np.int64], rng_keys: NDArray[np.uint64]
+    ) -> tuple[Floats, Floats]:
         """Logits [J, n * n + 1] and values [J] of positions rows [J]."""
         logits = np.zeros((len(rows), positions.planes.shape[2] + 1), np.float32)
         values = np.zeros(len(rows), np.float32)
         if self.policy is not None:
-            logits, values = self.policy(positions, rows, chance)
+            logits, values = self.policy(positions, rows, rng_keys)
         if self.mix < 1 and self.value is not None and self.value is not self.policy:
-            values = self.value(positions, rows, chance)[1]
+            values = self.value(positions, rows, rng_keys)[1]
         if self.temperature != 1:
             logits = logits / self.temperature
         if self.playouts is not None and self.mix > 0:
-            won = self.playouts.outcomes(positions.boards, rows, chance ^ _ROLLOUT)
+            won = self.playouts.outcomes(positions.boards, rows, rng_keys ^ _ROLLOUT)
             values = (1 - self.mix) * values + self.mix * won if self.mix < 1 else won
         return logits, values
 
@@ -139,7 +141,7 @@ class ApvSearch:
         self.seed = derive(experiment.run.seed, "match")
         self.device = device
         self.parts = parts
-        self.told = 0
+        self.reported = 0
         """Games whose results were told."""
         self.over: dict[int, tuple[float, tuple[int, ...]]] = {}
         """Game -> (what it has of the point, moves)."""
@@ -198,7 +200,7 @@ class ApvSearch:
     def _next_game(self) -> Pairing | None:
         """The first one that is neither over nor under way."""
         busy = {game.number for game in self._playing if game is not None}
-        for number in range(self.told, self.match.games):
+        for number in range(self.reported, self.match.games):
             if number not in self.over and number not in busy:
                 opening = tuple(self._openings[number // 2 % len(self._openings)])
                 return Pairing("player", "opponent", number, opening)
@@ -206,14 +208,14 @@ class ApvSearch:
 
     def step(self) -> Metrics:
         """Tell the next result if it is known, else a move in every game."""
-        if self.told in self.over:
-            share, moves = self.over[self.told]
-            self.told += 1
+        if self.reported in self.over:
+            share, moves = self.over[self.reported]
+            self.reported += 1
             return {
-                "game_last": float(self.told),
+                "game_last": float(self.reported),
                 "points": share,
                 "game_length": float(len(moves)),
-                "points_mean_last": float(np.mean([self.over[k][0] for k in range(self.told)])),
+                "points_mean_last": float(np.mean([self.over[k][0] for k in range(self.reported)])),
             }
         started = time.perf_counter()
         if not self._players:
@@ -236,8 +238,8 @@ class ApvSearch:
 
     def evaluate(self, stop: Stop) -> Score:
         """The games so far: points by game, with Wilson's 95 % interval."""
-        shares = np.array([self.over[k][0] for k in range(self.told)])
-        lengths = np.array([len(self.over[k][1]) for k in range(self.told)])
+        shares = np.array([self.over[k][0] for k in range(self.reported)])
+        lengths = np.array([len(self.over[k][1]) for k in range(self.reported)])
         return self._score(shares, lengths, self.seed)
 
     def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
@@ -267,7 +269,7 @@ class ApvSearch:
 
     def progress(self) -> Progress:
         """Games."""
-        return Progress(self.told, self.match.games, "games")
+        return Progress(self.reported, self.match.games, "games")
 
     # ---- The life of a run.
 
@@ -290,7 +292,7 @@ class ApvSearch:
         moves = [np.array(self.over[k][1], np.int64) for k in numbers]
         return {
             "parts": {part: {"note": copy.note, "weights": copy.tensors} for part, copy in self.parts.items()},
-            "told": self.told,
+            "told": self.reported,
             "numbers": np.array(numbers, np.int64),
             "points": np.array([self.over[k][0] for k in numbers], np.float64),
             "lengths": np.array([len(one) for one in moves], np.int64),
@@ -315,7 +317,7 @@ class ApvSearch:
         """Take over only what playing needs."""
         self._leave()
         self.parts = {part: Source(copy["note"], copy["weights"]) for part, copy in state["parts"].items()}
-        self.told = int(state["told"])
+        self.reported = int(state["told"])
         self.over = {}
 
     def _leave(self) -> None:

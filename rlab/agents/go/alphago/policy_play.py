@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlab.agents.go.position_buffer import planes_again
-from rlab.agents.go.tree_game import Seen
+from rlab.agents.go.tree_game import PositionBatch
 from rlab.agents.search import Evaluate
 from rlab.envs.go.boards import Boards, Setting
 from rlab.envs.go.planes import PLANES, planes_of
 from rlab.envs.go.players import own_eyes
 from rlab.envs.go.symmetry import gather_planes, inverses
-from rlab.envs.splitmix import GAMMA, mix
+from rlab.envs.splitmix import rng_key, split, uniforms
 from rlab.run.contract import Stop, Stopped
 from rlab.seeding import derive
 
@@ -35,24 +35,22 @@ def choices(boards: Boards) -> NDArray[np.bool_]:
     return may
 
 
-def words_of(seed: int, games: NDArray[np.int64], plies: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """A word of chance for the move after plies [K] of games [K], which are numbered within a seed's stream."""
-    with np.errstate(over="ignore"):
-        game = mix(np.uint64(seed) << np.uint64(32) | games.astype(np.uint64))
-        return np.asarray(mix(game + GAMMA * (plies + 1).astype(np.uint64)))
+def rng_keys_of(seed: int, games: NDArray[np.int64], plies: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """An RNG key for the move after plies [K] of games [K], which are numbered within a seed's stream."""
+    return split(rng_key(seed, games), plies + 1)
 
 
-def uniform(words: NDArray[np.uint64], salt: np.uint64 = _MOVE) -> NDArray[np.float64]:
-    """[K] in [0, 1): what words [K] say of one of several things that are drawn by them."""
-    return np.asarray((mix(words ^ salt) >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+def uniform(rng_keys: NDArray[np.uint64], salt: np.uint64 = _MOVE) -> NDArray[np.float64]:
+    """[K] in [0, 1): drawn by RNG keys [K] for one of several purposes, which have a salt each."""
+    return uniforms(rng_keys ^ salt)
 
 
-def draw(logits: NDArray[np.float32], may: NDArray[np.bool_], words: NDArray[np.uint64]) -> NDArray[np.int64]:
+def draw(logits: NDArray[np.float32], may: NDArray[np.bool_], rng_keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Moves [K] by the softmax of logits [K, A] over those that may be played [K, A]."""
     masked = np.where(may, logits, -np.inf).astype(np.float64)
     total = np.exp(masked - masked.max(1, keepdims=True)).cumsum(1)
     last = np.nextafter(total[:, -1], 0)  # a chance just below 1 is rounded up
-    return (total <= np.minimum(uniform(words) * total[:, -1], last)[:, None]).sum(1)
+    return (total <= np.minimum(uniform(rng_keys) * total[:, -1], last)[:, None]).sum(1)
 
 
 def best(logits: NDArray[np.float32], may: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -61,11 +59,11 @@ def best(logits: NDArray[np.float32], may: NDArray[np.bool_]) -> NDArray[np.int6
 
 
 def ask(
-    evaluator: Evaluate, boards: Boards, rows: NDArray[np.int64], words: NDArray[np.uint64]
+    evaluator: Evaluate, boards: Boards, rows: NDArray[np.int64], rng_keys: NDArray[np.uint64]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits [K, A] and values [K] of games rows [K]."""
     planes = planes_of(boards).reshape(boards.number, len(PLANES), -1)
-    return evaluator(Seen(planes, boards), rows, words)
+    return evaluator(PositionBatch(planes, boards), rows, rng_keys)
 
 
 class PolicyPlayer:
@@ -97,9 +95,9 @@ def draw_openings(
             raise Stopped
         may = choices(boards)
         may[:, -1] &= ~may[:, :-1].any(1)
-        words = words_of(derive(seed, "openings"), rows, np.full(number, ply))
-        logits, _ = ask(evaluator, boards, rows, words)
-        boards.play(np.where(boards.over, -1, draw(logits, may, words)))
+        rng_keys = rng_keys_of(derive(seed, "openings"), rows, np.full(number, ply))
+        logits, _ = ask(evaluator, boards, rows, rng_keys)
+        boards.play(np.where(boards.over, -1, draw(logits, may, rng_keys)))
     return [tuple(boards.moves(k)) for k in range(number)]
 
 

@@ -33,7 +33,7 @@ from rlab.agents.go.alphago.policy_play import (
     draw,
     draw_openings,
     outcomes,
-    words_of,
+    rng_keys_of,
 )
 from rlab.agents.go.alphago.warm_start import network_of
 from rlab.agents.go.arena import Finished, Pairing, play_games
@@ -139,7 +139,7 @@ class Reinforce:
 
     def _words(self, games: NDArray[np.int64], plies: NDArray[np.int64]) -> NDArray[np.uint64]:
         """Of chance, for the move after plies [K] of games [K] of this batch."""
-        return words_of(derive(self.seed, "games"), self.batches * self.settings.num_envs + games, plies)
+        return rng_keys_of(derive(self.seed, "games"), self.batches * self.settings.num_envs + games, plies)
 
     def _move(self) -> dict[str, float]:
         boards = self.boards
@@ -183,11 +183,11 @@ class Reinforce:
         else:
             self._advantages = z - self._baselines()[self._rows[1] % 2]
         self.optimizer.zero_grad(set_to_none=True)
-        told = {"game_length": float(made.mean()), "pool_wins": float(shares.mean()),
+        metrics = {"game_length": float(made.mean()), "pool_wins": float(shares.mean()),
                 "black_wins": float((scores > 0).mean())}  # fmt: skip
         if self.opponent == 0:
-            told["start_wins"] = float(shares.mean())
-        return told | {"pool_last": len(self.pool)}
+            metrics["start_wins"] = float(shares.mean())
+        return metrics | {"pool_last": len(self.pool)}
 
     # ---- Learning.
 
@@ -219,8 +219,8 @@ class Reinforce:
         moves = torch.from_numpy((sources == played[:, None]).argmax(1)).to(self.device)
         z = torch.from_numpy(self._outcomes[part]).to(self.device)
 
-        said = self.network(torch.from_numpy(planes).to(self.device))
-        logits = (said.policy / s.temperature).masked_fill(~torch.from_numpy(may).to(self.device), -math.inf)
+        outputs = self.network(torch.from_numpy(planes).to(self.device))
+        logits = (outputs.policy / s.temperature).masked_fill(~torch.from_numpy(may).to(self.device), -math.inf)
         log_p = torch.log_softmax(logits, 1)
         advantage = torch.from_numpy(self._advantages[part]).to(self.device)
         chosen = log_p.gather(1, moves[:, None]).squeeze(1)
@@ -232,7 +232,7 @@ class Reinforce:
         near = ratio.clamp(1 - s.clip_range, 1 + s.clip_range)
         terms = {
             "policy_loss": -torch.minimum(advantage * ratio, advantage * near).mean(),
-            "value_loss": value_loss(said.value, z),
+            "value_loss": value_loss(outputs.value, z),
         }
         terms["loss"] = terms["policy_loss"] + s.value_weight * terms["value_loss"]
         (terms["loss"] * (len(games) / (end - first))).backward()
@@ -240,13 +240,13 @@ class Reinforce:
             terms["entropy"] = -torch.where(torch.isfinite(log_p), log_p.exp() * log_p, 0.0).sum(1).mean()
             terms["advantage"] = advantage.abs().mean()
             terms["clipped"] = (ratio != near).float().mean()
-        told = {name: float(value.detach()) for name, value in terms.items()}
-        if not math.isfinite(told["loss"]):
-            raise NonFinite("loss", told["loss"], f"batch of games {self.batches + 1:,}")
+        metrics = {name: float(value.detach()) for name, value in terms.items()}
+        if not math.isfinite(metrics["loss"]):
+            raise NonFinite("loss", metrics["loss"], f"batch of games {self.batches + 1:,}")
         self._learned += len(games)
         if at + len(games) == end:
-            told |= self._update()
-        return told | (self._next_batch() if self._learned == s.epochs * positions else {})
+            metrics |= self._update()
+        return metrics | (self._next_batch() if self._learned == s.epochs * positions else {})
 
     def _order(self, begun: int) -> NDArray[np.int64]:
         """The order in which positions are learned from, in the pass after `begun` ones."""
@@ -312,15 +312,15 @@ class Reinforce:
             )
         start = self._evaluator(self._network(self.pool[0]), "none")
         first = draw_openings(start, self.setting, -(-episodes // 2), OPENING, seed, stop)
-        said: dict[str, Any] = {"opponent": env.opponent, "openings": len(set(first)), "seed": seed}
+        metrics: dict[str, Any] = {"opponent": env.opponent, "openings": len(set(first)), "seed": seed}
         if env.opponent == START:
             drawn, _ = self._meet(PolicyPlayer(START, start, greedy=False), first, episodes, seed, stop, greedy=False)
             low, high = wilson(float(drawn.sum()), episodes)
-            said |= {"drawn": round(float(drawn.mean()), 4), "drawn_low": low, "drawn_high": high}
+            metrics |= {"drawn": round(float(drawn.mean()), 4), "drawn_low": low, "drawn_high": high}
         with closing(PolicyPlayer(START, start) if env.opponent == START else find_player(env.opponent)) as other:
             shares, lengths = self._meet(other, first, episodes, seed, stop)
         low, high = wilson(float(shares.sum()), episodes)
-        return score(shares, lengths, env.env) | {"low": low, "high": high} | said
+        return score(shares, lengths, env.env) | {"low": low, "high": high} | metrics
 
     def _meet(
         self,

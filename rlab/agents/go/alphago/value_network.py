@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlab.agents.go.alphago.config import ValuesExperiment
-from rlab.agents.go.alphago.policy_play import Replay, ask, choices, draw, outcomes, uniform, words_of
+from rlab.agents.go.alphago.policy_play import Replay, ask, choices, draw, outcomes, rng_keys_of, uniform
 from rlab.agents.go.alphago.warm_start import network_of, packed, unpacked
 from rlab.agents.go.evaluator import Evaluator, Symmetry
 from rlab.agents.go.learning import value_loss
@@ -170,12 +170,12 @@ class Values:
 
     def _words(self) -> NDArray[np.uint64]:
         """Of chance, for the next move of every game."""
-        return words_of(derive(self.seed, "games"), self.numbers, self.boards.made)
+        return rng_keys_of(derive(self.seed, "games"), self.numbers, self.boards.made)
 
     def _at(self) -> NDArray[np.int64]:
         """[N]: U of every game, the number of its move by chance, from 1: that many moves stand before its position."""
         latest = min(self.settings.latest or self.boards.points, self.setting.most)
-        words = words_of(derive(self.seed, "when"), self.numbers, np.zeros_like(self.numbers))
+        words = rng_keys_of(derive(self.seed, "when"), self.numbers, np.zeros_like(self.numbers))
         return 1 + (uniform(words, _WHEN) * latest).astype(np.int64)
 
     def _evaluator(self, role: str) -> Evaluator:
@@ -262,8 +262,8 @@ class Values:
             self._train = self._places()[0]
         epoch, number = divmod(self.updates, self._per_epoch)
         if self._order[0] != epoch:
-            chance = np.random.default_rng(derive(self.seed, "order", epoch))
-            self._order = epoch, chance.permutation(self.experiment.examples)
+            rng = np.random.default_rng(derive(self.seed, "order", epoch))
+            self._order = epoch, rng.permutation(self.experiment.examples)
         chosen = self._order[1][number * self.settings.batch_size : (number + 1) * self.settings.batch_size]
         return self._train[0][chosen], self._train[1][chosen]
 
@@ -282,8 +282,8 @@ class Values:
     def _update(self) -> dict[str, float]:
         s = self.settings
         places = self._batch()
-        chance = np.random.default_rng(derive(self.seed, "kinds", self.updates))
-        kinds = chance.integers(0, 8 if s.symmetries else 1, len(places[0]))
+        rng = np.random.default_rng(derive(self.seed, "kinds", self.updates))
+        kinds = rng.integers(0, 8 if s.symmetries else 1, len(places[0]))
         scale_rates(self.optimizer, self._schedule(self.updates / (self._per_epoch * s.epochs)))
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -293,13 +293,13 @@ class Values:
         loss = value_loss(logits, z) if s.loss == "cross-entropy" else mse
         loss.backward()
         norm = float(torch.nn.utils.clip_grad_norm_(self.network.parameters(), 10.0))
-        told = {"loss": float(loss.detach()), "mse": float(mse.detach()), "grad_norm": norm}
-        for quantity, value in (("loss", told["loss"]), ("gradient", norm)):
+        metrics = {"loss": float(loss.detach()), "mse": float(mse.detach()), "grad_norm": norm}
+        for quantity, value in (("loss", metrics["loss"]), ("gradient", norm)):
             if not math.isfinite(value):
                 raise NonFinite(quantity, value, f"update {self.updates + 1:,}")
         self.optimizer.step()
         self.updates += 1
-        return told | {
+        return metrics | {
             "learning_rate_last": self.optimizer.param_groups[0]["lr"],
             "epoch_last": float((self.updates - 1) // self._per_epoch + 1),
         }

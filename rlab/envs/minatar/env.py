@@ -1,8 +1,8 @@
-"""MinAtar: five Atari games on a 10 x 10 board, N copies stepped by numba at millions of steps a second.
+"""The environment of MinAtar's games: N copies stepped by numba at millions of steps a second.
 
 Young & Tian 2019, "MinAtar: An Atari-Inspired Testbed for Thorough and Reproducible Reinforcement Learning
-Experiments", https://arxiv.org/abs/1903.03176; the rules stand in `rlab.envs.minatar_rules`. What differs by choice
-from the authors' package:
+Experiments", https://arxiv.org/abs/1903.03176; each game's rules stand in a module beside this one. What
+differs by choice from the authors' package:
 
 * Observations are uint8 [C, 10, 10] of 0 and 255, the lab's form of an image, where the package gives bool [10, 10, C]:
   an encoder sees exactly 0 and 1, and its convolution the channels first.
@@ -25,12 +25,20 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from rlab.envs.minatar_rules import BEGIN, GAMES, LOOK, SIZE, STEP, Copies, Rules, Seen
-from rlab.envs.splitmix import mix
+from rlab.envs.minatar import asterix, breakout, freeway, seaquest, space_invaders
+from rlab.envs.minatar.common import OBSERVE, RESET, SIZE, STEP, GameStates, MinAtarGame, MinAtarRules, StepBuffers
+from rlab.envs.splitmix import rng_key
 from rlab.envs.vector import StepResult, VecEnv
 from rlab.errors import RlabError, nearest
 from rlab.machine import cores
 
+GAMES: dict[str, MinAtarGame] = {
+    "Asterix": asterix.GAME,
+    "Breakout": breakout.GAME,
+    "Freeway": freeway.GAME,
+    "Seaquest": seaquest.GAME,
+    "SpaceInvaders": space_invaders.GAME,
+}
 STICKY = 0.1
 """Probability of repeating the action before: the package's default."""
 MAX_STEPS = 5_000
@@ -56,10 +64,10 @@ COLOURS = np.array(
     ],
     np.uint8,
 )
-"""Of the channels; the first that is set in a cell is seen."""
+"""Of the channels; the first that is set in a cell is shown."""
 
 
-class Engine:
+class MinAtarEngine:
     """N copies of a game on arrays: no spaces, no checks, results into buffers that the caller owns.
 
     Args:
@@ -72,7 +80,7 @@ class Engine:
         threads: 0 for one per core; fewer where N is small. Results do not depend on it.
 
     Attributes:
-        copies: the whole state, as arrays.
+        states: the whole state, as arrays.
     """
 
     def __init__(
@@ -89,14 +97,14 @@ class Engine:
         self.game = GAMES[game]
         self.num_envs = num_envs
         self.shape = (len(self.game.channels), SIZE, SIZE)
-        self.copies = Copies(
+        self.states = GameStates(
             np.zeros((num_envs, self.game.columns), np.int32),
             np.zeros(num_envs, np.uint64),
             np.zeros(num_envs, np.int64),
             np.zeros(num_envs, np.int64),
         )
         actions = np.array(self.game.actions if minimal else range(6), np.int64)
-        self.rules = Rules(actions, float(sticky), bool(ramping), max_steps or np.iinfo(np.int64).max)
+        self.rules = MinAtarRules(actions, float(sticky), bool(ramping), max_steps or np.iinfo(np.int64).max)
         self._final = np.zeros((num_envs, *self.shape), np.uint8)
         parts = max(1, min(threads or cores(), num_envs // CHUNK))
         bounds = np.linspace(0, num_envs, parts + 1).astype(int).tolist()
@@ -105,10 +113,10 @@ class Engine:
         self._pool_of = 0
         self._running: list[Future[None]] = []
 
-    def buffers(self) -> Seen:
+    def buffers(self) -> StepBuffers:
         """New arrays for the results of a step; `final` is shared by all of them."""
         n = self.num_envs
-        return Seen(
+        return StepBuffers(
             np.empty((n, *self.shape), np.uint8),
             self._final,
             np.empty(n, np.float32),
@@ -116,25 +124,24 @@ class Engine:
             np.empty(n, np.bool_),
         )
 
-    def begin(self, seeds: NDArray[np.int64] | None, seen: Seen) -> None:
-        """Begin N games and draw them; with seeds [N] of 31 bits, from the very start of their streams of chance."""
+    def reset(self, seeds: NDArray[np.int64] | None, buffers: StepBuffers) -> None:
+        """Begin N games and draw them; seeds [N] of 31 bits begin their streams of random numbers anew."""
         if seeds is not None:
             # The place beside the seed: no two copies share a stream, even if two of N seeds are alike.
-            word = seeds.astype(np.uint64) << np.uint64(32) | np.arange(self.num_envs, dtype=np.uint64)
-            self.copies.dice[:] = mix(word)  # streams that start close together would overlap
-            self.copies.before[:] = 0
-        self.copies.steps[:] = 0
-        self._run(BEGIN, self.copies.before, seen)
+            self.states.rng_keys[:] = rng_key(seeds, np.arange(self.num_envs))
+            self.states.last_action[:] = 0
+        self.states.steps[:] = 0
+        self._run(RESET, self.states.last_action, buffers)
         self.wait()
 
-    def look(self, seen: Seen) -> None:
-        """Draw the games as they stand, into ``seen.obs``."""
-        self._run(LOOK, self.copies.before, seen)
+    def observe(self, buffers: StepBuffers) -> None:
+        """Draw the games as they stand, into ``buffers.obs``."""
+        self._run(OBSERVE, self.states.last_action, buffers)
         self.wait()
 
-    def send(self, actions: NDArray[np.int64], seen: Seen) -> None:
-        """Begin to step all copies with actions [N] in 0 .. A-1; `wait` before reading ``seen``."""
-        self._run(STEP, actions, seen)
+    def send(self, actions: NDArray[np.int64], buffers: StepBuffers) -> None:
+        """Begin to step all copies with actions [N] in 0 .. A-1; `wait` before reading ``buffers``."""
+        self._run(STEP, actions, buffers)
 
     def wait(self) -> None:
         """Wait until all threads have done their part.
@@ -149,9 +156,9 @@ class Engine:
             part.result()
         self._running = []  # only now: what an interrupt left behind, the next step waits for
 
-    def step(self, actions: NDArray[np.int64], seen: Seen) -> None:
+    def step(self, actions: NDArray[np.int64], buffers: StepBuffers) -> None:
         """Do ``send`` and ``wait`` at once."""
-        self._run(STEP, actions, seen)
+        self._run(STEP, actions, buffers)
         self.wait()
 
     def close(self) -> None:
@@ -160,16 +167,16 @@ class Engine:
             self._pool.shutdown()  # waits for a step under way
         self._pool, self._running = None, []
 
-    def _run(self, mode: int, actions: NDArray[np.int64], seen: Seen) -> None:
+    def _run(self, mode: int, actions: NDArray[np.int64], buffers: StepBuffers) -> None:
         run = self.game.run
         if len(self._chunks) == 1:
-            run(0, self.num_envs, mode, actions, self.rules, self.copies, seen)
+            run(0, self.num_envs, mode, actions, self.rules, self.states, buffers)
             return
         self.wait()
         if self._pool is None or self._pool_of != os.getpid():  # a fork copies no threads
             self._pool, self._pool_of = ThreadPoolExecutor(len(self._chunks), "minatar"), os.getpid()
         self._running = [
-            self._pool.submit(run, lo, hi, mode, actions, self.rules, self.copies, seen) for lo, hi in self._chunks
+            self._pool.submit(run, lo, hi, mode, actions, self.rules, self.states, buffers) for lo, hi in self._chunks
         ]
 
 
@@ -183,7 +190,7 @@ class MinAtar(VecEnv):
         game: a key of `GAMES`.
         num_envs: N.
         seed: of the first reset.
-        threads, sticky, ramping, minimal, max_steps: see `Engine`.
+        threads, sticky, ramping, minimal, max_steps: see `MinAtarEngine`.
         render: prepare for ``frame()``.
 
     Raises:
@@ -208,7 +215,7 @@ class MinAtar(VecEnv):
         if max_steps < 0:
             raise RlabError(f"max_steps must be 1 or more, or 0 for no limit, but got {max_steps}")
         self.game = game
-        self._engine = Engine(
+        self._engine = MinAtarEngine(
             game,
             num_envs,
             sticky=sticky,
@@ -229,7 +236,7 @@ class MinAtar(VecEnv):
         """
         if self._turn != "send":
             raise RlabError(f"state() out of turn: {self._needs[self._turn]}")
-        return {name: array.copy() for name, array in self._engine.copies._asdict().items()}
+        return {name: array.copy() for name, array in self._engine.states._asdict().items()}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """Go back to what `state` gave, here or in another object with the same game, N and options.
@@ -242,7 +249,7 @@ class MinAtar(VecEnv):
         """
         if self._turn in ("recv", "closed"):
             raise RlabError(f"restore() out of turn: {self._needs[self._turn]}")
-        mine = self._engine.copies._asdict()
+        mine = self._engine.states._asdict()
         for name, array in mine.items():
             given = state.get(name)
             if given is None or given.shape != array.shape or given.dtype != array.dtype:
@@ -250,39 +257,39 @@ class MinAtar(VecEnv):
         for name, array in mine.items():
             array[:] = state[name]
         self._first_seed = None
-        self._seen = self._engine.buffers()
-        self._engine.look(self._seen)
+        self._buffers = self._engine.buffers()
+        self._engine.observe(self._buffers)
         self._turn = "send"
-        return self._seen.obs, {}
+        return self._buffers.obs, {}
 
     def _reset(self, seeds: NDArray[np.int64] | None) -> tuple[NDArray[Any], dict[str, Any]]:
-        self._seen = self._engine.buffers()
-        self._engine.begin(seeds, self._seen)
-        return self._seen.obs, {}
+        self._buffers = self._engine.buffers()
+        self._engine.reset(seeds, self._buffers)
+        return self._buffers.obs, {}
 
     def _send(self, actions: NDArray[np.int64]) -> None:
         self._actions = actions
-        self._seen = self._engine.buffers()
-        self._engine.send(actions, self._seen)
+        self._buffers = self._engine.buffers()
+        self._engine.send(actions, self._buffers)
 
     def _recv(self) -> StepResult:
         self._engine.wait()
-        seen = self._seen
-        (ended,) = np.nonzero(seen.terminated | seen.truncated)
-        final_obs = seen.obs
+        buffers = self._buffers
+        (ended,) = np.nonzero(buffers.terminated | buffers.truncated)
+        final_obs = buffers.obs
         if len(ended):
             final_obs = final_obs.copy()
-            final_obs[ended] = seen.final[ended]
+            final_obs[ended] = buffers.final[ended]
         own = {
             "final_obs": final_obs,
-            "raw_reward": seen.reward,
+            "raw_reward": buffers.reward,
             "action": self._actions,
             "life_lost": np.zeros(self.num_envs, bool),
         }
-        return seen.obs, seen.reward, seen.terminated, seen.truncated, own
+        return buffers.obs, buffers.reward, buffers.terminated, buffers.truncated, own
 
     def _frame(self) -> NDArray[np.uint8]:
-        on = self._seen.obs[0] != 0
+        on = self._buffers.obs[0] != 0
         picture = np.where(on.any(axis=0)[..., None], COLOURS[on.argmax(axis=0)], np.uint8(16))
         return picture.repeat(CELL, axis=0).repeat(CELL, axis=1)
 
@@ -299,10 +306,10 @@ def find_game(name: str) -> tuple[str, bool]:
     Raises:
         RlabError: there is no such game or version.
     """
-    said, version = re.fullmatch(r"[^/]*/(.*?)(-v\d+)?", name, re.DOTALL).groups()  # type: ignore[union-attr]
-    game = {g.lower(): g for g in GAMES}.get(said.replace("_", "").lower())
+    game_name, version = re.fullmatch(r"[^/]*/(.*?)(-v\d+)?", name, re.DOTALL).groups()  # type: ignore[union-attr]
+    game = {g.lower(): g for g in GAMES}.get(game_name.replace("_", "").lower())
     if game is None:
-        raise RlabError(f"unknown environment '{name}'; {nearest('MinAtar/' + said, names())}")
+        raise RlabError(f"unknown environment '{name}'; {nearest('MinAtar/' + game_name, names())}")
     if version not in (None, "-v0", "-v1"):
         raise RlabError(f"unknown environment '{name}'; valid: MinAtar/{game}, MinAtar/{game}-v0, MinAtar/{game}-v1")
     return game, version != "-v0"
