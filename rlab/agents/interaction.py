@@ -82,7 +82,7 @@ class Interaction:
         final_episodes: games of the evaluation at the end.
         seed: the run's seed.
         journal: takes the executed actions.
-        rehearse: makes a throwaway twin that learns at once, for measuring; None: no measurement.
+        profile_copy: makes a throwaway copy that learns at once, for measuring; None: no measurement.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Interaction:
         final_episodes: int,
         seed: int,
         journal: Journal,
-        rehearse: Callable[[Journal], Interaction] | None = None,
+        profile_copy: Callable[[Journal], Interaction] | None = None,
     ):
         self.agent = agent
         self.envs: Any = envs
@@ -112,7 +112,7 @@ class Interaction:
         self.final_episodes = final_episodes
         self.seed = seed
         self.journal = journal
-        self.rehearse = rehearse
+        self.profile_copy = profile_copy
         self._at_once = getattr(agent, "on_policy", False)
         n = envs.num_envs
         self.done_ticks = 0
@@ -178,17 +178,17 @@ class Interaction:
         return Progress(self.done, self.total_steps, "steps")
 
     def footprint(self, stop: Stop) -> Footprint:
-        """Memory from the configuration; disk and time from a twin that runs for about a second and polls `stop`."""
+        """Memory from the configuration; disk and time from a copy that runs for about a second and polls `stop`."""
         needs = self.agent.needs()
         known = Footprint(
             needs.memory, needs.device_memory, needs.checkpoint, trainable=needs.trainable, frozen=needs.frozen
         )
-        if self.rehearse is None:
+        if self.profile_copy is None:
             return known
-        with tempfile.TemporaryDirectory(prefix="rlab-rehearsal-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="rlab-dry-run-") as scratch:
             journal = Journal(Path(scratch))
-            with closing(journal), closing(self.rehearse(journal)) as twin:
-                per_step = twin.seconds_per_step(stop)
+            with closing(journal), closing(self.profile_copy(journal)) as copy:
+                per_step = copy.seconds_per_step(stop)
                 journal.flush()
                 rows = max(1, journal.end("replay"))
                 written = sum(p.stat().st_size for p in Path(scratch).iterdir())

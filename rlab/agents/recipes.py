@@ -141,13 +141,13 @@ def build(make_agent: Callable[..., Any], experiment: Any, context: Any) -> Any:
     threads = env_threads(settings, context.device)
     envs = make_vec(env.env, settings.num_envs, seed, **env.rules(), training=True, threads=threads)
 
-    def rehearse(journal: Any) -> Interaction:
+    def profile_copy(journal: Any) -> Interaction:
         quick: dict[str, Any] = {"compile": "off"} if hasattr(settings, "compile") else {}
         if hasattr(settings, "learning_starts"):
             quick["learning_starts"] = settings.num_envs * (settings.n_step + 4)
         long = replace(env, steps=max(env.steps, 10**9))
-        twin = replace(experiment, agent=replace(settings, **quick), env=long)
-        return build(make_agent, twin, BuildContext(context.device, journal))
+        changed = replace(experiment, agent=replace(settings, **quick), env=long)
+        return build(make_agent, changed, BuildContext(context.device, journal))
 
     try:
         _, info = envs.reset()
@@ -171,7 +171,7 @@ def build(make_agent: Callable[..., Any], experiment: Any, context: Any) -> Any:
         final_episodes=env.final_episodes,
         seed=run.seed,
         journal=context.journal,
-        rehearse=rehearse,
+        profile_copy=profile_copy,
     )
 
 
@@ -311,7 +311,7 @@ def build_sb3(recipe: str, experiment: Any, context: Any) -> Any:
     seed = derive(run.seed, "environment")
     envs = make_vec(env.env, config.num_envs, seed, **env.rules(), training=True)
 
-    def rehearse(journal: Any) -> Any:
+    def profile_copy(journal: Any) -> Any:
         soon = {"learning_starts": 4 * config.num_envs} if hasattr(config, "learning_starts") else {}
         long = replace(env, steps=max(env.steps, 10**9))
         quick = replace(experiment, agent=replace(config, **soon), env=long)
@@ -331,7 +331,7 @@ def build_sb3(recipe: str, experiment: Any, context: Any) -> Any:
             final_episodes=env.final_episodes,
             seed=run.seed,
             journal=context.journal,
-            rehearse=rehearse,
+            profile_copy=profile_copy,
         )
         if context.start is not None:
             from rlab.tasks.transfer import start_from

@@ -1,4 +1,4 @@
-"""Step and Batch: what passes between environments, memory and losses. Time and discount are data."""
+"""`Step` and `Transitions`: what passes between environments, memory and losses. Time and discount are data."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Windows(NamedTuple):
     following: torch.Tensor  # int64[B], of what it led to
 
 
-class Batch(NamedTuple):
+class Transitions(NamedTuple):
     """B transitions as losses see them; gamma, n and episode ends are all in `discount`.
 
     `discount` is gamma^k times the product of k step discounts, where k <= n steps were summed into `reward`.

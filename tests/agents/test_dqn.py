@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from rlab.agents.types import Batch, Step
+from rlab.agents.types import Step, Transitions
 from rlab.agents.value.config import QConfig
 from rlab.agents.value.dqn import DQN
 from rlab.agents.value.exploration import epsilon_greedy, linear
@@ -25,9 +25,9 @@ def agent(journal: Journal, **settings: object) -> DQN:
     return DQN(config, space, 4, 1, False, 1_000, 0, "cpu", journal)
 
 
-def batch(seed: int = 0, size: int = 16, mask: bool = False) -> Batch:
+def batch(seed: int = 0, size: int = 16, mask: bool = False) -> Transitions:
     g = torch.Generator().manual_seed(seed)
-    return Batch(
+    return Transitions(
         obs=torch.rand(size, 3, generator=g) * 2 - 1,
         action=torch.randint(0, 4, (size,), generator=g),
         reward=torch.randn(size, generator=g) * 3,
@@ -224,7 +224,7 @@ def test_bf16_encoder_keeps_values_in_fp32_and_learns_like_fp32(journal: Journal
     q = {}
     for precision in ("fp32", "bf16"):
         a = DQN(QConfig(precision=precision, memory_size=200, num_envs=2), space, 4, 4, False, 100, 0, "cpu", journal)
-        q[precision] = a.online.q_values(obs)
+        q[precision] = a.online.predict(obs)
     assert q["bf16"].dtype == np.float32
     np.testing.assert_allclose(q["bf16"], q["fp32"], atol=0.02 * np.abs(q["fp32"]).max() + 0.005)
     assert not np.array_equal(q["bf16"], q["fp32"])
@@ -232,7 +232,7 @@ def test_bf16_encoder_keeps_values_in_fp32_and_learns_like_fp32(journal: Journal
 
 def test_discrete_observations_are_one_hot(journal: Journal) -> None:
     a = DQN(QConfig(memory_size=200, num_envs=2), gym.spaces.Discrete(5), 3, 1, False, 100, 0, "cpu", journal)
-    q = a.online.q_values(np.array([0, 3, 3]))
+    q = a.online.predict(np.array([0, 3, 3]))
     assert q.shape == (3, 3)
     assert np.array_equal(q[1], q[2])
     assert not np.array_equal(q[0], q[1])

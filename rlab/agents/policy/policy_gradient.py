@@ -15,7 +15,7 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
-from rlab.agents.diagnostics import ROWS, due, policy_spread, value_vitals
+from rlab.agents.diagnostics import ROWS, due, policy_spread, value_diagnostics
 from rlab.agents.policy.config import PolicyConfig
 from rlab.agents.types import Needs, Step
 from rlab.agents.value.exploration import linear
@@ -276,19 +276,19 @@ class PolicyGradient:
             metrics["policy_spread"] = policy_spread(metrics["entropy"], int(np.prod(self.action_space.shape)))
         elif self.action_space.n > 1:  # type: ignore[attr-defined]
             metrics["policy_spread"] = policy_spread(metrics["entropy"], 0)
-        return metrics | (self.vitals(obs) if due(self.updates - 1, self.updates, 32) else {})
+        return metrics | (self.diagnostics(obs) if due(self.updates - 1, self.updates, 32) else {})
 
-    def vitals(self, obs: np.ndarray) -> dict[str, float]:
-        """What training health reads of the network, at obs[B, *shape]; see `value_vitals`."""
+    def diagnostics(self, obs: np.ndarray) -> dict[str, float]:
+        """What training health reads of the network, at obs[B, *shape]; see `value_diagnostics`."""
 
-        seen = obs[:ROWS]
+        sample = obs[:ROWS]
 
         def values() -> np.ndarray:  # [B, 1], through both encoders
             with torch.inference_mode():
-                _, value = self.network(self._tensor(seen), None)
+                _, value = self.network(self._tensor(sample), None)
             return np.zeros((0, 1)) if value is None else value.unsqueeze(1).cpu().numpy()
 
-        return value_vitals(self.network, values, len(seen), None, self.config.gamma)
+        return value_diagnostics(self.network, values, len(sample), None, self.config.gamma)
 
     def policy(self, seed: int) -> PolicyPlayer:
         """What evaluations play: random numbers of its own, the agent untouched."""

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlab.agents.diagnostics import ROWS, due, value_vitals
-from rlab.agents.types import Batch, Needs, Step
+from rlab.agents.diagnostics import ROWS, due, value_diagnostics
+from rlab.agents.types import Needs, Step, Transitions
 from rlab.agents.value.config import QConfig
 from rlab.agents.value.distributions import categorical_loss, greedy, midpoints, project, quantile_huber_loss, take
 from rlab.agents.value.exploration import epsilon_greedy, linear
-from rlab.agents.value.q_network import Carry, QNetwork, QPolicy, Views, best, look
+from rlab.agents.value.q_network import NetworkOutputs, QNetwork, QPolicy, RecurrentState, best, forward_batch
 from rlab.agents.value.replay import Replay, Sequences
 from rlab.agents.value.returns import (
     bootstrap,
@@ -104,7 +104,7 @@ class DQN:
         if config.recurrent:
             width: int = network.encoder.state_dim  # type: ignore[assignment]
             self.memory = Sequences(self.ring, config.burn_in, config.sequence, config.n_step, width, alpha)
-        self.carry = Carry(self.online)
+        self.recurrent_state = RecurrentState(self.online)
         self._before: list[np.ndarray] = []  # recurrent states before the steps that were not learned from yet
         self.steps = 0
         self.updates = 0
@@ -133,9 +133,9 @@ class DQN:
             chosen = np.zeros(len(obs), np.int64)
         else:
             if self.config.recurrent:
-                self._before.append(self.carry.before(len(obs), first))
+                self._before.append(self.recurrent_state.before(len(obs), first))
             self.online.resample(self.generator)
-            chosen = best(self.carry.q_values(obs, first, noise=True), mask)
+            chosen = best(self.recurrent_state.predict(obs, first, noise=True), mask)
         return epsilon_greedy(chosen, epsilon, mask, self.num_actions, self.rng)
 
     def policy(self, seed: int) -> QPolicy:
@@ -158,7 +158,7 @@ class DQN:
             for _ in range(self.steps // c.train_every - before // c.train_every):
                 metrics = self.update(self.memory.sample(self.rng, c.batch_size, c.n_step, c.gamma, beta))
             if metrics is not None and due(updates, self.updates):
-                metrics |= self.vitals()
+                metrics |= self.diagnostics()
         if before // c.target_every != self.steps // c.target_every:
             self.target.load_state_dict(self.online.state_dict())
         return metrics
@@ -167,34 +167,37 @@ class DQN:
         if isinstance(self.memory, Replay):
             self.memory.add(step)
             return
-        known = [*self._before, self.carry.before(len(step.action), step.last)]  # what came last is after the step
+        after = self.recurrent_state.before(len(step.action), step.last)
+        known = [*self._before, after]
         self.memory.add(step, known[0], known[min(1, len(known) - 1)])
         del self._before[:1]
 
-    def target_of(self, batch: Batch, taus: Tensor | None, views: Views | None = None) -> Tensor:
+    def target_of(self, batch: Transitions, taus: Tensor | None, features: NetworkOutputs | None = None) -> Tensor:
         """What is predicted for (obs, action): values [B], probabilities of the support or quantiles [B, K].
 
         Args:
             batch: B transitions.
             taus: [B, K], the fractions of the target's quantiles (iqn).
-            views: what the networks see of the batch; None: look.
+            features: of the batch, from both networks; None: they are computed here.
         """
         c, mask = self.config, batch.next_mask
-        views = views or look(self.online, self.target, batch, c.double, c.munchausen)
+        features = features or forward_batch(self.online, self.target, batch, c.double, c.munchausen)
         if taus is None:
-            output = self.target.judge(views.following)
-            q = self.target.expected(output)
+            output = self.target.head_outputs(features.target_next)
+            q = self.target.q_values(output)
         else:  # actions are chosen by evenly spread fractions, in the same forward
             even = self.target.act_taus.expand(len(taus), -1)
-            output = self.target.judge(views.following, torch.cat([taus, even], dim=1))
+            output = self.target.head_outputs(features.target_next, torch.cat([taus, even], dim=1))
             q, output = output[..., taus.shape[1] :].mean(dim=2), output[..., : taus.shape[1]]
-        if views.here is not None:
+        if features.target is not None:
             tau = c.munchausen_temperature
-            here = log_policy(self.target.expected(self.target.judge(views.here)), tau, batch.mask)
+            here = log_policy(self.target.q_values(self.target.head_outputs(features.target)), tau, batch.mask)
             bonus = munchausen_reward(here, batch.action, c.munchausen_alpha, tau, c.munchausen_clip)
             value = soft_value(output, log_policy(q, tau, mask), tau, mask)
             return bootstrap(batch.reward + bonus, batch.discount, value)
-        chooser = q if views.chooser is None else self.online.expected(self.online.judge(views.chooser))
+        chooser = q
+        if features.online_next is not None:
+            chooser = self.online.q_values(self.online.head_outputs(features.online_next))
         if c.value == "expected":
             value = double_next_value(q, chooser, mask) if c.double else next_value(q, mask)
             return bootstrap(batch.reward, batch.discount, value)
@@ -203,7 +206,7 @@ class DQN:
             return project(following.softmax(dim=1), batch.reward, batch.discount, self.target.support)
         return bootstrap(batch.reward, batch.discount, following)
 
-    def loss(self, batch: Batch, taus: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def loss(self, batch: Transitions, taus: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """(mean loss [], mean Q of the actions taken [], priorities [B]); the target carries no gradient.
 
         Of expectations: Huber with threshold 1 of the temporal-difference error, Mnih et al.'s "error clipping", and
@@ -214,17 +217,17 @@ class DQN:
             taus: [2, B, K], fractions for prediction and target (iqn).
         """
         c = self.config
-        views = look(self.online, self.target, batch, c.double, c.munchausen)
+        features = forward_batch(self.online, self.target, batch, c.double, c.munchausen)
         with torch.no_grad():
-            target = self.target_of(batch, None if taus is None else taus[1], views)
-        output = self.online.judge(views.now, None if taus is None else taus[0])
+            target = self.target_of(batch, None if taus is None else taus[1], features)
+        output = self.online.head_outputs(features.online, None if taus is None else taus[0])
         if self.config.value == "expected":
             q = output.gather(1, batch.action.unsqueeze(1)).squeeze(1)
             losses = F.smooth_l1_loss(q, target, reduction="none")
             priority = (q.detach() - target).abs()
         else:
             predicted = take(output, batch.action)
-            q = take(self.online.expected(output), batch.action)
+            q = take(self.online.q_values(output), batch.action)
             if self.config.value == "c51":
                 losses = categorical_loss(predicted, target)
             else:
@@ -240,7 +243,7 @@ class DQN:
             return None
         return torch.rand(2, size, self.config.taus, generator=self.generator).to(self.device)
 
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: Transitions) -> dict[str, float]:
         """One gradient step.
 
         Raises:
@@ -263,17 +266,17 @@ class DQN:
         measured = torch.stack([loss.detach(), norm, q_mean])
         if self.memory.priorities is not None:
             measured = torch.cat([measured, priority])
-        found = measured.cpu().numpy()  # one transfer
-        numbers = found[:3].tolist()
-        for quantity, value in zip(("loss", "gradient"), numbers, strict=False):
+        numbers = measured.cpu().numpy()  # one transfer
+        metrics = dict(zip(("loss", "grad_norm", "q_mean"), numbers[:3].tolist(), strict=True))
+        for quantity, value in (("loss", metrics["loss"]), ("gradient", metrics["grad_norm"])):
             if not np.isfinite(value):
                 raise NonFinite(quantity, value, f"step {self.steps:,} (update {self.updates:,})")
         if self.memory.priorities is not None:
-            self.memory.prioritise(batch.index, found[3:])
-        return dict(zip(("loss", "grad_norm", "q_mean"), numbers, strict=True))
+            self.memory.prioritise(batch.index, numbers[3:])
+        return metrics
 
-    def vitals(self) -> dict[str, float]:
-        """What training health reads: see `value_vitals`; of terminals, their share in the whole replay."""
+    def diagnostics(self) -> dict[str, float]:
+        """What training health reads: see `value_diagnostics`; of terminals, their share in the whole replay."""
         c = self.config
         batch = self.memory.sample(np.random.default_rng(self.updates), ROWS, c.n_step, c.gamma)
         bonus = 0.0
@@ -283,13 +286,13 @@ class DQN:
 
         def values() -> np.ndarray:
             if batch.windows is None:
-                return self.online.q_values(batch.obs.cpu().numpy())
+                return self.online.predict(batch.obs.cpu().numpy())
             with torch.inference_mode():
-                now = look(self.online, self.target, batch, False, False).now
-                return self.online.expected(self.online.judge(now)).cpu().numpy()
+                features = forward_batch(self.online, self.target, batch, False, False).online
+                return self.online.q_values(self.online.head_outputs(features)).cpu().numpy()
 
-        signs = value_vitals(self.online, values, len(batch.action), batch.mask, c.gamma, bonus)
-        return signs | {"terminals": self.ring.terminals()}
+        diagnostics = value_diagnostics(self.online, values, len(batch.action), batch.mask, c.gamma, bonus)
+        return diagnostics | {"terminals": self.ring.terminals()}
 
     def needs(self) -> Needs:
         """Replay, networks, optimiser, and the activations of a batch (estimated)."""
@@ -319,7 +322,7 @@ class DQN:
         if self._draws:
             state["generator"] = self.generator.get_state()
         if self.config.recurrent:
-            state["carry"] = {"now": self.carry.state, "before": list(self._before)}
+            state["carry"] = {"now": self.recurrent_state.state, "before": list(self._before)}
         return state
 
     def restore(self, state: dict[str, Any], stop: Stop) -> None:
@@ -331,7 +334,7 @@ class DQN:
         if self._draws:
             self.generator.set_state(state["generator"])
         if self.config.recurrent:
-            self.carry.state, self._before = state["carry"]["now"], list(state["carry"]["before"])
+            self.recurrent_state.state, self._before = state["carry"]["now"], list(state["carry"]["before"])
         self.steps, self.updates = state["steps"], state["updates"]
         self.memory.restore(state["memory"], stop)
 

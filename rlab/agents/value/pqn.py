@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlab.agents.diagnostics import ROWS, due, value_vitals
+from rlab.agents.diagnostics import ROWS, due, value_diagnostics
 from rlab.agents.types import Needs, Step
 from rlab.agents.value.background import Background
 from rlab.agents.value.config import PQNConfig
@@ -128,7 +128,7 @@ class PQN:
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
         with self._beside():
-            q = self.acting.q_values(obs)
+            q = self.acting.predict(obs)
         greedy = best(q, mask)
         self._value = q[np.arange(len(q)), greedy]
         return epsilon_greedy(greedy, self.epsilon, mask, self.num_actions, self.rng)
@@ -162,7 +162,7 @@ class PQN:
         r, t, value = self.rollout, self.filled, self._value
         cut = step.last & (step.discount != 0)
         if cut.any():
-            q = self.acting.q_values(step.next_obs[cut])
+            q = self.acting.predict(step.next_obs[cut])
             mask = None if step.next_mask is None else step.next_mask[cut]
             value = value.copy()
             value[cut] = q[np.arange(len(q)), best(q, mask)]
@@ -214,12 +214,12 @@ class PQN:
         """Go over a rollout of R steps in each of `orders` int64[R]; metrics. mask bool[ROWS, A]: of the first ones."""
         c, updates = self.config, self.updates
         rate = linear(c.learning_rate, c.final_learning_rate, steps, self.total_steps)
-        seen = [
+        measured = [
             self._update(_rows(obs, chosen), action[chosen], target[chosen], rate)
             for order in orders
             for chosen in order.split(c.batch_size)
         ]
-        numbers = torch.stack(seen).mean(0).tolist()  # one transfer; a NaN in any of them shows
+        numbers = torch.stack(measured).mean(0).tolist()  # one transfer; a NaN in any of them shows
         for quantity, value in zip(("loss", "gradient"), numbers, strict=False):
             if not math.isfinite(value):
                 raise NonFinite(quantity, value, f"step {steps:,} (update {self.updates:,})")
@@ -228,7 +228,7 @@ class PQN:
             metrics["terminals"] = terminals
         if due(updates, self.updates):
             sample = obs[:ROWS].cpu().numpy()
-            metrics |= value_vitals(self.online, lambda: self.online.q_values(sample), len(sample), mask, c.gamma)
+            metrics |= value_diagnostics(self.online, lambda: self.online.predict(sample), len(sample), mask, c.gamma)
         return metrics
 
     def _update(self, obs: Tensor, action: Tensor, target: Tensor, rate: float) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlab.agents.types import Batch, Step
+from rlab.agents.types import Step, Transitions
 from rlab.agents.value.replay.priorities import Priorities
 from rlab.errors import RlabError
 from rlab.run.contract import Stop, Stopped
@@ -113,7 +113,7 @@ class Replay:
         """Whether there is a transition to sample for windows of `n_step`."""
         return bool(self.written.min() > n_step + 1)
 
-    def sample(self, rng: np.random.Generator, size: int, n_step: int, gamma: float, beta: float = 1.0) -> Batch:
+    def sample(self, rng: np.random.Generator, size: int, n_step: int, gamma: float, beta: float = 1.0) -> Transitions:
         """Draw transitions, with replacement, among all entries whose n-step window is complete.
 
         Uniformly, or by priority; then `weight` corrects for it with exponent `beta`. An incomplete window is drawn
@@ -140,7 +140,7 @@ class Replay:
         return batch._replace(weight=weight)
 
     def prioritise(self, index: np.ndarray, errors: np.ndarray) -> None:
-        """Set the priorities of transitions from their errors float32[B], by `Batch.index` int64[B]."""
+        """Set the priorities of transitions from their errors float32[B], by `Transitions.index` int64[B]."""
         assert self.priorities is not None
         self.priorities.update(index, errors)
 
@@ -156,7 +156,7 @@ class Replay:
         """FIRST, LAST and FINAL at env, pos of any one shape."""
         return self._flags[env, pos]
 
-    def transitions(self, n_step: int, gamma: float) -> Iterator[Batch]:
+    def transitions(self, n_step: int, gamma: float) -> Iterator[Transitions]:
         """Every transition that `sample` can draw, one by one, in no particular order (for tests and inspection)."""
         for env in range(self.num_envs):
             for pos in range(int(min(self.written[env], self.length))):
@@ -288,11 +288,11 @@ class Replay:
         valid &= newer >= steps  # the window's successor has been seen
         return valid, steps, reward, discount
 
-    def _gather(self, env: np.ndarray, pos: np.ndarray, n_step: int, gamma: float) -> Batch:
+    def _gather(self, env: np.ndarray, pos: np.ndarray, n_step: int, gamma: float) -> Transitions:
         _, steps, reward, discount = self.windows(env, pos, n_step, gamma)
         successor = (pos + steps) % self.length
         mask, next_mask = self.masks(env, pos), self.masks(env, successor)
-        return Batch(
+        return Transitions(
             obs=self.observations(env, pos),
             action=torch.from_numpy(self.actions(env, pos)).to(self.device),
             reward=torch.from_numpy(reward).to(self.device),
@@ -311,14 +311,14 @@ class Replay:
         if self.frame_stack == 1:
             return self._frames.index_select(0, torch.from_numpy(base + pos).to(self.device))
         places = np.empty((len(env), self.frame_stack), np.int64)
-        seen = np.empty((len(env), self.frame_stack), bool)
+        held = np.empty((len(env), self.frame_stack), bool)
         inside = np.ones(len(env), bool)
         for back in range(self.frame_stack):  # newest first, stopping at the episode's first frame
             at = (pos - back) % self.length
             places[:, -1 - back] = base + at
-            seen[:, -1 - back] = inside
+            held[:, -1 - back] = inside
             inside = inside & (self._flags[env, at] & FIRST == 0)
         flat = self._frames.index_select(0, torch.from_numpy(places.reshape(-1)).to(self.device))
-        if not seen.all():
-            flat.index_fill_(0, torch.from_numpy(np.flatnonzero(~seen)).to(self.device), 0)
+        if not held.all():
+            flat.index_fill_(0, torch.from_numpy(np.flatnonzero(~held)).to(self.device), 0)
         return flat.view(len(env), self.frame_stack, *self.frame_shape)
