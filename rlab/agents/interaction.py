@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from gymnasium.vector import VectorEnv
+from torch import nn
 
 from rlab.agents.evaluation import Policy, play, score
 from rlab.agents.types import Needs, Step
@@ -37,9 +38,15 @@ RECENT = 100
 class Agent(Protocol):
     """What interacts: acts, learns, has a state.
 
-    One with an attribute ``on_policy = True`` learns from each step before it chooses the next action; the others
-    learn while the environments run.
+    One that is `on_policy` learns from each step before it chooses the next action; the others learn while the
+    environments run.
     """
+
+    on_policy: bool
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        """Where the weights of another run's encoder go."""
 
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N], or floats within the Box."""
@@ -113,7 +120,6 @@ class Interaction:
         self.seed = seed
         self.journal = journal
         self.profile_copy = profile_copy
-        self._at_once = getattr(agent, "on_policy", False)
         n = envs.num_envs
         self.done_ticks = 0
         self.episodes = 0
@@ -283,7 +289,7 @@ class Interaction:
 
     def _tick(self, clock: dict[str, float]) -> dict[str, float] | None:
         learned, learning = None, 0.0
-        if self._at_once and self._pending is not None:
+        if self.agent.on_policy and self._pending is not None:
             started = time.perf_counter()
             learned = self.agent.learn(self._pending)
             learning = time.perf_counter() - started
@@ -295,7 +301,7 @@ class Interaction:
         t2 = time.perf_counter()
         self.envs.send(action)
         t3 = time.perf_counter()
-        if not self._at_once and self._pending is not None:
+        if not self.agent.on_policy and self._pending is not None:
             learned = self.agent.learn(self._pending)  # while the environments run
         t4 = time.perf_counter()
         self._pending = self._receive()

@@ -16,13 +16,13 @@ from rlab.agents.value.returns import bootstrap, double_next_value, next_value
 from rlab.errors import RlabError
 from rlab.run.contract import NonFinite
 from rlab.run.journal import Journal
+from tests.agents.helpers import agent_context
 
 
 def agent(journal: Journal, **settings: object) -> DQN:
     defaults = {"num_envs": 2, "memory_size": 100, "learning_starts": 0, "batch_size": 8, "precision": "fp32"}
     config = QConfig(**(defaults | settings))
-    space = gym.spaces.Box(-1, 1, (3,), np.float32)
-    return DQN(config, space, 4, 1, False, 1_000, 0, "cpu", journal)
+    return DQN(config, agent_context(journal))
 
 
 def batch(seed: int = 0, size: int = 16, mask: bool = False) -> Transitions:
@@ -223,7 +223,7 @@ def test_bf16_encoder_keeps_values_in_fp32_and_learns_like_fp32(journal: Journal
     obs = np.random.default_rng(0).integers(0, 255, (8, 4, 84, 84)).astype(np.uint8)
     q = {}
     for precision in ("fp32", "bf16"):
-        a = DQN(QConfig(precision=precision, memory_size=200, num_envs=2), space, 4, 4, False, 100, 0, "cpu", journal)
+        a = DQN(QConfig(precision=precision, memory_size=200, num_envs=2), agent_context(journal, space, frame_stack=4))
         q[precision] = a.online.predict(obs)
     assert q["bf16"].dtype == np.float32
     np.testing.assert_allclose(q["bf16"], q["fp32"], atol=0.02 * np.abs(q["fp32"]).max() + 0.005)
@@ -231,7 +231,7 @@ def test_bf16_encoder_keeps_values_in_fp32_and_learns_like_fp32(journal: Journal
 
 
 def test_discrete_observations_are_one_hot(journal: Journal) -> None:
-    a = DQN(QConfig(memory_size=200, num_envs=2), gym.spaces.Discrete(5), 3, 1, False, 100, 0, "cpu", journal)
+    a = DQN(QConfig(memory_size=200, num_envs=2), agent_context(journal, gym.spaces.Discrete(5), 3))
     q = a.online.predict(np.array([0, 3, 3]))
     assert q.shape == (3, 3)
     assert np.array_equal(q[1], q[2])

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -17,12 +16,13 @@ from rlab.agents.value.pqn import PQN, _rows, rectification
 from rlab.agents.value.returns import lambda_returns
 from rlab.errors import RlabError
 from rlab.run.contract import NonFinite, Stop
+from tests.agents.helpers import agent_context
 from tests.checkpoints import from_file
 
 
 def agent(**settings: object) -> PQN:
     config = PQNConfig(**({"num_envs": 2, "rollout": 3, "batch_size": 4, "precision": "fp32"} | settings))
-    return PQN(config, gym.spaces.Box(-1, 1, (3,), np.float32), 4, 1_000, 0, "cpu")
+    return PQN(config, agent_context())
 
 
 def step(rng: np.random.Generator, obs: np.ndarray, n: int = 2, last: bool = False, **fields: object) -> Step:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box
 
 from rlab.agents.types import Step, Transitions
 from rlab.agents.value.config import QConfig
@@ -22,16 +21,14 @@ from rlab.registry import RECIPES
 from rlab.run.checkpoint import digest
 from rlab.run.contract import Stop
 from rlab.run.journal import Journal
-from tests.agents.helpers import learner
+from tests.agents.helpers import agent_context, learner
 from tests.agents.test_interaction import save_and_restore
-
-SPACE = Box(-1, 1, (3,), np.float32)
 
 
 def agent(journal: Journal, **settings: Any) -> DQN:
     small = {"num_envs": 2, "memory_size": 200, "learning_starts": 10_000, "batch_size": 18, "precision": "fp32"}
     config = QConfig(**(small | {"recurrent": True, "burn_in": 4, "sequence": 6, "n_step": 2} | settings))
-    return DQN(config, SPACE, 3, 1, True, 1_000, 0, "cpu", journal)
+    return DQN(config, agent_context(journal, actions=3, has_masks=True))
 
 
 def lived(a: DQN, count: int = 60, seed: int = 0) -> list[np.ndarray]:

@@ -95,6 +95,8 @@ class Sb3Agent:
         own: the random numbers it draws from.
     """
 
+    on_policy = False
+
     def __init__(self, config: Sb3Config, model: BaseAlgorithm, own: OwnRandomness):
         self.config = config
         self.model: Any = model

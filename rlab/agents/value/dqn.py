@@ -6,14 +6,13 @@ import copy
 import math
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlab.agents.diagnostics import ROWS, due, value_diagnostics
-from rlab.agents.types import Needs, Step, Transitions
+from rlab.agents.types import AgentContext, Needs, Step, Transitions
 from rlab.agents.value.config import QConfig
 from rlab.agents.value.distributions import categorical_loss, greedy, midpoints, project, quantile_huber_loss, take
 from rlab.agents.value.exploration import epsilon_greedy, linear
@@ -27,12 +26,10 @@ from rlab.agents.value.returns import (
     next_value,
     soft_value,
 )
-from rlab.errors import RlabError
 from rlab.nn.modes import drawing_for
 from rlab.nn.optim import make_optimiser, memories_alone, restore, state_of
 from rlab.nn.precision import use_bf16
 from rlab.run.contract import NonFinite, Stop
-from rlab.run.journal import Journal
 from rlab.seeding import derive
 from rlab.tasks.transfer import counts, freeze, trainable
 
@@ -40,46 +37,33 @@ from rlab.tasks.transfer import counts, freeze, trainable
 class DQN:
     """The agent: acts, remembers, learns. Counts environment steps; all its schedules read them.
 
+    A variant overrides `make_network`, `make_target`, `update_target`, `target_of` or `loss`.
+
     Args:
         config: hyperparameters.
-        observation_space: of one environment: Box or Discrete.
-        num_actions: A.
-        frame_stack: frames in an observation (4 on Atari), 1 elsewhere.
-        has_masks: whether steps come with action masks.
-        total_steps: the run's budget, which schedules are fractions of.
-        seed: of initialisation, exploration and sampling.
-        device: torch device.
-        journal: takes the replay's rows.
+        context: what it is built for; observations are Box or Discrete, actions Discrete.
+
+    Raises:
+        RlabError: other observations or actions.
     """
 
-    def __init__(
-        self,
-        config: QConfig,
-        observation_space: gym.Space[Any],
-        num_actions: int,
-        frame_stack: int,
-        has_masks: bool,
-        total_steps: int,
-        seed: int,
-        device: str,
-        journal: Journal,
-    ):
+    on_policy = False
+
+    def __init__(self, config: QConfig, context: AgentContext):
         self.config = config
-        self.num_actions = num_actions
-        self.total_steps = total_steps
-        self.seed = seed
-        self.device = torch.device(device)
-        shape, dtype = observation_space.shape, observation_space.dtype
-        if shape is None or dtype is None:
-            raise RlabError(f"dqn takes Box and Discrete observations, not {observation_space}")
-        bf16 = use_bf16(config.precision, self.device, len(shape) == 3)
+        self.context = context
+        self.num_actions = num_actions = context.num_actions
+        self.total_steps = context.total_steps
+        self.seed = seed = context.seed
+        self.device = torch.device(context.device)
+        shape, dtype = context.observations("dqn")
         with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
             torch.manual_seed(derive(seed, "network"))
-            network = QNetwork(observation_space, num_actions, config.encoder, bf16, config)
+            network = self.make_network()
         if config.freeze:
             freeze([network.encoder])
         self.online = network.to(self.device)
-        self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.target = self.make_target().requires_grad_(False)
         self.fractions = midpoints(config.quantiles).to(self.device)
         self.optimizer = make_optimiser(
             "adam", trainable(self.online), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
@@ -94,10 +78,10 @@ class DQN:
             config.num_envs,
             shape,
             dtype,
-            frame_stack,
-            num_actions if has_masks else None,
-            device,
-            journal,
+            context.frame_stack,
+            num_actions if context.has_masks else None,
+            context.device,
+            context.journal,
             None if config.recurrent else alpha,
         )
         self.memory: Replay | Sequences = self.ring
@@ -112,10 +96,29 @@ class DQN:
         captured = captured and not config.recurrent  # its batches differ in length
         self._loss = torch.compile(self.loss, mode="reduce-overhead") if captured else self.loss
 
+    def make_network(self) -> QNetwork:
+        """The online network, on the CPU; torch's global generator is seeded for it."""
+        c, space = self.config, self.context.observation_space
+        bf16 = use_bf16(c.precision, self.device, len(space.shape or ()) == 3)
+        return QNetwork(space, self.num_actions, c.encoder, bf16, c)
+
+    def make_target(self) -> Any:
+        """What targets are taken from at first: a copy of the online network.
+
+        Any module with `encode`, `head_outputs`, `q_values` and `resample` as `QNetwork` has them will do. Its state
+        is part of every checkpoint.
+        """
+        return copy.deepcopy(self.online)
+
+    def update_target(self) -> None:
+        """Every `target_every` steps: take over the online network's weights."""
+        self.target.load_state_dict(self.online.state_dict())
+
     @property
     def encoders(self) -> list[nn.Module]:
         """Where the weights of another run's encoder go."""
-        return [self.online.encoder, self.target.encoder]
+        networks = [*self.online.modules(), *self.target.modules()]
+        return [network.encoder for network in networks if isinstance(network, QNetwork)]
 
     @property
     def epsilon(self) -> float:
@@ -160,7 +163,7 @@ class DQN:
             if metrics is not None and due(updates, self.updates):
                 metrics |= self.diagnostics()
         if before // c.target_every != self.steps // c.target_every:
-            self.target.load_state_dict(self.online.state_dict())
+            self.update_target()
         return metrics
 
     def _remember(self, step: Step) -> None:

@@ -11,19 +11,17 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rlab.agents.diagnostics import ROWS, due, value_diagnostics
-from rlab.agents.types import Needs, Step
+from rlab.agents.types import AgentContext, Needs, Step
 from rlab.agents.value.background import Background
 from rlab.agents.value.config import PQNConfig
 from rlab.agents.value.exploration import epsilon_greedy, linear
 from rlab.agents.value.q_network import QNetwork, QPolicy, best
 from rlab.agents.value.returns import lambda_returns
-from rlab.errors import RlabError
 from rlab.nn.encoders import image_shape
 from rlab.nn.init import orthogonal
 from rlab.nn.modes import drawing_for
@@ -45,36 +43,25 @@ class PQN:
 
     Args:
         config: hyperparameters.
-        observation_space: of one environment: Box or Discrete.
-        num_actions: A.
-        total_steps: the run's budget, which schedules are fractions of.
-        seed: of initialisation, exploration and minibatches.
-        device: torch device.
+        context: what it is built for; observations are Box or Discrete, actions Discrete.
+
+    Raises:
+        RlabError: other observations or actions.
     """
 
-    def __init__(
-        self,
-        config: PQNConfig,
-        observation_space: gym.Space[Any],
-        num_actions: int,
-        total_steps: int,
-        seed: int,
-        device: str,
-    ):
+    on_policy = False  # the returns take the value of what was acted on since
+
+    def __init__(self, config: PQNConfig, context: AgentContext):
         self.config = config
-        self.num_actions = num_actions
-        self.total_steps = total_steps
-        self.seed = seed
-        self.device = torch.device(device)
-        shape, dtype = observation_space.shape, observation_space.dtype
-        if shape is None or dtype is None:
-            raise RlabError(f"pqn takes Box and Discrete observations, not {observation_space}")
-        bf16 = use_bf16(config.precision, self.device, len(shape) == 3)
+        self.context = context
+        self.num_actions = num_actions = context.num_actions
+        self.total_steps = context.total_steps
+        self.seed = seed = context.seed
+        self.device = torch.device(context.device)
+        shape, dtype = context.observations("pqn")
         with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
             torch.manual_seed(derive(seed, "network"))
-            network = QNetwork(observation_space, num_actions, config.encoder, bf16)
-            orthogonal(network.encoder, math.sqrt(2))
-            orthogonal(network.head, 1.0)
+            network = self.make_network()
         if config.freeze:
             freeze([network.encoder])
         self.online = network.to(self.device)
@@ -112,7 +99,14 @@ class PQN:
         captured = config.compile == "on" or (config.compile == "auto" and self.device.type == "cuda")
         self._loss = torch.compile(self.loss, mode="reduce-overhead") if captured else self.loss
 
-    on_policy = False  # the returns take the value of what was acted on since
+    def make_network(self) -> QNetwork:
+        """The network, on the CPU; torch's global generator is seeded for it."""
+        space = self.context.observation_space
+        bf16 = use_bf16(self.config.precision, self.device, len(space.shape or ()) == 3)
+        network = QNetwork(space, self.num_actions, self.config.encoder, bf16)
+        orthogonal(network.encoder, math.sqrt(2))
+        orthogonal(network.head, 1.0)
+        return network
 
     @property
     def encoders(self) -> list[nn.Module]:
