@@ -18,6 +18,7 @@ from rlab.agents.value.config import (
     PRESETS,
     SMALL_PRESETS,
     VECTOR_PRESETS,
+    AveragedDQNConfig,
     PQNExperiment,
     QConfig,
     QExperiment,
@@ -224,6 +225,18 @@ for _name, (_summary, _agent) in {
             memory_hint=REPLAY_HINT,
         )
     )
+
+
+RECIPES.register("averaged-dqn")(
+    Recipe(
+        "DQN with the mean of its last target networks as target (Anschel et al. 2017)",
+        partial(default_variant, AveragedDQNConfig),
+        partial(build, _later("value.averaged_dqn", "AveragedDQN")),
+        warm_start=warm_start,
+        **IN_ENV,
+        memory_hint=REPLAY_HINT,
+    )
+)
 
 
 def build_tabular(experiment: Any, context: Any) -> Any:

@@ -161,6 +161,24 @@ class QConfig(AgentSettings):
 
 
 @dataclass(frozen=True)
+class AveragedDQNConfig(QConfig):
+    """A deep Q-network whose targets are means over several target networks."""
+
+    averaged: int = 10
+    """The last target networks whose action values are averaged, K; 1 is DQN (Anschel et al. 2017, section 4)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, averaged=1)
+        if self.value != "expected" or self.recurrent:
+            other = "--recurrent" if self.recurrent else f"--value {self.value}"
+            raise RlabError(
+                f"averaged-dqn and {other} exclude each other: it averages expectations of networks without a state; "
+                "nearest: --value expected --no-recurrent"
+            )
+
+
+@dataclass(frozen=True)
 class Pace:
     """How long a run is and what it does on the way, in environment steps."""
 
