@@ -59,7 +59,7 @@ def experiment_of(settings: type[Any]) -> type[QExperiment]:
     return make_dataclass(f"{settings.__name__}Experiment", [part], bases=(QExperiment,), frozen=True)
 
 
-def default_variant(settings: type[QConfig], env: str, preset: str = "dqn", **changes: Any) -> QExperiment:
+def default_variant(settings: Callable[..., QConfig], env: str, preset: str = "dqn", **changes: Any) -> QExperiment:
     """The settings that a variant of DQN starts from on an environment.
 
     Args:
@@ -118,7 +118,7 @@ def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, con
     """
     import torch
 
-    from rlab.agents.interaction import Interaction
+    from rlab.agents.interaction import EnvStream, Interaction
     from rlab.agents.types import AgentContext
     from rlab.envs import make_vec
     from rlab.seeding import derive
@@ -153,16 +153,12 @@ def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, con
         raise
     return Interaction(
         agent,
-        envs,
-        env.env,
+        EnvStream(envs, env.env, env.reset_steps, run.seed, context.journal),
         rules=env.rules(),
         total_steps=env.steps,
-        reset_steps=env.reset_steps,
         ticks=settings.ticks,
         evaluate_episodes=env.evaluate_episodes,
         final_episodes=env.final_episodes,
-        seed=run.seed,
-        journal=context.journal,
         profile_copy=partial(profile_copy, partial(build, make_agent), experiment, context.device),
     )
 
@@ -324,7 +320,8 @@ def build_sb3(recipe: str, experiment: Any, context: Any) -> Any:
     Raises:
         RlabError: the environment is unknown, or the algorithm cannot play it.
     """
-    from rlab.agents.sb3.learner import Sb3Learner
+    from rlab.agents.interaction import EnvStream
+    from rlab.agents.sb3.learner import Sb3Learner, make_agent
     from rlab.envs import make_vec
     from rlab.seeding import derive
 
@@ -332,20 +329,16 @@ def build_sb3(recipe: str, experiment: Any, context: Any) -> Any:
     seed = derive(run.seed, "environment")
     envs = make_vec(env.env, config.num_envs, seed, **env.rules(), training=True)
 
+    stream = EnvStream(envs, env.env, env.reset_steps, run.seed, context.journal)
     try:
         learner = Sb3Learner(
-            recipe,
-            config,
-            envs,
-            env.env,
-            device=context.device,
+            make_agent(recipe, config, stream, context.device),
+            stream,
             rules=env.rules(),
             total_steps=env.steps,
-            reset_steps=env.reset_steps,
+            ticks=1,
             evaluate_episodes=env.evaluate_episodes,
             final_episodes=env.final_episodes,
-            seed=run.seed,
-            journal=context.journal,
             profile_copy=partial(profile_copy, partial(build_sb3, recipe), experiment, context.device),
         )
         if context.start is not None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from types import FrameType
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -12,11 +17,12 @@ from rlab.agents.types import Step, Transitions
 from rlab.agents.value.config import QConfig
 from rlab.agents.value.dqn import DQN
 from rlab.agents.value.exploration import epsilon_greedy, linear
+from rlab.agents.value.replay import Replay
 from rlab.agents.value.returns import bootstrap, double_next_value, next_value
 from rlab.errors import RlabError
 from rlab.run.contract import NonFinite
 from rlab.run.journal import Journal
-from tests.agents.helpers import agent_context
+from tests.agents.helpers import agent_context, learner
 
 
 def agent(journal: Journal, **settings: object) -> DQN:
@@ -253,3 +259,40 @@ def test_the_compiled_loss_is_the_same_loss(journal: Journal) -> None:
     eager.backward()
     for p, g in zip(a.online.parameters(), gradients, strict=True):
         torch.testing.assert_close(p.grad, g, atol=1e-6, rtol=1e-4)
+
+
+def test_greedy_action_takes_five_calls(journal: Journal) -> None:
+    """Functions of rlab from `act` to the network's `forward`: each of them costs every step of every evaluation."""
+    policy, obs, first = agent(journal).policy(0), np.zeros((2, 3), np.float32), np.zeros(2, bool)
+    calls: list[str] = []
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and f"{os.sep}rlab{os.sep}" in frame.f_code.co_filename:
+            calls.append(frame.f_code.co_qualname)
+
+    sys.setprofile(note)
+    try:
+        policy.act(obs, first, None)
+    finally:
+        sys.setprofile(None)
+    assert calls[0] == "QPolicy.act"
+    assert calls.index("QNetwork.forward") < 5, calls
+
+
+@pytest.mark.parametrize("recipe", ["dqn", "prioritized-dqn", "drqn"])
+def test_windows_are_computed_once_a_sample(recipe: str, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = learner(journal, recipe, num_envs=2, learning_starts=1_000, batch_size=8)
+    while run.done < 80:
+        run.step()
+    valid, windows = [], Replay.windows
+
+    def note(*given: Any) -> Any:
+        found = windows(*given)
+        valid.append(int(found[0].sum()))
+        return found
+
+    monkeypatch.setattr(Replay, "windows", note)
+    c = run.agent.config
+    batch = run.agent.memory.sample(np.random.default_rng(0), 8, c.n_step, c.gamma)
+    assert sum(valid) == len(batch.action)
+    run.close()

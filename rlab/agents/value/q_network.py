@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -132,32 +133,34 @@ class QNetwork(nn.Module):
 
     def predict(self, obs: np.ndarray, noise: bool = False) -> np.ndarray:
         """obs[N, *shape] -> Q float32[N, A], without gradients; by mean weights unless `noise`."""
-        return self._q(lambda: self.encode(self._tensor(obs)), noise)
+        if self.noisy_layers and not noise:
+            with self._without_noise():
+                return self.predict(obs, noise=True)
+        with torch.inference_mode():
+            return self.q_values(self(self._tensor(obs))).cpu().numpy()
 
     def predict_step(
         self, obs: np.ndarray, state: np.ndarray, first: np.ndarray, noise: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """One step of a recurrent network: obs[N, *shape], state[N, S], first bool[N] -> (Q float32[N, A], state)."""
-        after = []
-
-        def encode() -> Tensor:
-            x, before, starts = (self._tensor(a) for a in (obs, state, first))
-            features, following = self.unroll(x.unsqueeze(0), before, starts.unsqueeze(0))
-            after.append(following.cpu().numpy())
-            return features.squeeze(0)
-
-        return self._q(encode, noise), after[0]
-
-    def _q(self, encode: Callable[[], Tensor], noise: bool) -> np.ndarray:
-        """Q[N, A] of the features that `encode` gives."""
-        quiet = [] if noise else self.noisy_layers
-        for layer in quiet:
-            layer.noise = False
+        if self.noisy_layers and not noise:
+            with self._without_noise():
+                return self.predict_step(obs, state, first, noise=True)
         with torch.inference_mode():
-            q = self.q_values(self.head_outputs(encode())).cpu().numpy()
-        for layer in quiet:
-            layer.noise = True
-        return q
+            x, before, starts = (self._tensor(a) for a in (obs, state, first))
+            features, after = self.unroll(x.unsqueeze(0), before, starts.unsqueeze(0))
+            q = self.q_values(self.head_outputs(features.squeeze(0)))
+        return q.cpu().numpy(), after.cpu().numpy()
+
+    @contextmanager
+    def _without_noise(self) -> Iterator[None]:
+        for layer in self.noisy_layers:
+            layer.noise = False
+        try:
+            yield
+        finally:
+            for layer in self.noisy_layers:
+                layer.noise = True
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.array(array)).to(self.act_taus.device)
@@ -211,7 +214,7 @@ class QPolicy:
 
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
-        q = self.values(obs, first)
+        q = self._recurrent_state.predict(obs, first)
         return epsilon_greedy(best(q, mask), self.epsilon, mask, q.shape[1], self._rng)
 
 

@@ -125,15 +125,14 @@ class Replay:
         """
         if not self.ready(n_step):
             raise RlabError("the replay holds no complete transition yet")
-        chosen: list[np.ndarray] = []
+        drawn: list[list[np.ndarray]] = []
         missing = size
         while missing:
             env, pos = self._draw(rng, missing)
-            windows = self.windows(env, pos, n_step, gamma)
-            chosen.append(np.stack([env, pos])[:, windows[0]])
-            missing = size - sum(c.shape[1] for c in chosen)
-        env, pos = np.concatenate(chosen, axis=1)
-        batch = self._gather(env, pos, n_step, gamma)
+            valid, *window = self.windows(env, pos, n_step, gamma)
+            drawn.append([column[valid] for column in (env, pos, *window)])
+            missing -= int(valid.sum())
+        batch = self._gather(*(np.concatenate(columns) for columns in zip(*drawn, strict=True)))
         if self.priorities is None:
             return batch
         weight = torch.from_numpy(self.priorities.weights(batch.index, beta)).to(self.device)
@@ -161,8 +160,9 @@ class Replay:
         for env in range(self.num_envs):
             for pos in range(int(min(self.written[env], self.length))):
                 at = np.array([env]), np.array([pos])
-                if self.windows(*at, n_step, gamma)[0][0]:
-                    yield self._gather(*at, n_step, gamma)
+                valid, *window = self.windows(*at, n_step, gamma)
+                if valid[0]:
+                    yield self._gather(*at, *window)
 
     def state(self) -> dict[str, Any]:
         """Cursors, and a reference to the journal's rows that are still in the rings."""
@@ -288,8 +288,10 @@ class Replay:
         valid &= newer >= steps  # the window's successor has been seen
         return valid, steps, reward, discount
 
-    def _gather(self, env: np.ndarray, pos: np.ndarray, n_step: int, gamma: float) -> Transitions:
-        _, steps, reward, discount = self.windows(env, pos, n_step, gamma)
+    def _gather(
+        self, env: np.ndarray, pos: np.ndarray, steps: np.ndarray, reward: np.ndarray, discount: np.ndarray
+    ) -> Transitions:
+        """The transitions that start at env[B], pos[B], with what `windows` says of them."""
         successor = (pos + steps) % self.length
         mask, next_mask = self.masks(env, pos), self.masks(env, successor)
         return Transitions(
