@@ -8,7 +8,6 @@ Put a copy where you work (or install it) and name things as ``module:name``::
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,9 @@ import gymnasium as gym
 import numpy as np
 from torch import nn
 
-from rlab.agents.recipes import build, default_experiment, make_q, warm_start
+from rlab.agents.recipes import build, default_variant, warm_start
+from rlab.agents.value.config import QConfig
+from rlab.agents.value.dqn import DQN
 from rlab.nn import ENCODERS
 from rlab.registry import RECIPES, Recipe
 
@@ -51,12 +52,9 @@ def tanh(shape: tuple[int, ...]) -> nn.Module:
     return encoder
 
 
-def short_sighted(env: str) -> Any:
-    """An agent is a recipe; this one is DQN with other settings. Your own Learner goes where `build` stands."""
-    base = default_experiment("dqn", env)
-    return replace(base, agent=replace(base.agent, gamma=0.5))
-
-
+# An agent is a recipe: its settings, and what builds it. This one is DQN with other settings; docs/agents.md has one
+# with a loss of its own. Your own Learner goes where `build` stands.
+settings = partial(default_variant, QConfig, gamma=0.5)
 RECIPES.register("short-sighted")(
-    Recipe("DQN that looks two steps ahead", short_sighted, partial(build, make_q), warm_start=warm_start)
+    Recipe("DQN that looks two steps ahead", settings, partial(build, DQN), warm_start=warm_start)
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from rlab.errors import RlabError
 from rlab.run.config import at_least
@@ -49,3 +49,28 @@ class EnvConfig:
         """What `rlab.envs.make_vec` is told of the game, for training, evaluations and watching alike."""
         go = {"opponent": self.opponent, "colour": self.colour, "komi": self.komi}
         return {"protocol": self.protocol, "sticky": self.sticky, "ramping": None if self.ramping else False} | go
+
+
+class AgentSettings:
+    """The base of every agent's settings: what a run asks of them besides their fields."""
+
+    num_envs: int
+
+    @property
+    def ticks(self) -> int:
+        """Vector steps that make one unit of work."""
+        return 1
+
+    @property
+    def warm_up(self) -> int:
+        """Environment steps before the first update."""
+        return 0
+
+    @property
+    def learns_in_background(self) -> bool:
+        """Whether learning takes half of the CPU threads while environments step in the other half."""
+        return False
+
+    def for_profile(self) -> Self:
+        """The same settings for a short measurement: they learn as soon as they can and compile nothing."""
+        return self

@@ -31,7 +31,7 @@ def due(before: int, after: int, every: int = EVERY) -> bool:
     return before // every != after // every
 
 
-def value_vitals(
+def value_diagnostics(
     network: nn.Module,
     values: Callable[[], np.ndarray],
     rows: int,
@@ -39,7 +39,7 @@ def value_vitals(
     gamma: float,
     bonus: float = 0.0,
 ) -> dict[str, float]:
-    """Vital signs of what values actions or states.
+    """Diagnostics of a network that values actions or states.
 
     Args:
         network: whose units are looked at.
@@ -59,15 +59,15 @@ def value_vitals(
     with watch(network) as activity:
         q = values()
     dead = activity.dead()
-    vitals = {} if dead is None or rows < ENOUGH else {"dead_units": dead}
+    diagnostics = {} if dead is None or rows < ENOUGH else {"dead_units": dead}
     allowed = np.ones(q.shape, bool) if mask is None else mask.cpu().numpy()
     if allowed.any():
-        vitals["value_rate"] = max(0.0, (1 - gamma) * float(np.abs(q[allowed]).max()) - bonus)
+        diagnostics["value_rate"] = max(0.0, (1 - gamma) * float(np.abs(q[allowed]).max()) - bonus)
     choice = allowed.sum(axis=1) > 1
     if choice.any():
         best = np.sort(np.where(allowed, q, FORBIDDEN)[choice], axis=1)
-        vitals["action_gap"] = float((best[:, -1] - best[:, -2]).mean())
-    return vitals
+        diagnostics["action_gap"] = float((best[:, -1] - best[:, -2]).mean())
+    return diagnostics
 
 
 def policy_spread(entropy: float, numbers: int) -> float:

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from gymnasium.vector import VectorEnv
+from torch import nn
 
 from rlab.agents.evaluation import Policy, play, score
 from rlab.agents.types import Needs, Step
@@ -37,9 +38,15 @@ RECENT = 100
 class Agent(Protocol):
     """What interacts: acts, learns, has a state.
 
-    One with an attribute ``on_policy = True`` learns from each step before it chooses the next action; the others
-    learn while the environments run.
+    One that is `on_policy` learns from each step before it chooses the next action; the others learn while the
+    environments run.
     """
+
+    on_policy: bool
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        """Where the weights of another run's encoder go."""
 
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N], or floats within the Box."""
@@ -67,73 +74,218 @@ class Agent(Protocol):
         """Take over only what playing needs."""
 
 
+class EnvStream:
+    """Environments whose way can be gone again, and what is counted of their episodes.
+
+    They restart from a derived seed at fixed step numbers. A step is either logged and counted (`advance`) or only
+    re-executed (`receive`).
+
+    Args:
+        envs: what `rlab.envs.make_vec` returns, in training mode.
+        env: the environment's name, for messages.
+        reset_steps: environments restart each time this many steps are done.
+        seed: the run's seed.
+        journal: takes the executed actions.
+
+    Attributes:
+        obs: [N, *shape], shown now.
+        first: bool[N], where an episode starts with it.
+        mask: bool[N, A] of allowed actions, or None.
+        ticks: steps of every environment so far.
+    """
+
+    def __init__(self, envs: VectorEnv, env: str, reset_steps: int, seed: int, journal: Journal):
+        n = envs.num_envs
+        self.envs: Any = envs
+        self.env = env
+        self.seed = seed
+        self.journal = journal
+        self.ticks = 0
+        self.obs = np.empty(0)
+        self.first = np.ones(n, bool)
+        self.mask: np.ndarray | None = None
+        self.episodes = 0
+        self.recent: deque[float] = deque(maxlen=RECENT)
+        self._period = max(1, reset_steps // n)  # in ticks
+        self._since_reset = self._period  # the first tick resets
+        self._resets = 0
+        self._return = np.zeros(n)
+        self._length = np.zeros(n, np.int64)  # of the episodes under way
+        self._ended: list[int] = []  # lengths of those that ended since the last gauges
+        self._reward_size = 0.0  # the largest since then
+        self._hash = b""
+
+    @property
+    def done(self) -> int:
+        """Environment steps taken."""
+        return self.ticks * int(self.envs.num_envs)
+
+    @property
+    def restart_is_due(self) -> bool:
+        """Whether the environments must restart before the next step."""
+        return self._since_reset == self._period
+
+    def restart(self) -> None:
+        """Reset all environments from the next derived seed. The step before was marked as a truncation."""
+        self.obs, info = self.envs.reset(seed=derive(self.seed, "environment", self._resets))
+        self.first = np.ones(self.envs.num_envs, bool)
+        self.mask = info.get("action_mask")
+        self._return[:] = 0
+        self._length[:] = 0
+        self._since_reset = 0
+        self._resets += 1
+        self._hash = self._chain(b"", self.obs)
+
+    def advance(self) -> Step:
+        """Receive what the environments did with the actions sent last; log and count it."""
+        step = self.receive()
+        # int32[N], or a Box's own dtype and shape, so that it can be done again to the bit.
+        action = step.action if step.action.dtype.kind == "f" else step.action.astype(np.int32)
+        self.journal.append(LOG, {"action": action[None]})
+        self.ticks += 1
+        return step
+
+    def receive(self) -> Step:
+        """Receive what the environments did with the actions sent last, and account for its episodes."""
+        try:
+            obs, reward, terminated, truncated, info = self.envs.recv()
+        except NonFinite as e:  # it knows the copy, not how far the run is
+            raise NonFinite(e.quantity, e.value, f"step {self.done + self.envs.num_envs:,} ({e.where})") from None
+        if not np.isfinite(info["raw_reward"]).all():
+            bad = info["raw_reward"][~np.isfinite(info["raw_reward"])][0]
+            raise NonFinite("reward", float(bad), f"step {self.done:,}")
+        self._since_reset += 1
+        over = terminated | truncated
+        last = over | self.restart_is_due
+        stops = terminated | info["life_lost"] if self.envs.life_loss_ends else terminated
+        step = Step(
+            obs=self.obs,
+            action=info["action"],
+            reward=reward,
+            discount=(~stops).astype(np.float32),
+            last=last,
+            next_obs=info["final_obs"],
+            mask=self.mask,
+            next_mask=info.get("final_mask"),
+        )
+        self._return += info["raw_reward"]
+        self._length += 1
+        self._reward_size = max(self._reward_size, float(np.abs(reward).max()))
+        for i in np.nonzero(over)[0]:
+            self.recent.append(float(self._return[i]))
+            self.episodes += 1
+            self._ended.append(int(self._length[i]))
+            self._return[i] = self._length[i] = 0
+        self.obs, self.first, self.mask = obs, last, info.get("action_mask")
+        self._hash = self._chain(self._hash, obs, reward, over)
+        return step
+
+    def gauges(self) -> dict[str, float]:
+        """Numbers of the episodes since the last call."""
+        gauges: dict[str, float] = {"episodes_last": self.episodes}
+        gauges["reward_size_max"], self._reward_size = self._reward_size, 0.0
+        if self._ended:
+            gauges["episode_length"] = sum(self._ended) / len(self._ended)
+            self._ended = []
+        if self.recent:
+            gauges["return_mean_last"] = float(np.mean(self.recent))
+        return gauges
+
+    def state(self) -> State:
+        """The way that brings the environments back."""
+        logged = self._since_reset if self.ticks else 0
+        return {
+            "ticks": self.ticks,
+            "episodes": self.episodes,
+            "recent": list(self.recent),
+            "since_reset": self._since_reset,
+            "resets": self._resets,
+            "observed": self._hash.hex(),
+            "actions": self.journal.log(LOG, self.journal.end(LOG) - logged),
+        }
+
+    def restore(self, state: State, stop: Stop) -> Step | None:
+        """Reset the environments and re-execute the logged actions; the last step of them.
+
+        Raises:
+            RlabError: the environments did not do what they did before (another version of them, for instance).
+            Stopped: a stop was requested on the way.
+        """
+        self.ticks, self._resets = state["ticks"], state["resets"]
+        step = None
+        if self.ticks:
+            self._resets -= 1  # `restart` counts it again
+            self.restart()
+            for rows in state["actions"].rows():
+                for action in rows["action"]:
+                    if stop.requested:
+                        raise Stopped
+                    self.envs.send(action)
+                    step = self.receive()
+            if self._hash.hex() != state["observed"] or self._since_reset != state["since_reset"]:
+                raise RlabError(
+                    f"'{self.env}' did not repeat what it did before the checkpoint (another version of it, or it is "
+                    "not deterministic given its seed); this run cannot be resumed exactly, and nothing was changed"
+                )
+        # Re-execution counted the episodes since the reset a second time.
+        self.episodes = state["episodes"]
+        self.recent = deque(state["recent"], maxlen=RECENT)
+        self._ended, self._reward_size = [], 0.0
+        return step
+
+    def _chain(self, before: bytes, obs: np.ndarray, *more: np.ndarray) -> bytes:
+        h = hashlib.blake2b(before, digest_size=16)
+        newest = obs[:, -1] if self.envs.frame_stack > 1 else obs
+        h.update(np.ascontiguousarray(newest).data)
+        for array in more:
+            h.update(np.ascontiguousarray(array).data)
+        return h.digest()
+
+
 class Interaction:
     """An agent in N environments, for a number of environment steps.
 
     Args:
-        agent: the agent, made for `envs`.
-        envs: what `rlab.envs.make_vec` returns, in training mode; closed by `close`.
-        env: the environment's name, for evaluations.
+        agent: the agent, made for these environments.
+        stream: the environments; closed by `close`.
         rules: of the game, as `rlab.envs.make_vec` takes them; evaluations play by them too.
         total_steps: the budget, all environments together.
-        reset_steps: environments restart each time this many steps are done.
         ticks: vector steps in one `step()`.
         evaluate_episodes: games of an evaluation on the way.
         final_episodes: games of the evaluation at the end.
-        seed: the run's seed.
-        journal: takes the executed actions.
-        rehearse: makes a throwaway twin that learns at once, for measuring; None: no measurement.
+        profile_copy: makes a throwaway copy that learns at once, for measuring; None: no measurement.
     """
 
     def __init__(
         self,
         agent: Agent,
-        envs: VectorEnv,
-        env: str,
+        stream: EnvStream,
         *,
         rules: dict[str, Any],
         total_steps: int,
-        reset_steps: int,
         ticks: int,
         evaluate_episodes: int,
         final_episodes: int,
-        seed: int,
-        journal: Journal,
-        rehearse: Callable[[Journal], Interaction] | None = None,
+        profile_copy: Callable[[Journal], Interaction] | None = None,
     ):
         self.agent = agent
-        self.envs: Any = envs
-        self.env = env
+        self.stream = stream
+        self.envs = stream.envs
+        self.env = stream.env
+        self.seed = stream.seed
+        self.journal = stream.journal
         self.rules = rules
         self.total_steps = total_steps
-        self.period = max(1, reset_steps // envs.num_envs)  # in ticks
         self.ticks = ticks
         self.evaluate_episodes = evaluate_episodes
         self.final_episodes = final_episodes
-        self.seed = seed
-        self.journal = journal
-        self.rehearse = rehearse
-        self._at_once = getattr(agent, "on_policy", False)
-        n = envs.num_envs
-        self.done_ticks = 0
-        self.episodes = 0
-        self.recent: deque[float] = deque(maxlen=RECENT)
-        self._return = np.zeros(n)
-        self._length = np.zeros(n, np.int64)  # of the episodes under way
-        self._ended: list[int] = []  # lengths of those that ended since the last gauges
-        self._reward_size = 0.0  # the largest since then
-        self._since_reset = self.period  # the first tick resets
-        self._resets = 0
+        self.profile_copy = profile_copy
         self._pending: Step | None = None  # seen, not yet learned from
-        self._hash = b""
-        self._obs = np.empty(0)
-        self._first = np.ones(n, bool)
-        self._mask: np.ndarray | None = None
 
     @property
     def done(self) -> int:
         """Environment steps taken."""
-        return self.done_ticks * self.envs.num_envs
+        return self.stream.done
 
     def step(self) -> Metrics:
         """Take `ticks` steps of every environment and learn; stops early at the end of the budget."""
@@ -145,7 +297,7 @@ class Interaction:
             learned = self._tick(clock)
             if learned is not None:
                 metrics.update(learned)
-        metrics |= self._gauges()
+        metrics |= self.gauges()
         metrics.update({f"clock_{k}": v for k, v in clock.items()})
         return metrics
 
@@ -178,17 +330,17 @@ class Interaction:
         return Progress(self.done, self.total_steps, "steps")
 
     def footprint(self, stop: Stop) -> Footprint:
-        """Memory from the configuration; disk and time from a twin that runs for about a second and polls `stop`."""
+        """Memory from the configuration; disk and time from a copy that runs for about a second and polls `stop`."""
         needs = self.agent.needs()
         known = Footprint(
             needs.memory, needs.device_memory, needs.checkpoint, trainable=needs.trainable, frozen=needs.frozen
         )
-        if self.rehearse is None:
+        if self.profile_copy is None:
             return known
-        with tempfile.TemporaryDirectory(prefix="rlab-rehearsal-") as scratch:
+        with tempfile.TemporaryDirectory(prefix="rlab-dry-run-") as scratch:
             journal = Journal(Path(scratch))
-            with closing(journal), closing(self.rehearse(journal)) as twin:
-                per_step = twin.seconds_per_step(stop)
+            with closing(journal), closing(self.profile_copy(journal)) as copy:
+                per_step = copy.seconds_per_step(stop)
                 journal.flush()
                 rows = max(1, journal.end("replay"))
                 written = sum(p.stat().st_size for p in Path(scratch).iterdir())
@@ -218,16 +370,7 @@ class Interaction:
 
     def state(self) -> State:
         """Everything but the environments themselves, and the way to bring those back."""
-        return {
-            "agent": self.agent.state(),
-            "ticks": self.done_ticks,
-            "episodes": self.episodes,
-            "recent": list(self.recent),
-            "since_reset": self._since_reset,
-            "resets": self._resets,
-            "observed": self._hash.hex(),
-            "actions": self.journal.log(LOG, self.journal.end(LOG) - self._logged()),
-        }
+        return {"agent": self.agent.state()} | self.stream.state()
 
     def restore(self, state: State, stop: Stop) -> None:
         """Restore the agent, then reset the environments and re-execute the logged actions.
@@ -237,132 +380,42 @@ class Interaction:
             Stopped: a stop was requested on the way.
         """
         self.agent.restore(state["agent"], stop)
-        self.done_ticks, self.episodes = state["ticks"], state["episodes"]
-        self._resets = state["resets"]
-        if self.done_ticks:
-            self._resets -= 1  # `_restart` counts it again
-            self._restart()
-            for rows in state["actions"].rows():
-                for action in rows["action"]:
-                    if stop.requested:
-                        raise Stopped
-                    self.envs.send(action)
-                    self._pending = self._receive()
-            if self._hash.hex() != state["observed"] or self._since_reset != state["since_reset"]:
-                raise RlabError(
-                    f"'{self.env}' did not repeat what it did before the checkpoint (another version of it, or it is "
-                    "not deterministic given its seed); this run cannot be resumed exactly, and nothing was changed"
-                )
-        # Re-execution counted the episodes since the reset a second time.
-        self.episodes = state["episodes"]
-        self.recent = deque(state["recent"], maxlen=RECENT)
-        self._ended, self._reward_size = [], 0.0
+        self._pending = self.stream.restore(state, stop)
 
     def restore_policy(self, state: State) -> None:
         """Take over only what evaluating and watching need."""
         self.agent.restore_policy(state["agent"])
-        self.done_ticks = state["ticks"]
+        self.stream.ticks = state["ticks"]
 
     def close(self) -> None:
         """Close the environments."""
         self.envs.close()
 
-    def _gauges(self) -> dict[str, float]:
+    def gauges(self) -> dict[str, float]:
+        """Numbers of acting since the last call: how much is random, and how episodes went."""
         gauges: dict[str, float] = {} if self.agent.epsilon is None else {"epsilon_last": self.agent.epsilon}
-        gauges["episodes_last"] = self.episodes
-        gauges["reward_size_max"], self._reward_size = self._reward_size, 0.0
-        if self._ended:
-            gauges["episode_length"] = sum(self._ended) / len(self._ended)
-            self._ended = []
-        if self.recent:
-            gauges["return_mean_last"] = float(np.mean(self.recent))
-        return gauges
-
-    def _logged(self) -> int:
-        return self._since_reset if self.done_ticks else 0
+        return gauges | self.stream.gauges()
 
     def _tick(self, clock: dict[str, float]) -> dict[str, float] | None:
-        learned, learning = None, 0.0
-        if self._at_once and self._pending is not None:
+        stream, learned, learning = self.stream, None, 0.0
+        if self.agent.on_policy and self._pending is not None:
             started = time.perf_counter()
             learned = self.agent.learn(self._pending)
             learning = time.perf_counter() - started
         t0 = time.perf_counter()
-        if self._since_reset == self.period:
-            self._restart()
+        if stream.restart_is_due:
+            stream.restart()
         t1 = time.perf_counter()
-        action = self.agent.act(self._obs, self._first, self._mask)
+        action = self.agent.act(stream.obs, stream.first, stream.mask)
         t2 = time.perf_counter()
-        self.envs.send(action)
+        stream.envs.send(action)
         t3 = time.perf_counter()
-        if not self._at_once and self._pending is not None:
+        if not self.agent.on_policy and self._pending is not None:
             learned = self.agent.learn(self._pending)  # while the environments run
         t4 = time.perf_counter()
-        self._pending = self._receive()
-        self._log(self._pending.action)
-        self.done_ticks += 1
+        self._pending = stream.advance()
         t5 = time.perf_counter()
         clock["act"] += t2 - t1
         clock["learn"] += t4 - t3 + learning
         clock["env"] += t1 - t0 + t3 - t2 + t5 - t4
         return learned
-
-    def _log(self, action: np.ndarray) -> None:
-        """Note what was executed: int32[N], or a Box's own dtype and shape, so that it can be done again to the bit."""
-        self.journal.append(
-            LOG, {"action": action[None] if action.dtype.kind == "f" else action[None].astype(np.int32)}
-        )
-
-    def _restart(self) -> None:
-        """Reset all environments from the next derived seed. The step before was marked as a truncation."""
-        self._obs, info = self.envs.reset(seed=derive(self.seed, "environment", self._resets))
-        self._first = np.ones(self.envs.num_envs, bool)
-        self._mask = info.get("action_mask")
-        self._return[:] = 0
-        self._length[:] = 0
-        self._since_reset = 0
-        self._resets += 1
-        self._hash = self._chain(b"", self._obs)
-
-    def _receive(self) -> Step:
-        """Receive what the environments did with the actions sent last, and account for it."""
-        try:
-            obs, reward, terminated, truncated, info = self.envs.recv()
-        except NonFinite as e:  # it knows the copy, not how far the run is
-            raise NonFinite(e.quantity, e.value, f"step {self.done + self.envs.num_envs:,} ({e.where})") from None
-        if not np.isfinite(info["raw_reward"]).all():
-            bad = info["raw_reward"][~np.isfinite(info["raw_reward"])][0]
-            raise NonFinite("reward", float(bad), f"step {self.done:,}")
-        self._since_reset += 1
-        over = terminated | truncated
-        last = over | (self._since_reset == self.period)
-        stops = terminated | info["life_lost"] if self.envs.life_loss_ends else terminated
-        step = Step(
-            obs=self._obs,
-            action=info["action"],
-            reward=reward,
-            discount=(~stops).astype(np.float32),
-            last=last,
-            next_obs=info["final_obs"],
-            mask=self._mask,
-            next_mask=info.get("final_mask"),
-        )
-        self._return += info["raw_reward"]
-        self._length += 1
-        self._reward_size = max(self._reward_size, float(np.abs(reward).max()))
-        for i in np.nonzero(over)[0]:
-            self.recent.append(float(self._return[i]))
-            self.episodes += 1
-            self._ended.append(int(self._length[i]))
-            self._return[i] = self._length[i] = 0
-        self._obs, self._first, self._mask = obs, last, info.get("action_mask")
-        self._hash = self._chain(self._hash, obs, reward, over)
-        return step
-
-    def _chain(self, before: bytes, obs: np.ndarray, *more: np.ndarray) -> bytes:
-        h = hashlib.blake2b(before, digest_size=16)
-        newest = obs[:, -1] if self.envs.frame_stack > 1 else obs
-        h.update(np.ascontiguousarray(newest).data)
-        for array in more:
-            h.update(np.ascontiguousarray(array).data)
-        return h.digest()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from dataclasses import field, fields, make_dataclass, replace
+from functools import cache, partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rlab.agents.config import EnvConfig
+from rlab.agents.config import AgentSettings, EnvConfig
 from rlab.agents.policy.config import POLICY_PRESETS, POLICY_VECTOR_PRESETS, PolicyExperiment
 from rlab.agents.sb3.config import EXPERIMENTS, SB3_PRESETS, VECTOR_STEPS
 from rlab.agents.tabular.config import TABULAR_SUMMARIES, default_tabular
@@ -18,11 +18,17 @@ from rlab.agents.value.config import (
     PRESETS,
     SMALL_PRESETS,
     VECTOR_PRESETS,
+    AveragedDQNConfig,
     PQNExperiment,
+    QConfig,
     QExperiment,
 )
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
+
+if TYPE_CHECKING:
+    from rlab.agents.interaction import Agent
+    from rlab.agents.types import AgentContext
 
 
 def default_experiment(preset: str, env: str) -> QExperiment | PQNExperiment:
@@ -46,46 +52,25 @@ def default_experiment(preset: str, env: str) -> QExperiment | PQNExperiment:
     return experiment(run, EnvConfig(env=env, steps=pace.steps, reset_steps=pace.reset), presets[preset])
 
 
-def make_q(experiment: Any, envs: Any, has_masks: bool, context: Any) -> Any:
-    """A DQN for environments."""
-    from rlab.agents.value.dqn import DQN
-
-    return DQN(
-        experiment.agent,
-        envs.single_observation_space,
-        envs.num_actions,
-        envs.frame_stack,
-        has_masks,
-        experiment.env.steps,
-        experiment.run.seed,
-        context.device,
-        context.journal,
-    )
+@cache
+def experiment_of(settings: type[Any]) -> type[QExperiment]:
+    """`QExperiment` with settings of a subclass of `QConfig`."""
+    part = ("agent", settings, field(default_factory=settings))
+    return make_dataclass(f"{settings.__name__}Experiment", [part], bases=(QExperiment,), frozen=True)
 
 
-def make_pqn(experiment: Any, envs: Any, has_masks: bool, context: Any) -> Any:
-    """A PQN for environments."""
-    from rlab.agents.value.pqn import PQN
+def default_variant(settings: Callable[..., QConfig], env: str, preset: str = "dqn", **changes: Any) -> QExperiment:
+    """The settings that a variant of DQN starts from on an environment.
 
-    space, actions = envs.single_observation_space, envs.num_actions
-    return PQN(experiment.agent, space, actions, experiment.env.steps, experiment.run.seed, context.device)
-
-
-def ticks_of(settings: Any) -> int:
-    """Steps of all environments that make one unit of work: to the next update, if that is not too far."""
-    if hasattr(settings, "train_every"):
-        return max(1, settings.train_every // settings.num_envs)
-    if hasattr(settings, "rollout_unit"):
-        return 16 if settings.rollout_unit == "episodes" else min(settings.rollout, 16)
-    return 1
-
-
-def env_threads(settings: Any, device: str) -> int:
-    """Threads that environments step in: half as many as torch has if learning takes the others; 0: one per core."""
-    import torch
-
-    beside = getattr(settings, "overlap", False) and device == "cpu"
-    return max(1, torch.get_num_threads() // 2) if beside else 0
+    Args:
+        settings: a frozen dataclass, `QConfig` or a subclass of it with fields of its own.
+        env: name of an environment, or "".
+        preset: whose settings it shares.
+        changes: what is different in it, by field.
+    """
+    base = default_experiment(preset, env)
+    shared = {f.name: getattr(base.agent, f.name) for f in fields(base.agent)}
+    return experiment_of(settings)(base.run, base.env, settings(**shared | changes))
 
 
 def warm_start(experiment: Any) -> Any:
@@ -115,44 +100,51 @@ def describe_env(experiment: Any) -> dict[str, str]:
         rules = [f"{name} {value}" for name, value in env.rules().items() if name != "protocol" and value is not None]
         lines |= {"protocol": PROTOCOLS[env.protocol]} if is_atari(env.env) else {}
         lines |= {"rules": ", ".join(rules)} if rules else {}
-        if env.steps <= (starts := getattr(agent, "learning_starts", -1)):
+        if isinstance(agent, AgentSettings) and env.steps <= (starts := agent.warm_up):
             lines["note"] = f"--learning-starts is {starts:,}, so nothing will be learned in {env.steps:,} steps"
     return lines
 
 
-def build(make_agent: Callable[..., Any], experiment: Any, context: Any) -> Any:
+def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, context: Any) -> Any:
     """Build the Learner: environments, agent and their interaction.
 
     Args:
-        make_agent: (experiment, environments, whether they give action masks, context) -> Agent.
-        experiment: settings with the parts `run`, `env` and `agent`.
-        context: device and journal.
+        make_agent: an agent's class, or anything else that makes one of (settings, context).
+        experiment: settings with the parts `run`, `env` and `agent`; the last is an `AgentSettings`.
+        context: device, journal and what the run takes from others.
 
     Raises:
         RlabError: the environment is unknown, or the agent cannot play it.
     """
-    from rlab.agents.interaction import Interaction
+    import torch
+
+    from rlab.agents.interaction import EnvStream, Interaction
+    from rlab.agents.types import AgentContext
     from rlab.envs import make_vec
-    from rlab.run.lifecycle import BuildContext
     from rlab.seeding import derive
 
     run, env, settings = experiment.run, experiment.env, experiment.agent
     seed = derive(run.seed, "environment")
-    threads = env_threads(settings, context.device)
+    shares = settings.learns_in_background and context.device == "cpu"
+    threads = max(1, torch.get_num_threads() // 2) if shares else 0  # 0: one per core
     envs = make_vec(env.env, settings.num_envs, seed, **env.rules(), training=True, threads=threads)
-
-    def rehearse(journal: Any) -> Interaction:
-        quick: dict[str, Any] = {"compile": "off"} if hasattr(settings, "compile") else {}
-        if hasattr(settings, "learning_starts"):
-            quick["learning_starts"] = settings.num_envs * (settings.n_step + 4)
-        long = replace(env, steps=max(env.steps, 10**9))
-        twin = replace(experiment, agent=replace(settings, **quick), env=long)
-        return build(make_agent, twin, BuildContext(context.device, journal))
-
     try:
         _, info = envs.reset()
-        agent = make_agent(experiment, envs, "action_mask" in info, context)
-        if context.start is not None and hasattr(agent, "encoders"):
+        agent = make_agent(
+            settings,
+            AgentContext(
+                observation_space=envs.single_observation_space,
+                action_space=envs.single_action_space,
+                frame_stack=envs.frame_stack,
+                has_masks="action_mask" in info,
+                longest_episode=env.reset_steps if envs.protocol is None else min(env.reset_steps, ATARI_LONGEST),
+                total_steps=env.steps,
+                seed=run.seed,
+                device=context.device,
+                journal=context.journal,
+            ),
+        )
+        if context.start is not None:
             from rlab.tasks.transfer import start_from
 
             start_from(agent.encoders, context.start)
@@ -161,50 +153,86 @@ def build(make_agent: Callable[..., Any], experiment: Any, context: Any) -> Any:
         raise
     return Interaction(
         agent,
-        envs,
-        env.env,
+        EnvStream(envs, env.env, env.reset_steps, run.seed, context.journal),
         rules=env.rules(),
         total_steps=env.steps,
-        reset_steps=env.reset_steps,
-        ticks=ticks_of(settings),
+        ticks=settings.ticks,
         evaluate_episodes=env.evaluate_episodes,
         final_episodes=env.final_episodes,
-        seed=run.seed,
-        journal=context.journal,
-        rehearse=rehearse,
+        profile_copy=partial(profile_copy, partial(build, make_agent), experiment, context.device),
     )
+
+
+def profile_copy(build: Callable[[Any, Any], Any], experiment: Any, device: str, journal: Any) -> Any:
+    """A throwaway copy of a Learner that learns at once, for measuring."""
+    from rlab.run.lifecycle import BuildContext
+
+    long = replace(experiment.env, steps=max(experiment.env.steps, 10**9))
+    quick = replace(experiment, agent=experiment.agent.for_profile(), env=long)
+    return build(quick, BuildContext(device, journal))
+
+
+ATARI_LONGEST = 27_000
+"""Steps of an episode on Atari at most: 30 minutes."""
+
+
+def _later(module: str, name: str) -> Callable[..., Any]:
+    """A function or class of a module of rlab.agents that is imported only when it is called."""
+
+    def call(*given: Any) -> Any:
+        return getattr(import_module(f"rlab.agents.{module}"), name)(*given)
+
+    return call
 
 
 IN_ENV: dict[str, Any] = {"budget_step": 1_000, "describe": describe_env}
 
-for _name, (_summary, _make) in {
-    "dqn": ("deep Q-network in large batches over many environments (Mnih et al. 2015)", make_q),
-    "nature": ("the same DQN with one environment, batch 32 every 4 steps, as it was published", make_q),
-    "double-dqn": ("DQN whose online network chooses the bootstrap action (van Hasselt et al. 2016)", make_q),
-    "dueling-dqn": ("DQN with streams for state value and advantages (Wang et al. 2016)", make_q),
-    "prioritized-dqn": ("DQN that replays large errors more often (Schaul et al. 2016)", make_q),
-    "c51": ("DQN of the return's distribution over 51 values (Bellemare et al. 2017)", make_q),
-    "qr-dqn": ("DQN of the return's quantiles (Dabney et al. 2018)", make_q),
-    "iqn": ("DQN of the return's quantiles at drawn fractions (Dabney et al. 2018)", make_q),
-    "noisy-dqn": ("DQN that explores by noise in its weights (Fortunato et al. 2018)", make_q),
-    "drqn": ("DQN that remembers: an LSTM on the encoder, learned from sequences (Hausknecht & Stone 2015)", make_q),
-    "rainbow": ("double, dueling, prioritised, noisy, 3-step c51 (Hessel et al. 2018)", make_q),
-    "btr": ("Beyond the Rainbow: a large residual network, IQN and Munchausen (Clark et al. 2024)", make_q),
+DQN, PQN, POLICY_GRADIENT = (
+    _later("value.dqn", "DQN"),
+    _later("value.pqn", "PQN"),
+    _later("policy.policy_gradient", "PolicyGradient"),
+)
+
+for _name, (_summary, _agent) in {
+    "dqn": ("deep Q-network in large batches over many environments (Mnih et al. 2015)", DQN),
+    "nature": ("the same DQN with one environment, batch 32 every 4 steps, as it was published", DQN),
+    "double-dqn": ("DQN whose online network chooses the bootstrap action (van Hasselt et al. 2016)", DQN),
+    "dueling-dqn": ("DQN with streams for state value and advantages (Wang et al. 2016)", DQN),
+    "prioritized-dqn": ("DQN that replays large errors more often (Schaul et al. 2016)", DQN),
+    "c51": ("DQN of the return's distribution over 51 values (Bellemare et al. 2017)", DQN),
+    "qr-dqn": ("DQN of the return's quantiles (Dabney et al. 2018)", DQN),
+    "iqn": ("DQN of the return's quantiles at drawn fractions (Dabney et al. 2018)", DQN),
+    "noisy-dqn": ("DQN that explores by noise in its weights (Fortunato et al. 2018)", DQN),
+    "drqn": ("DQN that remembers: an LSTM on the encoder, learned from sequences (Hausknecht & Stone 2015)", DQN),
+    "rainbow": ("double, dueling, prioritised, noisy, 3-step c51 (Hessel et al. 2018)", DQN),
+    "btr": ("Beyond the Rainbow: a large residual network, IQN and Munchausen (Clark et al. 2024)", DQN),
     "pqn": (
         "Q(lambda) over many environments, without replay (Gallici et al. 2024)",
-        make_pqn,
+        PQN,
     ),
 }.items():
     RECIPES.register(_name)(
         Recipe(
             _summary,
             partial(default_experiment, _name),
-            partial(build, _make),
+            partial(build, _agent),
             warm_start=warm_start,
             **IN_ENV,
             memory_hint=REPLAY_HINT,
         )
     )
+
+
+RECIPES.register("averaged-dqn")(
+    Recipe(
+        "DQN with the mean of its last target networks as target (Anschel et al. 2017)",
+        partial(default_variant, AveragedDQNConfig),
+        partial(build, _later("value.averaged_dqn", "AveragedDQN")),
+        warm_start=warm_start,
+        **IN_ENV,
+        memory_hint=REPLAY_HINT,
+    )
+)
 
 
 def build_tabular(experiment: Any, context: Any) -> Any:
@@ -243,22 +271,12 @@ def default_policy_experiment(preset: str, env: str) -> PolicyExperiment:
     return replace(base, run=run, env=replace(base.env, env=env, steps=1_000_000 if images else 200_000))
 
 
-def make_policy(experiment: Any, envs: Any, has_masks: bool, context: Any) -> Any:
-    """A policy gradient for environments."""
-    from rlab.agents.policy.policy_gradient import PolicyGradient
-
-    run, env = experiment.run, experiment.env
-    spaces = envs.single_observation_space, envs.single_action_space
-    longest = env.reset_steps if envs.protocol is None else min(env.reset_steps, 27_000)  # 30 minutes of Atari
-    return PolicyGradient(experiment.agent, *spaces, env.steps, longest, run.seed, context.device)
-
-
 for _name, _summary in POLICY_SUMMARIES.items():
     RECIPES.register(_name)(
         Recipe(
             _summary,
             partial(default_policy_experiment, _name),
-            partial(build, make_policy),
+            partial(build, POLICY_GRADIENT),
             warm_start=warm_start,
             **IN_ENV,
         )
@@ -302,36 +320,26 @@ def build_sb3(recipe: str, experiment: Any, context: Any) -> Any:
     Raises:
         RlabError: the environment is unknown, or the algorithm cannot play it.
     """
-    from rlab.agents.sb3.learner import Sb3Learner
+    from rlab.agents.interaction import EnvStream
+    from rlab.agents.sb3.learner import Sb3Learner, make_agent
     from rlab.envs import make_vec
-    from rlab.run.lifecycle import BuildContext
     from rlab.seeding import derive
 
     run, env, config = experiment.run, experiment.env, experiment.agent
     seed = derive(run.seed, "environment")
     envs = make_vec(env.env, config.num_envs, seed, **env.rules(), training=True)
 
-    def rehearse(journal: Any) -> Any:
-        soon = {"learning_starts": 4 * config.num_envs} if hasattr(config, "learning_starts") else {}
-        long = replace(env, steps=max(env.steps, 10**9))
-        quick = replace(experiment, agent=replace(config, **soon), env=long)
-        return build_sb3(recipe, quick, BuildContext(context.device, journal))
-
+    stream = EnvStream(envs, env.env, env.reset_steps, run.seed, context.journal)
     try:
         learner = Sb3Learner(
-            recipe,
-            config,
-            envs,
-            env.env,
-            device=context.device,
+            make_agent(recipe, config, stream, context.device),
+            stream,
             rules=env.rules(),
             total_steps=env.steps,
-            reset_steps=env.reset_steps,
+            ticks=1,
             evaluate_episodes=env.evaluate_episodes,
             final_episodes=env.final_episodes,
-            seed=run.seed,
-            journal=context.journal,
-            rehearse=rehearse,
+            profile_copy=partial(profile_copy, partial(build_sb3, recipe), experiment, context.device),
         )
         if context.start is not None:
             from rlab.tasks.transfer import start_from
@@ -360,15 +368,6 @@ for _name, _summary in SB3_SUMMARIES.items():
 # Go.
 
 
-def _later(module: str, name: str) -> Callable[..., Any]:
-    """A function of a module that is imported only when it is called."""
-
-    def call(*given: Any) -> Any:
-        return getattr(import_module(f"rlab.agents.go.{module}"), name)(*given)
-
-    return call
-
-
 def describe_games(experiment: Any) -> dict[str, str]:
     """What `rlab train` tells of a run on game records before it starts."""
     part = experiment.data
@@ -379,16 +378,16 @@ def describe_games(experiment: Any) -> dict[str, str]:
 RECIPES.register("alphazero")(
     Recipe(
         "self-play with tree search on a board of Go (Silver et al. 2018)",
-        _later("config", "default_alphazero"),
-        _later("alphazero", "build_alphazero"),
+        _later("go.config", "default_alphazero"),
+        _later("go.alphazero", "build_alphazero"),
         **IN_ENV,
     )
 )
 RECIPES.register("go-policy")(
     Recipe(
         "a policy of Go from game records: AlphaGo's first part (Silver et al. 2016)",
-        _later("alphago.config", "default_records"),
-        _later("alphago.supervised_policy", "build_records"),
+        _later("go.alphago.config", "default_records"),
+        _later("go.alphago.supervised_policy", "build_records"),
         subject=("data",),
         unit="examples",
         budget="fit.epochs",
@@ -398,26 +397,26 @@ RECIPES.register("go-policy")(
 RECIPES.register("go-reinforce")(
     Recipe(
         "a policy of Go improved by games against its past selves: AlphaGo's second part",
-        _later("alphago.config", "default_reinforce"),
-        _later("alphago.reinforce", "build_reinforce"),
-        warm_start=_later("alphago.warm_start", "warm_start_networks"),
+        _later("go.alphago.config", "default_reinforce"),
+        _later("go.alphago.reinforce", "build_reinforce"),
+        warm_start=_later("go.alphago.warm_start", "warm_start_networks"),
         **IN_ENV,
     )
 )
 RECIPES.register("go-value")(
     Recipe(
         "a value of Go from the outcomes of games of policies: AlphaGo's third part",
-        _later("alphago.config", "default_values"),
-        _later("alphago.value_network", "build_values"),
-        warm_start=_later("alphago.warm_start", "warm_start_networks"),
+        _later("go.alphago.config", "default_values"),
+        _later("go.alphago.value_network", "build_values"),
+        warm_start=_later("go.alphago.warm_start", "warm_start_networks"),
         **IN_ENV,
     )
 )
 RECIPES.register("go-rollout")(
     Recipe(
         "a fast policy of Go of local patterns, for rollouts: AlphaGo's fourth part (Silver et al. 2016)",
-        _later("alphago.config", "default_rollout"),
-        _later("alphago.rollout_policy", "build_rollout"),
+        _later("go.alphago.config", "default_rollout"),
+        _later("go.alphago.rollout_policy", "build_rollout"),
         subject=("data",),
         unit="examples",
         budget="fit.epochs",
@@ -427,11 +426,11 @@ RECIPES.register("go-rollout")(
 RECIPES.register("go-search")(
     Recipe(
         "a search made of other runs, and its match: AlphaGo's fifth part (Silver et al. 2016)",
-        _later("alphago.config", "default_apv"),
-        _later("alphago.apv_mcts", "build_apv"),
+        _later("go.alphago.config", "default_apv"),
+        _later("go.alphago.apv_mcts", "build_apv"),
         unit="games",
         budget="env.games",
         describe=describe_env,
-        warm_start=_later("alphago.apv_mcts", "warm_start_parts"),
+        warm_start=_later("go.alphago.apv_mcts", "warm_start_parts"),
     )
 )

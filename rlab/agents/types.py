@@ -1,11 +1,72 @@
-"""Step and Batch: what passes between environments, memory and losses. Time and discount are data."""
+"""`Step` and `Transitions`: what passes between environments, memory and losses. Time and discount are data.
+
+`AgentContext` is what an agent is built for.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium.spaces import Discrete
+
+from rlab.errors import RlabError
+from rlab.run.journal import Journal
+
+
+@dataclass(frozen=True)
+class AgentContext:
+    """What an agent is built for, besides its settings: environments, budget, seed and device.
+
+    Attributes:
+        observation_space: of one environment.
+        action_space: of one environment.
+        frame_stack: frames in an observation (4 on Atari), 1 elsewhere.
+        has_masks: whether steps come with action masks.
+        longest_episode: steps after which an episode is cut at the latest.
+        total_steps: the run's budget in environment steps, which schedules are fractions of.
+        seed: the run's, from which an agent derives its own.
+        device: torch device.
+        journal: takes what is too long for a checkpoint, such as a replay's rows.
+    """
+
+    observation_space: gym.Space[Any]
+    action_space: gym.Space[Any]
+    frame_stack: int
+    has_masks: bool
+    longest_episode: int
+    total_steps: int
+    seed: int
+    device: str
+    journal: Journal
+
+    @property
+    def num_actions(self) -> int:
+        """A, the number of discrete actions.
+
+        Raises:
+            RlabError: the actions are continuous.
+        """
+        if not isinstance(self.action_space, Discrete):
+            raise RlabError(
+                f"this agent takes Discrete actions, but the environment has {self.action_space}; "
+                "agents for such actions: a2c, actor-critic, ppo, sac, td3"
+            )
+        return int(self.action_space.n)
+
+    def observations(self, agent: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        """(shape, dtype) of one observation.
+
+        Raises:
+            RlabError: observations are neither Box nor Discrete; the message names the agent.
+        """
+        shape, dtype = self.observation_space.shape, self.observation_space.dtype
+        if shape is None or dtype is None:
+            raise RlabError(f"{agent} takes Box and Discrete observations, not {self.observation_space}")
+        return shape, dtype
 
 
 class Step(NamedTuple):
@@ -39,7 +100,7 @@ class Windows(NamedTuple):
     following: torch.Tensor  # int64[B], of what it led to
 
 
-class Batch(NamedTuple):
+class Transitions(NamedTuple):
     """B transitions as losses see them; gamma, n and episode ends are all in `discount`.
 
     `discount` is gamma^k times the product of k step discounts, where k <= n steps were summed into `reward`.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.spaces import Discrete
 
 import rlab.agents.recipes  # noqa: F401 - registers the recipes
 from rlab.agents.interaction import Interaction
+from rlab.agents.types import AgentContext
 from rlab.agents.value.config import PARTS
 from rlab.registry import RECIPES
 from rlab.run.config import changed
@@ -44,6 +47,28 @@ def learner(
     default = entry.default(env)
     config = changed(default, (known(default, SMALL) if small else {}) | settings)
     return entry.build(replace(config, env=replace(config.env, env=env)), BuildContext("cpu", journal))
+
+
+def agent_context(
+    journal: Journal | None = None,
+    space: gym.Space[Any] | None = None,
+    actions: gym.Space[Any] | int = 4,
+    frame_stack: int = 1,
+    has_masks: bool = False,
+    total_steps: int = 1_000,
+) -> AgentContext:
+    """What an agent is built for: by default three numbers in, four actions out, 1,000 steps on a CPU."""
+    return AgentContext(
+        observation_space=space or gym.spaces.Box(-1, 1, (3,), np.float32),
+        action_space=Discrete(actions) if isinstance(actions, int) else actions,
+        frame_stack=frame_stack,
+        has_masks=has_masks,
+        longest_episode=100,
+        total_steps=total_steps,
+        seed=0,
+        device="cpu",
+        journal=journal or Journal(Path()),
+    )
 
 
 def known(config: Any, settings: dict[str, Any]) -> dict[str, Any]:

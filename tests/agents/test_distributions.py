@@ -100,7 +100,7 @@ def test_weights_masks_and_double_enter_distributional_losses(journal: Journal, 
     weight = torch.rand(16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         here, there = a.online(b.obs), a.target(b.next_obs)
-        chooser = a.online.expected(a.online(b.next_obs)) if double else a.target.expected(there)
+        chooser = a.online.q_values(a.online(b.next_obs)) if double else a.target.q_values(there)
         total = 0.0
         for i in range(16):
             allowed = [j for j in range(4) if b.next_mask[i, j]] or [0]

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from types import FrameType
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from rlab.agents.types import Batch, Step
+from rlab.agents.types import Step, Transitions
 from rlab.agents.value.config import QConfig
 from rlab.agents.value.dqn import DQN
 from rlab.agents.value.exploration import epsilon_greedy, linear
+from rlab.agents.value.replay import Replay
 from rlab.agents.value.returns import bootstrap, double_next_value, next_value
 from rlab.errors import RlabError
 from rlab.run.contract import NonFinite
 from rlab.run.journal import Journal
+from tests.agents.helpers import agent_context, learner
 
 
 def agent(journal: Journal, **settings: object) -> DQN:
     defaults = {"num_envs": 2, "memory_size": 100, "learning_starts": 0, "batch_size": 8, "precision": "fp32"}
     config = QConfig(**(defaults | settings))
-    space = gym.spaces.Box(-1, 1, (3,), np.float32)
-    return DQN(config, space, 4, 1, False, 1_000, 0, "cpu", journal)
+    return DQN(config, agent_context(journal))
 
 
-def batch(seed: int = 0, size: int = 16, mask: bool = False) -> Batch:
+def batch(seed: int = 0, size: int = 16, mask: bool = False) -> Transitions:
     g = torch.Generator().manual_seed(seed)
-    return Batch(
+    return Transitions(
         obs=torch.rand(size, 3, generator=g) * 2 - 1,
         action=torch.randint(0, 4, (size,), generator=g),
         reward=torch.randn(size, generator=g) * 3,
@@ -223,16 +229,16 @@ def test_bf16_encoder_keeps_values_in_fp32_and_learns_like_fp32(journal: Journal
     obs = np.random.default_rng(0).integers(0, 255, (8, 4, 84, 84)).astype(np.uint8)
     q = {}
     for precision in ("fp32", "bf16"):
-        a = DQN(QConfig(precision=precision, memory_size=200, num_envs=2), space, 4, 4, False, 100, 0, "cpu", journal)
-        q[precision] = a.online.q_values(obs)
+        a = DQN(QConfig(precision=precision, memory_size=200, num_envs=2), agent_context(journal, space, frame_stack=4))
+        q[precision] = a.online.predict(obs)
     assert q["bf16"].dtype == np.float32
     np.testing.assert_allclose(q["bf16"], q["fp32"], atol=0.02 * np.abs(q["fp32"]).max() + 0.005)
     assert not np.array_equal(q["bf16"], q["fp32"])
 
 
 def test_discrete_observations_are_one_hot(journal: Journal) -> None:
-    a = DQN(QConfig(memory_size=200, num_envs=2), gym.spaces.Discrete(5), 3, 1, False, 100, 0, "cpu", journal)
-    q = a.online.q_values(np.array([0, 3, 3]))
+    a = DQN(QConfig(memory_size=200, num_envs=2), agent_context(journal, gym.spaces.Discrete(5), 3))
+    q = a.online.predict(np.array([0, 3, 3]))
     assert q.shape == (3, 3)
     assert np.array_equal(q[1], q[2])
     assert not np.array_equal(q[0], q[1])
@@ -253,3 +259,40 @@ def test_the_compiled_loss_is_the_same_loss(journal: Journal) -> None:
     eager.backward()
     for p, g in zip(a.online.parameters(), gradients, strict=True):
         torch.testing.assert_close(p.grad, g, atol=1e-6, rtol=1e-4)
+
+
+def test_greedy_action_takes_five_calls(journal: Journal) -> None:
+    """Functions of rlab from `act` to the network's `forward`: each of them costs every step of every evaluation."""
+    policy, obs, first = agent(journal).policy(0), np.zeros((2, 3), np.float32), np.zeros(2, bool)
+    calls: list[str] = []
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and f"{os.sep}rlab{os.sep}" in frame.f_code.co_filename:
+            calls.append(frame.f_code.co_qualname)
+
+    sys.setprofile(note)
+    try:
+        policy.act(obs, first, None)
+    finally:
+        sys.setprofile(None)
+    assert calls[0] == "QPolicy.act"
+    assert calls.index("QNetwork.forward") < 5, calls
+
+
+@pytest.mark.parametrize("recipe", ["dqn", "prioritized-dqn", "drqn"])
+def test_windows_are_computed_once_a_sample(recipe: str, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = learner(journal, recipe, num_envs=2, learning_starts=1_000, batch_size=8)
+    while run.done < 80:
+        run.step()
+    valid, windows = [], Replay.windows
+
+    def note(*given: Any) -> Any:
+        found = windows(*given)
+        valid.append(int(found[0].sum()))
+        return found
+
+    monkeypatch.setattr(Replay, "windows", note)
+    c = run.agent.config
+    batch = run.agent.memory.sample(np.random.default_rng(0), 8, c.n_step, c.gamma)
+    assert sum(valid) == len(batch.action)
+    run.close()

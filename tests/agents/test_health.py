@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import rlab
-from rlab.agents.diagnostics import policy_spread, value_vitals
+from rlab.agents.diagnostics import policy_spread, value_diagnostics
 from rlab.agents.interaction import Interaction
 from rlab.agents.types import Step
 from rlab.agents.value.dqn import DQN
@@ -39,7 +39,7 @@ RUN = {"threads": 1, "log_steps": 100, "evaluate_steps": 0, "final_episodes": 1,
 @pytest.fixture(autouse=True)
 def _apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setattr(Interaction, "seconds_per_step", lambda self, stop: 0.0)  # no rehearsal of a second
+    monkeypatch.setattr(Interaction, "seconds_per_step", lambda self, stop: 0.0)  # no dry run of a second
 
 
 def run(recipe: str, env: str, steps: int, **settings: Any) -> RunFolder:
@@ -181,11 +181,11 @@ def test_vital_signs_of_values_by_hand() -> None:
     q = np.array([[1.0, 3.0, 2.0], [-8.0, 0.0, 5.0], [0.0, 9.0, 0.0]], np.float32)
     mask = torch.tensor([[True, True, False], [True, True, True], [False, True, False]])
     net = torch.nn.Linear(1, 1)
-    vitals = value_vitals(net, lambda: q, 3, mask, 0.9)
-    assert vitals == {"value_rate": pytest.approx(0.9), "action_gap": pytest.approx((2 + 5) / 2)}
-    assert value_vitals(net, lambda: q, 3, mask, 0.9, bonus=0.5)["value_rate"] == pytest.approx(0.4)
-    assert value_vitals(net, lambda: q[:, :1], 3, None, 0.5) == {"value_rate": 4.0}
-    assert value_vitals(net, lambda: np.zeros((0, 1)), 3, None, 0.5) == {}
+    diagnostics = value_diagnostics(net, lambda: q, 3, mask, 0.9)
+    assert diagnostics == {"value_rate": pytest.approx(0.9), "action_gap": pytest.approx((2 + 5) / 2)}
+    assert value_diagnostics(net, lambda: q, 3, mask, 0.9, bonus=0.5)["value_rate"] == pytest.approx(0.4)
+    assert value_diagnostics(net, lambda: q[:, :1], 3, None, 0.5) == {"value_rate": 4.0}
+    assert value_diagnostics(net, lambda: np.zeros((0, 1)), 3, None, 0.5) == {}
 
 
 def test_the_spread_of_a_policy_by_hand() -> None:
@@ -201,9 +201,9 @@ def test_a_look_alters_nothing(recipe: str, journal: Journal) -> None:
     while a.agent.updates < 3:
         a.step()
     before, drawn = digest(a.state()), torch.get_rng_state().clone()
-    vitals = a.agent.vitals()
-    assert {"value_rate", "action_gap", "dead_units", "terminals"} == set(vitals)
-    assert vitals == a.agent.vitals()
+    diagnostics = a.agent.diagnostics()
+    assert {"value_rate", "action_gap", "dead_units", "terminals"} == set(diagnostics)
+    assert diagnostics == a.agent.diagnostics()
     assert digest(a.state()) == before
     assert torch.equal(torch.get_rng_state(), drawn)
     assert not any(m._forward_hooks for m in a.agent.online.modules())

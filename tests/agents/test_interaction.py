@@ -332,9 +332,7 @@ def test_footprint_measures_without_touching_the_run(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])
-def test_the_rehearsal_ends_at_the_next_step_after_a_stop(
-    steps: int, journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dry_run_ends_after_a_stop(steps: int, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     run, stop, taken = learner(journal, num_envs=2, steps=10_000), Stop(), []
     step = Interaction.step
 
@@ -351,7 +349,7 @@ def test_the_rehearsal_ends_at_the_next_step_after_a_stop(
     with pytest.raises(Stopped):
         run.footprint(stop)
     assert len(taken) == steps
-    assert run not in taken  # only its twin was rehearsed
+    assert run not in taken  # only its copy ran
     assert set(threading.enumerate()) == before
 
 

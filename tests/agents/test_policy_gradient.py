@@ -22,7 +22,7 @@ from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints, digest
 from rlab.run.contract import NonFinite, Stop
 from rlab.run.journal import Journal
-from tests.agents.helpers import learner
+from tests.agents.helpers import agent_context, learner
 
 NO = torch.tensor([[False], [False], [False]])
 
@@ -121,8 +121,7 @@ def test_samples_have_the_right_frequencies_and_masks_are_never_broken() -> None
 
 def agent(actions: gym.Space[Any] | None = None, **settings: Any) -> PolicyGradient:
     config = PolicyConfig(**({"num_envs": 2, "rollout": 3} | settings))
-    box = gym.spaces.Box(-1, 1, (3,), np.float32)
-    return PolicyGradient(config, box, actions or gym.spaces.Discrete(4), 1_000, 100, 0, "cpu")
+    return PolicyGradient(config, agent_context(actions=actions or 4))
 
 
 def rollout(rng: np.random.Generator, t: int = 3, n: int = 2) -> Rollout:

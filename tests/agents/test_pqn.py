@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -17,12 +16,13 @@ from rlab.agents.value.pqn import PQN, _rows, rectification
 from rlab.agents.value.returns import lambda_returns
 from rlab.errors import RlabError
 from rlab.run.contract import NonFinite, Stop
+from tests.agents.helpers import agent_context
 from tests.checkpoints import from_file
 
 
 def agent(**settings: object) -> PQN:
     config = PQNConfig(**({"num_envs": 2, "rollout": 3, "batch_size": 4, "precision": "fp32"} | settings))
-    return PQN(config, gym.spaces.Box(-1, 1, (3,), np.float32), 4, 1_000, 0, "cpu")
+    return PQN(config, agent_context())
 
 
 def step(rng: np.random.Generator, obs: np.ndarray, n: int = 2, last: bool = False, **fields: object) -> Step:
@@ -100,8 +100,8 @@ def test_a_rollout_is_learned_from_when_it_is_full_with_the_values_acted_on() ->
         steps.append(step(rng, obs[t], last=t == 1))
         if t == 2:
             values = (
-                a.online.q_values(obs[1:4].reshape(6, 3)).max(1).reshape(3, 2),
-                a.online.q_values(steps[1].next_obs).max(1),
+                a.online.predict(obs[1:4].reshape(6, 3)).max(1).reshape(3, 2),
+                a.online.predict(steps[1].next_obs).max(1),
             )
         learned = a.learn(steps[t])
         assert (learned is None) == (t < 2)
@@ -120,10 +120,10 @@ def test_masks_reach_acting_and_values() -> None:
     obs = rng.uniform(-1, 1, (2, 3)).astype(np.float32)
     chosen = {int(i) for _ in range(200) for i in a.act(obs, np.zeros(2, bool), mask)}
     assert chosen == {0, 3}
-    np.testing.assert_allclose(a._value, a.online.q_values(obs)[:, [0, 3]].max(1))
+    np.testing.assert_allclose(a._value, a.online.predict(obs)[:, [0, 3]].max(1))
     cut = step(rng, obs, last=True, mask=mask, next_mask=mask)
     a.learn(cut)
-    np.testing.assert_allclose(a.rollout["next_value"][0], a.online.q_values(cut.next_obs)[:, [0, 3]].max(1))
+    np.testing.assert_allclose(a.rollout["next_value"][0], a.online.predict(cut.next_obs)[:, [0, 3]].max(1))
 
 
 def run(a: PQN, rng: np.random.Generator, n: int) -> list[dict[str, float] | None]:

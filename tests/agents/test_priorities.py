@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +15,7 @@ from rlab.agents.value.replay.ring import FINAL
 from rlab.run.checkpoint import digest
 from rlab.run.contract import Stop
 from rlab.run.journal import Journal
+from tests.agents.helpers import agent_context
 from tests.agents.test_replay import PIXELS, Stream
 
 
@@ -126,7 +126,7 @@ def test_an_update_sets_the_priorities_of_its_batch(journal: Journal) -> None:
     config = QConfig(
         num_envs=2, memory_size=100, batch_size=8, memory="prioritised", priority_alpha=1.0, precision="fp32"
     )
-    a = DQN(config, gym.spaces.Box(-1, 1, (3,), np.float32), 4, 1, False, 1_000, 0, "cpu", journal)
+    a = DQN(config, agent_context(journal))
     from tests.agents.test_dqn import step
 
     for _ in range(10):

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box
 
-from rlab.agents.types import Batch, Step
+from rlab.agents.types import Step, Transitions
 from rlab.agents.value.config import QConfig
 from rlab.agents.value.distributions import categorical_loss, quantile_huber_loss
 from rlab.agents.value.dqn import DQN
-from rlab.agents.value.q_network import Views
+from rlab.agents.value.q_network import NetworkOutputs
 from rlab.agents.value.replay import Sequences
 from rlab.envs.pomdp import TMaze
 from rlab.errors import RlabError
@@ -22,16 +21,14 @@ from rlab.registry import RECIPES
 from rlab.run.checkpoint import digest
 from rlab.run.contract import Stop
 from rlab.run.journal import Journal
-from tests.agents.helpers import learner
+from tests.agents.helpers import agent_context, learner
 from tests.agents.test_interaction import save_and_restore
-
-SPACE = Box(-1, 1, (3,), np.float32)
 
 
 def agent(journal: Journal, **settings: Any) -> DQN:
     small = {"num_envs": 2, "memory_size": 200, "learning_starts": 10_000, "batch_size": 18, "precision": "fp32"}
     config = QConfig(**(small | {"recurrent": True, "burn_in": 4, "sequence": 6, "n_step": 2} | settings))
-    return DQN(config, SPACE, 3, 1, True, 1_000, 0, "cpu", journal)
+    return DQN(config, agent_context(journal, actions=3, has_masks=True))
 
 
 def lived(a: DQN, count: int = 60, seed: int = 0) -> list[np.ndarray]:
@@ -65,7 +62,7 @@ def spread(a: DQN) -> None:
                 p.add_(0.1 * torch.randn(p.shape, generator=g))
 
 
-def slowly(network: Any, batch: Batch, gradient: bool) -> torch.Tensor:
+def slowly(network: Any, batch: Transitions, gradient: bool) -> torch.Tensor:
     """Features of every entry after the burn-in, [E - burn_in, W, D]: one observation after the other."""
     w = batch.windows
     assert w is not None
@@ -74,7 +71,7 @@ def slowly(network: Any, batch: Batch, gradient: bool) -> torch.Tensor:
     for t in range(len(batch.obs)):
         with torch.set_grad_enabled(gradient and t >= w.burn_in):
             state = torch.where(w.first[t][:, None], torch.zeros_like(state), state)
-            features, state = network.follow(batch.obs[t][None], state, torch.zeros_like(w.first[t][None]))
+            features, state = network.unroll(batch.obs[t][None], state, torch.zeros_like(w.first[t][None]))
             rows.append(features[0])
     return torch.stack(rows[w.burn_in :])
 
@@ -111,8 +108,8 @@ def test_the_loss_is_that_of_a_feed_forward_one_on_features_made_step_by_step(
         return slowly(network, batch, gradient).flatten(0, 1)[places]
 
     with torch.no_grad():
-        target = a.target_of(batch._replace(windows=None), None if taus is None else taus[1], _views(a, seen, w))
-    output = a.online.judge(seen(a.online, w.now, True), None if taus is None else taus[0])
+        target = a.target_of(batch._replace(windows=None), None if taus is None else taus[1], _outputs(a, seen, w))
+    output = a.online.head_outputs(seen(a.online, w.now, True), None if taus is None else taus[0])
     rows = torch.arange(len(batch.action))
     if a.config.value == "expected":
         errors = output[rows, batch.action] - target
@@ -122,7 +119,7 @@ def test_the_loss_is_that_of_a_feed_forward_one_on_features_made_step_by_step(
         losses = _distances(a, output[rows, batch.action], target, taus)
     naive = (losses if batch.weight is None else losses * batch.weight).mean()
     assert loss.item() == pytest.approx(naive.item(), abs=1e-5)
-    q = a.online.expected(output)[rows, batch.action]
+    q = a.online.q_values(output)[rows, batch.action]
     assert q_mean.item() == pytest.approx(q.mean().item(), abs=1e-5)
     naive.backward()
     for name, p in a.online.named_parameters():
@@ -130,13 +127,13 @@ def test_the_loss_is_that_of_a_feed_forward_one_on_features_made_step_by_step(
             torch.testing.assert_close(gradients[name], p.grad, atol=2e-5, rtol=1e-3)
 
 
-def _views(a: DQN, seen: Any, w: Any) -> Views:
+def _outputs(a: DQN, seen: Any, w: Any) -> NetworkOutputs:
     c = a.config
-    return Views(
-        now=torch.empty(0),
-        following=seen(a.target, w.following),
-        chooser=seen(a.online, w.following) if c.double else None,
-        here=seen(a.target, w.now) if c.munchausen else None,
+    return NetworkOutputs(
+        online=torch.empty(0),
+        target_next=seen(a.target, w.following),
+        online_next=seen(a.online, w.following) if c.double else None,
+        target=seen(a.target, w.now) if c.munchausen else None,
     )
 
 
@@ -201,7 +198,7 @@ def test_stored_states_are_those_of_acting_and_replay_sees_what_acting_saw(journ
     assert stored <= acted
     batch = memory.sample(np.random.default_rng(0), 100, 2, 0.9)
     assert batch.windows is not None
-    _, after = a.online.follow(batch.obs[:6], batch.windows.state, batch.windows.first[:6])
+    _, after = a.online.unroll(batch.obs[:6], batch.windows.state, batch.windows.first[:6])
     rows = memory.states.reshape(-1, memory.state_dim)
     place = {tuple(row.tolist()): i for i, row in enumerate(rows) if row.any()}
     compared = 0
@@ -221,8 +218,8 @@ def test_acting_carries_the_state_and_forgets_where_an_episode_starts(journal: J
     first[0] = first[3, 1] = True
     policy = a.policy(0)
     q = [policy.values(o, f) for o, f in zip(obs, first, strict=True)]
-    features, _ = a.online.follow(torch.from_numpy(obs), a.online.no_state(2), torch.from_numpy(first))
-    np.testing.assert_allclose(q, a.online.judge(features).detach().numpy(), atol=1e-6)
+    features, _ = a.online.unroll(torch.from_numpy(obs), a.online.initial_state(2), torch.from_numpy(first))
+    np.testing.assert_allclose(q, a.online.head_outputs(features).detach().numpy(), atol=1e-6)
     alone = a.policy(0).values(obs[3], np.array([True, True]))
     assert np.allclose(alone[1], q[3][1], atol=1e-6)
     assert not np.allclose(alone[0], q[3][0], atol=1e-3)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from rlab.agents.types import Batch, Step
+from rlab.agents.types import Step, Transitions
 from rlab.agents.value.replay import Replay
 from rlab.run.checkpoint import digest
 from rlab.run.contract import Stop
@@ -95,7 +95,7 @@ def brute_force(steps: list[Step], length: int, stack: int, n_step: int, gamma: 
     return expected
 
 
-def check(batch: Batch, expected: dict[int, tuple]) -> list[int]:
+def check(batch: Transitions, expected: dict[int, tuple]) -> list[int]:
     keys = []
     for i in range(len(batch.action)):
         key = int(batch.obs[i, -1, 0, 0])

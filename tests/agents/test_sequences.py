@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlab.agents.types import Batch
+from rlab.agents.types import Transitions
 from rlab.agents.value.replay import Replay, Sequences
 from rlab.errors import RlabError
 from rlab.run.checkpoint import Checkpoints, digest
@@ -80,7 +80,7 @@ def whole_sequences(stream: Plain, shape: Shape) -> dict[int, tuple[list[int], l
     return found
 
 
-def compare(batch: Batch, stream: Plain, shape: Shape, expected: dict[int, tuple]) -> set[int]:
+def compare(batch: Transitions, stream: Plain, shape: Shape, expected: dict[int, tuple]) -> set[int]:
     """Check a batch, and tell which sequences it holds."""
     w = batch.windows
     assert w is not None

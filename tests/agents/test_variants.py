@@ -52,8 +52,8 @@ def test_the_munchausen_target_is_put_together_right(journal: Journal, value: st
     taus = a.draw_taus(16)
     with torch.no_grad():
         target = a.target_of(b, None if taus is None else taus[1])
-        now = a.target.expected(a.target(b.obs))
-        then = a.target.expected(a.target(b.next_obs))
+        now = a.target.q_values(a.target(b.obs))
+        then = a.target.q_values(a.target(b.next_obs))
         for i in range(16):
             bonus = 0.9 * max(-1.0, float(0.03 * (now[i] / 0.03).log_softmax(0)[b.action[i]]))
             allowed = [j for j in range(4) if b.next_mask[i, j]]
@@ -74,7 +74,7 @@ def test_the_iqn_loss_is_put_together_right(journal: Journal, double: bool) -> N
     with torch.no_grad():
         for p in a.target.parameters():
             p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
-        chooser = (a.online if double else a.target).expected((a.online if double else a.target)(b.next_obs))
+        chooser = (a.online if double else a.target).q_values((a.online if double else a.target)(b.next_obs))
         chosen = torch.where(b.next_mask, chooser, -torch.inf).argmax(1)
         z = a.target(b.next_obs, taus[1])[torch.arange(16), chosen]
         now = a.online(b.obs, taus[0])[torch.arange(16), b.action]
@@ -90,7 +90,7 @@ def test_noise_is_new_at_every_act_and_update_and_absent_in_evaluations(journal:
     values = []
     for _ in range(2):
         a.act(obs, np.zeros(2, bool), None)
-        values.append(a.online.q_values(obs, noise=True))
+        values.append(a.online.predict(obs, noise=True))
     assert not np.array_equal(*values)
     plain = a.policy(0).values(obs)
     a.act(obs, np.zeros(2, bool), None)

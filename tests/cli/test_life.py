@@ -236,7 +236,7 @@ def test_a_bad_number_halts_and_names_the_checkpoint_that_was_kept(tmp_path: Pat
     step = Interaction.step
 
     def bad(self: Any) -> Any:
-        if self.total_steps < 10**9 and self.done >= 1500:  # not in the rehearsal
+        if self.total_steps < 10**9 and self.done >= 1500:  # not in the dry run
             raise NonFinite("loss", float("nan"), "step 1,500")
         return step(self)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from rlab.agents.config import EnvConfig
+from rlab.agents.config import AgentSettings, EnvConfig
 from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least, within
 
 
 @dataclass(frozen=True)
-class PolicyConfig:
+class PolicyConfig(AgentSettings):
     """A policy gradient with or without a value function. Every variant is a field, read in one place."""
 
     num_envs: int = 16
@@ -68,6 +68,11 @@ class PolicyConfig:
                 raise RlabError(f"--rollout-unit is '{self.rollout_unit}'; it must be episodes {without}")
             if not self.share_encoder:
                 raise RlabError(f"--no-share-encoder means nothing {without}; leave it away")
+
+    @property
+    def ticks(self) -> int:
+        """Vector steps to the next update, if that is not too far."""
+        return 16 if self.rollout_unit == "episodes" else min(self.rollout, 16)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import torch
 from gymnasium.spaces import Box
 from torch import Tensor, nn
 
-from rlab.agents.diagnostics import ROWS, due, policy_spread, value_vitals
+from rlab.agents.diagnostics import ROWS, due, policy_spread, value_diagnostics
 from rlab.agents.policy.config import PolicyConfig
-from rlab.agents.types import Needs, Step
+from rlab.agents.types import AgentContext, Needs, Step
 from rlab.agents.value.exploration import linear
 from rlab.agents.value.returns import discounted_returns, gae
 from rlab.nn.heads.policy import CategoricalHead, GaussianHead, Policy, ValueHead
@@ -118,38 +118,23 @@ class PolicyGradient:
 
     Args:
         config: hyperparameters.
-        observation_space: of one environment.
-        action_space: of one environment: Discrete, or Box of floats.
-        total_steps: the run's budget, over which the learning rate moves.
-        longest: most steps of an episode that may be gathered, for the need of memory.
-        seed: of initialisation and actions.
-        device: torch device.
+        context: what it is built for; actions are Discrete, or Box of floats.
     """
 
     on_policy = True  # the gradient is that of the policy which acted
 
     epsilon = None
 
-    def __init__(
-        self,
-        config: PolicyConfig,
-        observation_space: gym.Space[Any],
-        action_space: gym.Space[Any],
-        total_steps: int,
-        longest: int,
-        seed: int,
-        device: str,
-    ):
+    def __init__(self, config: PolicyConfig, context: AgentContext):
         self.config = config
-        self.observation_space = observation_space
-        self.action_space = action_space
-        self.total_steps = total_steps
-        self.seed = seed
-        self.longest = longest
-        self.device = torch.device(device)
+        self.context = context
+        self.action_space = context.action_space
+        self.total_steps = context.total_steps
+        self.seed = seed = context.seed
+        self.device = torch.device(context.device)
         with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
             torch.manual_seed(derive(seed, "network"))
-            network = ActorCritic(observation_space, action_space, config)
+            network = self.make_network()
         self.network = network.to(self.device)
         self.optimizer = make_optimiser(
             "adam", trainable(self.network), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
@@ -160,6 +145,10 @@ class PolicyGradient:
         self._chosen = np.empty(0)  # what was drawn at the last `act`
         self._gathered: list[Step] = []
         self._episodes = 0  # whole ones in the rollout so far
+
+    def make_network(self) -> ActorCritic:
+        """Policy and value, on the CPU; torch's global generator is seeded for it."""
+        return ActorCritic(self.context.observation_space, self.context.action_space, self.config)
 
     @property
     def encoders(self) -> list[nn.Module]:
@@ -276,19 +265,19 @@ class PolicyGradient:
             metrics["policy_spread"] = policy_spread(metrics["entropy"], int(np.prod(self.action_space.shape)))
         elif self.action_space.n > 1:  # type: ignore[attr-defined]
             metrics["policy_spread"] = policy_spread(metrics["entropy"], 0)
-        return metrics | (self.vitals(obs) if due(self.updates - 1, self.updates, 32) else {})
+        return metrics | (self.diagnostics(obs) if due(self.updates - 1, self.updates, 32) else {})
 
-    def vitals(self, obs: np.ndarray) -> dict[str, float]:
-        """What training health reads of the network, at obs[B, *shape]; see `value_vitals`."""
+    def diagnostics(self, obs: np.ndarray) -> dict[str, float]:
+        """What training health reads of the network, at obs[B, *shape]; see `value_diagnostics`."""
 
-        seen = obs[:ROWS]
+        sample = obs[:ROWS]
 
         def values() -> np.ndarray:  # [B, 1], through both encoders
             with torch.inference_mode():
-                _, value = self.network(self._tensor(seen), None)
+                _, value = self.network(self._tensor(sample), None)
             return np.zeros((0, 1)) if value is None else value.unsqueeze(1).cpu().numpy()
 
-        return value_vitals(self.network, values, len(seen), None, self.config.gamma)
+        return value_diagnostics(self.network, values, len(sample), None, self.config.gamma)
 
     def policy(self, seed: int) -> PolicyPlayer:
         """What evaluations play: random numbers of its own, the agent untouched."""
@@ -297,11 +286,11 @@ class PolicyGradient:
     def needs(self) -> Needs:
         """Rollout, network, optimiser, and the activations of a chunk (estimated)."""
         c = self.config
-        dtype, shape = self.observation_space.dtype, self.observation_space.shape
+        dtype, shape = self.context.observation_space.dtype, self.context.observation_space.shape
         assert dtype is not None
         assert shape is not None
         obs_bytes = max(1, int(np.prod(shape))) * dtype.itemsize
-        steps = self.longest * c.rollout if c.rollout_unit == "episodes" else c.rollout * c.num_envs
+        steps = self.context.longest_episode * c.rollout if c.rollout_unit == "episodes" else c.rollout * c.num_envs
         weights = sum(p.numel() * p.element_size() for p in self.network.parameters())
         gathered = steps * (2 * obs_bytes + 64)
         working = 4 * weights + min(steps, CHUNK) * 40 * max(obs_bytes, 1_000)

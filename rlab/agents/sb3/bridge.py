@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -16,12 +16,10 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import VecEnv as PeerVecEnv
 from torch import Tensor
 
+from rlab.agents.interaction import EnvStream
 from rlab.nn import make_encoder
 from rlab.nn.inputs import is_image
 from rlab.nn.optim import make_dense
-
-if TYPE_CHECKING:
-    from rlab.agents.sb3.learner import Sb3Learner
 
 
 class Features(BaseFeaturesExtractor):
@@ -51,43 +49,41 @@ class Features(BaseFeaturesExtractor):
 
 
 class BridgeEnv(PeerVecEnv):
-    """Our vector environment as stable-baselines3 sees one. Its steps are accounted for by the learner.
+    """Our vector environment as stable-baselines3 sees one.
 
     A lost life that ends a return (Atari, classic) is a `done` after which the game goes on, as behind the library's
     own wrapper.
     """
 
-    def __init__(self, learner: Sb3Learner):
-        envs = learner.envs
-        self._learner = learner
+    def __init__(self, stream: EnvStream):
+        envs = stream.envs
+        self._stream = stream
         super().__init__(envs.num_envs, envs.single_observation_space, envs.single_action_space)
 
     def reset(self) -> np.ndarray:
         """New episodes in all environments: obs[N, *shape]."""
-        self._learner._restart()
-        return self._learner._obs
+        self._stream.restart()
+        return self._stream.obs
 
     def step_async(self, actions: np.ndarray) -> None:
         """Hand over actions [N] or [N, *shape]; rounding may have left the bounds."""
         space = self.action_space
         if isinstance(space, Box):
             actions = np.clip(actions.astype(space.dtype), space.low, space.high)
-        self._learner.envs.send(actions)
+        self._stream.envs.send(actions)
 
     def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
         """(obs, reward, done, infos) as the library wants them; infos hold what ended episodes led to."""
-        learner = self._learner
-        step = learner._receive()
-        learner._log(step.action)
-        learner.done_ticks += 1
+        stream = self._stream
+        step = stream.advance()
         over = step.last | (step.discount == 0)
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for i in np.nonzero(over)[0]:
             truncated = bool(step.discount[i] != 0)
             infos[i] = {"terminal_observation": step.next_obs[i], "TimeLimit.truncated": truncated}
-        if learner._since_reset == learner.period:
-            learner._restart()
-        return learner._obs, step.reward.copy(), over, infos  # a copy: the library adds to rewards
+        if stream.restart_is_due:
+            stream.restart()
+        return stream.obs, step.reward.copy(), over, infos  # a copy: the library adds to rewards
 
     def close(self) -> None:
         """The learner closes the environments."""

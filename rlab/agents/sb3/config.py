@@ -7,15 +7,15 @@ Presets follow rl-baselines3-zoo where it has tuned ones. Imports no torch.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from rlab.agents.config import EnvConfig
+from rlab.agents.config import AgentSettings, EnvConfig
 from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least, within
 
 
 @dataclass(frozen=True)
-class Sb3Config:
+class Sb3Config(AgentSettings):
     """What all of them have."""
 
     num_envs: int = 1
@@ -136,6 +136,15 @@ class OffPolicyConfig(Sb3Config):
             raise RlabError(
                 f"--train-every is {self.train_every}; it must be a multiple of --num-envs ({self.num_envs})"
             )
+
+    @property
+    def warm_up(self) -> int:
+        """Environment steps before the first update."""
+        return self.learning_starts
+
+    def for_profile(self) -> Self:
+        """The same, learning at once."""
+        return replace(self, learning_starts=4 * self.num_envs)
 
 
 @dataclass(frozen=True)

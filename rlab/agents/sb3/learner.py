@@ -17,7 +17,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 from gymnasium.spaces import Box
-from gymnasium.vector import VectorEnv
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -28,7 +27,7 @@ from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 from torch import nn
 
-from rlab.agents.interaction import Interaction
+from rlab.agents.interaction import EnvStream, Interaction
 from rlab.agents.sb3.bridge import BridgeEnv, Features, OwnRandomness
 from rlab.agents.sb3.buffers import LoggedReplay, SlicedRollout
 from rlab.agents.sb3.config import (
@@ -55,6 +54,10 @@ ALGORITHMS: dict[str, Any] = {"ppo": PPO, "sb3-a2c": A2C, "sb3-dqn": DQN, "sac":
 
 SLICE = 16
 """Vector steps collected in one unit of work of an on-policy algorithm, and updates in one of the others, at most."""
+
+
+VARIABLES = ("log_ent_coef", "ent_coef_tensor")
+"""SAC's weight of entropy, learned or fixed: what is no module and no optimiser."""
 
 
 class Quiet(BaseCallback):
@@ -94,6 +97,8 @@ class Sb3Agent:
         model: the algorithm.
         own: the random numbers it draws from.
     """
+
+    on_policy = False
 
     def __init__(self, config: Sb3Config, model: BaseAlgorithm, own: OwnRandomness):
         self.config = config
@@ -144,10 +149,10 @@ class Sb3Agent:
     def state(self) -> dict[str, Any]:
         """Everything that decides what the algorithm does next."""
         model = self.model
-        names, variables = model._get_torch_save_params()
-        parts = {name: attrgetter(name)(model) for name in names}
+        parts = {name: attrgetter(name)(model) for name in model.get_parameters()}
         optimisers = {name: part for name, part in parts.items() if isinstance(part, torch.optim.Optimizer)}
-        starts = model._last_episode_starts
+        variables = [name for name in VARIABLES if getattr(model, name, None) is not None]
+        starts = model._last_episode_starts  # of the library's loop, which has no public access to it
         return {
             "policy": model.policy.state_dict(),
             "optimisers": {name: state_of(optimiser) for name, optimiser in optimisers.items()},
@@ -183,7 +188,7 @@ class Sb3Agent:
         env = self.model.env
         if isinstance(env, VecTransposeImage):
             obs = cast(np.ndarray, env.transpose_observations(obs))
-        self.model._last_obs = obs
+        self.model._last_obs = obs  # where the library's loop goes on from: it has no public access to it
         if self.replay is not None:
             self.replay.restore(self._replay, obs, stop)
             self._replay = None
@@ -210,56 +215,69 @@ class Sb3Agent:
         return metrics
 
     def _counters(self) -> list[str]:
+        # What decides schedules, delayed updates and target networks; most of them have no public name.
         names = ["num_timesteps", "_n_updates", "_n_calls", "_episode_num", "exploration_rate"]
         names.append("_current_progress_remaining")
         return [name for name in names if hasattr(self.model, name)]
+
+
+def make_agent(recipe: str, config: Any, stream: EnvStream, device: str) -> Sb3Agent:
+    """Build an algorithm for environments.
+
+    Args:
+        recipe: the recipe's name.
+        config: hyperparameters.
+        stream: the environments.
+        device: torch device.
+
+    Raises:
+        RlabError: the algorithm cannot play this environment.
+    """
+    _refuse_unfit(recipe, stream.envs, stream.env)
+    bridge = BridgeEnv(stream)
+    own = OwnRandomness(derive(stream.seed, "sb3"), torch.device(device))
+    with own.in_place(), warnings.catch_warnings():
+        # Where it runs is the user's choice here; the library would warn of GPUs.
+        warnings.filterwarnings("ignore", "You are trying to run", UserWarning)
+        arguments = _arguments(config, bridge) | {"device": device}
+        try:
+            model = ALGORITHMS[recipe](_policy(bridge), _ordered(bridge, config), **arguments)
+        except RuntimeError as e:  # convolutions larger than the picture
+            if config.encoder != "sb3":
+                raise
+            shape = bridge.observation_space.shape
+            raise RlabError(
+                f"--encoder sb3 cannot see {shape} of '{stream.env}' ({e}); nearest: --encoder auto"
+            ) from None
+        model.action_space.seed(derive(stream.seed, "actions"))
+        model.set_logger(Logger(None, []))
+    agent = Sb3Agent(config, model, own)
+    if agent.replay is not None:
+        agent.replay.journal = stream.journal
+    if agent.rollout is not None and len(bridge.observation_space.shape or ()) < 3:
+        agent.rollout.batches = 1 << 30  # a whole epoch is short; of images it is not
+    return agent
 
 
 class Sb3Learner(Interaction):
     """An algorithm of stable-baselines3 in our environments; its own code collects and learns, one slice a step.
 
     Args:
-        recipe: the recipe's name.
-        config: hyperparameters.
-        envs: what `rlab.envs.make_vec` returns, in training mode; closed by `close`.
-        env: the environment's name.
-        device: torch device.
+        agent: what `make_agent` returns.
+        stream: the environments that it was made for.
         others: as `Interaction` takes them.
 
-    Raises:
-        RlabError: the algorithm cannot play this environment. Weights that cannot be loaded are refused when the run
-            begins without a checkpoint.
+    Weights that cannot be loaded are refused when the run begins without a checkpoint.
     """
 
-    def __init__(self, recipe: str, config: Any, envs: VectorEnv, env: str, *, device: str, **others: Any):
-        # It acts and learns by itself, so the agent's part in `Interaction._tick` is never called.
-        super().__init__(cast(Any, None), envs, env, ticks=1, **others)
-        _refuse_unfit(recipe, envs, env)
-        bridge = BridgeEnv(self)
-        own = OwnRandomness(derive(self.seed, "sb3"), torch.device(device))
-        with own.in_place(), warnings.catch_warnings():
-            # Where it runs is the user's choice here; the library would warn of GPUs.
-            warnings.filterwarnings("ignore", "You are trying to run", UserWarning)
-            arguments = _arguments(config, bridge) | {"device": device}
-            try:
-                model = ALGORITHMS[recipe](_policy(bridge), _ordered(bridge, config), **arguments)
-            except RuntimeError as e:  # convolutions larger than the picture
-                if config.encoder != "sb3":
-                    raise
-                shape = envs.single_observation_space.shape
-                raise RlabError(f"--encoder sb3 cannot see {shape} of '{env}' ({e}); nearest: --encoder auto") from None
-            model.action_space.seed(derive(self.seed, "actions"))
-            model.set_logger(Logger(None, []))
-        self.sb3 = Sb3Agent(config, model, own)
-        self.agent = cast(Any, self.sb3)
-        if self.sb3.replay is not None:
-            self.sb3.replay.journal = self.journal
-        if self.sb3.rollout is not None and len(envs.single_observation_space.shape or ()) < 3:
-            self.sb3.rollout.batches = 1 << 30  # a whole epoch is short; of images it is not
+    def __init__(self, agent: Sb3Agent, stream: EnvStream, **others: Any):
+        # It acts and learns by itself: `step` never calls the agent's `act` and `learn`.
+        super().__init__(cast(Any, agent), stream, **others)
+        self.sb3 = agent
         self._unread: RlabError | None = None  # why --weights could not be loaded
-        if config.weights:
+        if agent.config.weights:
             try:
-                load_weights(model, import_zip(Path(config.weights)), config.weights)
+                load_weights(agent.model, import_zip(Path(agent.config.weights)), agent.config.weights)
             except RlabError as e:  # a checkpoint makes up for it: a run outlives the file that it began with
                 self._unread = e
         self._callback = Quiet()
@@ -269,6 +287,7 @@ class Sb3Learner(Interaction):
         """Collect a slice, or learn from what was collected."""
         if not self._ready:
             self._begin()
+        # `learn`, which sets this, would not stop between slices.
         self.sb3.model._update_current_progress_remaining(self.done, self.total_steps)
         try:
             with self.sb3.own.in_place():
@@ -280,14 +299,14 @@ class Sb3Learner(Interaction):
             if all(bool(p.isfinite().all()) for p in self.sb3.model.policy.parameters()):
                 raise
             raise NonFinite("loss", float("nan"), f"step {self.done:,}") from None
-        return self.sb3.take_metrics() | self._gauges()
+        return self.sb3.take_metrics() | self.gauges()
 
     def restore(self, state: State, stop: Stop) -> None:
         """As `Interaction.restore`, and the rows of the replay."""
         super().restore(state, stop)
         self._unread = None
-        if self.done_ticks:
-            self.sb3.finish(self._obs, stop)
+        if self.done:
+            self.sb3.finish(self.stream.obs, stop)
             self._begin()
 
     def restore_policy(self, state: State) -> None:
@@ -310,9 +329,10 @@ class Sb3Learner(Interaction):
         model = self.sb3.model
         if self._unread is not None:
             raise self._unread
+        left = self.total_steps - model.num_timesteps  # the library adds what it has done
         with self.sb3.own.in_place():
-            model._setup_learn(self.total_steps, self._callback, reset_num_timesteps=model._last_obs is None)
-        model._total_timesteps, model._num_timesteps_at_start = self.total_steps, 0
+            # The first half of `learn`, which would go on to the end of the budget.
+            model._setup_learn(left, self._callback, reset_num_timesteps=not self.done)
         self._ready = True
 
     def _on_policy(self, rollout: SlicedRollout) -> None:

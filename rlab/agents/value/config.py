@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from rlab.agents.config import EnvConfig
+from rlab.agents.config import AgentSettings, EnvConfig
 from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least, within
 
 
 @dataclass(frozen=True)
-class QConfig:
+class QConfig(AgentSettings):
     """A deep Q-network. Every variant is a field, read in one place. Steps are environment steps."""
 
     num_envs: int = 32
@@ -145,6 +145,38 @@ class QConfig:
                     f"{self.munchausen_clip}; the first must be above 0, the second at most 0"
                 )
 
+    @property
+    def ticks(self) -> int:
+        """Vector steps to the next update."""
+        return max(1, self.train_every // self.num_envs)
+
+    @property
+    def warm_up(self) -> int:
+        """Environment steps before the first update."""
+        return self.learning_starts
+
+    def for_profile(self) -> Self:
+        """The same, learning as soon as the replay holds a transition, and not compiled."""
+        return replace(self, compile="off", learning_starts=self.num_envs * (self.n_step + 4))
+
+
+@dataclass(frozen=True)
+class AveragedDQNConfig(QConfig):
+    """A deep Q-network whose targets are means over several target networks."""
+
+    averaged: int = 10
+    """The last target networks whose action values are averaged, K; 1 is DQN (Anschel et al. 2017, section 4)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, averaged=1)
+        if self.value != "expected" or self.recurrent:
+            other = "--recurrent" if self.recurrent else f"--value {self.value}"
+            raise RlabError(
+                f"averaged-dqn and {other} exclude each other: it averages expectations of networks without a state; "
+                "nearest: --value expected --no-recurrent"
+            )
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -221,7 +253,7 @@ SMALL = QConfig(
 
 
 @dataclass(frozen=True)
-class PQNConfig:
+class PQNConfig(AgentSettings):
     """A parallelised Q-network (Gallici et al. 2024). Steps are environment steps."""
 
     num_envs: int = 128
@@ -270,6 +302,15 @@ class PQNConfig:
         at_least(self, num_envs=1, rollout=1, epochs=1, batch_size=1)
         at_least(self, learning_rate=0, final_learning_rate=0, adam_epsilon=0, max_grad_norm=0)
         within(self, 0, 1, "gamma", "lam", "epsilon_start", "epsilon_end", "epsilon_fraction", "evaluate_epsilon")
+
+    @property
+    def learns_in_background(self) -> bool:
+        """Whether a rollout is learned from while the next one is collected."""
+        return self.overlap
+
+    def for_profile(self) -> Self:
+        """The same, not compiled."""
+        return replace(self, compile="off")
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,17 @@ import copy
 import math
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlab.agents.diagnostics import ROWS, due, value_vitals
-from rlab.agents.types import Batch, Needs, Step
+from rlab.agents.diagnostics import ROWS, due, value_diagnostics
+from rlab.agents.types import AgentContext, Needs, Step, Transitions
 from rlab.agents.value.config import QConfig
 from rlab.agents.value.distributions import categorical_loss, greedy, midpoints, project, quantile_huber_loss, take
 from rlab.agents.value.exploration import epsilon_greedy, linear
-from rlab.agents.value.q_network import Carry, QNetwork, QPolicy, Views, best, look
+from rlab.agents.value.q_network import NetworkOutputs, QNetwork, QPolicy, RecurrentState, best, forward_batch
 from rlab.agents.value.replay import Replay, Sequences
 from rlab.agents.value.returns import (
     bootstrap,
@@ -27,12 +26,10 @@ from rlab.agents.value.returns import (
     next_value,
     soft_value,
 )
-from rlab.errors import RlabError
 from rlab.nn.modes import drawing_for
 from rlab.nn.optim import make_optimiser, memories_alone, restore, state_of
 from rlab.nn.precision import use_bf16
 from rlab.run.contract import NonFinite, Stop
-from rlab.run.journal import Journal
 from rlab.seeding import derive
 from rlab.tasks.transfer import counts, freeze, trainable
 
@@ -40,46 +37,33 @@ from rlab.tasks.transfer import counts, freeze, trainable
 class DQN:
     """The agent: acts, remembers, learns. Counts environment steps; all its schedules read them.
 
+    A variant overrides `make_network`, `make_target`, `update_target`, `target_of` or `loss`.
+
     Args:
         config: hyperparameters.
-        observation_space: of one environment: Box or Discrete.
-        num_actions: A.
-        frame_stack: frames in an observation (4 on Atari), 1 elsewhere.
-        has_masks: whether steps come with action masks.
-        total_steps: the run's budget, which schedules are fractions of.
-        seed: of initialisation, exploration and sampling.
-        device: torch device.
-        journal: takes the replay's rows.
+        context: what it is built for; observations are Box or Discrete, actions Discrete.
+
+    Raises:
+        RlabError: other observations or actions.
     """
 
-    def __init__(
-        self,
-        config: QConfig,
-        observation_space: gym.Space[Any],
-        num_actions: int,
-        frame_stack: int,
-        has_masks: bool,
-        total_steps: int,
-        seed: int,
-        device: str,
-        journal: Journal,
-    ):
+    on_policy = False
+
+    def __init__(self, config: QConfig, context: AgentContext):
         self.config = config
-        self.num_actions = num_actions
-        self.total_steps = total_steps
-        self.seed = seed
-        self.device = torch.device(device)
-        shape, dtype = observation_space.shape, observation_space.dtype
-        if shape is None or dtype is None:
-            raise RlabError(f"dqn takes Box and Discrete observations, not {observation_space}")
-        bf16 = use_bf16(config.precision, self.device, len(shape) == 3)
+        self.context = context
+        self.num_actions = num_actions = context.num_actions
+        self.total_steps = context.total_steps
+        self.seed = seed = context.seed
+        self.device = torch.device(context.device)
+        shape, dtype = context.observations("dqn")
         with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
             torch.manual_seed(derive(seed, "network"))
-            network = QNetwork(observation_space, num_actions, config.encoder, bf16, config)
+            network = self.make_network()
         if config.freeze:
             freeze([network.encoder])
         self.online = network.to(self.device)
-        self.target = copy.deepcopy(self.online).requires_grad_(False)
+        self.target = self.make_target().requires_grad_(False)
         self.fractions = midpoints(config.quantiles).to(self.device)
         self.optimizer = make_optimiser(
             "adam", trainable(self.online), lr=config.learning_rate, eps=config.adam_epsilon, fused=True
@@ -94,17 +78,17 @@ class DQN:
             config.num_envs,
             shape,
             dtype,
-            frame_stack,
-            num_actions if has_masks else None,
-            device,
-            journal,
+            context.frame_stack,
+            num_actions if context.has_masks else None,
+            context.device,
+            context.journal,
             None if config.recurrent else alpha,
         )
         self.memory: Replay | Sequences = self.ring
         if config.recurrent:
             width: int = network.encoder.state_dim  # type: ignore[assignment]
             self.memory = Sequences(self.ring, config.burn_in, config.sequence, config.n_step, width, alpha)
-        self.carry = Carry(self.online)
+        self.recurrent_state = RecurrentState(self.online)
         self._before: list[np.ndarray] = []  # recurrent states before the steps that were not learned from yet
         self.steps = 0
         self.updates = 0
@@ -112,10 +96,29 @@ class DQN:
         captured = captured and not config.recurrent  # its batches differ in length
         self._loss = torch.compile(self.loss, mode="reduce-overhead") if captured else self.loss
 
+    def make_network(self) -> QNetwork:
+        """The online network, on the CPU; torch's global generator is seeded for it."""
+        c, space = self.config, self.context.observation_space
+        bf16 = use_bf16(c.precision, self.device, len(space.shape or ()) == 3)
+        return QNetwork(space, self.num_actions, c.encoder, bf16, c)
+
+    def make_target(self) -> Any:
+        """What targets are taken from at first: a copy of the online network.
+
+        Any module with `encode`, `head_outputs`, `q_values` and `resample` as `QNetwork` has them will do. Its state
+        is part of every checkpoint.
+        """
+        return copy.deepcopy(self.online)
+
+    def update_target(self) -> None:
+        """Every `target_every` steps: take over the online network's weights."""
+        self.target.load_state_dict(self.online.state_dict())
+
     @property
     def encoders(self) -> list[nn.Module]:
         """Where the weights of another run's encoder go."""
-        return [self.online.encoder, self.target.encoder]
+        networks = [*self.online.modules(), *self.target.modules()]
+        return [network.encoder for network in networks if isinstance(network, QNetwork)]
 
     @property
     def epsilon(self) -> float:
@@ -133,9 +136,9 @@ class DQN:
             chosen = np.zeros(len(obs), np.int64)
         else:
             if self.config.recurrent:
-                self._before.append(self.carry.before(len(obs), first))
+                self._before.append(self.recurrent_state.before(len(obs), first))
             self.online.resample(self.generator)
-            chosen = best(self.carry.q_values(obs, first, noise=True), mask)
+            chosen = best(self.recurrent_state.predict(obs, first, noise=True), mask)
         return epsilon_greedy(chosen, epsilon, mask, self.num_actions, self.rng)
 
     def policy(self, seed: int) -> QPolicy:
@@ -158,43 +161,46 @@ class DQN:
             for _ in range(self.steps // c.train_every - before // c.train_every):
                 metrics = self.update(self.memory.sample(self.rng, c.batch_size, c.n_step, c.gamma, beta))
             if metrics is not None and due(updates, self.updates):
-                metrics |= self.vitals()
+                metrics |= self.diagnostics()
         if before // c.target_every != self.steps // c.target_every:
-            self.target.load_state_dict(self.online.state_dict())
+            self.update_target()
         return metrics
 
     def _remember(self, step: Step) -> None:
         if isinstance(self.memory, Replay):
             self.memory.add(step)
             return
-        known = [*self._before, self.carry.before(len(step.action), step.last)]  # what came last is after the step
+        after = self.recurrent_state.before(len(step.action), step.last)
+        known = [*self._before, after]
         self.memory.add(step, known[0], known[min(1, len(known) - 1)])
         del self._before[:1]
 
-    def target_of(self, batch: Batch, taus: Tensor | None, views: Views | None = None) -> Tensor:
+    def target_of(self, batch: Transitions, taus: Tensor | None, features: NetworkOutputs | None = None) -> Tensor:
         """What is predicted for (obs, action): values [B], probabilities of the support or quantiles [B, K].
 
         Args:
             batch: B transitions.
             taus: [B, K], the fractions of the target's quantiles (iqn).
-            views: what the networks see of the batch; None: look.
+            features: of the batch, from both networks; None: they are computed here.
         """
         c, mask = self.config, batch.next_mask
-        views = views or look(self.online, self.target, batch, c.double, c.munchausen)
+        features = features or forward_batch(self.online, self.target, batch, c.double, c.munchausen)
         if taus is None:
-            output = self.target.judge(views.following)
-            q = self.target.expected(output)
+            output = self.target.head_outputs(features.target_next)
+            q = self.target.q_values(output)
         else:  # actions are chosen by evenly spread fractions, in the same forward
             even = self.target.act_taus.expand(len(taus), -1)
-            output = self.target.judge(views.following, torch.cat([taus, even], dim=1))
+            output = self.target.head_outputs(features.target_next, torch.cat([taus, even], dim=1))
             q, output = output[..., taus.shape[1] :].mean(dim=2), output[..., : taus.shape[1]]
-        if views.here is not None:
+        if features.target is not None:
             tau = c.munchausen_temperature
-            here = log_policy(self.target.expected(self.target.judge(views.here)), tau, batch.mask)
+            here = log_policy(self.target.q_values(self.target.head_outputs(features.target)), tau, batch.mask)
             bonus = munchausen_reward(here, batch.action, c.munchausen_alpha, tau, c.munchausen_clip)
             value = soft_value(output, log_policy(q, tau, mask), tau, mask)
             return bootstrap(batch.reward + bonus, batch.discount, value)
-        chooser = q if views.chooser is None else self.online.expected(self.online.judge(views.chooser))
+        chooser = q
+        if features.online_next is not None:
+            chooser = self.online.q_values(self.online.head_outputs(features.online_next))
         if c.value == "expected":
             value = double_next_value(q, chooser, mask) if c.double else next_value(q, mask)
             return bootstrap(batch.reward, batch.discount, value)
@@ -203,7 +209,7 @@ class DQN:
             return project(following.softmax(dim=1), batch.reward, batch.discount, self.target.support)
         return bootstrap(batch.reward, batch.discount, following)
 
-    def loss(self, batch: Batch, taus: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def loss(self, batch: Transitions, taus: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """(mean loss [], mean Q of the actions taken [], priorities [B]); the target carries no gradient.
 
         Of expectations: Huber with threshold 1 of the temporal-difference error, Mnih et al.'s "error clipping", and
@@ -214,17 +220,17 @@ class DQN:
             taus: [2, B, K], fractions for prediction and target (iqn).
         """
         c = self.config
-        views = look(self.online, self.target, batch, c.double, c.munchausen)
+        features = forward_batch(self.online, self.target, batch, c.double, c.munchausen)
         with torch.no_grad():
-            target = self.target_of(batch, None if taus is None else taus[1], views)
-        output = self.online.judge(views.now, None if taus is None else taus[0])
+            target = self.target_of(batch, None if taus is None else taus[1], features)
+        output = self.online.head_outputs(features.online, None if taus is None else taus[0])
         if self.config.value == "expected":
             q = output.gather(1, batch.action.unsqueeze(1)).squeeze(1)
             losses = F.smooth_l1_loss(q, target, reduction="none")
             priority = (q.detach() - target).abs()
         else:
             predicted = take(output, batch.action)
-            q = take(self.online.expected(output), batch.action)
+            q = take(self.online.q_values(output), batch.action)
             if self.config.value == "c51":
                 losses = categorical_loss(predicted, target)
             else:
@@ -240,7 +246,7 @@ class DQN:
             return None
         return torch.rand(2, size, self.config.taus, generator=self.generator).to(self.device)
 
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: Transitions) -> dict[str, float]:
         """One gradient step.
 
         Raises:
@@ -263,17 +269,17 @@ class DQN:
         measured = torch.stack([loss.detach(), norm, q_mean])
         if self.memory.priorities is not None:
             measured = torch.cat([measured, priority])
-        found = measured.cpu().numpy()  # one transfer
-        numbers = found[:3].tolist()
-        for quantity, value in zip(("loss", "gradient"), numbers, strict=False):
+        numbers = measured.cpu().numpy()  # one transfer
+        metrics = dict(zip(("loss", "grad_norm", "q_mean"), numbers[:3].tolist(), strict=True))
+        for quantity, value in (("loss", metrics["loss"]), ("gradient", metrics["grad_norm"])):
             if not np.isfinite(value):
                 raise NonFinite(quantity, value, f"step {self.steps:,} (update {self.updates:,})")
         if self.memory.priorities is not None:
-            self.memory.prioritise(batch.index, found[3:])
-        return dict(zip(("loss", "grad_norm", "q_mean"), numbers, strict=True))
+            self.memory.prioritise(batch.index, numbers[3:])
+        return metrics
 
-    def vitals(self) -> dict[str, float]:
-        """What training health reads: see `value_vitals`; of terminals, their share in the whole replay."""
+    def diagnostics(self) -> dict[str, float]:
+        """What training health reads: see `value_diagnostics`; of terminals, their share in the whole replay."""
         c = self.config
         batch = self.memory.sample(np.random.default_rng(self.updates), ROWS, c.n_step, c.gamma)
         bonus = 0.0
@@ -283,13 +289,13 @@ class DQN:
 
         def values() -> np.ndarray:
             if batch.windows is None:
-                return self.online.q_values(batch.obs.cpu().numpy())
+                return self.online.predict(batch.obs.cpu().numpy())
             with torch.inference_mode():
-                now = look(self.online, self.target, batch, False, False).now
-                return self.online.expected(self.online.judge(now)).cpu().numpy()
+                features = forward_batch(self.online, self.target, batch, False, False).online
+                return self.online.q_values(self.online.head_outputs(features)).cpu().numpy()
 
-        signs = value_vitals(self.online, values, len(batch.action), batch.mask, c.gamma, bonus)
-        return signs | {"terminals": self.ring.terminals()}
+        diagnostics = value_diagnostics(self.online, values, len(batch.action), batch.mask, c.gamma, bonus)
+        return diagnostics | {"terminals": self.ring.terminals()}
 
     def needs(self) -> Needs:
         """Replay, networks, optimiser, and the activations of a batch (estimated)."""
@@ -319,7 +325,7 @@ class DQN:
         if self._draws:
             state["generator"] = self.generator.get_state()
         if self.config.recurrent:
-            state["carry"] = {"now": self.carry.state, "before": list(self._before)}
+            state["carry"] = {"now": self.recurrent_state.state, "before": list(self._before)}
         return state
 
     def restore(self, state: dict[str, Any], stop: Stop) -> None:
@@ -331,7 +337,7 @@ class DQN:
         if self._draws:
             self.generator.set_state(state["generator"])
         if self.config.recurrent:
-            self.carry.state, self._before = state["carry"]["now"], list(state["carry"]["before"])
+            self.recurrent_state.state, self._before = state["carry"]["now"], list(state["carry"]["before"])
         self.steps, self.updates = state["steps"], state["updates"]
         self.memory.restore(state["memory"], stop)
 

@@ -11,19 +11,17 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlab.agents.diagnostics import ROWS, due, value_vitals
-from rlab.agents.types import Needs, Step
+from rlab.agents.diagnostics import ROWS, due, value_diagnostics
+from rlab.agents.types import AgentContext, Needs, Step
 from rlab.agents.value.background import Background
 from rlab.agents.value.config import PQNConfig
 from rlab.agents.value.exploration import epsilon_greedy, linear
 from rlab.agents.value.q_network import QNetwork, QPolicy, best
 from rlab.agents.value.returns import lambda_returns
-from rlab.errors import RlabError
 from rlab.nn.encoders import image_shape
 from rlab.nn.init import orthogonal
 from rlab.nn.modes import drawing_for
@@ -45,36 +43,25 @@ class PQN:
 
     Args:
         config: hyperparameters.
-        observation_space: of one environment: Box or Discrete.
-        num_actions: A.
-        total_steps: the run's budget, which schedules are fractions of.
-        seed: of initialisation, exploration and minibatches.
-        device: torch device.
+        context: what it is built for; observations are Box or Discrete, actions Discrete.
+
+    Raises:
+        RlabError: other observations or actions.
     """
 
-    def __init__(
-        self,
-        config: PQNConfig,
-        observation_space: gym.Space[Any],
-        num_actions: int,
-        total_steps: int,
-        seed: int,
-        device: str,
-    ):
+    on_policy = False  # the returns take the value of what was acted on since
+
+    def __init__(self, config: PQNConfig, context: AgentContext):
         self.config = config
-        self.num_actions = num_actions
-        self.total_steps = total_steps
-        self.seed = seed
-        self.device = torch.device(device)
-        shape, dtype = observation_space.shape, observation_space.dtype
-        if shape is None or dtype is None:
-            raise RlabError(f"pqn takes Box and Discrete observations, not {observation_space}")
-        bf16 = use_bf16(config.precision, self.device, len(shape) == 3)
+        self.context = context
+        self.num_actions = num_actions = context.num_actions
+        self.total_steps = context.total_steps
+        self.seed = seed = context.seed
+        self.device = torch.device(context.device)
+        shape, dtype = context.observations("pqn")
         with torch.random.fork_rng(devices=[]):  # initialised on the CPU, alike on every device
             torch.manual_seed(derive(seed, "network"))
-            network = QNetwork(observation_space, num_actions, config.encoder, bf16)
-            orthogonal(network.encoder, math.sqrt(2))
-            orthogonal(network.head, 1.0)
+            network = self.make_network()
         if config.freeze:
             freeze([network.encoder])
         self.online = network.to(self.device)
@@ -112,7 +99,14 @@ class PQN:
         captured = config.compile == "on" or (config.compile == "auto" and self.device.type == "cuda")
         self._loss = torch.compile(self.loss, mode="reduce-overhead") if captured else self.loss
 
-    on_policy = False  # the returns take the value of what was acted on since
+    def make_network(self) -> QNetwork:
+        """The network, on the CPU; torch's global generator is seeded for it."""
+        space = self.context.observation_space
+        bf16 = use_bf16(self.config.precision, self.device, len(space.shape or ()) == 3)
+        network = QNetwork(space, self.num_actions, self.config.encoder, bf16)
+        orthogonal(network.encoder, math.sqrt(2))
+        orthogonal(network.head, 1.0)
+        return network
 
     @property
     def encoders(self) -> list[nn.Module]:
@@ -128,7 +122,7 @@ class PQN:
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
         with self._beside():
-            q = self.acting.q_values(obs)
+            q = self.acting.predict(obs)
         greedy = best(q, mask)
         self._value = q[np.arange(len(q)), greedy]
         return epsilon_greedy(greedy, self.epsilon, mask, self.num_actions, self.rng)
@@ -162,7 +156,7 @@ class PQN:
         r, t, value = self.rollout, self.filled, self._value
         cut = step.last & (step.discount != 0)
         if cut.any():
-            q = self.acting.q_values(step.next_obs[cut])
+            q = self.acting.predict(step.next_obs[cut])
             mask = None if step.next_mask is None else step.next_mask[cut]
             value = value.copy()
             value[cut] = q[np.arange(len(q)), best(q, mask)]
@@ -214,12 +208,12 @@ class PQN:
         """Go over a rollout of R steps in each of `orders` int64[R]; metrics. mask bool[ROWS, A]: of the first ones."""
         c, updates = self.config, self.updates
         rate = linear(c.learning_rate, c.final_learning_rate, steps, self.total_steps)
-        seen = [
+        measured = [
             self._update(_rows(obs, chosen), action[chosen], target[chosen], rate)
             for order in orders
             for chosen in order.split(c.batch_size)
         ]
-        numbers = torch.stack(seen).mean(0).tolist()  # one transfer; a NaN in any of them shows
+        numbers = torch.stack(measured).mean(0).tolist()  # one transfer; a NaN in any of them shows
         for quantity, value in zip(("loss", "gradient"), numbers, strict=False):
             if not math.isfinite(value):
                 raise NonFinite(quantity, value, f"step {steps:,} (update {self.updates:,})")
@@ -228,7 +222,7 @@ class PQN:
             metrics["terminals"] = terminals
         if due(updates, self.updates):
             sample = obs[:ROWS].cpu().numpy()
-            metrics |= value_vitals(self.online, lambda: self.online.q_values(sample), len(sample), mask, c.gamma)
+            metrics |= value_diagnostics(self.online, lambda: self.online.predict(sample), len(sample), mask, c.gamma)
         return metrics
 
     def _update(self, obs: Tensor, action: Tensor, target: Tensor, rate: float) -> Tensor:

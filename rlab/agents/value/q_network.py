@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlab.agents.types import Batch, Windows
+from rlab.agents.types import Transitions, Windows
 from rlab.agents.value.config import QConfig
 from rlab.agents.value.distributions import midpoints
 from rlab.agents.value.exploration import epsilon_greedy
@@ -20,7 +21,8 @@ from rlab.nn import ImplicitQHead, NoisyLinear, QHead, make_encoder
 from rlab.nn.encoders import image_shape
 from rlab.nn.inputs import Inputs
 from rlab.nn.layers import SpectralConv2d
-from rlab.nn.modes import depends_on_mode, encode
+from rlab.nn.modes import depends_on_mode
+from rlab.nn.modes import encode as encode_by_mode
 from rlab.nn.precision import channels_last
 
 
@@ -79,40 +81,40 @@ class QNetwork(nn.Module):
             layer.resample(generator)
 
     def forward(self, obs: Tensor, taus: Tensor | None = None) -> Tensor:
-        """obs[B, *shape] (images are scaled to 0..1, classes become one-hot) -> what the head says, float32.
+        """obs[B, *shape] (images are scaled to 0..1, classes become one-hot) -> the head's outputs, float32.
 
         Q[B, A]; with c51 logits over the support, with qr quantiles: [B, A, K]; with iqn quantiles at taus[B, N], or at
         evenly spread ones: [B, A, N].
         """
-        return self.judge(self.see(obs), taus)
+        return self.head_outputs(self.encode(obs), taus)
 
-    def see(self, obs: Tensor) -> Tensor:
+    def encode(self, obs: Tensor) -> Tensor:
         """obs[B, *shape] -> features float32[B, D]; a recurrent network takes each for the first of an episode."""
         if self.recurrent:
             first = torch.ones(1, len(obs), dtype=torch.bool, device=obs.device)
-            return self.follow(obs.unsqueeze(0), self.no_state(len(obs)), first)[0].squeeze(0)
+            return self.unroll(obs.unsqueeze(0), self.initial_state(len(obs)), first)[0].squeeze(0)
         x = self._scaled(obs)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            features = encode(self.encoder, self.modes, x)
+            features = encode_by_mode(self.encoder, self.modes, x)
         return features.float()
 
-    def follow(self, obs: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-        """What a recurrent network sees: obs[T, B, *shape], state[B, S], first bool[T, B] -> features[T, B, D], state.
+    def unroll(self, obs: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """Unroll a recurrent encoder: obs[T, B, *shape], state[B, S], first bool[T, B] -> features[T, B, D], state.
 
         The state before an episode's first observation is zero, whatever came in.
         """
         x = self._scaled(obs)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            features, state = encode(self.encoder, self.modes, x, state, first)
+            features, state = encode_by_mode(self.encoder, self.modes, x, state, first)
         return features.float(), state.float()
 
-    def no_state(self, streams: int) -> Tensor:
+    def initial_state(self, streams: int) -> Tensor:
         """The state before anything was seen: zeros [streams, S]."""
         width: int = self.encoder.state_dim  # type: ignore[assignment]
         return torch.zeros(streams, width, device=self.act_taus.device)
 
-    def judge(self, features: Tensor, taus: Tensor | None = None) -> Tensor:
-        """features[B, D] -> what the head says of them."""
+    def head_outputs(self, features: Tensor, taus: Tensor | None = None) -> Tensor:
+        """features[B, D] -> the head's outputs, as `forward` describes them."""
         if self.value == "iqn":
             return self.head(features, self.act_taus.expand(len(features), -1) if taus is None else taus)
         return self.head(features)  # close values of actions need more than bf16's 8 bits
@@ -123,47 +125,49 @@ class QNetwork(nn.Module):
         scaled: Tensor = self.inputs(obs, torch.bfloat16 if self.bf16 else torch.float32)
         return scaled
 
-    def expected(self, output: Tensor) -> Tensor:
-        """Q[B, A], the expectations of what `forward` returns."""
+    def q_values(self, outputs: Tensor) -> Tensor:
+        """Q[B, A], the expectations of the head's outputs."""
         if self.value == "expected":
-            return output
-        return (output.softmax(dim=-1) @ self.support) if self.value == "c51" else output.mean(dim=-1)
+            return outputs
+        return (outputs.softmax(dim=-1) @ self.support) if self.value == "c51" else outputs.mean(dim=-1)
 
-    def q_values(self, obs: np.ndarray, noise: bool = False) -> np.ndarray:
+    def predict(self, obs: np.ndarray, noise: bool = False) -> np.ndarray:
         """obs[N, *shape] -> Q float32[N, A], without gradients; by mean weights unless `noise`."""
-        return self._q(lambda: self.see(self._tensor(obs)), noise)
+        if self.noisy_layers and not noise:
+            with self._without_noise():
+                return self.predict(obs, noise=True)
+        with torch.inference_mode():
+            return self.q_values(self(self._tensor(obs))).cpu().numpy()
 
-    def q_step(
+    def predict_step(
         self, obs: np.ndarray, state: np.ndarray, first: np.ndarray, noise: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """One step of a recurrent network: obs[N, *shape], state[N, S], first bool[N] -> (Q float32[N, A], state)."""
-        after = []
-
-        def look() -> Tensor:
-            x, before, starts = (self._tensor(a) for a in (obs, state, first))
-            features, following = self.follow(x.unsqueeze(0), before, starts.unsqueeze(0))
-            after.append(following.cpu().numpy())
-            return features.squeeze(0)
-
-        return self._q(look, noise), after[0]
-
-    def _q(self, look: Callable[[], Tensor], noise: bool) -> np.ndarray:
-        """Q[N, A] of the features that `look` gives."""
-        quiet = [] if noise else self.noisy_layers
-        for layer in quiet:
-            layer.noise = False
+        if self.noisy_layers and not noise:
+            with self._without_noise():
+                return self.predict_step(obs, state, first, noise=True)
         with torch.inference_mode():
-            q = self.expected(self.judge(look())).cpu().numpy()
-        for layer in quiet:
-            layer.noise = True
-        return q
+            x, before, starts = (self._tensor(a) for a in (obs, state, first))
+            features, after = self.unroll(x.unsqueeze(0), before, starts.unsqueeze(0))
+            q = self.q_values(self.head_outputs(features.squeeze(0)))
+        return q.cpu().numpy(), after.cpu().numpy()
+
+    @contextmanager
+    def _without_noise(self) -> Iterator[None]:
+        for layer in self.noisy_layers:
+            layer.noise = False
+        try:
+            yield
+        finally:
+            for layer in self.noisy_layers:
+                layer.noise = True
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.array(array)).to(self.act_taus.device)
 
 
-class Carry:
-    """Action values step after step: carries the recurrent state of N streams, if the network has one.
+class RecurrentState:
+    """The recurrent state of N streams, carried from step to step, if the network has one.
 
     Attributes:
         state: float32[N, S] before the next step; None before the first one, and for networks without a state.
@@ -173,21 +177,21 @@ class Carry:
         self.network = network
         self.state: np.ndarray | None = None
 
-    def q_values(self, obs: np.ndarray, first: np.ndarray, noise: bool = False) -> np.ndarray:
+    def predict(self, obs: np.ndarray, first: np.ndarray, noise: bool = False) -> np.ndarray:
         """obs[N, *shape], first bool[N] (an episode starts) -> Q float32[N, A].
 
         Raises:
             RlabError: these are other streams than before, and not all of them start.
         """
         if not self.network.recurrent:
-            return self.network.q_values(obs, noise)
-        q, self.state = self.network.q_step(obs, self.before(len(obs), first), first, noise)
+            return self.network.predict(obs, noise)
+        q, self.state = self.network.predict_step(obs, self.before(len(obs), first), first, noise)
         return q
 
     def before(self, streams: int, first: np.ndarray) -> np.ndarray:
         """The state [N, S] before the step that comes next, where `first` zeros are still to be put."""
         if self.state is None or (len(self.state) != streams and first.all()):
-            self.state = self.network.no_state(streams).cpu().numpy()
+            self.state = self.network.initial_state(streams).cpu().numpy()
         if len(self.state) != streams:
             raise RlabError(
                 f"a recurrent policy follows {len(self.state)} games, but {streams} observations came; say with "
@@ -201,46 +205,48 @@ class QPolicy:
 
     def __init__(self, network: QNetwork, seed: int, epsilon: float):
         self.epsilon = epsilon
-        self._carry = Carry(network)
+        self._recurrent_state = RecurrentState(network)
         self._rng = np.random.default_rng(seed)
 
     def values(self, obs: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
         """What the agent thinks: obs[N, *shape], first bool[N] (None: nothing starts) -> Q[N, A]; counts as a step."""
-        return self._carry.q_values(obs, np.zeros(len(obs), bool) if first is None else first)
+        return self._recurrent_state.predict(obs, np.zeros(len(obs), bool) if first is None else first)
 
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
-        q = self.values(obs, first)
+        q = self._recurrent_state.predict(obs, first)
         return epsilon_greedy(best(q, mask), self.epsilon, mask, q.shape[1], self._rng)
 
 
-class Views(NamedTuple):
-    """What networks see of a batch's B transitions: features [B, D], all but `now` without gradient."""
+class NetworkOutputs(NamedTuple):
+    """Both encoders' outputs for B transitions: features [B, D], all but `online` without gradient."""
 
-    now: Tensor
+    online: Tensor
     """Of obs, by the online network."""
-    following: Tensor
+    target_next: Tensor
     """Of next_obs, by the target network."""
-    chooser: Tensor | None
+    online_next: Tensor | None
     """Of next_obs, by the online network: for double."""
-    here: Tensor | None
+    target: Tensor | None
     """Of obs, by the target network: for Munchausen."""
 
 
-def look(online: QNetwork, target: QNetwork, batch: Batch, double: bool, munchausen: bool) -> Views:
-    """See a batch with both networks."""
+def forward_batch(
+    online: QNetwork, target: QNetwork, batch: Transitions, double: bool, munchausen: bool
+) -> NetworkOutputs:
+    """Encode a batch with both networks."""
     if batch.windows is not None:
-        return look_through(online, target, batch.obs, batch.windows, double, munchausen)
+        return unroll_batch(online, target, batch.obs, batch.windows, double, munchausen)
     with torch.no_grad():
-        following = target.see(batch.next_obs)
-        here = target.see(batch.obs) if munchausen else None
-        chooser = online.see(batch.next_obs) if double else None
-    return Views(online.see(batch.obs), following, chooser, here)
+        target_next = target.encode(batch.next_obs)
+        target_now = target.encode(batch.obs) if munchausen else None
+        online_next = online.encode(batch.next_obs) if double else None
+    return NetworkOutputs(online.encode(batch.obs), target_next, online_next, target_now)
 
 
-def look_through(
+def unroll_batch(
     online: QNetwork, target: QNetwork, obs: Tensor, windows: Windows, double: bool, munchausen: bool
-) -> Views:
+) -> NetworkOutputs:
     """Unroll both networks over windows of obs[E, W, *shape], from the stored states (Kapturowski et al. 2019, 2.3).
 
     Over the first `burn_in` steps each network only makes its own state out of the stored, aged one, without
@@ -252,20 +258,20 @@ def look_through(
         state = windows.state
         with torch.no_grad():
             if start:
-                _, state = network.follow(obs[:start], state, windows.first[:start])
+                _, state = network.unroll(obs[:start], state, windows.first[:start])
         with torch.set_grad_enabled(learns):
-            features, _ = network.follow(obs[start:], state, windows.first[start:])
+            features, _ = network.unroll(obs[start:], state, windows.first[start:])
         return features.flatten(0, 1)
 
-    seen, judged = unroll(online, torch.is_grad_enabled()), unroll(target, False)
-    chooser = seen.detach()
+    by_online, by_target = unroll(online, torch.is_grad_enabled()), unroll(target, False)
+    chooser = by_online.detach()
     if double and online.modes:  # what chooses is in evaluation mode
         chooser = unroll(online, False)
-    return Views(
-        now=seen[windows.now],
-        following=judged[windows.following],
-        chooser=chooser[windows.following] if double else None,
-        here=judged[windows.now] if munchausen else None,
+    return NetworkOutputs(
+        online=by_online[windows.now],
+        target_next=by_target[windows.following],
+        online_next=chooser[windows.following] if double else None,
+        target=by_target[windows.now] if munchausen else None,
     )
 
 

@@ -71,7 +71,7 @@ def _network(settings: Settings, double: bool, seed: int, exact: Any) -> list[fl
     changes |= {"epsilon_start": settings.epsilon, "epsilon_end": settings.epsilon}
     changes |= {"memory_size": settings.memory_size, "target_every": settings.memory_size}
     with learner("dqn", ENV, seed, double=double, steps=settings.deep_steps, **changes) as built:
-        return run(built, POINTS, lambda it: errors(it.agent.online.q_values(np.arange(2)), exact))
+        return run(built, POINTS, lambda it: errors(it.agent.online.predict(np.arange(2)), exact))
 
 
 def draw(figure: Any, results: Results) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlab.agents.types import Batch, Step
+from rlab.agents.types import Step, Transitions
 from rlab.agents.value.replay.priorities import Priorities
 from rlab.errors import RlabError
 from rlab.run.contract import Stop, Stopped
@@ -113,7 +113,7 @@ class Replay:
         """Whether there is a transition to sample for windows of `n_step`."""
         return bool(self.written.min() > n_step + 1)
 
-    def sample(self, rng: np.random.Generator, size: int, n_step: int, gamma: float, beta: float = 1.0) -> Batch:
+    def sample(self, rng: np.random.Generator, size: int, n_step: int, gamma: float, beta: float = 1.0) -> Transitions:
         """Draw transitions, with replacement, among all entries whose n-step window is complete.
 
         Uniformly, or by priority; then `weight` corrects for it with exponent `beta`. An incomplete window is drawn
@@ -125,22 +125,21 @@ class Replay:
         """
         if not self.ready(n_step):
             raise RlabError("the replay holds no complete transition yet")
-        chosen: list[np.ndarray] = []
+        drawn: list[list[np.ndarray]] = []
         missing = size
         while missing:
             env, pos = self._draw(rng, missing)
-            windows = self.windows(env, pos, n_step, gamma)
-            chosen.append(np.stack([env, pos])[:, windows[0]])
-            missing = size - sum(c.shape[1] for c in chosen)
-        env, pos = np.concatenate(chosen, axis=1)
-        batch = self._gather(env, pos, n_step, gamma)
+            valid, *window = self.windows(env, pos, n_step, gamma)
+            drawn.append([column[valid] for column in (env, pos, *window)])
+            missing -= int(valid.sum())
+        batch = self._gather(*(np.concatenate(columns) for columns in zip(*drawn, strict=True)))
         if self.priorities is None:
             return batch
         weight = torch.from_numpy(self.priorities.weights(batch.index, beta)).to(self.device)
         return batch._replace(weight=weight)
 
     def prioritise(self, index: np.ndarray, errors: np.ndarray) -> None:
-        """Set the priorities of transitions from their errors float32[B], by `Batch.index` int64[B]."""
+        """Set the priorities of transitions from their errors float32[B], by `Transitions.index` int64[B]."""
         assert self.priorities is not None
         self.priorities.update(index, errors)
 
@@ -156,13 +155,14 @@ class Replay:
         """FIRST, LAST and FINAL at env, pos of any one shape."""
         return self._flags[env, pos]
 
-    def transitions(self, n_step: int, gamma: float) -> Iterator[Batch]:
+    def transitions(self, n_step: int, gamma: float) -> Iterator[Transitions]:
         """Every transition that `sample` can draw, one by one, in no particular order (for tests and inspection)."""
         for env in range(self.num_envs):
             for pos in range(int(min(self.written[env], self.length))):
                 at = np.array([env]), np.array([pos])
-                if self.windows(*at, n_step, gamma)[0][0]:
-                    yield self._gather(*at, n_step, gamma)
+                valid, *window = self.windows(*at, n_step, gamma)
+                if valid[0]:
+                    yield self._gather(*at, *window)
 
     def state(self) -> dict[str, Any]:
         """Cursors, and a reference to the journal's rows that are still in the rings."""
@@ -288,11 +288,13 @@ class Replay:
         valid &= newer >= steps  # the window's successor has been seen
         return valid, steps, reward, discount
 
-    def _gather(self, env: np.ndarray, pos: np.ndarray, n_step: int, gamma: float) -> Batch:
-        _, steps, reward, discount = self.windows(env, pos, n_step, gamma)
+    def _gather(
+        self, env: np.ndarray, pos: np.ndarray, steps: np.ndarray, reward: np.ndarray, discount: np.ndarray
+    ) -> Transitions:
+        """The transitions that start at env[B], pos[B], with what `windows` says of them."""
         successor = (pos + steps) % self.length
         mask, next_mask = self.masks(env, pos), self.masks(env, successor)
-        return Batch(
+        return Transitions(
             obs=self.observations(env, pos),
             action=torch.from_numpy(self.actions(env, pos)).to(self.device),
             reward=torch.from_numpy(reward).to(self.device),
@@ -311,14 +313,14 @@ class Replay:
         if self.frame_stack == 1:
             return self._frames.index_select(0, torch.from_numpy(base + pos).to(self.device))
         places = np.empty((len(env), self.frame_stack), np.int64)
-        seen = np.empty((len(env), self.frame_stack), bool)
+        held = np.empty((len(env), self.frame_stack), bool)
         inside = np.ones(len(env), bool)
         for back in range(self.frame_stack):  # newest first, stopping at the episode's first frame
             at = (pos - back) % self.length
             places[:, -1 - back] = base + at
-            seen[:, -1 - back] = inside
+            held[:, -1 - back] = inside
             inside = inside & (self._flags[env, at] & FIRST == 0)
         flat = self._frames.index_select(0, torch.from_numpy(places.reshape(-1)).to(self.device))
-        if not seen.all():
-            flat.index_fill_(0, torch.from_numpy(np.flatnonzero(~seen)).to(self.device), 0)
+        if not held.all():
+            flat.index_fill_(0, torch.from_numpy(np.flatnonzero(~held)).to(self.device), 0)
         return flat.view(len(env), self.frame_stack, *self.frame_shape)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rlab.agents.types import Batch, Step, Windows
+from rlab.agents.types import Step, Transitions, Windows
 from rlab.agents.value.replay.priorities import Priorities
 from rlab.agents.value.replay.ring import FIRST, Replay
 from rlab.errors import RlabError
@@ -89,7 +89,7 @@ class Sequences:
         """Whether there is a sequence to sample."""
         return bool(self.ring.written.min() > self.span)
 
-    def sample(self, rng: np.random.Generator, size: int, n_step: int, gamma: float, beta: float = 1.0) -> Batch:
+    def sample(self, rng: np.random.Generator, size: int, n_step: int, gamma: float, beta: float = 1.0) -> Transitions:
         """Draw whole sequences, with replacement, and all transitions that are learned from in them.
 
         Args:
@@ -115,7 +115,7 @@ class Sequences:
         return self._gather(env, (start[env] + drawn) * self.sequence % self.ring.length, gamma, beta)
 
     def prioritise(self, index: np.ndarray, errors: np.ndarray) -> None:
-        """Set sequences' priorities from the errors float32[B] of their transitions, by `Batch.index` int64[B]."""
+        """Set sequences' priorities from their transitions' errors float32[B], by `Transitions.index` int64[B]."""
         assert self.priorities is not None
         places, which = np.unique(index, return_inverse=True)
         largest, mean = np.zeros(len(places)), np.bincount(which, np.abs(errors)) / np.bincount(which)
@@ -174,7 +174,7 @@ class Sequences:
         start = -(-oldest // self.sequence)
         return start, np.maximum(0, (written - self.span) // self.sequence + 1 - start)
 
-    def _gather(self, env: np.ndarray, pos: np.ndarray, gamma: float, beta: float) -> Batch:
+    def _gather(self, env: np.ndarray, pos: np.ndarray, gamma: float, beta: float) -> Transitions:
         """The sequences that start at env[W], pos[W]."""
         ring, device, width = self.ring, self.ring.device, len(env)
         places = (pos + np.arange(self.span)[:, None]) % ring.length  # [E, W]
@@ -193,7 +193,7 @@ class Sequences:
         obs = ring.observations(np.tile(env, self.span), places.reshape(-1)).unflatten(0, (self.span, width))
         mask, next_mask = (None if m is None else tensor(m) for m in (ring.masks(own, at), ring.masks(own, after)))
         assert self.states is not None
-        return Batch(
+        return Transitions(
             obs=obs,
             action=tensor(ring.actions(own, at)),
             reward=tensor(reward[now]),
