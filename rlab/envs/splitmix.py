@@ -36,7 +36,7 @@ def rng_key(seed: ArrayLike, stream: ArrayLike) -> NDArray[np.uint64]:
         return np.asarray(mix(_integers(seed) << np.uint64(32) | _integers(stream)))
 
 
-def split(rng_keys: NDArray[np.uint64], number: ArrayLike) -> NDArray[np.uint64]:
+def split(rng_keys: NDArray[np.uint64] | np.uint64, number: ArrayLike) -> NDArray[np.uint64]:
     """The RNG keys of the draws with these numbers, 1 being the first; keys and numbers are broadcast."""
     with np.errstate(over="ignore"):
         return np.asarray(mix(rng_keys + GAMMA * _integers(number)))

@@ -142,8 +142,8 @@ def search(
         budget: simulations [B] of each game; 0: only the network is asked.
         keys: RNG keys [B]. What is found of a game depends on its state, budget and key, not on other rows.
         rule: `Gumbel` if None.
-        tree: what earlier searches know of these very states (see `advance_root`); its visits do not count as budget. Gumbel's
-            halving starts from nothing and takes none.
+        tree: what earlier searches know of these very states (see `advance_root`); its visits do not count as budget.
+            Gumbel's halving starts from nothing and takes none.
         leaves: of one game that are evaluated together; 1 is exact, more are faster where games are few.
 
     Raises:

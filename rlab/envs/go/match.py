@@ -98,7 +98,8 @@ def make_opponent(opponent: str | Player | Choose) -> Player:
 class Matches:
     """N games of an agent and its opponent.
 
-    A game's random numbers (the opponent's, and those of colours) come from its own RNG key, so it does not depend on the others.
+    A game's random numbers (the opponent's, and those of colours) come from its own RNG key, so it does not depend on
+    the others.
 
     Args:
         number: N.
