@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, Self
+from dataclasses import dataclass, field
+from typing import Any, Self
 
-from rlab.errors import RlabError
 from rlab.run.config import at_least
 
 
@@ -15,23 +14,9 @@ class EnvConfig:
 
     env: str = "Breakout"
     """An Atari game (Breakout), ALE/Breakout-v5, MinAtar/Breakout, Go (Go9), a Gymnasium id (CartPole-v1) or
-    package.module:Id."""
+    package.module:Id. Each kind has flags of its own, which --help shows after --env."""
     steps: int = 1_000_000
     """Environment steps to train for, all environments together (on Atari 4 frames each)."""
-    protocol: Literal["classic", "v5"] = "classic"
-    """Atari only. classic: no sticky actions, up to 30 no-ops, a lost life ends a training episode, FIRE after it
-    (Mnih et al. 2015). v5: sticky actions 0.25, no life-loss signal (Machado et al. 2018)."""
-    sticky: float | None = None
-    """Atari and MinAtar only: probability of repeating the action before; None: the protocol's, and MinAtar's 0.1."""
-    ramping: bool = True
-    """MinAtar only: its games get harder with time; off: they stay as they begin. No other environment can turn it
-    off."""
-    opponent: str | None = None
-    """Go only: whom the agent plays: random, gnugo:10 or another player's name; None: random."""
-    colour: Literal["black", "white", "alternate", "random"] | None = None
-    """Go only: the agent's colour; None: alternate."""
-    komi: float | None = None
-    """Go only: points that White has from the start; None: what is fair on a board of that size."""
     reset_steps: int = 100_000
     """Environments restart from a derived seed each time this many steps are done, so that a resumed run can
     re-execute the way to its present state. Part of the run's definition."""
@@ -40,15 +25,52 @@ class EnvConfig:
     final_episodes: int = 30
     """Whole games of the evaluation at the end."""
 
+    options: dict[str, bool | int | float | str | None] = field(default_factory=dict)
+    """Options of the environment's family (`rlab.envs.registry`) that differ from its defaults. Each is set like a
+    field, by its own name."""
+
     def __post_init__(self) -> None:
         at_least(self, steps=1, reset_steps=1, evaluate_episodes=1, final_episodes=1)
-        if self.sticky is not None and not 0 <= self.sticky < 1:
-            raise RlabError(f"--sticky is {self.sticky}; it must be a probability below 1")
+        if self.options:
+            from rlab.envs.make import read_options
+
+            family, options = read_options(self.env, self.options)
+            object.__setattr__(self, "options", family.differing(options))
 
     def rules(self) -> dict[str, Any]:
         """What `rlab.envs.make_vec` is told of the game, for training, evaluations and watching alike."""
-        go = {"opponent": self.opponent, "colour": self.colour, "komi": self.komi}
-        return {"protocol": self.protocol, "sticky": self.sticky, "ramping": None if self.ramping else False} | go
+        return dict(self.options)
+
+    def typed_options(self) -> Any:
+        """All options of this environment, as its family's dataclass; see `rlab.run.config.HasOptions`."""
+        from rlab.envs.make import read_options
+
+        return read_options(self.env, self.options)[1]
+
+    def check_option(self, name: str) -> None:
+        """Refuse an option that this environment does not have and others do; see `rlab.run.config.HasOptions`."""
+        from rlab.envs.make import check_option
+
+        check_option(self.env, name)
+
+    @staticmethod
+    def migrate(plain: dict[str, Any]) -> dict[str, Any]:
+        """Options of runs of 0.1 and 0.2, where every environment had the fields of all, move to `options`."""
+        old = {name: plain[name] for name in OLD_OPTIONS if name in plain}
+        if not old or not isinstance(plain.get("options", {}), dict):
+            return plain
+        given = {name: value for name, value in old.items() if value != OLD_OPTIONS[name]}
+        if "protocol" in given:
+            from rlab.envs import is_atari
+
+            if not is_atari(str(plain.get("env", EnvConfig.env))):
+                del given["protocol"]  # nothing else has one, and nothing else looked at it
+        rest = {name: value for name, value in plain.items() if name not in old}
+        return rest | {"options": given | rest.get("options", {})}
+
+
+OLD_OPTIONS = {"protocol": "classic", "sticky": None, "ramping": True, "opponent": None, "colour": None, "komi": None}
+"""Fields that `EnvConfig` had in 0.1 and 0.2 -> their defaults."""
 
 
 class AgentSettings:

@@ -97,9 +97,10 @@ def describe_env(experiment: Any) -> dict[str, str]:
     if isinstance(env, EnvConfig):
         from rlab.envs import is_atari
 
-        rules = [f"{name} {value}" for name, value in env.rules().items() if name != "protocol" and value is not None]
-        lines |= {"protocol": PROTOCOLS[env.protocol]} if is_atari(env.env) else {}
-        lines |= {"rules": ", ".join(rules)} if rules else {}
+        rules = env.rules()
+        protocol = rules.pop("protocol", "classic")
+        lines |= {"protocol": PROTOCOLS[protocol]} if is_atari(env.env) else {}
+        lines |= {"rules": ", ".join(f"{name} {value}" for name, value in rules.items())} if rules else {}
         if isinstance(agent, AgentSettings) and env.steps <= (starts := agent.warm_up):
             lines["note"] = f"--learning-starts is {starts:,}, so nothing will be learned in {env.steps:,} steps"
     return lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from typing import Annotated, Any, Generic, TypeVar, cast
 
 import tyro
@@ -22,6 +22,7 @@ from rlab.cli.common import (
 )
 from rlab.errors import RlabError
 from rlab.registry import RECIPES, Recipe
+from rlab.run.config import HasOptions, settings_of
 from rlab.run.contract import NonFinite, Stop, Stopped
 from rlab.run.folder import RunFolder
 from rlab.run.formatting import how_text, score_text
@@ -69,14 +70,17 @@ def _train(argv: list[str], stop: Stop) -> int:
     agent, rest = argv[0], argv[1:]
     recipe = RECIPES.get(agent)
     default = recipe.default(next((value_of(rest, f"--{part}") or "" for part in recipe.subject), ""))
+    _refuse_foreign(default, rest)
+    shown = with_options_as_fields(default)
     flags: Flags[Any] = tyro.cli(
-        cast(Any, Flags[type(default)]),  # type: ignore[misc]
-        default=Flags(default),
+        cast(Any, Flags[type(shown)]),  # type: ignore[misc]
+        default=Flags(shown),
         prog=f"rlab train {agent}",
         description=recipe.summary,
         args=rest,
         config=(tyro.conf.OmitArgPrefixes,),
     )
+    flags = replace(flags, config=with_options(default, flags.config))
     allow(flags.trust, ask=True)
     if flags.minutes is not None:
         budget = recipe.budget_name
@@ -112,6 +116,54 @@ def _train(argv: list[str], stop: Stop) -> int:
         except (NonFinite, Collapsed) as e:
             raise halted(e, made[0] if made else None) from None
         return finish(folder, outcome, stop, put)
+
+
+def with_options_as_fields(config: Any) -> Any:
+    """A configuration that shows its options (`rlab.run.config.HasOptions`) as fields, for the flag parser."""
+    parts: dict[str, Any] = {}
+    hidden: Any = ("options", Annotated[dict[str, Any], tyro.conf.Suppress], field(default_factory=dict))
+    for f in fields(config):
+        part = getattr(config, f.name)
+        if isinstance(part, HasOptions):
+            options = part.typed_options()
+            kind = make_dataclass(
+                type(part).__name__,
+                [hidden],
+                bases=(type(options), type(part)),
+                frozen=True,
+                namespace={"__doc__": type(part).__doc__},
+            )
+            parts[f.name] = kind(**{**vars(part), **vars(options), "options": {}})
+    if not parts:
+        return config
+    shown = [(name, type(part), field(default=part)) for name, part in parts.items()]
+    kind = make_dataclass(type(config).__name__, shown, bases=(type(config),), frozen=True)
+    return kind(**{**vars(config), **parts})
+
+
+def with_options(config: Any, parsed: Any) -> Any:
+    """What was parsed with the fields of `with_options_as_fields`, as the configuration it was made of."""
+    if type(parsed) is type(config):
+        return parsed
+    parts = {f.name: getattr(parsed, f.name) for f in fields(config)}
+    for name, part in parts.items():
+        was = getattr(config, name)
+        if isinstance(was, HasOptions):
+            values = {f.name: getattr(part, f.name) for f in fields(cast(Any, was))}
+            values["options"] = {f.name: getattr(part, f.name) for f in fields(was.typed_options())}
+            parts[name] = type(was)(**values)
+    return type(config)(**parts)
+
+
+def _refuse_foreign(config: Any, words: list[str]) -> None:
+    """Refuse a flag that is an option of other environments than the one that is named."""
+    known = {full.partition(".")[2] for full in settings_of(config)}
+    flags = [word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")]
+    for name in (name.removeprefix("no_") for name in flags):
+        for f in fields(config):
+            part = getattr(config, f.name)
+            if isinstance(part, HasOptions) and name not in known:
+                part.check_option(name)
 
 
 USAGE = "rlab train AGENT --env ENV, or rlab train MODEL --data SET"

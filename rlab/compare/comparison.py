@@ -18,7 +18,7 @@ from rlab.compare.sweep import FILE, find_sweep, read_sweep
 from rlab.envs import canonical_name
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
-from rlab.run.config import to_plain
+from rlab.run.config import migrated, to_plain
 from rlab.run.folder import RunFolder, find_run, runs_dir
 from rlab.run.metrics import read_metrics
 from rlab.run.status import part, status_of
@@ -39,7 +39,7 @@ CURVE_POINTS = 60
 THRESHOLDS = 101
 """Points of a performance profile."""
 
-NO_VARIANT = {"env", "steps", "protocol", "reset_steps", "evaluate_episodes", "final_episodes"}
+NO_VARIANT = {"env", "steps", "options", "reset_steps", "evaluate_episodes", "final_episodes"}
 """Fields of the environment's part that do not make another variant of an agent."""
 
 
@@ -49,6 +49,7 @@ class RunScore:
 
     Attributes:
         settings: where it differs from its agent's own settings, {field: value}.
+        rules: options of its environment that differ from the defaults.
         score: mean of the final evaluation.
         how: what that evaluation was: protocol, epsilon, episodes.
         evaluations: (steps, means) on the way and at the end.
@@ -63,6 +64,7 @@ class RunScore:
     seed: int
     steps: int
     settings: dict[str, Any]
+    rules: dict[str, Any]
     score: float
     how: dict[str, Any]
     evaluations: tuple[list[float], list[float]]
@@ -167,7 +169,7 @@ def _read(folder: RunFolder) -> RunScore:
     returns = [(r["step"], r["return_mean"]) for r in rows if r["kind"] == "train" and r.get("return_mean") is not None]
     sessions = folder.environment()["sessions"] if (folder.path / "env.json").exists() else []
     final = evals[-1]
-    settings, note = _differences(document["recipe"], env["env"], config)
+    settings, rules, note = _differences(document["recipe"], env["env"], config)
     return RunScore(
         folder=folder,
         recipe=document["recipe"],
@@ -175,6 +177,7 @@ def _read(folder: RunFolder) -> RunScore:
         seed=run["seed"],
         steps=env["steps"],
         settings=settings,
+        rules=rules,
         score=float(final["mean"]),
         how={k: final.get(k) for k in ("protocol", "epsilon", "episodes")},
         evaluations=([r["step"] for r in evals], [r["mean"] for r in evals]),
@@ -184,11 +187,12 @@ def _read(folder: RunFolder) -> RunScore:
     )
 
 
-def _differences(recipe: str, env: str, config: dict[str, Any]) -> tuple[dict[str, Any], str]:
-    """Settings that are not the agent's own on this environment; a sentence if those are unknown."""
+def _differences(recipe: str, env: str, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], str]:
+    """Settings that are not the agent's own on this environment; its rules; a sentence if its own are unknown."""
     note = ""
     try:
-        own = to_plain(RECIPES.get(recipe).default(env))
+        default = RECIPES.get(recipe).default(env)
+        own, config = to_plain(default), migrated(type(default), config)
     except RlabError as e:
         own = {}  # an agent from outside that is not at hand: all its settings are told
         note = f"all settings of {recipe} are told, for its own are not known here: {e}"
@@ -199,7 +203,8 @@ def _differences(recipe: str, env: str, config: dict[str, Any]) -> tuple[dict[st
         for key, value in fields.items()
         if (name != "env" or key not in NO_VARIANT) and own.get(name, {}).get(key, _ABSENT) != value
     }
-    return settings, note
+    rules = config["env"].get("options", {})
+    return settings, rules if isinstance(rules, dict) else {}, note
 
 
 _ABSENT = object()
@@ -224,7 +229,7 @@ def _refuse_unlike(grid: Grid) -> None:
                 for what, ours, theirs in (
                     ("budget in steps", run.steps, first.steps),
                     ("protocol", run.how["protocol"], first.how["protocol"]),
-                    *((rule, run.settings.get(rule), first.settings.get(rule)) for rule in ("sticky", "ramping")),
+                    *((rule, run.rules.get(rule), first.rules.get(rule)) for rule in {**run.rules, **first.rules}),
                 ):
                     if ours != theirs:
                         raise RlabError(

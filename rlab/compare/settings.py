@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import typing
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from rlab.errors import RlabError, nearest
 from rlab.registry import RECIPES
-from rlab.run.config import changed, from_plain
+from rlab.run.config import changed, from_plain, settings_of, unknown_setting
 
 SET_BY_FLAGS = {"seed": "--seeds", "env": "--envs", "steps": "--steps", "threads": "--threads"}
 """Fields that a sweep sets itself -> the flag that says how."""
@@ -51,14 +50,10 @@ def field_of(config: Any, name: str) -> tuple[str, Any]:
     Raises:
         RlabError: there is no such field (the message gives the nearest), or a sweep sets it by a flag of its own.
     """
-    types = {
-        f"{part.name}.{field}": hint
-        for part in dataclasses.fields(config)
-        for field, hint in typing.get_type_hints(type(getattr(config, part.name))).items()
-    }
+    types = settings_of(config)
     known = {full: full.partition(".")[2] for full in types} | {full.partition(".")[2]: full for full in types}
     if name not in known:
-        raise RlabError(f"unknown setting '{name}'; {nearest(name, known)}")
+        raise unknown_setting(config, name)
     full = name if name in types else known[name]
     field = full.partition(".")[2]
     if field in SET_BY_FLAGS:

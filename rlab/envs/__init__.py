@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import rlab.envs.ids  # noqa: F401  (registers)
 
 if TYPE_CHECKING:
-    from rlab.envs.make import canonical_name, is_atari, is_minatar, make_vec
+    from rlab.envs.make import canonical_name, family_of, is_atari, is_minatar, make_vec
     from rlab.envs.vector import VecEnv
 
-__all__ = ["VecEnv", "canonical_name", "is_atari", "is_minatar", "make_vec"]
+__all__ = ["VecEnv", "canonical_name", "family_of", "is_atari", "is_minatar", "make_vec"]
 
 _HOME = {"VecEnv": "rlab.envs.vector"} | dict.fromkeys(
-    ("canonical_name", "is_atari", "is_minatar", "make_vec"), "rlab.envs.make"
+    ("canonical_name", "family_of", "is_atari", "is_minatar", "make_vec"), "rlab.envs.make"
 )
 
 

@@ -1,20 +1,23 @@
-"""From a name to a vector environment, or to its table of transitions."""
+"""From a name to a vector environment, or to its table of transitions; and the families that environments are of."""
 
 from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rlab.envs.go.ids import NAMES, go_size
+from rlab.envs.ids import CRAWLER_STEPS, CRAWLERS
+from rlab.envs.registry import Family
 from rlab.envs.vector import VecEnv
 from rlab.errors import RlabError, nearest
 from rlab.registry import import_plugin
 
 if TYPE_CHECKING:
-    from rlab.envs.atari import Protocol
-    from rlab.envs.go.players import Player
     from rlab.envs.tabular import MDP
 
 
@@ -23,17 +26,10 @@ def make_vec(
     num_envs: int,
     seed: int,
     *,
-    protocol: Protocol = "classic",
     training: bool = True,
     threads: int = 0,
     render: bool = False,
-    sticky: float | None = None,
-    max_frames: int | None = None,
-    ramping: bool | None = None,
-    max_steps: int | None = None,
-    opponent: str | Player | None = None,
-    colour: str | None = None,
-    komi: float | None = None,
+    **options: Any,
 ) -> VecEnv:
     """Make N copies of an environment, to be stepped together.
 
@@ -47,22 +43,15 @@ def make_vec(
             anywhere else.
         num_envs: N, 1 or more.
         seed: of the first reset, 0 or more.
-        protocol: of Atari, "classic" or "v5" (see `rlab.envs.atari`); nothing else has one.
         training: in Atari, clip rewards and, in classic, let a lost life end the return.
         threads: of Atari, MinAtar and Go; 0 for as many as cores.
         render: prepare for ``frame()``.
-        sticky: Atari and MinAtar only: the probability of repeating the action before, in place of the
-            protocol's and of MinAtar's 0.1.
-        max_frames: Atari and MinAtar only: frames after which a game is truncated, in place of 108,000 and 5,000.
-        ramping: MinAtar only: False for games that do not get harder with time.
-        max_steps: of any other environment: steps after which an episode is truncated, in place of its own limit.
-        opponent: Go only: whom the agent plays, a player or the name of one (``random``, ``gnugo:10``); None: random.
-        colour: Go only: the agent's, "black", "white", "alternate" or "random"; None: alternate.
-        komi: Go only: points that White has from the start; None: what is fair on a board of that size.
+        options: of the environment's family: `AtariOptions`, `MinAtarOptions`, `GoOptions`, `CrawlerOptions`, or
+            `GymnasiumOptions` of any other.
 
     Raises:
-        RlabError: an unknown name or protocol, a bad number, an option that the environment does not have, or
-            spaces the lab cannot use.
+        RlabError: an unknown name, a bad number, an option that the environment does not have, or spaces the lab
+            cannot use.
     """
     if num_envs < 1:
         raise RlabError(f"num_envs must be 1 or more, but got {num_envs}")
@@ -70,50 +59,48 @@ def make_vec(
         raise RlabError(f"a seed must be 0 or more, but got {seed}")
     if threads < 0:
         raise RlabError(f"threads must be 0 or more, but got {threads}")
-    if protocol not in ("classic", "v5"):
-        raise RlabError(f"unknown protocol '{protocol}'; valid: classic, v5")
-    if sticky is not None and not 0 <= sticky < 1:
-        raise RlabError(f"sticky is a probability below 1, but got {sticky}")
-    if max_frames is not None and max_frames < 1:
-        raise RlabError(f"max_frames must be 1 or more, but got {max_frames}")
-    if max_steps is not None and max_steps < 1:
-        raise RlabError(f"max_steps must be 1 or more, but got {max_steps}")
-    size = go_size(name)
-    if size is None:
-        for option, given in (("opponent", opponent), ("colour", colour), ("komi", komi)):
-            if given is not None:
-                raise RlabError(f"{option} belongs to Go, and '{name}' is not it; valid: {', '.join(NAMES)}")
-    elif max_steps is not None:
-        raise RlabError(f"'{name}' is Go, whose rules end every game, so it takes no max_steps")
-    if is_minatar(name):
-        if max_steps is not None:
-            raise RlabError(f"'{name}' is a game of MinAtar, which max_frames limits, not max_steps")
-        return _minatar(name, num_envs, seed, threads, render, sticky, max_frames, ramping)
-    if ramping is not None:
-        raise RlabError(f"ramping belongs to MinAtar, and '{name}' is not one of its games")
-    rom = atari_rom(name)
-    if rom is not None:
-        if max_steps is not None:
-            raise RlabError(f"'{name}' is an Atari game, which max_frames limits, not max_steps")
-        from rlab.envs.atari import MAX_FRAMES, Atari
+    family, read = read_options(name, options)
+    return family.make(name, num_envs, seed, read, training=training, threads=threads, render=render)
 
-        return Atari(
-            rom,
-            num_envs,
-            seed,
-            protocol=protocol,
-            training=training,
-            threads=threads,
-            render=render,
-            sticky=sticky,
-            max_frames=MAX_FRAMES if max_frames is None else max_frames,
-        )
-    for option, value in (("sticky", sticky), ("max_frames", max_frames)):
-        if value is not None:
-            raise RlabError(f"{option} belongs to Atari and MinAtar, and '{name}' is not one of their games")
-    if size is not None:
-        return _go(size, num_envs, seed, threads, render, opponent, colour, komi)
-    return _gymnasium(_registered(name), num_envs, seed, render, max_steps)
+
+def family_of(name: str) -> Family[Any]:
+    """The family of an environment's name, whether there is such an environment or not; imports no user's module."""
+    return next(family for family in FAMILIES if family.matches(name))
+
+
+def read_options(name: str, given: Mapping[str, Any]) -> tuple[Family[Any], Any]:
+    """(family, its options) of an environment's name.
+
+    Raises:
+        RlabError: the environment has no such option, or the option no such value.
+    """
+    family = family_of(name)
+    for option in given:
+        check_option(name, option)
+        if option not in family.types():
+            _refuse_unknown(name)
+            known = sorted({known for family in FAMILIES for known in family.types()})
+            close = "".join(f"; nearest: {at}, of {_owners(at)}" for at in get_close_matches(option, known, 1, 0.5))
+            raise RlabError(f"'{name}' has no option '{option}', only {', '.join(family.types())}{close}")
+    return family, family.read(given)
+
+
+def check_option(name: str, option: str) -> None:
+    """Refuse an option that an environment does not have and others do.
+
+    Raises:
+        RlabError: a sentence that says which have it, and which options this one has.
+    """
+    own, owners = family_of(name).types(), _owners(option)
+    if owners and option not in own:
+        _refuse_unknown(name)
+        it = "of these" if " and " in owners else owners
+        raise RlabError(f"{option} belongs to {owners}, and '{name}' is not {it}; its options: {', '.join(own)}")
+
+
+def _owners(option: str) -> str:
+    """The families that have an option, in words; "" if none has."""
+    return " and ".join(family.name for family in FAMILIES if option in family.types())
 
 
 @lru_cache(maxsize=8)
@@ -139,23 +126,7 @@ def load_model(name: str) -> MDP:
 def canonical_name(name: str) -> str:
     """The one name of an environment that has several: ``Breakout`` for ``ALE/Breakout-v5``, a Gymnasium id for its
     short form; an unknown name stays as it is. Imports no user's module."""
-    from rlab.envs.minatar import find_game
-
-    if is_minatar(name):
-        try:
-            game, minimal = find_game(name)
-        except RlabError:
-            return name
-        return f"MinAtar/{game}" + ("" if minimal else "-v0")
-    rom = atari_rom(name)
-    if rom is not None:
-        return _games()[rom.replace("_", "")][0]
-    if ":" in name:
-        return name
-    try:
-        return _registered(name)
-    except RlabError:
-        return name
+    return family_of(name).canonical(name)
 
 
 def is_atari(name: str) -> bool:
@@ -186,62 +157,6 @@ def is_continuous(name: str) -> bool:
     except Exception:
         return False
     return continuous
-
-
-def _minatar(
-    name: str,
-    num_envs: int,
-    seed: int,
-    threads: int,
-    render: bool,
-    sticky: float | None,
-    max_frames: int | None,
-    ramping: bool | None,
-) -> VecEnv:
-    from rlab.envs.minatar import MAX_STEPS, STICKY, MinAtar, find_game
-
-    game, minimal = find_game(name)
-    return MinAtar(
-        game,
-        num_envs,
-        seed,
-        threads=threads,
-        render=render,
-        sticky=STICKY if sticky is None else sticky,
-        ramping=ramping is not False,
-        minimal=minimal,
-        max_steps=MAX_STEPS if max_frames is None else max_frames,
-    )
-
-
-def _go(
-    size: int,
-    num_envs: int,
-    seed: int,
-    threads: int,
-    render: bool,
-    opponent: str | Player | None,
-    colour: str | None,
-    komi: float | None,
-) -> VecEnv:
-    from rlab.envs.go.vector import GoVec
-
-    given = {"opponent": opponent, "colour": colour, "komi": komi}
-    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return GoVec(size, num_envs, seed, threads=threads, render=render, **options)
-
-
-def _gymnasium(env_id: str, num_envs: int, seed: int, render: bool, max_steps: int | None) -> VecEnv:
-    from rlab.envs.ids import CRAWLER_STEPS, CRAWLERS
-
-    if env_id in CRAWLERS:
-        from rlab.envs.crawler.env import Crawlers
-
-        limit = CRAWLER_STEPS if max_steps is None else max_steps
-        return Crawlers(num_envs, seed, discrete=CRAWLERS[env_id], render=render, max_steps=limit)
-    from rlab.envs.generic import Generic
-
-    return Generic(env_id, num_envs, seed, render=render, max_steps=max_steps)
 
 
 @lru_cache(maxsize=1)
@@ -292,10 +207,271 @@ def _registered(name: str) -> str:
     elif f"rlab/{env_id}-v0" in gymnasium.registry and env_id not in gymnasium.registry:
         return f"rlab/{env_id}-v0"
     if env_id not in gymnasium.registry:
-        ids = [i for i in gymnasium.registry if not i.startswith("ALE/")]
-        from rlab.envs.minatar import names
-
-        valid = ids + [shown for shown, _ in _games().values()] + names() + list(NAMES)
+        valid = [known for family in FAMILIES for known in family.names()]
         meant = re.sub(r"^ALE/(.*?)(-v\d+)?$", r"\1", env_id)
         raise RlabError(f"unknown environment '{name}'; {nearest(meant, valid)}")
     return env_id
+
+
+def _refuse_unknown(name: str) -> None:
+    """Refuse a name that no environment has, as far as that is known without importing a user's module."""
+    if family_of(name) is GYMNASIUM and ":" not in name:
+        _registered(name)
+
+
+def _at_least(options: Any, **bounds: int) -> None:
+    for name, bound in bounds.items():
+        value = getattr(options, name)
+        if value is not None and value < bound:
+            raise RlabError(f"{name} is {value}; it must be at least {bound}")
+
+
+def _probability_below_one(options: Any, name: str) -> None:
+    value = getattr(options, name)
+    if value is not None and not 0 <= value < 1:
+        raise RlabError(f"{name} is {value}; it must be a probability below 1")
+
+
+# Atari.
+
+
+@dataclass(frozen=True)
+class AtariOptions:
+    """Rules of an Atari game."""
+
+    protocol: Literal["classic", "v5"] = "classic"
+    """classic: no sticky actions, up to 30 no-ops, a lost life ends a training episode, FIRE after it (Mnih et al.
+    2015). v5: sticky actions 0.25, no life-loss signal (Machado et al. 2018)."""
+    sticky: float | None = None
+    """Probability of repeating the action before; None: the protocol's."""
+    max_frames: int = 108_000
+    """Frames after which a game is truncated: 30 minutes at 60 Hz."""
+
+    def __post_init__(self) -> None:
+        _probability_below_one(self, "sticky")
+        _at_least(self, max_frames=1)
+
+
+def _make_atari(
+    name: str, num_envs: int, seed: int, options: AtariOptions, *, training: bool, threads: int, render: bool
+) -> VecEnv:
+    from rlab.envs.atari import Atari
+
+    rom = atari_rom(name)
+    assert rom is not None
+    return Atari(rom, num_envs, seed, training=training, threads=threads, render=render, **asdict(options))
+
+
+def _canonical_atari(name: str) -> str:
+    rom = atari_rom(name)
+    assert rom is not None
+    return _games()[rom.replace("_", "")][0]
+
+
+ATARI = Family(
+    "Atari",
+    AtariOptions,
+    matches=is_atari,
+    names=lambda: [shown for shown, _ in _games().values()],
+    canonical=_canonical_atari,
+    make=_make_atari,
+)
+
+
+# MinAtar.
+
+
+@dataclass(frozen=True)
+class MinAtarOptions:
+    """Rules of a game of MinAtar."""
+
+    sticky: float = 0.1
+    """Probability of repeating the action before."""
+    ramping: bool = True
+    """The games get harder with time; off: they stay as they begin."""
+    max_frames: int = 5_000
+    """Frames, which are steps here, after which a game is truncated."""
+
+    def __post_init__(self) -> None:
+        _probability_below_one(self, "sticky")
+        _at_least(self, max_frames=1)
+
+
+def _make_minatar(
+    name: str, num_envs: int, seed: int, options: MinAtarOptions, *, training: bool, threads: int, render: bool
+) -> VecEnv:
+    from rlab.envs.minatar import MinAtar, find_game
+
+    game, minimal = find_game(name)
+    return MinAtar(
+        game,
+        num_envs,
+        seed,
+        threads=threads,
+        render=render,
+        sticky=options.sticky,
+        ramping=options.ramping,
+        minimal=minimal,
+        max_steps=options.max_frames,
+    )
+
+
+def _canonical_minatar(name: str) -> str:
+    from rlab.envs.minatar import find_game
+
+    try:
+        game, minimal = find_game(name)
+    except RlabError:
+        return name
+    return f"MinAtar/{game}" + ("" if minimal else "-v0")
+
+
+def _minatar_names() -> list[str]:
+    from rlab.envs.minatar import names
+
+    return names()
+
+
+MINATAR = Family(
+    "MinAtar",
+    MinAtarOptions,
+    matches=is_minatar,
+    names=_minatar_names,
+    canonical=_canonical_minatar,
+    make=_make_minatar,
+)
+
+
+# Go.
+
+
+@dataclass(frozen=True)
+class GoOptions:
+    """Rules of Go, and who plays it with the agent."""
+
+    opponent: str = "random"
+    """Whom the agent plays: random, gnugo:10, a run or another player's name (from Python also a player)."""
+    colour: Literal["black", "white", "alternate", "random"] = "alternate"
+    """The agent's colour."""
+    komi: float | None = None
+    """Points that White has from the start; None: what is fair on a board of that size."""
+
+
+def _make_go(
+    name: str, num_envs: int, seed: int, options: GoOptions, *, training: bool, threads: int, render: bool
+) -> VecEnv:
+    from rlab.envs.go.vector import GoVec
+
+    size = go_size(name)
+    assert size is not None
+    rules: dict[str, Any] = {"opponent": options.opponent, "colour": options.colour, "komi": options.komi}
+    return GoVec(size, num_envs, seed, threads=threads, render=render, **rules)
+
+
+GO = Family(
+    "Go",
+    GoOptions,
+    matches=lambda name: go_size(name) is not None,
+    names=lambda: NAMES,
+    canonical=lambda name: f"rlab/Go{go_size(name)}-v0",
+    make=_make_go,
+    objects=("opponent",),
+)
+
+
+# The crawler.
+
+
+@dataclass(frozen=True)
+class CrawlerOptions:
+    """How long the crawler may walk."""
+
+    max_steps: int = CRAWLER_STEPS
+    """Steps after which an episode is truncated."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, max_steps=1)
+
+
+def _crawler_id(name: str) -> str:
+    """The crawler's id that a name stands for, "" if it is another environment."""
+    import gymnasium
+
+    for env_id in CRAWLERS:
+        short = name == _short(env_id) and name not in gymnasium.registry
+        if (short or name in (env_id, f"rlab.envs:{env_id}")) and not _is_users(env_id):
+            return env_id
+    return ""
+
+
+def _short(env_id: str) -> str:
+    return env_id.removeprefix("rlab/").removesuffix("-v0")
+
+
+def _make_crawler(
+    name: str, num_envs: int, seed: int, options: CrawlerOptions, *, training: bool, threads: int, render: bool
+) -> VecEnv:
+    from rlab.envs.crawler.env import Crawlers
+
+    discrete = CRAWLERS[_crawler_id(name)]
+    return Crawlers(num_envs, seed, discrete=discrete, render=render, max_steps=options.max_steps)
+
+
+CRAWLER = Family(
+    "the crawler",
+    CrawlerOptions,
+    matches=lambda name: _crawler_id(name) != "",
+    names=lambda: [*CRAWLERS, *map(_short, CRAWLERS)],
+    canonical=_crawler_id,
+    make=_make_crawler,
+)
+
+
+# Everything else.
+
+
+@dataclass(frozen=True)
+class GymnasiumOptions:
+    """How long an episode may be."""
+
+    max_steps: int | None = None
+    """Steps after which an episode is truncated; None: the environment's own limit."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, max_steps=1)
+
+
+def _make_gymnasium(
+    name: str, num_envs: int, seed: int, options: GymnasiumOptions, *, training: bool, threads: int, render: bool
+) -> VecEnv:
+    from rlab.envs.generic import Generic
+
+    return Generic(_registered(name), num_envs, seed, render=render, max_steps=options.max_steps)
+
+
+def _canonical_gymnasium(name: str) -> str:
+    if ":" in name:
+        return name
+    try:
+        return _registered(name)
+    except RlabError:
+        return name
+
+
+def _gymnasium_names() -> list[str]:
+    import gymnasium
+
+    return [env_id for env_id in gymnasium.registry if not env_id.startswith("ALE/")]
+
+
+GYMNASIUM = Family(
+    "other Gymnasium environments",
+    GymnasiumOptions,
+    matches=lambda name: True,
+    names=_gymnasium_names,
+    canonical=_canonical_gymnasium,
+    make=_make_gymnasium,
+)
+
+FAMILIES: tuple[Family[Any], ...] = (ATARI, MINATAR, GO, CRAWLER, GYMNASIUM)
+"""Every environment is of the first that its name matches. What a user registered in Gymnasium is of the last."""

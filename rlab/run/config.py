@@ -8,7 +8,7 @@ import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from rlab.errors import RlabError, nearest
 
@@ -97,7 +97,66 @@ def from_plain(cls: type[C], plain: Any, where: str = "config.json") -> C:
         RlabError: a field is unknown or of the wrong type, or one without a default is missing; the message
             names it. A missing field that has a default takes it, as in a run of before the field was there.
     """
-    return _read(cls, plain, where)
+    return _read(cls, migrated(cls, plain), where)
+
+
+def migrated(cls: type, plain: Any) -> Any:
+    """Plain JSON values of an earlier version as this one writes them, unchecked.
+
+    A dataclass whose fields have changed says how in a static method ``migrate(plain) -> plain``.
+    """
+    if not (dataclasses.is_dataclass(cls) and isinstance(plain, dict)):
+        return plain
+    hints = typing.get_type_hints(cls)
+    plain = {name: migrated(hints[name], value) if name in hints else value for name, value in plain.items()}
+    migrate = getattr(cls, "migrate", None)
+    return plain if migrate is None else migrate(plain)
+
+
+@runtime_checkable
+class HasOptions(Protocol):
+    """A part of a configuration whose field `options` holds values that are set like fields, by name."""
+
+    options: dict[str, Any]
+
+    def typed_options(self) -> Any:
+        """All options, as the dataclass that describes them."""
+
+    def check_option(self, name: str) -> None:
+        """Raise an `RlabError` that explains why a name is an option elsewhere but not here, if it is."""
+
+
+def settings_of(config: Any) -> dict[str, Any]:
+    """Every setting of a nested configuration, ``part.name`` -> its type: fields, and options in place of `options`."""
+    types: dict[str, Any] = {}
+    for f in dataclasses.fields(config):
+        part = getattr(config, f.name)
+        own = typing.get_type_hints(type(part))
+        if isinstance(part, HasOptions):
+            del own["options"]
+            own |= typing.get_type_hints(type(part.typed_options()))
+        types |= {f"{f.name}.{name}": hint for name, hint in own.items()}
+    return types
+
+
+def flat(part: dict[str, Any]) -> dict[str, Any]:
+    """A part of a configuration in plain values with its options beside its fields."""
+    options = part.get("options")
+    return {k: v for k, v in part.items() if k != "options"} | options if isinstance(options, dict) else part
+
+
+def unknown_setting(config: Any, name: str) -> RlabError:
+    """Why a nested configuration has no setting of this name, in a sentence."""
+    for f in dataclasses.fields(config):
+        part = getattr(config, f.name)
+        if isinstance(part, HasOptions):
+            try:
+                part.check_option(name.rpartition(".")[2])
+            except RlabError as e:
+                return e
+    known = settings_of(config)
+    short = {full.partition(".")[2] for full in known}
+    return RlabError(f"unknown setting '{name}'; {nearest(name, {*known, *short} if '.' in name else short)}")
 
 
 def changed(config: C, changes: dict[str, Any]) -> C:
@@ -108,10 +167,16 @@ def changed(config: C, changes: dict[str, Any]) -> C:
     """
     plain = to_plain(config)
     homes = {name: part for part in plain for name in plain[part]}
-    for name, value in changes.items():
-        if name not in homes:
-            raise RlabError(f"unknown setting '{name}'; {nearest(name, homes)}")
-        plain[homes[name]][name] = to_plain(value)
+    for name in changes.keys() & homes.keys():
+        plain[homes[name]][name] = to_plain(changes[name])
+    options = {name: value for name, value in changes.items() if name not in homes}
+    if options:
+        config = from_plain(type(config), plain, "settings")  # which options there are depends on the fields
+        parts = {name: full.partition(".")[0] for full in settings_of(config) for name in [full.partition(".")[2]]}
+        for name, value in options.items():
+            if name not in parts:
+                raise unknown_setting(config, name)
+            plain[parts[name]]["options"][name] = to_plain(value)
     return from_plain(type(config), plain, "settings")
 
 

@@ -31,11 +31,14 @@ def over_text(score: Mapping[str, Any]) -> str:
     return f"{score.get('episodes')} episodes"
 
 
+RULES = ("protocol", "sticky", "ramping", "max_frames", "max_steps", "opponent", "colour", "komi")
+"""Options of environments that an evaluation names."""
+
+
 def how_text(score: Mapping[str, Any]) -> str:
     """Say how an evaluation was made, as far as its score says so."""
-    names = ("protocol", "sticky", "ramping", "epsilon", "opponent", "seed", "drawn", "mse_train", "mse_held", "sign")
-    present = [name for name in names if score.get(name) is not None]
-    parts = [f"{name} {score[name]}" for name in present]
+    names = (*RULES, "epsilon", "seed", "drawn", "mse_train", "mse_held", "sign")
+    parts = [f"{name} {score[name]}" for name in names if score.get(name) is not None]
     if "validation" in score:
         parts.append(f"with the parameters of {score['best_at']:,} examples, the best in validation: "
                     f"{number(score['validation'])}")  # fmt: skip

@@ -16,7 +16,7 @@ from rlab.errors import RlabError
 from rlab.machine import available_memory, cores, gigabytes
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints, Saved, most_checkpoints
-from rlab.run.config import RunConfig, from_plain, to_plain
+from rlab.run.config import RunConfig, flat, from_plain, to_plain
 from rlab.run.contract import Footprint, Learner, Restores, State, Stop, Stopped
 from rlab.run.files import disk_error, replace_durably, to_json
 from rlab.run.folder import RunFolder, create_run
@@ -359,10 +359,12 @@ def _refuse_if_edited(config: Any, saved: dict[str, Any] | None, folder: RunFold
     was = to_plain(from_plain(type(config), saved, str(folder.checkpoints)))  # a field that came later: its default
     now = to_plain(config)
     for part, fields in now.items():
-        for name, value in fields.items():
-            if value != was[part][name] and name not in FREE:
+        new, old = flat(fields), flat(was[part])
+        for name in dict.fromkeys([*new, *old]):
+            says, said = (repr(its[name]) if name in its else "nothing" for its in (new, old))
+            if new.get(name) != old.get(name) and name not in FREE:
                 raise RlabError(
-                    f"{folder.path / 'config.json'} says {name} {value!r}, its checkpoint {was[part][name]!r}; "
+                    f"{folder.path / 'config.json'} says {name} {says}, its checkpoint {said}; "
                     "put the old value back, or start a new run with the new one"
                 )
 

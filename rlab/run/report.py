@@ -10,8 +10,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from rlab.run.config import flat
 from rlab.run.files import JSON_BYTES, disk_error, make_folder, read_json, read_plain, replace_durably
 from rlab.run.folder import RunFolder
+from rlab.run.formatting import RULES
 from rlab.run.health import warnings_in
 from rlab.run.metrics import read_metrics
 from rlab.run.status import checkpoint_paths, status_of, subject_of
@@ -134,8 +136,7 @@ def _score(evaluation: dict[str, Any] | None, evals: list[dict[str, Any]]) -> st
         (str(score.get("episodes")), "whole games"),
         (f"{score['step']:,}" if "step" in score else "-", "steps of training"),
     ]
-    names = ("protocol", "sticky", "ramping", "epsilon", "seed")
-    how = ", ".join(f"{name} {score[name]}" for name in names if score.get(name) is not None)
+    how = ", ".join(f"{name} {score[name]}" for name in (*RULES, "epsilon", "seed") if score.get(name) is not None)
     return f'{_cards(cards)}<p class="dim">Raw scores of whole games; {escape(how)}.</p>'
 
 
@@ -313,7 +314,7 @@ def _health(warnings: list[dict[str, Any]]) -> str:
 def _configuration(config: dict[str, Any]) -> str:
     tables = []
     for name, part in config.items():
-        fields = part if isinstance(part, dict) else {name: part}
+        fields = flat(part) if isinstance(part, dict) else {name: part}
         tables.append(f"<div><h3>{escape(str(name))}</h3>{_table(fields)}</div>")
     return f'<div class="grid">{"".join(tables)}</div>'
 

@@ -257,11 +257,11 @@ def _noting(made: list[Any]) -> Callable[..., None]:
         ("CartPole-v1", {"sticky": 0.0}, "sticky belongs to Atari and MinAtar, and 'CartPole-v1' is not"),
         ("CartPole-v1", {"ramping": False}, "ramping belongs to MinAtar, and 'CartPole-v1' is not"),
         ("Breakout", {"ramping": False}, "ramping belongs to MinAtar, and 'Breakout' is not"),
-        ("CartPole-v1", {"opponent": "random"}, "opponent belongs to Go, and 'CartPole-v1' is not it"),
+        ("CartPole-v1", {"opponent": "random"}, "opponent belongs to Go, and 'CartPole-v1' is not Go"),
         ("Go5", {"komi": 0.1}, "komi is 0.1"),
         ("Go5", {"opponent": "nobody"}, "there is no player or run 'nobody'"),
-        ("MinAtar/Breakout", {"sticky": 1.0}, "--sticky is 1.0; it must be a probability below 1"),
-        ("MinAtar/Breakout", {"sticky": float("nan")}, "--sticky is nan"),
+        ("MinAtar/Breakout", {"sticky": 1.0}, "sticky is 1.0; it must be a probability below 1"),
+        ("MinAtar/Breakout", {"sticky": float("nan")}, "sticky is nan"),
     ],
 )
 def test_rules_that_a_game_does_not_have_are_refused(

@@ -186,11 +186,27 @@ def test_a_run_of_before_a_setting_was_there(runs: Path, tmp_path: Path, monkeyp
     shutil.copytree(runs / "cart", tmp_path / "old")
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
     document = json.loads((tmp_path / "old" / "config.json").read_text())
-    assert document["config"]["env"].pop("sticky") is None
-    assert document["config"]["env"].pop("ramping") is True
+    assert document["config"]["env"].pop("options") == {}
     (tmp_path / "old" / "config.json").write_text(json.dumps(document))
     assert rlab_json("eval", "old", "--episodes", "2")["returns"] == wanted
     assert rlab_json("resume", "old")["finished"] is True
+
+
+def test_options_are_the_rules_of_a_run(tmp_path: Path, monkeypatch, rlab) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    given = {"sticky": 0.0, "ramping": False, "max_frames": 50}
+    small = {"steps": 200, "num_envs": 2, "threads": 1, "final_episodes": 1, "learning_starts": 900}
+    flags = [word for name, value in small.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    words = ("--env", "MinAtar/Freeway", "--name", "one", "--sticky", "0", "--no-ramping", "--max-frames", "50")
+    said = rlab("train", "dqn", *words, *flags)
+    assert "rules    sticky 0.0, ramping False, max_frames 50" in said.err
+    assert "(sticky 0.0, ramping False, max_frames 50, epsilon" in said.out
+    lab.train("dqn", "MinAtar/Freeway", "two", **small, **given)
+    for name in ("one", "two"):
+        document = json.loads((tmp_path / name / "config.json").read_text())
+        assert document["config"]["env"]["options"] == given
+        assert lab.evaluate(name, 1)["mean_length"] == 50
+    assert lab.load("one").config.env == lab.load("two").config.env
 
 
 def test_a_taken_name(runs: Path, rlab) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 import rlab as lab
 from rlab.run.checkpoint import digest
-from rlab.run.files import read_json
+from rlab.run.files import read_json, to_json
 from rlab.run.folder import find_run
 from rlab.run.lifecycle import read_newest
 from tests.fixtures.old_runs.make import describe
@@ -81,6 +81,27 @@ def test_old_run_plays_as_it_is(old: Path, rlab_json: CallJson) -> None:
     assert np.isfinite(rlab_json("eval", old.name, "--episodes", "2")["mean"])
     with lab.load(old.name) as loaded:
         assert loaded.step == noted(old)[0]["stopped"]["step"]
+
+
+@pytest.mark.parametrize(
+    ("edited", "sentence"),
+    [
+        ({"sticky": 0.5}, "sticky belongs to Atari and MinAtar, and 'CartPole-v1' is not of these"),  # where 0.1 had it
+        ({"options": {"komi": 5.5}}, "komi belongs to Go, and 'CartPole-v1' is not Go; its options: max_steps"),
+        ({"options": {"max_steps": 9}}, "says max_steps 9, its checkpoint nothing; put the old value back"),
+        ({"options": {"max_steps": "9"}}, "max_steps is '9'; it must be a whole number or None"),
+        ({"options": 5}, "has an unknown field 'protocol'"),
+    ],
+)
+@pytest.mark.parametrize("old", ["0.1/pqn"], indirect=True)
+def test_old_run_keeps_its_rules(old: Path, edited: dict[str, Any], sentence: str, tmp_path: Path, rlab: Call) -> None:
+    path = tmp_path / "pqn/config.json"
+    document = read_json(path)
+    document["config"]["env"] |= edited
+    path.write_bytes(to_json(document))
+    said = rlab("resume", "pqn")
+    assert said.status == 1
+    assert sentence in said.err
 
 
 @pytest.mark.parametrize("verb", ["resume", "eval"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -108,6 +109,45 @@ def test_unknown_agent_env_and_flag_name_the_nearest(rlab, tmp_path: Path, monke
     assert value.err.startswith("rlab: --steps is -5; it must be")
     assert value.err.count("\n") == 1
     assert not list(tmp_path.glob("none/*"))
+
+
+OPTIONS = {
+    "Breakout": {"protocol", "sticky", "max-frames"},
+    "MinAtar/Breakout": {"sticky", "ramping", "max-frames"},
+    "Go9": {"opponent", "colour", "komi"},
+    "Crawler": {"max-steps"},
+    "CartPole-v1": {"max-steps"},
+}
+"""Environments, one of each family -> their flags."""
+
+
+@pytest.mark.parametrize("env", OPTIONS)
+def test_help_shows_the_flags_that_apply(env: str, rlab) -> None:
+    text = rlab("train", "ppo", "--env", env, "--help").out
+    every = set().union(*OPTIONS.values())
+    assert {flag for flag in every if re.search(rf"--{flag}\b", text)} == OPTIONS[env]
+    assert "--options" not in text
+    assert "(default:" in text
+
+
+@pytest.mark.parametrize(
+    ("env", "flag", "sentence"),
+    [
+        ("CartPole-v1", ["--komi", "7"], "komi belongs to Go, and 'CartPole-v1' is not Go; its options: max_steps"),
+        (
+            "Go9",
+            ["--no-ramping"],
+            "ramping belongs to MinAtar, and 'Go9' is not MinAtar; its options: opponent, colour",
+        ),
+        ("Breakout", ["--max-steps=9"], "max_steps belongs to the crawler and other Gymnasium environments"),
+        ("Braekout", ["--sticky", "0.1"], "unknown environment 'Braekout'; nearest: Breakout"),
+        ("Breakout", ["--sticky", "1"], "sticky is 1.0; it must be a probability below 1"),
+    ],
+)
+def test_wrong_option_is_one_sentence(env: str, flag: list[str], sentence: str, rlab) -> None:
+    said = rlab("train", "dqn", "--env", env, *flag)
+    assert (said.status, said.err.count("\n")) == (1, 1)
+    assert said.err.startswith(f"rlab: {sentence}")
 
 
 def test_minutes_and_steps_exclude_each_other(rlab) -> None:

@@ -145,7 +145,22 @@ def test_scores_under_other_rules_are_not_compared(run: Run, rule: dict[str, Any
     with pytest.raises(RlabError, match=f"'other' has {next(iter(rule))}|{next(iter(rule))} None and 'other'"):
         compare_runs([*names, "other"])
     same = plant_seeds(run, "dqn", "MinAtar/Asterix", [1.0, 2.0, 3.0], tag="x", **rule)
-    assert compare_runs([*same, "other"])["agents"]
+    assert compare_runs([*same, "other"])["agents"] == ["dqn", "pqn"]  # the rules are the environment's
+
+
+def test_old_runs_are_compared_with_new(run: Run) -> None:
+    """In 0.1 and 0.2 every environment had the options of all."""
+    names = plant_seeds(run, "dqn", "Go5", [1.0, 2.0, 3.0], komi=5.5)
+    for seed, komi in enumerate((5.5, 5.5, None), 10):
+        path = run(f"old{seed}", "dqn", "Go5", seed, [1.0]) / "config.json"
+        document = json.loads(path.read_text())
+        del document["config"]["env"]["options"]
+        document["config"]["env"] |= {"protocol": "classic", "sticky": None, "ramping": True, "opponent": None}
+        document["config"]["env"] |= {"colour": None, "komi": komi}
+        path.write_text(json.dumps(document))
+    assert compare_runs([*names, "old10", "old11"])["agents"] == ["dqn"]
+    with pytest.raises(RlabError, match="'old12' has komi None"):
+        compare_runs([*names, "old12"])
 
 
 def test_nothing_to_compare(run: Run) -> None:

@@ -218,6 +218,21 @@ def test_settings_are_typed_by_their_fields() -> None:
     assert resolve("rainbow", "CartPole-v1", together)["munchausen"] is True
 
 
+def test_options_of_environments_are_settings() -> None:
+    given = [parse_setting(text) for text in ("komi=7", "env.colour=black")]
+    found = resolve("dqn", "Go9", given)
+    assert as_flags(found) == ["--komi", "7", "--colour", "black"]
+    for env, setting, sentence in (
+        ("CartPole-v1", "komi=7", "dqn on CartPole-v1: komi belongs to Go, and 'CartPole-v1' is not Go"),
+        ("CartPole-v1", "env.komi=7", "dqn on CartPole-v1: komi belongs to Go"),
+        ("Go9", "comi=7", "unknown setting 'comi'; nearest: komi"),
+        ("Go9", "komi=high", "dqn on Go9: the setting: komi must be"),
+        ("Go9", "options=x", "unknown setting 'options'"),
+    ):
+        with pytest.raises(RlabError, match=sentence):
+            resolve("dqn", env, [parse_setting(setting)])
+
+
 def test_a_sweep_itself_is_light() -> None:
     """It waits beside its runs for hours: their libraries are theirs."""
     names = "('torch', 'numba', 'matplotlib', 'optuna')"

@@ -1,14 +1,20 @@
 """Names: what they resolve to, and what a wrong one is told."""
 
+import json
 import subprocess
 import sys
 import textwrap
+from dataclasses import asdict
+from typing import Any, get_args
 
 import gymnasium
+import numpy as np
 import pytest
 
-from rlab.envs import canonical_name, is_atari, is_minatar, make_vec
+from rlab.envs import canonical_name, family_of, is_atari, is_minatar, make_vec
+from rlab.envs.make import FAMILIES, read_options
 from rlab.envs.probes import Probe4
+from rlab.envs.registry import Family
 from rlab.errors import RlabError
 from rlab.registry import import_plugin
 
@@ -141,14 +147,16 @@ def test_current_directory_comes_before_installed(tmp_path, monkeypatch):
     assert sys.path == [*before, str(tmp_path / "here")]  # what rlab itself imports later is still the installed
 
 
-@pytest.mark.parametrize("name", ["Breakout-v4", "ALE/Breakout-v5", "MinAtar/Breakout-v1", "Go9"])
+@pytest.mark.parametrize(
+    "name", ["Breakout-v4", "ALE/Breakout-v5", "MinAtar/Breakout-v1", "Go9", "Crawler", "rlab/Crawler-v0"]
+)
 def test_an_environment_that_somebody_registered_wins(name, monkeypatch):
     spec = gymnasium.envs.registration.EnvSpec(name, entry_point=Probe4)
     monkeypatch.setitem(gymnasium.registry, name, spec)
     assert not is_atari(name)
     assert not is_minatar(name)
     assert canonical_name(name) == name
-    env = make_vec(name, 2, 0)
+    env = make_vec(name, 2, 0, max_steps=3)
     assert env.single_observation_space == Probe4().observation_space
     env.close()
 
@@ -165,17 +173,78 @@ def test_an_environment_that_somebody_registered_wins(name, monkeypatch):
         ("CartPole-v1", {"sticky": 0.25}, "sticky belongs to Atari and MinAtar"),
         ("CartPole-v1", {"max_frames": 100}, "max_frames belongs to Atari and MinAtar"),
         ("CartPole-v1", {"max_steps": 0}, "max_steps"),
-        ("Pong", {"max_steps": 10}, "max_frames limits"),
-        ("Go5", {"max_steps": 10}, "'Go5' is Go, whose rules end every game"),
+        ("Pong", {"max_steps": 10}, "'Pong' is not of these; its options: protocol, sticky, max_frames$"),
+        ("Go5", {"max_steps": 10}, "max_steps belongs to the crawler and other Gymnasium environments, and 'Go5' is"),
         ("Go5", {"sticky": 0.1}, "sticky belongs to Atari and MinAtar"),
         ("Go5", {"opponent": "gnu"}, "there is no player or run 'gnu'"),
         ("Go5", {"colour": "blak"}, "unknown colour 'blak'; nearest: black"),
         ("Go5", {"komi": 7.2}, "komi is 7.2"),
-        ("Pong", {"opponent": "random"}, "opponent belongs to Go, and 'Pong' is not it; valid: Go5"),
+        ("Pong", {"opponent": "random"}, "opponent belongs to Go, and 'Pong' is not Go; its options: protocol"),
         ("CartPole-v1", {"colour": "black"}, "colour belongs to Go"),
         ("MinAtar/Breakout", {"komi": 7.0}, "komi belongs to Go"),
+        ("MinAtar/Breakout", {"protocol": "v5"}, "protocol belongs to Atari, and 'MinAtar/Breakout' is not Atari"),
+        (
+            "CartPole-v1",
+            {"stickey": 0.1},
+            "'CartPole-v1' has no option 'stickey', only max_steps; nearest: sticky, of Atari and MinAtar$",
+        ),
+        ("Braekout", {"sticky": 0.1}, "unknown environment 'Braekout'; nearest: Breakout"),
+        ("Pong", {"sticky": "0.1"}, "sticky is '0.1'; it must be a number or None"),
+        ("Pong", {"sticky": True}, "sticky is True; it must be a number or None"),
+        ("Pong", {"max_frames": 9.5}, "max_frames is 9.5; it must be a whole number"),
+        ("Pong", {"protocol": 4}, "protocol is 4; it must be classic or v5"),
+        ("MinAtar/Breakout", {"ramping": 0}, "ramping is 0; it must be True or False"),
+        ("MinAtar/Breakout", {"sticky": float("nan")}, "sticky is nan; it must be a probability below 1"),
+        ("Go5", {"opponent": None}, "opponent is None; it must be a name"),
+        ("Go5", {"opponent": 3}, "opponent is 3; it must be a name"),
+        ("Crawler", {"max_steps": 0}, "max_steps is 0; it must be at least 1"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_one_sentence(name, options, words):
     with pytest.raises(RlabError, match=words):
         make_vec(name, **{"num_envs": 1, "seed": 0, **options})
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "options"),
+    [
+        ("ALE/Breakout-v5", "Atari", {"protocol", "sticky", "max_frames"}),
+        ("MinAtar/Breakout", "MinAtar", {"sticky", "ramping", "max_frames"}),
+        ("Go9", "Go", {"opponent", "colour", "komi"}),
+        ("CrawlerDiscrete", "the crawler", {"max_steps"}),
+        ("rlab.envs:rlab/Crawler-v0", "the crawler", {"max_steps"}),
+        ("CartPole-v1", "other Gymnasium environments", {"max_steps"}),
+        ("nowhere:rlab/Crawler-v0", "other Gymnasium environments", {"max_steps"}),  # not imported
+    ],
+)
+def test_every_environment_has_its_familys_options(name: str, family: str, options: set[str]) -> None:
+    assert (family_of(name).name, set(family_of(name).types())) == (family, options)
+
+
+def test_defaults_are_those_of_the_environments() -> None:
+    """They stand where nothing heavy is imported."""
+    from rlab.envs import atari, make, minatar
+    from rlab.envs.go.match import COLOURS
+
+    assert make.AtariOptions().max_frames == atari.MAX_FRAMES
+    assert (make.MinAtarOptions().sticky, make.MinAtarOptions().max_frames) == (minatar.STICKY, minatar.MAX_STEPS)
+    assert get_args(make.GO.types()["colour"]) == COLOURS
+    assert get_args(make.ATARI.types()["protocol"]) == tuple(atari.STICKY)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_options_are_plain_and_have_defaults(family: Family[Any]) -> None:
+    options = family.options()
+    assert family.differing(options) == {}
+    assert family.read(json.loads(json.dumps(asdict(options)))) == options
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    options = make_options("Pong", sticky=np.float32(0.5), max_frames=np.int64(7))
+    assert options == {"sticky": 0.5, "max_frames": 7}
+    assert [type(value) for value in options.values()] == [float, int]
+
+
+def make_options(name: str, **given: Any) -> dict[str, Any]:
+    family, options = read_options(name, given)
+    return family.differing(options)

@@ -15,7 +15,7 @@ from rlab.agents.config import EnvConfig
 from rlab.agents.value.config import QConfig, QExperiment
 from rlab.errors import RlabError, nearest
 from rlab.registry import RECIPES
-from rlab.run.config import RunConfig, changed, from_plain, to_plain
+from rlab.run.config import RunConfig, changed, from_plain, settings_of, to_plain
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ def values_of(cls: type) -> st.SearchStrategy[Any]:
     def values(hint: Any) -> st.SearchStrategy[Any]:
         if get_origin(hint) is Literal:
             return st.sampled_from(get_args(hint))
+        if get_origin(hint) is dict:  # options, of the default environment
+            return st.sampled_from([{}, {"protocol": "v5"}, {"sticky": 0.5, "max_frames": 8}])
         simple: dict[Any, st.SearchStrategy[Any]] = {
             int: st.integers(0, 10**9),
             float: st.one_of(st.floats(0, 1), st.integers(0, 1)),
@@ -95,6 +97,61 @@ def test_a_setting_is_found_by_its_name_alone() -> None:
         changed(QExperiment(), {"batchsize": 7})
     with pytest.raises(RlabError, match="batch_size must be int"):
         changed(QExperiment(), {"batch_size": "7"})
+
+
+def test_options_are_set_by_their_names_alone() -> None:
+    go = RECIPES.get("dqn").default("Go9")
+    config = changed(go, {"komi": 5, "colour": "black", "batch_size": 7})
+    assert (config.env.options, config.agent.batch_size) == ({"komi": 5.0, "colour": "black"}, 7)
+    assert changed(config, {"colour": "alternate"}).env.options == {"komi": 5.0}  # a default is nothing to tell
+    assert changed(go, {"env": "MinAtar/Breakout", "ramping": False}).env.rules() == {"ramping": False}
+    with pytest.raises(RlabError, match="colour belongs to Go, and 'Breakout' is not Go"):
+        changed(config, {"env": "Breakout"})
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"comi": 5}, "unknown setting 'comi'; nearest: komi"),
+        ({"komi": "5"}, "komi is '5'; it must be a number or None"),
+        ({"komi": [5]}, "options: komi must be"),
+        (
+            {"ramping": False},
+            "ramping belongs to MinAtar, and 'Go9' is not MinAtar; its options: opponent, colour, komi",
+        ),
+    ],
+)
+def test_wrong_options_are_refused_by_name(change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(RlabError, match=sentence):
+        changed(RECIPES.get("pqn").default("Go9"), change)
+
+
+OLD_ENV = {"protocol": "classic", "sticky": None, "ramping": True, "opponent": None, "colour": None, "komi": None}
+
+
+@pytest.mark.parametrize(
+    ("env", "old", "options"),
+    [
+        ("Breakout", {"protocol": "v5", "sticky": 0.1}, {"protocol": "v5", "sticky": 0.1}),
+        ("MinAtar/Breakout", {"protocol": "v5", "sticky": 0.1, "ramping": False}, {"ramping": False}),
+        ("Go9", {"komi": 6, "opponent": "gnugo:1"}, {"komi": 6.0, "opponent": "gnugo:1"}),
+        ("CartPole-v1", {"protocol": "v5"}, {}),  # it had none, and nobody said so
+        ("CartPole-v1", {}, {}),
+    ],
+)
+def test_fields_of_old_runs_become_options(env: str, old: dict[str, Any], options: dict[str, Any]) -> None:
+    config = from_plain(QExperiment, {"run": {}, "env": {"env": env, **OLD_ENV, **old}, "agent": {}})
+    assert config.env == EnvConfig(env=env, options=options)
+    assert from_plain(QExperiment, to_plain(config)) == config
+
+
+@pytest.mark.parametrize("env", ["Breakout", "MinAtar/Breakout", "Go9", "Crawler", "CartPole-v1"])
+def test_settings_and_options_share_no_name(env: str) -> None:
+    for recipe in RECIPES:
+        config = RECIPES.get(recipe).default("")
+        if isinstance(getattr(config, "env", None), EnvConfig):
+            names = [full.partition(".")[2] for full in settings_of(replace(config, env=EnvConfig(env=env)))]
+            assert len(names) == len(set(names)), recipe
 
 
 @pytest.mark.parametrize(
