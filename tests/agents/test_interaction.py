@@ -42,6 +42,7 @@ DISCRETE = [env for env in ENVS if env not in BOX]
 
 UNFIT = {
     "dqn": BOX,
+    "averaged-dqn": BOX,
     "nature": BOX,
     "pqn": BOX,
     **dict.fromkeys(PARTS, BOX),
