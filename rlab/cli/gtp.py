@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
     with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
         from rlab import __version__
         from rlab.agents.go.engine import Engine
-        from rlab.agents.go.gtp import Lines, Server
+        from rlab.agents.go.gtp import GtpInput, Server
         from rlab.agents.go.players import find_player
         from rlab.envs.go.boards import Setting
         from rlab.envs.go.ids import default_komi
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
             out.flush()
 
         source = sys.stdin.fileno()
-        lines = Lines(lambda: os.read(source, 1 << 16))
+        lines = GtpInput(lambda: os.read(source, 1 << 16))
         server = Server(engine, f"rlab {player.name}", __version__, write=write, waiting=lines.waiting)
         server.serve(iter(lines))
     return 0

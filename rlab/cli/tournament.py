@@ -98,7 +98,7 @@ def _tournament(argv: Sequence[str], stop: Stop) -> int:
         _refuse_nonsense(flags, names)
         from rlab.agents.go.players import find_player
         from rlab.agents.go.ratings import Sprt
-        from rlab.agents.go.tournament import Common, Plan, Tournament, distinct
+        from rlab.agents.go.tournament import Common, Tournament, TournamentPlan, distinct
         from rlab.agents.go.tournament_page import write_result
         from rlab.envs.go.boards import Setting
         from rlab.envs.go.gtp_client import GivenUp, Program
@@ -108,7 +108,7 @@ def _tournament(argv: Sequence[str], stop: Stop) -> int:
         common = Common(setting, flags.seed, flags.openings or 0, flags.moves_random, flags.seconds)
         sprt = Sprt(flags.elo0, flags.elo1, flags.alpha, flags.beta) if flags.kind == "sprt" else None
         labels = distinct(names)
-        plan = Plan(tuple(labels), flags.kind, flags.games, sprt)
+        plan = TournamentPlan(tuple(labels), flags.kind, flags.games, sprt)
         anchor = flags.anchor or ("random" if "random" in labels else None)
         if anchor is not None and anchor not in labels:
             raise RlabError(f"--anchor is '{anchor}', which does not take part; {nearest(anchor, labels)}")

@@ -53,7 +53,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Layout:
+class GridLayout:
     """How values and a policy are drawn.
 
     Attributes:
@@ -94,7 +94,7 @@ class MDP:
     start: NDArray[np.float64]
     limit: int
     features: NDArray[np.int64]
-    layout: Layout | None
+    layout: GridLayout | None
     encode: Callable[[NDArray[Any], NDArray[np.bool_]], NDArray[np.int64]]
 
     @property
@@ -215,7 +215,7 @@ def _pack(
     start: NDArray[np.float64],
     limit: int,
     features: NDArray[np.int64],
-    layout: Layout | None,
+    layout: GridLayout | None,
     encode: Callable[[NDArray[Any], NDArray[np.bool_]], NDArray[np.int64]],
 ) -> MDP:
     """Lists of outcomes as arrays [S, A, K], checked."""
@@ -560,24 +560,24 @@ def _blackjack(name: str, sab: bool, pays: bool, limit: int) -> MDP:
     )
     features = one_hot((SUMS, SHOWN, 2))
     features = np.concatenate([features, features[[index(21, d, True) for d in range(SHOWN)]]])
-    layout = Layout(tuple(panels), ("S", "H"), "S stick, H hit")
+    layout = GridLayout(tuple(panels), ("S", "H"), "S stick, H hit")
     return _pack(name, table, start, limit, features, layout, encode)
 
 
 # -------------------------------------------------------------------------------------------------------- pictures
 
 
-def _layout(env: Any, sizes: tuple[int, ...]) -> Layout | None:
+def _layout(env: Any, sizes: tuple[int, ...]) -> GridLayout | None:
     """How to draw an environment that is known; None: as a table."""
     kind = type(env).__name__
     states = np.arange(int(np.prod(sizes)))
     if kind in ("FrozenLakeEnv", "GridWorld"):
         letters = np.array(env.desc).astype(str)
-        return Layout((Panel("", states.reshape(letters.shape), letters=letters),), MOVES)
+        return GridLayout((Panel("", states.reshape(letters.shape), letters=letters),), MOVES)
     if kind == "CliffWalkingEnv":
         letters = np.full(env.shape, ".")
         letters[-1, 1:-1], letters[-1, 0], letters[-1, -1] = "C", "S", "G"
-        return Layout((Panel("", states.reshape(env.shape), letters=letters),), ((-1, 0), (0, 1), (1, 0), (0, -1)))
+        return GridLayout((Panel("", states.reshape(env.shape), letters=letters),), ((-1, 0), (0, 1), (1, 0), (0, -1)))
     if kind == "TaxiEnv":
         cells = states.reshape(5, 5, 5, 4)  # row, column, passenger's place (4: in the taxi), destination
         places = ("R", "G", "Y", "B")
@@ -589,7 +589,7 @@ def _layout(env: Any, sizes: tuple[int, ...]) -> Layout | None:
             for to in range(4)
             for who in range(5)
         )
-        return Layout(panels, ((1, 0), (-1, 0), (0, 1), (0, -1), "P", "D"), "P pick up, D drop off", across=5)
+        return GridLayout(panels, ((1, 0), (-1, 0), (0, 1), (0, -1), "P", "D"), "P pick up, D drop off", across=5)
     if kind == "CampaignMail":
         cells = states.reshape(sizes)
         panels = tuple(
@@ -597,7 +597,7 @@ def _layout(env: Any, sizes: tuple[int, ...]) -> Layout | None:
             for often in range(FREQUENCIES)
             for who, profile in enumerate(PROFILES)
         )
-        return Layout(panels, ("", "M"), "M send a mail")
+        return GridLayout(panels, ("", "M"), "M send a mail")
     return None
 
 

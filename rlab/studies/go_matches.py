@@ -43,7 +43,7 @@ def searcher(board: int, fields: Mapping[str, Any]) -> Any:
 def policy(run: str, temperature: float = 1.0, greedy: bool = False) -> Any:
     """The policy of a run, without search: its logits are divided by the temperature, and its moves drawn or greedy."""
     from rlab.agents.go.alphago.apv_mcts import MixedEvaluator
-    from rlab.agents.go.alphago.policy_play import PolicyPlayer
+    from rlab.agents.go.alphago.policy_play import GoPolicyPlayer
     from rlab.agents.go.evaluator import Evaluator
     from rlab.agents.go.weights import read_network
     from rlab.recipes import load_recipes
@@ -51,7 +51,7 @@ def policy(run: str, temperature: float = 1.0, greedy: bool = False) -> Any:
 
     load_recipes()
     network = Evaluator(read_network(find_run(run)).network, "cpu", "none")
-    return PolicyPlayer(run, MixedEvaluator(network, network, None, 0.0, temperature), greedy)
+    return GoPolicyPlayer(run, MixedEvaluator(network, network, None, 0.0, temperature), greedy)
 
 
 def draw_leads(figure: Any, results: Results, number: str, label: str) -> None:

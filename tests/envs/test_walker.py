@@ -35,8 +35,8 @@ from rlab.envs.crawler.physics import (
     TURN,
     VX,
     VZ,
-    Copies,
-    Seen,
+    CrawlerStates,
+    CrawlerStep,
     X,
     Z,
     new_copies,
@@ -53,14 +53,14 @@ GAIT_PERIOD = 10  # steps
 OTHER = [2, 3, 0, 1]  # the hind leg's joints in place of the front leg's
 
 
-def standing(n: int = 1, noise: float = 0.0, seed: int = 0) -> tuple[Copies, Seen]:
+def standing(n: int = 1, noise: float = 0.0, seed: int = 0) -> tuple[CrawlerStates, CrawlerStep]:
     copies, seen = new_copies(n), new_seen(n)
     copies.random[:] = np.arange(n) + seed * n
     restart_all(copies, noise, seen.obs)
     return copies, seen
 
 
-def go(copies: Copies, seen: Seen, actions: Any) -> None:
+def go(copies: CrawlerStates, seen: CrawlerStep, actions: Any) -> None:
     step_all(copies, np.asarray(actions, np.float64).reshape(-1, 4), 0, 0.0, seen)
 
 
@@ -73,7 +73,7 @@ def gait(steps: int) -> NDArray[np.float64]:
     return np.sin(phase)
 
 
-def energy(copies: Copies) -> NDArray[np.float64]:
+def energy(copies: CrawlerStates) -> NDArray[np.float64]:
     """Joules [N]: of motion, of height, and in the springs of the ground."""
     body, points, stored = copies.body, np.empty((POINTS, 2)), np.zeros(len(copies.body))
     for i, (x, joints) in enumerate(zip(body, copies.joints, strict=True)):

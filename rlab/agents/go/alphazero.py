@@ -22,7 +22,7 @@ from rlab.agents.go.learning import losses, targets_of
 from rlab.agents.go.match import play_match, try_out
 from rlab.agents.go.network import GoNetwork
 from rlab.agents.go.players import find_player
-from rlab.agents.go.position_buffer import LOG, Window, empty_rows
+from rlab.agents.go.position_buffer import LOG, PositionWindow, empty_rows
 from rlab.agents.go.search_player import NetworkPolicy, SearchPlayer
 from rlab.agents.go.tree_game import GoGame
 from rlab.agents.search import Gumbel, Puct, search
@@ -76,7 +76,7 @@ class AlphaZero:
         self.owed = 0.0
         """Updates."""
         self.pending = [empty_rows(self.setting.most, self.setting.size) for _ in range(number)]
-        self.window = Window(self.setting, self.settings.window)
+        self.window = PositionWindow(self.setting, self.settings.window)
         self._game = GoGame(self.setting, number)
         self._evaluator = self._make_evaluator()
         self._stale = False

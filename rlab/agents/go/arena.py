@@ -81,7 +81,7 @@ class Finished:
 
 
 @dataclass
-class Clock:
+class ThinkingTime:
     """Time that players took: label -> seconds, and moves in them. Games go on side by side, so this is throughput."""
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -103,7 +103,7 @@ def play_games(
     at_once: int | None = None,
     stop: Stop | None = None,
     done: Callable[[Sequence[Finished]], bool] = lambda games: False,
-    clock: Clock | None = None,
+    clock: ThinkingTime | None = None,
 ) -> None:
     """Play games side by side; each player chooses for all games in which it is its turn in one call.
 
@@ -124,7 +124,7 @@ def play_games(
     Raises:
         RlabError: a player cannot play here at all (the wrong size of board, a program that cannot be started).
     """
-    stop, clock = stop or Stop(), clock or Clock()
+    stop, clock = stop or Stop(), clock or ThinkingTime()
     if at_once is None:
         at_once = min([64, *(SEATS * player.processes for player in players.values() if isinstance(player, Program))])
     waiting = iter(pairings)
@@ -161,7 +161,7 @@ def one_move(
     boards: Boards,
     games: Sequence[Pairing | None],
     keys: NDArray[np.uint64],
-    clock: Clock,
+    clock: ThinkingTime,
 ) -> dict[int, Finished]:
     """One move in every game; returns row -> game of those that are over.
 

@@ -48,7 +48,7 @@ class SyntaxProblem(RlabError):
 
 
 @dataclass
-class Clock:
+class GtpClock:
     """What a player may still use, in seconds; see `time_settings` of the specification.
 
     Attributes:
@@ -101,7 +101,7 @@ class Clock:
 # ---- Lines in.
 
 
-class Lines:
+class GtpInput:
     """Lines of a stream, which a thread reads, so that an analysis can see that one is waiting.
 
     Args:
@@ -161,7 +161,7 @@ class Server:
     ):
         self.engine, self.name, self.version = engine, name, version
         self.write, self.waiting = write, waiting
-        self.clock = Clock()
+        self.clock = GtpClock()
         self.done = False
         self._head, self._open = "", False
         self._commands: dict[str, Callable[[list[str]], str | None]] = {
@@ -425,7 +425,7 @@ class Server:
         if min(main, period, stones) < 0:
             raise SyntaxProblem("times and stones are not below 0")
         # A period that need hold no stone is no limit.
-        self.clock = Clock() if period > 0 and stones == 0 else Clock(main, period, stones if period > 0 else 0)
+        self.clock = GtpClock() if period > 0 and stones == 0 else GtpClock(main, period, stones if period > 0 else 0)
         return ""
 
     def _kgs_time_settings(self, words: list[str]) -> str:
@@ -435,11 +435,11 @@ class Server:
         if kind not in numbers or len(rest) != numbers[kind] or min(rest, default=0.0) < 0:
             raise SyntaxProblem("none, absolute MAIN, byoyomi MAIN PERIOD PERIODS or canadian MAIN PERIOD STONES")
         if kind == "none":
-            self.clock = Clock()
+            self.clock = GtpClock()
         elif kind == "absolute":
-            self.clock = Clock(rest[0])
+            self.clock = GtpClock(rest[0])
         else:
-            self.clock = Clock(rest[0], rest[1], 1 if kind == "byoyomi" else max(1, int(rest[2])))
+            self.clock = GtpClock(rest[0], rest[1], 1 if kind == "byoyomi" else max(1, int(rest[2])))
         return ""
 
     def _time_left(self, words: list[str]) -> str:

@@ -95,7 +95,7 @@ def _open(folder: Any, progress: int | None, visits: int | None, name: str, devi
             assert go is not None
             assert acts is not None
             player = AgentPlayer(label, go, acts.policy, seed)
-        return Held(player, stack.pop_all().close)
+        return ClosingPlayer(player, stack.pop_all().close)
 
 
 class AgentPlayer:
@@ -134,7 +134,7 @@ class AgentPlayer:
         """Nothing is held."""
 
 
-class Held:
+class ClosingPlayer:
     """A player that comes with something which must be closed after it; all else is the player's."""
 
     def __init__(self, player: Player, close: Callable[[], None]):

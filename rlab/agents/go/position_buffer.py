@@ -60,7 +60,7 @@ def empty_rows(number: int, size: int) -> Rows:
     }
 
 
-class Window:
+class PositionWindow:
     """A ring of the newest positions.
 
     Args:

@@ -19,7 +19,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from rlab.agents.go.arena import Clock, Finished, Pairing, play_games
+from rlab.agents.go.arena import Finished, Pairing, ThinkingTime, play_games
 from rlab.agents.go.openings import make_openings
 from rlab.agents.go.ratings import RESAMPLES, Sprt, Walk, elo_of, rate
 from rlab.envs.go.boards import Setting, name_of, point_of
@@ -75,7 +75,7 @@ class Common:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TournamentPlan:
     """Who plays whom, and how often. It may grow from one call to the next: games that are there are kept.
 
     Attributes:
@@ -170,7 +170,7 @@ class Folder:
                 found.append(self._game(row))
         return found
 
-    def add(self, games: Sequence[Finished], clock: Clock) -> None:
+    def add(self, games: Sequence[Finished], clock: ThinkingTime) -> None:
         """Keep games for good, and what time the players took; then write their records.
 
         Raises:
@@ -349,7 +349,7 @@ class Tournament:
     def __init__(
         self,
         common: Common,
-        plan: Plan,
+        plan: TournamentPlan,
         players: Mapping[str, Player],
         name: str | None = None,
         at_once: int = 64,
@@ -402,7 +402,7 @@ class Tournament:
         """
         if self.finished:
             return
-        clock = Clock()
+        clock = ThinkingTime()
 
         def done(games: Sequence[Finished]) -> bool:
             self.folder.add(games, clock)

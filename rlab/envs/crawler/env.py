@@ -32,8 +32,8 @@ from rlab.envs.crawler.physics import (
     START_NOISE,
     SUBSTEPS,
     TURN,
-    Copies,
-    Seen,
+    CrawlerStates,
+    CrawlerStep,
     X,
     Z,
     new_copies,
@@ -167,7 +167,7 @@ class Crawlers(VecEnv):
         pass
 
 
-def _reward(seen: Seen) -> NDArray[np.float64]:
+def _reward(seen: CrawlerStep) -> NDArray[np.float64]:
     return PER_METRE * seen.moved - ENERGY_COST * seen.effort
 
 
@@ -176,7 +176,7 @@ def _word(rng: np.random.Generator) -> int:
     return int(rng.integers(0, 2**64, dtype=np.uint64))
 
 
-def draw(copies: Copies, i: int) -> NDArray[np.uint8]:
+def draw(copies: CrawlerStates, i: int) -> NDArray[np.uint8]:
     """Copy i before a wall and a ground with a mark every half metre: uint8[TALL, WIDTH, 3]."""
     import pygame
 

@@ -53,7 +53,7 @@ BOUND = np.array([3.0, 1, 1, 10, 10, 30, 2, 2, 2, 2, 1, 1], np.float32)
 """Observations are cut at plus and minus these."""
 
 
-class Copies(NamedTuple):
+class CrawlerStates(NamedTuple):
     """The whole state of N crawlers; changed in place."""
 
     body: NDArray[np.float64]  # [N, 6], x z t v_x v_z w
@@ -62,7 +62,7 @@ class Copies(NamedTuple):
     random: NDArray[np.uint64]  # [N], words of SplitMix64
 
 
-class Seen(NamedTuple):
+class CrawlerStep(NamedTuple):
     """What a step of N crawlers shows."""
 
     obs: NDArray[np.float32]  # [N, SEEN]
@@ -74,15 +74,15 @@ class Seen(NamedTuple):
     cut: NDArray[np.bool_]  # [N], truncated
 
 
-def new_copies(n: int) -> Copies:
+def new_copies(n: int) -> CrawlerStates:
     """N crawlers without a place yet; `restart` begins."""
-    return Copies(np.zeros((n, 6)), np.zeros((n, 4)), np.zeros(n, np.int64), np.zeros(n, np.uint64))
+    return CrawlerStates(np.zeros((n, 6)), np.zeros((n, 4)), np.zeros(n, np.int64), np.zeros(n, np.uint64))
 
 
-def new_seen(n: int) -> Seen:
+def new_seen(n: int) -> CrawlerStep:
     """New arrays for the results of a step."""
     obs, final = np.zeros((n, SEEN), np.float32), np.zeros((n, SEEN), np.float32)
-    return Seen(obs, final, np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_))
+    return CrawlerStep(obs, final, np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_))
 
 
 @njit(cache=True)

@@ -19,7 +19,7 @@ from gymnasium.spaces import Box, Dict, Discrete
 from rlab.envs.go.boards import Boards
 from rlab.envs.go.env import FPS
 from rlab.envs.go.match import make_setting, observations, refuse_illegal, seen_by
-from rlab.envs.go.picture import Window, picture, text
+from rlab.envs.go.picture import BoardWindow, picture, text
 from rlab.errors import RlabError, nearest
 
 try:
@@ -79,7 +79,7 @@ class GoAEC(AECEnv):
         seen = {agent: Dict({"observation": observations(size), "action_mask": mask}) for agent in AGENTS}
         self.observation_spaces: dict[str, Any] = dict(seen)
         self.action_spaces: dict[str, Any] = {agent: Discrete(size * size + 1) for agent in AGENTS}
-        self._window: Window | None = None
+        self._window: BoardWindow | None = None
 
     def observation_space(self, agent: str) -> Any:
         """Of both agents the same."""
@@ -151,5 +151,5 @@ class GoAEC(AECEnv):
     def _show(self) -> None:
         if self.render_mode == "human":
             if self._window is None:
-                self._window = Window("Go", FPS)
+                self._window = BoardWindow("Go", FPS)
             self._window.show(picture(self.boards))

@@ -22,7 +22,7 @@ from gymnasium.spaces import Discrete
 from numpy.typing import NDArray
 
 from rlab.envs.go.match import NAMES, Choose, Matches, make_setting, observations, refuse_illegal
-from rlab.envs.go.picture import Window, picture, text
+from rlab.envs.go.picture import BoardWindow, picture, text
 from rlab.envs.go.players import Player
 from rlab.envs.go.rules import BLACK
 from rlab.errors import RlabError, nearest
@@ -69,7 +69,7 @@ class Go(gym.Env[NDArray[np.float32], Any]):
         self.observation_space = observations(size)  # type: ignore[assignment]
         self.action_space = Discrete(size * size + 1)
         self.render_mode = render_mode
-        self._window: Window | None = None
+        self._window: BoardWindow | None = None
         self._seeded = False
         self._on = False
         self._needs = "call reset() first"
@@ -153,7 +153,7 @@ class Go(gym.Env[NDArray[np.float32], Any]):
     def _show(self) -> None:
         if self.render_mode == "human":
             if self._window is None:
-                self._window = Window(f"Go against {self.matches.opponent.name}", FPS)
+                self._window = BoardWindow(f"Go against {self.matches.opponent.name}", FPS)
             self._window.show(picture(self.matches.boards))
 
 

@@ -97,7 +97,7 @@ def picture(boards: Boards, row: int = 0) -> NDArray[np.uint8]:
     return np.asarray(image.reduce(FINE))
 
 
-class Window:
+class BoardWindow:
     """A window that shows pictures of 480 x 480.
 
     Raises:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rlab.agents.go.arena import Clock, Finished, Pairing, key_of, play_games
+from rlab.agents.go.arena import Finished, Pairing, ThinkingTime, key_of, play_games
 from rlab.agents.go.openings import make_openings
 from rlab.agents.go.players import find_player
 from rlab.envs.go.boards import Boards, Setting
@@ -103,7 +103,7 @@ def test_a_program_that_fails_loses_and_the_others_go_on(tmp_path: Path) -> None
     broken, good = (find_player(dummy(tmp_path, kind)) for kind in ("crash", "good"))
     assert isinstance(broken, Program)
     try:
-        clock = Clock()
+        clock = ThinkingTime()
         games = played({"a": broken, "b": good}, pairings(4), at_once=4, clock=clock)
     finally:
         broken.close()

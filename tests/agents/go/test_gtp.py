@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlab.agents.go.engine import Engine
-from rlab.agents.go.gtp import MOST_LINE, Clock, Lines, Server, handicap_points
+from rlab.agents.go.gtp import MOST_LINE, GtpClock, GtpInput, Server, handicap_points
 from rlab.agents.go.rollouts import Rollouts
 from rlab.envs.go.boards import Setting, name_of, point_of
 from rlab.envs.go.sgf import parse_sgf
@@ -329,7 +329,7 @@ def test_a_failing_player_is_answered_with_a_sentence() -> None:
 
 
 def test_no_clock_is_no_limit() -> None:
-    assert Clock().allowance(1, 0, 81) is None
+    assert GtpClock().allowance(1, 0, 81) is None
     gtp = Client()
     gtp.ask("time_settings 0 1 0")  # a period that need hold no stone
     assert not gtp.server.clock.limited
@@ -340,20 +340,20 @@ def test_no_clock_is_no_limit() -> None:
 
 
 def test_a_clock_gives_shares() -> None:
-    absolute = Clock(main=400)
+    absolute = GtpClock(main=400)
     assert absolute.allowance(1, 0, 80) == pytest.approx(0.9 * 400 / 40)
     assert absolute.allowance(1, 70, 80) == pytest.approx(0.9 * 400 / 20)
     absolute.spend(1, 100)
     assert absolute.allowance(1, 0, 80) == pytest.approx(0.9 * 300 / 40)
     assert absolute.allowance(2, 0, 80) == pytest.approx(0.9 * 400 / 40)
-    canadian = Clock(main=0, period=30, stones=3)
+    canadian = GtpClock(main=0, period=30, stones=3)
     assert canadian.allowance(1, 0, 80) == pytest.approx(9)
     canadian.spend(1, 20)
     assert canadian.allowance(1, 0, 80) == pytest.approx(0.9 * 10 / 2)
     canadian.spend(1, 1)
     canadian.spend(1, 1)
     assert canadian.allowance(1, 0, 80) == pytest.approx(9)  # a new period
-    assert Clock(main=10).allowance(1, 500, 80) == pytest.approx(0.9 * 10 / 20)
+    assert GtpClock(main=10).allowance(1, 500, 80) == pytest.approx(0.9 * 10 / 20)
 
 
 def test_under_a_clock_an_analysis_chooses() -> None:
@@ -374,12 +374,12 @@ def test_under_a_clock_an_analysis_chooses() -> None:
 
 def test_lines_are_cut_at_their_ends_only() -> None:
     pieces = [b"na", b"me\nver", b"sion\n\nquit", b"", b"not read"]
-    assert list(Lines(iter(pieces).__next__)) == [b"name", b"version", b"", b"quit"]
+    assert list(GtpInput(iter(pieces).__next__)) == [b"name", b"version", b"", b"quit"]
 
 
 def test_a_megabyte_is_refused_without_being_kept(gtp: Client) -> None:
     pieces = iter([b"7 play b ", *[b"a" * 65_536] * 16, b"\nname\n", b""])
-    lines = list(Lines(pieces.__next__))
+    lines = list(GtpInput(pieces.__next__))
     assert [len(line) < 3 * MOST_LINE for line in lines] == [True, True]
     assert gtp.raw(lines[0]) == f"?7 a line has at most {MOST_LINE} bytes\n\n"
     assert gtp.raw(lines[1]) == "= rlab planned\n\n"
@@ -389,7 +389,7 @@ def test_an_analysis_ends_when_the_next_line_comes() -> None:
     """It goes on as long as nobody says anything, though all its visits are made."""
     pieces: queue.Queue[bytes] = queue.Queue()
     said: queue.Queue[str] = queue.Queue()
-    lines = Lines(pieces.get)
+    lines = GtpInput(pieces.get)
     server = Server(Engine(Planned([12]), Setting(5)), write=said.put, waiting=lines.waiting)
     thread = threading.Thread(target=lambda: server.serve(iter(lines)))
     thread.start()
@@ -408,7 +408,7 @@ def test_an_analysis_ends_when_the_next_line_comes() -> None:
 def test_the_end_of_the_input_ends_an_analysis() -> None:
     server = Server(Engine(Planned([12]), Setting(5)), write=lambda text: None)
     pieces: Iterator[bytes] = iter([b"lz-analyze", b""])
-    server.serve(iter(Lines(pieces.__next__)))
+    server.serve(iter(GtpInput(pieces.__next__)))
 
 
 WORDS = st.one_of(

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlab.agents.go.position_buffer import Window, empty_rows
+from rlab.agents.go.position_buffer import PositionWindow, empty_rows
 from rlab.envs.go.boards import Boards, Setting
 from rlab.envs.go.planes import planes_of
 from rlab.envs.go.symmetry import inverses, move_planes, symmetries
@@ -37,7 +37,7 @@ def games(number: int, seed: int) -> list[tuple[dict[str, np.ndarray], list[np.n
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1_000), capacity=st.integers(25, 120), number=st.integers(1, 12))
 def test_what_is_taken_is_what_was_seen(seed: int, capacity: int, number: int) -> None:
-    window, every = Window(SETTING, capacity), []
+    window, every = PositionWindow(SETTING, capacity), []
     for rows, seen in games(number, seed):
         window.add(rows)
         every += [(rows, ply, seen) for ply in range(len(seen))]
@@ -68,7 +68,7 @@ def test_what_is_taken_is_what_was_seen(seed: int, capacity: int, number: int) -
 
 
 def test_a_draw_comes_from_whole_games_only_and_repeats() -> None:
-    window = Window(SETTING, 50)
+    window = PositionWindow(SETTING, 50)
     for rows, _ in games(9, 4):
         window.add(rows)
     one, again = (window.sample(np.random.default_rng(3), 64, True) for _ in range(2))

@@ -11,7 +11,7 @@ from sgfmill import sgf
 
 from rlab.agents.go.players import find_player
 from rlab.agents.go.ratings import Sprt
-from rlab.agents.go.tournament import Common, Folder, Plan, Tournament, distinct
+from rlab.agents.go.tournament import Common, Folder, Tournament, TournamentPlan, distinct
 from rlab.agents.go.tournament_page import notes, page, training_curves, write_result
 from rlab.envs.go.boards import Boards, Setting
 from rlab.envs.go.players import RandomPlayer
@@ -42,7 +42,12 @@ def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def whole(
-    plan: Plan, name: str | None = None, stop_at: int = 10**9, common: Common = COMMON, players: Any = None, **options
+    plan: TournamentPlan,
+    name: str | None = None,
+    stop_at: int = 10**9,
+    common: Common = COMMON,
+    players: Any = None,
+    **options,
 ) -> tuple[dict[str, Any], dict[tuple[str, str, int], tuple[int, ...]]]:
     """Play until so many games are there; the result, and every game's moves."""
     said: list[str] = []
@@ -59,7 +64,7 @@ def whole(
 
 
 def test_whoever_is_weaker_is_rated_lower(tmp_path: Path) -> None:
-    result, games = whole(Plan(tuple(PLAYERS), games=60))
+    result, games = whole(TournamentPlan(tuple(PLAYERS), games=60))
     assert result["finished"]
     assert len(games) == result["games"] == 180
     assert [row["player"] for row in result["ratings"]][-1] == "weak"
@@ -81,7 +86,7 @@ def test_whoever_is_weaker_is_rated_lower(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["round-robin", "gauntlet"])
 def test_stopped_and_gone_on_is_the_same_as_in_one_go(kind: str) -> None:
-    plan = Plan(("weak", "random", "random#2"), kind, 12)
+    plan = TournamentPlan(("weak", "random", "random#2"), kind, 12)
     result, games = whole(plan, "once")
     assert len(games) == 12 * (3 if kind == "round-robin" else 2)
     part, some = whole(plan, "twice", stop_at=9, at_once=4)
@@ -102,21 +107,21 @@ def strip(value: Any) -> Any:
 
 
 def test_it_may_grow_and_keeps_its_games() -> None:
-    _, few = whole(Plan(("random", "weak"), games=10), "grow")
-    result, more = whole(Plan(("weak", "random#2", "random"), games=14), "grow")
+    _, few = whole(TournamentPlan(("random", "weak"), games=10), "grow")
+    result, more = whole(TournamentPlan(("weak", "random#2", "random"), games=14), "grow")
     assert few.items() <= more.items()
     assert len(more) == 3 * 14
-    less, _ = whole(Plan(("weak", "random"), games=4), "grow")
+    less, _ = whole(TournamentPlan(("weak", "random"), games=4), "grow")
     assert less["games"] == 4
     assert result["games"] == 42
 
 
 def test_every_game_is_a_record(tmp_path: Path) -> None:
-    _, games = whole(Plan(("random", "weak"), games=6), "records")
+    _, games = whole(TournamentPlan(("random", "weak"), games=6), "records")
     files = sorted((tmp_path / "records" / "games").glob("*.sgf"))
     assert len(files) == 6
     (tmp_path / "records" / "games" / files[2].name).unlink()
-    whole(Plan(("random", "weak"), games=6), "records")  # lost by a kill, say
+    whole(TournamentPlan(("random", "weak"), games=6), "records")  # lost by a kill, say
     for number, file in enumerate(files):
         record = sgf.Sgf_game.from_bytes(file.read_bytes())
         root = record.get_root()
@@ -132,7 +137,7 @@ def test_every_game_is_a_record(tmp_path: Path) -> None:
 
 
 def test_a_sequential_test_stops_early_and_at_the_same_game_however_it_is_played() -> None:
-    plan = Plan(("random", "weak"), "sprt", 400, Sprt(0, 100))
+    plan = TournamentPlan(("random", "weak"), "sprt", 400, Sprt(0, 100))
     result, _ = whole(plan, "one", at_once=3)
     test = result["sprt"]
     assert test["verdict"] == "elo1"
@@ -142,14 +147,14 @@ def test_a_sequential_test_stops_early_and_at_the_same_game_however_it_is_played
     again, _ = whole(plan, "other", at_once=40)
     assert again["sprt"] == test
     assert strip(again["ratings"]) == strip(result["ratings"])
-    turned, _ = whole(Plan(("weak", "random"), "sprt", 400, Sprt(0, 100)), "one")
+    turned, _ = whole(TournamentPlan(("weak", "random"), "sprt", 400, Sprt(0, 100)), "one")
     assert turned["sprt"]["verdict"] == "elo0"
     assert turned["sprt"]["counts"][3:] == test["counts"][1::-1] == [0, 0]
 
 
 @pytest.mark.parametrize("damage", ["garbage", "half", "cell"])
 def test_a_damaged_file_is_told_and_kept(damage: str, tmp_path: Path) -> None:
-    plan = Plan(("random", "weak"), games=40)
+    plan = TournamentPlan(("random", "weak"), games=40)
     _, games = whole(plan, "bad")
     file = tmp_path / "bad" / "games.sqlite"
     if damage == "garbage":
@@ -171,7 +176,7 @@ def test_a_damaged_file_is_told_and_kept(damage: str, tmp_path: Path) -> None:
 
 
 def test_what_a_tournament_is_cannot_change(tmp_path: Path) -> None:
-    plan = Plan(("random", "weak"), games=2)
+    plan = TournamentPlan(("random", "weak"), games=2)
     whole(plan, "same")
     for common, said in (
         (Common(Setting(6, 2.5)), "has size 5, and now it is 6"),
@@ -209,7 +214,7 @@ def test_a_failing_program_is_told(tmp_path: Path) -> None:
     label = dummy(tmp_path, "crash")
     players = {"random": RandomPlayer(), label: find_player(label)}
     try:
-        result, _ = whole(Plan(tuple(players), games=4), "fails", players=players)
+        result, _ = whole(TournamentPlan(tuple(players), games=4), "fails", players=players)
     finally:
         players[label].close()
     assert result["reasons"] == {"crash": 4}
@@ -225,7 +230,7 @@ def test_players_that_leave_nothing_to_chance_are_told() -> None:
             return super().choose(boards, rows, keys * 0)
 
     players = {"a": First(), "b": First()}
-    result, _ = whole(Plan(("a", "b"), games=12), common=Common(COMMON.setting, openings=2), players=players)
+    result, _ = whole(TournamentPlan(("a", "b"), games=12), common=Common(COMMON.setting, openings=2), players=players)
     assert result["repeated"] == 8
     assert "8 games are move by move the same" in notes(result)[0]
 
@@ -234,8 +239,8 @@ def test_names() -> None:
     assert distinct(["random", "gnugo:1", "random", "random"]) == ["random", "gnugo:1", "random#2", "random#3"]
     with pytest.raises(RlabError, match="would both be called 'random#2'"):
         distinct(["random", "random#2", "random"])
-    assert Plan(("c", "a", "b"), "gauntlet").pairs == [("a", "c"), ("b", "c")]
-    assert Plan(("c", "a", "b")).pairs == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert TournamentPlan(("c", "a", "b"), "gauntlet").pairs == [("a", "c"), ("b", "c")]
+    assert TournamentPlan(("c", "a", "b")).pairs == [("a", "b"), ("a", "c"), ("b", "c")]
 
 
 def test_curves_of_checkpoints_by_their_names() -> None:
@@ -246,7 +251,7 @@ def test_curves_of_checkpoints_by_their_names() -> None:
         "az": [1000, 2000], "a:b": [7, 30]}  # fmt: skip
     players: Callable[[str], Any] = lambda label: Weak() if label == "az:1000" else RandomPlayer()  # noqa: E731
     labels = ("random", "az:1000", "az:2000")
-    result, _ = whole(Plan(labels, games=10), players={label: players(label) for label in labels})
+    result, _ = whole(TournamentPlan(labels, games=10), players={label: players(label) for label in labels})
     assert "Elo over training" in page(result)
     assert "Elo over training" not in page(
         result | {"ratings": [r for r in result["ratings"] if r["player"] != labels[2]]}
@@ -254,7 +259,7 @@ def test_curves_of_checkpoints_by_their_names() -> None:
 
 
 def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole(Plan(("random", "weak"), games=2), "full")
+    whole(TournamentPlan(("random", "weak"), games=2), "full")
     before = Folder._opened
 
     def limited(self: Folder) -> sqlite3.Connection:
@@ -265,8 +270,8 @@ def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Folder, "_opened", limited)
     with pytest.raises(RlabError, match=r"cannot write .*games\.sqlite: database or disk is full"):
-        whole(Plan(("random", "weak"), games=400), "full")
+        whole(TournamentPlan(("random", "weak"), games=400), "full")
     monkeypatch.undo()
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
-    assert whole(Plan(("random", "weak"), games=4), "full")[0]["finished"]
+    assert whole(TournamentPlan(("random", "weak"), games=4), "full")[0]["finished"]
     shutil.rmtree(tmp_path / "full")

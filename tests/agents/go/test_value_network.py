@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from rlab.agents.go.alphago.value_network import LOG, Games, _any
+from rlab.agents.go.alphago.value_network import LOG, PlayedGames, _any
 from rlab.agents.go.alphago.warm_start import packed
 from rlab.agents.go.weights import read_network
 from rlab.api import evaluate, load
@@ -39,10 +39,10 @@ def learner(journal: Journal | None = None, env: str = "Go5", **settings: Any) -
     return entry.build(changed(entry.default(env), SMALL | settings), BuildContext("cpu", journal or Forgetful()))
 
 
-def make(run: Any) -> Games:
+def make(run: Any) -> PlayedGames:
     while run.playing:
         run.step()
-    games: Games = run.games
+    games: PlayedGames = run.games
     return games
 
 
@@ -80,7 +80,7 @@ def test_games_are_those_of_the_lowest_numbers_whatever_goes_on_beside_them() ->
 
 
 def test_each_policy_plays_its_part() -> None:
-    def games(**others: int) -> Games:
+    def games(**others: int) -> PlayedGames:
         run = learner()
         for role, seed in others.items():
             with torch.random.fork_rng(devices=[]):

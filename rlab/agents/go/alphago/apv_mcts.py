@@ -18,7 +18,7 @@ from rlab.agents.evaluation import score
 from rlab.agents.go.alphago.config import ApvConfig, ApvExperiment
 from rlab.agents.go.alphago.rollout_policy import Playouts, RolloutPolicy, read_rollout
 from rlab.agents.go.alphago.warm_start import copy_network, network_of
-from rlab.agents.go.arena import Clock, Finished, Pairing, key_of, one_move
+from rlab.agents.go.arena import Finished, Pairing, ThinkingTime, key_of, one_move
 from rlab.agents.go.evaluator import Evaluator, Symmetry
 from rlab.agents.go.match import OPENING_MOVES, play_match, try_out
 from rlab.agents.go.openings import make_openings
@@ -227,7 +227,7 @@ class ApvSearch:
                 self._boards.clear([row])
                 for move in found.opening:
                     self._boards.play(np.where(np.arange(len(self._playing)) == row, move, -1))
-        over = one_move(self._players, self._boards, self._playing, self._keys, Clock())
+        over = one_move(self._players, self._boards, self._playing, self._keys, ThinkingTime())
         for row, finished in over.items():
             self.over[finished.pairing.number] = self._result(finished)
             self._playing[row] = None

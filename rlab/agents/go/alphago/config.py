@@ -146,7 +146,7 @@ def default_reinforce(env: str) -> ReinforceExperiment:
 
 
 @dataclass(frozen=True)
-class ExamplesConfig(BoardConfig):
+class PositionExamplesConfig(BoardConfig):
     """On what is played, and how many positions that gives."""
 
     steps: int = 677_000
@@ -203,7 +203,7 @@ class ValuesExperiment:
     """Settings of a value from the outcomes of games."""
 
     run: RunConfig = field(default_factory=RunConfig)
-    env: ExamplesConfig = field(default_factory=ExamplesConfig)
+    env: PositionExamplesConfig = field(default_factory=PositionExamplesConfig)
     net: NetConfig = field(default_factory=NetConfig)
     agent: ValuesConfig = field(default_factory=ValuesConfig)
 
@@ -223,7 +223,7 @@ class ValuesExperiment:
 def default_values(env: str) -> ValuesExperiment:
     """The settings that go-value starts from on a board."""
     run = RunConfig(evaluate_steps=50_000, checkpoint_steps=50_000, log_steps=2_000)
-    return ValuesExperiment(run, ExamplesConfig(env=env or "Go9"))
+    return ValuesExperiment(run, PositionExamplesConfig(env=env or "Go9"))
 
 
 @dataclass(frozen=True)

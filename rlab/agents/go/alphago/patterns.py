@@ -16,8 +16,8 @@ What changes with a move is looked at again and nothing else: the liberties of c
 taken, and the 3x3 patterns around chains whose state is another one. The weights of moves are whole numbers in floats,
 so that sums of them are exact in any order: what is drawn does not depend on how the weights came about.
 
-In all functions `s`, `w`, `q`, `m`, `r`, `z` and `i` are as in `rlab.envs.go.rules`, `v` is a `View` of game i, `t` are
-`Tables`. Side 0 is Black.
+In all functions `s`, `w`, `q`, `m`, `r`, `z` and `i` are as in `rlab.envs.go.rules`, `v` is a `PatternView` of game i,
+`t` are `PatternTables`. Side 0 is Black.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ PLACES = _places()
 PLACES.flags.writeable = False
 
 
-class Tables(NamedTuple):
+class PatternTables(NamedTuple):
     """What patterns are worth: to a player the factors of their weights, to a learner the numbers of their rows."""
 
     sides: NDArray[np.int8]
@@ -139,7 +139,7 @@ class Tables(NamedTuple):
     """[rows]: of every feature but the 3x3 pattern."""
 
 
-class View(NamedTuple):
+class PatternView(NamedTuple):
     """What is kept of a game from move to move, for a size of board."""
 
     diamond: NDArray[np.int64]
@@ -164,7 +164,7 @@ class View(NamedTuple):
     """[enough, 2]: (point, value before)."""
 
 
-def make_view(size: int) -> View:
+def make_view(size: int) -> PatternView:
     """For boards of a size; `begin` fills it."""
     step = size + 1
     cells, points = (size + 2) * step + 1, size * size
@@ -175,7 +175,7 @@ def make_view(size: int) -> View:
             for j, (down, right) in enumerate(OFFSETS):
                 if 0 <= y + down < size and 0 <= x + right < size:
                     diamond[(y + 1) * step + x + 1, j] = (y + down + 1) * step + x + right + 1
-    return View(
+    return PatternView(
         diamond,
         np.arange(points) // size,
         np.zeros(cells, np.int64),
@@ -900,7 +900,7 @@ def table_of(words: NDArray[np.int64], what: NDArray[np.int64]) -> tuple[NDArray
 
 def make_tables(
     squares: NDArray[np.int64], responses: NDArray[np.int64], shapes: NDArray[np.int64]
-) -> tuple[Tables, NDArray[np.int64]]:
+) -> tuple[PatternTables, NDArray[np.int64]]:
     """Tables for a learner, whose values are rows; and those rows, int64, for `worth`.
 
     Args:
@@ -927,13 +927,13 @@ def make_tables(
     shape_keys, shape_rows = table_of(shapes, after + len(responses) + np.arange(len(shapes)))
     total = after + len(responses) + len(shapes)
     sides, hostile = _sides()
-    return Tables(
+    return PatternTables(
         sides, hostile, PLACES, codes.astype(np.int32), rows.astype(np.float32), words, blocks, found, shape_keys,
         shape_rows, np.ones(total),
     ), rows  # fmt: skip
 
 
-def worth(tables: Tables, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> Tables:
+def worth(tables: PatternTables, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> PatternTables:
     """The same tables for a player: factors in the place of rows."""
     factors = np.exp(np.clip(weights, -20, 20))
     values = np.clip(np.floor(SCALE * factors[rows]), 1.0, HIGH)

@@ -66,7 +66,7 @@ def ask(
     return evaluator(PositionBatch(planes, boards), rows, rng_keys)
 
 
-class PolicyPlayer:
+class GoPolicyPlayer:
     """A policy that plays its most probable move, or one that it draws; see `rlab.envs.go.players.Player`."""
 
     def __init__(self, name: str, evaluator: Evaluate, greedy: bool = True):
@@ -101,7 +101,7 @@ def draw_openings(
     return [tuple(boards.moves(k)) for k in range(number)]
 
 
-class Replay:
+class GameReplay:
     """Makes positions again from the moves of their games.
 
     Args:

@@ -26,8 +26,8 @@ from torch import Tensor
 from rlab.agents.evaluation import score
 from rlab.agents.go.alphago.config import START, ReinforceExperiment
 from rlab.agents.go.alphago.policy_play import (
-    PolicyPlayer,
-    Replay,
+    GameReplay,
+    GoPolicyPlayer,
     ask,
     choices,
     draw,
@@ -103,7 +103,7 @@ class Reinforce:
         """Logarithm of how probable each of its moves was."""
         self._opening = OPENING if s.temperature < 1 else 0
         self._colour = 1 + np.arange(s.num_envs) % 2
-        self._replay = Replay(self.setting)
+        self._replay = GameReplay(self.setting)
         self._evaluators: tuple[Evaluator, Evaluator] | None = None
         """Of the policy and of its opponent, while a batch of games is played."""
         self._rows: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
@@ -314,10 +314,10 @@ class Reinforce:
         first = draw_openings(start, self.setting, -(-episodes // 2), OPENING, seed, stop)
         metrics: dict[str, Any] = {"opponent": env.opponent, "openings": len(set(first)), "seed": seed}
         if env.opponent == START:
-            drawn, _ = self._meet(PolicyPlayer(START, start, greedy=False), first, episodes, seed, stop, greedy=False)
+            drawn, _ = self._meet(GoPolicyPlayer(START, start, greedy=False), first, episodes, seed, stop, greedy=False)
             low, high = wilson(float(drawn.sum()), episodes)
             metrics |= {"drawn": round(float(drawn.mean()), 4), "drawn_low": low, "drawn_high": high}
-        with closing(PolicyPlayer(START, start) if env.opponent == START else find_player(env.opponent)) as other:
+        with closing(GoPolicyPlayer(START, start) if env.opponent == START else find_player(env.opponent)) as other:
             shares, lengths = self._meet(other, first, episodes, seed, stop)
         low, high = wilson(float(shares.sum()), episodes)
         return score(shares, lengths, env.env) | {"low": low, "high": high} | metrics
@@ -338,7 +338,7 @@ class Reinforce:
             over.extend(some)
             return False
 
-        it = PolicyPlayer("it", self._evaluator(self.network, "none"), greedy)
+        it = GoPolicyPlayer("it", self._evaluator(self.network, "none"), greedy)
         pairings = [Pairing("it", "other", k, openings[k // 2]) for k in range(games)]
         play_games({"it": it, "other": other}, pairings, self.setting, seed=seed, stop=stop, done=keep)
         if len(over) < games:

@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 
 from rlab.agents.go.alphago import patterns as kernels
 from rlab.agents.go.alphago.config import GamesConfig, RolloutExperiment
-from rlab.agents.go.alphago.patterns import FEATURES, FIRST, Scratch, Tables, View, make_tables, make_view, worth
+from rlab.agents.go.alphago.patterns import (
+    FEATURES,
+    FIRST,
+    PatternTables,
+    PatternView,
+    Scratch,
+    make_tables,
+    make_view,
+    worth,
+)
 from rlab.agents.go.alphago.supervised_policy import read_games
 from rlab.agents.go.weights import find_checkpoint
 from rlab.envs.go import rules as go
@@ -99,8 +108,8 @@ class RolloutPolicy:
 
 def look(
     work: Boards,
-    view: View,
-    tables: Tables,
+    view: PatternView,
+    tables: PatternTables,
     boards: Boards,
     row: int,
     scratch: Scratch,

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from rlab.agents.go.alphago.config import GamesConfig, RecordsExperiment
 from rlab.agents.go.learning import value_loss
 from rlab.agents.go.network import GoNetwork
-from rlab.agents.go.position_buffer import Window, empty_rows
+from rlab.agents.go.position_buffer import PositionWindow, empty_rows
 from rlab.agents.go.search_player import NetworkPolicy
 from rlab.data.batches import Batch
 from rlab.data.files import reader
@@ -42,7 +42,7 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
-class Games:
+class RecordedGames:
     """Positions of game records, and which of them are for what.
 
     Attributes:
@@ -53,12 +53,12 @@ class Games:
     """
 
     name: str
-    window: Window
+    window: PositionWindow
     splits: dict[str, NDArray[np.int64]]
     refused: int
 
 
-def read_games(config: GamesConfig, size: int = 9) -> Games:
+def read_games(config: GamesConfig, size: int = 9) -> RecordedGames:
     """Read a data set of records; the rules are those that most programs play by, simple ko.
 
     Raises:
@@ -87,7 +87,7 @@ def next_moves(read: Read) -> Arrays:
     return Arrays(x, y, classes, test=np.flatnonzero(np.isin(rows, games.splits["test"])))
 
 
-def _games(records: list[Any], config: GamesConfig, size: int) -> Games:
+def _games(records: list[Any], config: GamesConfig, size: int) -> RecordedGames:
     setting = Setting(size, ko="simple", cap=4 * size * size)
     boards = Boards(1, setting, threads=1)
     kept: list[dict[str, NDArray[Any]]] = []
@@ -102,7 +102,7 @@ def _games(records: list[Any], config: GamesConfig, size: int) -> Games:
     parts = {"test": order[:tests], "validation": order[tests : tests + held], "train": order[tests + held :]}
     if config.games:
         parts["train"] = parts["train"][: config.games]
-    window = Window(setting, sum(len(rows["move"]) for rows in kept))
+    window = PositionWindow(setting, sum(len(rows["move"]) for rows in kept))
     starts = []
     for rows in kept:
         starts.append(window.end)
@@ -112,7 +112,7 @@ def _games(records: list[Any], config: GamesConfig, size: int) -> Games:
         for name in SPLITS
         if len(parts[name])
     }
-    return Games(config.data, window, splits, len(records) - len(kept))
+    return RecordedGames(config.data, window, splits, len(records) - len(kept))
 
 
 def _records(name: str) -> list[Any]:
@@ -154,7 +154,7 @@ def _rows(record: Any, boards: Boards) -> dict[str, NDArray[Any]] | None:
 class PositionBatches:
     """Shuffled batches of positions: a `rlab.data.batches.DataModule`."""
 
-    def __init__(self, games: Games, batch: int, seed: int, device: str, symmetries: bool):
+    def __init__(self, games: RecordedGames, batch: int, seed: int, device: str, symmetries: bool):
         self.games = games
         self.batch, self.seed, self.device, self.symmetries = batch, seed, torch.device(device), symmetries
         self._rows = games.splits["train"]
@@ -195,7 +195,7 @@ class PositionBatches:
 
 
 def batch_of(
-    window: Window,
+    window: PositionWindow,
     rows: NDArray[np.int64],
     kinds: NDArray[np.int64],
     device: torch.device,
@@ -223,7 +223,7 @@ class PolicyTask(SingleLossTask):
     primary = Metric("top-1 %")
 
     def __init__(
-        self, games: Games, model: GoNetwork, optimizer: Optimizer, experiment: RecordsExperiment, device: str
+        self, games: RecordedGames, model: GoNetwork, optimizer: Optimizer, experiment: RecordsExperiment, device: str
     ):
         seed, how = derive(experiment.run.seed, "data"), experiment.fit
         batches = PositionBatches(games, how.batch_size, seed, device, experiment.data.symmetries)

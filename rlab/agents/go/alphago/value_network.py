@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlab.agents.go.alphago.config import ValuesExperiment
-from rlab.agents.go.alphago.policy_play import Replay, ask, choices, draw, outcomes, rng_keys_of, uniform
+from rlab.agents.go.alphago.policy_play import GameReplay, ask, choices, draw, outcomes, rng_keys_of, uniform
 from rlab.agents.go.alphago.warm_start import network_of, packed, unpacked
 from rlab.agents.go.evaluator import Evaluator, Symmetry
 from rlab.agents.go.learning import value_loss
@@ -62,7 +62,7 @@ Places = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Positions [J]: games, and moves made before."""
 
 
-class Games:
+class PlayedGames:
     """Games, one row each, in the order of their numbers.
 
     Columns: moves uint16 [G, most]; length, in moves; at, how many moves were made before its position (if it is as
@@ -140,7 +140,7 @@ class Values:
         self._schedule = SCHEDULES.get("cosine")
         self.agent = NetworkPolicy(self.network)
         """What there is to watch: the policy is that of the start, on maps that have changed under it."""
-        self.games = Games(self.setting.most)
+        self.games = PlayedGames(self.setting.most)
         self.made = self.judging = 0
         """Positions to learn from, and games for judging, so far."""
         self.boards = Boards(s.num_envs, self.setting, threads=1)
@@ -150,7 +150,7 @@ class Values:
         """Number -> a game that is over, while one of a lower number is not."""
         self.updates = 0
         self._packed = False
-        self._replay = Replay(self.setting)
+        self._replay = GameReplay(self.setting)
         self._train: Places | None = None
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.zeros(0, np.int64))
 
@@ -387,7 +387,7 @@ class Values:
             "start": self.network, **{role: unpacked(one, self.setting.size) for role, one in self._players.items()}
         })  # fmt: skip
         move = seconds_of(twin._move, 3, stop)
-        ready = Games(most)
+        ready = PlayedGames(most)
         ready.add({"moves": np.zeros((1, most), np.uint16), "length": np.ones(1, np.uint16),
                    "at": np.zeros(1, np.uint16), "score": np.ones(1, np.float32)})  # fmt: skip
         twin.games, nought = ready, np.zeros(self.experiment.examples, np.int64)
@@ -412,7 +412,7 @@ class Values:
     def state(self) -> State:
         """Weights, optimiser, players, games under way, and the games that were made."""
         made = self.boards.made
-        waiting = Games(self.setting.most)
+        waiting = PlayedGames(self.setting.most)
         numbers = sorted(self.waiting)
         for number in numbers:
             waiting.add(self.waiting[number])
@@ -452,7 +452,7 @@ class Values:
         """Take over only what judging needs: the network, and the games."""
         self.network.load_state_dict(state["network"])
         self.updates = int(state["counters"][1])
-        self.games, self.made, self.judging, self._train = Games(self.setting.most), 0, 0, None
+        self.games, self.made, self.judging, self._train = PlayedGames(self.setting.most), 0, 0, None
         self._packed = "games" not in state
         log: Log | None = state.get("games")
         for rows in log.rows() if log is not None else ():
