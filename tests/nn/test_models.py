@@ -349,7 +349,7 @@ def test_no_more_is_dropped_than_maps_of_4x4_need(name: str, side: int) -> None:
 @pytest.mark.parametrize("name", QUICKLY)
 def test_what_is_too_small_or_no_image_is_refused(name: str) -> None:
     smallest = 8 if "lenet5" in name else 4
-    for shape in ((1, smallest - 1, 90), (90, 90), (12,), (0, 28, 28), (2, 3, 90, 90)):
+    for shape in ((1, smallest - 1, 90), (90, 90), (12,), (0, 28, 28), (1, 2, 3, 90, 90)):
         wanted = f"encoder '{name}' takes images [C, H, W] of at least {smallest}x{smallest}, not {list(shape)}; "
         with pytest.raises(RlabError, match=re.escape(wanted)):
             make_encoder(name, shape)

@@ -63,7 +63,7 @@ def draw(figure: Any, results: Results) -> None:
     axes.axhline(0, color="black", lw=1, ls=":")
 
 
-STUDIES.register("stopping-on-test")(
+STUDIES.register("stopping-on-test-data")(
     Study(
         claim="A test error that decided where training stopped is too low, the more so the smaller the test set; "
         "after stopping by validation examples the test error is right in the mean.",
