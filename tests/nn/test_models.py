@@ -346,6 +346,18 @@ def test_no_more_is_dropped_than_maps_of_4x4_need(name: str, side: int) -> None:
         assert min(sides((1, side, side), [full[i] if i == last else w for i, w in enumerate(kept)])) < 4
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "parts"),
+    [
+        ("lenet5", (1, 28, 28), ("convolutions.0", "convolutions.3", "dense.1", "dense.3")),
+        ("minatar-norm", (4, 10, 10), ("convolution.0", "convolution.1", "dense.0", "dense.1")),
+    ],
+)
+def test_keys_are_those_of_older_runs(name: str, shape: tuple[int, ...], parts: tuple[str, ...]) -> None:
+    keys = [f"{part}.{kind}" for part in parts for kind in ("weight", "bias")]
+    assert [*make_encoder(name, shape).state_dict()] == keys
+
+
 @pytest.mark.parametrize("name", QUICKLY)
 def test_what_is_too_small_or_no_image_is_refused(name: str) -> None:
     smallest = 8 if "lenet5" in name else 4
