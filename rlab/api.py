@@ -310,9 +310,14 @@ def draw(run: RunFolder | Path | str, device: str = "auto", *, stop: Stop | None
         RlabError: there is no such run, it has no checkpoint, or it plays games.
         Stopped: `stop` was set before there was a result.
     """
+    from rlab.recipes import load_recipes
+
     folder = _folder(run)
-    if "data" not in folder.config()["subject"]:
+    document = folder.config()
+    if "data" not in document["subject"]:
         raise RlabError(f"run '{folder.name}' plays games; rlab watch {folder.name} films it")
+    if not load_recipes().get(document["recipe"]).draws:
+        return {}
     with load(folder, device) as loaded:
         draws = ability(loaded.learner, Draws)
         drawn = {} if draws is None else draws.draw(stop or Stop())

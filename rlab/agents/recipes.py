@@ -393,6 +393,7 @@ RECIPES.register("go-policy")(
         unit="examples",
         budget="fit.epochs",
         describe=describe_games,
+        draws=False,
     )
 )
 RECIPES.register("go-reinforce")(
@@ -422,6 +423,7 @@ RECIPES.register("go-rollout")(
         unit="examples",
         budget="fit.epochs",
         describe=describe_games,
+        draws=False,
     )
 )
 RECIPES.register("go-search")(
