@@ -56,7 +56,8 @@ def test_auto_takes_convolutions_for_images_only() -> None:
         (4, 35, 40): "MinAtarNet",
         (4, 10, 10): "MinAtarNet",
         (4,): "MLP",
-        (10, 10, 4): "MLP",
+        (10, 10, 4): "MinAtarNet",  # a board with its channels last
+        (10, 4, 4): "MLP",
     }
     assert {shape: type(make_encoder("auto", shape)).__name__ for shape in expected} == expected
 
