@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,18 @@ def compiled(**options: Any) -> Callable[..., Any]:
         dispatcher = decorate(function)
         file = dispatcher._cache._cache_file
         file._source_stamp = (file._source_stamp, stamp())
+        file._load_index = partial(_index_or_nothing, file._load_index)
         return dispatcher
 
     return kernel
+
+
+def _index_or_nothing(load: Callable[[], dict[Any, Any]]) -> dict[Any, Any]:
+    """What a cache holds: nothing, if that was compiled for classes that have another name or place now."""
+    try:
+        return load()
+    except (AttributeError, ImportError):
+        return {}
 
 
 @lru_cache

@@ -48,6 +48,22 @@ def test_a_change_in_another_file_is_seen(tmp_path: Path) -> None:
     assert run(42) == [42, 0]
 
 
+def test_a_cache_of_a_renamed_class_is_no_error(tmp_path: Path) -> None:
+    package = tmp_path / "envs_of_test"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (tmp_path / "rlab" / "envs").mkdir(parents=True)
+    for name in ("Pair", "Couple"):
+        (package / "above.py").write_text(
+            "from typing import NamedTuple\nfrom rlab.kernels import compiled\n\n\n"
+            f"class {name}(NamedTuple):\n    one: int\n    two: int\n\n\n"
+            "@compiled()\ndef total(pair):\n    return pair.one + pair.two\n\n\n"
+            f"class asked:\n    stats = total.stats\n\n    def __new__(cls):\n        return total({name}(1, 2))\n"
+        )
+        done = subprocess.run([sys.executable, "-c", RUN, str(tmp_path)], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == ["3", "0"]
+
+
 @pytest.mark.parametrize("number", [1, 2, 3, 7])
 @pytest.mark.parametrize("rows", [0, 1, 63, 64, 1000])
 def test_threads_share_every_row_once(number: int, rows: int) -> None:

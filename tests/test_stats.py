@@ -161,7 +161,7 @@ def test_what_one_wins_the_other_loses(both: tuple[list[np.ndarray], list[np.nda
     assert 0 <= there.low - 1e-9 + 1e-9 <= there.value + 1e-9
     assert there.value - 1e-9 <= there.high <= 1 + 1e-9
     assert improvement(x, x).value == pytest.approx(0.5)
-    assert p_value(x, y) == pytest.approx(p_value(y, x), abs=0.08)  # other draws
+    assert p_value(x, y) == pytest.approx(p_value(y, x), abs=0.16)  # other draws: five standard errors
 
 
 @pytest.mark.usefixtures("few")

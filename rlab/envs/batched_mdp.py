@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rlab.envs.splitmix import uniform
 from rlab.envs.tabular import MDP
+from rlab.kernels import compiled
 
 
 class Model(NamedTuple):
@@ -65,7 +65,7 @@ def _running(probability: NDArray[np.float64]) -> NDArray[np.float64]:
     return sums
 
 
-@njit(cache=True)
+@compiled()
 def restart(model: Any, now: Any, i: int) -> None:
     """Begin an episode of copy i."""
     u, low, high = uniform(now.random, i), 0, model.start.shape[0] - 1
@@ -78,7 +78,7 @@ def restart(model: Any, now: Any, i: int) -> None:
     now.state[i], now.steps[i] = low, 0
 
 
-@njit(cache=True)
+@compiled()
 def advance(model: Any, now: Any, i: int, action: int) -> Any:
     """Take one step of copy i; an episode that ends is not restarted.
 
@@ -96,7 +96,7 @@ def advance(model: Any, now: Any, i: int, action: int) -> Any:
     return now.state[i], model.reward[s, action, k], over, cut
 
 
-@njit(cache=True)
+@compiled()
 def step_all(model: Any, now: Any, actions: Any) -> Any:
     """Take one step of every copy; those that end restart in the same step (SAME_STEP).
 

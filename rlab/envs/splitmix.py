@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
+
+from rlab.kernels import compiled
 
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
 """What a key grows by from draw to draw; what is drawn is `mix` of it."""
@@ -27,7 +28,7 @@ def mix(z):
     return z ^ (z >> _S31)
 
 
-_mix = njit(mix, cache=True, nogil=True)
+_mix = compiled(nogil=True)(mix)
 
 
 def rng_key(seed: ArrayLike, stream: ArrayLike) -> NDArray[np.uint64]:
@@ -51,7 +52,7 @@ def _integers(x: ArrayLike) -> Any:
     return np.asarray(x).astype(np.uint64)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def uniform(rng_keys, i):
     """Draw from [0, 1) in steps of 2^-53 and advance rng_keys[i], uint64."""
     rng_keys[i] += GAMMA

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rlab.agents.tabular.config import LinUCBConfig, TabularEnvConfig
@@ -17,6 +16,7 @@ from rlab.agents.tabular.table_agent import BLOCK, NO_LIMIT, RECENT, GreedyPolic
 from rlab.envs.batched_mdp import advance, begin, compile_model, restart
 from rlab.envs.splitmix import uniform
 from rlab.envs.tabular import MDP
+from rlab.kernels import compiled
 from rlab.seeding import derive
 
 
@@ -30,7 +30,7 @@ class Linear(NamedTuple):
     episodes: NDArray[np.int64]  # [1]
 
 
-@njit(cache=True)
+@compiled()
 def confidence_bound(inverse: Any, theta: Any, x: Any, confidence: float) -> float:
     """theta . x + confidence sqrt(x^T inverse x) (Li et al. 2010, eq. 5), x given by the features that are 1."""
     mean, variance = 0.0, 0.0
@@ -41,7 +41,7 @@ def confidence_bound(inverse: Any, theta: Any, x: Any, confidence: float) -> flo
     return mean + confidence * np.sqrt(max(variance, 0.0))
 
 
-@njit(cache=True)
+@compiled()
 def least_squares_update(inverse: Any, theta: Any, x: Any, reward: float) -> float:
     """Take one reward into ridge regression by the Sherman-Morrison formula; returns the error before.
 
@@ -67,7 +67,7 @@ def least_squares_update(inverse: Any, theta: Any, x: Any, reward: float) -> flo
     return error
 
 
-@njit(cache=True)
+@compiled()
 def run_linucb(model: Any, now: Any, linear: Any, features: Any, confidence: float, ticks: int) -> float:
     """Step every copy `ticks` times and learn; returns the sum of |error|."""
     total = 0.0

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rlab.agents.tabular.config import TabularConfig, TabularEnvConfig
@@ -25,6 +24,7 @@ from rlab.agents.value.exploration import linear
 from rlab.envs.batched_mdp import advance, begin, compile_model, restart
 from rlab.envs.splitmix import uniform
 from rlab.envs.tabular import MDP
+from rlab.kernels import compiled
 from rlab.seeding import derive
 
 BLOCK = 20_000
@@ -67,13 +67,13 @@ class Memory(NamedTuple):
     episodes: NDArray[np.int64]  # [1], finished so far
 
 
-@njit(cache=True)
+@compiled()
 def _mean(q: Any, s: int, a: int) -> float:
     """The value that the behaviour goes by: the mean over the tables."""
     return q[0, s, a] if q.shape[0] == 1 else 0.5 * (q[0, s, a] + q[1, s, a])
 
 
-@njit(cache=True)
+@compiled()
 def _choose(q: Any, s: int, epsilon: float, random: Any, i: int) -> int:
     """Epsilon-greedy in state s; of several best actions any, equally likely."""
     count = q.shape[2]
@@ -97,7 +97,7 @@ def _choose(q: Any, s: int, epsilon: float, random: Any, i: int) -> int:
     return best
 
 
-@njit(cache=True)
+@compiled()
 def next_value(q: Any, chooser: int, s: int, a: int, method: int, epsilon: float) -> float:
     """The value of state s as a target sees it (Sutton & Barto 2018, eq. 6.7, 6.8, 6.9 and 6.10).
 
@@ -128,7 +128,7 @@ def next_value(q: Any, chooser: int, s: int, a: int, method: int, epsilon: float
     return epsilon * everything / actions + (1 - epsilon) * chosen / ties
 
 
-@njit(cache=True)
+@compiled()
 def is_best(q: Any, table: int, s: int, a: int) -> bool:
     """Whether no action of state s has a larger value in a table."""
     for other in range(q.shape[2]):  # noqa: SIM110 - a generator is not compiled
@@ -137,7 +137,7 @@ def is_best(q: Any, table: int, s: int, a: int) -> bool:
     return True
 
 
-@njit(cache=True)
+@compiled()
 def returns_of(
     q: Any, chooser: int, steps: Any, rewards: Any, length: int, bootstrap: float, rule: Any, epsilon: float, out: Any
 ) -> None:
@@ -171,7 +171,7 @@ def returns_of(
             value = weight * value + (1.0 - weight) * next_value(q, chooser, s, a, rule.method, epsilon)
 
 
-@njit(cache=True)
+@compiled()
 def _learn(
     memory: Any, i: int, s: int, a: int, terminated: bool, ended: bool, rule: Any, epsilon: float, random: Any,
     steps: Any, rewards: Any, returns: Any,
@@ -218,7 +218,7 @@ def _learn(
     return error
 
 
-@njit(cache=True)
+@compiled()
 def step_size_of(before: int, rule: Any) -> float:
     """The step size of an update after `before` others of the same state and action."""
     if rule.step_power == 0:
@@ -226,7 +226,7 @@ def step_size_of(before: int, rule: Any) -> float:
     return rule.step_size * (1.0 + before / rule.step_half) ** -rule.step_power
 
 
-@njit(cache=True)
+@compiled()
 def begin_episode(model: Any, now: Any, memory: Any, i: int, rule: Any, epsilon: float) -> None:
     """Restart copy i and choose its first action."""
     restart(model, now, i)
@@ -234,7 +234,7 @@ def begin_episode(model: Any, now: Any, memory: Any, i: int, rule: Any, epsilon:
     memory.action[i] = _choose(memory.q, now.state[i], 1.0 if rule.exploring else epsilon, now.random, i)
 
 
-@njit(cache=True)
+@compiled()
 def run_table(model: Any, now: Any, memory: Any, rule: Any, epsilons: Any) -> float:
     """Step every copy len(epsilons) times and learn; returns the sum of |error| over all updates."""
     horizon = memory.states.shape[1]

@@ -26,10 +26,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from rlab.envs.splitmix import uniform
+from rlab.kernels import compiled
 
 MASS, GRAVITY = 3.0, 9.81  # kg, m/s^2
 LENGTH, HEIGHT = 0.7, 0.12  # m, of the trunk
@@ -85,7 +85,7 @@ def new_seen(n: int) -> CrawlerStep:
     return CrawlerStep(obs, final, np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n, np.bool_), np.zeros(n, np.bool_))
 
 
-@njit(cache=True)
+@compiled()
 def place_points(joints: Any, points: Any) -> None:
     """Where the ground may touch, in the trunk's frame: joints[4] -> points[POINTS, 2]."""
     for leg in range(2):
@@ -98,7 +98,7 @@ def place_points(joints: Any, points: Any) -> None:
         points[4 + corner, 1] = HEIGHT / 2 * (1.0 - 2.0 * (corner // 2))
 
 
-@njit(cache=True)
+@compiled()
 def _lever(points: Any, i: int, j: int, cos: float, sin: float) -> Any:
     """The velocity (x, z) in the world of leg point i, 0..3, for one rad/s of joint j of its leg (0 hip, 1 knee)."""
     side = 1.0 - 2.0 * (i // 2)
@@ -110,7 +110,7 @@ def _lever(points: Any, i: int, j: int, cos: float, sin: float) -> Any:
     return cos * x - sin * z, sin * x + cos * z
 
 
-@njit(cache=True)
+@compiled()
 def _substep(body: Any, joints: Any, action: Any, points: Any, speeds: Any, power: Any) -> None:
     """Move one crawler on by DT; points[POINTS, 2], speeds[4] and power[4] (W, of each motor) are filled."""
     for j in range(4):
@@ -147,7 +147,7 @@ def _substep(body: Any, joints: Any, action: Any, points: Any, speeds: Any, powe
         joints[j] += DT * speeds[j]
 
 
-@njit(cache=True)
+@compiled()
 def observe(body: Any, joints: Any, points: Any, obs: Any) -> None:
     """Fill obs[SEEN] of one crawler; points[POINTS, 2] is scratch."""
     obs[0], obs[1], obs[2] = body[Z], np.sin(body[TURN]), np.cos(body[TURN])
@@ -162,7 +162,7 @@ def observe(body: Any, joints: Any, points: Any, obs: Any) -> None:
         obs[k] = min(BOUND[k], max(-BOUND[k], obs[k]))
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def restart(copies: Any, i: int, noise: float, points: Any) -> None:
     """Begin an episode of copy i: neutral joints plus or minus `noise`, standing still, the lowest point at 0."""
     for j in range(4):
@@ -173,7 +173,7 @@ def restart(copies: Any, i: int, noise: float, points: Any) -> None:
     copies.steps[i] = 0
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def restart_all(copies: Any, noise: float, obs: Any) -> None:
     """Begin an episode of every copy and fill obs[N, SEEN]."""
     points = np.empty((POINTS, 2))
@@ -182,7 +182,7 @@ def restart_all(copies: Any, noise: float, obs: Any) -> None:
         observe(copies.body[i], copies.joints[i], points, obs[i])
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def step_all(copies: Any, actions: Any, limit: int, noise: float, seen: Any) -> None:
     """One action of every copy; those that end restart in the same step (SAME_STEP).
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from rlab.kernels import compiled
 
 SMALLEST = 1e-6
 """Added to every error, so that no transition is lost for good (Schaul et al. 2016, section 3.3)."""
 
 
-@njit(cache=True)
+@compiled()
 def assign(tree: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
     """Set leaves and recompute the sums above them; of one place named twice the last value stays.
 
@@ -33,7 +34,7 @@ def assign(tree: np.ndarray, places: np.ndarray, values: np.ndarray) -> None:
             node //= 2
 
 
-@njit(cache=True)
+@compiled()
 def find(tree: np.ndarray, masses: np.ndarray) -> np.ndarray:
     """The place in whose share of the total each mass falls; never one of value 0 while the total is above 0.
 
