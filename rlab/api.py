@@ -13,6 +13,7 @@ from rlab.errors import RlabError
 from rlab.run.config import changed
 from rlab.run.contract import (
     Ability,
+    Acts,
     Detects,
     Draws,
     Plays,
@@ -190,6 +191,7 @@ class Predictor(Loaded):
 
 
 ABILITIES: dict[type, str] = {
+    Acts: "can act",
     Plays: "can play",
     Predicts: "can predict",
     Samples: "can make new data",

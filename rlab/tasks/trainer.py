@@ -271,7 +271,9 @@ def of_several_modules(state: State) -> State:
         return {f"model.{name}": tensor for name, tensor in model.items()}
 
     rest = {name: value for name, value in state.items() if name not in ("model", "optimizer")}
-    rest |= {"modules": modules(state["model"]), "optimizers": {"model": state["optimizer"]}}
+    rest["modules"] = modules(state["model"])
+    if "optimizer" in state:  # what was packed to be given away has none
+        rest["optimizers"] = {"model": state["optimizer"]}
     if best := state["best"]:
         rest["best"] = {"mean": best["mean"], "done": best["done"], "modules": modules(best["model"])}
     return rest

@@ -18,6 +18,7 @@ from rlab.run.folder import RunFolder
 from rlab.run.journal import Journal
 from rlab.run.lifecycle import configuration_of, of_this_version, read_newest, resolve_device
 from rlab.run.status import past_selves
+from rlab.tasks.trainer import of_several_modules
 
 RECORDS_SIZE = 9
 """Of the boards of runs whose settings name no board: those that learn from game records."""
@@ -102,8 +103,9 @@ def weights_of(state: dict[str, Any]) -> dict[str, torch.Tensor]:
     if "network" in state:
         weights: dict[str, torch.Tensor] = state["network"]
         return weights
-    weights = (state.get("best") or state)["model"]
-    return weights
+    state = of_several_modules(state)
+    modules = (state.get("best") or state)["modules"]
+    return {name.removeprefix("model."): tensor for name, tensor in modules.items()}
 
 
 def find_checkpoint(folder: RunFolder, progress: int | None) -> Saved:

@@ -13,6 +13,7 @@ from rlab.agents.go.alphago import supervised_policy as records
 from rlab.agents.go.alphago.config import RecordsConfig
 from rlab.agents.go.evaluator import Evaluator
 from rlab.agents.go.search_player import SearchPlayer
+from rlab.agents.go.weights import weights_of
 from rlab.data.datasets import as_float, load
 from rlab.envs.go.boards import Boards, Setting, name_of
 from rlab.envs.go.planes import planes_of
@@ -118,6 +119,8 @@ def test_it_learns_goes_on_to_the_bit_and_plays(tmp_path: Path) -> None:
     assert score["mean"] > 20  # one of five points that are left, or better
     assert score["top5"] > 80
     assert ability(run, Draws) is None  # what `rlab report` asks for
+    best = weights_of(run.state())  # what `rlab play` reads of it
+    assert all(torch.equal(tensor, best[name]) for name, tensor in run.task.model.state_dict().items())
     player = SearchPlayer("policy", Evaluator(run.task.model, symmetry="all"), 0)
     boards = Boards(2, Setting(9))
     moves = player.choose(boards, np.arange(2), np.zeros(2, np.uint64))
