@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup dev breakout lint test test-setup test-data test-slow test-oracles bench hashes release clean
+.PHONY: help setup dev docs breakout lint test test-setup test-data test-slow test-oracles bench hashes release clean
 
 help:
 	@echo "make breakout   set up, train DQN on Breakout for about ten minutes, evaluate, write video and report"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-data  tests on the larger real data sets in the folder that RLAB_DATA names"
 	@echo "make test-slow  learning checks of minutes to hours"
 	@echo "make test-oracles  Go beside other engines, which it installs"
+	@echo "make docs       the documentation as a site, docs/_build/html"
 	@echo "make bench      speed against stable-baselines3"
 	@echo "make hashes     write requirements-release.txt: every version of constraints.txt with its digests"
 	@echo "make release    build sdist and wheel into dist/ with packages of exactly those digests, and try the wheel"
@@ -35,7 +36,7 @@ $(VENV)/.core: $(VENV)/.torch pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) install -c constraints.txt -e ".[bench,dev,minatar,hpo]"
+	$(PIP) install -c constraints.txt -e ".[bench,dev,docs,minatar,hpo]"
 	@touch $@
 
 setup: $(VENV)/.core
@@ -74,6 +75,10 @@ test-oracles: dev
 
 test-slow: dev
 	$(BIN)/python -m pytest -m slow --timeout 7200
+
+docs: dev
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 bench: setup
 	$(BIN)/rlab bench speed

@@ -22,7 +22,7 @@ Rows = dict[str, np.ndarray]
 """Equally long columns of a log: name -> array[rows, ...]."""
 
 State = dict[str, Any]
-"""A tree of dicts and lists whose leaves are tensors, arrays, JSON scalars or `Log`s; keys are strings."""
+"""A tree of dicts and lists whose leaves are tensors, arrays, JSON scalars or a `Log`; keys are strings."""
 
 
 @dataclass(frozen=True)
