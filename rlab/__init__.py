@@ -12,7 +12,11 @@ Importing this package loads neither torch nor anything else that is heavy.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+PACKAGES = ("agents", "compare", "data", "envs", "nn", "stats", "studies", "tasks")
+"""Parts that are imported when first asked for, so that ``rlab.compare.compare_runs`` needs `import rlab` alone."""
 
 if TYPE_CHECKING:
     from rlab.api import Player, Predictor, draw, evaluate, evaluate_together, load, train
@@ -27,6 +31,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("rlab-rl")
+    if name in PACKAGES:
+        return import_module(f"rlab.{name}")
     if name in __all__:
         from rlab import api
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +20,7 @@ from rlab.run.contract import (
     Predicts,
     Samples,
     ScoresData,
+    ShowsValues,
     Speaks,
     Stop,
     Stopped,
@@ -147,6 +148,10 @@ class Player(Loaded):
         import numpy as np
 
         return self._policy.act(obs, np.zeros(len(obs), bool) if first is None else first, mask)
+
+    def action_values(self) -> np.ndarray | None:
+        """What was expected of each action when it last acted, [N, A]; None of agents that have no such values."""
+        return self._policy.q_values if isinstance(self._policy, ShowsValues) else None
 
     def score(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
         """Play whole games."""
@@ -323,6 +328,15 @@ def draw(run: RunFolder | Path | str, device: str = "auto", *, stop: Stop | None
     with load(folder, device) as loaded:
         draws = ability(loaded.learner, Draws)
         drawn = {} if draws is None else draws.draw(stop or Stop())
+    return write_pictures(folder, drawn)
+
+
+def write_pictures(folder: RunFolder, drawn: Mapping[str, bytes]) -> dict[str, Path]:
+    """Write pictures, PNG by name, into ``pictures/`` of a run's folder; return name -> file.
+
+    Raises:
+        RlabError: the disk refused.
+    """
     files = {name: folder.pictures / f"{name}.png" for name in drawn}
     try:
         make_folder(folder.pictures)

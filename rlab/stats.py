@@ -133,6 +133,15 @@ def p_value(x: Scores, y: Scores) -> float:
     return float((1 + as_far.sum()) / (1 + REPLICATES))
 
 
+def least_p(sizes: Sequence[tuple[int, int]]) -> float:
+    """The smallest p that `p_value` can come to: if every run of X scores above every run of Y.
+
+    Args:
+        sizes: the number of runs of X and of Y in each environment.
+    """
+    return min(1.0, 2.0 / math.prod(math.comb(x + y, x) for x, y in sizes))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values corrected for their number (Holm 1979): so few of all verdicts together are false, as of one alone."""
     order = np.argsort(p_values, kind="stable")

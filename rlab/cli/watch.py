@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -27,15 +28,12 @@ from rlab.cli.common import (
     until_stopped,
 )
 from rlab.errors import RlabError
-from rlab.run.contract import Stop, Stopped
+from rlab.run.contract import Draws, Stop, Stopped, ability
 from rlab.run.folder import RunFolder, find_run
 from rlab.run.formatting import number
 
 ATARI_FPS = 15
 """A step is 4 of the game's 60 frames a second."""
-
-ATARI_SCALE = 3
-"""210 x 160 pixels are small on today's screens."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,8 @@ class Flags:
     """Of environment and policy; the same seed gives the same game."""
     max_steps: int = 5_000
     """Stop after this many steps, whether the games are over or not."""
+    values: bool = True
+    """Show what the agent expects of each action beside the game, for agents that have such values."""
     window: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: where there is a display)")] = True
     """Show a window."""
     device: DeviceName = None
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
 def _watch(argv: Sequence[str], stop: Stop) -> int:
     flags = parse(Flags, "watch", argv)
     refuse_below(flags, episodes=1, seed=0, max_steps=1)
-    from rlab.run.video import VideoFile, has_display, open_window, write_gif
+    from rlab.run.video import VideoFile, enlarged, has_display, open_window, whole_factor, with_values, write_gif
 
     # Environments draw with pygame as well, and its greeting would stand on stdout.
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
@@ -80,45 +80,47 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
             return _draw(folder, flags.device or "auto", stop, put)
         import numpy as np
 
-        from rlab.api import Player, load
+        from rlab.api import Player, load, write_pictures
         from rlab.envs import make_vec
 
         with contextlib.ExitStack() as stack:
             player = stack.enter_context(cast(Player, load(folder, flags.device or "auto", flags.seed)))
             env = player.config.env
-            # Some learners can draw what they have learned: `picture(path) -> path` writes a PNG.
-            draw = getattr(player.learner, "picture", None)
+            draws = ability(player.learner, Draws)
             rules: dict[str, Any] = env.rules() if hasattr(env, "rules") else {}
             make = partial(make_vec, env.env, 1, flags.seed, **rules, training=False)
             try:
                 envs: Any = make(render=True)
             except RlabError:
-                if draw is None:
+                if draws is None:
                     raise
                 envs = make()  # it cannot be filmed; the picture is what there is to see
             stack.enter_context(contextlib.closing(envs))
             films = envs.render_mode is not None
-            atari = envs.protocol is not None
-            fps = ATARI_FPS if atari else envs.metadata.get("render_fps") or 30
-            scale = ATARI_SCALE if atari else 1
+            fps = ATARI_FPS if envs.protocol is not None else envs.metadata.get("render_fps") or 30
             stem = f"{player.step}-seed{flags.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
             path = folder.videos / f"{stem}.mp4"
             title = f"{folder.name} at {player.step:,} steps"
-            window = open_window(title, fps, scale) if flags.window and films else None
+            window = open_window(title, fps, 1) if flags.window and films else None
             if window is not None:
                 stack.callback(window.close)
             scores: list[float] = []
             running, steps = 0.0, 0
-            with VideoFile(path, fps, scale) as video:
+            span = (math.inf, -math.inf)  # of all values so far
+            with VideoFile(path, fps) as video:
                 obs, info = envs.reset(seed=flags.seed)
                 first = np.ones(1, bool)
                 while True:
-                    if films:
-                        frame = envs.frame()
+                    frame = envs.frame() if films else None
+                    action = player.act(obs, first, info.get("action_mask"))
+                    if frame is not None:
+                        frame = enlarged(frame, whole_factor(frame))
+                        if flags.values and (q := player.action_values()) is not None:
+                            span = min(span[0], float(q.min())), max(span[1], float(q.max()))
+                            frame = with_values(frame, q[0], int(action[0]), span)
                         video.add(frame)
                         if window is not None:
                             window.show(frame)
-                    action = player.act(obs, first, info.get("action_mask"))
                     obs, _, terminated, truncated, info = envs.step(action)
                     first = terminated | truncated
                     running += float(info["raw_reward"][0])
@@ -132,8 +134,8 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
             files = {"mp4": path} if films else {}
             if films and not stop.requested:
                 files["gif"] = write_gif(path, path.with_suffix(".gif"))
-            if draw is not None and not stop.requested:
-                files["png"] = draw(path.with_suffix(".png"))
+            if draws is not None and not stop.requested:
+                files |= write_pictures(folder, draws.draw(stop))
         shown = "" if window is not None or not flags.window else "; no display here, so no window"
         say(f"played {steps:,} steps of {env.env} with the policy of {player.step:,} steps{shown}")
         name = reference(folder)
@@ -150,7 +152,8 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
                 "unfinished_score": running if cut else None,
                 "steps": steps,
             }
-            | {kind: str(files[kind]) if kind in files else None for kind in ("mp4", "gif", "png")},
+            | {kind: str(files[kind]) if kind in files else None for kind in ("mp4", "gif")}
+            | {"pictures": {name: str(file) for name, file in files.items() if name not in ("mp4", "gif")}},
         )
         return stopped_status(stop) if stop.requested else 0
 

@@ -22,7 +22,7 @@ from rlab.run.config import migrated, to_plain
 from rlab.run.folder import RunFolder, find_run, runs_dir
 from rlab.run.metrics import read_metrics
 from rlab.run.status import part, status_of
-from rlab.stats import ENOUGH, Estimate, Scores, curve, enough, holm, improvement, iqm, p_value, profile
+from rlab.stats import ENOUGH, Estimate, Scores, curve, enough, holm, improvement, iqm, least_p, p_value, profile
 
 SCHEMA = 1
 """Version of the result."""
@@ -267,7 +267,9 @@ def _warnings(grid: Grid, labels: list[str]) -> list[str]:
         warnings.append(
             f"not enough seeds, {ENOUGH} are the least: {', '.join(few)}; values only, no interval, no verdict"
         )
-    elif min(counts) < FEW:
+    elif undecidable := _undecidable(grid, labels):
+        warnings.append(undecidable)
+    if not few and min(counts) < FEW:
         warnings.append(
             f"with {min(counts)} seeds intervals are narrower than 95 %: the bootstrap knows no spread that the seeds "
             "did not show; verdicts rest on a permutation test"
@@ -278,6 +280,24 @@ def _warnings(grid: Grid, labels: list[str]) -> list[str]:
     if missing:
         warnings.append(f"there is no run of {', '.join(missing)}")
     return warnings
+
+
+def _undecidable(grid: Grid, labels: Sequence[str]) -> str:
+    """Why no pair of agents can be told apart, whatever they score; empty where one can."""
+    shared = [agents for agents in grid.values() if all(label in agents for label in labels)]
+    pairs = len(labels) * (len(labels) - 1) // 2
+    if not shared or not pairs:
+        return ""
+    sizes = [[len(agents[label]) for label in labels] for agents in shared]
+    least = pairs * min(least_p([(n[i], n[j]) for n in sizes]) for i, j in combinations(range(len(labels)), 2))
+    if least < SIGNIFICANT:
+        return ""
+    seeds = max(max(n) for n in sizes)
+    wanted = next(n for n in range(seeds, 100) if pairs * least_p([(n, n)] * len(shared)) < SIGNIFICANT)
+    return (
+        f"{seeds} seeds cannot decide: if all runs of one agent beat all runs of another, p would still be "
+        f"{min(1.0, least):.2f}; it takes at least {wanted} seeds"
+    )
 
 
 _PROVENANCE: dict[str, Callable[[dict[str, Any]], str]] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Callable
 from typing import Any
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00", "#000000")
@@ -19,34 +20,69 @@ MOST_CURVES = 12
 """The most environments whose curves are drawn."""
 
 
-def draw(result: dict[str, Any]) -> bytes:
-    """The picture of what `rlab.compare.compare_runs` returned, as PNG."""
-    from matplotlib.figure import Figure
-
+def panels(result: dict[str, Any]) -> list[Callable[[Any], None]]:
+    """What there is to draw of `rlab.compare.compare_runs`'s result: functions that paint axes, in their order."""
     colours = {agent: COLOURS[n % len(COLOURS)] for n, agent in enumerate(result["agents"])}
     with_curves = [e for e in result["environments"] if e["curves"]["agents"]][:MOST_CURVES]
     overall = result["aggregate"]
-    panels: list[tuple[Any, Any]] = [(_curves, e) for e in with_curves]
+    chosen: list[tuple[Any, Any]] = [(_curves, e) for e in with_curves]
     if overall is not None:
-        panels += [(_intervals, overall)]
-        panels += [(_improvement, overall)] if overall["pairs"] else []
-        panels += [(_profile, overall)]
+        chosen += [(_intervals, overall)]
+        chosen += [(_improvement, overall)] if overall["pairs"] else []
+        chosen += [(_profile, overall)]
     else:
-        panels += [(_intervals, e) for e in result["environments"][:MOST_CURVES]]
-    columns = min(COLUMNS, len(panels))
-    rows = -(-len(panels) // columns)
+        chosen += [(_intervals, e) for e in result["environments"][:MOST_CURVES]]
+
+    def paint(one: Any, what: Any) -> Callable[[Any], None]:
+        def on(axes: Any) -> None:
+            one(axes, what, colours)
+            for side in ("top", "right"):
+                axes.spines[side].set_visible(False)
+            axes.grid(alpha=0.25, lw=0.6)
+            axes.tick_params(labelsize=8)
+
+        return on
+
+    return [paint(one, what) for one, what in chosen]
+
+
+def draw(result: dict[str, Any]) -> bytes:
+    """All panels as one picture, PNG."""
+    from matplotlib.figure import Figure
+
+    painted = panels(result)
+    columns = min(COLUMNS, len(painted))
+    rows = -(-len(painted) // columns)
     figure = Figure(figsize=(4.6 * columns, 3.4 * rows + 0.6), dpi=110, layout="constrained", facecolor="white")
-    for n, (paint, what) in enumerate(panels):
-        axes = figure.add_subplot(rows, columns, n + 1)
-        paint(axes, what, colours)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        axes.grid(alpha=0.25, lw=0.6)
-        axes.tick_params(labelsize=8)
-    handles = [_handle(agent, colour) for agent, colour in colours.items()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)), frameon=False, fontsize=9)
+    for n, paint in enumerate(painted):
+        paint(figure.add_subplot(rows, columns, n + 1))
+    _legend(figure, result)
+    return _saved(figure, "png")
+
+
+def draw_svg(result: dict[str, Any]) -> list[bytes]:
+    """Each panel as an SVG of its own, small enough for a phone; the first has the legend."""
+    from matplotlib.figure import Figure
+
+    drawn = []
+    for n, paint in enumerate(panels(result)):
+        figure = Figure(figsize=(4.6, 3.6 if n == 0 else 3.2), layout="constrained", facecolor="white")
+        paint(figure.add_subplot())
+        if n == 0:
+            _legend(figure, result, columns=2)
+        drawn.append(_saved(figure, "svg"))
+    return drawn
+
+
+def _legend(figure: Any, result: dict[str, Any], columns: int = 4) -> None:
+    handles = [_handle(agent, COLOURS[n % len(COLOURS)]) for n, agent in enumerate(result["agents"])]
+    ncols = min(columns, len(handles))
+    figure.legend(handles=handles, loc="outside upper center", ncols=ncols, frameon=False, fontsize=9)
+
+
+def _saved(figure: Any, kind: str) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format=kind)
     return buffer.getvalue()
 
 

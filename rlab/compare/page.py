@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from rlab.compare.figure import draw
+from rlab.compare.figure import draw, draw_svg
 from rlab.run.files import disk_error, make_folder, replace_durably, to_json
 from rlab.run.report import STYLE
 
@@ -32,8 +32,7 @@ def write_comparison(result: dict[str, Any], folder: Path) -> dict[str, Path]:
     Raises:
         RlabError: the disk refused.
     """
-    picture = draw(result)
-    content = {"json": to_json(result), "png": picture, "html": page(result, picture).encode()}
+    content = {"json": to_json(result), "png": draw(result), "html": page(result).encode()}
     try:
         make_folder(folder)
         for kind, data in content.items():
@@ -43,9 +42,13 @@ def write_comparison(result: dict[str, Any], folder: Path) -> dict[str, Path]:
     return {kind: folder / f"comparison.{kind}" for kind in content}
 
 
-def page(result: dict[str, Any], picture: bytes) -> str:
+def page(result: dict[str, Any]) -> str:
     """The page as text. Everything in it is escaped; it runs no script and loads nothing."""
-    data = base64.b64encode(picture).decode()
+    pictures = "".join(
+        f'<img style="width: 100%; background: white; border-radius: .4rem" alt="part {n} of the comparison" '
+        f'src="data:image/svg+xml;base64,{base64.b64encode(svg).decode()}">'
+        for n, svg in enumerate(draw_svg(result), 1)
+    )
     overall = result["aggregate"]
     several = len(result["environments"]) > 1
     body = [
@@ -53,10 +56,9 @@ def page(result: dict[str, Any], picture: bytes) -> str:
         f'<p class="dim">{len(result["runs"])} runs on {escape(", ".join(e["env"] for e in result["environments"]))}; '
         f"{time.strftime('%Y-%m-%d %H:%M')}</p>",
         _list("What it shows", result["verdicts"]),
-        _list("To be kept in mind", result["warnings"]),
+        _list("Caution", result["warnings"]),
         _list("Left out", [f"{entry['run']}: {entry['reason']}" for entry in result["left_out"]]),
-        f'<img style="background: white; border-radius: .4rem; margin-top: 1.2rem" '
-        f'alt="curves, intervals, improvement and profiles" src="data:image/png;base64,{data}">',
+        f'<div class="grid">{pictures}</div>',
     ]
     if overall is not None and several:
         body += [

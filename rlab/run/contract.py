@@ -149,6 +149,14 @@ class Acts(Protocol):
 
 
 @runtime_checkable
+class ShowsValues(Protocol):
+    """A policy that shows what it expected of each action when it last acted."""
+
+    q_values: np.ndarray | None
+    """[N, A], in the unit of rewards; None before the first action."""
+
+
+@runtime_checkable
 class Plays(Acts, Protocol):
     """A learner that can play whole games in an environment and be scored by them."""
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from rlab.run.config import flat
+from safetensors import SafetensorError, safe_open
+
+from rlab.errors import RlabError
+from rlab.run.config import flat, to_plain
 from rlab.run.files import JSON_BYTES, disk_error, make_folder, read_json, read_plain, replace_durably
 from rlab.run.folder import RunFolder
 from rlab.run.formatting import RULES
 from rlab.run.health import warnings_in
 from rlab.run.metrics import read_metrics
-from rlab.run.status import checkpoint_paths, status_of, subject_of
+from rlab.run.status import checkpoint_paths, newest_checkpoint, status_of, subject_of
 
 VIDEO_BYTES = 8_000_000
 """A larger video is linked, not embedded."""
@@ -40,6 +44,16 @@ CURVES = (
 )
 """(title, y label, row -> value) of the small pictures."""
 
+DRAWN = {"kind", "step", "clock", "return_mean", "loss", "q_mean", "action_gap", "epsilon", "entropy", "grad_norm"} | {
+    "dead_units",
+    "accuracy",
+    "learning_rate",
+}
+"""Columns of metrics.jsonl that are drawn or are no curve; what else a run has logged is drawn under its own name."""
+
+MOST_CURVES = 24
+"""Other columns that are drawn."""
+
 STYLE = """
 :root { color-scheme: light dark; --fg: #1f2328; --bg: #ffffff; --soft: #f3f4f6; --line: #d8dce1;
   --dim: #6b7280; }
@@ -59,6 +73,8 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; } .wide { over
 td, th { text-align: left; vertical-align: top; padding: .25rem .8rem .25rem 0;
   border-bottom: 1px solid var(--line); }
 td { overflow-wrap: anywhere; } th { font-weight: 500; color: var(--dim); white-space: nowrap; }
+td.bar { width: 30%; } td.bar div { background: #3b82f6; height: .7rem; border-radius: .2rem; min-width: 1px; }
+tr.own th { color: var(--fg); }
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
 code { background: var(--soft); padding: .1rem .35rem; border-radius: .25rem; }
 """
@@ -104,9 +120,11 @@ def report_html(folder: RunFolder) -> str:
         "<h2>Learning</h2>",
         _learning(train, evals, unit),
         _section("Training health", _health(warnings_in(rows))),
-        _section("Pictures", _pictures(folder)) if "data" in document["subject"] else _section("Video", _video(folder)),
+        _section("Pictures", _pictures(folder)),
+        "" if "data" in document["subject"] else _section("Video", _video(folder)),
+        _section("Network", _network(folder)),
         _section("Evaluations", _evaluations(evals)),
-        _section("Configuration", _configuration(document["config"])),
+        _section("Configuration", _configuration(document["config"], _defaults(document))),
         _section("Where it ran", "".join(_session(n, s) for n, s in enumerate(sessions, 1))),
         _section("Checkpoints", "".join(f"<code>{escape(p.name)}</code> " for p in checkpoint_paths(folder))),
     ]
@@ -165,11 +183,12 @@ MOST_PICTURES = 20
 
 
 def _pictures(folder: RunFolder) -> str:
-    """What ``rlab report`` drew of a model."""
+    """What ``rlab report`` or ``rlab watch`` drew of what was learned."""
     titles = {
         "confusion": "which classes it confuses",
         "wrong": "what it gets wrong, being most sure",
         "looked": "where it looks",
+        "values": "values and greedy policy",
     }
     files = sorted(folder.pictures.glob("*.png"), key=lambda path: (path.stem not in titles, path.stem))
     shown = ""
@@ -189,6 +208,10 @@ def _learning(train: list[dict[str, Any]], evals: list[dict[str, Any]], unit: st
         points = _points(train, value)
         if points[0]:
             pictures.append(f"<div>{_curve_svg(title, label, points, unit)}</div>")
+    for name in list(dict.fromkeys(key for row in train for key in row if key not in DRAWN))[:MOST_CURVES]:
+        points = _points(train, lambda row, name=name: row.get(name))  # type: ignore[misc]
+        if len(set(points[1])) > 1:
+            pictures.append(f"<div>{_curve_svg(name.replace('_', ' '), '', points, unit)}</div>")
     if not pictures:
         return '<p class="dim">No numbers yet: the first line of metrics has not been written.</p>'
     return f'<div class="grid">{"".join(pictures)}</div>'
@@ -311,12 +334,94 @@ def _health(warnings: list[dict[str, Any]]) -> str:
     return f'<div class="wide"><table>{rows}</table></div>'
 
 
-def _configuration(config: dict[str, Any]) -> str:
+def _defaults(document: dict[str, Any]) -> dict[str, Any]:
+    """The configuration that the run's recipe starts from; {} where that is not known or not to be imported."""
+    from rlab.recipes import load_recipes
+
+    try:
+        recipe = load_recipes().get(document["recipe"])
+        subject = next((document["config"][part][part] for part in recipe.subject), "")
+        plain: dict[str, Any] = to_plain(recipe.default(subject))
+    except (RlabError, LookupError, TypeError, ImportError):
+        return {}
+    return plain
+
+
+OWN = ' class="own"'
+"""Of a setting that is not the default."""
+
+
+def _configuration(config: dict[str, Any], defaults: dict[str, Any]) -> str:
+    """Every setting, a table a part; what is not the default is marked, with the default beside it."""
     tables = []
     for name, part in config.items():
         fields = flat(part) if isinstance(part, dict) else {name: part}
-        tables.append(f"<div><h3>{escape(str(name))}</h3>{_table(fields)}</div>")
+        usual = flat(defaults[name]) if isinstance(defaults.get(name), dict) else defaults
+        rows = ""
+        for key, value in fields.items():
+            other = key in usual and usual[key] != value
+            cell = escape(str(value))
+            if other:
+                cell = f'<b>{cell}</b> <span class="dim">default {escape(str(usual[key]))}</span>'
+            rows += f"<tr{OWN if other else ''}><th>{escape(str(key))}</th><td>{cell}</td></tr>"
+        tables.append(f"<div><h3>{escape(str(name))}</h3><table>{rows}</table></div>")
     return f'<div class="grid">{"".join(tables)}</div>'
+
+
+Shapes = dict[str, list[int]]
+
+
+def _network(folder: RunFolder) -> str:
+    """The layers of every network in the newest checkpoint, with shapes and parameters; one copy of equal ones."""
+    newest = newest_checkpoint(folder)
+    if newest is None:
+        return ""
+    try:
+        state = read_json(newest[0] / "state.json")["state"]
+        with safe_open(newest[0] / "tensors.safetensors", framework="np") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        networks = dict(_networks(state, (), shapes))
+    except (RlabError, SafetensorError, OSError, LookupError, TypeError):
+        return '<p class="dim">The newest checkpoint cannot be read.</p>'
+    tables = []
+    for name, layers in networks.items():
+        copies = [other for other in networks if other != name and networks[other] == layers]
+        if any(list(networks).index(other) < list(networks).index(name) for other in copies):
+            continue
+        total = sum(math.prod(shape) for shape in layers.values())
+        also = f", likewise {', '.join(copies)}" if copies else ""
+        tables.append(f"<h3>{escape(name)}: {total:,} parameters{escape(also)}</h3>{_layers(layers)}")
+    return "".join(tables)
+
+
+def _networks(node: Any, path: tuple[str, ...], shapes: Shapes) -> Iterator[tuple[str, Shapes]]:
+    """(name, parameter -> shape) of every state dict in a state: dicts of tensors, some of them weights."""
+    if not isinstance(node, dict):
+        return
+    tensors = {key: value["$tensor"] for key, value in node.items() if isinstance(value, dict) and "$tensor" in value}
+    if any(key.endswith("weight") for key in tensors):
+        yield " ".join(path), {key: shapes[name] for key, name in tensors.items() if shapes[name]}
+        return
+    for key, value in node.items():
+        yield from _networks(value, (*path, str(key)), shapes)
+
+
+def _layers(layers: Shapes) -> str:
+    """A line for each layer: its name, the shapes of its parameters, how many, and a bar of their share."""
+    grouped: dict[str, Shapes] = {}
+    for name, shape in layers.items():
+        layer, _, parameter = name.rpartition(".")
+        grouped.setdefault(layer, {})[parameter] = shape
+    sizes = {layer: sum(math.prod(shape) for shape in parts.values()) for layer, parts in grouped.items()}
+    most = max(sizes.values(), default=0) or 1
+    rows = ""
+    for layer, parts in grouped.items():
+        shown = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in parts.items())
+        bar = f'<div style="width: {100 * sizes[layer] / most:.1f}%"></div>'
+        rows += f"<tr><td>{escape(layer)}</td><td>{escape(shown)}</td>"
+        rows += f'<td class="n">{sizes[layer]:,}</td><td class="bar">{bar}</td></tr>'
+    head = '<tr><th>layer</th><th>shapes</th><th style="text-align: right">parameters</th><th></th></tr>'
+    return f'<div class="wide"><table>{head}{rows}</table></div>'
 
 
 def _session(count: int, session: Mapping[str, Any]) -> str:

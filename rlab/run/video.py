@@ -88,6 +88,46 @@ def enlarged(frame: np.ndarray, scale: int) -> np.ndarray:
     return frame if scale == 1 else frame.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
+LARGEST = (640, 800)
+"""Height and width in pixels that small frames are enlarged to, at the most."""
+
+
+def whole_factor(frame: np.ndarray) -> int:
+    """The factor by which a frame [H, W, 3] is enlarged, so that pixels stay squares: 1 for large frames."""
+    return max(1, min(most // size for most, size in zip(LARGEST, frame.shape, strict=False)))
+
+
+def with_values(frame: np.ndarray, q: np.ndarray, chosen: int, span: tuple[float, float]) -> np.ndarray:
+    """Put a bar for each action's value beside a frame.
+
+    Args:
+        frame: uint8[H, W, 3].
+        q: the value of each action, [A].
+        chosen: the action that is taken; its bar is marked.
+        span: the values at the left and the right end of the bars.
+
+    Returns:
+        uint8[H, W + W', 3].
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width = frame.shape[0], 200
+    panel = Image.new("RGB", (width, height), (20, 23, 26))
+    draw = ImageDraw.Draw(panel)
+    line = max(8, min(26, height // (len(q) + 1)))
+    font = ImageFont.load_default(size=max(8, min(14, line - 2)))
+    left, right = 34, width - 62
+    low, high = span
+    draw.text((4, 0), "expected return of each action", fill=(120, 130, 140), font=ImageFont.load_default(size=12))
+    for action, value in enumerate(q.tolist()):
+        y, colour = (action + 1) * line, (245, 158, 11) if action == chosen else (120, 130, 140)
+        end = left + (right - left) * min(1.0, max(0.0, (value - low) / max(high - low, 1e-9)))
+        draw.text((4, y), str(action), fill=colour, font=font)
+        draw.rectangle((left, y + 2, max(left + 1, end), y + line - 3), fill=colour)
+        draw.text((right + 6, y), f"{value:.3g}", fill=colour, font=font)
+    return np.concatenate([frame, np.asarray(panel)], axis=1)
+
+
 def write_gif(video: Path, gif: Path) -> Path:
     """Turn the beginning of a video into a GIF of at most about 2 MB.
 

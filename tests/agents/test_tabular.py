@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import time
@@ -493,12 +494,12 @@ def test_a_natural_is_told_from_another_21() -> None:
 
 
 @pytest.mark.parametrize("name", [*NAMES, "Corridor"])
-def test_a_picture_of_every_environment(name: str, tmp_path: Path) -> None:
+def test_a_picture_of_every_environment(name: str) -> None:
     import matplotlib.image
 
     mdp = replace(model_of(Corridor()), name="Corridor") if name == "Corridor" else load_model(name)
-    path = tabular(mdp).picture(tmp_path / "videos" / "values.png")
-    assert matplotlib.image.imread(path).shape[2] == 4
+    pictures = tabular(mdp).draw(Stop())
+    assert matplotlib.image.imread(io.BytesIO(pictures["values"])).shape[2] == 4
 
 
 @pytest.mark.parametrize("name", ["CliffWalking-v1", "FrozenLake8x8-v1", "Taxi-v4", "rlab/GridWorld-v0"])
@@ -549,7 +550,7 @@ def test_train_evaluate_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     assert {"mean", "median", "low", "high", "episodes", "human_normalised", "q_error"} <= score.keys()
     assert main(["watch", "lake"]) == 0
     said = capsys.readouterr().out
-    pictures = list((tmp_path / "lake" / "videos").glob("*.png"))
+    pictures = list((tmp_path / "lake" / "pictures").glob("*.png"))
     assert len(pictures) == 1
     assert f"wrote   {pictures[0]}" in said
     assert ".mp4" in said

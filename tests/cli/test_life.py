@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import shutil
 import signal
@@ -99,7 +100,7 @@ def test_watch_writes_a_video_and_a_gif(runs: Path, rlab_json) -> None:
     shown = rlab_json("watch", "ball", "--max-steps", "40", "--no-window")
     assert shown["steps"] == 40
     assert shown["unfinished_score"] is not None
-    for kind, size in (("mp4", (480, 630)), ("gif", None)):
+    for kind, size in (("mp4", (160 * 3 + 200, 630)), ("gif", None)):
         reader = imageio_ffmpeg.read_frames(shown[kind])
         meta = next(reader)
         picture = np.frombuffer(next(reader), np.uint8)
@@ -151,6 +152,10 @@ def test_report_is_one_page_with_everything_in_it(runs: Path, rlab_json) -> None
     assert page.count("data:image/svg+xml;base64,") >= 4
     for text in ("Breakout", "learning_rate", "human-normalised", "classic", "torch"):
         assert text in page
+    steps = json.loads((runs / "ball" / "config.json").read_text())["config"]["env"]["steps"]
+    assert re.search(rf'<tr class="own"><th>steps</th><td><b>{steps}</b> <span class="dim">default [0-9]+<', page)
+    assert re.search(r"agent online: [0-9,]+ parameters, likewise agent target", page)
+    assert "weight 32 x 4 x 8 x 8, bias 32" in page
     assert "http://" not in page
     assert "https://" not in page
 
@@ -163,11 +168,14 @@ def test_report_escapes_what_the_run_says(tmp_path: Path, monkeypatch, rlab) -> 
     config = {"env": {"env": bad, "steps": 10}, bad: {bad: [bad]}}
     replace_durably(run / "config.json", to_json({"schema": 1, "recipe": bad, "created": 0.0, "config": config}))
     replace_durably(run / "env.json", to_json({"schema": 1, "sessions": [{"started": 0.0, bad: {bad: bad}}]}))
+    lines = [json.dumps({"kind": "train", "step": n, "my_surprise": n / 2}) + "\n" for n in (1, 2)]
+    (run / "metrics.jsonl").write_text("".join(lines))
     assert rlab("report", "new").status == 0
     page = (run / "report.html").read_text()
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "No evaluation yet" in page
+    assert "my surprise over environment steps" in page  # a column of the user's own agent
     for verb in ("eval", "watch"):
         said = rlab(verb, "new")
         assert said.status == 1

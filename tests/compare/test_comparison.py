@@ -56,6 +56,7 @@ def test_three_seeds_all_apart_are_no_verdict(run: Run) -> None:
     assert found["environments"][0]["pairs"][0]["low"] == 1.0
     assert found["environments"][0]["pairs"][0]["verdict"] == "no difference shown"
     assert any("narrower" in w for w in found["warnings"])
+    assert any("3 seeds cannot decide" in w and "0.10" in w and "at least 4 seeds" in w for w in found["warnings"])
 
 
 def test_names_of_one_environment_are_one(run: Run) -> None:

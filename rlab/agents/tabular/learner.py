@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from copy import deepcopy
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -186,14 +185,9 @@ class Tabular:
         for name, array in self.agent.arrays().items():
             array[...] = np.asarray(state["arrays"][name]).view(array.dtype)
 
-    def picture(self, path: Path) -> Path:
-        """Draw the values and the greedy policy as a PNG.
-
-        Raises:
-            RlabError: the disk refused.
-        """
-        draw_table(self.agent.mdp, self.agent.table(), path, f"{self.env.env} after {self.done:,} steps")
-        return path
+    def draw(self, stop: Stop) -> dict[str, bytes]:
+        """Draw the values and the greedy policy; see `rlab.run.contract.Draws`."""
+        return {"values": draw_table(self.agent.mdp, self.agent.table(), f"{self.env.env} after {self.done:,} steps")}
 
     def close(self) -> None:
         """Nothing is held open."""

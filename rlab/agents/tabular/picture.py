@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from rlab.agents.tabular.exact import Values, greedy_policy
 from rlab.envs.tabular import MDP, Panel
-from rlab.run.files import disk_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,27 +18,19 @@ CELL = 0.55
 """Inches of a cell."""
 
 
-def draw_table(mdp: MDP, q: Values, path: Path, title: str) -> None:
-    """Write `table_figure` as a PNG.
+def draw_table(mdp: MDP, q: Values, title: str) -> bytes:
+    """Draw `table_figure` as a PNG.
 
     Args:
         mdp: gives the layout.
         q: action values, [S, A].
-        path: the file, ending in .png.
         title: above the picture.
-
-    Raises:
-        RlabError: the disk refused.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    figure = table_figure(mdp, q, title)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        FigureCanvasAgg(figure).print_png(str(path))
-    except OSError as e:
-        raise disk_error(e, path.parent) from None
+    buffer = io.BytesIO()
+    FigureCanvasAgg(table_figure(mdp, q, title)).print_png(buffer)
+    return buffer.getvalue()
 
 
 def table_figure(mdp: MDP, q: Values, title: str) -> Figure:

@@ -205,6 +205,7 @@ class QPolicy:
 
     def __init__(self, network: QNetwork, seed: int, epsilon: float):
         self.epsilon = epsilon
+        self.q_values: np.ndarray | None = None
         self._recurrent_state = RecurrentState(network)
         self._rng = np.random.default_rng(seed)
 
@@ -214,7 +215,7 @@ class QPolicy:
 
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
-        q = self._recurrent_state.predict(obs, first)
+        self.q_values = q = self._recurrent_state.predict(obs, first)
         return epsilon_greedy(best(q, mask), self.epsilon, mask, q.shape[1], self._rng)
 
 
