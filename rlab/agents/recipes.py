@@ -103,6 +103,8 @@ def describe_env(experiment: Any) -> dict[str, str]:
         lines |= {"rules": ", ".join(f"{name} {value}" for name, value in rules.items())} if rules else {}
         if isinstance(agent, AgentSettings) and env.steps <= (starts := agent.warm_up):
             lines["note"] = f"--learning-starts is {starts:,}, so nothing will be learned in {env.steps:,} steps"
+    elif getattr(env, "env_args", None):
+        lines["rules"] = f"env_args {env.env_args}"
     return lines
 
 

@@ -27,7 +27,13 @@ class View(Protocol):
         """Called after every step; decides itself when to draw. Clock metrics are seconds since the last call."""
 
     def event(self, text: str) -> None:
-        """Called when something happened: an evaluation, a checkpoint."""
+        """Called when something happened, in words."""
+
+    def evaluated(self, progress: Progress, score: Score) -> None:
+        """Called after every evaluation."""
+
+    def saved(self, progress: Progress, checkpoint: Path) -> None:
+        """Called after every checkpoint."""
 
 
 @dataclass
@@ -192,6 +198,7 @@ class Loop:
             f"evaluation at {progress.done:,} {progress.unit}: {score.get('measure', 'mean')} {score['mean']:.2f}"
             f" [{score['low']:.2f}, {score['high']:.2f}] over {over_text(score)}"
         )
+        self.view.evaluated(progress, score)
 
     def _write(self, row: dict[str, Any]) -> None:
         self.metrics.write(row)
@@ -207,6 +214,7 @@ class Loop:
         path = self.checkpoints.save(self.learner.state(), vars(self.notes), progress.done)
         self._saved_at = time.monotonic()
         self._newest = path
+        self.view.saved(progress, path)
         return path
 
     def _outcome(self, progress: Progress, checkpoint: Path, finished: bool) -> Outcome:
