@@ -31,7 +31,7 @@ class StopTraining(Exception):
 
 @dataclass
 class CallingView:
-    """A `rlab.run.loop.View` that shows a run by another one and calls the user's functions.
+    """A `rlab.run.loop.View` that shows a run by another one and calls the user's functions (`rlab.run.loop.Listens`).
 
     Attributes:
         view: shows the run.
@@ -58,13 +58,11 @@ class CallingView:
 
     def evaluated(self, progress: Progress, score: Score) -> None:
         """Tell of an evaluation."""
-        self.view.evaluated(progress, score)
         if self.on_evaluation is not None:
             self._call(self.on_evaluation, progress, copy.deepcopy(dict(score)))
 
     def saved(self, progress: Progress, checkpoint: Path) -> None:
         """Tell of a checkpoint."""
-        self.view.saved(progress, checkpoint)
         if self.on_checkpoint is not None:
             self._call(self.on_checkpoint, progress, checkpoint)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rlab.run.contract import Metrics, Progress, Score
+from rlab.run.contract import Metrics, Progress
 
 REDRAW_SECONDS = 0.25
 """In a terminal."""
@@ -98,12 +97,6 @@ class LiveView:
     def event(self, text: str) -> None:
         """Say that something happened."""
         self._print(text)
-
-    def evaluated(self, progress: Progress, score: Score) -> None:
-        """The event's text has told it."""
-
-    def saved(self, progress: Progress, checkpoint: Path) -> None:
-        """The event's text tells it, of those on the way."""
 
     def _account(self, progress: Progress, now: float) -> None:
         """Turn what was added up since the last picture into speeds."""

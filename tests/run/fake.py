@@ -160,10 +160,6 @@ class QuietView:
         if self.left == 0 and self.stop is not None:
             self.stop.request("test")
 
-    def evaluated(self, *_: Any) -> None: ...
-
-    def saved(self, *_: Any) -> None: ...
-
     def event(self, text: str) -> None:
         self.events.append(text)
 

@@ -302,10 +302,6 @@ class Silent:
 
     def event(self, text: str) -> None: ...
 
-    def evaluated(self, *_: Any) -> None: ...
-
-    def saved(self, *_: Any) -> None: ...
-
 
 class After(Silent):
     """Asks for a stop after some steps."""
