@@ -366,7 +366,7 @@ class Player(Loaded):
                 f"run '{self.folder.name}' takes one observation of shape {space.shape} or a batch of shape "
                 f"{('B', *space.shape)}, but got {obs.shape}".replace("'B'", "B")
             )
-        kind = "same_kind" if np.issubdtype(space.dtype, np.inexact) else "safe"
+        kind: Any = "same_kind" if np.issubdtype(space.dtype, np.inexact) else "safe"
         whole = np.issubdtype(space.dtype, np.integer) and obs.dtype.kind in "iu"
         if not (whole or np.can_cast(obs.dtype, space.dtype, kind)):
             raise RlabError(
