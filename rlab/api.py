@@ -290,9 +290,7 @@ class Loaded:
         from rlab.run.lifecycle import prepare_process, resolve_device
         from rlab.run.provenance import describe_session
 
-        for what, value, least in (("episodes", episodes, 1), ("seed", seed, 0)):
-            if value < least:
-                raise RlabError(f"{what} is {value}; it must be at least {least}")
+        _refuse_below(episodes=(episodes, 1), seed=(seed, 0))
         score = self.score(episodes, seed, stop or Stop())
         session = describe_session(resolve_device(self._device), prepare_process(self.config.run.threads), seed)
         document = {"schema": 1, "step": self.step, **score, "session": session}
@@ -438,9 +436,7 @@ class Player(Loaded):
         """
         from rlab.agents.film import film
 
-        for what, value, least in (("episodes", episodes, 1), ("seed", seed, 0), ("max_steps", max_steps, 1)):
-            if value < least:
-                raise RlabError(f"{what} is {value}; it must be at least {least}")
+        _refuse_below(episodes=(episodes, 1), seed=(seed, 0), max_steps=(max_steps, 1))
         stop, draws = stop or Stop(), ability(self.learner, Draws)
         name = f"{self.step}-seed{seed}-{time.strftime('%Y%m%d-%H%M%S')}.mp4"
         done = film(
@@ -553,6 +549,7 @@ def load(
         Untrusted: the run names a module or program that nobody else has named.
     """
     allow(trust)
+    _refuse_below(seed=(seed, 0))
     folder, env = _folder(run), _environment_of(run, env)
     if "data" in folder.config()["subject"]:
         return Predictor(folder, device, env)
@@ -588,6 +585,7 @@ def evaluate(
         RlabError: there is no such run or nothing to play.
         Stopped: `stop` was set before there was a result.
     """
+    _refuse_below(episodes=(episodes, 1))
     with load(run, device, seed, env=env, trust=trust) as loaded:
         return loaded.evaluate(episodes, seed, stop=stop)
 
@@ -671,3 +669,10 @@ def write_pictures(folder: RunFolder, drawn: Mapping[str, bytes]) -> dict[str, P
 
 def _folder(run: RunFolder | Path | str) -> RunFolder:
     return run if isinstance(run, RunFolder) else find_run(str(run))
+
+
+def _refuse_below(**values: tuple[int, int]) -> None:
+    """Refuse arguments, name -> (value, bound), that lie below their bound."""
+    for name, (value, bound) in values.items():
+        if value < bound:
+            raise RlabError(f"{name} is {value}; it must be at least {bound}")

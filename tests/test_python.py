@@ -127,6 +127,8 @@ def test_loaded_run_is_scored_filmed_reported(short: rlab.Run) -> None:
         for refused, words in (({"episodes": 0}, "episodes is 0"), ({"seed": -1}, "seed is -1")):
             with pytest.raises(RlabError, match=words):
                 player.evaluate(**refused)
+            with pytest.raises(RlabError, match=words):
+                rlab.evaluate(short, **refused)
     again = rlab.evaluate(short, 3, 5)
     assert short.score == again | {"seed": 5}
     assert again["returns"] == score["returns"]
