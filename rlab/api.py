@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rlab.errors import RlabError
 from rlab.run.config import changed
@@ -136,6 +137,8 @@ def resume(
     run: RunFolder | Path | str,
     steps: int | None = None,
     *,
+    minutes: float | None = None,
+    schedules: Literal["hold", "stretch"] = "hold",
     env: Any = None,
     device: str | None = None,
     on_step: OnStep | None = None,
@@ -147,8 +150,11 @@ def resume(
 
     Args:
         run: what `train` returned, a name, a path, or "latest".
-        steps: a new, larger budget in the run's unit; None: the one that it has. A run that has spent its budget and
-            gets no other is left as it is.
+        steps: a new budget of the whole run, what is done included (of a model its epochs); None: the one that it has.
+            A run that has spent its budget and gets no other is left as it is.
+        minutes: the same of a run that goes by the clock.
+        schedules: with a new budget, schedules (exploration, learning rates) end where they did and stay there, or are
+            fractions of the new one.
         env: the environment, if the run learned in one that only Python code has.
         device: another device than the run was started on; not bit-exact then.
         on_step: see `train`, as for the other callbacks.
@@ -169,16 +175,22 @@ def resume(
     if folder.shipped:
         raise RlabError(f"'{folder.name}' comes with rlab and holds only what playing needs, so it cannot go on")
     document, status = folder.config(), status_of(folder)
-    if status.state != "finished" or steps is not None:
-        load_recipes()
-        more: dict[str, Any] = {} if steps is None else {"steps": steps}
+    if status.state == "finished" and steps is None and minutes is None:
+        return Run(folder.path, env)
+    recipe = load_recipes().get(document["recipe"])
+    more: dict[str, Any] = {}
+    if steps is not None or minutes is not None:
+        if steps is not None and minutes is not None:
+            raise RlabError("steps and minutes exclude each other: a run has one budget")
+        asked = (recipe.budget_name, steps) if minutes is None else ("minutes", minutes)
+        more["extension"] = import_module("rlab.run.extension").Extension(*asked, schedules)
 
-        def start(stop: Stop, view: View) -> RunFolder:
-            resume_run(folder, device, stop, view, give=_giver(folder, env), **more)
-            return folder
+    def start(stop: Stop, view: View) -> RunFolder:
+        resume_run(folder, device, stop, view, give=_giver(folder, env), **more)
+        return folder
 
-        callbacks = {"on_step": on_step, "on_evaluation": on_evaluation, "on_checkpoint": on_checkpoint}
-        _driven(f"{document['recipe']} on {subject_of(document) or folder.name}", start, callbacks)
+    callbacks = {"on_step": on_step, "on_evaluation": on_evaluation, "on_checkpoint": on_checkpoint}
+    _driven(f"{document['recipe']} on {subject_of(document) or folder.name}", start, callbacks)
     return Run(folder.path, env)
 
 

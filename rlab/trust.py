@@ -122,7 +122,7 @@ def check_callable(name: str) -> None:
     spec = spec_of(module)
     entry = ["callable", name, os.path.realpath(spec.origin) if spec and spec.origin else os.getcwd()]
     what = f"the function '{name}'", "it could do anything"
-    _check(entry, name, rf"(?:^|[=,+]){re.escape(name)}$", what, name, False)
+    _check(entry, name, rf"(?:^|[=,+]){re.escape(name)}(?:,|$)", what, name, False)
 
 
 def spec_of(module: str) -> ModuleSpec | None:

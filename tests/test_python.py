@@ -265,6 +265,15 @@ def test_run_goes_on_in_its_own_environment(short: rlab.Run) -> None:
         rlab.load(short, env="CartPole-v1")
 
 
+def test_resume_takes_a_new_budget() -> None:
+    pytest.importorskip("rlab.run.extension")
+    run = rlab.train("dqn", env="CartPole-v1", **QUICK).resume(300)
+    with run.load() as player:
+        assert player.step == 300
+    with pytest.raises(RlabError, match="steps and minutes exclude each other"):
+        rlab.resume(run, steps=400, minutes=1)
+
+
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
 
 

@@ -56,6 +56,11 @@ class CallingView:
         """Show what happened."""
         self.view.event(text)
 
+    def evaluating(self, done: int, total: int) -> None:
+        """Show how far an evaluation is, where the other view does."""
+        if hasattr(self.view, "evaluating"):
+            self.view.evaluating(done, total)
+
     def evaluated(self, progress: Progress, score: Score) -> None:
         """Tell of an evaluation."""
         if self.on_evaluation is not None:
