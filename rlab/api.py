@@ -140,6 +140,8 @@ class Player(Loaded):
     """A trained policy; made by `load`."""
 
     def __init__(self, folder: RunFolder, device: str = "auto", seed: int = 0):
+        if seed < 0:
+            raise RlabError(f"seed is {seed}; it must be at least 0")
         super().__init__(folder, device)
         self._policy = self.ability(Plays).policy(seed)
 

@@ -19,7 +19,7 @@ from rlab.envs import canonical_name
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.config import migrated, to_plain
-from rlab.run.folder import RunFolder, find_run, runs_dir
+from rlab.run.folder import RunFolder, find_run, place_of
 from rlab.run.metrics import read_metrics
 from rlab.run.status import part, status_of
 from rlab.stats import ENOUGH, Estimate, Scores, curve, enough, holm, improvement, iqm, least_p, p_value, profile
@@ -139,15 +139,14 @@ def _gathered(names: Iterable[str]) -> tuple[list[RunScore], dict[str, str]]:
 
 
 def _folders(name: str) -> list[RunFolder]:
-    for path in (Path(name), runs_dir() / name):
-        if (path / FILE).is_file():
-            sweep = read_sweep(path.resolve())
-            if sweep.kind != "sweep":
-                raise RlabError(
-                    f"'{name}' is a search, whose trials are many settings of one agent; sweep the best one on fresh "
-                    f"seeds (rlab sweep {name} tells how) and compare that"
-                )
-            return [RunFolder(sweep.path / job.name) for job in sweep.jobs]
+    if path := place_of(name, FILE):
+        sweep = read_sweep(path)
+        if sweep.kind != "sweep":
+            raise RlabError(
+                f"'{name}' is a search, whose trials are many settings of one agent; sweep the best one on fresh "
+                f"seeds (rlab sweep {name} tells how) and compare that"
+            )
+        return [RunFolder(sweep.path / job.name) for job in sweep.jobs]
     try:
         return [find_run(name)]
     except RlabError as e:

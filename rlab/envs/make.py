@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -110,13 +111,12 @@ def load_model(name: str) -> MDP:
     Raises:
         RlabError: the name is unknown, or the environment has no such table.
     """
-    import gymnasium
-
+    from rlab.envs.generic import make_env
     from rlab.envs.tabular import NAMES, model_of
 
     if is_atari(name):
         raise RlabError(f"'{name}' is an Atari game, too large for a table; tabular agents need {', '.join(NAMES)}")
-    env = gymnasium.make(_registered(name))
+    env = make_env(_registered(name))
     try:
         return model_of(env, name)
     finally:
@@ -144,19 +144,33 @@ def is_continuous(name: str) -> bool:
 
     It is made for that, so a user's module is imported.
     """
-    import gymnasium
+    from gymnasium.spaces import Box
+
+    from rlab.envs.generic import make_env
 
     if is_atari(name) or is_minatar(name) or go_size(name):
         return False
+    here = os.getcwd()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # making it in earnest will tell
-            env = gymnasium.make(_registered(name), disable_env_checker=True)
-        continuous = isinstance(env.action_space, gymnasium.spaces.Box)
+            env = make_env(_registered(name))
+        continuous = isinstance(env.action_space, Box)
         env.close()
     except Exception:
         return False
+    finally:
+        os.chdir(here)  # it may have gone elsewhere, and the run's folder is not made yet
     return continuous
+
+
+def is_foreign(name: str) -> bool:
+    """Say whether an environment is a user's: it may be slow to start, or a simulator that allows one copy."""
+    import gymnasium
+
+    spec = gymnasium.registry.get(name.rpartition(":")[2])
+    own = ("ale_py.", "minatar.", "rlab.envs.", "gymnasium.envs.")
+    return spec is not None and not str(spec.entry_point).startswith(own)
 
 
 @lru_cache(maxsize=1)
@@ -432,13 +446,17 @@ CRAWLER = Family(
 
 @dataclass(frozen=True)
 class GymnasiumOptions:
-    """How long an episode may be."""
+    """How long an episode, and a step of it, may be."""
 
     max_steps: int | None = None
     """Steps after which an episode is truncated; None: the environment's own limit."""
+    env_timeout: float | None = None
+    """Seconds that one reset or step of one environment may take before the run halts; None: any time."""
 
     def __post_init__(self) -> None:
         _at_least(self, max_steps=1)
+        if self.env_timeout is not None and not 0 < self.env_timeout < 1e6:
+            raise RlabError(f"env_timeout is {self.env_timeout:g}; it must be more than 0")
 
 
 def _make_gymnasium(
@@ -446,7 +464,7 @@ def _make_gymnasium(
 ) -> VecEnv:
     from rlab.envs.generic import Generic
 
-    return Generic(_registered(name), num_envs, seed, render=render, max_steps=options.max_steps)
+    return Generic(_registered(name), num_envs, seed, render=render, **asdict(options))
 
 
 def _canonical_gymnasium(name: str) -> str:

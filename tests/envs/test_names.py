@@ -186,7 +186,7 @@ def test_an_environment_that_somebody_registered_wins(name, monkeypatch):
         (
             "CartPole-v1",
             {"stickey": 0.1},
-            "'CartPole-v1' has no option 'stickey', only max_steps; nearest: sticky, of Atari and MinAtar$",
+            "has no option 'stickey', only max_steps, env_timeout; nearest: sticky, of Atari and MinAtar$",
         ),
         ("Braekout", {"sticky": 0.1}, "unknown environment 'Braekout'; nearest: Breakout"),
         ("Pong", {"sticky": "0.1"}, "sticky is '0.1'; it must be a number or None"),
