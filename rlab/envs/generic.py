@@ -171,13 +171,13 @@ class Generic(VecEnv):
         n = self.num_envs
         # What an environment does to its action must not reach what is logged.
         actions = self._actions + self._action_start if self._action_start else self._actions.copy()
-        if self._action_shape == () and actions.ndim > 1:
-            actions = actions.reshape(n)
+        of_box = isinstance(self.single_action_space, Box)
+        shape = self._action_shape
         final_obs, rewards = np.empty((n, *self._shape), self._dtype), np.empty(n)
         terminated, truncated = np.empty(n, bool), np.empty(n, bool)
         final_mask = np.empty((n, self.num_actions), bool) if self._masked else None
         for i, env in enumerate(self._envs):
-            step = self._call("step()", i, env.step, actions[i])
+            step = self._call("step()", i, env.step, actions[i].reshape(shape) if of_box else actions[i])
             if not (isinstance(step, tuple) and len(step) == 5 and isinstance(step[4], Mapping)):
                 raise self._broke(i, f"gave {_kinds(step)} from step(), where Gymnasium's environments give "
                                      "(observation, reward, terminated, truncated, info)")  # fmt: skip

@@ -213,8 +213,8 @@ def test_what_cannot_be_made_is_refused_in_one_sentence(name, options, words):
         ("Go9", "Go", {"opponent", "colour", "komi"}),
         ("CrawlerDiscrete", "the crawler", {"max_steps"}),
         ("rlab.envs:rlab/Crawler-v0", "the crawler", {"max_steps"}),
-        ("CartPole-v1", "other Gymnasium environments", {"max_steps"}),
-        ("nowhere:rlab/Crawler-v0", "other Gymnasium environments", {"max_steps"}),  # not imported
+        ("CartPole-v1", "other Gymnasium environments", {"max_steps", "env_timeout"}),
+        ("nowhere:rlab/Crawler-v0", "other Gymnasium environments", {"max_steps", "env_timeout"}),  # not imported
     ],
 )
 def test_every_environment_has_its_familys_options(name: str, family: str, options: set[str]) -> None:
