@@ -202,8 +202,9 @@ def _differences(recipe: str, env: str, config: dict[str, Any]) -> tuple[dict[st
         for key, value in fields.items()
         if (name != "env" or key not in NO_VARIANT) and own.get(name, {}).get(key, _ABSENT) != value
     }
-    rules = config["env"].get("options", {})
-    return settings, rules if isinstance(rules, dict) else {}, note
+    options = config["env"].get("options", {})
+    rules = options.items() if isinstance(options, dict) else ()
+    return settings, {name: value for name, value in rules if name != "env_timeout"}, note  # no rule of the game
 
 
 _ABSENT = object()

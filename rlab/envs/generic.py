@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import gymnasium as gym
@@ -81,8 +81,9 @@ class Generic(VecEnv):
         try:
             for _ in range(num_envs):
                 self._envs.append(make_env(env_id, **options))
-            obs_space, self._obs_start = _observations(env_id, self._envs[0].observation_space)
-            actions, self._action_start = _actions(env_id, self._envs[0].action_space)
+            spaces = [getattr(self._envs[0], name, None) for name in ("observation_space", "action_space")]
+            obs_space, self._obs_start = _observations(env_id, spaces[0])
+            actions, self._action_start = _actions(env_id, spaces[1])
         except RlabError:
             self._close()
             raise
@@ -102,8 +103,8 @@ class Generic(VecEnv):
         self._picture: tuple[int, ...] | None = None
         spec = self._envs[0].spec
         self.endless = spec is not None and spec.max_episode_steps is None
-        fps = self._envs[0].metadata.get("render_fps")
-        if fps:
+        fps = (self._envs[0].metadata or {}).get("render_fps")
+        if isinstance(fps, (int, float)) and 0 < fps < 1000:
             self.metadata["render_fps"] = fps
 
     def examine(self) -> list[str]:
@@ -253,6 +254,10 @@ class Generic(VecEnv):
 
     def _put(self, rows: NDArray[Any], i: int, given: Any) -> None:
         """Copy what copy i observes to its row, counted from 0."""
+        usual = type(given) is np.ndarray and given.dtype == self._dtype and given.shape == self._shape
+        if usual and self._obs_start is None:
+            rows[i] = given
+            return
         try:
             # A Tuple space's observation is a tuple.
             shape = np.shape(given)
@@ -320,7 +325,7 @@ class Generic(VecEnv):
 
     def _frame(self) -> NDArray[np.uint8]:
         given = self._call("render()", 0, self._envs[0].render)
-        picture = np.asarray(given) if not isinstance(given, (dict, type(None))) else np.empty(0)
+        picture: NDArray[Any] = np.asarray(given) if not isinstance(given, (dict, type(None))) else np.empty(0)
         whole = picture.dtype.kind in "iu" and picture.size > 0 and picture.min() >= 0 and picture.max() <= 255
         channels = picture.shape[2] if picture.ndim == 3 else 1
         if not whole or picture.ndim not in (2, 3) or channels not in (1, 3, 4) or min(picture.shape[:2]) < 2:
@@ -400,8 +405,9 @@ def _place(quantity: str, at: tuple[int, ...]) -> str:
 def _require_pictures(env_id: str) -> None:
     # Asked of a plain copy first: Gymnasium only warns when a render mode is unknown.
     env = make_env(env_id)
-    modes = env.metadata.get("render_modes", [])
-    env.close()
+    modes = (env.metadata or {}).get("render_modes") or []
+    with suppress(Exception):
+        env.close()
     if "rgb_array" not in modes:
         raise RlabError(f"'{env_id}' has no rgb_array render mode, so there is no picture of it")
 
@@ -423,7 +429,7 @@ def _bounds(space: Space[Any]) -> tuple[Any, Any] | None:
     return 0, space.nvec - 1 if isinstance(space, MultiDiscrete) else 1
 
 
-def _observations(env_id: str, space: Space[Any]) -> tuple[Space[Any], Any]:
+def _observations(env_id: str, space: Space[Any] | None) -> tuple[Space[Any], Any]:
     """(what the lab takes for the space of observations, what is subtracted from them or None)."""
     if isinstance(space, Discrete):
         return Discrete(int(space.n)), int(space.start) or None
@@ -451,7 +457,7 @@ def _observations(env_id: str, space: Space[Any]) -> tuple[Space[Any], Any]:
     )
 
 
-def _actions(env_id: str, space: Space[Any]) -> tuple[int | Box, int]:
+def _actions(env_id: str, space: Space[Any] | None) -> tuple[int | Box, int]:
     """(number of actions or Box, what is added to them)."""
     if isinstance(space, Discrete):
         return int(space.n), int(space.start)

@@ -385,7 +385,7 @@ def _drive(
     return outcome
 
 
-FREE = ("stop_on_collapse", "keep_steps")
+FREE = ("stop_on_collapse", "keep_steps", "env_timeout")
 """Settings that may be edited between sessions: no number that is learned depends on them."""
 
 

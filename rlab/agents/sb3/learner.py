@@ -277,7 +277,7 @@ class Sb3Learner(Interaction):
         self._unread: RlabError | None = None  # why --weights could not be loaded
         if agent.config.weights:
             try:
-                load_weights(agent.model, import_zip(Path(agent.config.weights)), agent.config.weights)
+                load_weights(agent.model, import_zip(Path(agent.config.weights).expanduser()), agent.config.weights)
             except RlabError as e:  # a checkpoint makes up for it: a run outlives the file that it began with
                 self._unread = e
         self._callback = Quiet()
