@@ -444,7 +444,7 @@ def _observations(env_id: str, space: Space[Any] | None) -> tuple[Space[Any], An
         low, high = space.low.reshape(shape), space.high.reshape(shape)
         if dtype != space.dtype:
             low, high = (np.minimum(bound.astype(object), np.iinfo(dtype).max).astype(dtype) for bound in (low, high))
-        return Box(low, high, shape, dtype), None  # type: ignore[arg-type]
+        return Box(low, high, shape, dtype), None
     if isinstance(space, MultiBinary):
         return space, None
     if isinstance(space, Tuple) and space.spaces and all(isinstance(part, Discrete) for part in space.spaces):
@@ -465,6 +465,6 @@ def _actions(env_id: str, space: Space[Any] | None) -> tuple[int | Box, int]:
         if 0 in space.shape:
             raise RlabError(f"'{env_id}' has actions of {space}, which hold no number to choose")
         if space.shape == ():
-            return Box(space.low.reshape(1), space.high.reshape(1), (1,), space.dtype), 0  # type: ignore[arg-type]
+            return Box(space.low.reshape(1), space.high.reshape(1), (1,), space.dtype), 0
         return space, 0
     raise RlabError(f"'{env_id}' has actions of {space}, but the lab's agents need Discrete or Box ones of floats")
