@@ -85,6 +85,19 @@ def test_a_failing_step_halts_and_the_run_goes_on_when_it_is_mended(
     assert (tmp_path / "runs/x/errors.log").read_text().count("Traceback") == 2
 
 
+def test_a_number_that_is_none_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, rlab: Any) -> None:
+    step = Theirs.step
+
+    def spoils(self: Theirs, action: Any) -> Any:
+        obs, *rest = step(self, action)
+        return obs * np.nan if self.lived == 40 else obs, *rest
+
+    monkeypatch.setattr(Theirs, "step", spoils)
+    last = rlab(*DQN, "--name", "x").err.splitlines()[-1]
+    assert last.startswith("rlab: observation[0] became nan at step ")
+    assert last.endswith("once the environment is mended: rlab resume x")
+
+
 def test_a_refused_environment_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rlab: Any) -> None:
     monkeypatch.setattr(Theirs, "observation_space", Dict(a=Theirs.observation_space))
     said = rlab(*DQN)
