@@ -338,7 +338,7 @@ class Loaded:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._stack.__exit__(kind, error, trace)
 
 
 class Player(Loaded):
@@ -383,7 +383,9 @@ class Player(Loaded):
             raise RlabError(
                 f"run '{self.folder.name}' takes observations of {space.dtype}, which {obs.dtype} cannot become"
             )
-        batch = (obs[None] if one else obs) - (envs.observation_start or 0)
+        batch = obs[None] if one else obs
+        if envs.observation_start is not None:
+            batch = batch - envs.observation_start
         mask = None if mask is None else np.asarray(mask, bool)
         legal = mask[None] if one and mask is not None else mask
         starts = np.broadcast_to(np.asarray(first, bool), len(batch))

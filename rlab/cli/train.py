@@ -244,6 +244,8 @@ def halted(error: NonFinite | Collapsed, folder: RunFolder | None) -> RlabError:
         text = f"{error}: the run halted; no checkpoint had been saved yet"
     else:
         text = f"{error}: the run halted; the last good checkpoint was kept: {newest[0]} ({newest[1]:,} steps)"
+    if folder is not None and isinstance(error, NonFinite) and error.quantity.startswith(("observation", "reward")):
+        text += f"; once the environment is mended: rlab resume {reference(folder)}"
     if folder is not None and isinstance(error, Collapsed):
         text += (
             f"; to go on all the same, set stop_on_collapse to false in {folder.path / 'config.json'}, then: "

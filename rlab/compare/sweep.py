@@ -22,7 +22,7 @@ from rlab.machine import cores
 from rlab.registry import RECIPES
 from rlab.run.contract import Stop
 from rlab.run.files import disk_error, make_folder, read_document, refuse_links, replace_durably, to_json
-from rlab.run.folder import Lock, runs_dir
+from rlab.run.folder import Lock, place_of, runs_dir
 from rlab.trust import given
 
 SCHEMA = 1
@@ -156,9 +156,8 @@ def find_sweep(name: str) -> Sweep:
     Raises:
         RlabError: there is none; the message gives the nearest names.
     """
-    for path in (Path(name), runs_dir() / name):
-        if (path / FILE).is_file():
-            return read_sweep(path.resolve())
+    if path := place_of(name, FILE):
+        return read_sweep(path)
     names = all_sweeps()
     if not names:
         raise RlabError(f"no sweep '{name}'; there is none under {runs_dir()} yet")
@@ -246,8 +245,9 @@ def at_once(threads: int, jobs: int | None) -> int:
 
 
 def folder_name(text: str) -> str:
-    """Text as a folder can be called."""
-    return re.sub(r"[^\w.+-]+", "-", text)
+    """Text as a folder can be called; of a long one its beginning and a digest."""
+    name = re.sub(r"[^\w.+-]+", "-", text)
+    return name if len(name) <= 100 else f"{name[:90]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _own_steps(agents: Sequence[str], env: str) -> int:

@@ -72,6 +72,7 @@ class Footprint:
         frozen: parameters that stay as they are.
         journal: bytes of everything else in the run folder at the end, of the journal above all.
         checkpoints: how many there are at a time, at the most; filled in by the run.
+        notes: what a user should know before the run begins, a sentence each.
     """
 
     memory: int
@@ -82,6 +83,7 @@ class Footprint:
     frozen: int = 0
     journal: int = 0
     checkpoints: int = 1
+    notes: tuple[str, ...] = ()
 
     @property
     def disk(self) -> int:
@@ -162,6 +164,14 @@ class Plays(Acts, Protocol):
 
     def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
         """Play whole games and score them; polls `stop` (raises `Stopped`)."""
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A learner that notices things which its user should know while it learns."""
+
+    def take_notes(self) -> list[str]:
+        """Return what was noticed since the last call, a sentence each."""
 
 
 @runtime_checkable

@@ -1,7 +1,7 @@
 """The run folder: where everything of one run lies, who holds it, and how a run is found by name.
 
 Layout: ``config.json`` · ``env.json`` · ``metrics.jsonl`` · ``checkpoints/`` · ``journal/`` · ``evaluation.json`` ·
-``videos/`` · ``pictures/`` · ``report.html`` · ``lock``.
+``videos/`` · ``pictures/`` · ``report.html`` · ``errors.log`` (where foreign code failed) · ``lock``.
 """
 
 from __future__ import annotations
@@ -32,11 +32,15 @@ def runs_dir() -> Path:
     Raises:
         RlabError: that is where the runs lie that come with rlab.
     """
-    path = Path(os.environ.get("RLAB_RUNS", "runs"))
+    # Absolute: an environment may change the working directory.
+    path = Path(os.environ.get("RLAB_RUNS") or "runs").expanduser().absolute()
     if path.resolve().is_relative_to(SHIPPED):
         raise RlabError(f"{path.resolve()} holds what comes with rlab; set RLAB_RUNS to another folder for your runs")
     return path
 
+
+LONGEST_NAME = 150
+"""Characters of a run's name at the most; file systems take 255 bytes, and other names are made from this one."""
 
 KEPT = "kept-"
 """Checkpoints of past selves that are kept for good begin with it; their progress follows."""
@@ -237,8 +241,14 @@ def create_run(
         not re.fullmatch(r"[\w.+-]+", name) or name in {".", "..", "latest", "reference", "studies"}
     ):
         raise RlabError(f"'{name}' cannot be a run's name; use letters, digits, '.', '_', '+' and '-'")
+    if name is not None and len(name.encode()) > LONGEST_NAME:
+        raise RlabError(f"a run's name has at most {LONGEST_NAME} characters, and '{name[:40]}...' has {len(name)}")
     created = time.time()
-    plain = re.sub(r"[^\w.+-]+", "-", "-".join([recipe, *subject.values()]))
+    plain = (
+        re.sub(r"[^\w.+-]+", "-", "-".join([recipe, *subject.values()]))
+        .encode()[: LONGEST_NAME - 30]
+        .decode(errors="ignore")
+    )
     stem = name or f"{plain}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(created))}"
     document = {"schema": SCHEMA, "recipe": recipe, "subject": dict(subject), "unit": unit, "created": created}
     document |= {"config": config}
@@ -293,6 +303,16 @@ def run_at(text: str) -> tuple[RunFolder, int | None]:
         raise (e if isinstance(e, RlabError) else RlabError(f"no run '{text[:60]}' ({e})")) from None
 
 
+def place_of(name: str, file: str) -> Path | None:
+    """The folder that a path or a name under the runs folder means, if it holds a file; resolved."""
+    for of in (lambda: Path(name).expanduser(), lambda: runs_dir() / name):
+        with contextlib.suppress(OSError, ValueError, RuntimeError):  # what the file system does not take as a name
+            path = of()
+            if (path / file).is_file():
+                return path.resolve()
+    return None
+
+
 def find_run(run: str) -> RunFolder:
     """Find a run by path, by name, or ``latest``; where there is none of a name, one that comes with rlab.
 
@@ -304,13 +324,14 @@ def find_run(run: str) -> RunFolder:
         if not runs:
             raise RlabError(f"there is no run under {runs_dir()} yet; start one: rlab train dqn --env Breakout")
         return runs[-1]
-    for path in (Path(run), runs_dir() / run):
-        if (path / "config.json").is_file():
-            return RunFolder(path.resolve())
+    if path := place_of(run, "config.json"):
+        return RunFolder(path)
     shipped = {folder.name: folder for folder in shipped_runs()}
     if run in shipped:
         return shipped[run]
     if not runs:
         there = f", and with rlab come {', '.join(shipped)}" if shipped else ""
-        raise RlabError(f"no run '{run}'; there is none under {runs_dir()} yet{there}")
-    raise RlabError(f"no run '{run}' under {runs_dir()}; {nearest(run, [*(r.name for r in runs), *shipped])}")
+        raise RlabError(f"no run '{run[:LONGEST_NAME]}'; there is none under {runs_dir()} yet{there}")
+    raise RlabError(
+        f"no run '{run[:LONGEST_NAME]}' under {runs_dir()}; {nearest(run, [*(r.name for r in runs), *shipped])}"
+    )

@@ -6,13 +6,15 @@ import contextlib
 import ctypes
 import shutil
 import sys
+import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rlab.errors import RlabError
+from rlab.errors import ForeignError, RlabError
 from rlab.machine import available_memory, cores, gigabytes
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints, Saved, most_checkpoints
@@ -24,6 +26,7 @@ from rlab.run.journal import Journal
 from rlab.run.loop import Loop, Notes, Outcome, View
 from rlab.run.metrics import MetricsFile
 from rlab.run.provenance import describe_session
+from rlab.run.status import newest_checkpoint
 from rlab.trust import given
 
 
@@ -139,6 +142,8 @@ def start_run(
             )
             refuse_if_too_large(footprint, folder.path, device, entry.memory_hint)
             chosen = prepare(config, footprint, folder)
+            for note in footprint.notes:
+                view.event(f"note: {note}")
             if chosen != config:
                 config = chosen
                 learner.close()
@@ -151,7 +156,8 @@ def start_run(
             shutil.rmtree(folder.path, ignore_errors=True)  # nothing was learned yet
             raise
         checkpoints = Checkpoints(folder.checkpoints, journal)
-        return folder, _drive(folder, learner, checkpoints, config, stop, view, Notes(config=to_plain(config)))
+        with failures_kept(folder, halts=True):
+            return folder, _drive(folder, learner, checkpoints, config, stop, view, Notes(config=to_plain(config)))
 
 
 Prepare = Callable[[Any, Footprint, RunFolder], Any]
@@ -194,7 +200,7 @@ def resume_run(
             view.event(f"resume: {entry.resume}")
         journal = Journal(folder.journal)
         checkpoints = Checkpoints(folder.checkpoints, journal)
-        with contextlib.ExitStack() as stack:
+        with failures_kept(folder, halts=True), contextlib.ExitStack() as stack:
             stack.callback(journal.close)
             saved = checkpoints.load_newest(view.event)
             learner: Learner = entry.build(
@@ -218,16 +224,47 @@ def resume_run(
 
 @contextmanager
 def open_run(folder: RunFolder, device: str = "auto", give: Give = lambda config: config) -> Iterator[LoadedRun]:
-    """Open a run for reading (evaluation, watching): builds its learner, changes nothing in its folder."""
+    """Open a run for reading (evaluation, watching): builds its learner, changes nothing in its folder.
+
+    Except that a failure of somebody else's code is kept there, see `failures_kept`.
+    """
     recipe, config = configuration_of(folder)
     config = give(config)
     chosen = resolve_device(device)
     prepare_process(config.run.threads)
     journal = Journal(folder.journal)
     saved = read_newest(folder, journal)
-    learner = RECIPES.get(recipe).build(config, BuildContext(chosen, journal))
-    with contextlib.closing(learner):
+    with failures_kept(folder), contextlib.ExitStack() as stack:
+        learner = RECIPES.get(recipe).build(config, BuildContext(chosen, journal))
+        stack.callback(learner.close)
         yield LoadedRun(folder, config, learner, saved)
+
+
+@contextmanager
+def failures_kept(folder: RunFolder, halts: bool = False) -> Iterator[None]:
+    """Append the traceback of a `ForeignError` within to ``errors.log`` of a run, and say so in its sentence.
+
+    Args:
+        folder: the run.
+        halts: whether the run halts by it; then the sentence says where it stands and how it goes on.
+    """
+    try:
+        yield
+    except ForeignError as e:
+        text = str(e)
+        if halts:
+            newest = newest_checkpoint(folder)
+            kept = (
+                "no checkpoint had been saved yet" if newest is None else f"the last checkpoint was kept: {newest[0]}"
+            )
+            text += f"; the run halted, {kept}; once this is mended: rlab resume {folder.name}"
+        with contextlib.suppress(OSError):
+            log = folder.made / "errors.log"
+            trace = "".join(traceback.format_exception(e.__cause__ or e))
+            with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n{trace}\n")
+            text += f"; traceback: {log}"
+        raise ForeignError(text) from e.__cause__
 
 
 @contextmanager
@@ -357,7 +394,7 @@ def _drive(
     return outcome
 
 
-FREE = ("stop_on_collapse", "keep_steps")
+FREE = ("stop_on_collapse", "keep_steps", "env_timeout")
 """Settings that may be edited between sessions: no number that is learned depends on them."""
 
 

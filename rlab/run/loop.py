@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from rlab.run.checkpoint import Checkpoints
 from rlab.run.config import RunConfig
-from rlab.run.contract import Learner, Metrics, NonFinite, Progress, Score, Stop, Stopped
+from rlab.run.contract import Learner, Metrics, NonFinite, Progress, Score, Stop, Stopped, Tells
 from rlab.run.formatting import over_text
 from rlab.run.health import RULES, THROUGHPUT, Collapsed, Health, Pace
 from rlab.run.metrics import MetricsFile, Window, finite
@@ -100,6 +100,7 @@ class Loop:
         self.stop = stop
         self.notes = notes
         self.observe = observe
+        self._tells = learner if isinstance(learner, Tells) else None
         self._newest = loaded  # a checkpoint that holds just the present state, if there is one
         self.window = Window(notes.window)
         self.clock = Window()
@@ -158,6 +159,13 @@ class Loop:
         self.window.add({k: v for k, v in metrics.items() if not k.startswith(CLOCK)})
         self.clock.add({k[len(CLOCK) :] + "_sum": v for k, v in metrics.items() if k.startswith(CLOCK)})
         self.view.show(self.learner.progress(), metrics)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Show what the learner has noticed."""
+        if self._tells is not None:
+            for note in self._tells.take_notes():
+                self.view.event(f"note: {note}")
 
     def _log(self, progress: Progress) -> None:
         now = time.monotonic()
@@ -205,6 +213,7 @@ class Loop:
         )
         if isinstance(self.view, Listens):
             self.view.evaluated(progress, score)
+        self._tell()
 
     def _write(self, row: dict[str, Any]) -> None:
         self.metrics.write(row)

@@ -138,7 +138,7 @@ def test_arguments_wrappers_and_limit_apply():
     [
         ({}, "needs the argument 'length': --env-arg length="),
         ({"env_args": {"lenght": 3}}, "takes no argument 'lenght'; nearest: length"),
-        ({"env_args": {"length": 0}}, "could not be made: ValueError: too short"),
+        ({"env_args": {"length": 0}}, "cannot be made: ValueError: too short"),
         ({"env_args": {"length": 3, "render_mode": "human"}}, "render_mode is no argument"),
         ({"env_args": {"length": print}}, "env_args is .*; it must be a dict of JSON values by name"),
         ({"env_args": {"length": 3}, "wrappers": "Negated"}, "wrappers is 'Negated'; it must be a list of names"),
