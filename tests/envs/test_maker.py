@@ -175,6 +175,6 @@ def test_what_a_file_names_is_not_called(name, options, monkeypatch, tmp_path):
         make_vec(name, 1, 0, **options)
     given([name, options])
     wrong = "names" not in str(options)  # what it names makes no environment
-    with pytest.raises(RlabError, match=r"made .*, which is no|could not be made") if wrong else nullcontext():
+    with pytest.raises(RlabError, match=r"made .*, which is no|cannot be made") if wrong else nullcontext():
         make_vec(name, 1, 0, **options).close()
     begin("eval", [])
