@@ -95,6 +95,7 @@ STUDIES.register("perceptron-delta-rule")(
                 "separable: the perceptron ends without errors (share below 0.1 %)",
                 {"perceptron, separable/errors": -1},
                 above=-0.001,
+                exact=True,
             ),
             Contrast(
                 "having changed its weights no more often than Novikoff's bound (changes / bound)",

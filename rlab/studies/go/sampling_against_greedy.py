@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rlab.studies.go_matches import draw_leads, meet, policy
-from rlab.studies.study import STUDIES, Contrast, Numbers, Study
+from rlab.studies.go_matches import draw_leads, lead, meet, policy
+from rlab.studies.study import STUDIES, Numbers, Study
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ STUDIES.register("sampling-against-greedy")(
         },
         measure=measure,
         contrasts=(
-            Contrast("the start at temperature 0.3 wins four of five", {"start at 0.3/ahead": 1}, above=0.6),
-            Contrast(
+            lead("the start at temperature 0.3 wins four of five", {"start at 0.3/ahead": 1}, above=0.6),
+            lead(
                 "most of the improved policy's lead goes when moves are not drawn",
                 {"improved, drawn/ahead": 0.5, "improved, greedy/ahead": -1},
             ),

@@ -114,8 +114,10 @@ STUDIES.register("adam-generalises")(
         variants={name: name for name in RATES},
         measure=measure,
         contrasts=(
-            Contrast("the made problem: Adam is right about nearly all it has seen", {"adam/fitted": 1}, 0.95),
-            Contrast("gradient descent is right about new examples", {"sgd/made": 1}, 0.95),
+            Contrast(
+                "the made problem: Adam is right about nearly all it has seen", {"adam/fitted": 1}, 0.95, trials="made"
+            ),
+            Contrast("gradient descent is right about new examples", {"sgd/made": 1}, 0.95, trials="made"),
             Contrast("a tenth more of them than Adam", {"sgd/made": 1, "adam/made": -1}, 0.1),
             Contrast("pictures: Adam is at most a point worse", {"adam/pictures": 1, "momentum/pictures": -1}, -0.01),
         ),

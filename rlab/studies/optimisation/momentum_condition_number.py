@@ -125,6 +125,7 @@ STUDIES.register("momentum-condition-number")(
                 "a swing across the valley shrinks by a tenth more each step",
                 {"swings/plain_keeps": 1, "swings/inert_keeps": -1},
                 0.1,
+                exact=True,
             ),
             Contrast("at the same effective rate noise scatters as far, within 10 %", {"swings/scatter_off": -1}, -0.1),
             Contrast("at the same rate its variance is more than 5 times as large", {"swings/same_rate": 1}, 5.0),

@@ -88,7 +88,7 @@ STUDIES.register("gap-against-dense")(
         contrasts=(
             Contrast("without a dense layer most are recognised", {"mean/accuracy": 1}, 0.7),
             Contrast("less than 4 points below dense layers", {"mean/accuracy": 1, "dense/accuracy": -1}, -0.04),
-            Contrast("less than a third of the weights", {"dense/weights": 1, "mean/weights": -3}),
+            Contrast("less than a third of the weights", {"dense/weights": 1, "mean/weights": -3}, exact=True),
             Contrast("a class's map peaks on its image, not on another (chance 0.5)", {"mean/pointing": 1}, 0.6),
         ),
         draw=draw,
