@@ -165,7 +165,7 @@ STUDIES.register("saddle-escape")(
         correction="The text says that leaving a plateau takes steps that are lengthened along some directions. They "
         "make it quicker, but noise or momentum leaves as well, and exactly on the ridge adaptive steps do not.",
         correction_ja="教材は、停滞を抜けるには方向ごとに歩幅を増減しなければならないとする。それは脱出を速めるが必要ではなく、"
-        "雑音や慣性でも抜けられる。逆に尾根の真上では適応的な歩幅でも抜けられない。",
+        "雑音やモーメンタムでも抜けられる。逆に尾根の真上では適応的な歩幅でも抜けられない。",
         settings=Settings(),
         smoke={"steps": 60, "starts": 4, "rates": 4},
         small={"steps": 400, "rates": 7},

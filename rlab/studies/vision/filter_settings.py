@@ -77,7 +77,7 @@ STUDIES.register("filter-settings")(
         settings=Images(steps=800),
         smoke=SMOKE,
         small={"train": 1_000, "test": 1_000, "steps": 200, "batch_size": 32},
-        small_seeds=5,
+        small_seeds=3,
         variants={
             "32 of 5x5": BASE,
             "1 filter": {**BASE, "filters": 1},

@@ -80,7 +80,7 @@ STUDIES.register("plain-degrades")(
         source="item 202; He et al. 2016, sections 4.1 and 4.2; Yang et al. 2019",
         settings=Settings(steps=300),
         smoke={**SMOKE, "steps": 1, "train": 32, "width": 4, "pool": 1},
-        small={**SMALL, "steps": 40, "width": 4, "pool": 1},
+        small={**SMALL, "steps": 200, "batch_size": 32, "width": 4, "pool": 1},
         small_seeds=3,
         variants={
             f"{kind}-{6 * n + 2}": {"blocks": n, "shortcuts": kind == "residual"}
@@ -89,6 +89,7 @@ STUDIES.register("plain-degrades")(
         },
         measure=measure,
         contrasts=(
+            Contrast("plain: 20 layers have learned by then, over two thirds", {"plain-20/error": -1}, -1 / 3),
             Contrast("plain: 56 layers fit worse than 20", {"plain-56/loss": 1, "plain-20/loss": -1}),
             Contrast(
                 "with shortcuts depth costs less",
