@@ -84,7 +84,8 @@ h2 { border-bottom: 1px solid var(--line); margin-top: 3rem; } h3 { font-size: 1
 h3 span, .chip { border-radius: 1rem; padding: .05rem .6rem; font-size: .8rem; }
 h3 span { color: white; } .chip { display: inline-block; margin: .1rem; border: 1.5px solid; color: inherit; }
 a { color: inherit; text-decoration: none; } a:hover { text-decoration: underline; } img { background: white; }
-svg { vertical-align: middle; } details { margin: .3rem 0; } td.n { width: 4rem; }
+svg { vertical-align: middle; } td.word { min-width: 5.5rem; overflow-wrap: normal; }
+details { margin: .3rem 0; } td.n { width: 4rem; }
 """
 
 TITLE = 22
@@ -171,7 +172,8 @@ def counts(entries: Iterable[Entry], language: Language = "en") -> str:
             parts.append(f"{budget} の規模で {total}（{inside}）")
         else:
             inside = ", ".join(_counted(count, word) for word, count in words.items())
-            parts.append(f"{total} {'was' if total == 1 else 'were'} run at the {budget} budget ({inside})")
+            run = "" if parts else "was run " if total == 1 else "were run "
+            parts.append(f"{total} {run}at the {budget} budget ({inside})")
     every = len(list(load_studies()))
     if language == "ja":
         return f"{every} の study のうち、実行したのは " + "、".join(parts or ["0 "]) + "です。"
@@ -264,7 +266,8 @@ def _section(entry: Entry, language: Language) -> str:
             source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
             body.append(f'<img loading="lazy" alt="{escape(entry.name)}" src="{source}">')
         rows = "".join(
-            f"<tr><td>{WORDS[f['verdict']][language]}</td><td>{escape(f['says'])}</td><td>{_interval(f)}</td>"
+            f'<tr><td class="word">{WORDS[f["verdict"]][language]}</td>'
+            f"<td>{escape(f['says'])}</td><td>{_interval(f)}</td>"
             f"<td>{escape(_numbers(f))}</td></tr>"
             for f in entry.result["findings"]
         )
@@ -292,10 +295,10 @@ def _small(png: bytes, path: Path) -> bytes:
 
 
 def _interval(finding: dict[str, Any]) -> str:
-    """A contrast as a picture: its bound, the interval of the mean, and thin, the wider one that refutes."""
-    low, high, mean, bound = (finding[part] for part in ("low", "high", "mean", "above"))
-    low, high = (mean if end is None else end for end in (low, high))
-    ends = (low, high, bound)
+    """A contrast as a picture: its bound, the interval of the mean, and thin, how far the one that refutes reaches."""
+    mean, bound = finding["mean"], finding["above"]
+    low, high, ceiling = (mean if (end := finding.get(part)) is None else end for part in ("low", "high", "ceiling"))
+    ends = (low, high, ceiling, bound)
     span = max(ends) - min(ends) or 1.0
     colour = COLOURS[finding["verdict"]]
 
@@ -305,6 +308,7 @@ def _interval(finding: dict[str, Any]) -> str:
     return (
         f'<svg width="120" height="14"><path d="M{at(bound)} 0V14" stroke="currentColor" stroke-dasharray="2"/>'
         f'<path d="M{at(low)} 7H{at(high)}" stroke="{colour}" stroke-width="3"/>'
+        f'<path d="M{at(high)} 7H{at(max(high, ceiling))}" stroke="{colour}"/>'
         f'<circle cx="{at(mean)}" cy="7" r="3.5" fill="{colour}"/></svg>'
     )
 

@@ -211,8 +211,8 @@ def _find(contrast: Contrast, results: Results, wider: float, budget: Budget, se
     low = high = ceiling = least = most = None
     if len(values) >= ENOUGH:
         agree = max(values) - min(values) <= AGREE * max(map(abs, values))
-        if contrast.trials or not agree:
-            trials = _trials(contrast, settings)
+        trials = _trials(contrast, settings)
+        if trials or not agree:
             low, high = _interval(contrast, columns, values, trials, LEVEL)
             ceiling = _interval(contrast, columns, values, trials, wider)[1]
         least, most = (mean, mean) if agree and contrast.exact else (low, ceiling)

@@ -119,6 +119,7 @@ def test_a_small_budget_refutes_nothing(budget: Any) -> None:
         ([1.0] * 2, {"trials": 1_000}, 0.0, "undecided", None),
         ([1.0] * 4, {"trials": 10}, 0.9, "holds", wilson(40, 40)),
         ([1.0] * 4, {"trials": "games"}, 0.9, "holds", wilson(40, 40)),
+        ([1.0] * 4, {"trials": "examples"}, 0.9, "undecided", None),  # 0, all of them: who knows how many
         ([1.0] * 3, {"trials": 10}, 0.9, "undecided", wilson(30, 30)),
         ([0.25] * 3, {"trials": 8, "span": (-1, 1)}, 0.0, "undecided", tuple(2 * x - 1 for x in wilson(15, 24))),
         ([0.2, 0.5, 0.8], {"trials": 1_000}, 0.0, "undecided", student([0.2, 0.5, 0.8])),  # wider than the trials'
@@ -126,7 +127,7 @@ def test_a_small_budget_refutes_nothing(budget: Any) -> None:
 )
 def test_seeds_that_agree(values: list[float], how: Any, above: float, verdict: str, interval: Any) -> None:
     results = {"a": [{"x": value} for value in values]}
-    (found,) = judge([Contrast("", {"a/x": 1}, above, **how)], results, settings={"games": 10}).findings
+    (found,) = judge([Contrast("", {"a/x": 1}, above, **how)], results, settings={"games": 10, "examples": 0}).findings
     assert found.verdict == verdict
     assert (found.low, found.high) == ((None, None) if interval is None else pytest.approx(interval))
 
