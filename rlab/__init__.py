@@ -1,9 +1,10 @@
 """rlab, a deep reinforcement learning lab: the verbs of the command line, in Python.
 
     run = rlab.train("dqn", env="CartPole-v1", steps=20_000)
-    with rlab.load(run) as player:
-        action = player.act(obs)
+    with run.load() as player:
+        action = player.predict(observation)
     rlab.evaluate(run, episodes=30)["mean"]
+    run = rlab.resume(run, steps=40_000)
     with rlab.load(rlab.train("lenet", data="mnist")) as model:
         probabilities = model.predict(images)
 
@@ -19,11 +20,24 @@ PACKAGES = ("agents", "compare", "data", "envs", "nn", "stats", "studies", "task
 """Parts that are imported when first asked for, so that ``rlab.compare.compare_runs`` needs `import rlab` alone."""
 
 if TYPE_CHECKING:
-    from rlab.api import Player, Predictor, draw, evaluate, evaluate_together, load, train
+    from rlab.api import Player, Predictor, Run, draw, evaluate, evaluate_together, load, resume, train
+    from rlab.run.callbacks import StopTraining
 
     __version__: str
 
-__all__ = ["Player", "Predictor", "__version__", "draw", "evaluate", "evaluate_together", "load", "train"]
+__all__ = [
+    "Player",
+    "Predictor",
+    "Run",
+    "StopTraining",
+    "__version__",
+    "draw",
+    "evaluate",
+    "evaluate_together",
+    "load",
+    "resume",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -33,6 +47,10 @@ def __getattr__(name: str) -> Any:
         return version("rlab-rl")
     if name in PACKAGES:
         return import_module(f"rlab.{name}")
+    if name == "StopTraining":
+        from rlab.run.callbacks import StopTraining
+
+        return StopTraining
     if name in __all__:
         from rlab import api
 

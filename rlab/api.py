@@ -1,13 +1,16 @@
-"""The verbs from Python: `train`, `load`, `evaluate`. Reached as ``rlab.train`` and so on."""
+"""The verbs from Python: `train`, `resume`, `load`, `evaluate`. Reached as ``rlab.train`` and so on."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rlab.errors import RlabError
 from rlab.run.config import changed
@@ -26,24 +29,75 @@ from rlab.run.contract import (
     Stopped,
     ability,
 )
-from rlab.run.files import disk_error, make_folder, replace_durably, to_json
+from rlab.run.files import disk_error, make_folder, read_document, replace_durably, to_json
 from rlab.run.folder import RunFolder, find_run
+from rlab.run.report import summary_html
 from rlab.run.signals import stop_on_signals
+from rlab.run.status import last_row, status_of, subject_of
 from rlab.trust import allow, given
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from rlab.agents.film import Film
+    from rlab.run.callbacks import OnCheckpoint, OnEvaluation, OnStep
+    from rlab.run.loop import View
 
-def train(agent: str, env: str = "", name: str | None = None, *, data: str = "", **settings: Any) -> RunFolder:
-    """Train an agent or a model; progress is shown on stderr. Ctrl-C stops and saves (resume it: ``rlab resume NAME``).
+
+@dataclass(frozen=True)
+class Run(RunFolder):
+    """A run that was trained from Python: its folder (``path``, ``name``), its score, and what it has learned."""
+
+    env: Any = field(default=None, repr=False, compare=False)
+    """The environment, if Python code gave one that has no name."""
+
+    @property
+    def score(self) -> dict[str, Any] | None:
+        """The last evaluation (mean, low, high and the rest, as `evaluate` returns it); None before the first."""
+        if self.evaluation.exists():
+            return read_document(self.evaluation, "evaluation", 1)
+        row = last_row(self.metrics, "eval")
+        return None if row is None else {k: v for k, v in row.items() if k not in ("kind", "clock")}
+
+    def load(self, device: str = "auto", seed: int = 0) -> Player | Predictor:
+        """What it has learned; see `load`."""
+        return load(self, device, seed)
+
+    def resume(self, steps: int | None = None, **more: Any) -> Run:
+        """Go on with it; see `resume`."""
+        return resume(self, steps, **more)
+
+    def _repr_html_(self) -> str:
+        return summary_html(self)
+
+
+def train(
+    agent: str,
+    env: Any = "",
+    name: str | None = None,
+    *,
+    data: str = "",
+    on_step: OnStep | None = None,
+    on_evaluation: OnEvaluation | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
+    **settings: Any,
+) -> Run:
+    """Train an agent or a model; progress is shown on stderr. Ctrl-C stops and saves (go on with it: `resume`).
 
     Args:
         agent: as after ``rlab train``: an agent or a model.
-        env: what an agent learns on: an Atari game, a Gymnasium id or ``package.module:Id``.
+        env: what an agent learns on: an Atari game, a Gymnasium id, ``package.module:Id``, a class or function that
+            makes a `gymnasium.Env`, or an object of ``gymnasium.make``, whose ``spec`` says how copies are made (the
+            object itself is left alone). What cannot be imported by a name must be given again to `resume` and `load`.
         name: the run's name; None makes one from agent, environment and time.
         data: what a model learns on: a data set.
-        settings: fields of the configuration by name, such as ``steps=20_000, learning_rate=1e-3``.
+        on_step: called with (progress, metrics) after every step of the learner, which may be many of the environment.
+        on_evaluation: called with (progress, score) after every evaluation.
+        on_checkpoint: called with (progress, path) after every checkpoint. Callbacks get copies and change nothing of
+            the run, its random numbers included; one that returns False or raises `StopTraining` ends the run, saved,
+            and any other exception does so, too, and is then raised here.
+        settings: fields of the configuration by name, such as ``steps=20_000, learning_rate=1e-3``; of a Gymnasium
+            environment also ``env_args={...}``, ``wrappers=[...]`` and ``max_steps=N``.
 
     Raises:
         RlabError: a name or value is wrong, the machine is too small, or the run met NaN or a failing disk, or
@@ -52,9 +106,9 @@ def train(agent: str, env: str = "", name: str | None = None, *, data: str = "",
     """
     from rlab.recipes import load_recipes
     from rlab.run.lifecycle import start_run
-    from rlab.run.progress import LiveView
 
-    given([agent, env, data])
+    settings, env = _with_environment(env, settings)
+    given([agent, env, data, list(settings.get("wrappers", ()))])
     recipe = load_recipes().get(agent)
     asked = {"env": env, "data": data}
     wrong = [part for part, name in asked.items() if bool(name) != (part in recipe.subject)]
@@ -65,17 +119,132 @@ def train(agent: str, env: str = "", name: str | None = None, *, data: str = "",
     config = changed(
         recipe.default(names[0] if names else ""), dict(zip(recipe.subject, names, strict=True)) | settings
     )
+
+    def start(stop: Stop, view: View) -> RunFolder:
+        def prepare(config: Any, footprint: Any, folder: RunFolder) -> Any:
+            if stop.requested:
+                raise Stopped
+            return config
+
+        return start_run(agent, config, name, stop, view, prepare)[0]
+
+    callbacks = {"on_step": on_step, "on_evaluation": on_evaluation, "on_checkpoint": on_checkpoint}
+    folder = _driven(" on ".join([agent, *names]), start, callbacks)
+    return Run(folder.path, None if type(env) is str else env)
+
+
+def resume(
+    run: RunFolder | Path | str,
+    steps: int | None = None,
+    *,
+    minutes: float | None = None,
+    schedules: Literal["hold", "stretch"] = "hold",
+    env: Any = None,
+    device: str | None = None,
+    on_step: OnStep | None = None,
+    on_evaluation: OnEvaluation | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
+    trust: Sequence[str] = (),
+) -> Run:
+    """Go on with a run where its newest whole checkpoint stands, to the same bits as if it had never stopped.
+
+    Args:
+        run: what `train` returned, a name, a path, or "latest".
+        steps: a new budget of the whole run, what is done included (of a model its epochs); None: the one that it has.
+            A run that has spent its budget and gets no other is left as it is.
+        minutes: the same of a run that goes by the clock.
+        schedules: with a new budget, schedules (exploration, learning rates) end where they did and stay there, or are
+            fractions of the new one.
+        env: the environment, if the run learned in one that only Python code has.
+        device: another device than the run was started on; not bit-exact then.
+        on_step: see `train`, as for the other callbacks.
+        on_evaluation: see `train`.
+        on_checkpoint: see `train`.
+        trust: modules and programs (``"gtp:COMMAND"``) that the run names and may use; see docs/security.md.
+
+    Raises:
+        RlabError: there is no such run, another process holds it, no checkpoint is whole, or as in `train`.
+        Untrusted: the run names a module or program that nobody else has named.
+    """
+    from rlab.recipes import load_recipes
+    from rlab.run.lifecycle import resume_run
+
+    allow(trust)
+    folder = _folder(run)
+    env = _environment_of(run, env)
+    if folder.shipped:
+        raise RlabError(f"'{folder.name}' comes with rlab and holds only what playing needs, so it cannot go on")
+    document, status = folder.config(), status_of(folder)
+    if status.state == "finished" and steps is None and minutes is None:
+        return Run(folder.path, env)
+    recipe = load_recipes().get(document["recipe"])
+    more: dict[str, Any] = {}
+    if steps is not None or minutes is not None:
+        if steps is not None and minutes is not None:
+            raise RlabError("steps and minutes exclude each other: a run has one budget")
+        asked = (recipe.budget_name, steps) if minutes is None else ("minutes", minutes)
+        more["extension"] = import_module("rlab.run.extension").Extension(*asked, schedules)
+
+    def start(stop: Stop, view: View) -> RunFolder:
+        resume_run(folder, device, stop, view, give=_giver(folder, env), **more)
+        return folder
+
+    callbacks = {"on_step": on_step, "on_evaluation": on_evaluation, "on_checkpoint": on_checkpoint}
+    _driven(f"{document['recipe']} on {subject_of(document) or folder.name}", start, callbacks)
+    return Run(folder.path, env)
+
+
+def _driven(title: str, start: Callable[[Stop, View], RunFolder], callbacks: Mapping[str, Any]) -> RunFolder:
+    """Start or resume a run with its view; what a callback raised is raised once the run is saved."""
+    from rlab.run.progress import LiveView
+
     stop = Stop()
     main = threading.current_thread() is threading.main_thread()
+    with stop_on_signals(stop) if main else contextlib.nullcontext(), LiveView(title) as view:
+        if not any(callbacks.values()):
+            return start(stop, view)
+        from rlab.run.callbacks import CallingView
 
-    def prepare(config: Any, footprint: Any, folder: RunFolder) -> Any:
-        if stop.requested:
-            raise Stopped
-        return config
-
-    with stop_on_signals(stop) if main else contextlib.nullcontext(), LiveView(" on ".join([agent, *names])) as view:
-        folder, _ = start_run(agent, config, name, stop, view, prepare)
+        calling = CallingView(view, stop, **callbacks)
+        folder = start(stop, calling)
+    if calling.error is not None:
+        raise calling.error
     return folder
+
+
+def _with_environment(env: Any, settings: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """(settings, name) with what an environment or a wrapper in Python stands for."""
+    if isinstance(env, str) and "wrappers" not in settings:
+        return settings, env
+    from rlab.envs.objects import environment, wrapper_name
+
+    name, options = environment(env)
+    own, args = options.pop("env_args", {}), settings.get("env_args", {})
+    args = own | args if own and isinstance(args, dict) else args
+    settings = options | settings | ({"env_args": args} if args else {})
+    if "wrappers" in settings:
+        settings["wrappers"] = [wrapper_name(wrapper) for wrapper in settings["wrappers"]]
+    return settings, name
+
+
+def _environment_of(run: Any, env: Any) -> Any:
+    """The environment that a run is to be opened with: the one given, or the one that it was trained in here."""
+    return run.env if env is None and isinstance(run, Run) else env
+
+
+def _giver(folder: RunFolder, env: Any) -> Callable[[Any], Any]:
+    """What puts an environment that Python code gives into a run's configuration."""
+    if env is None:
+        return lambda config: config
+
+    def give(config: Any) -> Any:
+        from rlab.envs.objects import given_again
+
+        if not hasattr(config, "env"):
+            raise RlabError(f"run '{folder.name}' learned from data, so that it takes no env")
+        return replace(config, env=replace(config.env, env=given_again(folder.name, config.env.env, env)))
+
+    return give
 
 
 class Loaded:
@@ -88,17 +257,18 @@ class Loaded:
         step: the progress at which the checkpoint was saved.
     """
 
-    def __init__(self, folder: RunFolder, device: str = "auto"):
+    def __init__(self, folder: RunFolder, device: str = "auto", env: Any = None):
         from rlab.recipes import load_recipes
         from rlab.run.lifecycle import of_this_version, open_run, restore_policy
 
         load_recipes()
         self.folder = folder
+        self._device, self._env = device, env
         nothing = RlabError(f"run '{folder.name}' has no checkpoint yet, so there is nothing to play or predict with")
         if not folder.checkpoints.is_dir() or not any(folder.checkpoints.iterdir()):
             raise nothing
         with contextlib.ExitStack() as stack:
-            run = stack.enter_context(open_run(folder, device))
+            run = stack.enter_context(open_run(folder, device, _giver(folder, env)))
             if run.saved is None:
                 raise nothing
             with of_this_version(folder):
@@ -123,6 +293,40 @@ class Loaded:
             raise RlabError(f"run '{self.folder.name}' ({recipe}) {wanted}; it {rest}")
         return found
 
+    def score(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
+        """Score it without writing anything; see `evaluate`."""
+        raise NotImplementedError
+
+    def evaluate(self, episodes: int = 30, seed: int = 0, *, stop: Stop | None = None) -> dict[str, Any]:
+        """Score it and write ``evaluation.json`` in the run's folder; see `rlab.evaluate`."""
+        from rlab.run.lifecycle import prepare_process, resolve_device
+        from rlab.run.provenance import describe_session
+
+        _refuse_below(episodes=(episodes, 1), seed=(seed, 0))
+        score = self.score(episodes, seed, stop or Stop())
+        session = describe_session(resolve_device(self._device), prepare_process(self.config.run.threads), seed)
+        document = {"schema": 1, "step": self.step, **score, "session": session}
+        folder = self.folder
+        try:
+            make_folder(folder.evaluation.parent)
+            replace_durably(folder.evaluation, to_json(document))
+        except OSError as e:
+            raise disk_error(e, folder.path) from None
+        return document
+
+    def report(self) -> Path:
+        """Write a page with the run's curves, score and settings; return where it lies."""
+        from rlab.run.report import write_report
+
+        return write_report(self.folder)
+
+    def resume(self, steps: int | None = None, **more: Any) -> Run:
+        """Go on with the run, see `rlab.resume`; what is loaded here stays as it is."""
+        return resume(Run(self.folder.path, self._env), steps, **more)
+
+    def _repr_html_(self) -> str:
+        return summary_html(self.folder)
+
     def close(self) -> None:
         """Free environments and memory. Safe to call twice."""
         self._stack.close()
@@ -139,9 +343,53 @@ class Loaded:
 class Player(Loaded):
     """A trained policy; made by `load`."""
 
-    def __init__(self, folder: RunFolder, device: str = "auto", seed: int = 0):
-        super().__init__(folder, device)
+    def __init__(self, folder: RunFolder, device: str = "auto", seed: int = 0, env: Any = None):
+        super().__init__(folder, device, env)
         self._policy = self.ability(Plays).policy(seed)
+        self._envs: Any = getattr(self.learner, "envs", None)
+
+    def predict(self, observation: Any, first: Any = False, mask: Any = None) -> Any:
+        """Choose an action as evaluations do, for one observation or a batch, as the environment itself counts them.
+
+        Args:
+            observation: one observation, or several in an array [B, *shape].
+            first: whether an episode starts with it; agents with a memory forget what was before.
+            mask: bool[A] or [B, A] of legal actions, for environments that report them; None: all are.
+
+        Returns:
+            For one observation an int, or an array of a Box's shape: what ``env.step`` takes. For a batch an array
+            [B] or [B, *shape].
+
+        Raises:
+            RlabError: an observation of another shape or type than the environment has.
+        """
+        import numpy as np
+
+        envs = self._spaces()
+        space = envs.single_observation_space
+        obs = np.asarray(observation)
+        if obs.shape == () and space.shape == (1,):
+            obs = obs[None]
+        one = obs.shape == space.shape
+        if not one and obs.shape[1:] != space.shape:
+            raise RlabError(
+                f"run '{self.folder.name}' takes one observation of shape {space.shape} or a batch of shape "
+                f"{('B', *space.shape)}, but got {obs.shape}".replace("'B'", "B")
+            )
+        kind: Any = "same_kind" if np.issubdtype(space.dtype, np.inexact) else "safe"
+        whole = np.issubdtype(space.dtype, np.integer) and obs.dtype.kind in "iu"
+        if not (whole or np.can_cast(obs.dtype, space.dtype, kind)):
+            raise RlabError(
+                f"run '{self.folder.name}' takes observations of {space.dtype}, which {obs.dtype} cannot become"
+            )
+        batch = (obs[None] if one else obs) - (envs.observation_start or 0)
+        mask = None if mask is None else np.asarray(mask, bool)
+        legal = mask[None] if one and mask is not None else mask
+        starts = np.broadcast_to(np.asarray(first, bool), len(batch))
+        actions = self._policy.act(batch.astype(space.dtype, copy=False), starts, legal) + envs.action_start
+        if not one:
+            return actions
+        return int(actions[0]) if actions.ndim == 1 and actions.dtype.kind in "iu" else actions[0]
 
     def act(self, obs: np.ndarray, first: np.ndarray | None = None, mask: np.ndarray | None = None) -> np.ndarray:
         """obs[N, *shape], first bool[N] (an episode starts), mask bool[N, A] or None -> int64[N]."""
@@ -157,17 +405,106 @@ class Player(Loaded):
         """Play whole games."""
         return self.ability(Plays).evaluate_games(episodes, seed, stop)
 
+    def watch(self, episodes: int = 1, seed: int = 0, *, max_steps: int = 5_000, values: bool = True) -> Path:
+        """Film whole games, as ``rlab watch`` does without a window.
+
+        Args:
+            episodes: how many games.
+            seed: of the environment.
+            max_steps: stop after so many steps, whether the games are over or not.
+            values: show what the agent expects of each action, if it has such values.
+
+        Returns:
+            The mp4 in the run's ``videos/``, beside a GIF; of an environment without pictures what the agent draws.
+
+        Raises:
+            RlabError: there is nothing to see of the environment.
+        """
+        files = self.film(episodes, seed, max_steps=max_steps, values=values).files
+        return files.get("mp4") or next(iter(files.values()))
+
+    def film(
+        self,
+        episodes: int = 1,
+        seed: int = 0,
+        *,
+        max_steps: int = 5_000,
+        values: bool = True,
+        stop: Stop | None = None,
+        window: Callable[[float], Any] = lambda fps: None,
+    ) -> Film:
+        """The same, with what was scored, every file that was written, and a window if there is one.
+
+        Args:
+            episodes: how many games.
+            seed: of the environment.
+            max_steps: stop after so many steps.
+            values: show what the agent expects of each action.
+            stop: polled at every step.
+            window: frames a second -> a `rlab.run.video.Window`, or None.
+
+        Raises:
+            RlabError: there is nothing to see of the environment.
+        """
+        from rlab.agents.film import film
+
+        _refuse_below(episodes=(episodes, 1), seed=(seed, 0), max_steps=(max_steps, 1))
+        stop, draws = stop or Stop(), ability(self.learner, Draws)
+        name = f"{self.step}-seed{seed}-{time.strftime('%Y%m%d-%H%M%S')}.mp4"
+        done = film(
+            self.config.env,
+            self,
+            self.folder.videos / name,
+            episodes=episodes,
+            seed=seed,
+            max_steps=max_steps,
+            stop=stop,
+            needed=draws is None,
+            values=self.action_values if values else lambda: None,
+            window=window,
+        )
+        if draws is not None and not stop.requested:
+            done.files |= write_pictures(self.folder, draws.draw(stop))
+        return done
+
+    def _spaces(self) -> Any:
+        """An environment with the spaces of one copy."""
+        if self._envs is None:
+            from rlab.envs import make_vec
+
+            env = self.config.env
+            rules = env.rules() if hasattr(env, "rules") else {}
+            with contextlib.closing(make_vec(env.env, 1, 0, **rules, training=False)) as envs:
+                self._envs = envs
+        return self._envs
+
 
 class Predictor(Loaded):
     """A trained model; made by `load`."""
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """x[B, *shape] as in the data set (bytes or floats) -> probabilities[B, K]; of numbers [B].
+        """x[B, *shape] as in the data set (bytes or floats) -> probabilities[B, K]; of numbers [B]. One input, without
+        the B, gives one row.
 
         Raises:
             RlabError: the run predicts nothing, or inputs of another shape.
         """
-        return self.ability(Predicts).predict(x)
+        import numpy as np
+
+        task: Any = self.ability(Predicts)
+        x = np.asarray(x)
+        shape = getattr(getattr(task, "dataset", None), "shape", None)
+        return task.predict(x[None])[0] if shape is not None and x.shape == tuple(shape) else task.predict(x)
+
+    def watch(self) -> Path:
+        """Draw what it does with the test examples; return the folder of the pictures."""
+        draw(self.folder, self._device)
+        return self.folder.pictures
+
+    def report(self) -> Path:
+        """Write a page with the run's curves, pictures, score and settings; return where it lies."""
+        draw(self.folder, self._device)
+        return super().report()
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """n new items as the data set has them, drawn by the seed alone.
@@ -208,7 +545,7 @@ ABILITIES: dict[type, str] = {
 
 
 def load(
-    run: RunFolder | Path | str, device: str = "auto", seed: int = 0, *, trust: Sequence[str] = ()
+    run: RunFolder | Path | str, device: str = "auto", seed: int = 0, *, env: Any = None, trust: Sequence[str] = ()
 ) -> Player | Predictor:
     """Load what a run's newest whole checkpoint has learned, a policy or a model; changes nothing in its folder.
 
@@ -216,6 +553,7 @@ def load(
         run: what `train` returned, a name, a path, or "latest".
         device: auto, cpu, cuda or cuda:N.
         seed: of the policy's own random numbers.
+        env: the environment, if the run learned in one that only Python code has.
         trust: modules and programs (``"gtp:COMMAND"``) that the run names and may use; see docs/security.md.
 
     Raises:
@@ -223,8 +561,11 @@ def load(
         Untrusted: the run names a module or program that nobody else has named.
     """
     allow(trust)
-    folder = _folder(run)
-    return Predictor(folder, device) if "data" in folder.config()["subject"] else Player(folder, device, seed)
+    _refuse_below(seed=(seed, 0))
+    folder, env = _folder(run), _environment_of(run, env)
+    if "data" in folder.config()["subject"]:
+        return Predictor(folder, device, env)
+    return Player(folder, device, seed, env)
 
 
 def evaluate(
@@ -233,6 +574,7 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     *,
+    env: Any = None,
     stop: Stop | None = None,
     trust: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -243,6 +585,7 @@ def evaluate(
         episodes: how many games.
         seed: of environments and policy.
         device: auto, cpu, cuda or cuda:N.
+        env: the environment, if the run learned in one that only Python code has.
         stop: polled at every step.
         trust: modules and programs (``"gtp:COMMAND"``) that the run names and may use; see docs/security.md.
 
@@ -254,20 +597,9 @@ def evaluate(
         RlabError: there is no such run or nothing to play.
         Stopped: `stop` was set before there was a result.
     """
-    folder = _folder(run)
-    with load(folder, device, seed, trust=trust) as loaded:
-        from rlab.run.lifecycle import prepare_process, resolve_device
-        from rlab.run.provenance import describe_session
-
-        score = loaded.score(episodes, seed, stop or Stop())
-        session = describe_session(resolve_device(device), prepare_process(loaded.config.run.threads), seed)
-        document = {"schema": 1, "step": loaded.step, **score, "session": session}
-    try:
-        make_folder(folder.evaluation.parent)
-        replace_durably(folder.evaluation, to_json(document))
-    except OSError as e:
-        raise disk_error(e, folder.path) from None
-    return document
+    _refuse_below(episodes=(episodes, 1))
+    with load(run, device, seed, env=env, trust=trust) as loaded:
+        return loaded.evaluate(episodes, seed, stop=stop)
 
 
 def evaluate_together(
@@ -349,3 +681,10 @@ def write_pictures(folder: RunFolder, drawn: Mapping[str, bytes]) -> dict[str, P
 
 def _folder(run: RunFolder | Path | str) -> RunFolder:
     return run if isinstance(run, RunFolder) else find_run(str(run))
+
+
+def _refuse_below(**values: tuple[int, int]) -> None:
+    """Refuse arguments, name -> (value, bound), that lie below their bound."""
+    for name, (value, bound) in values.items():
+        if value < bound:
+            raise RlabError(f"{name} is {value}; it must be at least {bound}")

@@ -112,6 +112,19 @@ def check_program(line: str) -> None:
     _check(entry, name, rf"(?:^|[=,]){re.escape(name)}(?:,|$)", what, name, False)
 
 
+def check_callable(name: str) -> None:
+    """The same of a function, by its whole name ``module:function``; that its module is imported does not count.
+
+    Raises:
+        Untrusted: a run's folder alone has named it.
+    """
+    module = name.partition(":")[0]
+    spec = spec_of(module)
+    entry = ["callable", name, os.path.realpath(spec.origin) if spec and spec.origin else os.getcwd()]
+    what = f"the function '{name}'", "it could do anything"
+    _check(entry, name, rf"(?:^|[=,+]){re.escape(name)}(?:,|$)", what, name, False)
+
+
 def spec_of(module: str) -> ModuleSpec | None:
     """Where a module's uppermost package would be imported from, the current directory first; imports nothing."""
     top = module.partition(".")[0]

@@ -13,8 +13,9 @@ class EnvConfig:
     """On what an agent trains, and how it is scored."""
 
     env: str = "Breakout"
-    """An Atari game (Breakout), ALE/Breakout-v5, MinAtar/Breakout, Go (Go9), a Gymnasium id (CartPole-v1) or
-    package.module:Id. Each kind has flags of its own, which --help shows after --env."""
+    """An Atari game (Breakout), ALE/Breakout-v5, MinAtar/Breakout, Go (Go9), a Gymnasium id (CartPole-v1),
+    package.module:Id, or package.module:Name of a class or function. Each kind has flags of its own, which --help shows
+    after --env."""
     steps: int = 1_000_000
     """Environment steps to train for, all environments together (on Atari 4 frames each)."""
     reset_steps: int = 100_000
@@ -25,7 +26,7 @@ class EnvConfig:
     final_episodes: int = 30
     """Whole games of the evaluation at the end."""
 
-    options: dict[str, bool | int | float | str | None] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
     """Options of the environment's family (`rlab.envs.registry`) that differ from its defaults. Each is set like a
     field, by its own name."""
 

@@ -26,6 +26,7 @@ from rlab.agents.evaluation import Policy, play, score
 from rlab.agents.types import Needs, Step
 from rlab.envs import make_vec
 from rlab.errors import RlabError
+from rlab.run.config import to_plain
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.run.journal import Journal
 from rlab.seeding import derive
@@ -321,7 +322,9 @@ class Interaction:
         with closing(envs):
             policy = self.agent.policy(derive(seed, "policy"))
             returns, lengths = play(policy, envs, episodes, seed, stop)
-        own = {name: value for name, value in self.rules.items() if value is not None}  # others are the game's own
+        own = to_plain(
+            {name: value for name, value in self.rules.items() if value is not None}
+        )  # others: the game's own
         how = {"protocol": self.envs.protocol, "epsilon": getattr(policy, "epsilon", None), "seed": seed}
         return score(returns, lengths, self.env) | own | how
 

@@ -24,7 +24,7 @@ from rlab.agents.value.config import (
     QExperiment,
 )
 from rlab.registry import RECIPES, Recipe
-from rlab.run.config import RunConfig
+from rlab.run.config import RunConfig, to_plain
 
 if TYPE_CHECKING:
     from rlab.agents.interaction import Agent
@@ -100,9 +100,11 @@ def describe_env(experiment: Any) -> dict[str, str]:
         rules = env.rules()
         protocol = rules.pop("protocol", "classic")
         lines |= {"protocol": PROTOCOLS[protocol]} if is_atari(env.env) else {}
-        lines |= {"rules": ", ".join(f"{name} {value}" for name, value in rules.items())} if rules else {}
+        lines |= {"rules": ", ".join(f"{name} {to_plain(value)}" for name, value in rules.items())} if rules else {}
         if isinstance(agent, AgentSettings) and env.steps <= (starts := agent.warm_up):
             lines["note"] = f"--learning-starts is {starts:,}, so nothing will be learned in {env.steps:,} steps"
+    elif getattr(env, "env_args", None):
+        lines["rules"] = f"env_args {env.env_args}"
     return lines
 
 

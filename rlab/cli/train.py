@@ -8,6 +8,7 @@ from typing import Annotated, Any, Generic, TypeVar, cast
 
 import tyro
 
+from rlab.cli.arguments import format_arguments, parse_arguments
 from rlab.cli.common import (
     JsonFlag,
     TrustFlag,
@@ -118,22 +119,48 @@ def _train(argv: list[str], stop: Stop) -> int:
         return finish(folder, outcome, stop, put)
 
 
+REPEATED: dict[str, Any] = {
+    "env_args": (
+        "env-arg",
+        "KEY=VALUE",
+        "An argument of the environment, such as map_name=8x8; can be given several times. The value is JSON (5, 0.1, "
+        "true, null), or else a text.",
+    ),
+    "wrappers": (
+        "wrapper",
+        "MODULE:NAME",
+        "A wrapper that is put around the environment; can be given several times, the innermost first.",
+    ),
+}
+"""Setting -> (flag, what stands for its value, help), of flags that can be given several times."""
+
+
 def with_options_as_fields(config: Any) -> Any:
-    """A configuration that shows its options (`rlab.run.config.HasOptions`) as fields, for the flag parser."""
+    """A configuration that shows its options (`rlab.run.config.HasOptions`) as fields, for the flag parser.
+
+    Settings of `REPEATED` become tuples of words.
+    """
     parts: dict[str, Any] = {}
     hidden: Any = ("options", Annotated[dict[str, Any], tyro.conf.Suppress], field(default_factory=dict))
     for f in fields(config):
         part = getattr(config, f.name)
-        if isinstance(part, HasOptions):
-            options = part.typed_options()
-            kind = make_dataclass(
-                type(part).__name__,
-                [hidden],
-                bases=(type(options), type(part)),
-                frozen=True,
-                namespace={"__doc__": type(part).__doc__},
-            )
-            parts[f.name] = kind(**{**vars(part), **vars(options), "options": {}})
+        options = part.typed_options() if isinstance(part, HasOptions) else None
+        bases = (type(part),) if options is None else (type(options), type(part))
+        values = {**vars(part), **({} if options is None else vars(options) | {"options": {}})}
+        words = [name for name in REPEATED if name in values]
+        if options is None and not words:
+            continue
+        more = [hidden] if options is not None else []
+        for name in words:
+            flag, metavar, text = REPEATED[name]
+            arg = tyro.conf.arg(name=flag, metavar=metavar, help=text)
+            more.append((name, Annotated[tuple[str, ...], tyro.conf.UseAppendAction, arg], ()))
+        if "env_args" in words:
+            values["env_args"] = format_arguments(values["env_args"])
+        kind = make_dataclass(
+            type(part).__name__, more, bases=bases, frozen=True, namespace={"__doc__": type(part).__doc__}
+        )
+        parts[f.name] = kind(**values)
     if not parts:
         return config
     shown = [(name, type(part), field(default=part)) for name, part in parts.items()]
@@ -148,10 +175,13 @@ def with_options(config: Any, parsed: Any) -> Any:
     parts = {f.name: getattr(parsed, f.name) for f in fields(config)}
     for name, part in parts.items():
         was = getattr(config, name)
+        if type(part) is type(was):
+            continue
+        given = vars(part) | ({"env_args": parse_arguments(part.env_args)} if hasattr(part, "env_args") else {})
+        values = {f.name: given[f.name] for f in fields(cast(Any, was))}
         if isinstance(was, HasOptions):
-            values = {f.name: getattr(part, f.name) for f in fields(cast(Any, was))}
-            values["options"] = {f.name: getattr(part, f.name) for f in fields(was.typed_options())}
-            parts[name] = type(was)(**values)
+            values["options"] = {f.name: given[f.name] for f in fields(was.typed_options())}
+        parts[name] = type(was)(**values)
     return type(config)(**parts)
 
 
@@ -159,6 +189,7 @@ def _refuse_foreign(config: Any, words: list[str]) -> None:
     """Refuse a flag that is an option of other environments than the one that is named."""
     known = {full.partition(".")[2] for full in settings_of(config)}
     flags = [word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")]
+    flags = [{"env_arg": "env_args", "wrapper": "wrappers"}.get(flag, flag) for flag in flags]
     for name in (name.removeprefix("no_") for name in flags):
         for f in fields(config):
             part = getattr(config, f.name)

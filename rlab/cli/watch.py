@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Annotated, Any, cast
 
 import tyro
@@ -27,13 +23,9 @@ from rlab.cli.common import (
     stopped_status,
     until_stopped,
 )
-from rlab.errors import RlabError
-from rlab.run.contract import Draws, Stop, Stopped, ability
+from rlab.run.contract import Stop, Stopped
 from rlab.run.folder import RunFolder, find_run
 from rlab.run.formatting import number
-
-ATARI_FPS = 15
-"""A step is 4 of the game's 60 frames a second."""
 
 
 @dataclass(frozen=True)
@@ -68,75 +60,25 @@ def main(argv: Sequence[str]) -> int:
 def _watch(argv: Sequence[str], stop: Stop) -> int:
     flags = parse(Flags, "watch", argv)
     refuse_below(flags, episodes=1, seed=0, max_steps=1)
-    from rlab.run.video import VideoFile, enlarged, has_display, open_window, whole_factor, with_values, write_gif
-
-    # Environments draw with pygame as well, and its greeting would stand on stdout.
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    if not has_display():
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # SDL would complain on stderr
     with results(flags.json) as put:
         folder = find_run(flags.run)
         if "data" in folder.config()["subject"]:
             return _draw(folder, flags.device or "auto", stop, put)
-        import numpy as np
+        from rlab.api import Player, load
+        from rlab.run.video import open_window
 
-        from rlab.api import Player, load, write_pictures
-        from rlab.envs import make_vec
-
-        with contextlib.ExitStack() as stack:
-            player = stack.enter_context(cast(Player, load(folder, flags.device or "auto", flags.seed)))
-            env = player.config.env
-            draws = ability(player.learner, Draws)
-            rules: dict[str, Any] = env.rules() if hasattr(env, "rules") else {}
-            make = partial(make_vec, env.env, 1, flags.seed, **rules, training=False)
-            try:
-                envs: Any = make(render=True)
-            except RlabError:
-                if draws is None:
-                    raise
-                envs = make()  # it cannot be filmed; the picture is what there is to see
-            stack.enter_context(contextlib.closing(envs))
-            films = envs.render_mode is not None
-            fps = ATARI_FPS if envs.protocol is not None else envs.metadata.get("render_fps") or 30
-            stem = f"{player.step}-seed{flags.seed}-{time.strftime('%Y%m%d-%H%M%S')}"
-            path = folder.videos / f"{stem}.mp4"
+        with contextlib.closing(cast(Player, load(folder, flags.device or "auto", flags.seed))) as player:
             title = f"{folder.name} at {player.step:,} steps"
-            window = open_window(title, fps, 1) if flags.window and films else None
-            if window is not None:
-                stack.callback(window.close)
-            scores: list[float] = []
-            running, steps = 0.0, 0
-            span = (math.inf, -math.inf)  # of all values so far
-            with VideoFile(path, fps) as video:
-                obs, info = envs.reset(seed=flags.seed)
-                first = np.ones(1, bool)
-                while True:
-                    frame = envs.frame() if films else None
-                    action = player.act(obs, first, info.get("action_mask"))
-                    if frame is not None:
-                        frame = enlarged(frame, whole_factor(frame))
-                        if flags.values and (q := player.action_values()) is not None:
-                            span = min(span[0], float(q.min())), max(span[1], float(q.max()))
-                            frame = with_values(frame, q[0], int(action[0]), span)
-                        video.add(frame)
-                        if window is not None:
-                            window.show(frame)
-                    obs, _, terminated, truncated, info = envs.step(action)
-                    first = terminated | truncated
-                    running += float(info["raw_reward"][0])
-                    steps += 1
-                    if first[0]:
-                        scores.append(running)
-                        running = 0.0
-                    over = len(scores) >= flags.episodes or steps >= flags.max_steps
-                    if over or stop.requested or (window is not None and window.closed):
-                        break
-            files = {"mp4": path} if films else {}
-            if films and not stop.requested:
-                files["gif"] = write_gif(path, path.with_suffix(".gif"))
-            if draws is not None and not stop.requested:
-                files |= write_pictures(folder, draws.draw(stop))
-        shown = "" if window is not None or not flags.window else "; no display here, so no window"
+            done = player.film(
+                flags.episodes,
+                flags.seed,
+                max_steps=flags.max_steps,
+                values=flags.values,
+                stop=stop,
+                window=(lambda fps: open_window(title, fps, 1)) if flags.window else lambda fps: None,
+            )
+        env, scores, files, steps, running = player.config.env, done.scores, done.files, done.steps, done.running
+        shown = "" if done.shown or not flags.window else "; no display here, so no window"
         say(f"played {steps:,} steps of {env.env} with the policy of {player.step:,} steps{shown}")
         name = reference(folder)
         cut = len(scores) < flags.episodes

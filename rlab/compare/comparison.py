@@ -39,7 +39,7 @@ CURVE_POINTS = 60
 THRESHOLDS = 101
 """Points of a performance profile."""
 
-NO_VARIANT = {"env", "steps", "options", "reset_steps", "evaluate_episodes", "final_episodes"}
+NO_VARIANT = {"env", "steps", "options", "env_args", "reset_steps", "evaluate_episodes", "final_episodes"}
 """Fields of the environment's part that do not make another variant of an agent."""
 
 
@@ -204,7 +204,9 @@ def _differences(recipe: str, env: str, config: dict[str, Any]) -> tuple[dict[st
         if (name != "env" or key not in NO_VARIANT) and own.get(name, {}).get(key, _ABSENT) != value
     }
     rules = config["env"].get("options", {})
-    return settings, rules if isinstance(rules, dict) else {}, note
+    rules = rules if isinstance(rules, dict) else {}
+    args = config["env"].get("env_args")  # tabular agents have them beside
+    return settings, rules | ({"env_args": args} if args else {}), note
 
 
 _ABSENT = object()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -32,23 +33,33 @@ class Generic(VecEnv):
         seed: of the first reset.
         render: make the environments with ``render_mode="rgb_array"`` for ``frame()``.
         max_steps: truncate episodes after so many steps, in place of the environment's own limit.
+        make: makes a copy in place of ``gymnasium.make(env_id, ...)``; see `rlab.envs.maker`.
 
     Raises:
         RlabError: a space that the lab cannot use, a missing package, or no rgb_array mode though asked for.
     """
 
-    def __init__(self, env_id: str, num_envs: int, seed: int, *, render: bool = False, max_steps: int | None = None):
+    def __init__(
+        self,
+        env_id: str,
+        num_envs: int,
+        seed: int,
+        *,
+        render: bool = False,
+        max_steps: int | None = None,
+        make: Callable[..., gym.Env[Any, Any]] | None = None,
+    ):
         self._id = env_id
+        make = make or partial(gym.make, env_id)
         try:
             if render:
-                _require_pictures(env_id)
+                _require_pictures(env_id, make)
             options: dict[str, Any] = (
                 {"render_mode": "rgb_array"} if render else {}
             )  # not every environment takes a None
             if max_steps is not None:
                 options["max_episode_steps"] = max_steps
-            make = partial(gym.make, env_id, **options)
-            self._envs = [make() for _ in range(num_envs)]
+            self._envs = [make(**options) for _ in range(num_envs)]
         except DependencyNotInstalled as e:
             raise RlabError(f"'{env_id}' needs a package that is missing: {e}") from e
         try:
@@ -62,6 +73,7 @@ class Generic(VecEnv):
         assert shape is not None
         assert dtype is not None
         self._shape, self._dtype = shape, dtype
+        self.observation_start, self.action_start = self._obs_start, self._action_start
         self._real = np.issubdtype(dtype, np.inexact)  # whole numbers are never NaN
         self._steps = 0  # since all were reset
         fps = self._envs[0].metadata.get("render_fps")
@@ -170,9 +182,9 @@ class Generic(VecEnv):
             env.close()
 
 
-def _require_pictures(env_id: str) -> None:
+def _require_pictures(env_id: str, make: Callable[..., gym.Env[Any, Any]]) -> None:
     # Asked of a plain copy first: Gymnasium only warns when a render mode is unknown.
-    env = gym.make(env_id)
+    env = make()
     modes = env.metadata.get("render_modes", [])
     env.close()
     if "rgb_array" not in modes:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from rlab.envs.go.ids import NAMES, go_size
 from rlab.envs.ids import CRAWLER_STEPS, CRAWLERS
+from rlab.envs.maker import GIVEN, is_attribute, maker, registered_id
 from rlab.envs.registry import Family
 from rlab.envs.vector import VecEnv
 from rlab.errors import RlabError, nearest
-from rlab.registry import import_plugin
 
 if TYPE_CHECKING:
+    from rlab.envs.maker import Make
     from rlab.envs.tabular import MDP
 
 
@@ -39,8 +41,8 @@ def make_vec(
             (``MinAtar/Breakout``; ``MinAtar/Breakout-v0`` has all six actions), a Gymnasium id
             (``CartPole-v1``; one that you registered wins over the lab's names for games; of the lab's own,
             ``Crawler`` is short for ``rlab/Crawler-v0``), Go on a board of 5, 7, 9, 13 or 19 (``Go9``,
-            ``rlab/Go9-v0``), or ``package.module:Id``, which imports the module first, in the current directory before
-            anywhere else.
+            ``rlab/Go9-v0``), ``package.module:Id``, which imports the module first, in the current directory before
+            anywhere else, or ``package.module:Name`` of a class or function there that makes one copy.
         num_envs: N, 1 or more.
         seed: of the first reset, 0 or more.
         training: in Atari, clip rewards and, in classic, let a lost life end the return.
@@ -94,7 +96,7 @@ def check_option(name: str, option: str) -> None:
     own, owners = family_of(name).types(), _owners(option)
     if owners and option not in own:
         _refuse_unknown(name)
-        it = "of these" if " and " in owners else owners
+        it = "of these" if " and " in owners or owners == GYMNASIUM.name else owners
         raise RlabError(f"{option} belongs to {owners}, and '{name}' is not {it}; its options: {', '.join(own)}")
 
 
@@ -103,20 +105,24 @@ def _owners(option: str) -> str:
     return " and ".join(family.name for family in FAMILIES if option in family.types())
 
 
-@lru_cache(maxsize=8)
-def load_model(name: str) -> MDP:
-    """The table of transitions of an environment's name, as `make_vec` takes it.
+def load_model(name: str, env_args: Mapping[str, Any] | None = None) -> MDP:
+    """The table of transitions of an environment's name and arguments, as `make_vec` takes them.
 
     Raises:
         RlabError: the name is unknown, or the environment has no such table.
     """
-    import gymnasium
+    # A name that Python gave may stand for another environment the next time.
+    load = _load_model.__wrapped__ if name.startswith(GIVEN) else _load_model
+    return load(name, json.dumps(dict(env_args or {}), sort_keys=True))
 
+
+@lru_cache(maxsize=8)
+def _load_model(name: str, env_args: str) -> MDP:
     from rlab.envs.tabular import NAMES, model_of
 
     if is_atari(name):
         raise RlabError(f"'{name}' is an Atari game, too large for a table; tabular agents need {', '.join(NAMES)}")
-    env = gymnasium.make(_registered(name))
+    env = _maker(name, json.loads(env_args))()
     try:
         return model_of(env, name)
     finally:
@@ -151,7 +157,7 @@ def is_continuous(name: str) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # making it in earnest will tell
-            env = gymnasium.make(_registered(name), disable_env_checker=True)
+            env = _maker(name)()
         continuous = isinstance(env.action_space, gymnasium.spaces.Box)
         env.close()
     except Exception:
@@ -197,26 +203,26 @@ def _is_users(name: str) -> bool:
     return spec is not None and not str(spec.entry_point).startswith(("ale_py.", "minatar.", "rlab.envs."))
 
 
-def _registered(name: str) -> str:
-    """Import what the name asks for and return the Gymnasium id."""
-    import gymnasium
+def _maker(name: str, env_args: Mapping[str, Any] | None = None, wrappers: Sequence[str] = ()) -> Make:
+    """`rlab.envs.maker.maker`, with the nearest names where there is no such environment."""
+    _refuse_unregistered(name)
+    return maker(name, env_args, wrappers)
 
-    module, _, env_id = name.rpartition(":")
-    if module:
-        import_plugin(module)
-    elif f"rlab/{env_id}-v0" in gymnasium.registry and env_id not in gymnasium.registry:
-        return f"rlab/{env_id}-v0"
-    if env_id not in gymnasium.registry:
-        valid = [known for family in FAMILIES for known in family.names()]
-        meant = re.sub(r"^ALE/(.*?)(-v\d+)?$", r"\1", env_id)
-        raise RlabError(f"unknown environment '{name}'; {nearest(meant, valid)}")
-    return env_id
+
+def _refuse_unregistered(name: str) -> None:
+    """Import what the name asks for and refuse what is no Gymnasium id, class or function."""
+    if name.startswith(GIVEN) or registered_id(name) is not None or (":" in name and is_attribute(name)):
+        return
+    env_id = name.rpartition(":")[2]
+    valid = [known for family in FAMILIES for known in family.names()]
+    meant = re.sub(r"^ALE/(.*?)(-v\d+)?$", r"\1", env_id)
+    raise RlabError(f"unknown environment '{name}'; {nearest(meant, valid)}")
 
 
 def _refuse_unknown(name: str) -> None:
     """Refuse a name that no environment has, as far as that is known without importing a user's module."""
     if family_of(name) is GYMNASIUM and ":" not in name:
-        _registered(name)
+        _refuse_unregistered(name)
 
 
 def _at_least(options: Any, **bounds: int) -> None:
@@ -432,10 +438,16 @@ CRAWLER = Family(
 
 @dataclass(frozen=True)
 class GymnasiumOptions:
-    """How long an episode may be."""
+    """How an environment is made, and how long an episode may be."""
 
     max_steps: int | None = None
     """Steps after which an episode is truncated; None: the environment's own limit."""
+    env_args: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment, KEY=VALUE, such as map_name=8x8: JSON (5, 0.1, true, null), else a text. Can be
+    given several times."""
+    wrappers: tuple[str, ...] = ()
+    """package.module:Name of a wrapper that is put around the environment. Can be given several times, the innermost
+    first."""
 
     def __post_init__(self) -> None:
         _at_least(self, max_steps=1)
@@ -446,16 +458,13 @@ def _make_gymnasium(
 ) -> VecEnv:
     from rlab.envs.generic import Generic
 
-    return Generic(_registered(name), num_envs, seed, render=render, max_steps=options.max_steps)
+    make = _maker(name, options.env_args, options.wrappers)
+    shown = name if name.startswith(GIVEN) else registered_id(name) or name
+    return Generic(shown, num_envs, seed, render=render, max_steps=options.max_steps, make=make)
 
 
 def _canonical_gymnasium(name: str) -> str:
-    if ":" in name:
-        return name
-    try:
-        return _registered(name)
-    except RlabError:
-        return name
+    return name if ":" in name else registered_id(name) or name
 
 
 def _gymnasium_names() -> list[str]:

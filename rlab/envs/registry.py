@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -32,7 +33,7 @@ class Family(Generic[O]):
     Attributes:
         name: what it is called in messages.
         options: a frozen dataclass. Every field has a default, a docstring, which is the help of its flag, and a type
-            out of bool, int, float, str, Literal and None.
+            out of bool, int, float, str, Literal and None, or a tuple of texts, or a dict of JSON values.
         matches: whether a name is of this family. Imports no user's module.
         names: its names, for suggestions.
         canonical: the one name of an environment that has several. Imports no user's module.
@@ -67,8 +68,9 @@ class Family(Generic[O]):
 
     def differing(self, options: O) -> dict[str, Any]:
         """The options that differ from the defaults, by name."""
-        values = {f.name: (getattr(options, f.name), f.default) for f in fields(typing.cast(Any, options))}
-        return {name: value for name, (value, default) in values.items() if value != default}
+        usual = self.options()
+        values = {f.name: getattr(options, f.name) for f in fields(typing.cast(Any, options))}
+        return {name: value for name, value in values.items() if value != getattr(usual, name)}
 
 
 def _typed(name: str, hint: Any, value: Any) -> Any:
@@ -84,8 +86,29 @@ def _typed(name: str, hint: Any, value: Any) -> Any:
         elif member in (int, float):
             if isinstance(value, Integral if member is int else Real) and not isinstance(value, bool):
                 return member(value)
+        elif typing.get_origin(member) is tuple:
+            if isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value):
+                return tuple(value)
+        elif typing.get_origin(member) is dict:
+            if isinstance(value, Mapping) and is_json(dict(value)):
+                return dict(value)
         elif isinstance(value, member):
             return value
     words = {bool: "True or False", int: "a whole number", float: "a number", type(None): "None"}
-    wanted = " or ".join(" or ".join(typing.get_args(member)) or words.get(member, "a name") for member in members)
+    words |= {tuple: "a list of names", dict: "a dict of JSON values by name"}
+    wanted = " or ".join(
+        _choices(member) or words.get(typing.get_origin(member) or member, "a name") for member in members
+    )
     raise RlabError(f"{name} is {value!r}; it must be {wanted}")
+
+
+def is_json(value: Any) -> bool:
+    """Whether JSON can hold a value and give it back unchanged."""
+    try:
+        return bool(json.loads(json.dumps(value, allow_nan=False)) == value)
+    except (TypeError, ValueError):
+        return False
+
+
+def _choices(member: Any) -> str:
+    return " or ".join(typing.get_args(member)) if typing.get_origin(member) is typing.Literal else ""

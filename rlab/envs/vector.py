@@ -38,12 +38,16 @@ class VecEnv(VectorEnv):
         frame_stack: frames in one observation, the newest last (4 in Atari, else 1).
         protocol: "classic" or "v5" in Atari, else None.
         life_loss_ends: a learner should put the discount to 0 where ``life_lost`` (Atari, classic, training).
+        observation_start: what the environment itself counts Discrete observations from.
+        action_start: what the environment itself counts Discrete actions from.
     """
 
     single_action_space: Discrete | Box
     frame_stack: int = 1
     protocol: str | None = None
     life_loss_ends: bool = False
+    observation_start: int = 0
+    action_start: int = 0
     # What may be called next; a call out of turn would hang ALE's threads for ever.
     _turn: Literal["reset", "send", "recv", "closed"] = "closed"
     _needs: ClassVar = {

@@ -239,7 +239,21 @@ def _read(hint: Any, value: Any, where: str) -> Any:
     if hint is Path:
         return Path(_read(str, value, where))
     if hint in (int, float, str, bool):
-        if type(value) is not hint:
+        # A name may be a `str` that carries more, such as `rlab.envs.maker.GivenEnv`.
+        if type(value) is not hint and not (hint is str and isinstance(value, str)):
             raise RlabError(f"{where} must be {hint.__name__}, not {value!r}")
         return value
+    if hint is Any:
+        return _json(value, where)
     raise TypeError(f"{where}: fields of type {hint} cannot be stored")
+
+
+def _json(value: Any, where: str) -> Any:
+    """A value of any kind that JSON can hold."""
+    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        return {name: _json(v, f"{where}: {name}") for name, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json(v, where) for v in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise RlabError(f"{where} is {value!r}; it must be a value that JSON can hold")

@@ -31,7 +31,18 @@ def over_text(score: Mapping[str, Any]) -> str:
     return f"{score.get('episodes')} episodes"
 
 
-RULES = ("protocol", "sticky", "ramping", "max_frames", "max_steps", "opponent", "colour", "komi")
+RULES = (
+    "protocol",
+    "sticky",
+    "ramping",
+    "max_frames",
+    "max_steps",
+    "env_args",
+    "wrappers",
+    "opponent",
+    "colour",
+    "komi",
+)
 """Options of environments that an evaluation names."""
 
 

@@ -158,7 +158,13 @@ Prepare = Callable[[Any, Footprint, RunFolder], Any]
 """(configuration, footprint, folder) -> configuration; prints what the run will need."""
 
 
-def resume_run(folder: RunFolder, device: str | None, stop: Stop, view: View) -> Outcome:
+Give = Callable[[Any], Any]
+"""Configuration -> the same with what no file could hold, such as an environment that only Python code has."""
+
+
+def resume_run(
+    folder: RunFolder, device: str | None, stop: Stop, view: View, give: Give = lambda config: config
+) -> Outcome:
     """Go on with a run where its newest whole checkpoint stands; without one, from 0.
 
     Args:
@@ -166,6 +172,7 @@ def resume_run(folder: RunFolder, device: str | None, stop: Stop, view: View) ->
         device: another device than the run was started on, or None.
         stop: polled between steps and while environments are fast-forwarded.
         view: shows the run; told when the result will not be bit-exact.
+        give: see `Give`.
 
     Raises:
         RlabError: another process holds the run, or no checkpoint is whole.
@@ -173,6 +180,7 @@ def resume_run(folder: RunFolder, device: str | None, stop: Stop, view: View) ->
     lock = folder.lock()
     try:
         recipe, config = configuration_of(folder)
+        config = give(config)
         chosen = resolve_device(device or config.run.device)
         threads = prepare_process(config.run.threads)
         session = describe_session(chosen, threads, config.run.seed)
@@ -209,9 +217,10 @@ def resume_run(folder: RunFolder, device: str | None, stop: Stop, view: View) ->
 
 
 @contextmanager
-def open_run(folder: RunFolder, device: str = "auto") -> Iterator[LoadedRun]:
+def open_run(folder: RunFolder, device: str = "auto", give: Give = lambda config: config) -> Iterator[LoadedRun]:
     """Open a run for reading (evaluation, watching): builds its learner, changes nothing in its folder."""
     recipe, config = configuration_of(folder)
+    config = give(config)
     chosen = resolve_device(device)
     prepare_process(config.run.threads)
     journal = Journal(folder.journal)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rlab.run.checkpoint import Checkpoints
 from rlab.run.config import RunConfig
@@ -27,7 +27,18 @@ class View(Protocol):
         """Called after every step; decides itself when to draw. Clock metrics are seconds since the last call."""
 
     def event(self, text: str) -> None:
-        """Called when something happened: an evaluation, a checkpoint."""
+        """Called when something happened, in words."""
+
+
+@runtime_checkable
+class Listens(Protocol):
+    """A view that is told of evaluations and checkpoints themselves, not in words."""
+
+    def evaluated(self, progress: Progress, score: Score) -> None:
+        """Called after every evaluation."""
+
+    def saved(self, progress: Progress, checkpoint: Path) -> None:
+        """Called after every checkpoint."""
 
 
 @dataclass
@@ -192,6 +203,8 @@ class Loop:
             f"evaluation at {progress.done:,} {progress.unit}: {score.get('measure', 'mean')} {score['mean']:.2f}"
             f" [{score['low']:.2f}, {score['high']:.2f}] over {over_text(score)}"
         )
+        if isinstance(self.view, Listens):
+            self.view.evaluated(progress, score)
 
     def _write(self, row: dict[str, Any]) -> None:
         self.metrics.write(row)
@@ -207,6 +220,8 @@ class Loop:
         path = self.checkpoints.save(self.learner.state(), vars(self.notes), progress.done)
         self._saved_at = time.monotonic()
         self._newest = path
+        if isinstance(self.view, Listens):
+            self.view.saved(progress, path)
         return path
 
     def _outcome(self, progress: Progress, checkpoint: Path, finished: bool) -> Outcome:

@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,6 +18,9 @@ from rlab.run.contract import Metrics, Progress
 
 REDRAW_SECONDS = 0.25
 """In a terminal."""
+
+NOTEBOOK_SECONDS = 1.0
+"""In a notebook, where every picture is a message to a browser."""
 
 LINE_SECONDS = 10.0
 """Where there is no terminal."""
@@ -52,7 +56,10 @@ class LiveView:
         self.title = title
         self.console = console or Console(stderr=True, highlight=False)
         self._live: Live | None = None
-        self._every = REDRAW_SECONDS if self.console.is_terminal else LINE_SECONDS
+        self._notebook: Any = None  # IPython's handle of the picture in it
+        self._every = LINE_SECONDS
+        if self.console.is_jupyter or self.console.is_terminal:
+            self._every = NOTEBOOK_SECONDS if self.console.is_jupyter else REDRAW_SECONDS
         self._latest: dict[str, float] = {}
         self._spent = dict.fromkeys(PARTS, 0.0)
         self._shares = dict.fromkeys(PARTS, 0.0)
@@ -80,7 +87,9 @@ class LiveView:
         if now < self._due and not progress.finished:
             return
         self._account(progress, now)
-        if self.console.is_terminal:
+        if self.console.is_jupyter:
+            self._show_in_notebook(progress)
+        elif self.console.is_terminal:
             self._draw(progress)
         elif self._rate:
             self._print(self._line(progress))
@@ -107,11 +116,26 @@ class LiveView:
             # No refresh thread: a picture is drawn when there is a new one.
             self._live = Live(console=self.console, auto_refresh=False)
             self._live.start()
+        self._live.update(self._picture(progress), refresh=True)
+
+    def _show_in_notebook(self, progress: Progress) -> None:
+        """Draw below the cell, each picture in the place of the one before."""
+        from IPython.display import display
+
+        # A table draws itself as HTML there; rich's own live view needs ipywidgets for it.
+        picture = Table.grid()
+        picture.add_row(self._picture(progress))
+        if self._notebook is None:
+            self._notebook = display(picture, display_id=True)
+        else:
+            self._notebook.update(picture)
+
+    def _picture(self, progress: Progress) -> Group:
         head = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=progress.total, completed=min(progress.done, progress.total), width=36)
         head.add_row(Text(self.title, style="bold"), bar, f"{self._share_done(progress)}   ETA {self._eta(progress)}")
         lines = [Text(self._amount(progress) + "   " + self._speed(progress)), Text(self._numbers())]
-        self._live.update(Group(head, *lines), refresh=True)
+        return Group(head, *lines)
 
     def _line(self, progress: Progress) -> str:
         parts = [f"{self._amount(progress)} ({self._share_done(progress)})", f"ETA {self._eta(progress)}"]

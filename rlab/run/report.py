@@ -17,7 +17,7 @@ from rlab.errors import RlabError
 from rlab.run.config import flat, to_plain
 from rlab.run.files import JSON_BYTES, disk_error, make_folder, read_json, read_plain, replace_durably
 from rlab.run.folder import RunFolder
-from rlab.run.formatting import RULES
+from rlab.run.formatting import RULES, score_text
 from rlab.run.health import warnings_in
 from rlab.run.metrics import read_metrics
 from rlab.run.status import checkpoint_paths, newest_checkpoint, status_of, subject_of
@@ -138,6 +138,27 @@ def report_html(folder: RunFolder) -> str:
         + "\n".join(part for part in body if part)
         + "\n</body></html>\n"
     )
+
+
+def summary_html(folder: RunFolder) -> str:
+    """A run as a small table and its curve, for a notebook; everything in it is escaped."""
+    try:
+        document, status = folder.config(), status_of(folder)
+        rows = list(read_metrics(folder.metrics))
+    except RlabError as e:
+        return f"<p>{escape(str(e))}</p>"
+    evals = [r for r in rows if r["kind"] == "eval" and all(r.get(k) is not None for k in ("mean", "low", "high"))]
+    total = "" if status.total is None else f" of {status.total:,}"
+    fields = {
+        "run": folder.name,
+        "learns": f"{document['recipe']} on {subject_of(document) or 'nothing'}",
+        "state": f"{status.text()}, {status.done:,}{total} {document['unit']}",
+        "score": score_text(evals[-1]) if evals else "no evaluation yet",
+        "path": folder.path,
+    }
+    returns = _points([r for r in rows if r["kind"] == "train"], lambda row: row.get("return_mean"))
+    curve = _returns_svg(returns, evals, document["unit"]) if returns[0] or evals else ""
+    return f"<div>{_table(fields)}{curve}</div>"
 
 
 def _score(evaluation: dict[str, Any] | None, evals: list[dict[str, Any]]) -> str:

@@ -116,7 +116,7 @@ OPTIONS = {
     "MinAtar/Breakout": {"sticky", "ramping", "max-frames"},
     "Go9": {"opponent", "colour", "komi"},
     "Crawler": {"max-steps"},
-    "CartPole-v1": {"max-steps"},
+    "CartPole-v1": {"max-steps", "env-arg", "wrapper"},
 }
 """Environments, one of each family -> their flags."""
 

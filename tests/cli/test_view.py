@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import io
+import sys
 import time
+from types import ModuleType
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -101,3 +104,30 @@ def test_between_two_pictures_it_costs_next_to_nothing() -> None:
         best = min(best, (time.perf_counter() - started) / 1000)
     view.__exit__(None, None, None)
     assert best < 10e-6
+
+
+def test_notebook_gets_one_picture_that_changes(monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures: list[str] = []
+
+    class Handle:
+        def update(self, picture: Any) -> None:
+            pictures.append(picture._repr_mimebundle_([], [])["text/plain"])
+
+    def display(picture: Any, display_id: bool) -> Handle:
+        Handle().update(picture)
+        return Handle()
+
+    fake = ModuleType("IPython.display")
+    fake.display = display  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with LiveView("dqn", Console(file=io.StringIO(), force_jupyter=True, stderr=True)) as view:
+        for done in (0, 100, 200, 300):
+            view.show(Progress(done, 1000, "steps"), METRICS)
+            now[0] += 0.6
+        view.event("an event")
+    assert len(pictures) == 2
+    assert "20.0%" in pictures[1]
+    assert capsys.readouterr().err == "an event\n"

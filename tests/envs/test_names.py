@@ -186,7 +186,7 @@ def test_an_environment_that_somebody_registered_wins(name, monkeypatch):
         (
             "CartPole-v1",
             {"stickey": 0.1},
-            "'CartPole-v1' has no option 'stickey', only max_steps; nearest: sticky, of Atari and MinAtar$",
+            "has no option 'stickey', only max_steps, env_args, wrappers; nearest: sticky, of Atari and MinAtar$",
         ),
         ("Braekout", {"sticky": 0.1}, "unknown environment 'Braekout'; nearest: Breakout"),
         ("Pong", {"sticky": "0.1"}, "sticky is '0.1'; it must be a number or None"),
@@ -213,8 +213,8 @@ def test_what_cannot_be_made_is_refused_in_one_sentence(name, options, words):
         ("Go9", "Go", {"opponent", "colour", "komi"}),
         ("CrawlerDiscrete", "the crawler", {"max_steps"}),
         ("rlab.envs:rlab/Crawler-v0", "the crawler", {"max_steps"}),
-        ("CartPole-v1", "other Gymnasium environments", {"max_steps"}),
-        ("nowhere:rlab/Crawler-v0", "other Gymnasium environments", {"max_steps"}),  # not imported
+        ("CartPole-v1", "other Gymnasium environments", {"max_steps", "env_args", "wrappers"}),
+        ("nowhere:rlab/Crawler-v0", "other Gymnasium environments", {"max_steps", "env_args", "wrappers"}),
     ],
 )
 def test_every_environment_has_its_familys_options(name: str, family: str, options: set[str]) -> None:

@@ -114,7 +114,7 @@ def test_options_are_set_by_their_names_alone() -> None:
     [
         ({"comi": 5}, "unknown setting 'comi'; nearest: komi"),
         ({"komi": "5"}, "komi is '5'; it must be a number or None"),
-        ({"komi": [5]}, "options: komi must be"),
+        ({"komi": [5]}, r"komi is \[5\]; it must be a number or None"),
         (
             {"ramping": False},
             "ramping belongs to MinAtar, and 'Go9' is not MinAtar; its options: opponent, colour, komi",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from rlab.run.config import RunConfig, at_least, within
 
@@ -24,6 +24,9 @@ class TabularEnvConfig:
     every value is learned, not only those on the way. Evaluations always begin where the environment does."""
     max_steps: int = 0
     """Truncate episodes after this many steps; 0: the environment's own limit, or 1,000 where it has none."""
+    env_args: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment, KEY=VALUE, such as map_name=8x8: JSON (5, 0.1, true, null), else a text. Can be
+    given several times."""
     evaluate_episodes: int = 20
     """Whole games of each evaluation while training."""
     final_episodes: int = 200
@@ -31,6 +34,10 @@ class TabularEnvConfig:
 
     def __post_init__(self) -> None:
         at_least(self, steps=1, num_envs=1, max_steps=0, evaluate_episodes=1, final_episodes=1)
+
+    def rules(self) -> dict[str, Any]:
+        """What `rlab.envs.make_vec` is told of the environment, for evaluations and watching."""
+        return {"env_args": self.env_args} if self.env_args else {}
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,9 @@ class PlanningEnvConfig:
     """Sweeps, or improvements of the policy, at the most: it ends when values have settled."""
     max_steps: int = 0
     """Truncate evaluated episodes after this many steps; 0: the environment's own limit, or 1,000 without one."""
+    env_args: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the environment, KEY=VALUE, such as map_name=8x8: JSON (5, 0.1, true, null), else a text. Can be
+    given several times."""
     evaluate_episodes: int = 20
     """Whole games of each evaluation on the way."""
     final_episodes: int = 200
@@ -106,6 +116,10 @@ class PlanningEnvConfig:
 
     def __post_init__(self) -> None:
         at_least(self, steps=1, max_steps=0, evaluate_episodes=1, final_episodes=1)
+
+    def rules(self) -> dict[str, Any]:
+        """What `rlab.envs.make_vec` is told of the environment, for evaluations and watching."""
+        return {"env_args": self.env_args} if self.env_args else {}
 
     @property
     def num_envs(self) -> int:

@@ -128,12 +128,13 @@ class Tabular:
         """
         mdp = self.agent.mdp
         limit = None if mdp.limit else self.env.max_steps or NO_LIMIT  # a greedy policy may go round for ever
-        envs = make_vec(self.env.env, min(episodes, 32), seed, training=False, max_steps=limit)
+        rules = self.env.rules()
+        envs = make_vec(self.env.env, min(episodes, 32), seed, training=False, max_steps=limit, **rules)
         with closing(envs):
             policy = self.agent.policy(derive(seed, "policy"))
             returns, lengths = play(policy, envs, episodes, seed, stop)
         how = {"protocol": None, "epsilon": policy.epsilon, "seed": seed}
-        return score(returns, lengths, self.env.env) | how | self.exact()
+        return score(returns, lengths, self.env.env) | rules | how | self.exact()
 
     def exact(self) -> dict[str, float | None]:
         """`start_value`, `best_start_value` and `q_error`; see `evaluate_games`."""
@@ -208,7 +209,7 @@ def build_tabular(experiment: Any, context: Any) -> Tabular:
         RlabError: the environment is unknown or has no table of transitions.
     """
     config, env, seed = experiment.agent, experiment.env, experiment.run.seed
-    mdp = load_model(env.env)
+    mdp = load_model(env.env, env.env_args)
     if isinstance(config, PlanningConfig):
         return Tabular(Planner(config, mdp), env, seed)
     make = LinUCB if isinstance(config, LinUCBConfig) else TableAgent
