@@ -316,9 +316,10 @@ class Loaded:
 
     def report(self) -> Path:
         """Write a page with the run's curves, score and settings; return where it lies."""
+        from rlab.recipes import defaults_of
         from rlab.run.report import write_report
 
-        return write_report(self.folder)
+        return write_report(self.folder, defaults_of(self.folder.config()))
 
     def resume(self, steps: int | None = None, **more: Any) -> Run:
         """Go on with the run, see `rlab.resume`; what is loaded here stays as it is."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from rlab.errors import RlabError
 from rlab.registry import RECIPES, Recipe, Registry
+from rlab.run.config import to_plain
 
 
 def load_recipes() -> Registry[Recipe[Any]]:
@@ -13,3 +15,17 @@ def load_recipes() -> Registry[Recipe[Any]]:
     for module in ("rlab.agents.recipes", "rlab.tasks.recipes"):
         import_module(module)  # they register themselves
     return RECIPES
+
+
+def defaults_of(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the plain configuration that a run's recipe starts from, given the run's config.json.
+
+    It is empty where that is not known, or where a module would have to be imported that nobody has named.
+    """
+    try:
+        recipe = load_recipes().get(document["recipe"])
+        subject = next((document["config"][part][part] for part in recipe.subject), "")
+        plain: dict[str, Any] = to_plain(recipe.default(subject))
+    except (RlabError, LookupError, TypeError, ImportError):
+        return {}
+    return plain

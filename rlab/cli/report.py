@@ -28,6 +28,7 @@ def main(argv: Sequence[str]) -> int:
     flags = parse(Flags, "report", argv, ask=False)
     with results(flags.json) as put:
         folder = find_run(flags.run)
+        from rlab.recipes import defaults_of
         from rlab.run.report import write_report
 
         if "data" in folder.config()["subject"] and newest_checkpoint(folder) is not None:
@@ -37,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
                 draw(folder)
             except Untrusted as e:
                 say(f"note    no new pictures: {e}")
-        path = write_report(folder)
+        path = write_report(folder, defaults_of(folder.config()))
         put(
             f"wrote   {path}\nnext    open it in a browser\n        {shown_by(folder)}",
             {"run": folder.name, "report": str(path), "size_bytes": path.stat().st_size},

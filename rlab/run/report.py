@@ -14,7 +14,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from rlab.errors import RlabError
-from rlab.run.config import flat, to_plain
+from rlab.run.config import flat
 from rlab.run.files import JSON_BYTES, disk_error, make_folder, read_json, read_plain, replace_durably
 from rlab.run.folder import RunFolder
 from rlab.run.formatting import RULES, score_text
@@ -80,13 +80,17 @@ code { background: var(--soft); padding: .1rem .35rem; border-radius: .25rem; }
 """
 
 
-def write_report(folder: RunFolder) -> Path:
+def write_report(folder: RunFolder, defaults: Mapping[str, Any] | None = None) -> Path:
     """Write the page for a run as it stands now; replaces an older one in one step.
+
+    Args:
+        folder: the run.
+        defaults: the plain configuration that its recipe starts from, so that other settings are marked.
 
     Raises:
         RlabError: a file of the run is damaged, or the disk refused.
     """
-    page = report_html(folder)
+    page = report_html(folder, defaults or {})
     try:
         make_folder(folder.report.parent)
         replace_durably(folder.report, page.encode())
@@ -95,8 +99,8 @@ def write_report(folder: RunFolder) -> Path:
     return folder.report
 
 
-def report_html(folder: RunFolder) -> str:
-    """The page as text."""
+def report_html(folder: RunFolder, defaults: Mapping[str, Any]) -> str:
+    """The page as text; see `write_report`."""
     document = folder.config()
     status = status_of(folder)
     rows = list(read_metrics(folder.metrics))
@@ -124,7 +128,7 @@ def report_html(folder: RunFolder) -> str:
         "" if "data" in document["subject"] else _section("Video", _video(folder)),
         _section("Network", _network(folder)),
         _section("Evaluations", _evaluations(evals)),
-        _section("Configuration", _configuration(document["config"], _defaults(document))),
+        _section("Configuration", _configuration(document["config"], defaults)),
         _section("Where it ran", "".join(_session(n, s) for n, s in enumerate(sessions, 1))),
         _section("Checkpoints", "".join(f"<code>{escape(p.name)}</code> " for p in checkpoint_paths(folder))),
     ]
@@ -355,24 +359,11 @@ def _health(warnings: list[dict[str, Any]]) -> str:
     return f'<div class="wide"><table>{rows}</table></div>'
 
 
-def _defaults(document: dict[str, Any]) -> dict[str, Any]:
-    """The configuration that the run's recipe starts from; {} where that is not known or not to be imported."""
-    from rlab.recipes import load_recipes
-
-    try:
-        recipe = load_recipes().get(document["recipe"])
-        subject = next((document["config"][part][part] for part in recipe.subject), "")
-        plain: dict[str, Any] = to_plain(recipe.default(subject))
-    except (RlabError, LookupError, TypeError, ImportError):
-        return {}
-    return plain
-
-
 OWN = ' class="own"'
 """Of a setting that is not the default."""
 
 
-def _configuration(config: dict[str, Any], defaults: dict[str, Any]) -> str:
+def _configuration(config: dict[str, Any], defaults: Mapping[str, Any]) -> str:
     """Every setting, a table a part; what is not the default is marked, with the default beside it."""
     tables = []
     for name, part in config.items():
