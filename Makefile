@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup dev docs breakout lint test test-setup test-data test-slow test-oracles bench hashes release clean
+.PHONY: help setup dev docs studies breakout lint test test-setup test-data test-slow test-oracles bench hashes release clean
 
 help:
 	@echo "make breakout   set up, train DQN on Breakout for about ten minutes, evaluate, write video and report"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-slow  learning checks of minutes to hours"
 	@echo "make test-oracles  Go beside other engines, which it installs"
 	@echo "make docs       the documentation as a site, docs/_build/html"
+	@echo "make studies    the studies that an exam asks about first, at the full budget: hours; goes on where it was stopped"
 	@echo "make bench      speed against stable-baselines3"
 	@echo "make hashes     write requirements-release.txt: every version of constraints.txt with its digests"
 	@echo "make release    build sdist and wheel into dist/ with packages of exactly those digests, and try the wheel"
@@ -79,6 +80,14 @@ test-slow: dev
 docs: dev
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+STUDIES := deep-net-remedies init-by-depth linear-boundaries early-stopping early-stopping-l2 early-stopping-models \
+  dropout-rate dropout-small-data dropout-ensemble dropout-convolution dropout-masks dropout-recurrent \
+  augmentation-shortage augmentations-one-by-one augmentation-breaks-labels optimisers-tuned transfer-frozen \
+  transfer-matrix multi-task semi-supervised
+
+studies: setup
+	$(BIN)/rlab study run $(STUDIES) --budget full --jobs 1 --nice
 
 bench: setup
 	$(BIN)/rlab bench speed
