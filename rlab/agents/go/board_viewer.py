@@ -25,7 +25,7 @@ from rlab.run.report import STYLE
 VIEWER_STYLE = """
 .go { display: flex; flex-wrap: wrap; gap: 1rem 1.6rem; } .go > div { flex: 1 1 20rem; min-width: 0; }
 .go svg { width: 100%; display: block; touch-action: manipulation; user-select: none; }
-.go svg.board { max-width: 34rem; cursor: pointer; border-radius: .3rem; }
+.go svg[hidden] { display: none; } .go svg.board { max-width: 34rem; cursor: pointer; border-radius: .3rem; }
 .go svg.curve { cursor: crosshair; background: var(--soft); border-radius: .3rem; margin-top: .8rem; }
 .go select, .go input { width: 100%; } .go button { font-size: 1.1rem; padding: .3rem .9rem; margin: .5rem .3rem 0 0; }
 .go .note { white-space: pre-wrap; }
@@ -50,17 +50,17 @@ function viewer(box) {
   const n = data.size, left = add(box, "div", {}), right = add(box, "div", {});
   const board = make(left, "svg", {class: "board", viewBox: `0 0 ${n + 1} ${n + 1}`, role: "img"});
   make(board, "rect", {width: n + 1, height: n + 1, fill: "#e2b66e"});
-  const ink = {stroke: "#3c2c18", "stroke-width": 0.04};
+  const ink = {stroke: "#3c2c18", "stroke-width": 1.2, "vector-effect": "non-scaling-stroke"};
+  const small = {"font-size": Math.min(0.38, 0.022 * n + 0.1), fill: "#3c2c18", "text-anchor": "middle"};
   for (let k = 1; k <= n; k++) {
     make(board, "line", {x1: 1, x2: n, y1: k, y2: k, ...ink});
     make(board, "line", {x1: k, x2: k, y1: 1, y2: n, ...ink});
-    const small = {"font-size": 0.38, fill: "#3c2c18", "text-anchor": "middle"};
     make(board, "text", {x: k, y: n + 0.85, ...small}, data.letters[k - 1]);
     make(board, "text", {x: 0.28, y: k + 0.14, ...small}, n + 1 - k);
   }
   const circle = (parent, point, attributes) =>
     make(parent, "circle", {cx: point % n + 1, cy: Math.floor(point / n) + 1, ...attributes});
-  for (const p of data.stars) circle(board, p, {r: 0.1, fill: "#3c2c18"});
+  for (const p of data.stars) circle(board, p, {r: 0.08, fill: "#3c2c18"});
   const stones = make(board, "g", {});
   const choice = data.games.length > 1 ? add(right, "select", {}) : add(right, "b", {});
   const line = add(right, "p", {}), slider = add(right, "input", {type: "range", min: 0});
