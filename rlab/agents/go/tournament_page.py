@@ -27,12 +27,12 @@ MOST_FAILURES = 50
 
 METHOD = (
     "Each opening is played twice by a pair, with colours exchanged; games are judged by the lab's own rules and "
-    "counted by area as they stand (Tromp-Taylor): stones that were not captured live. A program that is late, plays an "
-    "illegal move or crashes four times at one move loses that game. Ratings: Bradley-Terry by maximum likelihood, a draw being half a win, "
-    "with one drawn game added between every two who met; intervals: 95 % bootstrap, percentiles of {resamples:,} "
-    "resamples of the openings of each pair, the added game among them. An interval is open to the side on which the "
-    "results bound nothing, as above a player who lost nothing. Time is throughput: seconds over moves, games side by "
-    "side."
+    "counted by area as they stand (Tromp-Taylor): stones that were not captured live. A program that is late, plays "
+    "an illegal move or crashes four times at one move loses that game. Ratings: Bradley-Terry by maximum likelihood, "
+    "a draw being half a win, with one drawn game added between every two who met; intervals: 95 % bootstrap, "
+    "percentiles of {resamples:,} resamples of the openings of each pair, the added game among them. An interval is "
+    "open to the side on which the results bound nothing, as above a player who lost nothing. Time is throughput: "
+    "seconds over moves, games side by side."
 )
 
 

@@ -4,8 +4,8 @@
 Features of a move, after their extended data table 4: the 3x3 pattern around it; whether it lies in the diamond of 12
 points around the move before and matches a known pattern there, and which; whether it is next to that move; whether it
 saves own stones from capture; whether it lies in the shape of stones that were just taken off. A pattern knows of each
-point the colour and the liberties (1, 2, 3 or more) of the stone, from the side of the player to move; all eight symmetries of a
-pattern are one.
+point the colour and the liberties (1, 2, 3 or more) of the stone, from the side of the player to move; all eight
+symmetries of a pattern are one.
 
 A point's state is 3 bits: 0 empty, 4 beyond the board, else the liberties, plus 4 for the other player's stones. A 3x3
 pattern is 8 of them (N, E, S, W, then NE, SE, SW, NW), a diamond 12 (then two steps N, E, S, W) and the state of its
