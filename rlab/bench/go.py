@@ -84,7 +84,8 @@ def measure(size: int, seconds: float, rounds: int, progress: Callable[[str], No
 
 
 def granularity(size: int, seconds: float, rounds: int, progress: Callable[[str], None]) -> dict[str, Any]:
-    """Time random games by how much one call from Python does, one thread each, in turn.
+    """Time random games by how much one call from Python does, one thread each, in turn, in seconds of processor time,
+    which other work on the machine takes away from nobody.
 
     Args:
         size: of the board.
@@ -114,7 +115,8 @@ def granularity(size: int, seconds: float, rounds: int, progress: Callable[[str]
         for number in GRANULARITY:
             ways["EnvPool, with observations", step, number, "moves"] = _envpool(size, number)
     labels = {way: f"{way[0]}: {way[1]}, boards {way[2]}" for way in ways}
-    speeds = _time({labels[way]: run for way, run in ways.items()}, seconds, rounds, progress)
+    runs = {labels[way]: run for way, run in ways.items()}
+    speeds = _time(runs, seconds, rounds, progress, time.process_time)
     rows = [
         {"engine": engine, "call": call, "boards": boards, "unit": f"{unit}/s",
          "median": statistics.median(speeds[labels[engine, call, boards, unit]]),
@@ -138,19 +140,23 @@ def granularity(size: int, seconds: float, rounds: int, progress: Callable[[str]
 
 
 def _time(
-    ways: dict[str, Callable[[], int]], seconds: float, rounds: int, progress: Callable[[str], None]
+    ways: dict[str, Callable[[], int]],
+    seconds: float,
+    rounds: int,
+    progress: Callable[[str], None],
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """What each way does in a second, in every round."""
+    """What each way does in a second of a clock, in every round."""
     speeds: dict[str, list[float]] = {way: [] for way in ways}
     for run in ways.values():
         run()  # numba compiles, or reads what it has compiled
     for k in range(rounds):
         for way, run in ways.items():
             progress(f"{way}, {k + 1} of {rounds}")
-            done, started = 0, time.perf_counter()
-            while time.perf_counter() - started < seconds:
+            done, started = 0, clock()
+            while clock() - started < seconds:
                 done += run()
-            speeds[way].append(done / (time.perf_counter() - started))
+            speeds[way].append(done / (clock() - started))
     return speeds
 
 
