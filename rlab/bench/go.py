@@ -117,7 +117,7 @@ def granularity(size: int, seconds: float, rounds: int, progress: Callable[[str]
     labels = {way: f"{way[0]}: {way[1]}, boards {way[2]}" for way in ways}
     runs = {labels[way]: run for way, run in ways.items()}
     speeds = _time(runs, seconds, rounds, progress, time.process_time)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"engine": engine, "call": call, "boards": boards, "unit": f"{unit}/s",
          "median": statistics.median(speeds[labels[engine, call, boards, unit]]),
          "speeds": speeds[labels[engine, call, boards, unit]]}

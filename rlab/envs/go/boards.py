@@ -138,7 +138,7 @@ class Boards:
         self._pool = ThreadPoolExecutor(parts, "go") if parts > 1 else None
         self._stepped: Callable[..., int] | None = None
         self._before: tuple[Any, ...] = ()
-        self._after: tuple[NDArray[np.int64], ...] = ()
+        self._after: tuple[NDArray[Any], ...] = ()
         self.clear()
 
     # ---- What stands.
@@ -224,7 +224,8 @@ class Boards:
         number = (self._stepped or self._make_step())(*self._before, index(point), *self._after)
         if number < 0:
             raise RlabError(self.why_not(0, point))
-        return self._after[0][:number]
+        legal: NDArray[np.int64] = self._after[0][:number]
+        return legal
 
     def _make_step(self) -> Callable[..., int]:
         if self.number > 1:
