@@ -36,6 +36,8 @@ MOST_VISITS = 1_000_000
 """Of an analysis that streams."""
 TIMED_VISITS = 100_000
 """Of a move under a clock, if no number of visits is set."""
+FIRST_VISITS = 16
+"""Of an analysis before a clock runs for the first time: what is compiled at its first use is compiled then."""
 LAG_SECONDS = 0.25
 """Of a clock, kept back for the last look at it, for pipes and for whoever counts the time."""
 MOST_SECONDS = 1e9
@@ -201,6 +203,7 @@ class Server:
         self.clock = GtpClock()
         self.most_seconds = math.inf
         """Of a move, whatever the clock says."""
+        self._warm = False
         self.done = False
         self._head, self._open = "", False
         self._commands: dict[str, Callable[[list[str]], str | None]] = {
@@ -500,8 +503,14 @@ class Server:
         if min(main, period, stones) < 0:
             raise SyntaxProblem("times and stones are not below 0")
         # A period that need hold no stone is no limit.
-        self.clock = GtpClock() if period > 0 and stones == 0 else GtpClock(main, period, stones if period > 0 else 0)
+        self._set_clock(GtpClock(main, period, stones if period > 0 else 0) if stones or not period else GtpClock())
         return ""
+
+    def _set_clock(self, clock: GtpClock) -> None:
+        self.clock = clock
+        if clock.limited and not self._warm and self.engine.analyst is not None:
+            last_of(self.engine.analyse(self.engine.turn, FIRST_VISITS))
+            self._warm = True
 
     def _time_by_kind(self, words: list[str], kinds: Mapping[str, str]) -> str:
         """A kind of clock and its numbers, as KGS and KataGo name them."""
@@ -516,21 +525,22 @@ class Server:
         if kind in ("byoyomi", "canadian"):
             main, period, count = numbers
             if period == 0:
-                self.clock = GtpClock(main)
+                self._set_clock(GtpClock(main))
             elif kind == "canadian":
-                self.clock = GtpClock(main, period, stones=max(1, int(count)))
+                self._set_clock(GtpClock(main, period, stones=max(1, int(count))))
             else:
-                self.clock = GtpClock(main, period, periods=max(1, int(count)))
+                self._set_clock(GtpClock(main, period, periods=max(1, int(count))))
         elif kind == "none":
-            self.clock = GtpClock()
+            self._set_clock(GtpClock())
         else:
             main, increment, most_main, most_move = [*numbers, *(0.0, -1.0, -1.0)[len(numbers) - 1 :]]
-            self.clock = GtpClock(
+            clock = GtpClock(
                 main,
                 increment=increment,
                 most_main=most_main if most_main >= 0 else math.inf,
                 most_move=most_move if most_move >= 0 else math.inf,
             )
+            self._set_clock(clock)
         return ""
 
     def _time_left(self, words: list[str]) -> str:
@@ -772,7 +782,16 @@ Form = Callable[[Analysis, int, Options], str]
 
 
 def _at(when: float) -> Callable[[], bool]:
-    return lambda: time.monotonic() >= when
+    """A stop at a time, or before it if another wait like the last one between two looks would pass it."""
+    last = time.monotonic()
+
+    def stop() -> bool:
+        nonlocal last
+        now = time.monotonic()
+        wait, last = now - last, now
+        return now + wait >= when
+
+    return stop
 
 
 def _leela(analysis: Analysis, size: int, options: Options) -> str:
