@@ -112,6 +112,9 @@ class Go:
     """How often each way of playing is measured, in turn; the median counts."""
     seconds: float = 0.5
     """How long each measurement takes."""
+    granularity: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Measure by how much one Python call does instead: a step of 1, 16, 256 or 4,096 boards, or whole games; beside
+    OpenSpiel and EnvPool where they are installed."""
     search: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Measure tree search as well."""
     visits: int = 32
@@ -162,7 +165,7 @@ def main(argv: Sequence[str]) -> int:
         print("       rlab bench data [--data SET] [--batch-size N] [--updates N] [--rounds N] [--threads N] [--json]")
         print("       rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
         print("       rlab bench envs [--rounds N] [--seconds S] [--json]")
-        print("       rlab bench go [--size N] [--rounds N] [--seconds S] [--search [--visits N] [--games N]] [--json]")
+        print("       rlab bench go [--size N] [--rounds N] [--seconds S] [--granularity | --search] [--json]")
         print("       rlab bench go-solved [PLAYER] [--size N] [--opponent PLAYER] [--games N] [--seed N] [--json]")
         print("       rlab bench breakout-gpu [--steps N] [--seed N] [--device D] [--json]")
         return 0
@@ -272,8 +275,14 @@ def _go(argv: Sequence[str]) -> int:
     refuse_below(flags, visits=1, games=0)
     with results(flags.json) as put:
         from rlab.bench import go_search
-        from rlab.bench.go import measure
+        from rlab.bench.go import granularity, measure
 
+        if flags.granularity:
+            if flags.search:
+                raise RlabError("--granularity and --search are measured one at a time; give one of them")
+            m = granularity(flags.size, flags.seconds, flags.rounds, say)
+            put(_granularity(m), m)
+            return 0
         m = measure(flags.size, flags.seconds, flags.rounds, say)
         theirs = m["openspiel_moves_per_s"]
         lines = [f"random games on {m['size']}x{m['size']}, positional superko{'moves/s':>28}"]
@@ -311,6 +320,22 @@ def _go(argv: Sequence[str]) -> int:
             ]
         put("\n".join(lines), m)
         return 0
+
+
+def _granularity(m: dict[str, Any]) -> str:
+    lines = [f"{'random games on ' + str(m['size']) + 'x' + str(m['size']):<30}{'one call does':<36}{'boards':>7}"
+             f"{'median':>14}{'lowest':>13}{'highest':>13}"]  # fmt: skip
+    lines += [
+        f"{row['engine']:<30}{row['call']:<36}{row['boards']:>7,}{row['median']:>14,.0f}{min(row['speeds']):>13,.0f}"
+        f"{max(row['speeds']):>13,.0f} {row['unit']}"
+        for row in m["rows"]
+    ]
+    if m["one_board_ratio"] is None:
+        lines.append("OpenSpiel is not installed: pip install open_spiel")
+    else:
+        lines.append(f"one board, a call a step: {m['one_board_ratio']:.2f}x OpenSpiel; "
+                     f"random rollouts of a search: {m['rollout_ratio']:.2f}x")  # fmt: skip
+    return "\n".join(lines)
 
 
 def _go_solved(argv: Sequence[str]) -> int:

@@ -262,11 +262,11 @@ class Table:
         engine, other = self.engine, 3 - self.you
         self.thought = None
 
-        def told(analysis: Analysis) -> None:
+        def remember(analysis: Analysis) -> None:
             self.thought = analysis
 
         with self.console.status(f"{self.name} thinks"):
-            point = engine.choose(other, told=told if engine.analyst is not None else None)
+            point = engine.choose(other, on_analysis=remember if engine.analyst is not None else None)
         if point == RESIGN:
             self.result = f"{'BW'[self.you - 1]}+R"
             return

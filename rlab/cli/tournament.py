@@ -122,6 +122,7 @@ def _tournament(argv: Sequence[str], stop: Stop) -> int:
                 if isinstance(player, Program):
                     player.seconds, player.processes = flags.seconds, jobs
                     player.stopped = lambda: stop.requested
+                    player.report = say
             programs = any(isinstance(player, Program) for player in players.values())
             at_once = flags.at_once or (AT_ONCE_PROGRAMS * jobs if programs else AT_ONCE)
             played = Tournament(common, plan, players, flags.name, at_once, say)
@@ -210,7 +211,7 @@ def _print(result: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from rlab.agents.go.tournament_page import interval, notes, share, shortened, told
+    from rlab.agents.go.tournament_page import interval, notes, share, shortened, test_sentence
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("player", "Elo", "95 % interval", "games", "won", "drawn", "lost", "ms a move"):
@@ -229,6 +230,6 @@ def _print(result: dict[str, Any]) -> None:
         pair = result["pairs"][0]
         console.print(f"\npoints  {escape(pair['first'])} has {share(pair)} of {pair['games']:,} games")
     if result["sprt"]:
-        console.print(f"\ntest    {escape(told(result['sprt']))}")
+        console.print(f"\ntest    {escape(test_sentence(result['sprt']))}")
     for sentence in notes(result):
         console.print(f"note    {escape(sentence)}")
