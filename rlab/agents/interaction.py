@@ -336,7 +336,12 @@ class Interaction:
         """Memory from the configuration; disk and time from a copy that runs for about a second and polls `stop`."""
         needs = self.agent.needs()
         known = Footprint(
-            needs.memory, needs.device_memory, needs.checkpoint, trainable=needs.trainable, frozen=needs.frozen
+            needs.memory,
+            needs.device_memory,
+            needs.checkpoint,
+            trainable=needs.trainable,
+            frozen=needs.frozen,
+            one_thread=len(self.envs.single_observation_space.shape or ()) < 2,
         )
         if self.profile_copy is None:
             return known

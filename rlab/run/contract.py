@@ -72,6 +72,7 @@ class Footprint:
         frozen: parameters that stay as they are.
         journal: bytes of everything else in the run folder at the end, of the journal above all.
         checkpoints: how many there are at a time, at the most; filled in by the run.
+        one_thread: whether the network is one of vectors, too small to be shared by several CPU threads.
     """
 
     memory: int
@@ -82,6 +83,7 @@ class Footprint:
     frozen: int = 0
     journal: int = 0
     checkpoints: int = 1
+    one_thread: bool = False
 
     @property
     def disk(self) -> int:
