@@ -87,7 +87,7 @@ def prepare_process(threads: int) -> int:
     return threads or cores()
 
 
-def _begin_process(threads: Literal["auto"] | int) -> Literal["auto"] | int:
+def begin_process(threads: Literal["auto"] | int) -> Literal["auto"] | int:
     """Prepare the process to build a learner; return the number of threads, or "auto".
 
     With that torch has one until `AutoThreads` says how many: what is computed while a learner is built must be the
@@ -138,7 +138,7 @@ def start_run(
     entry = RECIPES.get(recipe)
     device = resolve_device(config.run.device)
     auto = config.run.threads == "auto"
-    config = with_run(config, threads=_begin_process(config.run.threads))
+    config = with_run(config, threads=begin_process(config.run.threads))
     config, warm_start = entry.warm_start(config) if entry.warm_start else (config, None)
     folder = create_run(recipe, entry.subjects(config), to_plain(config), name, entry.unit)
     with contextlib.ExitStack() as stack:
@@ -167,7 +167,7 @@ def start_run(
             if chosen != config:
                 config = chosen
                 learner.close()
-                _begin_process(config.run.threads)
+                begin_process(config.run.threads)
                 learner = entry.build(config, context)
                 stack.callback(learner.close)
             replace_durably(folder.path / "config.json", to_json(folder.config() | {"config": to_plain(config)}))
@@ -209,7 +209,7 @@ def resume_run(
         recipe, config = configuration_of(folder)
         config = give(config)
         chosen = resolve_device(device or config.run.device)
-        threads = _begin_process(config.run.threads)
+        threads = begin_process(config.run.threads)
         session = describe_session(chosen, threads, config.run.seed)
         sessions = _sessions(folder, view.event)
         for what in ("device", "packages", "machine", "threads"):
@@ -250,7 +250,7 @@ def open_run(folder: RunFolder, device: str = "auto", give: Give = lambda config
     recipe, config = configuration_of(folder)
     config = give(config)
     chosen = resolve_device(device)
-    _begin_process(config.run.threads)
+    begin_process(config.run.threads)
     journal = Journal(folder.journal)
     saved = read_newest(folder, journal)
     learner = RECIPES.get(recipe).build(config, BuildContext(chosen, journal))
