@@ -105,7 +105,7 @@ def crowded(agent: str, others: int, rounds: int, steps: int, progress: Progress
     where that is more.
 
     Returns:
-        JSON: ``quiet_steps_per_s`` and ``beside_steps_per_s`` (medians), ``fair`` (a share of the quiet pace), ``share``
+        JSON: ``quiet_steps_per_s`` and ``beside_steps_per_s`` (medians), ``fair`` (part of the quiet pace), ``share``
         (of the fair pace that was had: 1 is all of it), each round's in ``shares``, and the ``load`` before each round.
 
     Raises:
@@ -169,7 +169,7 @@ def race(agent: str, score: float, steps: int, progress: Progress) -> dict[str, 
 @contextmanager
 def busy(number: int) -> Iterator[list[int]]:
     """So many processes of this one's priority that do nothing but work; killed at the end, and when this one dies."""
-    loop = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(100_000))"
+    loop = f"import os\nwhile os.getppid() == {os.getpid()}:\n    sum(range(100_000))"
     with contextlib.ExitStack() as stack:
         processes = []
         for _ in range(number):

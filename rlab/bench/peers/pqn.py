@@ -31,7 +31,6 @@ class Args:
     learning_rate: float = 5e-4
     gamma: float = 0.99
     lam: float = 0.65
-    epsilon_start: float = 1.0
     epsilon_end: float = 0.01
     epsilon_fraction: float = 0.1
     max_grad_norm: float = 10.0
@@ -57,8 +56,7 @@ class _EnvPool:
         obs, reward, terminated, truncated, info = self.envs.step(actions)
         self.scores += info["reward"]
         over = (info["terminated"] | truncated).astype(bool)
-        ended = self.scores[over].tolist()
-        self.scores[over] = 0
+        ended, self.scores = self.scores[over].tolist(), np.where(over, 0, self.scores)
         return obs, reward, terminated | truncated, ended
 
 
@@ -72,7 +70,7 @@ class _Ale:
             args.game.lower(), args.num_envs, autoreset_mode="SameStep", repeat_action_probability=0.0,
             noop_max=30, use_fire_reset=True, reward_clipping=False,
         )  # fmt: skip
-        self.num_actions = int(self.envs.single_action_space.n)
+        self.num_actions = len(self.envs.ale.get_action_set())
         self.seed, self.scores = args.seed, np.zeros(args.num_envs)
         self.fire = np.zeros(args.num_envs, bool)
 
@@ -87,8 +85,7 @@ class _Ale:
         self.fire = (info["lives"] < self.lives) & ~over
         self.lives = info["lives"]
         self.scores += raw
-        ended = self.scores[over].tolist()
-        self.scores[over] = 0
+        ended, self.scores = self.scores[over].tolist(), np.where(over, 0, self.scores)
         return obs, np.sign(raw), over | self.fire, ended
 
 
@@ -124,8 +121,7 @@ def train(args: Args, stop: Callable[[int, deque[float]], bool]) -> None:
     while steps < args.total_steps and not stop(steps, scores):
         optimizer.param_groups[0]["lr"] = args.learning_rate * (1 - steps / args.total_steps)
         for t in range(args.rollout):
-            part = min(1.0, steps / (args.epsilon_fraction * args.total_steps))
-            epsilon = args.epsilon_start + part * (args.epsilon_end - args.epsilon_start)
+            epsilon = 1 - (1 - args.epsilon_end) * min(1, steps / (args.epsilon_fraction * args.total_steps))
             obs[t] = next_obs
             with torch.no_grad():
                 values[t], greedy = q_net(next_obs.float() / 255).max(dim=1)

@@ -130,7 +130,7 @@ def steps_per_second(game: str, setting: Setting, steps: int, warm_up: float, me
         device=device,
     )
     if setting.bf16:
-        model.policy.to(memory_format=torch.channels_last)
+        model.policy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if setting.compile:
         model.q_net.compile()
         model.q_net_target.compile()
