@@ -128,6 +128,9 @@ class Learner(Protocol):
     def footprint(self, stop: Stop) -> Footprint:
         """Tell what the run will need, before it starts; allocates nothing large, alters nothing and polls `stop`.
 
+        Called several times, with other numbers of threads; a stop may be of one call alone, so that it alters nothing
+        either.
+
         Raises:
             Stopped: a stop was requested before there was a result.
         """

@@ -206,13 +206,15 @@ class Trainer:
         """Estimate memory from data, parameters and activations, and time from a few updates that are undone."""
         before = copy.deepcopy(self.state())
         times = []
-        for _ in range(min(4, self.total)):
-            if stop.requested:
-                raise Stopped
-            started = time.perf_counter()
-            self.step()
-            times.append(time.perf_counter() - started)
-        self.restore(before, stop)
+        try:
+            for _ in range(min(4, self.total)):
+                if stop.requested:
+                    raise Stopped
+                started = time.perf_counter()
+                self.step()
+                times.append(time.perf_counter() - started)
+        finally:
+            self.restore(before, Stop())  # a stop may be of this measurement alone
         modules = self.task.modules
         weights = sum(p.numel() * p.element_size() for p in modules.parameters())
         kept = sum(t.nbytes for other in self.beside.values() for t in flatten(other.state())[1].values())

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from rlab.recipes import load_recipes
 from rlab.registry import RECIPES, Recipe
 from rlab.run import lifecycle, threads
-from rlab.run.contract import Footprint, Metrics, Stop
+from rlab.run.config import changed
+from rlab.run.contract import Footprint, Metrics, Stop, Stopped
 from rlab.run.threads import AutoThreads, measured
 from tests.run.fake import Fake, QuietView, default, digest_of, experiment, resume, rows_of
 
@@ -69,6 +71,22 @@ def train(name: str, number: int | str = "auto", **settings: Any) -> tuple[Any, 
 
 def numbers(folder: Any) -> list[float]:
     return [row["threads"] for row in rows_of(folder) if row["kind"] == "train"]
+
+
+def test_a_measurement_that_takes_too_long_is_given_up(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def footprint(self: Fake, stop: Stop) -> Footprint:
+        for _ in range(3):
+            machine.now += 100.0 if torch.get_num_threads() == 2 else 1.0
+            if stop.requested:
+                raise Stopped
+        return Footprint(0, 0, 0, 5 - torch.get_num_threads())
+
+    monkeypatch.setattr(Fake, "footprint", footprint)
+    fake = Fake(experiment().fake, 0, None)  # type: ignore[arg-type]
+    assert measured(fake, Stop())[0] == 4
+    assert machine.now == 3 + 100 + 3
+    with pytest.raises(Stopped):
+        measured(fake, Stop(requested=True))
 
 
 @pytest.mark.parametrize(
@@ -195,3 +213,26 @@ def test_a_choice_holds_for_all_work_at_one_progress(tmp_path: Path, machine: Ma
 
 class _Nowhere:
     def append(self, *_: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("recipe", "subject", "settings"),
+    [
+        ("lenet", "digits", {"epochs": 1, "batch_size": 128, "augment": "shift:1", "log_steps": 500}),
+        ("pqn", "CartPole-v1", {"steps": 1_500, "num_envs": 8, "rollout": 16, "overlap": True, "final_episodes": 1}),
+    ],
+)
+def test_learners_go_on_exactly_through_changes(recipe: str, subject: str, settings: dict[str, Any]) -> None:
+    entry = load_recipes().get(recipe)
+    config = changed(entry.default(subject), {"evaluate_steps": 0, "checkpoint_steps": 0, **settings})
+    ends = []
+    for name, every in (("whole", -1), ("parts", 4)):
+        stop = Stop()
+        folder, outcome = lifecycle.start_run(recipe, config, name, stop, QuietView(stop, 1), lambda c, f, d: c)
+        unit = outcome.done
+        events = [[0, 1], [3 * unit, 2], [7 * unit, 1], [8 * unit, 2]]
+        folder.threads.write_text(json.dumps({"schema": 1, "several": False, "events": events}))
+        while not outcome.finished:
+            outcome = resume(folder, stop_after=every)
+        ends.append((digest_of(folder), rows_of(folder)))
+    assert ends[0] == ends[1]
