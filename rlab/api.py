@@ -299,12 +299,14 @@ class Loaded:
 
     def evaluate(self, episodes: int = 30, seed: int = 0, *, stop: Stop | None = None) -> dict[str, Any]:
         """Score it and write ``evaluation.json`` in the run's folder; see `rlab.evaluate`."""
-        from rlab.run.lifecycle import prepare_process, resolve_device
+        import torch
+
+        from rlab.run.lifecycle import resolve_device
         from rlab.run.provenance import describe_session
 
         _refuse_below(episodes=(episodes, 1), seed=(seed, 0))
         score = self.score(episodes, seed, stop or Stop())
-        session = describe_session(resolve_device(self._device), prepare_process(self.config.run.threads), seed)
+        session = describe_session(resolve_device(self._device), torch.get_num_threads(), seed)
         document = {"schema": 1, "step": self.step, **score, "session": session}
         folder = self.folder
         try:

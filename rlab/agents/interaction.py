@@ -409,7 +409,12 @@ class Interaction:
         """
         needs = self.agent.needs()
         known = Footprint(
-            needs.memory, needs.device_memory, needs.checkpoint, trainable=needs.trainable, frozen=needs.frozen
+            needs.memory,
+            needs.device_memory,
+            needs.checkpoint,
+            trainable=needs.trainable,
+            frozen=needs.frozen,
+            one_thread=len(self.envs.single_observation_space.shape or ()) < 2,
         )
         if self.profile_copy is None:
             return known

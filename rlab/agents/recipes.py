@@ -23,6 +23,7 @@ from rlab.agents.value.config import (
     QConfig,
     QExperiment,
 )
+from rlab.machine import cores
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig, to_plain
 
@@ -136,8 +137,6 @@ def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, con
     Raises:
         RlabError: the environment is unknown, or the agent cannot play it.
     """
-    import torch
-
     from rlab.agents.interaction import EnvStream, Interaction
     from rlab.agents.types import AgentContext
     from rlab.envs import make_vec
@@ -146,7 +145,8 @@ def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, con
     run, env, settings = experiment.run, experiment.env, experiment.agent
     seed = derive(run.seed, "environment")
     shares = settings.learns_in_background and context.device == "cpu"
-    threads = max(1, torch.get_num_threads() // 2) if shares else 0  # 0: one per core
+    number = cores() if run.threads in ("auto", 0) else run.threads
+    threads = max(1, number // 2) if shares else 0  # 0: one per core
     make = partial(make_vec, env.env, settings.num_envs, seed, **env.rules(), training=True, threads=threads)
     envs = make()
     try:

@@ -258,6 +258,8 @@ def _announce(
     agent: str, recipe: Recipe[Any], config: Any, footprint: Any, folder: RunFolder, minutes: float | None
 ) -> Any:
     """Print what the run is and needs; return the configuration, with its budget chosen if minutes were given."""
+    import torch
+
     from rlab.machine import gigabytes
     from rlab.run.lifecycle import resolve_device
 
@@ -278,7 +280,7 @@ def _announce(
         "run": str(folder.path),
         "agent" if "env" in recipe.subject else "model": agent,
         **described,
-        "device": f"{device}, {config.run.threads} threads, seed {config.run.seed}",
+        "device": f"{device}, {torch.get_num_threads()} threads, seed {config.run.seed}",
         "network": _network_text(footprint, folder),
         "teacher": _teacher_text(folder),
         "memory": f"{gigabytes(footprint.memory)}{on_device}; disk {gigabytes(footprint.disk)} at the most",

@@ -8,7 +8,7 @@ import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from rlab.errors import RlabError, nearest
 
@@ -23,8 +23,9 @@ class RunConfig:
     """Every random number of the run derives from it."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; auto takes a GPU where there is one."""
-    threads: int = 0
-    """CPU threads of torch; 0: one per core. A run is bit-exact only with the same number."""
+    threads: Literal["auto"] | int = "auto"
+    """CPU threads of torch; 0: one per core; auto: one for vectors, else what is fastest, measured at the start and
+    again when the pace falls. A run is bit-exact only with the same number; what auto chooses, a resume repeats."""
     checkpoint_steps: int = 50_000
     """Save a checkpoint each time this many units of progress are done; 0: never by progress."""
     checkpoint_minutes: float = 5.0
@@ -45,7 +46,7 @@ class RunConfig:
         at_least(
             self,
             seed=0,
-            threads=0,
+            **({} if self.threads == "auto" else {"threads": 0}),
             checkpoint_steps=0,
             checkpoint_minutes=0,
             keep_steps=0,

@@ -73,6 +73,7 @@ class Footprint:
         journal: bytes of everything else in the run folder at the end, of the journal above all.
         checkpoints: how many there are at a time, at the most; filled in by the run.
         notes: what a user should know before the run begins, a sentence each.
+        one_thread: whether the network is one of vectors, too small to be shared by several CPU threads.
     """
 
     memory: int
@@ -84,6 +85,7 @@ class Footprint:
     journal: int = 0
     checkpoints: int = 1
     notes: tuple[str, ...] = ()
+    one_thread: bool = False
 
     @property
     def disk(self) -> int:
@@ -127,6 +129,9 @@ class Learner(Protocol):
 
     def footprint(self, stop: Stop) -> Footprint:
         """Tell what the run will need, before it starts; allocates nothing large, alters nothing and polls `stop`.
+
+        Called several times, with other numbers of threads; a stop may be of one call alone, so that it alters nothing
+        either.
 
         Raises:
             Stopped: a stop was requested before there was a result.

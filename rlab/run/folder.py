@@ -1,7 +1,7 @@
 """The run folder: where everything of one run lies, who holds it, and how a run is found by name.
 
-Layout: ``config.json`` · ``env.json`` · ``metrics.jsonl`` · ``checkpoints/`` · ``journal/`` · ``evaluation.json`` ·
-``videos/`` · ``pictures/`` · ``report.html`` · ``errors.log`` (where foreign code failed) · ``lock``.
+Layout: ``config.json`` · ``env.json`` · ``threads.json`` · ``metrics.jsonl`` · ``checkpoints/`` · ``journal/`` ·
+``evaluation.json`` · ``videos/`` · ``pictures/`` · ``report.html`` · ``errors.log`` (of foreign code) · ``lock``.
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ class RunFolder:
     def metrics(self) -> Path:
         """The file of metrics, one JSON object a line; see `rlab.run.metrics`."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def threads(self) -> Path:
+        """What ``--threads auto`` has chosen and when; see `rlab.run.threads`."""
+        return self.path / "threads.json"
 
     @property
     def checkpoints(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import shutil
 import sys
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rlab.errors import ForeignError, RlabError
 from rlab.machine import available_memory, cores, gigabytes
@@ -27,6 +28,7 @@ from rlab.run.loop import Loop, Notes, Outcome, View
 from rlab.run.metrics import MetricsFile
 from rlab.run.provenance import describe_session
 from rlab.run.status import newest_checkpoint
+from rlab.run.threads import AutoThreads, measured
 from rlab.trust import given
 
 
@@ -88,6 +90,21 @@ def prepare_process(threads: int) -> int:
     return threads or cores()
 
 
+def begin_process(threads: Literal["auto"] | int) -> Literal["auto"] | int:
+    """Prepare the process to build a learner; return the number of threads, or "auto".
+
+    With that torch has one until `AutoThreads` says how many: what is computed while a learner is built must be the
+    same when the run goes on. Compiled loops use all cores; no result of theirs depends on it.
+    """
+    import torch
+
+    if threads != "auto":
+        return prepare_process(threads)
+    prepare_process(0)
+    torch.set_num_threads(1)
+    return threads
+
+
 def _keep_freed_memory() -> None:
     """Have glibc reuse freed blocks of up to 32 MB, its largest limit, instead of returning them to the system.
 
@@ -123,7 +140,8 @@ def start_run(
     given([recipe, to_plain(config)])
     entry = RECIPES.get(recipe)
     device = resolve_device(config.run.device)
-    config = with_run(config, threads=prepare_process(config.run.threads))
+    auto = config.run.threads == "auto"
+    config = with_run(config, threads=begin_process(config.run.threads))
     config, warm_start = entry.warm_start(config) if entry.warm_start else (config, None)
     folder = create_run(recipe, entry.subjects(config), to_plain(config), name, entry.unit)
     with contextlib.ExitStack() as stack:
@@ -137,9 +155,16 @@ def start_run(
             context = BuildContext(device, journal, folder.path)
             learner = entry.build(config, context)
             stack.callback(learner.close)
-            footprint = replace(
-                learner.footprint(stop), checkpoints=most_checkpoints(learner.progress().total, config.run.keep_steps)
-            )
+            if auto and device == "cpu":
+                number, footprint = measured(learner, stop)
+            else:
+                number, footprint = cores(), learner.footprint(stop)
+            several = device == "cpu" and not footprint.one_thread
+            threads = AutoThreads.begin(folder.threads, number, several) if auto else None
+            if threads is not None:
+                threads.use(0)
+            most = most_checkpoints(learner.progress().total, config.run.keep_steps)
+            footprint = replace(footprint, checkpoints=most)
             refuse_if_too_large(footprint, folder.path, device, entry.memory_hint)
             chosen = prepare(config, footprint, folder)
             for note in footprint.notes:
@@ -147,6 +172,7 @@ def start_run(
             if chosen != config:
                 config = chosen
                 learner.close()
+                begin_process(config.run.threads)
                 learner = entry.build(config, context)
                 stack.callback(learner.close)
             replace_durably(folder.path / "config.json", to_json(folder.config() | {"config": to_plain(config)}))
@@ -156,8 +182,9 @@ def start_run(
             shutil.rmtree(folder.path, ignore_errors=True)  # nothing was learned yet
             raise
         checkpoints = Checkpoints(folder.checkpoints, journal)
+        notes = Notes(config=to_plain(config))
         with failures_kept(folder, halts=True):
-            return folder, _drive(folder, learner, checkpoints, config, stop, view, Notes(config=to_plain(config)))
+            return folder, _drive(folder, learner, checkpoints, config, stop, view, notes, threads=threads)
 
 
 Prepare = Callable[[Any, Footprint, RunFolder], Any]
@@ -188,7 +215,7 @@ def resume_run(
         recipe, config = configuration_of(folder)
         config = give(config)
         chosen = resolve_device(device or config.run.device)
-        threads = prepare_process(config.run.threads)
+        threads = begin_process(config.run.threads)
         session = describe_session(chosen, threads, config.run.seed)
         sessions = _sessions(folder, view.event)
         for what in ("device", "packages", "machine", "threads"):
@@ -217,7 +244,8 @@ def resume_run(
                 except Stopped:  # nothing was done that would have to be saved
                     return Outcome(False, saved.done, saved.path, notes.score, notes.seconds)
             checkpoints.discard_after(saved)
-            return _drive(folder, learner, checkpoints, config, stop, view, notes, loaded, done)
+            chosen_threads = _logged_threads(folder, view.event) if threads == "auto" else None
+            return _drive(folder, learner, checkpoints, config, stop, view, notes, loaded, done, chosen_threads)
     finally:
         lock.release()
 
@@ -231,12 +259,15 @@ def open_run(folder: RunFolder, device: str = "auto", give: Give = lambda config
     recipe, config = configuration_of(folder)
     config = give(config)
     chosen = resolve_device(device)
-    prepare_process(config.run.threads)
+    begin_process(config.run.threads)
     journal = Journal(folder.journal)
     saved = read_newest(folder, journal)
     with failures_kept(folder), contextlib.ExitStack() as stack:
         learner = RECIPES.get(recipe).build(config, BuildContext(chosen, journal))
         stack.callback(learner.close)
+        if config.run.threads == "auto":
+            with contextlib.suppress(RlabError):  # only going on needs to know
+                AutoThreads.load(folder.threads).use(0 if saved is None else saved.done)
         yield LoadedRun(folder, config, learner, saved)
 
 
@@ -347,6 +378,17 @@ def refuse_if_too_large(footprint: Footprint, folder: Path, device: str, hint: s
         )
 
 
+def _logged_threads(folder: RunFolder, report: Callable[[str], None]) -> AutoThreads:
+    """What was chosen so far. A damaged threads.json is set aside, and choosing begins anew."""
+    try:
+        return AutoThreads.load(folder.threads)
+    except RlabError as e:
+        if os.path.lexists(folder.threads):
+            os.replace(folder.threads, folder.threads.with_name("threads-bad.json"))
+        report(f"not bit-exact from here: {e}; how many threads torch has is chosen anew")
+        return AutoThreads.begin(folder.threads, 1, several=True)
+
+
 def _sessions(folder: RunFolder, report: Callable[[str], None]) -> list[dict[str, Any]]:
     """The sessions so far. A damaged env.json is set aside: it tells of a run, no run depends on it."""
     path = folder.path / "env.json"
@@ -377,6 +419,7 @@ def _drive(
     notes: Notes,
     loaded: Path | None = None,
     done: int = 0,
+    threads: AutoThreads | None = None,
 ) -> Outcome:
     """Drive a learner to its end or to a stop from where it stands: at 0, or `done` of the checkpoint `loaded`."""
 
@@ -387,7 +430,7 @@ def _drive(
         metrics = MetricsFile(folder.metrics, notes.metrics, belongs, view.event)
         stack.callback(metrics.close)
         observe = _tensorboard(folder, stack) if config.run.tensorboard else (lambda row: None)
-        outcome = Loop(learner, config.run, checkpoints, metrics, view, stop, notes, loaded, observe).run()
+        outcome = Loop(learner, config.run, checkpoints, metrics, view, stop, notes, loaded, observe, threads).run()
     if outcome.finished and outcome.checkpoint != loaded:
         document = {"schema": 1, "step": outcome.done, **(outcome.score or {})}
         replace_durably(folder.evaluation, to_json(document))

@@ -15,6 +15,7 @@ from rlab.run.contract import Learner, Metrics, NonFinite, Progress, Score, Stop
 from rlab.run.formatting import over_text
 from rlab.run.health import RULES, THROUGHPUT, Collapsed, Health, Pace
 from rlab.run.metrics import MetricsFile, Window, finite
+from rlab.run.threads import AutoThreads
 
 CLOCK = "clock_"
 """Metrics with this prefix are seconds of wall time; they are kept apart, since no two runs share them."""
@@ -91,6 +92,7 @@ class Loop:
         notes: Notes,
         loaded: Path | None = None,
         observe: Callable[[dict[str, Any]], None] = lambda row: None,
+        threads: AutoThreads | None = None,
     ):
         self.learner = learner
         self.config = config
@@ -101,6 +103,7 @@ class Loop:
         self.notes = notes
         self.observe = observe
         self._tells = learner if isinstance(learner, Tells) else None
+        self.threads = threads
         self._newest = loaded  # a checkpoint that holds just the present state, if there is one
         self.window = Window(notes.window)
         self.clock = Window()
@@ -124,6 +127,8 @@ class Loop:
         due = False  # a checkpoint
         while True:
             self.notes.seconds = time.monotonic() - started
+            if self.threads is not None and (chosen := self.threads.hold(progress)):
+                self.view.event(chosen)
             if self._evaluation_due(progress):
                 try:
                     self._evaluate(progress)
@@ -136,7 +141,7 @@ class Loop:
                 return self._outcome(progress, self._save(progress), finished=False)
             before = progress.done
             self._newest = None
-            self._add_metrics(self.learner.step())
+            self._add_metrics(self.threads.step(self.learner) if self.threads is not None else self.learner.step())
             progress = self.learner.progress()
             if crossed(before, progress.done, self.config.log_steps) or progress.finished:
                 self._log(progress)

@@ -14,7 +14,7 @@ from typing import Any
 PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "stable-baselines3", "numba", "safetensors")
 
 
-def describe_session(device: str, threads: int, seed: int) -> dict[str, Any]:
+def describe_session(device: str, threads: int | str, seed: int) -> dict[str, Any]:
     """Describe what this process runs on, as it goes into ``env.json``."""
     return {
         "started": time.time(),
