@@ -24,6 +24,11 @@ class NonFinite(RlabError):
         super().__init__(f"{quantity} became {value} at {where}")
 
 
+def shortened(text: str, most: int = 80) -> str:
+    """Text of which a sentence quotes no more than `most` characters."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def nearest(name: str, valid: Iterable[str], most: int = 3) -> str:
     """Say which valid names lie nearest to a wrong one.
 
@@ -37,7 +42,7 @@ def nearest(name: str, valid: Iterable[str], most: int = 3) -> str:
     """
     names = sorted(set(valid))
     by_lower = {n.lower(): n for n in names}
-    close = [by_lower[m] for m in difflib.get_close_matches(name.lower(), by_lower, n=most, cutoff=0.5)]
+    close = [by_lower[m] for m in difflib.get_close_matches(name[:100].lower(), by_lower, n=most, cutoff=0.5)]
     if close:
         return "nearest: " + ", ".join(close)
     if len(names) <= 12:

@@ -9,13 +9,11 @@ way was the same.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +26,7 @@ from rlab.envs import make_vec
 from rlab.errors import RlabError
 from rlab.run.config import to_plain
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
+from rlab.run.files import scratch_folder
 from rlab.run.journal import Journal
 from rlab.seeding import derive
 
@@ -340,13 +339,13 @@ class Interaction:
         )
         if self.profile_copy is None:
             return known
-        with tempfile.TemporaryDirectory(prefix="rlab-dry-run-") as scratch:
-            journal = Journal(Path(scratch))
+        with scratch_folder() as scratch:
+            journal = Journal(scratch)
             with closing(journal), closing(self.profile_copy(journal)) as copy:
                 per_step = copy.seconds_per_step(stop)
                 journal.flush()
                 rows = max(1, journal.end("replay"))
-                written = sum(p.stat().st_size for p in Path(scratch).iterdir())
+                written = sum(p.stat().st_size for p in scratch.iterdir())
         # Kept checkpoints reach further back than the newest, and later frames may compress less well.
         journal_bytes = 2 * min(needs.rows, self.total_steps) * written // rows
         return replace(known, seconds=per_step * self.total_steps, journal=journal_bytes)

@@ -19,7 +19,7 @@ from rlab.envs import canonical_name
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.config import migrated, to_plain
-from rlab.run.folder import RunFolder, find_run, runs_dir
+from rlab.run.folder import RunFolder, find_run, holds, runs_dir
 from rlab.run.metrics import read_metrics
 from rlab.run.status import part, status_of
 from rlab.stats import ENOUGH, Estimate, Scores, curve, enough, holm, improvement, iqm, least_p, p_value, profile
@@ -140,7 +140,7 @@ def _gathered(names: Iterable[str]) -> tuple[list[RunScore], dict[str, str]]:
 
 def _folders(name: str) -> list[RunFolder]:
     for path in (Path(name), runs_dir() / name):
-        if (path / FILE).is_file():
+        if holds(path, FILE):
             sweep = read_sweep(path.resolve())
             if sweep.kind != "sweep":
                 raise RlabError(
