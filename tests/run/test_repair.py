@@ -116,7 +116,7 @@ TEXTS = [
 
 def whoever_reads(run: RunFolder, *more: Callable[[RunFolder], Any]) -> None:
     """What the verbs do with a run before they know that it is whole."""
-    for look in (overview, report_html, lambda run: list(read_metrics(run.metrics)), *more):
+    for look in (overview, lambda run: report_html(run, {}), lambda run: list(read_metrics(run.metrics)), *more):
         said = ""
         with contextlib.suppress(RlabError):
             try:
