@@ -3,8 +3,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Another build: make setup TORCH="torch==2.13.0 --index-url <your CUDA index>"
-TORCH ?= torch==2.13.0
+# Another build: make setup TORCH="torch --index-url <your CUDA index>"
+TORCH ?= torch
+# Every version comes from here, also of what builds a package in an environment of its own (setuptools, wheel): older
+# versions of pip ask the first of the two for that, newer ones the second.
+export PIP_CONSTRAINT := constraints.txt
+export PIP_BUILD_CONSTRAINT := constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
@@ -26,18 +30,18 @@ help:
 	@echo "make setup      only set up; TORCH=... chooses another build of torch"
 
 # torch comes first and alone, so that no other package chooses its build.
-$(VENV)/.torch:
+$(VENV)/.torch: constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rlab needs Python >= 3.11, found " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install $(TORCH)
 	@touch $@
 
 $(VENV)/.core: $(VENV)/.torch pyproject.toml constraints.txt
-	$(PIP) install -c constraints.txt -e ".[bench]"
+	$(PIP) install -e ".[bench]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) install -c constraints.txt -e ".[bench,dev,docs,minatar,hpo]"
+	$(PIP) install -e ".[bench,dev,docs,minatar,hpo]"
 	@touch $@
 
 setup: $(VENV)/.core
@@ -71,7 +75,7 @@ test-data: dev
 	  if [ $$status -eq 5 ]; then echo "no test needs the larger data sets yet"; exit 0; fi; exit $$status
 
 test-oracles: dev
-	$(PIP) install -c constraints.txt -e ".[oracles]"
+	$(PIP) install -e ".[oracles]"
 	$(BIN)/python -m pytest -m oracle --timeout 7200
 
 test-slow: dev

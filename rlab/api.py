@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -312,8 +313,10 @@ class Loaded:
         try:
             make_folder(folder.evaluation.parent)
             replace_durably(folder.evaluation, to_json(document))
-        except OSError as e:
-            raise disk_error(e, folder.path) from None
+        except (OSError, RlabError) as e:  # a score of an hour is not lost to a disk
+            reason = disk_error(e, folder.path) if isinstance(e, OSError) else e
+            print(f"rlab: the score is not kept: {reason}", file=sys.stderr)
+            document["not_written"] = str(reason)
         return document
 
     def report(self) -> Path:
@@ -583,7 +586,7 @@ def evaluate(
     stop: Stop | None = None,
     trust: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Play whole games with raw scores, and write ``evaluation.json`` in the run's folder.
+    """Play whole games with raw scores, and write ``evaluation.json`` in the run's folder, if that can be written to.
 
     Args:
         run: what `train` returned, a name, a path, or "latest".
@@ -596,7 +599,7 @@ def evaluate(
 
     Returns:
         mean, median, low, high (95 % interval of the mean), human_normalised, episodes, protocol, epsilon,
-        returns and the rest, as written.
+        returns and the rest, as written; and ``not_written``, which says why, where it could not be.
 
     Raises:
         RlabError: there is no such run or nothing to play.

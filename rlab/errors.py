@@ -44,6 +44,11 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}{': ' if text else ''}{text[:400]}{place}"
 
 
+def shortened(text: str, most: int = 80) -> str:
+    """Text of which a sentence quotes no more than `most` characters."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def nearest(name: str, valid: Iterable[str], most: int = 3) -> str:
     """Say which valid names lie nearest to a wrong one.
 
@@ -57,7 +62,7 @@ def nearest(name: str, valid: Iterable[str], most: int = 3) -> str:
     """
     names = sorted(set(valid))
     by_lower = {n.lower(): n for n in names}
-    close = [by_lower[m] for m in difflib.get_close_matches(name.lower(), by_lower, n=most, cutoff=0.5)]
+    close = [by_lower[m] for m in difflib.get_close_matches(name[:100].lower(), by_lower, n=most, cutoff=0.5)]
     if close:
         return "nearest: " + ", ".join(close)
     if len(names) <= 12:

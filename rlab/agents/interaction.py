@@ -9,13 +9,11 @@ way was the same.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +28,7 @@ from rlab.envs.vector import VecEnv
 from rlab.errors import ForeignError, RlabError
 from rlab.run.config import to_plain
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
+from rlab.run.files import scratch_folder
 from rlab.run.journal import Journal
 from rlab.seeding import derive
 
@@ -421,14 +420,14 @@ class Interaction:
         foreign = is_foreign(self.env) and self.stream.make is not None
         if foreign:
             self.close()
-        with tempfile.TemporaryDirectory(prefix="rlab-dry-run-") as scratch:
-            journal = Journal(Path(scratch))
+        with scratch_folder() as scratch:
+            journal = Journal(scratch)
             with closing(journal), closing(self.profile_copy(journal)) as copy:
                 notes = copy.envs.examine()
                 per_step = copy.seconds_per_step(stop)
                 journal.flush()
                 rows = max(1, journal.end("replay"))
-                written = sum(p.stat().st_size for p in Path(scratch).iterdir())
+                written = sum(p.stat().st_size for p in scratch.iterdir())
         # Kept checkpoints reach further back than the newest, and later frames may compress less well.
         journal_bytes = 2 * min(needs.rows, self.total_steps) * written // rows
         if foreign:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from rlab.errors import RlabError, nearest
+from rlab.errors import RlabError, nearest, shortened
 
 C = TypeVar("C")
 
@@ -193,12 +193,12 @@ def _is_union(hint: Any) -> bool:
 def _read(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, dict):
-            raise RlabError(f"{where} must be an object, not {value!r}")
+            raise RlabError(f"{where} must be an object, not {shortened(repr(value))}")
         hints = typing.get_type_hints(hint)
         names = [f.name for f in dataclasses.fields(hint)]
         for name in value:
             if name not in names:
-                raise RlabError(f"{where} has an unknown field '{name}'; {nearest(name, names)}")
+                raise RlabError(f"{where} has an unknown field '{shortened(name)}'; {nearest(name, names)}")
         for f in dataclasses.fields(hint):
             required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
             if required and f.name not in value:
@@ -210,7 +210,7 @@ def _read(hint: Any, value: Any, where: str) -> Any:
             kinds = {c.__name__: c for c in choices}
             kind = value.get("kind")
             if not isinstance(kind, str) or kind not in kinds:
-                raise RlabError(f"{where} has the unknown kind {kind!r}; {nearest(str(kind), kinds)}")
+                raise RlabError(f"{where} has the unknown kind {shortened(repr(kind))}; {nearest(str(kind), kinds)}")
             return _read(kinds[kind], {k: v for k, v in value.items() if k != "kind"}, where)
         for member in typing.get_args(hint):
             try:
@@ -221,28 +221,30 @@ def _read(hint: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(hint)
     if origin is typing.Literal:
         if value not in typing.get_args(hint):
-            raise RlabError(f"{where} is {value!r}; {nearest(str(value), map(str, typing.get_args(hint)))}")
+            raise RlabError(
+                f"{where} is {shortened(repr(value))}; {nearest(str(value), map(str, typing.get_args(hint)))}"
+            )
         return value
     if origin in (tuple, list):
         if not isinstance(value, (list, tuple)):
-            raise RlabError(f"{where} must be a list, not {value!r}")
+            raise RlabError(f"{where} must be a list, not {shortened(repr(value))}")
         return origin(_read(typing.get_args(hint)[0], v, where) for v in value)
     if hint is type(None):
         if value is not None:
-            raise RlabError(f"{where} must be null, not {value!r}")
+            raise RlabError(f"{where} must be null, not {shortened(repr(value))}")
         return None
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if origin is dict:
         if not isinstance(value, dict):
-            raise RlabError(f"{where} must be an object, not {value!r}")
+            raise RlabError(f"{where} must be an object, not {shortened(repr(value))}")
         return {name: _read(typing.get_args(hint)[1], v, f"{where}: {name}") for name, v in value.items()}
     if hint is Path:
         return Path(_read(str, value, where))
     if hint in (int, float, str, bool):
         # A name may be a `str` that carries more, such as `rlab.envs.maker.GivenEnv`.
         if type(value) is not hint and not (hint is str and isinstance(value, str)):
-            raise RlabError(f"{where} must be {hint.__name__}, not {value!r}")
+            raise RlabError(f"{where} must be {hint.__name__}, not {shortened(repr(value))}")
         return value
     if hint is Any:
         return _json(value, where)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rlab.errors import ForeignError, RlabError
+from rlab.errors import ForeignError, RlabError, shortened
 from rlab.machine import available_memory, cores, gigabytes
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints, Saved, most_checkpoints
@@ -24,9 +24,9 @@ from rlab.run.contract import Footprint, Learner, Restores, State, Stop, Stopped
 from rlab.run.files import disk_error, replace_durably, to_json
 from rlab.run.folder import RunFolder, create_run
 from rlab.run.journal import Journal
-from rlab.run.loop import Loop, Notes, Outcome, View
+from rlab.run.loop import Loop, Notes, Outcome, View, belonging
 from rlab.run.metrics import MetricsFile
-from rlab.run.provenance import describe_session
+from rlab.run.provenance import describe_session, differences
 from rlab.run.status import newest_checkpoint
 from rlab.run.threads import AutoThreads, measured
 from rlab.trust import given
@@ -143,13 +143,12 @@ def start_run(
     auto = config.run.threads == "auto"
     config = with_run(config, threads=begin_process(config.run.threads))
     config, warm_start = entry.warm_start(config) if entry.warm_start else (config, None)
-    folder = create_run(recipe, entry.subjects(config), to_plain(config), name, entry.unit)
+    fill = warm_start.save if warm_start is not None else lambda folder: None
+    folder = create_run(recipe, entry.subjects(config), to_plain(config), name, entry.unit, fill)
     with contextlib.ExitStack() as stack:
         lock = folder.lock()
         stack.callback(lock.release)
         try:
-            if warm_start is not None:
-                warm_start.save(folder)
             journal = Journal(folder.journal)
             stack.callback(journal.close)
             context = BuildContext(device, journal, folder.path)
@@ -175,16 +174,22 @@ def start_run(
                 begin_process(config.run.threads)
                 learner = entry.build(config, context)
                 stack.callback(learner.close)
-            replace_durably(folder.path / "config.json", to_json(folder.config() | {"config": to_plain(config)}))
+            document = folder.config() | {"config": to_plain(config)}
+            replace_durably(folder.path / "config.json", to_json(document))
             _write_sessions(folder, [describe_session(device, config.run.threads, config.run.seed)])
         except BaseException:
             stack.close()
             shutil.rmtree(folder.path, ignore_errors=True)  # nothing was learned yet
             raise
         checkpoints = Checkpoints(folder.checkpoints, journal)
-        notes = Notes(config=to_plain(config))
+        notes = Notes(**_noted(document))
         with failures_kept(folder, halts=True):
             return folder, _drive(folder, learner, checkpoints, config, stop, view, notes, threads=threads)
+
+
+def _noted(document: dict[str, Any]) -> dict[str, Any]:
+    """What checkpoints note of a config.json."""
+    return {"config": document["config"], "run": {k: v for k, v in document.items() if k != "config"}}
 
 
 Prepare = Callable[[Any, Footprint, RunFolder], Any]
@@ -218,9 +223,8 @@ def resume_run(
         threads = begin_process(config.run.threads)
         session = describe_session(chosen, threads, config.run.seed)
         sessions = _sessions(folder, view.event)
-        for what in ("device", "packages", "machine", "threads"):
-            if sessions and sessions[-1].get(what) != session[what]:
-                view.event(f"not bit-exact from here: {what} was {sessions[-1].get(what)}, is {session[what]}")
+        for line in differences(sessions, session):
+            view.event(line)
         _write_sessions(folder, [*sessions, session])
         entry = RECIPES.get(recipe)
         if entry.resume:
@@ -230,14 +234,19 @@ def resume_run(
         with failures_kept(folder, halts=True), contextlib.ExitStack() as stack:
             stack.callback(journal.close)
             saved = checkpoints.load_newest(view.event)
+            notes, loaded, done = Notes(**_noted(folder.config() | {"config": to_plain(config)})), None, 0
+            if saved is not None:
+                if other := edited(folder, recipe, config, _notes(saved)):
+                    raise RlabError(
+                        f"{other}; put the old value back (`rlab runs repair {folder.name}` does), "
+                        "or start a new run with the new one"
+                    )
+                notes, loaded, done = replace(_notes(saved), run=notes.run), saved.path, saved.done
             learner: Learner = entry.build(
                 config, BuildContext(chosen, journal, folder.path if saved is None else None)
             )
             stack.callback(learner.close)
-            notes, loaded, done = Notes(config=to_plain(config)), None, 0
             if saved is not None:
-                notes, loaded, done = Notes(**saved.loop), saved.path, saved.done
-                _refuse_if_edited(config, notes.config, folder)
                 try:
                     with of_this_version(folder):
                         learner.restore(saved.state, stop)
@@ -250,11 +259,22 @@ def resume_run(
         lock.release()
 
 
+def _notes(saved: Saved) -> Notes:
+    try:
+        return Notes(**saved.loop)
+    except TypeError as e:
+        raise RlabError(f"{saved.path / 'state.json'} was written by another version of rlab ({e})") from None
+
+
 @contextmanager
 def open_run(folder: RunFolder, device: str = "auto", give: Give = lambda config: config) -> Iterator[LoadedRun]:
     """Open a run for reading (evaluation, watching): builds its learner, changes nothing in its folder.
 
-    Except that a failure of somebody else's code is kept there, see `failures_kept`.
+    Settings that are not those of the checkpoint are told on stderr. A failure of somebody else's code is kept in the
+    folder, see `failures_kept`.
+
+    Raises:
+        RlabError: its config.json or every checkpoint is damaged, or its settings do not fit the checkpoint.
     """
     recipe, config = configuration_of(folder)
     config = give(config)
@@ -262,13 +282,23 @@ def open_run(folder: RunFolder, device: str = "auto", give: Give = lambda config
     begin_process(config.run.threads)
     journal = Journal(folder.journal)
     saved = read_newest(folder, journal)
-    with failures_kept(folder), contextlib.ExitStack() as stack:
-        learner = RECIPES.get(recipe).build(config, BuildContext(chosen, journal))
-        stack.callback(learner.close)
-        if config.run.threads == "auto":
-            with contextlib.suppress(RlabError):  # only going on needs to know
-                AutoThreads.load(folder.threads).use(0 if saved is None else saved.done)
-        yield LoadedRun(folder, config, learner, saved)
+    other = None if saved is None else edited(folder, recipe, config, _notes(saved))
+    if other:
+        print(f"rlab: {other}; `rlab runs repair {folder.name}` puts the old value back", file=sys.stderr)
+    try:
+        with failures_kept(folder), contextlib.ExitStack() as stack:
+            learner = RECIPES.get(recipe).build(config, BuildContext(chosen, journal))
+            stack.callback(learner.close)
+            if config.run.threads == "auto":
+                with contextlib.suppress(RlabError):  # only going on needs to know
+                    AutoThreads.load(folder.threads).use(0 if saved is None else saved.done)
+            yield LoadedRun(folder, config, learner, saved)
+    except (RlabError, Stopped):
+        raise
+    except Exception as e:
+        if other:
+            raise RlabError(f"{other}, and does not fit it ({type(e).__name__}: {shortened(str(e))})") from e
+        raise
 
 
 @contextmanager
@@ -422,12 +452,8 @@ def _drive(
     threads: AutoThreads | None = None,
 ) -> Outcome:
     """Drive a learner to its end or to a stop from where it stands: at 0, or `done` of the checkpoint `loaded`."""
-
-    def belongs(row: dict[str, Any]) -> bool:
-        return row["step"] <= (notes.evaluated if row["kind"] == "eval" else done)
-
     with contextlib.ExitStack() as stack:
-        metrics = MetricsFile(folder.metrics, notes.metrics, belongs, view.event)
+        metrics = MetricsFile(folder.metrics, notes.metrics, belonging(notes, done), view.event)
         stack.callback(metrics.close)
         observe = _tensorboard(folder, stack) if config.run.tensorboard else (lambda row: None)
         outcome = Loop(learner, config.run, checkpoints, metrics, view, stop, notes, loaded, observe, threads).run()
@@ -441,21 +467,33 @@ FREE = ("stop_on_collapse", "keep_steps", "env_timeout")
 """Settings that may be edited between sessions: no number that is learned depends on them."""
 
 
-def _refuse_if_edited(config: Any, saved: dict[str, Any] | None, folder: RunFolder) -> None:
-    """A run goes on as the experiment that its checkpoint belongs to, or not at all."""
-    if saved is None:
-        return
-    was = to_plain(from_plain(type(config), saved, str(folder.checkpoints)))  # a field that came later: its default
-    now = to_plain(config)
-    for part, fields in now.items():
+def edited(folder: RunFolder, recipe: str, config: Any, notes: Notes) -> str | None:
+    """Say which setting of a run's config.json is another than that of its checkpoint, None if all are alike.
+
+    Args:
+        folder: the run.
+        recipe: what its config.json says.
+        config: the same, typed.
+        notes: of its checkpoint.
+    """
+    if notes.config is None:
+        return None
+    was = to_plain(from_plain(type(config), notes.config, str(folder.checkpoints)))  # a field that came later: default
+    pairs = [("recipe", recipe, (notes.run or {}).get("recipe", recipe))]
+    for part, fields in to_plain(config).items():
         new, old = flat(fields), flat(was[part])
-        for name in dict.fromkeys([*new, *old]):
-            says, said = (repr(its[name]) if name in its else "nothing" for its in (new, old))
-            if new.get(name) != old.get(name) and name not in FREE:
-                raise RlabError(
-                    f"{folder.path / 'config.json'} says {name} {says}, its checkpoint {said}; "
-                    "put the old value back, or start a new run with the new one"
-                )
+        pairs += [(name, new.get(name, _NOTHING), old.get(name, _NOTHING)) for name in dict.fromkeys([*new, *old])]
+    for name, says, said in pairs:
+        if says != said and name not in FREE:
+            return f"{folder.path / 'config.json'} says {name} {_value(says)}, its checkpoint {_value(said)}"
+    return None
+
+
+_NOTHING = object()
+
+
+def _value(value: Any) -> str:
+    return "nothing" if value is _NOTHING else shortened(repr(value))
 
 
 def _tensorboard(folder: RunFolder, stack: contextlib.ExitStack) -> Callable[[dict[str, Any]], None]:

@@ -51,6 +51,7 @@ class Notes:
         total: the budget.
         metrics: length in bytes and SHA-256 of the part of metrics.jsonl that belongs to the checkpoint.
         config: the configuration as plain JSON, so that an edited one is noticed.
+        run: the rest of config.json, so that a damaged one can be written anew.
         window: the open averages of metrics.
         seconds: wall time spent in all processes of this run.
         score: the last evaluation.
@@ -61,10 +62,16 @@ class Notes:
     total: int | None = None
     metrics: tuple[int, str] | None = None
     config: dict[str, Any] | None = None
+    run: dict[str, Any] | None = None
     window: dict[str, list[float]] | None = None
     seconds: float = 0.0
     score: dict[str, Any] | None = None
     health: dict[str, Any] | None = None
+
+
+def belonging(notes: Notes, done: int) -> Callable[[dict[str, Any]], bool]:
+    """Say of a row of metrics whether it belongs to the checkpoint that was saved at `done` with these notes."""
+    return lambda row: row["step"] <= (notes.evaluated if row["kind"] == "eval" else done)
 
 
 @dataclass(frozen=True)
