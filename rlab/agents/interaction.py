@@ -26,6 +26,7 @@ from rlab.agents.evaluation import Policy, play, score
 from rlab.agents.types import Needs, Step
 from rlab.envs import make_vec
 from rlab.errors import RlabError
+from rlab.run.budget import Budget
 from rlab.run.config import to_plain
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.run.journal import Journal
@@ -281,6 +282,7 @@ class Interaction:
         self.evaluate_episodes = evaluate_episodes
         self.final_episodes = final_episodes
         self.profile_copy = profile_copy
+        self.budget = Budget()
         self._pending: Step | None = None  # seen, not yet learned from
 
     @property
@@ -293,7 +295,7 @@ class Interaction:
         clock = dict.fromkeys(("act", "env", "learn"), 0.0)
         metrics: dict[str, float] = {}
         for _ in range(self.ticks):
-            if self.done >= self.total_steps:
+            if self.done >= self.budget.end(self.total_steps):
                 break
             learned = self._tick(clock)
             if learned is not None:
@@ -304,7 +306,7 @@ class Interaction:
 
     def evaluate(self, stop: Stop) -> Score:
         """Play whole games with raw scores; environments and random numbers depend on seed and progress only."""
-        final = self.done >= self.total_steps
+        final = self.done >= self.budget.end(self.total_steps)
         episodes = self.final_episodes if final else self.evaluate_episodes
         return self.evaluate_games(episodes, derive(self.seed, "evaluation", self.done), stop)
 
@@ -329,8 +331,8 @@ class Interaction:
         return score(returns, lengths, self.env) | own | how
 
     def progress(self) -> Progress:
-        """Environment steps done and planned."""
-        return Progress(self.done, self.total_steps, "steps")
+        """Environment steps done and planned; by the clock the end is not known before the time is up."""
+        return Progress(self.done, self.budget.end(self.total_steps), "steps")
 
     def footprint(self, stop: Stop) -> Footprint:
         """Memory from the configuration; disk and time from a copy that runs for about a second and polls `stop`."""

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlab.errors import RlabError
+from rlab.run.budget import NEVER
 from rlab.run.files import open_plain, read_json
-from rlab.run.folder import KEPT, RunFolder, holder_of
+from rlab.run.folder import BEST, KEPT, RunFolder, best_path, holder_of
+from rlab.run.metrics import read_metrics
 
 TAIL_BYTES = 1 << 24
 """How much of the end of metrics.jsonl is searched for a row."""
@@ -49,8 +51,10 @@ def status_of(folder: RunFolder) -> Status:
     """
     pid = holder_of(folder)
     newest = newest_checkpoint(folder)
-    total = part(folder.config(), "env").get("steps") or (newest and _noted(newest[0], "total"))
     done = newest[1] if newest else 0
+    total = _total(folder.config(), done) or (newest and _noted(newest[0], "total"))
+    if total == NEVER:
+        return Status("stopped" if pid is None else "running", pid, done, None)
     if pid is not None:
         row = last_row(folder.metrics)
         return Status("running", pid, max(done, row["step"] if row else 0), total)
@@ -58,6 +62,14 @@ def status_of(folder: RunFolder) -> Status:
         newest is not None and total is not None and done >= total and (_noted(newest[0], "evaluated") or 0) >= done
     )
     return Status("finished" if finished else "stopped", None, done, total)
+
+
+def _total(document: dict[str, Any], done: int) -> int | None:
+    """The budget by a run's config.json; None where its newest checkpoint, at `done`, says it."""
+    extended = (document.get("extended") or [{}])[-1]
+    if part(document, "run").get("minutes"):
+        return NEVER if extended.get("step") == done else None
+    return extended.get("total") or part(document, "env").get("steps")
 
 
 def newest_checkpoint(folder: RunFolder) -> tuple[Path, int] | None:
@@ -77,14 +89,28 @@ def checkpoint_paths(folder: RunFolder) -> list[Path]:
     return sorted(p for p in folder.checkpoints.iterdir() if p.is_dir() and p.name.isdigit())
 
 
-def past_selves(folder: RunFolder) -> dict[int, Path]:
+def past_selves(folder: RunFolder, with_best: bool = False) -> dict[int, Path]:
     """List a run's kept and newest checkpoints, progress -> path, in order; bad ones are left out."""
     kept = list(folder.checkpoints.glob(f"{KEPT}*")) if folder.checkpoints.is_dir() else []
     checkpoints = {}
-    for path in [*checkpoint_paths(folder), *kept]:
+    best = best_path(folder) if with_best else None
+    for path in [*([best] if best else []), *checkpoint_paths(folder), *kept]:
         with contextlib.suppress(RlabError, KeyError, TypeError, ValueError):
             checkpoints[int(read_json(path / "manifest.json")["done"])] = path
     return dict(sorted(checkpoints.items()))
+
+
+def best_evaluation(folder: RunFolder) -> dict[str, Any] | None:
+    """The step of the checkpoint that is kept as the best one, and its mean as far as metrics.jsonl tells it."""
+    path = best_path(folder)
+    if path is None:
+        return None
+    step, mean = int(path.name.removeprefix(BEST)), None
+    with contextlib.suppress(RlabError):
+        for row in read_metrics(folder.metrics):
+            if row.get("kind") == "eval" and row.get("step") == step:
+                mean = row.get("mean")
+    return {"step": step, "mean": mean}
 
 
 def last_row(metrics: Path, kind: str | None = None) -> dict[str, Any] | None:
