@@ -159,7 +159,7 @@ def test_a_killed_run_repeats_what_the_clock_decided(recipe: str, monkeypatch: p
     own = {}
     if "env" in entry.subject:
         own = {"evaluate_episodes": 1, "final_episodes": 1}
-    every = {"q-learning": 20_000, "mlp": 200, "forest": 10, "ppo": 24}.get(recipe, 64)
+    every = {"timed-fake": 14, "q-learning": 20_000, "mlp": 200, "forest": 10, "ppo": 24, "pqn": 24}.get(recipe, 64)
     common = {"minutes": 0.2, "threads": 1, "checkpoint_steps": every, "log_steps": every, "evaluations": 2}
     config = changed(entry.default(subject), settings | own | common)
     with pytest.raises(Killed):
