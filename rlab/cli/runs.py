@@ -16,7 +16,16 @@ from rlab.errors import RlabError
 from rlab.run.folder import RunFolder, all_runs, find_run, runs_dir
 from rlab.run.formatting import number
 from rlab.run.health import explained, warnings_in
-from rlab.run.status import checkpoint_paths, last_row, newest_checkpoint, overview, past_selves, status_of, subject_of
+from rlab.run.status import (
+    best_evaluation,
+    checkpoint_paths,
+    last_row,
+    newest_checkpoint,
+    overview,
+    past_selves,
+    status_of,
+    subject_of,
+)
 
 
 @dataclass(frozen=True)
@@ -183,6 +192,7 @@ def _facts(folder: RunFolder) -> dict[str, Any]:
         "last": last_row(folder.metrics, "train"),
         "checkpoints": [str(path) for path in checkpoint_paths(folder)],
         "past_selves": list(past_selves(folder)),
+        "best": best_evaluation(folder),
         "digest": None if saved is None else digest(saved.state),
         "size_bytes": sum(p.stat().st_size for p in folder.path.rglob("*") if p.is_file()),
     }
@@ -190,7 +200,7 @@ def _facts(folder: RunFolder) -> dict[str, Any]:
 
 def _text(folder: RunFolder, facts: dict[str, Any]) -> str:
     newest = newest_checkpoint(folder)
-    name = reference(folder)
+    name, best = reference(folder), facts["best"]
     resume = [] if facts["status"] != "stopped" else [f"rlab resume {name}"]
     total, unit = "" if facts["total"] is None else f" of {facts['total']:,}", facts["unit"]
     lines = [
@@ -200,6 +210,7 @@ def _text(folder: RunFolder, facts: dict[str, Any]) -> str:
         ("status", f"{facts['status']}, {facts['step']:,}{total} {unit}"),
         ("saved", f"{newest[0]} ({newest[1]:,} {unit})" if newest else "no checkpoint yet"),
         ("keeps", f"{', '.join(map(str, facts['past_selves'])) or 'no'} {unit}"),
+        *([("best", f"{name}:best, {number(best['mean'])} at {best['step']:,} {unit}")] if best else []),
         ("digest", facts["digest"] or "-"),
         ("size", f"{facts['size_bytes'] / 1e6:,.1f} MB"),
     ]

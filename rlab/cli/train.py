@@ -23,7 +23,7 @@ from rlab.cli.common import (
 )
 from rlab.errors import RlabError
 from rlab.registry import RECIPES, Recipe
-from rlab.run.config import HasOptions, settings_of
+from rlab.run.config import HasOptions, settings_of, with_curve
 from rlab.run.contract import NonFinite, Stop, Stopped
 from rlab.run.folder import RunFolder
 from rlab.run.formatting import how_text, score_text
@@ -41,8 +41,6 @@ class Flags(Generic[C]):
     config: C
     name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """The run's name; without it one is made from what learns, on what, and the time."""
-    minutes: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
-    """Train for about this long: sets --steps (of models --epochs) from a short measurement on this machine."""
     trust: TrustFlag = ()
     """A module or program that a run taken from names and may use; can be given several times (docs/security.md)."""
     json: JsonFlag = False
@@ -71,6 +69,8 @@ def _train(argv: list[str], stop: Stop) -> int:
     agent, rest = argv[0], argv[1:]
     recipe = RECIPES.get(agent)
     default = recipe.default(next((value_of(rest, f"--{part}") or "" for part in recipe.subject), ""))
+    if value_of(rest, "--evaluate-steps") is None:
+        default = with_curve(default)
     _refuse_foreign(default, rest)
     shown = with_options_as_fields(default)
     flags: Flags[Any] = tyro.cli(
@@ -83,12 +83,9 @@ def _train(argv: list[str], stop: Stop) -> int:
     )
     flags = replace(flags, config=with_options(default, flags.config))
     allow(flags.trust, ask=True)
-    if flags.minutes is not None:
-        budget = recipe.budget_name
-        if value_of(rest, f"--{budget}") is not None:
-            raise RlabError(f"--minutes and --{budget} exclude each other: --minutes chooses the number of {budget}")
-        if not 0 < flags.minutes < 1e6:
-            raise RlabError(f"--minutes is {flags.minutes:g}; it must be more than 0")
+    budget = recipe.budget_name
+    if value_of(rest, "--minutes") is not None and value_of(rest, f"--{budget}") is not None:
+        raise RlabError(f"--minutes and --{budget} exclude each other: by the clock a run has no number of {budget}")
     with results(flags.json) as put:
         made: list[RunFolder] = []
         try:
@@ -101,7 +98,8 @@ def _train(argv: list[str], stop: Stop) -> int:
                 if stop.requested:
                     raise Stopped
                 made.append(folder)
-                return _announce(agent, recipe, config, footprint, folder, flags.minutes)
+                _announce(agent, recipe, config, footprint, folder)
+                return config
 
             if stop.requested:
                 raise Stopped
@@ -254,24 +252,15 @@ def halted(error: NonFinite | Collapsed, folder: RunFolder | None) -> RlabError:
     return RlabError(text)
 
 
-def _announce(
-    agent: str, recipe: Recipe[Any], config: Any, footprint: Any, folder: RunFolder, minutes: float | None
-) -> Any:
-    """Print what the run is and needs; return the configuration, with its budget chosen if minutes were given."""
+def _announce(agent: str, recipe: Recipe[Any], config: Any, footprint: Any, folder: RunFolder) -> None:
+    """Print what the run is and needs."""
     import torch
 
     from rlab.machine import gigabytes
     from rlab.run.lifecycle import resolve_device
 
     seconds = footprint.seconds
-    if minutes is not None:
-        if not seconds:
-            raise RlabError(
-                f"--minutes needs a measured speed, which '{agent}' does not give; use --{recipe.budget_name}"
-            )
-        budget = recipe.budget_of(config)
-        config = recipe.with_budget(config, budget * minutes * 60 / seconds)
-        seconds *= recipe.budget_of(config) / budget
+    minutes = config.run.minutes
     device = resolve_device(config.run.device)
     on_device = f" and {gigabytes(footprint.device_memory)} on {device}" if footprint.device_memory else ""
     described = recipe.describe(config) or recipe.subjects(config)
@@ -284,13 +273,16 @@ def _announce(
         "network": _network_text(footprint, folder),
         "teacher": _teacher_text(folder),
         "memory": f"{gigabytes(footprint.memory)}{on_device}; disk {gigabytes(footprint.disk)} at the most",
-        "time": f"about {duration(seconds)} without evaluations" if seconds else "",
+        "time": f"{duration(60 * minutes)} with evaluations, and then the final one"
+        if minutes
+        else f"about {duration(seconds)} without evaluations"
+        if seconds
+        else "",
         "resume": recipe.resume,
     }
     say("\n".join(f"{name:<9}{text}" for name, text in lines.items() if text))
     if note:
         say(f"note: {note}")
-    return config
 
 
 def _teacher_text(folder: RunFolder) -> str:
