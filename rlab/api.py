@@ -187,8 +187,9 @@ def resume(
             raise RlabError("steps and minutes exclude each other: a run has one budget")
         from rlab.run.extension import Extension
 
-        asked = (recipe.budget_name, steps) if minutes is None else ("minutes", minutes)
-        more["extension"] = Extension(*asked, schedules)
+        name, amount = (recipe.budget_name, steps) if minutes is None else ("minutes", minutes)
+        assert amount is not None
+        more["extension"] = Extension(name, amount, schedules)
 
     def start(stop: Stop, view: View) -> RunFolder:
         resume_run(folder, device, stop, view, give=_giver(folder, env), **more)
