@@ -505,7 +505,7 @@ class Predictor(Loaded):
     """A trained model; made by `load`."""
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """x[B, *shape] as in the data set (bytes or floats) -> probabilities[B, K]; of numbers [B]. One input, without
+        """x[B, *shape] as in the data set -> probabilities[B, K]; of numbers [B]. One input, without
         the B, gives one row.
 
         Raises:

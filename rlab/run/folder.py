@@ -317,11 +317,8 @@ def create_run(
     if name is not None and len(name.encode()) > LONGEST_NAME:
         raise RlabError(f"a run's name has at most {LONGEST_NAME} characters, and '{name[:40]}...' has {len(name)}")
     created = time.time()
-    plain = (
-        re.sub(r"[^\w.+-]+", "-", "-".join([recipe, *subject.values()]))
-        .encode()[: LONGEST_NAME - 30]
-        .decode(errors="ignore")
-    )
+    names = [value.rpartition("/")[2] if part == "data" else value for part, value in subject.items()]  # no whole path
+    plain = re.sub(r"[^\w.+-]+", "-", "-".join([recipe, *names])).encode()[: LONGEST_NAME - 30].decode(errors="ignore")
     stem = name or f"{plain}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(created))}"
     document = {"schema": SCHEMA, "recipe": recipe, "subject": dict(subject), "unit": unit, "created": created}
     document |= {"config": config}

@@ -110,12 +110,12 @@ class TreesTask:
         return torch.cat(parts), labels if self.classes is not None else labels[:, None]
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Predict from x[B, *shape] as in the data set, bytes or floats: probabilities[B, K], or numbers [B].
+        """Predict from x[B, *shape] as in the data set (`model_inputs`): probabilities[B, K], or numbers [B].
 
         Raises:
-            RlabError: inputs of another shape.
+            RlabError: inputs of another shape, type or range.
         """
-        outputs = self.outputs_for(model_inputs(x, self.dataset.shape).flatten(1).numpy())
+        outputs = self.outputs_for(model_inputs(x, self.dataset).flatten(1).numpy())
         return outputs[:, 0].numpy() if self.classes is None else outputs.softmax(1).numpy()
 
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
