@@ -62,7 +62,7 @@ def _decoded(data: bytes, name: str) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is told below
-            image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "MPO"))
+            image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
         width, height = image.size
         if width * height > MOST_PIXELS:
             raise RlabError(f"{name} has {width:,} x {height:,} pixels; at most {MOST_PIXELS:,} are read")

@@ -422,7 +422,7 @@ def _rows(path: Path, read: Reading) -> _Rows:
     text = _text(path, read(path))
     delimiter = _delimiter(path, text)
     cells, lines = [], []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
     try:
         for row in reader:
             if any(row):
@@ -470,7 +470,13 @@ def _delimiter(path: Path, text: str) -> str:
     first = {}
     for delimiter in DELIMITERS:
         try:
-            rows = [row for row in islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 50) if row]
+            rows = [
+                row
+                for row in islice(
+                    csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True), 50
+                )
+                if row
+            ]
         except csv.Error:
             continue
         widths = {len(row) for row in rows}

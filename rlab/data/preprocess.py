@@ -154,12 +154,13 @@ def fit(name: str, x: Tensor, **settings: float | int | None) -> Transform:
         RlabError: the name is unknown, or the data do not allow it.
     """
     plain, _, eps = name.partition(":")
-    if eps and plain in ("pca", "zca"):
+    if eps and plain in PREPROCESSING:
+        if plain not in ("pca", "zca"):
+            raise RlabError(f"preprocessing '{name}': {plain} takes no number; nearest: {plain}")
         try:
-            settings["eps"] = float(eps)
+            name, settings["eps"] = plain, float(eps)
         except ValueError:
             raise RlabError(f"preprocessing '{name}': '{eps}' is no number; nearest: {plain}:0.01") from None
-        name = plain
     return PREPROCESSING.get(name)(x, **settings)
 
 
