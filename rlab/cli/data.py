@@ -93,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
         print("       rlab data get NAME... [--json]")
         print("       rlab data verify [NAME...] [--json]")
         print("       rlab data show SET [--augment a,b:1,c] [--out FILE.png] [--count N] [--seed N] [--json]")
-        print("       rlab data show csv:FILE [--target COLUMN] [--missing mean]; images:DIR [--shape CxHxW]")
+        print("           and of csv:FILE [--target COLUMN] [--missing mean], of images:DIR [--shape CxHxW]")
         print("       rlab data augmentations [--json]")
         return 0
     if argv and not argv[0].startswith("-"):

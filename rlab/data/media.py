@@ -57,7 +57,7 @@ def open_mask(data: bytes, name: str) -> Any:
 
 
 def _decoded(data: bytes, name: str) -> Any:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
@@ -67,7 +67,7 @@ def _decoded(data: bytes, name: str) -> Any:
         if width * height > MOST_PIXELS:
             raise RlabError(f"{name} has {width:,} x {height:,} pixels; at most {MOST_PIXELS:,} are read")
         image.load()
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise RlabError(f"{name} is no PNG or JPEG") from None
     except Image.DecompressionBombError:
         raise RlabError(f"{name} has more pixels than the {MOST_PIXELS:,} that are read") from None
