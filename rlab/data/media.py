@@ -86,7 +86,7 @@ def read_sound(data: bytes, name: str, samples: int) -> np.ndarray:
         with wave.open(io.BytesIO(data)) as sound:
             channels, width, expected = sound.getnchannels(), sound.getsampwidth(), min(sound.getnframes(), samples)
             raw = sound.readframes(expected)
-    except (wave.Error, EOFError, struct.error) as e:
+    except (wave.Error, EOFError, RuntimeError, struct.error) as e:  # the third: a chunk of an impossible size
         raise RlabError(f"{name} is no WAV file of whole numbers ({e or 'it is cut off'})") from None
     if width not in (1, 2, 3, 4):
         raise RlabError(f"{name} has samples of {8 * width} bits; 8, 16, 24 and 32 are read")

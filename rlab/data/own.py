@@ -425,11 +425,13 @@ def _rows(path: Path, read: Reading) -> _Rows:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
     try:
         for row in reader:
-            if any(row):
+            if len(row) > 1 or "".join(row).strip():  # else a blank line
                 cells.append([cell.strip() for cell in row])
                 lines.append(reader.line_num)
     except csv.Error as e:
         raise RlabError(f"{path}, line {reader.line_num}: the quotes or the length of a cell are wrong ({e})") from None
+    if not cells:
+        raise RlabError(f"{path} is empty")
     for row, line in zip(cells, lines, strict=True):
         if len(row) != len(cells[0]):
             raise RlabError(f"{path}, line {line}: it has {len(row)} cells, the first line {len(cells[0])}")
@@ -460,8 +462,8 @@ def _text(path: Path, data: bytes) -> str:
         raise RlabError(
             f"{path}, line {line}: it is no text in {encoding[:6].strip('-').upper()}; save it as UTF-8"
         ) from None
-    if "\0" in text or not text.strip():
-        raise RlabError(f"{path} is {'no text: it holds zero bytes' if text.strip() else 'empty'}")
+    if "\0" in text:
+        raise RlabError(f"{path} is no text: it holds zero bytes")
     return text
 
 

@@ -100,6 +100,8 @@ def test_test_examples_are_named_in_a_file(tmp_path: Path) -> None:
         ("y\n1\n2", {}, "has one column, 'y'"),
         ("x,y\n", {}, "no row below its header"),
         ("", {}, "is empty"),
+        ("\n \r\n", {}, "is empty"),
+        ("x,y\n1,2\n,\n", {}, "line 3, column 'x': nothing is there"),
         (b"x,y\n1,\xff\n", {}, "line 2: it is no text in UTF-8"),
         (b"x,y\n\0,1\n", {}, "zero bytes"),
         ('x,y\n"1,2\n', {}, "quotes"),

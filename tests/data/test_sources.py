@@ -144,6 +144,7 @@ def test_other_sounds_are_refused() -> None:
     whole = recording(b"\x00\x40" * 4, 1, 2)
     floats = whole[:20] + b"\x03" + whole[21:]
     for data, said in ((whole[:-3], "cut off"), (whole[:30], "no WAV"), (b"RIFF", "no WAV"), (floats, "no WAV"),
+                       (whole[:16] + b"\xff\xff\xff\x7f" + whole[20:], "no WAV"),
                        (recording(b"", 1, 2), "empty or cut off")):  # fmt: skip
         with pytest.raises(RlabError, match=rf"x\.tar: 1_a_0\.wav is .*{said}"):
             spoken(data)
