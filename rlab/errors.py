@@ -49,6 +49,11 @@ def shortened(text: str, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def printable(text: str) -> str:
+    """Text from elsewhere that cannot move the cursor or hide a part of itself, and that every file takes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def nearest(name: str, valid: Iterable[str], most: int = 3) -> str:
     """Say which valid names lie nearest to a wrong one.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from rlab.cli.common import JsonFlag, parse, refuse_below, results, say
-from rlab.errors import RlabError, nearest
+from rlab.errors import RlabError, nearest, printable, shortened
 
 if TYPE_CHECKING:
     from rlab.data.datasets import TensorDataset
@@ -242,8 +242,6 @@ def _facts(data: TensorDataset) -> dict[str, Any]:
 
 
 def _text(facts: dict[str, Any]) -> str:
-    from rlab.data.picture import shorten
-
     sizes = ", ".join(f"{split} {n:,}" for split, n in facts["splits"].items())
     lines = [
         f"{facts['name']:<16}{facts['kind']}, each {'x'.join(map(str, facts['shape']))} {facts['dtype']}",
@@ -253,14 +251,14 @@ def _text(facts: dict[str, Any]) -> str:
     ]
     if facts.get("target"):
         lines.insert(
-            1, f"{'target':<16}{shorten(facts['target'], 60)}, {'classes' if facts['classes'] else 'a number'}"
+            1, f"{'target':<16}{printable(shortened(facts['target']))}, {'classes' if facts['classes'] else 'a number'}"
         )
     if facts["columns"]:
         lines.append(f"{'columns of x':<16}{', '.join(facts['columns'])}")
     if facts["counts"]:
         what = "class (pixels)" if facts["kind"] == "segmentation" else "class"
         table = [
-            (shorten(name, 40), *(f"{facts['counts'][split][n]:,}" for split in facts["splits"]))
+            (shortened(name, 40), *(f"{facts['counts'][split][n]:,}" for split in facts["splits"]))
             for n, name in enumerate(facts["classes"])
         ]
         lines += ["", _columns((what, *facts["splits"]), table)]

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from rlab.data.catalog import DATASETS
 from rlab.data.files import reader
 from rlab.data.own import OwnSettings
-from rlab.data.readers import Arrays, printable
-from rlab.errors import RlabError, nearest
+from rlab.data.readers import Arrays
+from rlab.errors import RlabError, nearest, printable
 from rlab.seeding import derive
 
 IMAGES = ("images", "segmentation")

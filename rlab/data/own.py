@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rlab.data.media import open_picture
-from rlab.data.readers import Arrays, printable
-from rlab.errors import RlabError, nearest
+from rlab.data.readers import Arrays
+from rlab.errors import RlabError, nearest, printable, shortened
 from rlab.machine import available_memory, gigabytes
 
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -539,7 +539,7 @@ def _some(names: Any) -> str:
 
 
 def _cut(text: str, most: int = 40) -> str:
-    return printable(text if len(text) <= most else f"{text[:most]}...")
+    return printable(shortened(text, most))
 
 
 OWN: dict[str, type[OwnFiles]] = {"images": Pictures, "csv": Table}

@@ -15,8 +15,7 @@ from torch import Tensor
 from rlab.data.augment import Change, augment
 from rlab.data.datasets import TensorDataset, as_float
 from rlab.data.preprocess import fit
-from rlab.data.readers import printable
-from rlab.errors import RlabError
+from rlab.errors import RlabError, shortened
 from rlab.seeding import derive
 
 
@@ -52,9 +51,8 @@ def draw(data: TensorDataset, changes: tuple[Change, ...], count: int, seed: int
     return buffer.getvalue()
 
 
-def shorten(text: str, most: int = 20) -> str:
-    """A class's name as a picture or a table has room for it."""
-    return printable(text if len(text) <= most else text[: most - 1] + "…")
+NAME = 20
+"""Characters of a class's name that a picture has room for."""
 
 
 @contextlib.contextmanager
@@ -94,7 +92,7 @@ def _images(
             axes.set(xticks=[], yticks=[])
     if masks is None and data.classes is not None:
         for axes, label in zip(grid[0], y.tolist(), strict=True):
-            axes.set_title(shorten(data.classes[label]), fontsize=7)
+            axes.set_title(shortened(data.classes[label], NAME), fontsize=7)
     figure.suptitle(" ".join([data.name, *(str(change) for change in changes)]), fontsize=9)
     return figure
 
@@ -103,7 +101,7 @@ def _series(make: Any, data: TensorDataset, chosen: Tensor) -> Any:
     figure = make(figsize=(7, 0.9 * len(chosen) + 0.6), dpi=110, facecolor="white", layout="constrained")
     for axes, item in zip(figure.subplots(len(chosen), 1, squeeze=False)[:, 0], chosen.tolist(), strict=True):
         axes.plot(data.x[item, : None if data.lengths is None else int(data.lengths[item])].numpy(), lw=0.7)
-        label = data.y[item].tolist() if data.classes is None else shorten(data.classes[int(data.y[item])])
+        label = data.y[item].tolist() if data.classes is None else shortened(data.classes[int(data.y[item])], NAME)
         axes.set_ylabel(label, fontsize=8)
         axes.tick_params(labelsize=6)
     figure.suptitle(data.name, fontsize=9)
@@ -125,7 +123,7 @@ def _table(make: Any, data: TensorDataset, chosen: Tensor) -> Any:
         shown = data.targets("train").unique()  # a class may have no training example
         handles, _ = points.legend_elements(num=None)
         if len(shown) <= 20:
-            axes.legend(handles, [shorten(data.classes[label]) for label in shown.tolist()], fontsize=8)
+            axes.legend(handles, [shortened(data.classes[label], NAME) for label in shown.tolist()], fontsize=8)
     axes.set(xlabel="first principal component", ylabel="second")
     axes.set_title(data.name, fontsize=9)
     return figure

@@ -212,11 +212,6 @@ def nuclei(read: Read, archive: str, side: int) -> Arrays:
     )
 
 
-def printable(text: str) -> str:
-    """Text from elsewhere that cannot move the cursor, and that every file and terminal takes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def _members(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
     """(path, content) of the files in a .tar or .tar.xz; nothing is written to disk."""
     if name.endswith(".xz"):

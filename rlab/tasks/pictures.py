@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rlab.data.picture import as_image, plain_text, shorten
+from rlab.data.picture import NAME, as_image, plain_text
+from rlab.errors import shortened
 from rlab.nn.models import Classifier
 
 WRONG = 24
@@ -54,7 +55,7 @@ def confusion(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes
     k = len(classes)
     counts = torch.bincount(labels * k + logits.argmax(1), minlength=k * k).view(k, k).numpy()
     share = 100 * counts / counts.sum(1, keepdims=True).clip(1)
-    names = [shorten(name) for name in classes]
+    names = [shortened(name, NAME) for name in classes]
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
@@ -77,16 +78,15 @@ def misclassified(images: Tensor, logits: Tensor, labels: Tensor, classes: tuple
     sure, predicted = logits.softmax(1).max(1)
     missed = (predicted != labels).nonzero()[:, 0]
     missed = missed[sure[missed].argsort(descending=True, stable=True)][:WRONG]
-    titles = [
-        f"{shorten(classes[predicted[i]])} ({100 * sure[i]:.0f} %)\n{shorten(classes[labels[i]])}" for i in missed
-    ]
+    names = [shortened(name, NAME) for name in classes]
+    titles = [f"{names[predicted[i]]} ({100 * sure[i]:.0f} %)\n{names[labels[i]]}" for i in missed]
     return _grid(images[missed], titles, "predicted class (probability), above the true class")
 
 
 def heat_maps(images: Tensor, heat: Tensor, logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes:
     """Draw images, and below each its heat map for the predicted class."""
     predicted = logits.argmax(1)
-    names = [shorten(name) for name in classes]
+    names = [shortened(name, NAME) for name in classes]
     titles = [names[p] + ("" if p == t else f"\n({names[t]})") for p, t in zip(predicted, labels, strict=True)]
     return _grid(images, titles, "predicted class, and where it is seen (Grad-CAM)", heat)
 
