@@ -43,3 +43,17 @@ def nearest(name: str, valid: Iterable[str], most: int = 3) -> str:
     if len(names) <= 12:
         return "valid: " + ", ".join(names)
     return f"there are {len(names)}, among them " + ", ".join(names[:most])
+
+
+def printable(text: object) -> str:
+    """Write text from a file, a name or a foreign program so that a terminal only shows it, whatever it holds.
+
+    Control characters, escape sequences and marks that turn the direction of writing become ``\\x1b`` and the like, so
+    a line stays one line.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
+
+
+def printable_lines(text: object) -> str:
+    """Write text of several lines as `printable` does; they stay lines."""
+    return "\n".join(printable(line) for line in str(text).split("\n"))

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from rlab.errors import RlabError
+from rlab.errors import RlabError, printable
 
 PROGRAM = "gtp:"
 """What the name of a program begins with; its command line follows."""
@@ -107,7 +107,7 @@ def check_program(line: str) -> None:
         Untrusted: a run's folder alone has named it.
     """
     entry = ["program", line, os.getcwd()]  # a word of the line may be a file of this folder
-    what = f"the program `{_printable(line)}`", "it could do anything"
+    what = f"the program `{printable(line)}`", "it could do anything"
     name = PROGRAM + line
     _check(entry, name, rf"(?:^|[=,]){re.escape(name)}(?:,|$)", what, name, False)
 
@@ -146,7 +146,7 @@ def _check(entry: list[str], name: str, pattern: str, what: tuple[str, str], fla
         return
     raise Untrusted(
         f"a file of the run names {what[0]}, which you have not: {what[1]}, so nothing was done; if you trust it, add "
-        f"--trust {_printable(shlex.quote(flag))}"
+        f"--trust {printable(shlex.quote(flag))}"
     )
 
 
@@ -161,11 +161,6 @@ def _names_in(value: Any) -> Iterator[str]:
             nodes += node
         elif isinstance(node, str) and ":" in node:
             yield node
-
-
-def _printable(text: str) -> str:
-    """Text that cannot move the cursor or hide a part of itself."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _confirmed(question: str) -> bool:

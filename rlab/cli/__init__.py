@@ -10,7 +10,7 @@ from collections import namedtuple
 from collections.abc import Sequence
 from importlib import import_module
 
-from rlab.errors import RlabError, nearest
+from rlab.errors import RlabError, nearest, printable, printable_lines
 from rlab.trust import begin
 
 VERBS = {
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except RlabError as e:
-        print(f"rlab: {e}", file=sys.stderr)
+        print(f"rlab: {printable_lines(e)}", file=sys.stderr)
         return 1
     except SystemExit as e:  # the flag parser ends with it
         return e.code if isinstance(e.code, int) else int(e.code is not None)
@@ -118,7 +118,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     verb, rest = words[0], words[1:]
     if verb not in VERBS:
-        print(f"rlab: there is no verb '{verb}'; {nearest(verb, VERBS)}", file=sys.stderr)
+        print(f"rlab: there is no verb '{printable(verb)}'; {nearest(verb, VERBS)}", file=sys.stderr)
         return 2
     begin(verb, rest)
     return import_module(f"rlab.cli.{verb}").main(rest)

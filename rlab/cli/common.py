@@ -14,6 +14,7 @@ import tyro
 from rlab.errors import RlabError
 from rlab.run.contract import Stop
 from rlab.run.folder import RunFolder, find_run
+from rlab.run.formatting import printable_lines
 from rlab.run.signals import stop_on_signals
 from rlab.trust import allow
 
@@ -50,7 +51,7 @@ def parse(flags: type[F], verb: str, argv: Sequence[str], ask: bool = True) -> F
 
 def say(text: str) -> None:
     """Tell the user something that is not the result."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable_lines(text), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -62,7 +63,7 @@ def results(as_json: bool) -> Iterator[Callable[[str, Any], None]]:
     stdout = sys.stdout
 
     def put(text: str, value: Any) -> None:
-        print(json.dumps(value, allow_nan=False) if as_json else text, file=stdout, flush=True)
+        print(json.dumps(value, allow_nan=False) if as_json else printable_lines(text), file=stdout, flush=True)
 
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         yield put

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from rlab.cli.common import JsonFlag, TrustFlag, parse, results
-from rlab.run.formatting import number
+from rlab.run.formatting import number, printable
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,14 @@ def _print(result: dict[str, Any]) -> None:
         ("left", [f"{entry['run']}: {entry['reason']}" for entry in result["left_out"]]),
     ):
         for n, sentence in enumerate(sentences):
-            print(f"{'' if n else name:<8}{sentence}")
+            print(f"{'' if n else name:<8}{printable(sentence)}")
 
 
 def _table(title: str, scale: str, rows: Sequence[dict[str, Any]]) -> Any:
     from rich.markup import escape
     from rich.table import Table
 
-    print(f"\n{title} ({scale})")
+    print(f"\n{printable(title)} ({scale})")
     table = Table(box=None, pad_edge=False, header_style="bold")
     raw = "seeds" in rows[0]
     for name in ("agent", "runs", "IQM", "95 % interval", *(("mean", "seeds") if raw else ())):
@@ -97,5 +97,5 @@ def _table(title: str, scale: str, rows: Sequence[dict[str, Any]]) -> Any:
         interval = "not enough seeds" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
         cells = [row["agent"], str(row["runs"]), number(row["iqm"]), interval]
         cells += [number(row["mean"]), ", ".join(map(str, row["seeds"]))] if raw else []
-        table.add_row(*map(escape, cells))
+        table.add_row(*(escape(printable(cell)) for cell in cells))
     return table

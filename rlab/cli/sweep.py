@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import tyro
 from rlab.cli.common import JsonFlag, TrustFlag, duration, parse, results, say, stopped_status, until_stopped
 from rlab.errors import RlabError
 from rlab.run.contract import Stop
-from rlab.run.formatting import number
+from rlab.run.formatting import number, printable, printable_lines
 
 TRIALS = 20
 """Of a search, if nothing is said."""
@@ -264,9 +263,9 @@ class SweepView:
         if self.console.is_terminal:
             from rich.text import Text
 
-            self.console.print(Text(text))
+            self.console.print(Text(printable_lines(text)))
         else:
-            print(text, file=sys.stderr, flush=True)
+            say(text)
 
 
 def table_of(rows: Sequence[Any], most: int) -> Any:
@@ -283,7 +282,7 @@ def table_of(rows: Sequence[Any], most: int) -> Any:
     for row in shown:
         steps = f"{row.step:,} / {row.job.steps:,} ({min(1.0, row.step / row.job.steps):.0%})"
         state = Text(row.state, style=colours.get(row.state, ""))
-        table.add_row(Text(row.job.name), state, steps, number(row.score))
+        table.add_row(Text(printable(row.job.name)), state, steps, number(row.score))
     done = sum(row.state == "finished" for row in rows)
     hidden = f", {len(rows) - len(shown)} not shown" if len(shown) < len(rows) else ""
     table.add_row(Text(f"{done} of {len(rows)} finished{hidden}", style="bold"))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlab.compare.settings import as_flags
-from rlab.errors import RlabError
+from rlab.errors import RlabError, printable_lines
 from rlab.machine import available_memory, gigabytes
 from rlab.run.contract import Stop
 from rlab.run.files import disk_error, make_folder, open_plain
@@ -349,4 +349,4 @@ class Lines:
 
     def event(self, text: str) -> None:
         """Say it."""
-        print(text, file=sys.stderr, flush=True)
+        print(printable_lines(text), file=sys.stderr, flush=True)

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlab.run.contract import Metrics, Progress
+from rlab.run.formatting import printable, printable_lines
 
 REDRAW_SECONDS = 0.25
 """In a terminal."""
@@ -53,7 +54,7 @@ class LiveView:
     """
 
     def __init__(self, title: str = "", console: Console | None = None):
-        self.title = title
+        self.title = printable(title)
         self.console = console or Console(stderr=True, highlight=False)
         self._live: Live | None = None
         self._notebook: Any = None  # IPython's handle of the picture in it
@@ -96,7 +97,7 @@ class LiveView:
 
     def event(self, text: str) -> None:
         """Say that something happened."""
-        self._print(text)
+        self._print(printable_lines(text))
 
     def _account(self, progress: Progress, now: float) -> None:
         """Turn what was added up since the last picture into speeds."""
