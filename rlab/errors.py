@@ -10,6 +10,10 @@ class RlabError(Exception):
     """A mistake or a limit that one clear sentence explains; the command line prints it without a traceback."""
 
 
+class Misspelt(RlabError):
+    """A command line that cannot be read; the process ends with status 2."""
+
+
 class NonFinite(RlabError):
     """NaN or Inf where a number should be: the run halts, and the last good checkpoint stays.
 

@@ -10,7 +10,7 @@ from collections import namedtuple
 from collections.abc import Sequence
 from importlib import import_module
 
-from rlab.errors import RlabError, nearest, printable, printable_lines
+from rlab.errors import Misspelt, RlabError, nearest, printable, printable_lines
 from rlab.trust import begin
 
 VERBS = {
@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except RlabError as e:
         print(f"rlab: {printable_lines(e)}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(e, Misspelt) else 1
     except SystemExit as e:  # the flag parser ends with it
         return e.code if isinstance(e.code, int) else int(e.code is not None)
     except KeyboardInterrupt:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
 from rlab.cli.common import JsonFlag, TrustFlag, parse, refuse_below, results, say, stopped_status, until_stopped
+from rlab.cli.flags import Arg
 from rlab.errors import RlabError
 from rlab.run.contract import Stop
 
@@ -26,9 +25,9 @@ COLOURS = ("#0072b2", "#d55e00")
 class Flags:
     """Judge the moves of a Go game: win rate before and after each, blunders, an SGF with comments and a curve."""
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    run: Annotated[str, Arg("RUN", positional=True)]
     """Who judges: a run, RUN:PROGRESS, rollout:2000, or whatever else gives an analysis."""
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="GAME.sgf")]
+    file: Annotated[Path, Arg("GAME.sgf", positional=True)]
     """The record; its main line is judged, under its rules and komi."""
     visits: int = 0
     """Of the search in every position; 0: the player's own number."""

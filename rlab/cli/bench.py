@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-
 from rlab.cli.common import JsonFlag, parse, refuse_below, results, say, stopped_status, until_stopped
+from rlab.cli.flags import Arg
 from rlab.errors import RlabError
 from rlab.run.contract import Stop
 
@@ -91,7 +90,7 @@ class Backbones:
     """Whether an encoder that has learned in one world is tried in others, too."""
     traveller: str = "impala"
     """Which encoder that is."""
-    full: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    full: bool = False
     """All encoders and all worlds."""
     jobs: int | None = None
     """Runs at a time; by default as many as there are cores."""
@@ -112,7 +111,7 @@ class Go:
     """How often each way of playing is measured, in turn; the median counts."""
     seconds: float = 0.5
     """How long each measurement takes."""
-    search: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    search: bool = False
     """Measure tree search as well."""
     visits: int = 32
     """Simulations of a search."""
@@ -130,7 +129,7 @@ class Go:
 class GoSolved:
     """Hold a player of Go against what is known of a small board: its first move, and Black's result with it."""
 
-    player: tyro.conf.Positional[str] = "go5"
+    player: Annotated[str, Arg(positional=True)] = "go5"
     """A run, RUN@VISITS, or another player."""
     size: int | None = None
     """Of the board: 3, 5 or 7; without it the one that the player has learned, or 5."""

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
 from rlab.cli.common import JsonFlag, TrustFlag, parse, results
+from rlab.cli.flags import Arg
 from rlab.run.formatting import number, printable
 
 
@@ -19,9 +18,9 @@ from rlab.run.formatting import number, printable
 class Flags:
     """Compare finished runs over their seeds; writes comparison.png, comparison.html and comparison.json."""
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN|SWEEP ...")]
+    runs: Annotated[tuple[str, ...], Arg("RUN|SWEEP ...", positional=True)]
     """Runs and sweeps, by name or path; a sweep stands for all its runs."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    out: Annotated[Path | None, Arg("FOLDER")] = None
     """Where to write; by default the sweep's folder, or a new one among the runs."""
     trust: TrustFlag = ()
     """A module or program that the run names and may use; can be given several times (docs/security.md)."""

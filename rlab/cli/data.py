@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
 from rlab.cli.common import JsonFlag, parse, refuse_below, results, say
+from rlab.cli.flags import Arg
 from rlab.errors import RlabError, nearest
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 MOST_DRAWN = 40
 """Items beside each other in a picture."""
 
-Names = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+Names = Annotated[tuple[str, ...], Arg("NAME", positional=True)]
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Verify:
 class Show:
     """Say what is in a data set, and draw some of it."""
 
-    set: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SET")]
+    set: Annotated[str, Arg("SET", positional=True)]
     """A data set."""
     augment: str = ""
     """What to do to images, such as flip,crop:4,rotate:15; `rlab data augmentations` lists all."""

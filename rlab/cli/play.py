@@ -11,9 +11,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
 from rlab.cli.common import TrustFlag, parse, refuse_below
+from rlab.cli.flags import Arg
 from rlab.errors import RlabError, nearest
 from rlab.trust import Untrusted
 
@@ -42,9 +41,9 @@ SHOWN = 5
 class Flags:
     """Play Go in the terminal: type D4, pass, undo, hint, score, save FILE, resign or quit."""
 
-    game: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="GAME")] = "go9"
+    game: Annotated[str, Arg("GAME", positional=True)] = "go9"
     """go5, go7, go9, ...: the board, and the trained player of that name if no other is named; or a player."""
-    with_: Annotated[str | None, tyro.conf.arg(name="with", metavar="RUN")] = None
+    with_: Annotated[str | None, Arg(name="with", metavar="RUN")] = None
     """Your opponent: a run, RUN:PROGRESS, random, rollout:400, gnugo:10 or gtp:COMMAND."""
     size: int | None = None
     """Rows and columns, where GAME does not say it."""

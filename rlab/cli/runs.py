@@ -6,11 +6,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import tyro
+from typing import Annotated, Any
 
 from rlab.cli.common import JsonFlag, RunName, TrustFlag, duration, parse, reference, results, shown_by
+from rlab.cli.flags import Arg
 from rlab.errors import RlabError
 from rlab.run.folder import RunFolder, all_runs, find_run, runs_dir
 from rlab.run.formatting import number
@@ -42,7 +41,7 @@ class Pack:
 
     run: RunName
     """A run's name, a path, or `latest`."""
-    folder: tyro.conf.Positional[str]
+    folder: Annotated[str, Arg(positional=True)]
     """Where it is written; nothing may be there yet."""
     trust: TrustFlag = ()
     """A module or program that the run names and may use; can be given several times (docs/security.md)."""

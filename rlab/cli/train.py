@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, make_dataclass, replace
-from typing import Annotated, Any, Generic, TypeVar, cast
-
-import tyro
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
 
 from rlab.cli.arguments import format_arguments, parse_arguments
 from rlab.cli.common import (
     JsonFlag,
     TrustFlag,
+    asks_for_help,
     duration,
     reference,
     results,
@@ -21,9 +22,10 @@ from rlab.cli.common import (
     until_stopped,
     value_of,
 )
-from rlab.errors import RlabError
+from rlab.cli.flags import Flag, flags_of, help_text, read_words
+from rlab.errors import Misspelt, RlabError
 from rlab.registry import RECIPES, Recipe
-from rlab.run.config import HasOptions, settings_of
+from rlab.run.config import HasOptions, changed, settings_of
 from rlab.run.contract import NonFinite, Stop, Stopped
 from rlab.run.folder import RunFolder
 from rlab.run.formatting import how_text, score_text
@@ -31,17 +33,14 @@ from rlab.run.health import Collapsed
 from rlab.run.status import newest_checkpoint
 from rlab.trust import allow
 
-C = TypeVar("C")
-
 
 @dataclass(frozen=True)
-class Flags(Generic[C]):
-    """What `rlab train` takes: the agent's own settings, and these."""
+class Flags:
+    """What `rlab train` takes beside the settings of an agent or a model."""
 
-    config: C
-    name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    name: str | None = None
     """The run's name; without it one is made from what learns, on what, and the time."""
-    minutes: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    minutes: float | None = None
     """Train for about this long: sets --steps (of models --epochs) from a short measurement on this machine."""
     trust: TrustFlag = ()
     """A module or program that a run taken from names and may use; can be given several times (docs/security.md)."""
@@ -60,28 +59,26 @@ def _train(argv: list[str], stop: Stop) -> int:
 
     load_recipes()
 
-    help_wanted = "-h" in argv or "--help" in argv
-    if not argv or argv[0].startswith("-"):
-        listing = _listing()
+    every = asks_for_help(argv, "--help-all") and "--help-all" in argv
+    help_wanted = every or asks_for_help(argv)
+    agent, rest = _find_agent(argv)
+    if not agent:
         if not help_wanted:
-            say(f"rlab: which agent or model? It comes first: {USAGE}\n{listing}")
-            return 2
-        print(f"usage: {USAGE} ...\n\n{listing}\n\nThe settings of dqn:\n")
-        argv = ["dqn", "--help"]
-    agent, rest = argv[0], argv[1:]
+            raise Misspelt(f"which agent or model? It comes first: {USAGE}\n{_listing()}")
+        print(f"usage: {USAGE}\n\n{_listing()}\n\nrlab train dqn --env CartPole-v1 --help shows the flags of one")
+        return 0
     recipe = RECIPES.get(agent)
-    default = recipe.default(next((value_of(rest, f"--{part}") or "" for part in recipe.subject), ""))
+    subject = next((value_of(rest, f"--{part}") or "" for part in recipe.subject), "")
+    default = recipe.default(subject)
+    if help_wanted:
+        print(_help(agent, recipe, default, subject, every), end="")
+        return 0
     _refuse_foreign(default, rest)
-    shown = with_options_as_fields(default)
-    flags: Flags[Any] = tyro.cli(
-        cast(Any, Flags[type(shown)]),  # type: ignore[misc]
-        default=Flags(shown),
-        prog=f"rlab train {agent}",
-        description=recipe.summary,
-        args=rest,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
-    flags = replace(flags, config=with_options(default, flags.config))
+    given = read_words(flag_table(default, True), rest, f"train {agent}", partial(_too_many, agent, recipe))
+    own = {f.name: given.pop(f.name) for f in fields(Flags) if f.name in given and f.name not in _names(default)}
+    _refuse_nothing_named(agent, recipe, given)
+    flags = Flags(**own)
+    config = changed(default, given)
     allow(flags.trust, ask=True)
     if flags.minutes is not None:
         budget = recipe.budget_name
@@ -105,9 +102,9 @@ def _train(argv: list[str], stop: Stop) -> int:
 
             if stop.requested:
                 raise Stopped
-            subject = " and ".join(recipe.subjects(flags.config).values())
+            subject = " and ".join(recipe.subjects(config).values())
             with LiveView(f"{agent} on {subject}" if subject else agent) as view:
-                folder, outcome = start_run(agent, flags.config, flags.name, stop, view, prepare)
+                folder, outcome = start_run(agent, config, flags.name, stop, view, prepare)
         except Stopped:
             say("stopped before the run began; nothing was written")
             nothing = {"run": None, "path": None, "finished": False, "step": 0, "score": None, "seconds": 0.0}
@@ -119,75 +116,98 @@ def _train(argv: list[str], stop: Stop) -> int:
         return finish(folder, outcome, stop, put)
 
 
-REPEATED: dict[str, Any] = {
-    "env_args": (
-        "env-arg",
-        "KEY=VALUE",
-        "An argument of the environment, such as map_name=8x8; can be given several times. The value is JSON (5, 0.1, "
-        "true, null), or else a text.",
-    ),
-    "wrappers": (
-        "wrapper",
-        "MODULE:NAME",
-        "A wrapper that is put around the environment; can be given several times, the innermost first.",
-    ),
+GROUPS = {
+    "env": "the environment",
+    "data": "the data",
+    "run": "the run",
+    "agent": "the agent",
+    "model": "the model",
+    "net": "the network",
+    "fit": "training",
+    "search": "the search",
+    "trees": "the trees",
+    "teaching": "learning from another model",
+    "unlabelled": "examples without labels",
 }
-"""Setting -> (flag, what stands for its value, help), of flags that can be given several times."""
+"""Part of a configuration -> the heading of its flags, in this order."""
+
+BASICS = (
+    *("env", "data", "steps", "epochs", "games", "members", "minutes", "name", "seed", "device", "threads"),
+    *("start", "like", "config", "policy", "rollout", "play", "teacher", "augment", "validation", "examples"),
+    *("evaluate_steps", "encoder", "freeze", "hidden", "num_envs", "batch_size", "learning_rate", "optimiser"),
+    *("gamma", "lam", "n_step", "learning_starts", "memory_size", "epsilon_end", "visits", "depth", "json"),
+)
+"""Settings that `--help` shows, beside the options of the environment; `--help-all` shows every one."""
 
 
-def with_options_as_fields(config: Any) -> Any:
-    """A configuration that shows its options (`rlab.run.config.HasOptions`) as fields, for the flag parser.
+def flag_table(config: Any, options: bool) -> list[Flag]:
+    """The flags of `rlab train` with a configuration as the defaults.
 
-    Settings of `REPEATED` become tuples of words.
+    Args:
+        config: the recipe's configuration.
+        options: with those of the environment that it names.
     """
-    parts: dict[str, Any] = {}
-    hidden: Any = ("options", Annotated[dict[str, Any], tyro.conf.Suppress], field(default_factory=dict))
+    of_part: dict[str, list[Flag]] = {}
     for f in fields(config):
-        part = getattr(config, f.name)
-        options = part.typed_options() if isinstance(part, HasOptions) else None
-        bases = (type(part),) if options is None else (type(options), type(part))
-        values = {**vars(part), **({} if options is None else vars(options) | {"options": {}})}
-        words = [name for name in REPEATED if name in values]
-        if options is None and not words:
-            continue
-        more = [hidden] if options is not None else []
-        for name in words:
-            flag, metavar, text = REPEATED[name]
-            arg = tyro.conf.arg(name=flag, metavar=metavar, help=text)
-            more.append((name, Annotated[tuple[str, ...], tyro.conf.UseAppendAction, arg], ()))
-        if "env_args" in words:
-            values["env_args"] = format_arguments(values["env_args"])
-        kind = make_dataclass(
-            type(part).__name__, more, bases=bases, frozen=True, namespace={"__doc__": type(part).__doc__}
+        part, group = getattr(config, f.name), GROUPS.get(f.name, f.name)
+        of_part[f.name] = flags_of(type(part), part, group)
+        if isinstance(part, HasOptions):
+            of_part[f.name] = [flag for flag in of_part[f.name] if flag.field != "options"]
+            typed = part.typed_options()
+            of_part[f.name] += flags_of(type(typed), typed, group) if options else []
+    own = {flag.field: flag for flag in flags_of(Flags, None, GROUPS["run"])}
+    taken = {flag.field for part in of_part.values() for flag in part}
+    of_part["run"] = [flag for name, flag in own.items() if name not in taken] + of_part["run"]
+    order = [*GROUPS, *of_part]
+    return [flag for name in sorted(of_part, key=order.index) for flag in of_part[name]]
+
+
+def _help(agent: str, recipe: Recipe[Any], default: Any, subject: str, every: bool) -> str:
+    """The help of an agent or a model."""
+    table = flag_table(default, bool(subject))
+    basics = set(BASICS) | {
+        name
+        for f in fields(default)
+        if isinstance(part := getattr(default, f.name), HasOptions)
+        for name in typing.get_type_hints(type(part.typed_options()))
+    }
+    shown = table if every else [flag for flag in table if flag.field in basics]
+    part = recipe.subject[0] if recipe.subject else ""
+    notes = []
+    if part and not subject:
+        what = {"env": "environment", "data": "data set"}[part]
+        notes.append(f"Each {what} has its own defaults: rlab train {agent} --{part} NAME --help")
+    if not every:
+        notes.append(f"{len(table) - len(shown)} more flags: rlab train {agent} --help-all")
+    usage = f"rlab train {agent}{f' --{part} NAME' if part else ''} [FLAG ...]"
+    return help_text(usage, recipe.summary[:1].upper() + recipe.summary[1:], shown, "\n".join(notes), not every)
+
+
+def _find_agent(argv: Sequence[str]) -> tuple[str, list[str]]:
+    """(agent, the other words): the first word, or one behind flags that is an agent's name and no flag's value."""
+    for n, word in enumerate(argv):
+        before = argv[n - 1] if n else ""
+        if n == 0 and not word.startswith("-"):
+            return word, list(argv[1:])
+        if word in RECIPES and (not before.startswith("-") or "=" in before or before == "--json"):
+            return word, [*argv[:n], *argv[n + 1 :]]
+    return "", list(argv)
+
+
+def _refuse_nothing_named(agent: str, recipe: Recipe[Any], given: dict[str, Any]) -> None:
+    """Ask for the environment, which agents of many have no usual one of."""
+    if recipe.examples and "env" not in given:
+        first, *others = recipe.examples
+        more = ", or ".join(f"--env {name}" for name in others)
+        raise Misspelt(
+            f"in which environment? rlab train {agent} --env {first}{f', or {more}' if more else ''}; "
+            "`rlab list envs` has all"
         )
-        parts[f.name] = kind(**values)
-    if not parts:
-        return config
-    shown = [(name, type(part), field(default=part)) for name, part in parts.items()]
-    kind = make_dataclass(type(config).__name__, shown, bases=(type(config),), frozen=True)
-    return kind(**{**vars(config), **parts})
-
-
-def with_options(config: Any, parsed: Any) -> Any:
-    """What was parsed with the fields of `with_options_as_fields`, as the configuration it was made of."""
-    if type(parsed) is type(config):
-        return parsed
-    parts = {f.name: getattr(parsed, f.name) for f in fields(config)}
-    for name, part in parts.items():
-        was = getattr(config, name)
-        if type(part) is type(was):
-            continue
-        given = vars(part) | ({"env_args": parse_arguments(part.env_args)} if hasattr(part, "env_args") else {})
-        values = {f.name: given[f.name] for f in fields(cast(Any, was))}
-        if isinstance(was, HasOptions):
-            values["options"] = {f.name: given[f.name] for f in fields(was.typed_options())}
-        parts[name] = type(was)(**values)
-    return type(config)(**parts)
 
 
 def _refuse_foreign(config: Any, words: list[str]) -> None:
     """Refuse a flag that is an option of other environments than the one that is named."""
-    known = {full.partition(".")[2] for full in settings_of(config)}
+    known = _names(config)
     flags = [word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")]
     flags = [{"env_arg": "env_args", "wrapper": "wrappers"}.get(flag, flag) for flag in flags]
     for name in (name.removeprefix("no_") for name in flags):
@@ -195,6 +215,20 @@ def _refuse_foreign(config: Any, words: list[str]) -> None:
             part = getattr(config, f.name)
             if isinstance(part, HasOptions) and name not in known:
                 part.check_option(name)
+
+
+def _names(config: Any) -> set[str]:
+    """The names of all settings of a configuration."""
+    return {full.partition(".")[2] for full in settings_of(config)}
+
+
+def _too_many(agent: str, recipe: Recipe[Any], word: str) -> str:
+    """What to say of a word that belongs to no flag."""
+    if recipe.subject == ("env",):
+        return f"an environment is named with --env: rlab train {agent} --env {word}"
+    if recipe.subject == ("data",):
+        return f"data are named with --data: rlab train {agent} --data {word}"
+    return f"see rlab train {agent} --help"
 
 
 USAGE = "rlab train AGENT --env ENV, or rlab train MODEL --data SET"

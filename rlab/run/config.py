@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import types
@@ -111,6 +112,44 @@ def migrated(cls: type, plain: Any) -> Any:
     plain = {name: migrated(hints[name], value) if name in hints else value for name, value in plain.items()}
     migrate = getattr(cls, "migrate", None)
     return plain if migrate is None else migrate(plain)
+
+
+def from_text(hint: Any, text: str) -> Any:
+    """Read a value out of a command as the type of a field. Whole numbers may be written ``100_000`` and ``1e5``.
+
+    Raises:
+        ValueError: the text cannot be such a value; the message says what can, as in "a whole number".
+    """
+    wanted = []
+    for member in typing.get_args(hint) if _is_union(hint) else (hint,):
+        try:
+            return _of_text(member, text)
+        except ValueError as e:
+            wanted.append(str(e))
+    raise ValueError(" or ".join(wanted))
+
+
+def _of_text(kind: Any, text: str) -> Any:
+    """The same of a type that is no union."""
+    choices: dict[Any, dict[str, Any]] = {bool: {"true": True, "false": False}, types.NoneType: {"none": None}}
+    if kind in choices:
+        if text.lower() in choices[kind]:
+            return choices[kind][text.lower()]
+        raise ValueError(" or ".join(choices[kind]))
+    if typing.get_origin(kind) is typing.Literal:
+        if text in typing.get_args(kind):
+            return text
+        raise ValueError(f"one of {', '.join(typing.get_args(kind))}")
+    if typing.get_origin(kind) is tuple:
+        return tuple(_of_text(typing.get_args(kind)[0], word) for word in text.split(",") if word)
+    if kind not in (int, float):
+        return Path(text) if kind is Path else text
+    with contextlib.suppress(ValueError):
+        return int(text)  # a float, too, where it is written so: what is made of it says "7" again
+    with contextlib.suppress(ValueError):
+        if kind is float or float(text).is_integer():
+            return kind(float(text))
+    raise ValueError("a whole number" if kind is int else "a number")
 
 
 @runtime_checkable

@@ -63,18 +63,24 @@ def test_unknown_verb(rlab) -> None:
     assert "train" in said.err.split("nearest:")[1]
 
 
-@pytest.mark.parametrize("words", [["train", "--help"], ["train", "dqn", "--help"]])
-def test_help_of_train_explains_every_setting(words: list[str], rlab) -> None:
-    said = rlab(*words)
+BASIC = ("--learning-rate", "Adam's step size", "--minutes", "Environment steps to train", "the environment:")
+
+
+@pytest.mark.parametrize(("flag", "more"), [("--help", False), ("--help-all", True)])
+def test_help_of_train_has_two_levels(flag: str, more: bool, rlab) -> None:
+    said = rlab("train", "dqn", "--env", "CartPole-v1", flag)
     assert said.status == 0
-    for text in (
-        "--learning-rate",
-        "Adam's step size",
-        "--minutes",
-        "--double",
-        "Environment steps to train",
-    ):
-        assert text in said.out
+    assert all(text in said.out for text in BASIC)
+    assert ("--double" in said.out, "more flags: rlab train dqn --help-all" in said.out) == (more, not more)
+    assert len(re.findall(r"^  --", said.out, re.MULTILINE)) <= (30 if not more else 100)
+
+
+@pytest.mark.parametrize("agent", ["--help", "dqn", "ppo", "q-learning", "alphazero", "go-search", "lenet", "forest"])
+def test_help_of_train_fits_a_terminal(agent: str, rlab) -> None:
+    out = rlab("train", agent, "--help-all").out
+    assert out.startswith("usage: rlab train")
+    assert max(map(len, out.splitlines())) <= 80
+    assert not re.search(r"config\.|[╭│]", out)
 
 
 @pytest.mark.parametrize("verb", ["resume", "eval", "watch", "runs", "report", "doctor"])
