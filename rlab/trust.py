@@ -26,7 +26,7 @@ from rlab.errors import RlabError, printable
 PROGRAM = "gtp:"
 """What the name of a program begins with; its command line follows."""
 
-NAMING = ("train", "sweep", "study", "bench", "data")
+NAMING = ("train", "sweep", "study", "bench", "data", "list")
 """Verbs on whose command line modules are named; elsewhere ``name:number`` is a run's checkpoint."""
 
 INHERITED = "RLAB_GIVEN"

@@ -192,9 +192,10 @@ DISCRETE, CONTINUOUS = ("CartPole-v1", "Breakout", "MinAtar/Breakout"), ("Pendul
 """Environments to begin with, by their actions."""
 
 IN_ENV: dict[str, Any] = {"budget_step": 1_000, "describe": describe_env}
-IN_DISCRETE: dict[str, Any] = IN_ENV | {"plays": ("discrete",), "examples": DISCRETE}
+IN_DISCRETE: dict[str, Any] = IN_ENV | {"family": "deep Q-networks", "plays": ("discrete",), "examples": DISCRETE}
 IN_ANY: dict[str, Any] = IN_ENV | {"plays": ("discrete", "continuous"), "examples": (*DISCRETE[:2], *CONTINUOUS[:1])}
-ON_GO: dict[str, Any] = IN_ENV | {"plays": ("go",)}
+IN_CONTINUOUS: dict[str, Any] = IN_ENV | {"plays": ("continuous",), "examples": CONTINUOUS}
+ON_GO: dict[str, Any] = IN_ENV | {"family": "Go", "plays": ("go",)}
 
 DQN, PQN, POLICY_GRADIENT = (
     _later("value.dqn", "DQN"),
@@ -254,7 +255,15 @@ def build_tabular(experiment: Any, context: Any) -> Any:
 for _name, _summary in TABULAR_SUMMARIES.items():
     _first = () if "bandit" in _summary else ("Taxi-v4", "FrozenLake-v1", "rlab/GridWorld-v0")
     RECIPES.register(_name)(
-        Recipe(_summary, partial(default_tabular, _name), build_tabular, **IN_ENV, plays=("table",), examples=_first)
+        Recipe(
+            _summary,
+            partial(default_tabular, _name),
+            build_tabular,
+            **IN_ENV,
+            family="tables and planning",
+            plays=("table",),
+            examples=_first,
+        )
     )
 
 
@@ -290,7 +299,7 @@ for _name, _summary in POLICY_SUMMARIES.items():
             partial(default_policy_experiment, _name),
             partial(build, POLICY_GRADIENT),
             warm_start=warm_start,
-            **IN_ANY,
+            **IN_ANY | {"family": "policy gradients"},
         )
     )
 
@@ -375,7 +384,7 @@ for _name, _summary in SB3_SUMMARIES.items():
             resume=SB3_RESUME,
             warm_start=warm_start,
             memory_hint=REPLAY_HINT,
-            **IN_ENV | SB3_PLAYS.get(_name, {"plays": ("continuous",), "examples": CONTINUOUS}),
+            **IN_ENV | SB3_PLAYS.get(_name, IN_CONTINUOUS) | {"family": "algorithms of stable-baselines3"},
         )
     )
 
@@ -408,6 +417,7 @@ RECIPES.register("go-policy")(
         budget="fit.epochs",
         describe=describe_games,
         draws=False,
+        family="Go",
         plays=("go",),
     )
 )
@@ -439,6 +449,7 @@ RECIPES.register("go-rollout")(
         budget="fit.epochs",
         describe=describe_games,
         draws=False,
+        family="Go",
         plays=("go",),
     )
 )
@@ -450,6 +461,7 @@ RECIPES.register("go-search")(
         unit="games",
         budget="env.games",
         describe=describe_env,
+        family="Go",
         plays=("go",),
         warm_start=_later("go.alphago.apv_mcts", "warm_start_parts"),
     )

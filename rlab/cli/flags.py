@@ -275,7 +275,7 @@ def help_text(usage: str, text: str, flags: Sequence[Flag], after: str = "", sho
         after: what stands at the end.
         short: of each flag's text only the first sentence.
     """
-    blocks = [f"usage: {usage}", _filled(" ".join(text.split()))]
+    blocks = [f"usage: {usage}", filled(" ".join(text.split()))]
     groups = dict.fromkeys(flag.group for flag in flags)
     for group in groups:
         lines = [_flag_text(flag, short) for flag in flags if flag.group == group]
@@ -295,7 +295,7 @@ def _flag_text(flag: Flag, short: bool) -> str:
         head += f" {flag.metavar}"
     text = first_sentence(flag.text) if short else flag.text
     default = flag.arg.default or ("(default: on)" if on else _default(flag))
-    body = _filled(f"{text} {default}".strip(), COLUMN)
+    body = filled(f"{text} {default}".strip(), COLUMN)
     if len(head) > COLUMN - 2:
         return f"{head}\n{body}"
     return head.ljust(COLUMN) + body[COLUMN:]
@@ -312,7 +312,8 @@ def _default(flag: Flag) -> str:
     return f"(default: {value:g})" if isinstance(value, float) else f"(default: {value})"
 
 
-def _filled(text: str, indent: int = 0) -> str:
+def filled(text: str, indent: int = 0) -> str:
+    """A text in lines of at most 80 columns, indented; words stay whole."""
     space = " " * indent
     text = re.sub(r"\(default: (\S+)\)$", "(default:\u00a0\\1)", text)  # stays on one line
     return textwrap.fill(

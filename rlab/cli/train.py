@@ -64,7 +64,10 @@ def _train(argv: list[str], stop: Stop) -> int:
     agent, rest = _find_agent(argv)
     if not agent:
         if not help_wanted:
-            raise Misspelt(f"which agent or model? It comes first: {USAGE}\n{_listing()}")
+            raise Misspelt(
+                "which agent or model? rlab train dqn --env CartPole-v1, rlab train lenet --data digits; "
+                "`rlab list agents` and `rlab list models` have all"
+            )
         print(f"usage: {USAGE}\n\n{_listing()}\n\nrlab train dqn --env CartPole-v1 --help shows the flags of one")
         return 0
     recipe = RECIPES.get(agent)
@@ -235,12 +238,10 @@ USAGE = "rlab train AGENT --env ENV, or rlab train MODEL --data SET"
 
 
 def _listing() -> str:
-    """Every recipe with its line, agents first."""
-    width = max(map(len, RECIPES))
-    lines: dict[bool, list[str]] = {True: [], False: []}
-    for name in RECIPES:
-        lines["env" in RECIPES.get(name).subject].append(f"  {name:<{width}} {RECIPES.get(name).summary}")
-    return "\n".join(["agents:", *lines[True], "models:", *lines[False]])
+    """Every recipe with its line, by family."""
+    from rlab.cli.listing import agents, models, text_of
+
+    return text_of([*agents(), *models()])
 
 
 def finish(folder: RunFolder, outcome: Any, stop: Stop, put: Any) -> int:

@@ -350,6 +350,7 @@ for _name, (_summary, _) in TREES.items():
             unit="members",
             budget="trees.members",
             describe=describe_data,
+            family="ensembles of trees",
         )
     )
 for _name, (_encoder, _summary) in MODELS.items():
@@ -362,6 +363,7 @@ for _name, (_encoder, _summary) in MODELS.items():
             unit="examples",
             budget="fit.epochs",
             describe=describe_data,
+            family="networks",
             memory_hint="take a smaller --batch-size or a smaller encoder",
             warm_start=warm_start,
         )
