@@ -17,6 +17,7 @@ from rlab.run.folder import RunFolder, find_run
 from rlab.run.formatting import printable_lines
 from rlab.run.signals import stop_on_signals
 from rlab.trust import allow
+from rlab.trust import confirmed as confirmed
 
 F = TypeVar("F")
 

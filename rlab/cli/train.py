@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
 
 from rlab.cli.arguments import format_arguments, parse_arguments
 from rlab.cli.common import (
@@ -22,16 +25,17 @@ from rlab.cli.common import (
     until_stopped,
     value_of,
 )
-from rlab.cli.flags import Flag, flags_of, help_text, read_words
+from rlab.cli.flags import Arg, Flag, filled, flags_of, help_text, read_words
 from rlab.errors import Misspelt, RlabError
 from rlab.registry import RECIPES, Recipe
-from rlab.run.config import HasOptions, changed, settings_of
+from rlab.run.config import HasOptions, changed, flat, from_plain, settings_of, to_plain
 from rlab.run.contract import NonFinite, Stop, Stopped
-from rlab.run.folder import RunFolder
+from rlab.run.files import read_plain
+from rlab.run.folder import CONFIG_BYTES, RunFolder, find_run
 from rlab.run.formatting import how_text, score_text
 from rlab.run.health import Collapsed
 from rlab.run.status import newest_checkpoint
-from rlab.trust import allow
+from rlab.trust import Untrusted, allow, foreign
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,12 @@ class Flags:
     """The run's name; without it one is made from what learns, on what, and the time."""
     minutes: float | None = None
     """Train for about this long: sets --steps (of models --epochs) from a short measurement on this machine."""
+    start: Annotated[str, Arg("RUN")] = ""
+    """Begin with all parameters of the agent of this run, copied at the start."""
+    like: Annotated[str, Arg("RUN")] = ""
+    """Take the settings of this run; flags beside it win."""
+    config: Annotated[Path | None, Arg("FILE.toml")] = None
+    """Take the settings of a file, such as `rlab runs show RUN --toml` writes; flags beside it win."""
     trust: TrustFlag = ()
     """A module or program that a run taken from names and may use; can be given several times (docs/security.md)."""
     json: JsonFlag = False
@@ -61,7 +71,12 @@ def _train(argv: list[str], stop: Stop) -> int:
 
     every = asks_for_help(argv, "--help-all") and "--help-all" in argv
     help_wanted = every or asks_for_help(argv)
+    allow([word for flag, word in pairwise(argv) if flag == "--trust"], ask=True)
+    template, named, taken = ("", "", {}) if help_wanted else _template(argv)
     agent, rest = _find_agent(argv)
+    if named and agent not in ("", named):
+        raise RlabError(f"{template} has settings of {named}, not of {agent}; nearest: rlab train {named}")
+    agent = agent or named
     if not agent:
         if not help_wanted:
             raise Misspelt(
@@ -71,18 +86,20 @@ def _train(argv: list[str], stop: Stop) -> int:
         print(f"usage: {USAGE}\n\n{_listing()}\n\nrlab train dqn --env CartPole-v1 --help shows the flags of one")
         return 0
     recipe = RECIPES.get(agent)
-    subject = next((value_of(rest, f"--{part}") or "" for part in recipe.subject), "")
-    default = recipe.default(subject)
+    subject = next((value_of(rest, f"--{part}") or taken.get(part, "") for part in recipe.subject), "")
+    for part in recipe.subject:
+        if value_of(rest, f"--{part}") is not None:
+            taken.pop(part, None)  # it decides which other settings there are
+    default = changed_from(template, recipe.default(subject), taken)
     if help_wanted:
         print(_help(agent, recipe, default, subject, every), end="")
         return 0
     _refuse_foreign(default, rest)
     given = read_words(flag_table(default, True), rest, f"train {agent}", partial(_too_many, agent, recipe))
     own = {f.name: given.pop(f.name) for f in fields(Flags) if f.name in given and f.name not in _names(default)}
-    _refuse_nothing_named(agent, recipe, given)
+    _refuse_nothing_named(agent, recipe, taken | given)
     flags = Flags(**own)
     config = changed(default, given)
-    allow(flags.trust, ask=True)
     if flags.minutes is not None:
         budget = recipe.budget_name
         if value_of(rest, f"--{budget}") is not None:
@@ -94,6 +111,9 @@ def _train(argv: list[str], stop: Stop) -> int:
         try:
             if stop.requested:
                 raise Stopped
+            subject = " and ".join(recipe.subjects(config).values())
+            title = f"{agent} on {subject}" if subject else agent
+            say(f"{title}: measuring what it takes ...")  # torch, which comes next, takes seconds
             from rlab.run.lifecycle import start_run
             from rlab.run.progress import LiveView
 
@@ -105,9 +125,8 @@ def _train(argv: list[str], stop: Stop) -> int:
 
             if stop.requested:
                 raise Stopped
-            subject = " and ".join(recipe.subjects(config).values())
-            with LiveView(f"{agent} on {subject}" if subject else agent) as view:
-                folder, outcome = start_run(agent, config, flags.name, stop, view, prepare)
+            with LiveView(title) as view:
+                folder, outcome = start_run(agent, config, flags.name, stop, view, prepare, flags.start)
         except Stopped:
             say("stopped before the run began; nothing was written")
             nothing = {"run": None, "path": None, "finished": False, "step": 0, "score": None, "seconds": 0.0}
@@ -197,6 +216,57 @@ def _find_agent(argv: Sequence[str]) -> tuple[str, list[str]]:
     return "", list(argv)
 
 
+def _template(argv: Sequence[str]) -> tuple[str, str, dict[str, Any]]:
+    """(what --like or --config names, its recipe or "", its settings by name); all empty without these flags.
+
+    The names of modules and programs in them are a stranger's until the user names them, too (`rlab.trust`).
+
+    Raises:
+        RlabError: both are given, there is no such run or file, or it is damaged.
+    """
+    like, file = value_of(list(argv), "--like"), value_of(list(argv), "--config")
+    if like is None and file is None:
+        return "", "", {}
+    if like is not None and file is not None:
+        raise RlabError("--like and --config exclude each other: both say where the settings come from")
+    if like is not None:
+        document = find_run(like).config()
+        where, parts, recipe = f"run '{like}'", document["config"], document["recipe"]
+        parts = to_plain(from_plain(type(RECIPES.get(recipe).default("")), parts, where))  # an older one as of today
+    else:
+        where = str(file)
+        parts = _read_toml(Path(file or ""))
+        recipe = parts.pop("recipe", "")
+        foreign([recipe, parts])
+    taken: dict[str, Any] = {}
+    for name, value in parts.items():
+        taken |= flat(value) if isinstance(value, dict) else {name: value}
+    return where, recipe, {name.replace("-", "_"): value for name, value in taken.items()}
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(read_plain(path, CONFIG_BYTES).decode())
+    except OSError as e:
+        raise RlabError(f"--config is {path}, which cannot be read ({e.strerror})") from None
+    except ValueError as e:  # no UTF-8, or no TOML
+        raise RlabError(f"{path} is no TOML file of settings ({e})") from None
+
+
+def changed_from(where: str, config: Any, taken: dict[str, Any]) -> Any:
+    """A configuration with the settings of another run or a file.
+
+    Raises:
+        RlabError: it has no such setting, or not that value; the message says where it stands.
+    """
+    try:
+        return changed(config, taken)
+    except Untrusted:
+        raise
+    except RlabError as e:
+        raise RlabError(f"{where}: {e}") from None
+
+
 def _refuse_nothing_named(agent: str, recipe: Recipe[Any], given: dict[str, Any]) -> None:
     """Ask for the environment, which agents of many have no usual one of."""
     if recipe.examples and "env" not in given:
@@ -244,6 +314,16 @@ def _listing() -> str:
     return text_of([*agents(), *models()])
 
 
+def told(lines: dict[str, str]) -> str:
+    """Label -> text, in lines of a terminal; words stay whole, and empty texts are left out."""
+    return "\n".join(f"{name:<9}{filled(text, 9)[9:]}" for name, text in lines.items() if text)
+
+
+def _near(path: Path) -> str:
+    """A path as it is seen from here, if it lies below."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
 def finish(folder: RunFolder, outcome: Any, stop: Stop, put: Any) -> int:
     """Tell how a run ended and what comes next; return the exit status."""
     name, unit = reference(folder), folder.config()["unit"]
@@ -257,18 +337,17 @@ def finish(folder: RunFolder, outcome: Any, stop: Stop, put: Any) -> int:
     }
     if not outcome.finished:
         say(f"stopped at {outcome.done:,} {unit}, saved; go on with: rlab resume {name}")
-        put(f"run     {folder.path}", result)
+        put(f"run      {_near(folder.path)}", result)
         return stopped_status(stop)
     score = outcome.score or {}
     how = how_text(score)
-    put(
-        f"score   {score_text(score)}\n" + (f"        ({how})\n" if how else "") + f"run     {folder.path}\n"
-        f"time    {duration(outcome.seconds)} for {outcome.done:,} {unit} with evaluations\n"
-        f"next    {shown_by(folder)}\n"
-        f"        rlab report {name}\n"
-        f"        rlab eval {name}",
-        result,
-    )
+    lines = {
+        "score": score_text(score) + (f" ({how})" if how else ""),
+        "run": _near(folder.path),
+        "time": f"{duration(outcome.seconds)} for {outcome.done:,} {unit} with evaluations",
+        "next": shown_by(folder),
+    }
+    put("\n".join([told(lines), *(f"{'':9}rlab {verb} {name}" for verb in ("report", "eval"))]), result)
     return 0
 
 
@@ -308,20 +387,27 @@ def _announce(
     described = recipe.describe(config) or recipe.subjects(config)
     note = described.pop("note", "")
     lines = {
-        "run": str(folder.path),
+        "run": _near(folder.path),
         "agent" if "env" in recipe.subject else "model": agent,
         **described,
-        "device": f"{device}, {config.run.threads} threads, seed {config.run.seed}",
+        "device": f"{device}, {config.run.threads} thread{'s' * (config.run.threads != 1)}, seed {config.run.seed}",
         "network": _network_text(footprint, folder),
         "teacher": _teacher_text(folder),
+        "start": _start_text(folder),
         "memory": f"{gigabytes(footprint.memory)}{on_device}; disk {gigabytes(footprint.disk)} at the most",
         "time": f"about {duration(seconds)} without evaluations" if seconds else "",
         "resume": recipe.resume,
     }
-    say("\n".join(f"{name:<9}{text}" for name, text in lines.items() if text))
+    say(told(lines))
     if note:
         say(f"note: {note}")
     return config
+
+
+def _start_text(folder: RunFolder) -> str:
+    """Whose parameters the agent begins with."""
+    source = folder.config().get("warm_start", {}).get("agent")
+    return f"agent of run {source['run']} at {source['step']:,} steps" if source else ""
 
 
 def _teacher_text(folder: RunFolder) -> str:

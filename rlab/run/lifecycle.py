@@ -17,14 +17,14 @@ from rlab.machine import available_memory, cores, gigabytes
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints, Saved, most_checkpoints
 from rlab.run.config import RunConfig, flat, from_plain, to_plain
-from rlab.run.contract import Footprint, Learner, Restores, State, Stop, Stopped
+from rlab.run.contract import Footprint, Learner, Restores, StartsFromRun, State, Stop, Stopped
 from rlab.run.files import disk_error, replace_durably, to_json
-from rlab.run.folder import RunFolder, create_run
+from rlab.run.folder import RunFolder, create_run, find_run
 from rlab.run.journal import Journal
 from rlab.run.loop import Loop, Notes, Outcome, View
 from rlab.run.metrics import MetricsFile
 from rlab.run.provenance import describe_session
-from rlab.trust import given
+from rlab.run.warm_start import AGENT, WarmStart, agent_of, load_source
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _keep_freed_memory() -> None:
 
 
 def start_run(
-    recipe: str, config: Any, name: str | None, stop: Stop, view: View, prepare: Prepare
+    recipe: str, config: Any, name: str | None, stop: Stop, view: View, prepare: Prepare, start: str = ""
 ) -> tuple[RunFolder, Outcome]:
     """Create a run and drive it to its end or to a stop.
 
@@ -112,16 +112,18 @@ def start_run(
         stop: polled between steps.
         view: shows the run.
         prepare: sees the learner's footprint before anything starts; may return a configuration with another budget.
+        start: a run whose agent's parameters this one begins with; "" is none.
 
     Raises:
         RlabError: the run cannot start, or ended at a bad number, a collapse or a failing disk.
         Stopped: a stop was requested before anything was learned; nothing is left of the run.
     """
-    given([recipe, to_plain(config)])
     entry = RECIPES.get(recipe)
     device = resolve_device(config.run.device)
     config = with_run(config, threads=prepare_process(config.run.threads))
     config, warm_start = entry.warm_start(config) if entry.warm_start else (config, None)
+    if start:
+        warm_start = _with_agent(start, warm_start)
     folder = create_run(recipe, entry.subjects(config), to_plain(config), name, entry.unit)
     with contextlib.ExitStack() as stack:
         lock = folder.lock()
@@ -134,6 +136,7 @@ def start_run(
             context = BuildContext(device, journal, folder.path)
             learner = entry.build(config, context)
             stack.callback(learner.close)
+            _begin_with_agent(recipe, learner, folder)
             footprint = replace(
                 learner.footprint(stop), checkpoints=most_checkpoints(learner.progress().total, config.run.keep_steps)
             )
@@ -144,6 +147,7 @@ def start_run(
                 learner.close()
                 learner = entry.build(config, context)
                 stack.callback(learner.close)
+                _begin_with_agent(recipe, learner, folder)
             replace_durably(folder.path / "config.json", to_json(folder.config() | {"config": to_plain(config)}))
             _write_sessions(folder, [describe_session(device, config.run.threads, config.run.seed)])
         except BaseException:
@@ -202,7 +206,9 @@ def resume_run(
             )
             stack.callback(learner.close)
             notes, loaded, done = Notes(config=to_plain(config)), None, 0
-            if saved is not None:
+            if saved is None:
+                _begin_with_agent(recipe, learner, folder)
+            else:
                 notes, loaded, done = Notes(**saved.loop), saved.path, saved.done
                 _refuse_if_edited(config, notes.config, folder)
                 try:
@@ -272,6 +278,36 @@ def configuration_of(folder: RunFolder) -> tuple[str, Any]:
     document = folder.config()
     recipe = document["recipe"]
     return recipe, from_plain(type(RECIPES.get(recipe).default("")), document["config"], str(folder.path))
+
+
+def _with_agent(run: str, others: WarmStart | None) -> WarmStart:
+    """What a new run starts from, and the agent of another run.
+
+    Raises:
+        RlabError: there is no such run, or it has no checkpoint or no agent with a network.
+    """
+    folder = find_run(run)
+    saved = read_newest(folder)
+    if saved is None:
+        raise RlabError(f"run '{folder.name}' has no checkpoint yet, so there is no agent to start from")
+    return WarmStart({**(others.sources if others else {}), AGENT: agent_of(folder, saved.state, saved.done)})
+
+
+def _begin_with_agent(recipe: str, learner: Learner, folder: RunFolder) -> None:
+    """Copy the parameters of the agent that a run starts from, if there is one, into its learner.
+
+    Raises:
+        RlabError: they do not fit, or no learner of the recipe can start so.
+    """
+    source = load_source(folder.path, AGENT)
+    if source is None:
+        return
+    if not isinstance(learner, StartsFromRun):
+        raise RlabError(f"a run of {recipe} cannot start from another run's agent; agents with a network can")
+    try:
+        learner.start_from(source.note["part"], source.tensors)
+    except RlabError as e:
+        raise RlabError(f"--start: the agent of run '{source.note['run']}' does not fit: {e}") from None
 
 
 def with_run(config: Any, **changes: Any) -> Any:

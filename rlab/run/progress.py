@@ -30,7 +30,7 @@ RATE_SECONDS = 8.0
 """Time constant of the smoothed speed that the remaining time is computed from."""
 
 SHOWN = {
-    "return_mean_last": ("return of the last 100", "{:.2f}"),
+    "return_mean_last": ("mean return", "{:.2f}"),
     "epsilon_last": ("ε", "{:.3f}"),
     "loss": ("loss", "{:.4f}"),
     "q_mean": ("mean Q", "{:.3f}"),
@@ -133,14 +133,19 @@ class LiveView:
 
     def _picture(self, progress: Progress) -> Group:
         head = Table.grid(padding=(0, 2))
-        bar = ProgressBar(total=progress.total, completed=min(progress.done, progress.total), width=36)
+        room = max(8, min(36, self.console.width - len(self.title) - 26))
+        bar = ProgressBar(total=progress.total, completed=min(progress.done, progress.total), width=room)
         head.add_row(Text(self.title, style="bold"), bar, f"{self._share_done(progress)}   ETA {self._eta(progress)}")
         lines = [Text(self._amount(progress) + "   " + self._speed(progress)), Text(self._numbers())]
         return Group(head, *lines)
 
     def _line(self, progress: Progress) -> str:
-        parts = [f"{self._amount(progress)} ({self._share_done(progress)})", f"ETA {self._eta(progress)}"]
-        return " · ".join([*parts, self._speed(progress), self._numbers()])
+        amount = f"{progress.done:>{len(f'{progress.total:,}')},} / {progress.total:,} {progress.unit}"
+        # One line of a terminal: of the metrics the first, and of the speed not what it is made of.
+        parts = [self._speed(progress).partition(" (")[0], self._numbers().partition(" · ")[0]]
+        return "  ".join(
+            [f"{self._share_done(progress):>6}", amount, f"ETA {self._eta(progress)}", *filter(None, parts)]
+        )
 
     def _amount(self, progress: Progress) -> str:
         return f"{progress.done:,} / {progress.total:,} {progress.unit}"
