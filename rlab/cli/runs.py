@@ -280,7 +280,7 @@ def _removable(name: str) -> Path:
     base = runs_dir()
     sweep = base / name
     path = sweep if name not in ("", ".", "..") and (sweep / "sweep.json").is_file() else find_run(name).path
-    if path.is_symlink() or path.resolve().parent != base.resolve():
+    if (base / name).is_symlink() or path.resolve().parent != base.resolve():
         raise RlabError(f"'{name}' does not lie in {base} itself, and only what does is removed")
     busy = [run.name for run in [RunFolder(path), *map(RunFolder, path.glob("*/"))] if holder_of(run) is not None]
     if busy:

@@ -9,10 +9,12 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlab.cli import VERBS
+from rlab.run.contract import Stopped
 
 
 def cpu_seconds(*command: str) -> float:
@@ -91,11 +93,75 @@ def test_help_of_a_verb(verb: str, rlab) -> None:
     assert "--json" in said.out
 
 
-def test_train_without_an_agent_lists_them(rlab) -> None:
-    said = rlab("train", "--env", "Breakout")
-    assert said.status == 2
-    assert "which agent or model?" in said.err
-    assert "dqn " in said.err
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--env Breakout", "which agent or model? rlab train dqn --env CartPole-v1"),
+        ("dqn", "in which environment? rlab train dqn --env CartPole-v1, or --env Breakout"),
+        ("sac --steps 1e5", "in which environment? rlab train sac --env Pendulum-v1"),
+        ("q-learning", "in which environment? rlab train q-learning --env Taxi-v4"),
+        ("dqn CartPole-v1", "rlab train dqn --env CartPole-v1"),
+        ("lenet digits", "rlab train lenet --data digits"),
+        ("dqn --env CartPole-v1 --lr 3", "no flag --lr; nearest: --learning-rate"),
+        ("--env CartPole-v1 dqn --lr 3", "no flag --lr; nearest: --learning-rate"),
+        ("--json ppo --env CartPole-v1 --total-timesteps 3", "nearest: --steps"),
+        ("lenet --optimizer sgd", "nearest: --optimiser"),
+        ("alphazero --visit 3", "no flag --visit; nearest: --visits"),
+        ("q-learning --env Taxi-v4 --gama 1", "no flag --gama; nearest: --gamma"),
+        ("go-search --polcy x", "no flag --polcy; nearest: --policy"),
+        ("dqn --env CartPole-v1 --steps many", "--steps is 'many'; it must be a whole number"),
+        ("dqn --env CartPole-v1 --steps 1.5", "--steps is '1.5'; it must be a whole number"),
+        ("dqn --env CartPole-v1 --steps", "--steps needs a value"),
+        ("dqn --env CartPole-v1 --value c5", "--value is 'c5'; it must be one of expected, c51"),
+    ],
+)
+def test_misspelt_training_is_one_sentence(words: str, said: str, rlab) -> None:
+    done = rlab("train", *words.split())
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert said in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("eval cart --episods 3", "'rlab eval' has no flag --episods; nearest: --episodes"),
+        ("eval", "'rlab eval' needs RUN; see rlab eval --help"),
+        ("report cart ball", "'ball' is one word too many"),
+        ("study run dying-relu --stps 3", "no flag --stps; nearest: --steps"),
+        ("completion csh", "nearest"),
+    ],
+)
+def test_misspelt_verb_is_one_sentence(words: str, said: str, rlab, runs: Path) -> None:
+    done = rlab(*words.split())
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert said in done.err
+
+
+@pytest.mark.parametrize(("text", "steps"), [("1e5", 100_000), ("100_000", 100_000), ("1.5e3", 1_500), ("7", 7)])
+def test_whole_numbers_are_read_as_people_write_them(text: str, steps: int, rlab, monkeypatch) -> None:
+    begun: list[int] = []
+
+    def begin(recipe: str, config: Any, *_: Any) -> None:
+        begun.append(config.env.steps)
+        raise Stopped
+
+    monkeypatch.setattr("rlab.run.lifecycle.start_run", begin)
+    rlab("train", "--env", "CartPole-v1", "dqn", "--steps", text)
+    assert begun == [steps]
+
+
+def test_misspelt_latest_is_recognised(rlab, runs: Path) -> None:
+    assert "nearest: latest" in rlab("eval", "latset").err
+
+
+def test_first_words_come_before_torch(rlab, monkeypatch) -> None:
+    code = (
+        "import sys, rlab.cli.train as t; say = t.say\n"
+        "def stop(text): say(text); print('torch' in sys.modules); sys.exit()\n"
+        "t.say = stop; t.main(['dqn', '--env', 'CartPole-v1'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("False\n", "dqn on CartPole-v1: measuring what it takes ...\n")
 
 
 def test_unknown_agent_env_and_flag_name_the_nearest(rlab, tmp_path: Path, monkeypatch) -> None:

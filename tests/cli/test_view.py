@@ -52,7 +52,7 @@ def test_what_is_done_beyond_the_plan_takes_no_time(monkeypatch, capsys) -> None
         for done in (0, 600, 1_200):
             view.show(Progress(done, 1_000, "steps"), METRICS)
             now[0] += 60.0
-    assert "1,200 / 1,000 steps (100.0%) · ETA 0:00:00" in capsys.readouterr().err
+    assert "100.0%  1,200 / 1,000 steps  ETA 0:00:00" in capsys.readouterr().err
 
 
 def test_at_most_four_pictures_a_second(monkeypatch) -> None:
