@@ -141,7 +141,7 @@ def _sweeps() -> list[dict[str, Any]]:
     """Each sweep with the states of its runs."""
     from rlab.compare.sweep import all_sweeps, find_sweep
 
-    found = []
+    found: list[dict[str, Any]] = []
     for name in all_sweeps():
         try:
             sweep = find_sweep(name)

@@ -342,7 +342,8 @@ def finish(folder: RunFolder, outcome: Any, stop: Stop, put: Any) -> int:
     score = outcome.score or {}
     how = how_text(score)
     lines = {
-        "score": score_text(score) + (f" ({how})" if how else ""),
+        "score": score_text(score),
+        "": f"({how})" if how else "",
         "run": _near(folder.path),
         "time": f"{duration(outcome.seconds)} for {outcome.done:,} {unit} with evaluations",
         "next": shown_by(folder),
