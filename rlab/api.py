@@ -120,6 +120,85 @@ def train(
         recipe.default(names[0] if names else ""), dict(zip(recipe.subject, names, strict=True)) | settings
     )
     given(to_plain(config))
+
+    def start(stop: Stop, view: View) -> RunFolder:
+        def prepare(config: Any, footprint: Any, folder: RunFolder) -> Any:
+            if stop.requested:
+                raise Stopped
+            return config
+
+        return start_run(agent, config, name, stop, view, prepare)[0]
+
+    callbacks = {"on_step": on_step, "on_evaluation": on_evaluation, "on_checkpoint": on_checkpoint}
+    folder = _driven(" on ".join([agent, *names]), start, callbacks)
+    return Run(folder.path, None if type(env) is str else env)
+
+
+def resume(
+    run: RunFolder | Path | str,
+    steps: int | None = None,
+    *,
+    minutes: float | None = None,
+    schedules: Literal["hold", "stretch"] = "hold",
+    env: Any = None,
+    device: str | None = None,
+    on_step: OnStep | None = None,
+    on_evaluation: OnEvaluation | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
+    trust: Sequence[str] = (),
+) -> Run:
+    """Go on with a run where its newest whole checkpoint stands, to the same bits as if it had never stopped.
+
+    Args:
+        run: what `train` returned, a name, a path, or "latest".
+        steps: a new budget of the whole run, what is done included (of a model its epochs); None: the one that it has.
+            A run that has spent its budget and gets no other is left as it is.
+        minutes: the same of a run that goes by the clock.
+        schedules: with a new budget, schedules (exploration, learning rates) end where they did and stay there, or are
+            fractions of the new one.
+        env: the environment, if the run learned in one that only Python code has.
+        device: another device than the run was started on; not bit-exact then.
+        on_step: see `train`, as for the other callbacks.
+        on_evaluation: see `train`.
+        on_checkpoint: see `train`.
+        trust: modules and programs (``"gtp:COMMAND"``) that the run names and may use; see docs/security.md.
+
+    Raises:
+        RlabError: there is no such run, another process holds it, no checkpoint is whole, or as in `train`.
+        Untrusted: the run names a module or program that nobody else has named.
+    """
+    from rlab.recipes import load_recipes
+    from rlab.run.lifecycle import resume_run
+
+    allow(trust)
+    folder = _folder(run)
+    env = _environment_of(run, env)
+    if folder.shipped:
+        raise RlabError(f"'{folder.name}' comes with rlab and holds only what playing needs, so it cannot go on")
+    document, status = folder.config(), status_of(folder)
+    if status.state == "finished" and steps is None and minutes is None:
+        return Run(folder.path, env)
+    recipe = load_recipes().get(document["recipe"])
+    more: dict[str, Any] = {}
+    if steps is not None or minutes is not None:
+        if steps is not None and minutes is not None:
+            raise RlabError("steps and minutes exclude each other: a run has one budget")
+        asked = (recipe.budget_name, steps) if minutes is None else ("minutes", minutes)
+        more["extension"] = import_module("rlab.run.extension").Extension(*asked, schedules)
+
+    def start(stop: Stop, view: View) -> RunFolder:
+        resume_run(folder, device, stop, view, give=_giver(folder, env), **more)
+        return folder
+
+    callbacks = {"on_step": on_step, "on_evaluation": on_evaluation, "on_checkpoint": on_checkpoint}
+    _driven(f"{document['recipe']} on {subject_of(document) or folder.name}", start, callbacks)
+    return Run(folder.path, env)
+
+
+def _driven(title: str, start: Callable[[Stop, View], RunFolder], callbacks: Mapping[str, Any]) -> RunFolder:
+    """Start or resume a run with its view; what a callback raised is raised once the run is saved."""
+    from rlab.run.progress import LiveView
+
     stop = Stop()
     main = threading.current_thread() is threading.main_thread()
     with stop_on_signals(stop) if main else contextlib.nullcontext(), LiveView(title) as view:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import tomllib
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
-from rlab.cli.arguments import format_arguments, parse_arguments
+from rlab.cli.arguments import parse_arguments
 from rlab.cli.common import (
     JsonFlag,
     TrustFlag,
@@ -96,6 +96,8 @@ def _train(argv: list[str], stop: Stop) -> int:
         return 0
     _refuse_foreign(default, rest)
     given = read_words(flag_table(default, True), rest, f"train {agent}", partial(_too_many, agent, recipe))
+    if "env_args" in given:
+        given["env_args"] = parse_arguments(given["env_args"])
     own = {f.name: given.pop(f.name) for f in fields(Flags) if f.name in given and f.name not in _names(default)}
     _refuse_nothing_named(agent, recipe, taken | given)
     flags = Flags(**own)
@@ -162,6 +164,13 @@ BASICS = (
 """Settings that `--help` shows, beside the options of the environment; `--help-all` shows every one."""
 
 
+REPEATED = {
+    "env_args": Arg("KEY=VALUE", name="env-arg", repeat=True),
+    "wrappers": Arg("MODULE:NAME", name="wrapper", repeat=True),
+}
+"""Settings that are written word by word, each with a flag of its own."""
+
+
 def flag_table(config: Any, options: bool) -> list[Flag]:
     """The flags of `rlab train` with a configuration as the defaults.
 
@@ -181,7 +190,11 @@ def flag_table(config: Any, options: bool) -> list[Flag]:
     taken = {flag.field for part in of_part.values() for flag in part}
     of_part["run"] = [flag for name, flag in own.items() if name not in taken] + of_part["run"]
     order = [*GROUPS, *of_part]
-    return [flag for name in sorted(of_part, key=order.index) for flag in of_part[name]]
+    table = [flag for name in sorted(of_part, key=order.index) for flag in of_part[name]]
+    return [
+        replace(flag, hint=tuple[str, ...], default=(), arg=REPEATED[flag.field]) if flag.field in REPEATED else flag
+        for flag in table
+    ]
 
 
 def _help(agent: str, recipe: Recipe[Any], default: Any, subject: str, every: bool) -> str:

@@ -22,8 +22,7 @@ from rlab.cli.common import (
     until_stopped,
 )
 from rlab.cli.flags import Arg
-from rlab.errors import RlabError
-from rlab.run.contract import Draws, Stop, Stopped, ability
+from rlab.run.contract import Stop, Stopped
 from rlab.run.folder import RunFolder, find_run
 from rlab.run.formatting import number
 

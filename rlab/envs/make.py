@@ -173,7 +173,6 @@ def kinds_of(name: str) -> set[str]:
     Raises:
         RlabError: the name is unknown.
     """
-    import gymnasium
     from gymnasium.spaces import Box, Discrete
 
     if go_size(name):
@@ -182,7 +181,7 @@ def kinds_of(name: str) -> set[str]:
         return {"discrete"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        env = gymnasium.make(_registered(name), disable_env_checker=True)
+        env = _maker(name)()
     try:
         table = hasattr(env.unwrapped, "P") or type(env.unwrapped).__name__ == "BlackjackEnv"
         kinds = {"table"} if table else set()
