@@ -3,13 +3,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Another build: make setup TORCH="torch==2.13.0 --index-url <your CUDA index>"
-TORCH ?= torch==2.13.0
+# Another build: make setup TORCH="torch --index-url <your CUDA index>"
+TORCH ?= torch
+# Every version comes from here, also of what builds a package in an environment of its own (setuptools, wheel): older
+# versions of pip ask the first of the two for that, newer ones the second.
+export PIP_CONSTRAINT := constraints.txt
+export PIP_BUILD_CONSTRAINT := constraints.txt
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup dev docs breakout lint test test-setup test-data test-slow test-oracles bench hashes release clean
+.PHONY: help setup dev docs studies breakout lint test test-setup test-data test-slow test-oracles bench hashes release clean
 
 help:
 	@echo "make breakout   set up, train DQN on Breakout for about ten minutes, evaluate, write video and report"
@@ -19,24 +23,25 @@ help:
 	@echo "make test-slow  learning checks of minutes to hours"
 	@echo "make test-oracles  Go beside other engines, which it installs"
 	@echo "make docs       the documentation as a site, docs/_build/html"
+	@echo "make studies    the studies that an exam asks about first, at the full budget: hours; goes on where it was stopped"
 	@echo "make bench      speed against stable-baselines3"
 	@echo "make hashes     write requirements-release.txt: every version of constraints.txt with its digests"
 	@echo "make release    build sdist and wheel into dist/ with packages of exactly those digests, and try the wheel"
 	@echo "make setup      only set up; TORCH=... chooses another build of torch"
 
 # torch comes first and alone, so that no other package chooses its build.
-$(VENV)/.torch:
+$(VENV)/.torch: constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rlab needs Python >= 3.11, found " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install $(TORCH)
 	@touch $@
 
 $(VENV)/.core: $(VENV)/.torch pyproject.toml constraints.txt
-	$(PIP) install -c constraints.txt -e ".[bench]"
+	$(PIP) install -e ".[bench]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) install -c constraints.txt -e ".[bench,dev,docs,minatar,hpo]"
+	$(PIP) install -e ".[bench,dev,docs,minatar,hpo]"
 	@touch $@
 
 setup: $(VENV)/.core
@@ -70,7 +75,7 @@ test-data: dev
 	  if [ $$status -eq 5 ]; then echo "no test needs the larger data sets yet"; exit 0; fi; exit $$status
 
 test-oracles: dev
-	$(PIP) install -c constraints.txt -e ".[oracles]"
+	$(PIP) install -e ".[oracles]"
 	$(BIN)/python -m pytest -m oracle --timeout 7200
 
 test-slow: dev
@@ -79,6 +84,14 @@ test-slow: dev
 docs: dev
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+STUDIES := deep-net-remedies init-by-depth linear-boundaries early-stopping early-stopping-l2 early-stopping-models \
+  dropout-rate dropout-small-data dropout-ensemble dropout-convolution dropout-masks dropout-recurrent \
+  augmentation-shortage augmentations-one-by-one augmentation-breaks-labels optimisers-tuned transfer-frozen \
+  transfer-matrix multi-task semi-supervised
+
+studies: setup
+	$(BIN)/rlab study run $(STUDIES) --budget full --jobs 1 --nice
 
 bench: setup
 	$(BIN)/rlab bench speed

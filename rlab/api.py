@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from rlab.errors import RlabError
+from rlab.errors import RlabError, printable
 from rlab.run.config import changed, to_plain
 from rlab.run.contract import (
     Ability,
@@ -300,19 +301,23 @@ class Loaded:
 
     def evaluate(self, episodes: int = 30, seed: int = 0, *, stop: Stop | None = None) -> dict[str, Any]:
         """Score it and write ``evaluation.json`` in the run's folder; see `rlab.evaluate`."""
-        from rlab.run.lifecycle import prepare_process, resolve_device
+        import torch
+
+        from rlab.run.lifecycle import resolve_device
         from rlab.run.provenance import describe_session
 
         _refuse_below(episodes=(episodes, 1), seed=(seed, 0))
         score = self.score(episodes, seed, stop or Stop())
-        session = describe_session(resolve_device(self._device), prepare_process(self.config.run.threads), seed)
+        session = describe_session(resolve_device(self._device), torch.get_num_threads(), seed)
         document = {"schema": 1, "step": self.step, **score, "session": session}
         folder = self.folder
         try:
             make_folder(folder.evaluation.parent)
             replace_durably(folder.evaluation, to_json(document))
-        except OSError as e:
-            raise disk_error(e, folder.path) from None
+        except (OSError, RlabError) as e:  # a score of an hour is not lost to a disk
+            reason = disk_error(e, folder.path) if isinstance(e, OSError) else e
+            print(f"rlab: the score is not kept: {printable(reason)}", file=sys.stderr)
+            document["not_written"] = str(reason)
         return document
 
     def report(self) -> Path:
@@ -339,7 +344,7 @@ class Loaded:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self._stack.__exit__(kind, error, trace)
 
 
 class Player(Loaded):
@@ -384,7 +389,9 @@ class Player(Loaded):
             raise RlabError(
                 f"run '{self.folder.name}' takes observations of {space.dtype}, which {obs.dtype} cannot become"
             )
-        batch = (obs[None] if one else obs) - (envs.observation_start or 0)
+        batch = obs[None] if one else obs
+        if envs.observation_start is not None:
+            batch = batch - envs.observation_start
         mask = None if mask is None else np.asarray(mask, bool)
         legal = mask[None] if one and mask is not None else mask
         starts = np.broadcast_to(np.asarray(first, bool), len(batch))
@@ -580,7 +587,7 @@ def evaluate(
     stop: Stop | None = None,
     trust: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Play whole games with raw scores, and write ``evaluation.json`` in the run's folder.
+    """Play whole games with raw scores, and write ``evaluation.json`` in the run's folder, if that can be written to.
 
     Args:
         run: what `train` returned, a name, a path, or "latest".
@@ -593,7 +600,7 @@ def evaluate(
 
     Returns:
         mean, median, low, high (95 % interval of the mean), human_normalised, episodes, protocol, epsilon,
-        returns and the rest, as written.
+        returns and the rest, as written; and ``not_written``, which says why, where it could not be.
 
     Raises:
         RlabError: there is no such run or nothing to play.

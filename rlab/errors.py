@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import sysconfig
+import traceback
 from collections.abc import Iterable
 
 
@@ -28,6 +30,29 @@ class NonFinite(RlabError):
         super().__init__(f"{quantity} became {value} at {where}")
 
 
+class ForeignError(RlabError):
+    """Code that is not the lab's, such as an environment, failed or broke its promise; `__cause__` is what it raised.
+
+    A run that meets it halts, and its last checkpoint stays.
+    """
+
+
+def one_line(error: BaseException) -> str:
+    """Say in one line what foreign code raised, and where in it: ``ValueError: no such map (my_env.py, line 14)``."""
+    text = "".join(c for c in " ".join(str(error).split()) if c.isprintable())
+    frames = traceback.extract_tb(error.__traceback__)
+    libraries = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    own = __file__.rpartition("errors.py")[0]
+    theirs = [f for f in frames if not f.filename.startswith((*libraries, own, "<"))]
+    place = f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
+    return f"{type(error).__name__}{': ' if text else ''}{text[:400]}{place}"
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """Text of which a sentence quotes no more than `most` characters."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def nearest(name: str, valid: Iterable[str], most: int = 3) -> str:
     """Say which valid names lie nearest to a wrong one.
 
@@ -41,7 +66,7 @@ def nearest(name: str, valid: Iterable[str], most: int = 3) -> str:
     """
     names = sorted(set(valid))
     by_lower = {n.lower(): n for n in names}
-    close = [by_lower[m] for m in difflib.get_close_matches(name.lower(), by_lower, n=most, cutoff=0.5)]
+    close = [by_lower[m] for m in difflib.get_close_matches(name[:100].lower(), by_lower, n=most, cutoff=0.5)]
     if close:
         return "nearest: " + ", ".join(close)
     if len(names) <= 12:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar, cast
 
-from rlab.errors import RlabError, nearest
+from rlab.errors import ForeignError, RlabError, nearest, one_line
 from rlab.trust import check_module, spec_of
 
 T = TypeVar("T")
@@ -62,7 +62,7 @@ def import_plugin(module: str) -> None:
     """Import a user's module by name, from the current directory too (it registers what it brings).
 
     Raises:
-        RlabError: there is no such module.
+        RlabError: there is no such module, or it cannot be imported.
         Untrusted: only a run's folder has named it (`rlab.trust`).
     """
     if not all(part.isidentifier() for part in module.split(".")):
@@ -75,10 +75,13 @@ def import_plugin(module: str) -> None:
         sys.path.insert(0, here)  # for this import alone: the user's own envs/ comes before an installed package's
     try:
         importlib.import_module(module)
-    except ModuleNotFoundError as e:
-        if e.name is None or not (module == e.name or module.startswith(e.name + ".")):
-            raise  # the plugin exists, and one of its own imports is what is missing
-        raise RlabError(f"no module named '{module}'; it must be importable (PYTHONPATH or installed)") from None
+    except RlabError:
+        raise
+    except Exception as e:
+        missing = e.name if isinstance(e, ModuleNotFoundError) else None
+        if missing is not None and (module == missing or module.startswith(missing + ".")):
+            raise RlabError(f"no module named '{module}'; it must be importable (PYTHONPATH or installed)") from None
+        raise ForeignError(f"module '{module}' cannot be imported: {one_line(e)}") from e
     finally:
         if lies_here:
             sys.path.remove(here)

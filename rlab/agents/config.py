@@ -84,10 +84,9 @@ class AgentSettings:
         """Vector steps that make one unit of work."""
         return 1
 
-    @property
-    def warm_up(self) -> int:
-        """Environment steps before the first update."""
-        return 0
+    def nothing_learned(self, steps: int) -> str:
+        """Why nothing will be learned in so many environment steps, as a clause; "" if something will."""
+        return ""
 
     @property
     def learns_in_background(self) -> bool:
@@ -97,3 +96,9 @@ class AgentSettings:
     def for_profile(self) -> Self:
         """The same settings for a short measurement: they learn as soon as they can and compile nothing."""
         return self
+
+
+def short_of_rollout(flag: str, length: int, num_envs: int, steps: int) -> str:
+    """Say that so many environment steps are less than a rollout; "" if they are not."""
+    whole = length * num_envs
+    return f"a rollout is {flag} {length} of --num-envs {num_envs}, {whole:,} steps" if steps < whole else ""

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rlab.envs.scores import human_normalised
+from rlab.errors import RlabError
 from rlab.run.contract import Stop, Stopped
 from rlab.stats import bootstrap_mean
 
@@ -17,6 +18,18 @@ class Policy(Protocol):
 
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """obs[N, *shape], first bool[N] (an episode starts), mask bool[N, A] or None -> int64[N] or floats."""
+
+
+def refuse_no_games(episodes: int, seed: int) -> None:
+    """Refuse to play no episodes, or with a negative seed.
+
+    Raises:
+        RlabError: a sentence that names the number.
+    """
+    if episodes < 1:
+        raise RlabError(f"episodes is {episodes}; it must be at least 1")
+    if seed < 0:
+        raise RlabError(f"seed is {seed}; it must be at least 0")
 
 
 def play(policy: Policy, envs: VectorEnv, episodes: int, seed: int, stop: Stop) -> tuple[np.ndarray, np.ndarray]:

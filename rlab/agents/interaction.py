@@ -9,31 +9,38 @@ way was the same.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
-from rlab.agents.evaluation import Policy, play, score
+from rlab.agents.evaluation import Policy, play, refuse_no_games, score
 from rlab.agents.types import Needs, Step
 from rlab.envs import make_vec
-from rlab.errors import RlabError
+from rlab.envs.make import is_foreign
+from rlab.envs.vector import VecEnv
+from rlab.errors import ForeignError, RlabError
 from rlab.run.config import to_plain
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
+from rlab.run.files import scratch_folder
 from rlab.run.journal import Journal
 from rlab.seeding import derive
 
 LOG = "actions"
 RECENT = 100
 """Episodes that the running mean return is taken over."""
+
+LONGEST = 27_000
+"""Steps after which evaluations cut an episode that nothing else limits: as many as an Atari game has at the most."""
+
+COPIES = 32
+"""Environments that play an evaluation side by side, at the most."""
 
 
 class Agent(Protocol):
@@ -83,10 +90,11 @@ class EnvStream:
 
     Args:
         envs: what `rlab.envs.make_vec` returns, in training mode.
-        env: the environment's name, for messages.
+        env: the environment's name.
         reset_steps: environments restart each time this many steps are done.
         seed: the run's seed.
         journal: takes the executed actions.
+        make: makes the same environments again.
 
     Attributes:
         obs: [N, *shape], shown now.
@@ -95,18 +103,28 @@ class EnvStream:
         ticks: steps of every environment so far.
     """
 
-    def __init__(self, envs: VectorEnv, env: str, reset_steps: int, seed: int, journal: Journal):
+    def __init__(
+        self,
+        envs: VectorEnv,
+        env: str,
+        reset_steps: int,
+        seed: int,
+        journal: Journal,
+        make: Callable[[], VectorEnv] | None = None,
+    ):
         n = envs.num_envs
         self.envs: Any = envs
         self.env = env
         self.seed = seed
         self.journal = journal
+        self.make = make
         self.ticks = 0
         self.obs = np.empty(0)
         self.first = np.ones(n, bool)
         self.mask: np.ndarray | None = None
         self.episodes = 0
         self.recent: deque[float] = deque(maxlen=RECENT)
+        self._reset_steps = reset_steps
         self._period = max(1, reset_steps // n)  # in ticks
         self._since_reset = self._period  # the first tick resets
         self._resets = 0
@@ -115,6 +133,8 @@ class EnvStream:
         self._ended: list[int] = []  # lengths of those that ended since the last gauges
         self._reward_size = 0.0  # the largest since then
         self._hash = b""
+        self._notes: list[str] = []
+        self._told = False  # that restarts cut all episodes
 
     @property
     def done(self) -> int:
@@ -144,7 +164,18 @@ class EnvStream:
         action = step.action if step.action.dtype.kind == "f" else step.action.astype(np.int32)
         self.journal.append(LOG, {"action": action[None]})
         self.ticks += 1
+        if self.restart_is_due and not self.episodes and not self._told:
+            self._told = True
+            self._notes.append(
+                f"no episode of '{self.env}' has ended in the {self._period:,} steps of each environment after which "
+                f"all restart, so that restarts cut every episode; nearest: --reset-steps {10 * self._reset_steps}"
+            )
         return step
+
+    def take_notes(self) -> list[str]:
+        """What was seen since the last call that a user should know."""
+        notes, self._notes = [*self._notes, *self.envs.take_notes()], []
+        return notes
 
     def receive(self) -> Step:
         """Receive what the environments did with the actions sent last, and account for its episodes."""
@@ -152,6 +183,8 @@ class EnvStream:
             obs, reward, terminated, truncated, info = self.envs.recv()
         except NonFinite as e:  # it knows the copy, not how far the run is
             raise NonFinite(e.quantity, e.value, f"step {self.done + self.envs.num_envs:,} ({e.where})") from None
+        except ForeignError as e:
+            raise ForeignError(f"at step {self.done + self.envs.num_envs:,}: {e}") from e.__cause__
         if not np.isfinite(info["raw_reward"]).all():
             bad = info["raw_reward"][~np.isfinite(info["raw_reward"])][0]
             raise NonFinite("reward", float(bad), f"step {self.done:,}")
@@ -255,6 +288,7 @@ class Interaction:
         evaluate_episodes: games of an evaluation on the way.
         final_episodes: games of the evaluation at the end.
         profile_copy: makes a throwaway copy that learns at once, for measuring; None: no measurement.
+        evaluates: whether there are evaluations before the end.
     """
 
     def __init__(
@@ -268,10 +302,10 @@ class Interaction:
         evaluate_episodes: int,
         final_episodes: int,
         profile_copy: Callable[[Journal], Interaction] | None = None,
+        evaluates: bool = True,
     ):
         self.agent = agent
         self.stream = stream
-        self.envs = stream.envs
         self.env = stream.env
         self.seed = stream.seed
         self.journal = stream.journal
@@ -281,7 +315,14 @@ class Interaction:
         self.evaluate_episodes = evaluate_episodes
         self.final_episodes = final_episodes
         self.profile_copy = profile_copy
+        self.evaluates = evaluates
+        self._notes: list[str] = []
         self._pending: Step | None = None  # seen, not yet learned from
+
+    @property
+    def envs(self) -> Any:
+        """The environments that it learns in."""
+        return self.stream.envs
 
     @property
     def done(self) -> int:
@@ -303,10 +344,26 @@ class Interaction:
         return metrics
 
     def evaluate(self, stop: Stop) -> Score:
-        """Play whole games with raw scores; environments and random numbers depend on seed and progress only."""
+        """Play whole games with raw scores; environments and random numbers depend on seed and progress only.
+
+        At the end of the budget the environments that it learned in are closed first: of a simulator there may be one.
+        """
         final = self.done >= self.total_steps
+        if final:
+            self.close()
         episodes = self.final_episodes if final else self.evaluate_episodes
-        return self.evaluate_games(episodes, derive(self.seed, "evaluation", self.done), stop)
+        score = self.evaluate_games(episodes, derive(self.seed, "evaluation", self.done), stop)
+        if score.get("cut"):
+            self._notes.append(
+                f"{score['cut']} of {episodes} episodes of the evaluation were cut at {LONGEST:,} steps, for nothing "
+                "ended them; --max-steps sets a limit of your own"
+            )
+        return score
+
+    def take_notes(self) -> list[str]:
+        """What was seen since the last call that a user should know; see `rlab.run.contract.Tells`."""
+        notes, self._notes = [*self._notes, *self.stream.take_notes()], []
+        return notes
 
     def policy(self, seed: int) -> Any:
         """What evaluations and films play; see `rlab.run.contract.Acts`."""
@@ -315,41 +372,81 @@ class Interaction:
     def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
         """Play `episodes` whole games and score them; the result names the rules, epsilon and seed.
 
+        An episode that nothing limits is cut after `LONGEST` steps; `cut` then says how many were.
+
         Raises:
+            RlabError: no episodes, or a negative seed.
             Stopped: a stop was requested.
         """
-        envs = make_vec(self.env, min(episodes, 32), seed, **self.rules, training=False)
-        with closing(envs):
+        with closing(self._evaluation_envs(episodes, seed)) as envs:
             policy = self.agent.policy(derive(seed, "policy"))
             returns, lengths = play(policy, envs, episodes, seed, stop)
-        own = to_plain(
-            {name: value for name, value in self.rules.items() if value is not None}
-        )  # others: the game's own
-        how = {"protocol": self.envs.protocol, "epsilon": getattr(policy, "epsilon", None), "seed": seed}
-        return score(returns, lengths, self.env) | own | how
+        own = to_plain({k: v for k, v in self.rules.items() if v is not None})  # others are the game's own
+        how = {"protocol": envs.protocol, "epsilon": getattr(policy, "epsilon", None), "seed": seed}
+        cut = int((lengths >= LONGEST).sum()) if self.envs.endless else 0
+        return score(returns, lengths, self.env) | own | how | ({"cut": cut} if cut else {})
+
+    def _evaluation_envs(self, episodes: int, seed: int) -> VecEnv:
+        """Of a user's environment no more copies than learn side by side."""
+        refuse_no_games(episodes, seed)
+        rules = self.rules | ({"max_steps": LONGEST} if self.envs.endless else {})
+        copies = min(episodes, self.envs.num_envs if is_foreign(self.env) else COPIES, COPIES)
+        return make_vec(self.env, copies, seed, **rules, training=False)
 
     def progress(self) -> Progress:
         """Environment steps done and planned."""
         return Progress(self.done, self.total_steps, "steps")
 
     def footprint(self, stop: Stop) -> Footprint:
-        """Memory from the configuration; disk and time from a copy that runs for about a second and polls `stop`."""
+        """Memory from the configuration; disk and time from a copy that runs for about a second and polls `stop`.
+
+        Of a user's environment there are never more copies than the run itself will have: those that it learns in are
+        closed meanwhile, and then those that will play evaluations are opened beside them, to see that it can be done.
+
+        Raises:
+            RlabError: it cannot.
+        """
         needs = self.agent.needs()
         known = Footprint(
-            needs.memory, needs.device_memory, needs.checkpoint, trainable=needs.trainable, frozen=needs.frozen
+            needs.memory,
+            needs.device_memory,
+            needs.checkpoint,
+            trainable=needs.trainable,
+            frozen=needs.frozen,
+            one_thread=len(self.envs.single_observation_space.shape or ()) < 2,
         )
         if self.profile_copy is None:
             return known
-        with tempfile.TemporaryDirectory(prefix="rlab-dry-run-") as scratch:
-            journal = Journal(Path(scratch))
+        foreign = is_foreign(self.env) and self.stream.make is not None
+        if foreign:
+            self.close()
+        with scratch_folder() as scratch:
+            journal = Journal(scratch)
             with closing(journal), closing(self.profile_copy(journal)) as copy:
+                notes = copy.envs.examine()
                 per_step = copy.seconds_per_step(stop)
                 journal.flush()
                 rows = max(1, journal.end("replay"))
-                written = sum(p.stat().st_size for p in Path(scratch).iterdir())
+                written = sum(p.stat().st_size for p in scratch.iterdir())
         # Kept checkpoints reach further back than the newest, and later frames may compress less well.
         journal_bytes = 2 * min(needs.rows, self.total_steps) * written // rows
-        return replace(known, seconds=per_step * self.total_steps, journal=journal_bytes)
+        if foreign:
+            self._reopen()
+        seconds = per_step * self.total_steps
+        return replace(known, seconds=seconds, journal=journal_bytes, notes=tuple(notes))
+
+    def _reopen(self) -> None:
+        assert self.stream.make is not None
+        self.stream.envs = self.stream.make()
+        if not self.evaluates:
+            return
+        try:
+            self._evaluation_envs(self.evaluate_episodes, 0).close()
+        except ForeignError as e:
+            raise ForeignError(
+                f"{e}; evaluations on the way need copies of '{self.env}' beside the {self.envs.num_envs} that learn; "
+                "nearest: --evaluate-steps 0, which evaluates at the end only"
+            ) from e.__cause__
 
     def seconds_per_step(self, stop: Stop) -> float:
         """Wall time of an environment step with all its learning, measured for about a second. Alters this learner.
@@ -404,9 +501,10 @@ class Interaction:
         self.agent.restore_policy({part: dict(parameters)})
 
     def restore_policy(self, state: State) -> None:
-        """Take over only what evaluating and watching need."""
+        """Take over only what evaluating and watching need; it cannot go on learning then."""
         self.agent.restore_policy(state["agent"])
         self.stream.ticks = state["ticks"]
+        self.close()  # of a simulator there may be one
 
     def close(self) -> None:
         """Close the environments."""

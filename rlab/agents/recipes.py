@@ -23,6 +23,7 @@ from rlab.agents.value.config import (
     QConfig,
     QExperiment,
 )
+from rlab.machine import cores
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig, to_plain
 
@@ -96,16 +97,33 @@ def describe_env(experiment: Any) -> dict[str, str]:
     lines = {"env": f"{env.env}, {budget}"}
     if isinstance(env, EnvConfig):
         from rlab.envs import is_atari
+        from rlab.envs.make import is_foreign
 
         rules = env.rules()
         protocol = rules.pop("protocol", "classic")
         lines |= {"protocol": PROTOCOLS[protocol]} if is_atari(env.env) else {}
         lines |= {"rules": ", ".join(f"{name} {to_plain(value)}" for name, value in rules.items())} if rules else {}
-        if isinstance(agent, AgentSettings) and env.steps <= (starts := agent.warm_up):
-            lines["note"] = f"--learning-starts is {starts:,}, so nothing will be learned in {env.steps:,} steps"
+        if isinstance(agent, AgentSettings):
+            lines |= _copies(experiment) if is_foreign(env.env) else {}
+            if why := agent.nothing_learned(env.steps):
+                lines["note"] = f"{why}, so nothing will be learned in {env.steps:,} steps"
     elif getattr(env, "env_args", None):
         lines["rules"] = f"env_args {env.env_args}"
     return lines
+
+
+def _copies(experiment: Any) -> dict[str, str]:
+    """How many copies of a user's environment are open at a time."""
+    learn = experiment.agent.num_envs
+    if not evaluates(experiment):
+        return {"copies": f"{learn} at a time"}
+    more = min(learn, experiment.env.evaluate_episodes)
+    return {"copies": f"{learn}, and {more} more while evaluating (none with --evaluate-steps 0)"}
+
+
+def evaluates(experiment: Any) -> bool:
+    """Whether there are evaluations before the end of a run."""
+    return 0 < experiment.run.evaluate_steps < experiment.env.steps
 
 
 def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, context: Any) -> Any:
@@ -119,8 +137,6 @@ def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, con
     Raises:
         RlabError: the environment is unknown, or the agent cannot play it.
     """
-    import torch
-
     from rlab.agents.interaction import EnvStream, Interaction
     from rlab.agents.types import AgentContext
     from rlab.envs import make_vec
@@ -129,8 +145,10 @@ def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, con
     run, env, settings = experiment.run, experiment.env, experiment.agent
     seed = derive(run.seed, "environment")
     shares = settings.learns_in_background and context.device == "cpu"
-    threads = max(1, torch.get_num_threads() // 2) if shares else 0  # 0: one per core
-    envs = make_vec(env.env, settings.num_envs, seed, **env.rules(), training=True, threads=threads)
+    number = cores() if run.threads in ("auto", 0) else run.threads
+    threads = max(1, number // 2) if shares else 0  # 0: one per core
+    make = partial(make_vec, env.env, settings.num_envs, seed, **env.rules(), training=True, threads=threads)
+    envs = make()
     try:
         _, info = envs.reset()
         agent = make_agent(
@@ -156,13 +174,14 @@ def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, con
         raise
     return Interaction(
         agent,
-        EnvStream(envs, env.env, env.reset_steps, run.seed, context.journal),
+        EnvStream(envs, env.env, env.reset_steps, run.seed, context.journal, make),
         rules=env.rules(),
         total_steps=env.steps,
         ticks=settings.ticks,
         evaluate_episodes=env.evaluate_episodes,
         final_episodes=env.final_episodes,
         profile_copy=partial(profile_copy, partial(build, make_agent), experiment, context.device),
+        evaluates=evaluates(experiment),
     )
 
 
@@ -351,9 +370,9 @@ def build_sb3(recipe: str, experiment: Any, context: Any) -> Any:
 
     run, env, config = experiment.run, experiment.env, experiment.agent
     seed = derive(run.seed, "environment")
-    envs = make_vec(env.env, config.num_envs, seed, **env.rules(), training=True)
-
-    stream = EnvStream(envs, env.env, env.reset_steps, run.seed, context.journal)
+    make = partial(make_vec, env.env, config.num_envs, seed, **env.rules(), training=True)
+    envs = make()
+    stream = EnvStream(envs, env.env, env.reset_steps, run.seed, context.journal, make)
     try:
         learner = Sb3Learner(
             make_agent(recipe, config, stream, context.device),
@@ -364,6 +383,7 @@ def build_sb3(recipe: str, experiment: Any, context: Any) -> Any:
             evaluate_episodes=env.evaluate_episodes,
             final_episodes=env.final_episodes,
             profile_copy=partial(profile_copy, partial(build_sb3, recipe), experiment, context.device),
+            evaluates=evaluates(experiment),
         )
         if context.start is not None:
             from rlab.tasks.transfer import start_from

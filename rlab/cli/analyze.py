@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from rlab.cli.common import JsonFlag, TrustFlag, parse, refuse_below, results, say, stopped_status, until_stopped
 from rlab.cli.flags import Arg
-from rlab.errors import RlabError
+from rlab.errors import RlabError, printable
 from rlab.run.contract import Stop
 
 if TYPE_CHECKING:
     from rlab.agents.go.engine import Judged
+    from rlab.envs.go.sgf import Record
 
 COLOURS = ("#0072b2", "#d55e00")
 """The curve, and blunders (Okabe & Ito 2008)."""
@@ -23,7 +24,8 @@ COLOURS = ("#0072b2", "#d55e00")
 
 @dataclass(frozen=True)
 class Flags:
-    """Judge the moves of a Go game: win rate before and after each, blunders, an SGF with comments and a curve."""
+    """Judge the moves of a Go game: win rate before and after each, blunders, an SGF with comments, a page to click
+    through and a curve."""
 
     run: Annotated[str, Arg("RUN", positional=True)]
     """Who judges: a run, RUN:PROGRESS, rollout:2000, or whatever else gives an analysis."""
@@ -34,7 +36,7 @@ class Flags:
     threshold: float = 0.1
     """A move that loses at least this much win rate is a blunder."""
     out: Path | None = None
-    """Folder for GAME-analyzed.sgf and GAME-analyzed.png; by default where the record lies."""
+    """Folder for GAME-analyzed.sgf, .html and .png; by default where the record lies."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     trust: TrustFlag = ()
@@ -53,10 +55,10 @@ def _analyze(argv: Sequence[str], stop: Stop) -> int:
     refuse_below(flags, visits=0)
     if not 0 < flags.threshold <= 1:
         raise RlabError(f"--threshold is {flags.threshold}; it must be above 0 and at most 1")
-    from rlab.envs.go.sgf import read_sgf, replay
+    from rlab.envs.go.sgf import read_bytes, read_sgf, replay, with_comments
 
     with results(flags.json) as put:
-        record = read_sgf(flags.file)
+        record, content = read_sgf(flags.file), read_bytes(flags.file)
         replay(record)  # before a player is loaded
         if not record.moves:
             raise RlabError(f"{flags.file} holds no move")
@@ -87,9 +89,15 @@ def _analyze(argv: Sequence[str], stop: Stop) -> int:
             return stopped_status(stop)
         blunders = [m for m in moves if m.loss >= flags.threshold]
         folder = flags.out or flags.file.parent
-        files = {kind: folder / f"{flags.file.stem}-analyzed.{kind}" for kind in ("sgf", "png")}
-        title = f"{record.black or 'Black'} - {record.white or 'White'}, judged by {player.name}"
-        _write(files, commented(record, moves, flags.threshold, player.name), curve(moves, flags.threshold, title))
+        files = {kind: folder / f"{flags.file.stem}-analyzed.{kind}" for kind in ("sgf", "html", "png")}
+        title = printable(f"{record.black or 'Black'} - {record.white or 'White'}, judged by {player.name}")
+        comments = comments_on(moves, record.size, flags.threshold, player.name)
+        _write(
+            files,
+            with_comments(content, comments).encode(),
+            page(record, moves, comments, flags.threshold, title).encode(),
+            curve(moves, flags.threshold, title),
+        )
         if not flags.json:
             _table(moves, flags.threshold, record.size)
         put(
@@ -119,21 +127,22 @@ def _analyze(argv: Sequence[str], stop: Stop) -> int:
                 ],
                 "blunders": [m.number for m in blunders],
                 "sgf": str(files["sgf"]),
+                "html": str(files["html"]),
                 "png": str(files["png"]),
             },
         )
         return 0
 
 
-def _write(files: dict[str, Path], text: str, picture: bytes) -> None:
+def _write(files: dict[str, Path], *contents: bytes) -> None:
     from rlab.run.files import disk_error, replace_durably
 
-    for kind, content in (("sgf", text.encode()), ("png", picture)):
+    for file, content in zip(files.values(), contents, strict=True):
         try:
-            files[kind].parent.mkdir(parents=True, exist_ok=True)
-            replace_durably(files[kind], content)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            replace_durably(file, content)
         except OSError as e:
-            raise disk_error(e, files[kind].parent) from None
+            raise disk_error(e, file.parent) from None
 
 
 def summary(moves: Sequence[Judged], threshold: float) -> str:
@@ -167,13 +176,11 @@ def _table(moves: Sequence[Judged], threshold: float, size: int) -> None:
     Console(highlight=False).print(table)
 
 
-def commented(record: Any, moves: Sequence[Judged], threshold: float, judge: str) -> str:
-    """The record as SGF, with what was found in the comments, after those that it had."""
+def comments_on(moves: Sequence[Judged], size: int, threshold: float, judge: str) -> dict[int, str]:
+    """Number of a move -> what is said of it."""
     from rlab.envs.go.boards import name_of
-    from rlab.envs.go.sgf import write_sgf
 
-    size = record.size
-    comments = dict(record.comments)
+    comments = {}
     for m in moves:
         who = ("Black", "White")[m.colour - 1]
         comment = f"{who} {name_of(m.point, size)}: win rate {m.before:.1%} -> {m.after:.1%}"
@@ -182,22 +189,57 @@ def commented(record: Any, moves: Sequence[Judged], threshold: float, judge: str
         if m.loss >= threshold:
             line = " ".join(name_of(p, size) for p in m.variation)
             comment = f"BLUNDER (loses {m.loss:.1%}). {comment}. Better: {line}"
-        comments[m.number] = "\n".join(filter(None, (comments.get(m.number), f"[{judge}] {comment}")))
-    return write_sgf(replace(record, comments=comments))
+        comments[m.number] = f"[{judge}] {comment}"
+    return comments
+
+
+def page(record: Record, moves: Sequence[Judged], comments: Mapping[int, str], threshold: float, title: str) -> str:
+    """The game as a page: a board to click through, and the win rate beside it."""
+    from html import escape
+
+    from rlab.agents.go.board_viewer import Shown, board_viewer, document
+
+    texts = {n: "\n".join(filter(None, (record.comments.get(n), comments.get(n)))) for n in range(len(moves) + 1)}
+    shown = Shown(
+        title=f"{record.black or 'Black'} - {record.white or 'White'}" + f", {record.result}" * bool(record.result),
+        moves=record.moves,
+        stones=record.stones,
+        turn=record.turn,
+        notes={n: text for n, text in texts.items() if text},
+        better={m.number - 1: m.best for m in moves},
+        rates=black_rates(moves),
+        marked=[m.number for m in moves if m.loss >= threshold],
+    )
+    facts = [record.date, f"komi {record.komi:g}", record.rules]
+    return document(
+        title,
+        [
+            f"<h1>{escape(title)}</h1>",
+            f'<p class="dim">{escape(", ".join(filter(None, facts)))}. Dashed: what would have been played instead. '
+            f"Marked on the curve: moves that lose {threshold:.0%} or more. Arrow keys, a click on the board or on the "
+            "curve go through the game.</p>",
+            board_viewer(record.setting(), [shown]),
+        ],
+    )
+
+
+def black_rates(moves: Sequence[Judged]) -> list[float]:
+    """Black's win rate before the first move and after every one."""
+
+    def black(rate: float, colour: int) -> float:
+        return rate if colour == 1 else 1 - rate
+
+    return [black(moves[0].before, moves[0].colour), *(black(m.after, m.colour) for m in moves)]
 
 
 def curve(moves: Sequence[Judged], threshold: float, title: str) -> bytes:
     """Black's win rate after every move, as PNG; blunders are points in the colour of who made them."""
     from matplotlib.figure import Figure
 
-    def black(rate: float, colour: int) -> float:
-        return 100 * (rate if colour == 1 else 1 - rate)
-
     figure = Figure(figsize=(9, 3.8), dpi=110, layout="constrained", facecolor="white")
     axes = figure.add_subplot()
-    first = moves[0]
     numbers = [0, *(m.number for m in moves)]
-    rates = [black(first.before, first.colour), *(black(m.after, m.colour) for m in moves)]
+    rates = [100 * rate for rate in black_rates(moves)]
     axes.axhline(50, color="#888888", lw=0.8)
     axes.plot(numbers, rates, color=COLOURS[0], lw=1.6)
     axes.fill_between(numbers, rates, 50, color=COLOURS[0], alpha=0.12, lw=0)
@@ -205,7 +247,7 @@ def curve(moves: Sequence[Judged], threshold: float, title: str) -> bytes:
         bad = [m for m in moves if m.colour == colour and m.loss >= threshold]
         if bad:
             axes.scatter(
-                [m.number for m in bad], [black(m.after, colour) for m in bad], s=44, zorder=3, lw=1.6,
+                [m.number for m in bad], [rates[m.number] for m in bad], s=44, zorder=3, lw=1.6,
                 color="black" if colour == 1 else "white", edgecolors=COLOURS[1], label=f"blunder of {name}",
             )  # fmt: skip
     axes.set(xlabel="move", ylabel="black's win rate, %", ylim=(-3, 103), xlim=(0, max(1, numbers[-1])))

@@ -16,14 +16,21 @@ from rlab.run.contract import Stop
 
 @dataclass(frozen=True)
 class Speed:
-    """Train this lab's agent and its peer in turn on the same machine, and compare steps per second."""
+    """Train this lab's agent and its peer in turn on the same machine, and compare steps per second; or ours alone and
+    beside busy processes."""
 
     agent: str = "dqn"
     """Whose speed is measured."""
     rounds: int = 3
     """How often each is measured, in turn; the median counts."""
-    steps: int = 6_000
-    """Environment steps of each measurement."""
+    steps: int | None = None
+    """Environment steps of each measurement; by default 6,000, to a score 2,000,000."""
+    ladder: bool = False
+    """stable-baselines3 as its user can make it faster: C++ environments, bf16, torch.compile, one after the other."""
+    beside: int = 0
+    """Beside this many busy processes in place of a peer: the share of the fair pace that is left."""
+    to_score: float | None = None
+    """Minutes until the last 100 training games have this mean score, ours and a plain PQN in torch (--agent pqn)."""
     json: JsonFlag = False
     """Print one JSON object; everything else goes to stderr."""
 
@@ -111,6 +118,9 @@ class Go:
     """How often each way of playing is measured, in turn; the median counts."""
     seconds: float = 0.5
     """How long each measurement takes."""
+    granularity: bool = False
+    """Measure by how much one Python call does instead: a step of 1, 16, 256 or 4,096 boards, or whole games; beside
+    OpenSpiel and EnvPool where they are installed."""
     search: bool = False
     """Measure tree search as well."""
     visits: int = 32
@@ -160,8 +170,9 @@ def main(argv: Sequence[str]) -> int:
         print("usage: rlab bench backbones [--encoders A,B] [--worlds A,B] [--seeds N] [--minutes M] [--full] [--json]")
         print("       rlab bench data [--data SET] [--batch-size N] [--updates N] [--rounds N] [--threads N] [--json]")
         print("       rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
+        print("                 [--ladder | --beside N | --to-score X]")
         print("       rlab bench envs [--rounds N] [--seconds S] [--json]")
-        print("       rlab bench go [--size N] [--rounds N] [--seconds S] [--search [--visits N] [--games N]] [--json]")
+        print("       rlab bench go [--size N] [--rounds N] [--seconds S] [--granularity | --search] [--json]")
         print("       rlab bench go-solved [PLAYER] [--size N] [--opponent PLAYER] [--games N] [--seed N] [--json]")
         print("       rlab bench breakout-gpu [--steps N] [--seed N] [--device D] [--json]")
         return 0
@@ -235,16 +246,41 @@ def _breakout(argv: Sequence[str]) -> int:
 
 def _speed(argv: Sequence[str]) -> int:
     flags = parse(Speed, "bench speed", argv)
-    refuse_below(flags, rounds=1, steps=1)
+    refuse_below(flags, rounds=1, beside=0, **({} if flags.steps is None else {"steps": 1}))
+    ways = {"--ladder": flags.ladder, "--beside": flags.beside > 0, "--to-score": flags.to_score is not None}
+    if sum(ways.values()) > 1:
+        raise RlabError(f"{' and '.join(way for way, chosen in ways.items() if chosen)} exclude each other")
+    steps = flags.steps or (6_000 if flags.to_score is None else 2_000_000)
     with results(flags.json) as put:
         from rlab.recipes import load_recipes
 
         load_recipes()
-        from rlab.bench.speed import measure
+        from rlab.bench import speed
 
-        measured = measure(flags.agent, flags.rounds, flags.steps, say)
+        if flags.beside:
+            m = speed.crowded(flags.agent, flags.beside, flags.rounds, steps, say)
+            put(
+                f"{m['agent']} on {m['env']}: {m['quiet_steps_per_s']:,.0f} steps/s alone, "
+                f"{m['beside_steps_per_s']:,.0f} beside {m['beside']} busy processes on {m['cores']} cores\n"
+                f"that is {m['share']:.0%} of its fair share, {m['fair']:.0%} of the pace alone "
+                f"(rounds: {', '.join(format(share, '.0%') for share in m['shares'])})",
+                m,
+            )
+            return 0
+        if flags.to_score is not None:
+            m = speed.race(flags.agent, flags.to_score, steps, say)
+            lines = [
+                f"{name:<40}{m[side]['minutes']:.1f} minutes, {m[side]['steps']:,} steps"
+                + ("" if m[side]["reached"] else f"; not reached (score {m[side]['score']})")
+                for side, name in (("ours", m["agent"]), ("peer", m["peer"]))
+            ]
+            put("\n".join([f"to a mean score of {flags.to_score:g} over 100 training games", *lines]), m)
+            return 0
+        measured = (speed.climb if flags.ladder else speed.measure)(flags.agent, flags.rounds, steps, say)
         if not flags.json:
             _table(measured["rows"])
+        if flags.ladder and not flags.json:
+            say(f"the fair row: {measured['name']}")
         put("\nratio is ours / peer; the same numbers for a program: rlab bench speed --json", measured)
         return 0
 
@@ -271,8 +307,14 @@ def _go(argv: Sequence[str]) -> int:
     refuse_below(flags, visits=1, games=0)
     with results(flags.json) as put:
         from rlab.bench import go_search
-        from rlab.bench.go import measure
+        from rlab.bench.go import granularity, measure
 
+        if flags.granularity:
+            if flags.search:
+                raise RlabError("--granularity and --search are measured one at a time; give one of them")
+            m = granularity(flags.size, flags.seconds, flags.rounds, say)
+            put(_granularity(m), m)
+            return 0
         m = measure(flags.size, flags.seconds, flags.rounds, say)
         theirs = m["openspiel_moves_per_s"]
         lines = [f"random games on {m['size']}x{m['size']}, positional superko{'moves/s':>28}"]
@@ -310,6 +352,22 @@ def _go(argv: Sequence[str]) -> int:
             ]
         put("\n".join(lines), m)
         return 0
+
+
+def _granularity(m: dict[str, Any]) -> str:
+    lines = [f"{'random games on ' + str(m['size']) + 'x' + str(m['size']):<30}{'one call does':<36}{'boards':>7}"
+             f"{'median':>14}{'lowest':>13}{'highest':>13}"]  # fmt: skip
+    lines += [
+        f"{row['engine']:<30}{row['call']:<36}{row['boards']:>7,}{row['median']:>14,.0f}{min(row['speeds']):>13,.0f}"
+        f"{max(row['speeds']):>13,.0f} {row['unit']}"
+        for row in m["rows"]
+    ]
+    if m["one_board_ratio"] is None:
+        lines.append("OpenSpiel is not installed: pip install open_spiel")
+    else:
+        lines.append(f"one board, a call a step: {m['one_board_ratio']:.2f}x OpenSpiel; "
+                     f"random rollouts of a search: {m['rollout_ratio']:.2f}x")  # fmt: skip
+    return "\n".join(lines)
 
 
 def _go_solved(argv: Sequence[str]) -> int:
@@ -352,9 +410,10 @@ def _table(rows: list[dict[str, Any]]) -> None:
     table.add_column("measured")
     table.add_column("agent")
     table.add_column("peer")
-    for name in ("ours steps/s", "peer steps/s", "ratio"):
+    for name in ("ours steps/s", "peer steps/s", "ratio", "95 %"):
         table.add_column(name, justify="right")
     for row in rows:
         speeds = [f"{row[who]:,.0f}" for who in ("ours_steps_per_s", "peer_steps_per_s")]
-        table.add_row(row["name"], row["agent"], row["peer"], *speeds, f"{row['ratio']:.2f}x")
+        interval = f"{row['low']:.2f} to {row['high']:.2f}" if row.get("low") is not None else ""
+        table.add_row(row["name"], row["agent"], row["peer"], *speeds, f"{row['ratio']:.2f}x", interval)
     Console(file=sys.stdout, highlight=False).print(table)

@@ -66,13 +66,13 @@ def _eval(argv: Sequence[str], stop: Stop) -> int:
             say("stopped; nothing was written")
             return stopped_status(stop)
         name, unit = reference(folder), folder.config()["unit"]
+        wrote = "" if "not_written" in score else f"wrote   {folder.evaluation}\n"
         if "measure" in score:
             put(
                 f"score   {score_text(score)}\n"
                 f"        after {score['step']:,} {unit}; see also loss, "
                 "calibration_error, per_class with --json\n"
-                f"wrote   {folder.evaluation}\n"
-                f"next    {shown_by(folder)}\n"
+                f"{wrote}next    {shown_by(folder)}\n"
                 f"        rlab report {name}",
                 {k: v for k, v in score.items() if k != "session"} | {"run": folder.name},
             )
@@ -84,8 +84,7 @@ def _eval(argv: Sequence[str], stop: Stop) -> int:
             f"95%     {number(score['low'])} to {number(score['high'])} (of the mean)\n"
             + (f"human   {human} (0 is random play, 1 a human tester)\n" if human != "-" else "")
             + f"played  {score['episodes']} episodes after {score['step']:,} {unit}; {how_text(score)}\n"
-            f"wrote   {folder.evaluation}\n"
-            f"next    {shown_by(folder)}\n"
+            f"{wrote}next    {shown_by(folder)}\n"
             f"        rlab report {name}",
             {k: v for k, v in score.items() if k != "session"} | {"run": folder.name},
         )

@@ -252,7 +252,7 @@ def _is_number(word: str) -> bool:
 
 
 def _metavar(hint: Any) -> str:
-    members = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    members = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     names = {int: "N", float: "X", str: "NAME", Path: "FILE", bool: ""}
     texts = []
     for member in members:

@@ -51,15 +51,20 @@ def main(argv: Sequence[str]) -> int:
     stdout = sys.stdout
     # The protocol alone may stand on stdout, whatever Python prints.
     with contextlib.redirect_stdout(sys.stderr), contextlib.ExitStack() as stack:
+        import torch
+
         from rlab import __version__
         from rlab.agents.go.engine import Engine
         from rlab.agents.go.gtp import GtpInput, Server
         from rlab.agents.go.players import find_player
         from rlab.envs.go.boards import Setting
         from rlab.envs.go.ids import default_komi
+        from rlab.machine import cores
 
         player = find_player(flags.run, flags.device, flags.seed)
         stack.callback(player.close)
+        if os.getloadavg()[0] > cores():
+            torch.set_num_threads(1)  # beside other work several wait for each other, and the clock runs
         size = max(getattr(player, "sizes", (9,))) if flags.size is None else flags.size
         setting = Setting(size, default_komi(size) if flags.komi is None else flags.komi, flags.ko)
         engine = Engine(player, setting, seed=flags.seed, visits=flags.visits, resign=flags.resign)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from rlab.cli.common import TrustFlag, parse, refuse_below
 from rlab.cli.flags import Arg
-from rlab.errors import RlabError, nearest
+from rlab.errors import RlabError, nearest, printable, printable_lines
 from rlab.trust import Untrusted
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Table:
         self.engine, self.you = engine, you
         self.console = console or Console(highlight=False)
         self.read = read or read_line
-        self.name = engine.player.name
+        self.name = printable(engine.player.name)
         self.thought: Analysis | None = None
         """What the opponent thought before its last move."""
         self.result = ""
@@ -152,7 +152,7 @@ class Table:
             try:
                 self._do(words)
             except RlabError as e:
-                self.console.print(f"{e}", markup=False, soft_wrap=True)
+                self.console.print(printable_lines(e), markup=False, soft_wrap=True)
 
     # ---- What can be typed.
 
@@ -250,7 +250,7 @@ class Table:
         except (OSError, ValueError) as e:
             raise RlabError(f"'{short(name)}' cannot be written: {getattr(e, 'strerror', None) or e}") from None
         self.saved.add(path.resolve())
-        self.console.print(f"wrote {name}", markup=False)
+        self.console.print(f"wrote {printable(name)}", markup=False)
 
     # ---- The game.
 
@@ -261,11 +261,11 @@ class Table:
         engine, other = self.engine, 3 - self.you
         self.thought = None
 
-        def told(analysis: Analysis) -> None:
+        def remember(analysis: Analysis) -> None:
             self.thought = analysis
 
         with self.console.status(f"{self.name} thinks"):
-            point = engine.choose(other, told=told if engine.analyst is not None else None)
+            point = engine.choose(other, on_analysis=remember if engine.analyst is not None else None)
         if point == RESIGN:
             self.result = f"{'BW'[self.you - 1]}+R"
             return

@@ -1,4 +1,5 @@
-"""``rlab runs``: the runs; ``show RUN``: all about one; ``rm RUN``: remove some; ``pack RUN FOLDER``: a small copy."""
+"""``rlab runs``: the runs; ``show RUN``: all about one; ``rm RUN``: remove some; ``pack RUN FOLDER``: a small copy;
+``repair RUN``: put right what damage or a kill has left."""
 
 from __future__ import annotations
 
@@ -90,10 +91,24 @@ class Pack:
     """Print one JSON object; everything else goes to stderr."""
 
 
+@dataclass(frozen=True)
+class Repair:
+    """Put right what damage, an editor or a kill has left in a run's folder, from its newest whole checkpoint. Nothing
+    is deleted: what is replaced lies in the folder `set-aside` of the run."""
+
+    run: RunName
+    """A run's name, a path, or `latest`."""
+    trust: TrustFlag = ()
+    """A module or program that the run names and may use; can be given several times (docs/security.md)."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     verbs: dict[str, Callable[[Sequence[str]], int]] = {
         "pack": lambda words: _pack(parse(Pack, "runs pack", words)),
+        "repair": lambda words: _repair(parse(Repair, "runs repair", words)),
         "show": lambda words: _show(parse(Show, "runs show", words)),
         "rm": lambda words: _rm(parse(Rm, "runs rm", words)),
         "list": lambda words: _list(parse(List, "runs", words)),
@@ -305,6 +320,22 @@ def _pack(flags: Pack) -> int:
         return 0
 
 
+def _repair(flags: Repair) -> int:
+    with results(flags.json) as put:
+        from rlab.recipes import load_recipes
+        from rlab.run.repair import repair
+
+        load_recipes()
+        folder = find_run(flags.run)
+        if folder.shipped:
+            raise RlabError(f"'{folder.name}' comes with rlab; install rlab again to put it right")
+        done: list[str] = []
+        count = repair(folder, done.append)
+        done = done or ["nothing needed it"]
+        put("\n".join(f"repair  {line}" for line in done), {"run": folder.name, "repaired": count, "done": done})
+        return 0
+
+
 def _facts(folder: RunFolder) -> dict[str, Any]:
     from rlab.run.checkpoint import digest
     from rlab.run.lifecycle import read_newest
@@ -353,8 +384,8 @@ def _text(folder: RunFolder, facts: dict[str, Any]) -> str:
         ("size", f"{facts['size_bytes'] / 1e6:,.1f} MB"),
     ]
     for row in facts["evaluations"][-5:]:
-        interval = f"{number(row['low'])} to {number(row['high'])}"
-        lines.append(("score", f"{number(row['mean'])} ({interval}) at {row['step']:,} {unit}"))
+        interval = f"{number(row.get('low'))} to {number(row.get('high'))}"
+        lines.append(("score", f"{number(row.get('mean'))} ({interval}) at {row['step']:,} {unit}"))
     for warning in facts["warnings"]:
         until = "" if warning["until"] is None else f" (until {warning['until']:,})"
         lines.append(("warning", f"{warning['rule']} at {warning['step']:,} {unit}{until}: {explained(warning)}"))

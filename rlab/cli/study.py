@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast, get_args
+from typing import Any, Generic, Literal, TypeVar, cast, get_args
 
 from rlab.cli.common import (
     JsonFlag,
@@ -30,9 +32,13 @@ C = TypeVar("C")
 
 USAGE = """usage: rlab study list [--json]
        rlab study run NAME [--budget smoke|small|full] [--seeds N] [--jobs N] [--fresh] [--json] ...
-       rlab study run all [--budget smoke|small|full] [--jobs N] [--fresh] [--json]
+       rlab study run all|NAME NAME ... [--budget smoke|small|full] [--jobs N] [--nice] [--fresh] [--json]
        rlab study report [--results FOLDER] [--docs FOLDER] [--json]
+       rlab study judge|counts [--results FOLDER] [--json]
 """
+
+NICE = 10
+"""What --nice adds to the priority's number; processes that are started then have it, too."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,32 @@ class Report:
     """One page with every study's claim, figure and verdict."""
 
     results: Path | None = None
-    """Where results lie, NAME/BUDGET/result.json or NAME/result.json; by default where `rlab study run` puts them."""
+    """Where results lie, NAME/BUDGET/result.json or NAME/result.json; by default where `rlab study run` puts them, and
+    for what was not run here those that come with the repository."""
     docs: Path | None = None
     """Also write studies.md and studies.ja.md there."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judge results anew by the contrasts and rules of today; numbers stay, and nothing is measured."""
+
+    results: Path | None = None
+    """Where results lie, NAME/BUDGET/result.json or NAME/result.json; by default where `rlab study run` puts them."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many studies have which verdict, in one sentence."""
+
+    results: Path | None = None
+    """Where results lie; by default those that come with the repository, else where `rlab study run` puts them."""
+    language: Literal["en", "ja"] = "en"
+    """Of the sentence."""
     json: JsonFlag = False
     """Print one JSON object; everything else goes to stderr."""
 
@@ -69,6 +98,8 @@ class Run(Generic[C]):
     """Measure every seed anew, also those on disk."""
     jobs: int = 1
     """Seeds measured at once, each in a process of its own."""
+    nice: bool = False
+    """Give way to other programs: priority 10."""
     threads: int = 1
     """CPU threads of torch in each process; numbers are the same to the bit only with the same number."""
     json: JsonFlag = False
@@ -77,12 +108,14 @@ class Run(Generic[C]):
 
 @dataclass(frozen=True)
 class Every:
-    """Run all studies, as many at once as there are cores; seeds that were measured before are not measured again."""
+    """Run several studies, or all, in this order; seeds that were measured before are not measured again."""
 
     budget: Budget = "small"
     """smoke: a few minutes, decides nothing. small: a quarter of an hour on two cores. full: many hours."""
     jobs: int | None = None
-    """Studies at once, each on one thread."""
+    """Studies at once, each on one thread; by default as many as there are cores."""
+    nice: bool = False
+    """Give way to other programs: priority 10."""
     fresh: bool = False
     """Measure every seed anew, also those on disk."""
     json: JsonFlag = False
@@ -92,20 +125,17 @@ class Every:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     words = list(argv)
-    if words and words[0] == "list":
-        return _list(words[1:])
-    if words and words[0] == "run":
-        return _run(words[1:])
-    if words and words[0] == "report":
-        return _report(words[1:])
+    verbs = {"list": _list, "run": _run, "report": _report, "judge": _judge, "counts": _counts}
+    if words and words[0] in verbs:
+        return verbs[words[0]](words[1:])
     if words and words[0] in ("-h", "--help"):
         print(USAGE + "\nTests a claim by an experiment. The verdict, holds, fails or undecided, is computed from the")
         print("seeds' numbers. A finished seed is kept: the same command goes on after an interruption.")
         return 0
     problem = (
-        f"there is no 'study {words[0]}'; {nearest(words[0], ('list', 'run', 'report'))}"
+        f"there is no 'study {words[0]}'; {nearest(words[0], list(verbs))}"
         if words
-        else "list, run or report?"
+        else "list, run, report, judge or counts?"
     )
     say(f"rlab: {problem}\n{USAGE}")
     return 2
@@ -140,17 +170,57 @@ def _report(argv: Sequence[str]) -> int:
     flags = parse(Report, "study report", argv)
     with results(flags.json) as put:
         from rlab.run.folder import runs_dir
-        from rlab.studies.report import collect, write
+        from rlab.studies.report import collect, committed, write
 
         home = runs_dir() / "studies"
-        entries = collect(flags.results or home)
+        entries = collect([flags.results] if flags.results else [home, committed()])
         files = write(entries, home / "studies.html", flags.docs)
         rows = {entry.name: entry.verdict for entry in entries}
         put(
-            "\n".join(f"{verdict or 'not run':<14}{name}" for name, verdict in rows.items())
+            "\n".join(f"{verdict or 'not run':<22}{name}" for name, verdict in rows.items())
             + "".join(f"\nwrote   {file}" for file in files),
             {"verdicts": rows, "files": [str(file) for file in files]},
         )
+        return 0
+
+
+def _judge(argv: Sequence[str]) -> int:
+    flags = parse(Judge, "study judge", argv)
+    with results(flags.json) as put:
+        from rlab.run.folder import runs_dir
+        from rlab.studies import load_studies
+        from rlab.studies.report import results_in
+        from rlab.studies.runner import judge_again
+
+        folder, studies = flags.results or runs_dir() / "studies", load_studies()
+        verdicts, problems = {}, []
+        for name in studies:
+            for place in results_in(folder, name):
+                try:
+                    verdicts[str(place)] = judge_again(name, studies.get(name), place)
+                except RlabError as e:
+                    problems.append(f"rlab: {e}")
+        if not verdicts and not problems:
+            raise RlabError(f"there is no result of a study below {folder}; rlab study run NAME makes one")
+        for problem in problems:
+            say(problem)
+        changed = [f"{was} -> {now}: {place}" for place, (was, now) in verdicts.items() if was != now]
+        put(
+            "\n".join([*changed, f"judged  {len(verdicts)} results, {len(changed)} otherwise than before"]),
+            {"verdicts": {place: now for place, (_, now) in verdicts.items()}, "changed": len(changed)},
+        )
+        return int(bool(problems))
+
+
+def _counts(argv: Sequence[str]) -> int:
+    flags = parse(Counts, "study counts", argv)
+    with results(flags.json) as put:
+        from rlab.run.folder import runs_dir
+        from rlab.studies.report import collect, committed, counts
+
+        usual = folder if (folder := committed()).is_dir() else runs_dir() / "studies"
+        sentence = counts(collect([flags.results or usual]), flags.language)
+        put(sentence, {"counts": sentence})
         return 0
 
 
@@ -166,8 +236,12 @@ def _run(argv: list[str]) -> int:
         say(f"rlab: which study? It comes first: rlab study run NAME\n{listing}")
         return 2
     name = argv[0]
-    if name == "all":
-        return until_stopped(lambda stop: _every(argv[1:], stop))
+    names = list(takewhile(lambda word: not word.startswith("-"), argv))
+    if names == ["all"] or len(names) > 1:
+        several = list(studies) if names == ["all"] else names
+        for one in several:
+            studies.get(one)
+        return until_stopped(lambda stop: _every(several, argv[len(names) :], stop))
     study = studies.get(name)
     budget = value_of(argv[1:], "--budget")
     if budget is not None and budget not in get_args(Budget):
@@ -191,6 +265,8 @@ def _run(argv: list[str]) -> int:
         from rlab.studies.runner import run_study
 
         prepare_process(flags.threads)
+        if flags.nice:
+            os.nice(NICE)
         try:
             result = run_study(name, study, flags.settings, seeds, flags.budget, flags.fresh, say, flags.jobs)
         except KeyboardInterrupt:
@@ -200,21 +276,22 @@ def _run(argv: list[str]) -> int:
         return 0
 
 
-def _every(argv: Sequence[str], stop: Stop) -> int:
+def _every(names: list[str], argv: Sequence[str], stop: Stop) -> int:
     flags = parse(Every, "study run all", argv)
     if flags.jobs is not None:
         refuse_below(flags, jobs=1)
     with results(flags.json) as put:
         from rlab.machine import cores
-        from rlab.studies import load_studies
         from rlab.studies.run_all import run_every
 
-        started, names = time.monotonic(), list(load_studies())
+        started = time.monotonic()
+        if flags.nice:
+            os.nice(NICE)
         words = ["--budget", flags.budget, *["--fresh"] * flags.fresh]
         outcomes = run_every(names, words, flags.jobs or cores(), stop, say)
         rows = {name: result.get("verdict", "failed") for name, result in outcomes.items()}
         spent = sum(result.get("cpu_seconds", 0.0) for result in outcomes.values())
-        lines = [f"{verdict:<14}{name}" for name, verdict in rows.items()]
+        lines = [f"{verdict:<22}{name}" for name, verdict in rows.items()]
         lines.append(
             f"time    {duration(time.monotonic() - started)}; {duration(spent)} of processor time in all seeds"
         )
@@ -232,15 +309,16 @@ def _text(result: dict[str, Any]) -> str:
         textwrap.fill(f"source  {result['source']}", 110, subsequent_indent=" " * 8),
         "",
     ]
+    width = 1 + max(len(finding["verdict"]) for finding in result["findings"])
     for finding in result["findings"]:
-        inside = f"[{finding['low']:.4g}, {finding['high']:.4g}]" if finding["low"] is not None else "[-]"
-        measured = f"{finding['mean']:.4g} {inside} above {finding['above']:g}?"
-        lines.append(f"{finding['verdict']:<10}{measured:<44}{finding['says']}")
+        inside = f" [{finding['low']:.4g}, {finding['high']:.4g}]" if finding["low"] is not None else ""
+        measured = f"{finding['mean']:.4g}{inside} above {finding['above']:g}?"
+        lines.append(f"{finding['verdict']:<{width}}{measured:<44} {finding['says']}")
     seeds = len(result["seeds"])
     thin = " (fewer than 3: nothing is decided)" if seeds < 3 else ""
     lines += [
         "",
-        f"verdict {result['verdict']}, from {seeds} seeds{thin}; intervals of 95 % together",
+        f"verdict {result['verdict']}, from {seeds} seeds{thin}; intervals of 95 %",
         f"time    {duration(result['seconds'])} ({duration(result['cpu_seconds'])} of processor time)",
         f"figure  {result['folder']}/figure.png",
         f"numbers {result['folder']}/result.json",

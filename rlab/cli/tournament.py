@@ -19,7 +19,7 @@ from rlab.cli.common import (
     until_stopped,
 )
 from rlab.cli.flags import Arg
-from rlab.errors import RlabError, nearest
+from rlab.errors import RlabError, nearest, printable
 from rlab.run.contract import Stop
 
 SAY_SECONDS = 10.0
@@ -121,6 +121,7 @@ def _tournament(argv: Sequence[str], stop: Stop) -> int:
                 if isinstance(player, Program):
                     player.seconds, player.processes = flags.seconds, jobs
                     player.stopped = lambda: stop.requested
+                    player.report = say
             programs = any(isinstance(player, Program) for player in players.values())
             at_once = flags.at_once or (AT_ONCE_PROGRAMS * jobs if programs else AT_ONCE)
             played = Tournament(common, plan, players, flags.name, at_once, say)
@@ -209,14 +210,15 @@ def _print(result: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from rlab.agents.go.tournament_page import interval, notes, share, shortened, told
+    from rlab.agents.go.tournament_page import interval, notes, share, shortened, test_sentence
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("player", "Elo", "95 % interval", "games", "won", "drawn", "lost", "ms a move"):
         table.add_column(column, justify="left" if column == "player" else "right", no_wrap=True)
     for row in result["ratings"]:
         table.add_row(
-            escape(shortened(row["player"], 40)), "-" if row["elo"] is None else f"{row['elo']:+.0f}", interval(row),
+            escape(shortened(row["player"], 40)),
+            "-" if row["elo"] is None else f"{row['elo']:+.0f}", interval(row),
             *(f"{row[key]:,}" for key in ("games", "wins", "draws", "losses")),
             "-" if row["ms_per_move"] is None else f"{row['ms_per_move']:,.1f}",
         )  # fmt: skip
@@ -226,8 +228,8 @@ def _print(result: dict[str, Any]) -> None:
     console.print(table)
     if len(result["pairs"]) == 1 and result["pairs"][0]["games"]:
         pair = result["pairs"][0]
-        console.print(f"\npoints  {escape(pair['first'])} has {share(pair)} of {pair['games']:,} games")
+        console.print(f"\npoints  {escape(printable(pair['first']))} has {share(pair)} of {pair['games']:,} games")
     if result["sprt"]:
-        console.print(f"\ntest    {escape(told(result['sprt']))}")
+        console.print(f"\ntest    {escape(printable(test_sentence(result['sprt'])))}")
     for sentence in notes(result):
-        console.print(f"note    {escape(sentence)}")
+        console.print(f"note    {escape(printable(sentence))}")

@@ -372,6 +372,8 @@ def halted(error: NonFinite | Collapsed, folder: RunFolder | None) -> RlabError:
         text = f"{error}: the run halted; no checkpoint had been saved yet"
     else:
         text = f"{error}: the run halted; the last good checkpoint was kept: {newest[0]} ({newest[1]:,} steps)"
+    if folder is not None and isinstance(error, NonFinite) and error.quantity.startswith(("observation", "reward")):
+        text += f"; once the environment is mended: rlab resume {reference(folder)}"
     if folder is not None and isinstance(error, Collapsed):
         text += (
             f"; to go on all the same, set stop_on_collapse to false in {folder.path / 'config.json'}, then: "
@@ -384,6 +386,8 @@ def _announce(
     agent: str, recipe: Recipe[Any], config: Any, footprint: Any, folder: RunFolder, minutes: float | None
 ) -> Any:
     """Print what the run is and needs; return the configuration, with its budget chosen if minutes were given."""
+    import torch
+
     from rlab.machine import gigabytes
     from rlab.run.lifecycle import resolve_device
 
@@ -396,7 +400,7 @@ def _announce(
         budget = recipe.budget_of(config)
         config = recipe.with_budget(config, budget * minutes * 60 / seconds)
         seconds *= recipe.budget_of(config) / budget
-    device = resolve_device(config.run.device)
+    device, threads = resolve_device(config.run.device), torch.get_num_threads()
     on_device = f" and {gigabytes(footprint.device_memory)} on {device}" if footprint.device_memory else ""
     described = recipe.describe(config) or recipe.subjects(config)
     note = described.pop("note", "")
@@ -404,7 +408,7 @@ def _announce(
         "run": _near(folder.path),
         "agent" if "env" in recipe.subject else "model": agent,
         **described,
-        "device": f"{device}, {config.run.threads} thread{'s' * (config.run.threads != 1)}, seed {config.run.seed}",
+        "device": f"{device}, {threads} thread{'s' * (threads != 1)}, seed {config.run.seed}",
         "network": _network_text(footprint, folder),
         "teacher": _teacher_text(folder),
         "start": _start_text(folder),

@@ -19,7 +19,7 @@ from rlab.envs import canonical_name
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.config import migrated, to_plain
-from rlab.run.folder import RunFolder, find_run, runs_dir
+from rlab.run.folder import RunFolder, find_run, place_of
 from rlab.run.metrics import read_metrics
 from rlab.run.status import part, status_of
 from rlab.stats import ENOUGH, Estimate, Scores, curve, enough, holm, improvement, iqm, least_p, p_value, profile
@@ -139,15 +139,14 @@ def _gathered(names: Iterable[str]) -> tuple[list[RunScore], dict[str, str]]:
 
 
 def _folders(name: str) -> list[RunFolder]:
-    for path in (Path(name), runs_dir() / name):
-        if (path / FILE).is_file():
-            sweep = read_sweep(path.resolve())
-            if sweep.kind != "sweep":
-                raise RlabError(
-                    f"'{name}' is a search, whose trials are many settings of one agent; sweep the best one on fresh "
-                    f"seeds (rlab sweep {name} tells how) and compare that"
-                )
-            return [RunFolder(sweep.path / job.name) for job in sweep.jobs]
+    if path := place_of(name, FILE):
+        sweep = read_sweep(path)
+        if sweep.kind != "sweep":
+            raise RlabError(
+                f"'{name}' is a search, whose trials are many settings of one agent; sweep the best one on fresh "
+                f"seeds (rlab sweep {name} tells how) and compare that"
+            )
+        return [RunFolder(sweep.path / job.name) for job in sweep.jobs]
     try:
         return [find_run(name)]
     except RlabError as e:
@@ -203,10 +202,11 @@ def _differences(recipe: str, env: str, config: dict[str, Any]) -> tuple[dict[st
         for key, value in fields.items()
         if (name != "env" or key not in NO_VARIANT) and own.get(name, {}).get(key, _ABSENT) != value
     }
-    rules = config["env"].get("options", {})
-    rules = rules if isinstance(rules, dict) else {}
+    options = config["env"].get("options", {})
+    rules = options.items() if isinstance(options, dict) else ()
     args = config["env"].get("env_args")  # tabular agents have them beside
-    return settings, rules | ({"env_args": args} if args else {}), note
+    game = {name: value for name, value in rules if name != "env_timeout"}  # no rule of the game
+    return settings, game | ({"env_args": args} if args else {}), note
 
 
 _ABSENT = object()

@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -17,6 +15,7 @@ import psutil
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.config import changed
+from rlab.run.files import scratch_folder
 from rlab.trust import foreign
 
 CONTEXT = 600_000_000
@@ -44,8 +43,8 @@ def needs(agent: str, env: str, steps: int, settings: dict[str, Any]) -> dict[st
         config, _ = recipe.warm_start(config)
     device = resolve_device(config.run.device)
     free = torch.cuda.mem_get_info(device)[0] if device.startswith("cuda") else 0
-    with tempfile.TemporaryDirectory(prefix="rlab-needs-") as scratch:
-        journal = Journal(Path(scratch))
+    with scratch_folder() as scratch:
+        journal = Journal(scratch)
         with (
             contextlib.closing(journal),
             contextlib.closing(recipe.build(config, BuildContext(device, journal))) as built,

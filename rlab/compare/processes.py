@@ -10,11 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
+from rlab.compare.child import PATIENCE_SECONDS, lifeline
 from rlab.compare.settings import as_flags
 from rlab.errors import RlabError, printable_lines
 from rlab.machine import available_memory, gigabytes
@@ -29,9 +30,6 @@ POLL_SECONDS = 0.2
 
 PROGRESS_SECONDS = 2.0
 """How often the progress of a run is read from its folder."""
-
-PATIENCE_SECONDS = 120.0
-"""How long a process may take to save and leave once it was asked to; then it is killed (a run survives that)."""
 
 LAST_BYTES = 1 << 16
 """Of what a process has said, that which is looked at."""
@@ -101,12 +99,16 @@ class View(Protocol):
         """Called when something happened."""
 
 
+Process = subprocess.Popen[bytes]
+Output = IO[bytes] | int
+
+
 @dataclass
 class Child:
     """A process at work on a job."""
 
     row: Row
-    process: subprocess.Popen[bytes]
+    process: Process
     started: float
     memory: int
     device_memory: int
@@ -168,7 +170,7 @@ class Pool:
                 row.state, row.error = "failed", str(e)
                 return row
             evaluation = last_row(run.metrics, "eval")
-            row.step, row.score = status.done, None if evaluation is None else evaluation["mean"]
+            row.step, row.score = status.done, None if evaluation is None else evaluation.get("mean")
             row.state = "finished" if status.state == "finished" else "waiting"
         return row
 
@@ -217,14 +219,7 @@ class Pool:
             return {"memory": 0, "device_memory": 0, "device_free": 0}  # alone: `rlab train` judges by itself
         if job.cell not in self._needs and job.cell not in self._refused:
             request = json.dumps([job.agent, job.env, job.steps, job.settings])
-            command = [*python_command(), "-m", "rlab.compare.footprint", request]
-            asked = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=self._environment(),
-                start_new_session=True,
-            )
+            asked = begin("rlab.compare.footprint", [request], subprocess.PIPE, subprocess.PIPE, self._environment())
             while True:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     out, err = asked.communicate(timeout=POLL_SECONDS)
@@ -252,14 +247,7 @@ class Pool:
             with open_plain(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as log:
                 log.write(f"$ rlab {' '.join(words)}\n".encode())
                 log.flush()
-                process = subprocess.Popen(
-                    [*python_command(), "-m", "rlab", *words],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=self._environment(),
-                    start_new_session=True,  # Ctrl-C in the terminal is for the sweep, which passes it on
-                )
+                process = begin("rlab", words, log, log, self._environment())
         except OSError as e:
             raise disk_error(e, self.folder) from None
         row.state = "running"
@@ -312,7 +300,7 @@ class Pool:
             metrics = self.folder / child.row.job.name / "metrics.jsonl"
             newest, evaluation = last_row(metrics), last_row(metrics, "eval")
             child.row.step = newest["step"] if newest else child.row.step
-            child.row.score = evaluation["mean"] if evaluation else child.row.score
+            child.row.score = evaluation.get("mean") if evaluation else child.row.score
 
     def _end_children(self) -> None:
         """Ask the children to save and leave, and wait for them."""
@@ -328,6 +316,20 @@ class Pool:
             child.process.wait()
             child.row.state = "stopped"
         self._children = []
+
+
+def begin(module: str, words: Sequence[str], out: Output, err: Output, env: Mapping[str, str]) -> Process:
+    """Begin ``python -m MODULE WORD ...`` as a process that saves and ends with this one, however this one ends."""
+    fd = lifeline()
+    return subprocess.Popen(
+        [*python_command(), "-m", "rlab.compare.child", str(fd), module, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=err,
+        env=env,
+        pass_fds=(fd,),
+        start_new_session=True,  # Ctrl-C in the terminal is for this process, which passes it on
+    )
 
 
 def python_command() -> list[str]:

@@ -68,7 +68,9 @@ def value_of(hint: Any, field: str, text: str) -> Any:
         RlabError: the text cannot be such a value.
     """
     with contextlib.suppress(ValueError):
-        return from_text(hint, text)
+        value = from_text(hint, text)
+        # Names of runs and flags are made of it: "7" stays that, also as a float.
+        return int(text) if isinstance(value, float) and text.isdigit() else value
     from_plain(dataclasses.make_dataclass("One", [(field, hint)]), {field: text}, "the setting")  # says what is wrong
     raise AssertionError
 

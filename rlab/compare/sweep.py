@@ -17,12 +17,12 @@ from typing import Any
 
 from rlab.compare.processes import Job, Lines, Pool, Row, View
 from rlab.compare.settings import Setting, resolve
-from rlab.errors import RlabError, nearest
+from rlab.errors import RlabError, nearest, shortened
 from rlab.machine import cores
 from rlab.registry import RECIPES
 from rlab.run.contract import Stop
 from rlab.run.files import disk_error, make_folder, read_document, refuse_links, replace_durably, to_json
-from rlab.run.folder import Lock, runs_dir
+from rlab.run.folder import Lock, holds, never_begun, place_of, runs_dir
 from rlab.trust import given
 
 SCHEMA = 1
@@ -131,14 +131,14 @@ def open_or_create(kind: str, definition: dict[str, Any], jobs: list[Job], name:
     if folder_name(name) != name or name in {".", "..", "latest", "reference"}:
         raise RlabError(f"'{name}' cannot be a sweep's name; use letters, digits, '.', '_', '+' and '-'")
     path = runs_dir() / name
-    if (path / FILE).is_file():
+    if holds(path, FILE):
         sweep = read_sweep(path)
         if any(path.glob("*/config.json")):
             refuse_if_changed(sweep, kind, definition)
         if sweep.kind == kind and sweep.definition == definition:
             return sweep
         # No run was ever begun under that name (all failed, say, at a misspelt environment): it is free.
-    elif path.exists() and any(path.iterdir()):
+    elif path.exists() and not never_begun(path, FILE):
         raise RlabError(f"{path} is there already and is no sweep; take another name")
     runs = [{"name": j.name, "agent": j.agent, "env": j.env, "seed": j.seed} for j in jobs]
     document = {"schema": SCHEMA, "kind": kind, "created": time.time(), "definition": definition, "runs": runs}
@@ -156,19 +156,20 @@ def find_sweep(name: str) -> Sweep:
     Raises:
         RlabError: there is none; the message gives the nearest names.
     """
-    for path in (Path(name), runs_dir() / name):
-        if (path / FILE).is_file():
-            return read_sweep(path.resolve())
+    if path := place_of(name, FILE):
+        return read_sweep(path)
     names = all_sweeps()
     if not names:
-        raise RlabError(f"no sweep '{name}'; there is none under {runs_dir()} yet")
-    raise RlabError(f"no sweep '{name}' under {runs_dir()}; {nearest(name, names)}")
+        raise RlabError(f"no sweep '{shortened(name)}'; there is none under {runs_dir()} yet")
+    raise RlabError(f"no sweep '{shortened(name)}' under {runs_dir()}; {nearest(name, names)}")
 
 
 def all_sweeps() -> list[str]:
     """Names of the sweeps under the runs folder."""
-    base = runs_dir()
-    return sorted(p.parent.name for p in base.glob(f"*/{FILE}")) if base.is_dir() else []
+    try:
+        return sorted(path.name for path in runs_dir().iterdir() if holds(path, FILE))
+    except OSError:
+        return []
 
 
 def read_sweep(path: Path) -> Sweep:
@@ -182,14 +183,22 @@ def read_sweep(path: Path) -> Sweep:
     document = read_document(file, "sweep", SCHEMA)
     try:
         kind, definition = document["kind"], document["definition"]
-        names = [*definition["agents"], *definition["envs"]]
-        if not all(isinstance(name, str) for name in names) or not all(
-            type(seed) is int for seed in definition["seeds"]
+        parts = [*definition["settings"].values(), *definition.get("search", {}).values()]
+        for what, values, right in (
+            ("a name", [*definition["agents"], *definition["envs"]], str),
+            ("a number", [*definition["seeds"], *definition["steps"].values(), definition["threads"]], int),
+            ("an object", parts, dict),
         ):
-            raise ValueError("agents and environments are names, seeds are numbers")
-        jobs = jobs_of(definition) if kind == "sweep" else []
+            for value in values:
+                if type(value) is not right:
+                    raise ValueError(f"{shortened(repr(value))} is not {what}")
+        if definition["threads"] < 1:
+            raise ValueError(f"threads is {definition['threads']}")
+        jobs = jobs_of(definition)
+        if kind == "search":
+            jobs, _ = [], definition["search"]
         if kind not in ("sweep", "search") or [j.name for j in jobs] != [r["name"] for r in document["runs"]]:
-            raise ValueError(kind)
+            raise ValueError(f"{shortened(str(kind))} of other runs than its definition says")
     except (AttributeError, KeyError, TypeError, ValueError) as e:
         raise RlabError(f"{file} is damaged ({type(e).__name__}: {e})") from None
     return Sweep(path, kind, definition, jobs)
@@ -246,8 +255,9 @@ def at_once(threads: int, jobs: int | None) -> int:
 
 
 def folder_name(text: str) -> str:
-    """Text as a folder can be called."""
-    return re.sub(r"[^\w.+-]+", "-", text)
+    """Text as a folder can be called; of a long one its beginning and a digest."""
+    name = re.sub(r"[^\w.+-]+", "-", text)
+    return name if len(name) <= 100 else f"{name[:90]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _own_steps(agents: Sequence[str], env: str) -> int:

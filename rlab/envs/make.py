@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -118,11 +119,12 @@ def load_model(name: str, env_args: Mapping[str, Any] | None = None) -> MDP:
 
 @lru_cache(maxsize=8)
 def _load_model(name: str, env_args: str) -> MDP:
+    from rlab.envs.generic import make_env
     from rlab.envs.tabular import NAMES, model_of
 
     if is_atari(name):
         raise RlabError(f"'{name}' is an Atari game, too large for a table; tabular agents need {', '.join(NAMES)}")
-    env = _maker(name, json.loads(env_args))()
+    env = make_env(name, _maker(name, json.loads(env_args)))
     try:
         return model_of(env, name)
     finally:
@@ -150,18 +152,23 @@ def is_continuous(name: str) -> bool:
 
     It is made for that, so a user's module is imported.
     """
-    import gymnasium
+    from gymnasium.spaces import Box
+
+    from rlab.envs.generic import make_env
 
     if is_atari(name) or is_minatar(name) or go_size(name):
         return False
+    here = os.getcwd()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # making it in earnest will tell
-            env = _maker(name)()
-        continuous = isinstance(env.action_space, gymnasium.spaces.Box)
+            env = make_env(name, _maker(name))
+        continuous = isinstance(env.action_space, Box)
         env.close()
     except Exception:
         return False
+    finally:
+        os.chdir(here)  # it may have gone elsewhere, and the run's folder is not made yet
     return continuous
 
 
@@ -223,6 +230,17 @@ def names_by_family() -> dict[str, list[str]]:
         if not entry.startswith(("<function _raise", "ale_py")):
             found.setdefault(source, []).append(env_id)
     return {family: names for family, names in found.items() if names}
+
+
+def is_foreign(name: str) -> bool:
+    """Say whether an environment is a user's: it may be slow to start, or a simulator that allows one copy."""
+    import gymnasium
+
+    if family_of(name) is not GYMNASIUM:
+        return False
+    spec = None if name.startswith(GIVEN) else gymnasium.registry.get(name.rpartition(":")[2])
+    own = ("ale_py.", "minatar.", "rlab.envs.", "gymnasium.envs.")
+    return spec is None or not str(spec.entry_point).startswith(own)
 
 
 @lru_cache(maxsize=1)
@@ -498,7 +516,7 @@ CRAWLER = Family(
 
 @dataclass(frozen=True)
 class GymnasiumOptions:
-    """How an environment is made, and how long an episode may be."""
+    """How an environment is made, and how long an episode, and a step of it, may be."""
 
     max_steps: int | None = None
     """Steps after which an episode is truncated; None: the environment's own limit."""
@@ -508,9 +526,13 @@ class GymnasiumOptions:
     wrappers: tuple[str, ...] = ()
     """package.module:Name of a wrapper that is put around the environment. Can be given several times, the innermost
     first."""
+    env_timeout: float | None = None
+    """Seconds that one reset or step of one environment may take before the run halts; None: any time."""
 
     def __post_init__(self) -> None:
         _at_least(self, max_steps=1)
+        if self.env_timeout is not None and not 0 < self.env_timeout < 1e6:
+            raise RlabError(f"env_timeout is {self.env_timeout:g}; it must be more than 0")
 
 
 def _make_gymnasium(
@@ -520,7 +542,8 @@ def _make_gymnasium(
 
     make = _maker(name, options.env_args, options.wrappers)
     shown = name if name.startswith(GIVEN) else registered_id(name) or name
-    return Generic(shown, num_envs, seed, render=render, max_steps=options.max_steps, make=make)
+    own = {"max_steps": options.max_steps, "env_timeout": options.env_timeout, "make": make}
+    return Generic(shown, num_envs, seed, render=render, **own)  # type: ignore[arg-type]
 
 
 def _canonical_gymnasium(name: str) -> str:

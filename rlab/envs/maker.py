@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from rlab.errors import RlabError, nearest
+from rlab.errors import ForeignError, RlabError, nearest, one_line
 from rlab.registry import import_plugin
 from rlab.trust import PROGRAM, check_callable, check_module, check_program
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import gymnasium as gym
 
     Make = Callable[..., gym.Env[Any, Any]]
+
+QUIET: dict[str, Any] = {"disable_env_checker": True}
+"""Gymnasium's checker warns and goes on; what matters is refused by `rlab.envs.generic`."""
 
 GIVEN = "python:"
 """What the name of an environment begins with that only Python code has."""
@@ -83,7 +86,11 @@ def creator(name: str) -> Callable[..., Any]:
             "rlab.load(RUN, env=...) or rlab.resume(RUN, env=...)"
         )
     env_id = registered_id(name)
-    return partial(gym.make, env_id) if env_id is not None else _attribute(name, gym.Env, "an environment")
+    return (
+        partial(gym.make, env_id, disable_env_checker=True)
+        if env_id is not None
+        else _attribute(name, gym.Env, "an environment")
+    )
 
 
 def _creator(name: str, env_args: dict[str, Any]) -> Make:
@@ -93,11 +100,13 @@ def _creator(name: str, env_args: dict[str, Any]) -> Make:
     if env_id is None:
         return partial(_make, name, creator(name), env_args)
     if not env_args:
-        return partial(gym.make, env_id)
+        return partial(gym.make, env_id, **QUIET)
     spec = gym.spec(env_id)
     entry = _called(f"'{name}'", load_entry, spec.entry_point)
     _check_names(name, entry, {**spec.kwargs, **env_args}, tuple(env_args))
-    return lambda **how: _called(f"'{name}'", gym.make, env_id, **copy.deepcopy(env_args), **how)
+    return lambda **how: _called(
+        f"'{name}'", gym.make, env_id, disable_env_checker=True, **copy.deepcopy(env_args), **how
+    )
 
 
 def registered_id(name: str) -> str | None:
@@ -197,8 +206,8 @@ def _called(what: str, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -
         return call(*args, **kwargs)
     except (RlabError, DependencyNotInstalled):
         raise
-    except Exception as e:
-        raise RlabError(f"{what} could not be made: {type(e).__name__}: {e}") from e
+    except (Exception, SystemExit) as e:
+        raise ForeignError(f"{what} cannot be made: {one_line(e)}") from e
 
 
 def _check_made(what: str, env: Any) -> None:

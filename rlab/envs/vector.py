@@ -38,7 +38,8 @@ class VecEnv(VectorEnv):
         frame_stack: frames in one observation, the newest last (4 in Atari, else 1).
         protocol: "classic" or "v5" in Atari, else None.
         life_loss_ends: a learner should put the discount to 0 where ``life_lost`` (Atari, classic, training).
-        observation_start: what the environment itself counts Discrete observations from.
+        endless: nothing that is known limits an episode.
+        observation_start: what the environment itself counts observations from: a number, an array, or None for 0.
         action_start: what the environment itself counts Discrete actions from.
     """
 
@@ -46,7 +47,8 @@ class VecEnv(VectorEnv):
     frame_stack: int = 1
     protocol: str | None = None
     life_loss_ends: bool = False
-    observation_start: int = 0
+    endless: bool = False
+    observation_start: Any = None
     action_start: int = 0
     # What may be called next; a call out of turn would hang ALE's threads for ever.
     _turn: Literal["reset", "send", "recv", "closed"] = "closed"
@@ -175,6 +177,14 @@ class VecEnv(VectorEnv):
         if self._turn in ("reset", "closed"):
             raise RlabError(f"frame() out of turn: {self._needs[self._turn]}")
         return self._frame()
+
+    def examine(self) -> list[str]:
+        """Try out before a run what would keep it from being repeated, a sentence each; a reset must follow."""
+        return []
+
+    def take_notes(self) -> list[str]:
+        """What was seen since the last call that a user should know; a sentence each."""
+        return []
 
     def close_extras(self, **kwargs: Any) -> None:
         """Release everything; ``close`` calls this once, and so does the end of an object half made."""

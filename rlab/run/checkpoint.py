@@ -9,6 +9,7 @@ it is whole. A folder ``checkpoints/kept-<progress>/`` is the same without journ
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -27,13 +28,11 @@ from rlab.errors import RlabError
 from rlab.machine import available_memory, gigabytes
 from rlab.run.contract import Log, State
 from rlab.run.files import (
-    JSON_BYTES,
     disk_error,
     fsync_dir,
     make_folder,
-    read_document,
+    persistently,
     read_json,
-    read_plain,
     sha256_of,
     to_json,
     verify,
@@ -41,12 +40,7 @@ from rlab.run.files import (
 )
 from rlab.run.folder import KEPT
 from rlab.run.journal import Journal, Segment
-
-SCHEMA = 2
-"""Version of the layout described above; a checkpoint of another version is refused by name."""
-
-FILES = ("tensors.safetensors", "state.json")
-"""What lies beside the manifest."""
+from rlab.run.manifest import FILES, SCHEMA, read_manifest, sealed
 
 KEEP = 3
 """How many checkpoints are kept, the newest ones."""
@@ -162,7 +156,10 @@ class Checkpoints:
 
     def paths(self) -> list[Path]:
         """Whole checkpoints, oldest first."""
-        return sorted(p for p in self.folder.iterdir() if p.is_dir() and p.name.isdigit())
+        try:
+            return sorted(p for p in self.folder.iterdir() if p.is_dir() and p.name.isdigit())
+        except OSError as e:
+            raise RlabError(f"{self.folder} cannot be read ({e.strerror or e})") from None
 
     def save(self, state: State, loop: dict[str, Any], done: int) -> Path:
         """Write a checkpoint; only then let go of older ones and of segments nobody points to.
@@ -195,16 +192,15 @@ class Checkpoints:
 
     def _write(self, final: Path, state: State, loop: dict[str, Any], done: int, go_on: bool) -> None:
         part = self.folder / f".{final.name}.tmp"
-        try:
+
+        def write() -> None:
             self.journal.flush()
             tree, tensors, logs = flatten(state)
             if not go_on:
                 logs = {}
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
-            save_file(_unshared(tensors), part / "tensors.safetensors")
-            with open(part / "tensors.safetensors", "rb") as f:
-                os.fsync(f.fileno())
+            _save_tensors(_unshared(tensors), part / "tensors.safetensors")
             write_durably(part / "state.json", to_json({"schema": SCHEMA, "state": tree, "loop": loop}))
             manifest: dict[str, Any] = {
                 "schema": SCHEMA,
@@ -217,11 +213,14 @@ class Checkpoints:
                     for s in self.journal.covering(log)
                 ],
             }
-            write_durably(part / "manifest.json", to_json(_sealed(manifest)))
+            write_durably(part / "manifest.json", to_json(sealed(manifest)))
             fsync_dir(part)
             shutil.rmtree(final, ignore_errors=True)  # only a past self can be there already
             os.rename(part, final)
-            fsync_dir(self.folder)
+
+        try:
+            persistently(write)
+            persistently(lambda: fsync_dir(self.folder))
         except OSError as e:
             shutil.rmtree(part, ignore_errors=True)
             raise disk_error(e, self.folder) from None
@@ -239,8 +238,8 @@ class Checkpoints:
             RlabError: something is missing, damaged or of another version; the message names it.
         """
         try:
-            return self._load(path, _manifest(path))
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
+            return self._load(path, read_manifest(path))
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as e:
             raise RlabError(f"{path} is no checkpoint of this layout ({type(e).__name__}: {e})") from None
 
     def _load(self, path: Path, manifest: dict[str, Any]) -> Saved:
@@ -249,7 +248,7 @@ class Checkpoints:
         segments = [Segment(s["log"], s["start"], s["end"], s["sha256"]) for s in manifest["segments"]]
         for segment in segments:
             verify(self.journal.folder / segment.name, segment.sha256)
-        document = read_json(path / "state.json")
+        document = read_json(path / "state.json", shown=False)
         tensors = _tensors(path / "tensors.safetensors")
         self.journal.adopt(segments, manifest["ends"])
         state = unflatten(document["state"], tensors, self.journal.read)
@@ -295,11 +294,22 @@ class Checkpoints:
         for path in paths[-KEEP:]:
             # An unreadable one keeps nothing alive.
             with contextlib.suppress(RlabError, KeyError, TypeError, ValueError):
-                keep |= {f"{s['log']}-{s['start']:012d}-{s['end']:012d}.npz" for s in _manifest(path)["segments"]}
+                keep |= {f"{s['log']}-{s['start']:012d}-{s['end']:012d}.npz" for s in read_manifest(path)["segments"]}
         try:
-            self.journal.delete_all_but(keep)
+            persistently(lambda: self.journal.delete_all_but(keep))
         except OSError as e:
             raise disk_error(e, self.journal.folder) from None
+
+
+def _save_tensors(tensors: dict[str, torch.Tensor], file: Path) -> None:
+    try:
+        save_file(tensors, file)
+    except SafetensorError as e:
+        if f"os error {errno.EIO}" in str(e):  # the library has no other way to say it
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(file)) from None
+        raise
+    with open(file, "rb") as f:
+        os.fsync(f.fileno())
 
 
 def _tensors(file: Path) -> dict[str, torch.Tensor]:
@@ -309,23 +319,11 @@ def _tensors(file: Path) -> dict[str, torch.Tensor]:
         raise RlabError(f"{file} has {gigabytes(size)}, and {gigabytes(free)} of memory are free")
     try:
         # There they begin at any byte, and products of vectors and of few rows depend on where they begin.
-        return {key: tensor.clone() for key, tensor in load_file(file).items()}
+        return {key: tensor.clone() for key, tensor in persistently(lambda: load_file(file)).items()}
     except SafetensorError as e:
         raise RlabError(f"{file} is damaged ({e})") from None
-
-
-def _sealed(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A manifest with the hash of its own content."""
-    return manifest | {"sha256": hashlib.sha256(to_json(manifest)).hexdigest()}
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    file = path / "manifest.json"
-    sealed = read_document(file, "checkpoint", SCHEMA)
-    manifest = {k: v for k, v in sealed.items() if k != "sha256"}
-    if to_json(_sealed(manifest)) != read_plain(file, JSON_BYTES):
-        raise RlabError(f"{file} is damaged (its SHA-256 differs)")
-    return manifest
+    except OSError as e:
+        raise RlabError(f"{file} cannot be read ({e.strerror or e})") from None
 
 
 def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -9,9 +9,9 @@ import types
 import typing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
-from rlab.errors import RlabError, nearest
+from rlab.errors import RlabError, nearest, shortened
 
 C = TypeVar("C")
 
@@ -24,19 +24,20 @@ class RunConfig:
     """Every random number of the run derives from it."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; auto takes a GPU where there is one."""
-    threads: int = 0
-    """CPU threads of torch; 0: one per core. A run is bit-exact only with the same number."""
+    threads: Literal["auto"] | int = "auto"
+    """CPU threads of torch; 0: one per core; auto: one for vectors, else what is fastest, measured at the start and
+    again when the pace falls. A run is bit-exact only with the same number; what auto chooses, a resume repeats."""
     checkpoint_steps: int = 50_000
-    """Save a checkpoint each time this many units of progress are done; 0: never by progress."""
+    """Save a checkpoint each time this many steps (models: examples) are done; 0: never by progress."""
     checkpoint_minutes: float = 5.0
     """Save a checkpoint each time this many minutes have passed; 0: never by the clock."""
     keep_steps: int = 0
-    """Keep what plays, without its data, each time this many units of progress are done, while of checkpoints only the
-    newest three stay; 0: never."""
+    """Keep a copy of the checkpoint without its replay data each time this many steps (models: examples) are done,
+    while of checkpoints only the newest three stay; 0: never."""
     log_steps: int = 1_000
-    """Write a line of metrics each time this many units of progress are done."""
+    """Write a line of metrics each time this many steps (models: examples) are done."""
     evaluate_steps: int = 50_000
-    """Evaluate each time this many units of progress are done; 0: only at the end."""
+    """Evaluate each time this many steps (models: examples) are done; 0: only at the end."""
     stop_on_collapse: bool = False
     """Halt when training health warns of a collapse (docs/health.md), with the last checkpoint from before it kept."""
     tensorboard: bool = False
@@ -46,7 +47,7 @@ class RunConfig:
         at_least(
             self,
             seed=0,
-            threads=0,
+            **({} if self.threads == "auto" else {"threads": 0}),
             checkpoint_steps=0,
             checkpoint_minutes=0,
             keep_steps=0,
@@ -145,9 +146,9 @@ def _of_text(kind: Any, text: str) -> Any:
     if kind not in (int, float):
         return Path(text) if kind is Path else text
     with contextlib.suppress(ValueError):
-        return int(text)  # a float, too, where it is written so: what is made of it says "7" again
+        return kind(text)
     with contextlib.suppress(ValueError):
-        if kind is float or float(text).is_integer():
+        if float(text).is_integer():
             return kind(float(text))
     raise ValueError("a whole number" if kind is int else "a number")
 
@@ -231,12 +232,12 @@ def _is_union(hint: Any) -> bool:
 def _read(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, dict):
-            raise RlabError(f"{where} must be an object, not {value!r}")
+            raise RlabError(f"{where} must be an object, not {shortened(repr(value))}")
         hints = typing.get_type_hints(hint)
         names = [f.name for f in dataclasses.fields(hint)]
         for name in value:
             if name not in names:
-                raise RlabError(f"{where} has an unknown field '{name}'; {nearest(name, names)}")
+                raise RlabError(f"{where} has an unknown field '{shortened(name)}'; {nearest(name, names)}")
         for f in dataclasses.fields(hint):
             required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
             if required and f.name not in value:
@@ -248,7 +249,7 @@ def _read(hint: Any, value: Any, where: str) -> Any:
             kinds = {c.__name__: c for c in choices}
             kind = value.get("kind")
             if not isinstance(kind, str) or kind not in kinds:
-                raise RlabError(f"{where} has the unknown kind {kind!r}; {nearest(str(kind), kinds)}")
+                raise RlabError(f"{where} has the unknown kind {shortened(repr(kind))}; {nearest(str(kind), kinds)}")
             return _read(kinds[kind], {k: v for k, v in value.items() if k != "kind"}, where)
         for member in typing.get_args(hint):
             try:
@@ -259,28 +260,30 @@ def _read(hint: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(hint)
     if origin is typing.Literal:
         if value not in typing.get_args(hint):
-            raise RlabError(f"{where} is {value!r}; {nearest(str(value), map(str, typing.get_args(hint)))}")
+            raise RlabError(
+                f"{where} is {shortened(repr(value))}; {nearest(str(value), map(str, typing.get_args(hint)))}"
+            )
         return value
     if origin in (tuple, list):
         if not isinstance(value, (list, tuple)):
-            raise RlabError(f"{where} must be a list, not {value!r}")
+            raise RlabError(f"{where} must be a list, not {shortened(repr(value))}")
         return origin(_read(typing.get_args(hint)[0], v, where) for v in value)
     if hint is type(None):
         if value is not None:
-            raise RlabError(f"{where} must be null, not {value!r}")
+            raise RlabError(f"{where} must be null, not {shortened(repr(value))}")
         return None
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if origin is dict:
         if not isinstance(value, dict):
-            raise RlabError(f"{where} must be an object, not {value!r}")
+            raise RlabError(f"{where} must be an object, not {shortened(repr(value))}")
         return {name: _read(typing.get_args(hint)[1], v, f"{where}: {name}") for name, v in value.items()}
     if hint is Path:
         return Path(_read(str, value, where))
     if hint in (int, float, str, bool):
         # A name may be a `str` that carries more, such as `rlab.envs.maker.GivenEnv`.
         if type(value) is not hint and not (hint is str and isinstance(value, str)):
-            raise RlabError(f"{where} must be {hint.__name__}, not {value!r}")
+            raise RlabError(f"{where} must be {hint.__name__}, not {shortened(repr(value))}")
         return value
     if hint is Any:
         return _json(value, where)

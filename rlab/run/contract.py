@@ -75,6 +75,8 @@ class Footprint:
         frozen: parameters that stay as they are.
         journal: bytes of everything else in the run folder at the end, of the journal above all.
         checkpoints: how many there are at a time, at the most; filled in by the run.
+        notes: what a user should know before the run begins, a sentence each.
+        one_thread: whether the network is one of vectors, too small to be shared by several CPU threads.
     """
 
     memory: int
@@ -85,6 +87,8 @@ class Footprint:
     frozen: int = 0
     journal: int = 0
     checkpoints: int = 1
+    notes: tuple[str, ...] = ()
+    one_thread: bool = False
 
     @property
     def disk(self) -> int:
@@ -129,6 +133,9 @@ class Learner(Protocol):
     def footprint(self, stop: Stop) -> Footprint:
         """Tell what the run will need, before it starts; allocates nothing large, alters nothing and polls `stop`.
 
+        Called several times, with other numbers of threads; a stop may be of one call alone, so that it alters nothing
+        either.
+
         Raises:
             Stopped: a stop was requested before there was a result.
         """
@@ -165,6 +172,14 @@ class Plays(Acts, Protocol):
 
     def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
         """Play whole games and score them; polls `stop` (raises `Stopped`)."""
+
+
+@runtime_checkable
+class Tells(Protocol):
+    """A learner that notices things which its user should know while it learns."""
+
+    def take_notes(self) -> list[str]:
+        """Return what was noticed since the last call, a sentence each."""
 
 
 @runtime_checkable

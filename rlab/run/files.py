@@ -1,26 +1,60 @@
 """Files of a run's folder: written whole or not at all, on disk before they are named; read as a stranger's.
 
 A folder may come from a stranger. So no link in it is followed, nothing but plain files is opened, and no file is taken
-into memory that is larger than it can be.
+into memory that is larger than it can be. What fails with an input/output error is tried again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
+import math
 import os
+import shutil
 import stat
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
-from rlab.errors import RlabError
+from rlab.errors import RlabError, printable, shortened
 from rlab.machine import available_memory, gigabytes
 from rlab.trust import foreign
 
 JSON_BYTES = 64 << 20
 """The largest JSON file that is read; what it holds takes some 20 times as much memory."""
+
+
+RETRY_SECONDS = (0.1, 0.5, 2.0)
+"""After an input/output error (a cable, a network drive): how long it is waited before each of the new tries."""
+
+T = TypeVar("T")
+
+
+def persistently(attempt: Callable[[], T]) -> T:
+    """Read or write, and after an input/output error (EIO) do it again, up to three times; each is told on stderr.
+
+    Args:
+        attempt: begins anew whatever an earlier one has left.
+
+    Raises:
+        OSError: another error, or the last one.
+    """
+    for seconds in RETRY_SECONDS:
+        try:
+            return attempt()
+        except OSError as e:
+            if e.errno != errno.EIO:
+                raise
+            what = f" at {printable(e.filename)}" if e.filename else ""
+            print(f"rlab: {e.strerror or 'input/output error'}{what}; trying again", file=sys.stderr, flush=True)
+            time.sleep(seconds)
+    return attempt()
 
 
 def refuse_links(folder: Path) -> None:
@@ -88,11 +122,15 @@ def read_plain(path: Path, most: int | None = None) -> bytes:
         OSError: it cannot be read.
     """
     limit = available_memory() // 2 if most is None else most
-    with open_plain(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limit:
-            raise RlabError(f"{path} has {gigabytes(size)}, and at most {gigabytes(limit)} are read")
-        return file.read(limit)
+
+    def read() -> bytes:
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise RlabError(f"{path} has {gigabytes(size)}, and at most {gigabytes(limit)} are read")
+            return file.read(limit)
+
+    return persistently(read)
 
 
 def _not_plain(path: Path) -> RlabError:
@@ -124,11 +162,15 @@ def replace_durably(path: Path, data: bytes) -> None:
         RlabError: the disk refused; the old content stands.
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    try:
+
+    def replace() -> None:
         temporary.unlink(missing_ok=True)
         write_durably(temporary, data)
         os.replace(temporary, path)
         fsync_dir(path.parent)
+
+    try:
+        persistently(replace)
     except OSError as e:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -147,22 +189,74 @@ def make_folder(path: Path) -> None:
         fsync_dir(path.parent)
 
 
-def read_json(path: Path, most: int = JSON_BYTES) -> Any:
-    """Read a JSON file; what it names is not trusted (`rlab.trust`).
+def parse_json(text: bytes, shown: bool = True) -> Any:
+    """Parse JSON as `to_json` writes it.
+
+    Args:
+        text: in UTF-8.
+        shown: refuse text that could not be printed or written as UTF-8.
 
     Raises:
-        RlabError: it is missing, unreadable, larger than `most` bytes or not JSON; the message names it.
+        ValueError: it is not JSON, nested too deeply, names a key twice, or holds NaN, a number that no float holds
+            or half a character.
     """
     try:
-        value = json.loads(read_plain(path, most))
+        value = _DECODER.decode(text.decode("utf-8-sig"))
+        if shown and b"\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except (UnicodeDecodeError, UnicodeEncodeError) as e:
+        raise ValueError(f"it holds no whole characters: {e.reason}") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"'{next(key for key in keys if keys.count(key) > 1)}' stands twice in it")
+    return value
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"it holds {text[:20]}, which is no number")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > DIGITS:
+        raise ValueError(f"it holds a number of {len(text)} digits")
+    return int(text)
+
+
+DIGITS = 300
+"""The longest integer that is read: a float holds it."""
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_number, parse_int=_integer, parse_constant=_number)
+
+
+def read_json(path: Path, most: int = JSON_BYTES, shown: bool = True) -> Any:
+    """Read a JSON file; what it names is not trusted (`rlab.trust`).
+
+    Args:
+        path: the file.
+        most: the largest size in bytes.
+        shown: as in `parse_json`.
+
+    Raises:
+        RlabError: it is missing, unreadable, too large or not JSON; the message names it.
+    """
+    try:
+        value = parse_json(read_plain(path, most), shown)
     except FileNotFoundError:
         raise RlabError(f"{path} is missing") from None
     except OSError as e:
         raise RlabError(f"{path} cannot be read ({e.strerror or e})") from None
-    except (ValueError, UnicodeDecodeError) as e:
+    except ValueError as e:
         raise RlabError(f"{path} is not valid JSON ({e})") from None
-    except RecursionError:
-        raise RlabError(f"{path} is not valid JSON here (it is nested too deeply)") from None
     foreign(value)
     return value
 
@@ -182,14 +276,18 @@ def read_document(path: Path, kind: str, schema: int, most: int = JSON_BYTES) ->
     document = read_json(path, most)
     given = document.get("schema") if isinstance(document, dict) else None
     if not isinstance(document, dict) or given != schema:
-        raise RlabError(f"{path} has {kind} schema {given}; this rlab reads {schema}")
+        raise RlabError(f"{path} has {kind} schema {shortened(str(given))}; this rlab reads {schema}")
     return document
 
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
-    with os.fdopen(descriptor_of(path), "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+
+    def read() -> str:
+        with os.fdopen(descriptor_of(path), "rb") as f:
+            return hashlib.file_digest(f, "sha256").hexdigest()
+
+    return persistently(read)
 
 
 def verify(path: Path, sha256: str) -> None:
@@ -211,3 +309,42 @@ def verify(path: Path, sha256: str) -> None:
 def disk_error(error: OSError, path: Path) -> RlabError:
     """Turn a failed write (disk full, read-only, too large) into one sentence that names the place."""
     return RlabError(f"cannot write under {path}: {error.strerror or error} (errno {error.errno})")
+
+
+SCRATCH = "rlab-scratch-"
+"""Temporary folders begin with it."""
+
+SCRATCH_SECONDS = 600
+"""How old one of a dead process is when it is removed: a new one may not be held yet."""
+
+
+@contextlib.contextmanager
+def scratch_folder(within: Path | None = None) -> Iterator[Path]:
+    """Make a temporary folder for as long as this is open; those that killed processes have left are removed.
+
+    Whoever works in one holds a `flock` on it, which ends with the process.
+
+    Args:
+        within: where it lies; None: where the system has its temporary files.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    within = within or Path(tempfile.gettempdir())
+    for old in within.glob(f"{SCRATCH}*"):
+        with contextlib.suppress(OSError):
+            fd = os.open(old, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                about = os.fstat(fd)
+                if about.st_uid == os.getuid() and time.time() - about.st_mtime > SCRATCH_SECONDS:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(old)
+            finally:
+                os.close(fd)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=within) as folder:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield Path(folder)
+        finally:
+            os.close(fd)

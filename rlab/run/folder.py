@@ -1,23 +1,35 @@
 """The run folder: where everything of one run lies, who holds it, and how a run is found by name.
 
-Layout: ``config.json`` · ``env.json`` · ``metrics.jsonl`` · ``checkpoints/`` · ``journal/`` · ``evaluation.json`` ·
-``videos/`` · ``pictures/`` · ``report.html`` · ``lock``.
+Layout: ``config.json`` · ``env.json`` · ``threads.json`` · ``metrics.jsonl`` · ``checkpoints/`` · ``journal/`` ·
+``evaluation.json`` · ``videos/`` · ``pictures/`` · ``report.html`` · ``errors.log`` (of foreign code) · ``lock``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlab.errors import RlabError, nearest
-from rlab.run.files import descriptor_of, disk_error, read_document, read_json, refuse_links, replace_durably, to_json
+from rlab.errors import RlabError, nearest, shortened
+from rlab.run.files import (
+    descriptor_of,
+    disk_error,
+    fsync_dir,
+    persistently,
+    read_document,
+    read_json,
+    refuse_links,
+    replace_durably,
+    scratch_folder,
+    to_json,
+)
 
 SCHEMA = 1
 """Version of the run folder's layout."""
@@ -32,11 +44,15 @@ def runs_dir() -> Path:
     Raises:
         RlabError: that is where the runs lie that come with rlab.
     """
-    path = Path(os.environ.get("RLAB_RUNS", "runs"))
+    # Absolute: an environment may change the working directory.
+    path = Path(os.environ.get("RLAB_RUNS") or "runs").expanduser().absolute()
     if path.resolve().is_relative_to(SHIPPED):
         raise RlabError(f"{path.resolve()} holds what comes with rlab; set RLAB_RUNS to another folder for your runs")
     return path
 
+
+LONGEST_NAME = 150
+"""Characters of a run's name at the most; file systems take 255 bytes, and other names are made from this one."""
 
 KEPT = "kept-"
 """Checkpoints of past selves that are kept for good begin with it; their progress follows."""
@@ -60,6 +76,11 @@ class RunFolder:
     def metrics(self) -> Path:
         """The file of metrics, one JSON object a line; see `rlab.run.metrics`."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def threads(self) -> Path:
+        """What ``--threads auto`` has chosen and when; see `rlab.run.threads`."""
+        return self.path / "threads.json"
 
     @property
     def checkpoints(self) -> Path:
@@ -109,21 +130,28 @@ class RunFolder:
         """
         for folder in {self.path, self.made}:  # every verb that opens a run comes by here
             refuse_links(folder)
-        document = read_document(self.path / "config.json", "run", SCHEMA, CONFIG_BYTES)
-        if not isinstance(document.get("recipe"), str) or not isinstance(document.get("config"), dict):
-            raise RlabError(f"{self.path / 'config.json'} is damaged (no recipe or no config)")
-        return _with_subject(document)
+        try:
+            return _checked(read_document(self.path / "config.json", "run", SCHEMA, CONFIG_BYTES), self.path)
+        except RlabError as e:
+            offer = f"; `rlab runs repair {self.name}` writes it anew from a checkpoint" if self.saved() else ""
+            raise RlabError(f"{e}{offer}") from None
+
+    def saved(self) -> bool:
+        """Whether there is a checkpoint to go on from, whole or not."""
+        try:
+            return any(p.name.isdigit() for p in self.checkpoints.iterdir())
+        except OSError:
+            return False
 
     def created(self) -> float:
         """Return when the run was started, in seconds since 1970, by its config.json, so that a copy keeps its place.
 
-        A damaged ``config.json`` says nothing; its time in the file system stands in.
+        A run whose ``config.json`` cannot be read is the oldest, so that it never is the newest.
         """
-        with contextlib.suppress(RlabError):
-            created = self.config().get("created")
-            if isinstance(created, (int, float)):
-                return float(created)
-        return (self.path / "config.json").stat().st_mtime
+        try:
+            return float(self.config()["created"])
+        except (RlabError, OSError):
+            return 0.0
 
     def environment(self) -> dict[str, Any]:
         """``env.json``: versions, git, device and seeds; one entry a session under ``sessions``.
@@ -135,6 +163,11 @@ class RunFolder:
         sessions = document.get("sessions") if isinstance(document, dict) else None
         if not isinstance(sessions, list) or not all(isinstance(s, dict) for s in sessions):
             raise RlabError(f"{self.path / 'env.json'} is damaged (no list of sessions)")
+        for name in ("git", "packages", "machine"):
+            if not all(isinstance(s.get(name, {}), dict) for s in sessions):
+                raise RlabError(f"{self.path / 'env.json'} is damaged ({name} of a session is no object)")
+        if not all(_is_time(s.get("started", 0)) for s in sessions):
+            raise RlabError(f"{self.path / 'env.json'} is damaged (a session started at no time)")
         return document
 
     def lock(self) -> Lock:
@@ -146,18 +179,53 @@ class RunFolder:
         return Lock(self.path / "lock")
 
 
+YEAR_10000 = 253_370_764_800
+"""In seconds since 1970: later than any run."""
+
+
+def _checked(document: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A config.json whose parts are what they should be; that of rlab 0.1 with what it did not say."""
+    config, recipe = document.get("config"), document.get("recipe")
+    if not isinstance(recipe, str) or not isinstance(config, dict):
+        raise RlabError(f"{folder / 'config.json'} is damaged (no recipe or no config)")
+    if not all(isinstance(part, dict) for part in config.values()):
+        raise RlabError(f"{folder / 'config.json'} is damaged (a part of its config is no object)")
+    if "subject" not in document:
+        document = _with_subject(document)
+    for name, right in (
+        ("created", _is_time(document.get("created"))),
+        ("unit", isinstance(document.get("unit"), str)),
+        ("subject", _texts(document["subject"])),
+        ("warm_start", _notes(document.get("warm_start", {}))),
+    ):
+        if not right:
+            raise RlabError(f"{folder / 'config.json'} is damaged ({name} is {shortened(repr(document.get(name)))})")
+    return document
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value < YEAR_10000
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def _notes(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(note, dict) and "digest" in note for note in value.values())
+
+
 def _with_subject(document: dict[str, Any]) -> dict[str, Any]:
     """A config.json of rlab 0.1 with what it did not say: subject and unit, and what the run started from."""
-    if "subject" in document:
-        return document
     config = document["config"]
-    subject = {part: config[part][part] for part in ("env", "data") if part in (config.get(part) or {})}
+    subject = {part: config[part].get(part) for part in ("env", "data") if config.get(part)}
     if subject.keys() == {"env", "data"}:  # what learns from records of games is scored in no environment
         del subject["env"]
     units = {"trees": "members", "data": "examples", "search": "games"}
     unit = next((units[part] for part in units if part in config), "steps")
-    sources = {role: document[role] for role in ("encoder", "teacher") if role in document}
-    sources |= document.get("networks", {})
+    sources: dict[str, Any] = {role: document[role] for role in ("encoder", "teacher") if role in document}
+    networks = document.get("networks", {})
+    sources |= networks if isinstance(networks, dict) else {"networks": networks}
     return document | {"subject": subject, "unit": unit} | ({"warm_start": sources} if sources else {})
 
 
@@ -166,7 +234,7 @@ class Lock:
 
     def __init__(self, path: Path):
         try:
-            self._fd = descriptor_of(path, os.O_RDWR | os.O_CREAT)
+            self._fd = persistently(lambda: descriptor_of(path, os.O_RDWR | os.O_CREAT))
         except OSError as e:
             raise disk_error(e, path.parent) from None
         for _ in range(10):  # a listing looks at the lock for an instant (`holder_of`)
@@ -218,9 +286,14 @@ def holder_of(folder: RunFolder) -> int | None:
 
 
 def create_run(
-    recipe: str, subject: Mapping[str, str], config: dict[str, Any], name: str | None, unit: str = "steps"
+    recipe: str,
+    subject: Mapping[str, str],
+    config: dict[str, Any],
+    name: str | None,
+    unit: str = "steps",
+    fill: Callable[[RunFolder], None] = lambda folder: None,
 ) -> RunFolder:
-    """Make a new run folder with its ``config.json``.
+    """Make a new run folder with its ``config.json``, in one step: a kill leaves no folder of that name, or a run.
 
     Args:
         recipe: the agent's or task's name.
@@ -228,6 +301,7 @@ def create_run(
         config: the configuration as plain JSON.
         name: the run's name; None makes one from recipe, subject and time.
         unit: what its progress counts.
+        fill: writes what else the run begins with into the folder before it gets its name.
 
     Raises:
         RlabError: the name is taken or cannot be a folder's name, or the disk refuses.
@@ -237,38 +311,67 @@ def create_run(
         not re.fullmatch(r"[\w.+-]+", name) or name in {".", "..", "latest", "reference", "studies"}
     ):
         raise RlabError(f"'{name}' cannot be a run's name; use letters, digits, '.', '_', '+' and '-'")
+    if name is not None and len(name.encode()) > LONGEST_NAME:
+        raise RlabError(f"a run's name has at most {LONGEST_NAME} characters, and '{name[:40]}...' has {len(name)}")
     created = time.time()
-    plain = re.sub(r"[^\w.+-]+", "-", "-".join([recipe, *subject.values()]))
+    plain = (
+        re.sub(r"[^\w.+-]+", "-", "-".join([recipe, *subject.values()]))
+        .encode()[: LONGEST_NAME - 30]
+        .decode(errors="ignore")
+    )
     stem = name or f"{plain}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(created))}"
     document = {"schema": SCHEMA, "recipe": recipe, "subject": dict(subject), "unit": unit, "created": created}
     document |= {"config": config}
     try:
         base.mkdir(parents=True, exist_ok=True)
-        path = base / stem
-        for n in range(2, 1000):
-            try:
-                path.mkdir()
-                break
-            except FileExistsError:
-                if name is not None:
-                    if not any(path.iterdir()):  # a start that was killed at its first instant left this
+        with scratch_folder(base) as scratch:
+            new = scratch / "run"
+            new.mkdir()
+            replace_durably(new / "config.json", to_json(document))
+            fill(RunFolder(new))
+            path = base / stem
+            for n in range(2, 1000):
+                if not path.exists() or never_begun(path, "config.json"):
+                    with contextlib.suppress(FileExistsError, NotADirectoryError):  # another process was faster
+                        (path / ".config.json.tmp").unlink(missing_ok=True)
+                        os.rename(new, path)
                         break
+                if name is not None:
                     raise RlabError(
                         f"a run named '{name}' exists already; go on with `rlab resume {name}` or take another name"
-                    ) from None
+                    )
                 path = base / f"{stem}-{n}"
-        replace_durably(path / "config.json", to_json(document))
+            fsync_dir(base)
     except OSError as e:
         raise disk_error(e, base) from None
     return RunFolder(path)
 
 
+def never_begun(folder: Path, first: str) -> bool:
+    """Whether a folder holds no more than what a start leaves that was killed before it had written `first`."""
+    return folder.is_dir() and all(p.name == f".{first}.tmp" and p.is_file() for p in folder.iterdir())
+
+
+def holds(folder: Path, name: str) -> bool:
+    """Whether a folder has an entry, of whatever kind; what may not be looked into counts as if it had."""
+    try:
+        os.lstat(folder / name)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: no name that any file could have
+        return False
+    except OSError as e:
+        return e.errno not in (errno.ENAMETOOLONG, errno.ELOOP)
+    return True
+
+
 def all_runs() -> list[RunFolder]:
-    """List every run under the runs folder, oldest first."""
+    """List every run under the runs folder, oldest first; one that cannot be read is the oldest."""
     base = runs_dir()
-    if not base.is_dir():
+    try:
+        runs = [RunFolder(path) for path in base.iterdir() if holds(path, "config.json")]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    runs = [RunFolder(p) for p in base.iterdir() if (p / "config.json").is_file()]
+    except OSError as e:
+        raise RlabError(f"{base} cannot be read ({e.strerror or e})") from None
     return sorted(runs, key=lambda run: (run.created(), run.name))
 
 
@@ -286,11 +389,23 @@ def run_at(text: str) -> tuple[RunFolder, int | None]:
     start, _, end = text.rpartition(":")
     try:
         return find_run(text), None
-    except (RlabError, OSError, ValueError) as e:  # the last two: a name that the file system does not take
+    except RlabError:
         if start and re.fullmatch(r"[0-9_]{1,15}", end):
-            with contextlib.suppress(RlabError, OSError, ValueError):
+            with contextlib.suppress(RlabError):
                 return find_run(start), int(end.replace("_", "") or -1)
-        raise (e if isinstance(e, RlabError) else RlabError(f"no run '{text[:60]}' ({e})")) from None
+        raise
+
+
+def place_of(name: str, file: str) -> Path | None:
+    """The folder that a path or a name under the runs folder means, if it holds a file; resolved."""
+    return next((path.resolve() for path in _places(name) if holds(path, file)), None)
+
+
+def _places(name: str) -> list[Path]:
+    """Where a run or a sweep of this name could lie."""
+    with contextlib.suppress(RuntimeError):  # ~ of nobody
+        return [Path(name).expanduser(), runs_dir() / name]
+    return [Path(name), runs_dir() / name]
 
 
 def find_run(run: str) -> RunFolder:
@@ -299,19 +414,22 @@ def find_run(run: str) -> RunFolder:
     Raises:
         RlabError: there is none; the message gives the nearest names.
     """
-    runs = all_runs()
     if run == "latest":
+        runs = all_runs()
         if not runs:
             raise RlabError(f"there is no run under {runs_dir()} yet; start one: rlab train dqn --env Breakout")
         return runs[-1]
-    for path in (Path(run), runs_dir() / run):
-        if (path / "config.json").is_file():
-            return RunFolder(path.resolve())
+    if path := place_of(run, "config.json"):
+        return RunFolder(path)
     shipped = {folder.name: folder for folder in shipped_runs()}
     if run in shipped:
         return shipped[run]
+    for path in _places(run):
+        if holds(path, "checkpoints") and RunFolder(path).saved():
+            return RunFolder(path.resolve())  # its config.json is gone: whoever opens it is told
+    runs, named = all_runs(), shortened(run)
     if not runs:
         there = f", and with rlab come {', '.join(shipped)}" if shipped else ""
-        raise RlabError(f"no run '{run}'; there is none under {runs_dir()} yet{there}")
+        raise RlabError(f"no run '{named}'; there is none under {runs_dir()} yet{there}")
     names = ["latest", *(r.name for r in runs), *shipped]
-    raise RlabError(f"no run '{run}' under {runs_dir()}; {nearest(run, names)}")
+    raise RlabError(f"no run '{named}' under {runs_dir()}; {nearest(run, names)}")

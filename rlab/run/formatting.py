@@ -53,6 +53,8 @@ def how_text(score: Mapping[str, Any]) -> str:
     """Say how an evaluation was made, as far as its score says so."""
     names = (*RULES, "epsilon", "seed", "drawn", "mse_train", "mse_held", "sign")
     parts = [f"{name} {score[name]}" for name in names if score.get(name) is not None]
+    if score.get("cut"):
+        parts.append(f"{score['cut']} episodes cut, for nothing ended them")
     if "validation" in score:
         parts.append(f"with the parameters of {score['best_at']:,} examples, the best in validation: "
                     f"{number(score['validation'])}")  # fmt: skip

@@ -23,7 +23,7 @@ import numpy as np
 
 from rlab.errors import RlabError
 from rlab.run.contract import Log, Rows
-from rlab.run.files import disk_error, fsync_dir, make_folder, open_plain, sha256_of
+from rlab.run.files import disk_error, fsync_dir, make_folder, open_plain, persistently, sha256_of
 
 SEGMENT_BYTES = 16 << 20
 """Rows are gathered up to this many bytes before they are written; a checkpoint writes what there is."""
@@ -33,6 +33,9 @@ ROW_BYTES = 1 << 30
 
 HEADER_BYTES = 1 << 12
 """The longest header of a column."""
+
+RATIO = 1100
+"""What deflate can make of a byte, and a little more."""
 
 
 @dataclass(frozen=True)
@@ -217,12 +220,17 @@ class Journal:
 
     def _write(self, log: str, open_: _Open) -> None:
         part = self.folder / f".{log}.npz.tmp"
-        try:
+
+        def write() -> Segment:
             make_folder(self.folder)
             part.unlink(missing_ok=True)
             save_segment(part, open_.rows())
             segment = Segment(log, open_.start, open_.start + open_.count, sha256_of(part))
             os.replace(part, self.folder / segment.name)
+            return segment
+
+        try:
+            segment = persistently(write)
         except BaseException:
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
@@ -258,17 +266,24 @@ def load_segment(path: Path, count: int | None = None) -> Rows:
         RlabError: the file is missing or damaged; the message names it.
     """
     try:
-        with open_plain(path) as f, zipfile.ZipFile(f) as archive:
-            members = archive.infolist()
-            # As `_Open` gathers them: as many rows as `SEGMENT_BYTES` hold, or one, however large.
-            most = max(SEGMENT_BYTES, 1 << 24) if count and count > 1 else ROW_BYTES
-            if sum(member.file_size for member in members) > most + HEADER_BYTES * len(members):
-                raise ValueError(f"a segment takes at most {most:,} bytes")
-            return {member.filename.removesuffix(".npy"): _column(archive, member, count) for member in members}
+        return persistently(lambda: _load_segment(path, count))
     except FileNotFoundError:
         raise RlabError(f"segment {path} is missing") from None
-    except (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as e:
+    except OSError as e:
+        raise RlabError(f"segment {path} cannot be read ({e.strerror or e})") from None
+    except (ValueError, EOFError, KeyError, RuntimeError, OverflowError, zipfile.BadZipFile, zlib.error) as e:
         raise RlabError(f"segment {path} is damaged ({e})") from None
+
+
+def _load_segment(path: Path, count: int | None) -> Rows:
+    with open_plain(path) as f, zipfile.ZipFile(f) as archive:
+        members = archive.infolist()
+        # As `_Open` gathers them: as many rows as `SEGMENT_BYTES` hold, or one, however large.
+        most = max(SEGMENT_BYTES, 1 << 24) if count and count > 1 else ROW_BYTES
+        most = min(most + HEADER_BYTES * len(members), RATIO * os.fstat(f.fileno()).st_size)
+        if sum(member.file_size for member in members) > most:
+            raise ValueError(f"a segment of this kind takes at most {most:,} bytes")
+        return {member.filename.removesuffix(".npy"): _column(archive, member, count) for member in members}
 
 
 def _column(archive: zipfile.ZipFile, member: zipfile.ZipInfo, count: int | None) -> np.ndarray:
@@ -283,4 +298,7 @@ def _column(archive: zipfile.ZipFile, member: zipfile.ZipInfo, count: int | None
         other = count is not None and shape[:1] != (count,)
         if dtype.hasobject or fortran or other or file.tell() + size != member.file_size:
             raise ValueError(f"{member.filename} does not hold the rows of numbers that it should")
-        return np.frombuffer(bytearray(file.read()), dtype).reshape(shape)
+        data = bytearray(file.read(size))  # with a number, no more than that is unpacked, whatever there is
+        if len(data) != size or file.read(1):
+            raise ValueError(f"{member.filename} is cut off")
+        return np.frombuffer(data, dtype).reshape(shape)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import shutil
 import sys
+import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from rlab.errors import RlabError
+from rlab.errors import ForeignError, RlabError, printable, shortened
 from rlab.machine import available_memory, cores, gigabytes
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints, Saved, most_checkpoints
@@ -21,9 +24,11 @@ from rlab.run.contract import Footprint, Learner, Restores, StartsFromRun, State
 from rlab.run.files import disk_error, replace_durably, to_json
 from rlab.run.folder import RunFolder, create_run, find_run
 from rlab.run.journal import Journal
-from rlab.run.loop import Loop, Notes, Outcome, View
+from rlab.run.loop import Loop, Notes, Outcome, View, belonging
 from rlab.run.metrics import MetricsFile
-from rlab.run.provenance import describe_session
+from rlab.run.provenance import describe_session, differences
+from rlab.run.status import newest_checkpoint
+from rlab.run.threads import AutoThreads, measured
 from rlab.run.warm_start import AGENT, WarmStart, agent_of, load_source
 
 
@@ -85,6 +90,21 @@ def prepare_process(threads: int) -> int:
     return threads or cores()
 
 
+def begin_process(threads: Literal["auto"] | int) -> Literal["auto"] | int:
+    """Prepare the process to build a learner; return the number of threads, or "auto".
+
+    With that torch has one until `AutoThreads` says how many: what is computed while a learner is built must be the
+    same when the run goes on. Compiled loops use all cores; no result of theirs depends on it.
+    """
+    import torch
+
+    if threads != "auto":
+        return prepare_process(threads)
+    prepare_process(0)
+    torch.set_num_threads(1)
+    return threads
+
+
 def _keep_freed_memory() -> None:
     """Have glibc reuse freed blocks of up to 32 MB, its largest limit, instead of returning them to the system.
 
@@ -120,42 +140,60 @@ def start_run(
     """
     entry = RECIPES.get(recipe)
     device = resolve_device(config.run.device)
-    config = with_run(config, threads=prepare_process(config.run.threads))
+    auto = config.run.threads == "auto"
+    config = with_run(config, threads=begin_process(config.run.threads))
     config, warm_start = entry.warm_start(config) if entry.warm_start else (config, None)
     if start:
         warm_start = _with_agent(start, warm_start)
-    folder = create_run(recipe, entry.subjects(config), to_plain(config), name, entry.unit)
+    fill = warm_start.save if warm_start is not None else lambda folder: None
+    folder = create_run(recipe, entry.subjects(config), to_plain(config), name, entry.unit, fill)
     with contextlib.ExitStack() as stack:
         lock = folder.lock()
         stack.callback(lock.release)
         try:
-            if warm_start is not None:
-                warm_start.save(folder)
             journal = Journal(folder.journal)
             stack.callback(journal.close)
             context = BuildContext(device, journal, folder.path)
             learner = entry.build(config, context)
             stack.callback(learner.close)
             _begin_with_agent(recipe, learner, folder)
-            footprint = replace(
-                learner.footprint(stop), checkpoints=most_checkpoints(learner.progress().total, config.run.keep_steps)
-            )
+            if auto and device == "cpu":
+                number, footprint = measured(learner, stop)
+            else:
+                number, footprint = cores(), learner.footprint(stop)
+            several = device == "cpu" and not footprint.one_thread
+            threads = AutoThreads.begin(folder.threads, number, several) if auto else None
+            if threads is not None:
+                threads.use(0)
+            most = most_checkpoints(learner.progress().total, config.run.keep_steps)
+            footprint = replace(footprint, checkpoints=most)
             refuse_if_too_large(footprint, folder.path, device, entry.memory_hint)
             chosen = prepare(config, footprint, folder)
+            for note in footprint.notes:
+                view.event(f"note: {note}")
             if chosen != config:
                 config = chosen
                 learner.close()
+                begin_process(config.run.threads)
                 learner = entry.build(config, context)
                 stack.callback(learner.close)
                 _begin_with_agent(recipe, learner, folder)
-            replace_durably(folder.path / "config.json", to_json(folder.config() | {"config": to_plain(config)}))
+            document = folder.config() | {"config": to_plain(config)}
+            replace_durably(folder.path / "config.json", to_json(document))
             _write_sessions(folder, [describe_session(device, config.run.threads, config.run.seed)])
         except BaseException:
             stack.close()
             shutil.rmtree(folder.path, ignore_errors=True)  # nothing was learned yet
             raise
         checkpoints = Checkpoints(folder.checkpoints, journal)
-        return folder, _drive(folder, learner, checkpoints, config, stop, view, Notes(config=to_plain(config)))
+        notes = Notes(**_noted(document))
+        with failures_kept(folder, halts=True):
+            return folder, _drive(folder, learner, checkpoints, config, stop, view, notes, threads=threads)
+
+
+def _noted(document: dict[str, Any]) -> dict[str, Any]:
+    """What checkpoints note of a config.json."""
+    return {"config": document["config"], "run": {k: v for k, v in document.items() if k != "config"}}
 
 
 Prepare = Callable[[Any, Footprint, RunFolder], Any]
@@ -186,54 +224,115 @@ def resume_run(
         recipe, config = configuration_of(folder)
         config = give(config)
         chosen = resolve_device(device or config.run.device)
-        threads = prepare_process(config.run.threads)
+        threads = begin_process(config.run.threads)
         session = describe_session(chosen, threads, config.run.seed)
         sessions = _sessions(folder, view.event)
-        for what in ("device", "packages", "machine", "threads"):
-            if sessions and sessions[-1].get(what) != session[what]:
-                view.event(f"not bit-exact from here: {what} was {sessions[-1].get(what)}, is {session[what]}")
+        for line in differences(sessions, session):
+            view.event(line)
         _write_sessions(folder, [*sessions, session])
         entry = RECIPES.get(recipe)
         if entry.resume:
             view.event(f"resume: {entry.resume}")
         journal = Journal(folder.journal)
         checkpoints = Checkpoints(folder.checkpoints, journal)
-        with contextlib.ExitStack() as stack:
+        with failures_kept(folder, halts=True), contextlib.ExitStack() as stack:
             stack.callback(journal.close)
             saved = checkpoints.load_newest(view.event)
+            notes, loaded, done = Notes(**_noted(folder.config() | {"config": to_plain(config)})), None, 0
+            if saved is not None:
+                if other := edited(folder, recipe, config, _notes(saved)):
+                    raise RlabError(
+                        f"{other}; put the old value back (`rlab runs repair {folder.name}` does), "
+                        "or start a new run with the new one"
+                    )
+                notes, loaded, done = replace(_notes(saved), run=notes.run), saved.path, saved.done
             learner: Learner = entry.build(
                 config, BuildContext(chosen, journal, folder.path if saved is None else None)
             )
             stack.callback(learner.close)
-            notes, loaded, done = Notes(config=to_plain(config)), None, 0
             if saved is None:
                 _begin_with_agent(recipe, learner, folder)
             else:
-                notes, loaded, done = Notes(**saved.loop), saved.path, saved.done
-                _refuse_if_edited(config, notes.config, folder)
                 try:
                     with of_this_version(folder):
                         learner.restore(saved.state, stop)
                 except Stopped:  # nothing was done that would have to be saved
                     return Outcome(False, saved.done, saved.path, notes.score, notes.seconds)
             checkpoints.discard_after(saved)
-            return _drive(folder, learner, checkpoints, config, stop, view, notes, loaded, done)
+            chosen_threads = _logged_threads(folder, view.event) if threads == "auto" else None
+            return _drive(folder, learner, checkpoints, config, stop, view, notes, loaded, done, chosen_threads)
     finally:
         lock.release()
 
 
+def _notes(saved: Saved) -> Notes:
+    try:
+        return Notes(**saved.loop)
+    except TypeError as e:
+        raise RlabError(f"{saved.path / 'state.json'} was written by another version of rlab ({e})") from None
+
+
 @contextmanager
 def open_run(folder: RunFolder, device: str = "auto", give: Give = lambda config: config) -> Iterator[LoadedRun]:
-    """Open a run for reading (evaluation, watching): builds its learner, changes nothing in its folder."""
+    """Open a run for reading (evaluation, watching): builds its learner, changes nothing in its folder.
+
+    Settings that are not those of the checkpoint are told on stderr. A failure of somebody else's code is kept in the
+    folder, see `failures_kept`.
+
+    Raises:
+        RlabError: its config.json or every checkpoint is damaged, or its settings do not fit the checkpoint.
+    """
     recipe, config = configuration_of(folder)
     config = give(config)
     chosen = resolve_device(device)
-    prepare_process(config.run.threads)
+    begin_process(config.run.threads)
     journal = Journal(folder.journal)
     saved = read_newest(folder, journal)
-    learner = RECIPES.get(recipe).build(config, BuildContext(chosen, journal))
-    with contextlib.closing(learner):
-        yield LoadedRun(folder, config, learner, saved)
+    other = None if saved is None else edited(folder, recipe, config, _notes(saved))
+    if other:
+        told = f"rlab: {other}; `rlab runs repair {folder.name}` puts the old value back"
+        print(printable(told), file=sys.stderr)
+    try:
+        with failures_kept(folder), contextlib.ExitStack() as stack:
+            learner = RECIPES.get(recipe).build(config, BuildContext(chosen, journal))
+            stack.callback(learner.close)
+            if config.run.threads == "auto":
+                with contextlib.suppress(RlabError):  # only going on needs to know
+                    AutoThreads.load(folder.threads).use(0 if saved is None else saved.done)
+            yield LoadedRun(folder, config, learner, saved)
+    except (RlabError, Stopped):
+        raise
+    except Exception as e:
+        if other:
+            raise RlabError(f"{other}, and does not fit it ({type(e).__name__}: {shortened(str(e))})") from e
+        raise
+
+
+@contextmanager
+def failures_kept(folder: RunFolder, halts: bool = False) -> Iterator[None]:
+    """Append the traceback of a `ForeignError` within to ``errors.log`` of a run, and say so in its sentence.
+
+    Args:
+        folder: the run.
+        halts: whether the run halts by it; then the sentence says where it stands and how it goes on.
+    """
+    try:
+        yield
+    except ForeignError as e:
+        text = str(e)
+        if halts:
+            newest = newest_checkpoint(folder)
+            kept = (
+                "no checkpoint had been saved yet" if newest is None else f"the last checkpoint was kept: {newest[0]}"
+            )
+            text += f"; the run halted, {kept}; once this is mended: rlab resume {folder.name}"
+        with contextlib.suppress(OSError):
+            log = folder.made / "errors.log"
+            trace = "".join(traceback.format_exception(e.__cause__ or e))
+            with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n{trace}\n")
+            text += f"; traceback: {log}"
+        raise ForeignError(text) from e.__cause__
 
 
 @contextmanager
@@ -270,7 +369,7 @@ def read_newest(folder: RunFolder, journal: Journal | None = None) -> Saved | No
     if not folder.checkpoints.is_dir():
         return None
     checkpoints = Checkpoints(folder.checkpoints, journal or Journal(folder.journal))
-    return checkpoints.load_newest(lambda text: print(f"rlab: {text}", file=sys.stderr))
+    return checkpoints.load_newest(lambda text: print(f"rlab: {printable(text)}", file=sys.stderr))
 
 
 def configuration_of(folder: RunFolder) -> tuple[str, Any]:
@@ -346,6 +445,17 @@ def refuse_if_too_large(footprint: Footprint, folder: Path, device: str, hint: s
         )
 
 
+def _logged_threads(folder: RunFolder, report: Callable[[str], None]) -> AutoThreads:
+    """What was chosen so far. A damaged threads.json is set aside, and choosing begins anew."""
+    try:
+        return AutoThreads.load(folder.threads)
+    except RlabError as e:
+        if os.path.lexists(folder.threads):
+            os.replace(folder.threads, folder.threads.with_name("threads-bad.json"))
+        report(f"not bit-exact from here: {e}; how many threads torch has is chosen anew")
+        return AutoThreads.begin(folder.threads, 1, several=True)
+
+
 def _sessions(folder: RunFolder, report: Callable[[str], None]) -> list[dict[str, Any]]:
     """The sessions so far. A damaged env.json is set aside: it tells of a run, no run depends on it."""
     path = folder.path / "env.json"
@@ -376,42 +486,51 @@ def _drive(
     notes: Notes,
     loaded: Path | None = None,
     done: int = 0,
+    threads: AutoThreads | None = None,
 ) -> Outcome:
     """Drive a learner to its end or to a stop from where it stands: at 0, or `done` of the checkpoint `loaded`."""
-
-    def belongs(row: dict[str, Any]) -> bool:
-        return row["step"] <= (notes.evaluated if row["kind"] == "eval" else done)
-
     with contextlib.ExitStack() as stack:
-        metrics = MetricsFile(folder.metrics, notes.metrics, belongs, view.event)
+        metrics = MetricsFile(folder.metrics, notes.metrics, belonging(notes, done), view.event)
         stack.callback(metrics.close)
         observe = _tensorboard(folder, stack) if config.run.tensorboard else (lambda row: None)
-        outcome = Loop(learner, config.run, checkpoints, metrics, view, stop, notes, loaded, observe).run()
+        outcome = Loop(learner, config.run, checkpoints, metrics, view, stop, notes, loaded, observe, threads).run()
     if outcome.finished and outcome.checkpoint != loaded:
         document = {"schema": 1, "step": outcome.done, **(outcome.score or {})}
         replace_durably(folder.evaluation, to_json(document))
     return outcome
 
 
-FREE = ("stop_on_collapse", "keep_steps")
+FREE = ("stop_on_collapse", "keep_steps", "env_timeout")
 """Settings that may be edited between sessions: no number that is learned depends on them."""
 
 
-def _refuse_if_edited(config: Any, saved: dict[str, Any] | None, folder: RunFolder) -> None:
-    """A run goes on as the experiment that its checkpoint belongs to, or not at all."""
-    if saved is None:
-        return
-    was = to_plain(from_plain(type(config), saved, str(folder.checkpoints)))  # a field that came later: its default
-    now = to_plain(config)
-    for part, fields in now.items():
+def edited(folder: RunFolder, recipe: str, config: Any, notes: Notes) -> str | None:
+    """Say which setting of a run's config.json is another than that of its checkpoint, None if all are alike.
+
+    Args:
+        folder: the run.
+        recipe: what its config.json says.
+        config: the same, typed.
+        notes: of its checkpoint.
+    """
+    if notes.config is None:
+        return None
+    was = to_plain(from_plain(type(config), notes.config, str(folder.checkpoints)))  # a field that came later: default
+    pairs = [("recipe", recipe, (notes.run or {}).get("recipe", recipe))]
+    for part, fields in to_plain(config).items():
         new, old = flat(fields), flat(was[part])
-        for name in dict.fromkeys([*new, *old]):
-            says, said = (repr(its[name]) if name in its else "nothing" for its in (new, old))
-            if new.get(name) != old.get(name) and name not in FREE:
-                raise RlabError(
-                    f"{folder.path / 'config.json'} says {name} {says}, its checkpoint {said}; "
-                    "put the old value back, or start a new run with the new one"
-                )
+        pairs += [(name, new.get(name, _NOTHING), old.get(name, _NOTHING)) for name in dict.fromkeys([*new, *old])]
+    for name, says, said in pairs:
+        if says != said and name not in FREE:
+            return f"{folder.path / 'config.json'} says {name} {_value(says)}, its checkpoint {_value(said)}"
+    return None
+
+
+_NOTHING = object()
+
+
+def _value(value: Any) -> str:
+    return "nothing" if value is _NOTHING else shortened(repr(value))
 
 
 def _tensorboard(folder: RunFolder, stack: contextlib.ExitStack) -> Callable[[dict[str, Any]], None]:

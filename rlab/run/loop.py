@@ -11,10 +11,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from rlab.run.checkpoint import Checkpoints
 from rlab.run.config import RunConfig
-from rlab.run.contract import Learner, Metrics, NonFinite, Progress, Score, Stop, Stopped
+from rlab.run.contract import Learner, Metrics, NonFinite, Progress, Score, Stop, Stopped, Tells
 from rlab.run.formatting import over_text
 from rlab.run.health import RULES, THROUGHPUT, Collapsed, Health, Pace
 from rlab.run.metrics import MetricsFile, Window, finite
+from rlab.run.threads import AutoThreads
 
 CLOCK = "clock_"
 """Metrics with this prefix are seconds of wall time; they are kept apart, since no two runs share them."""
@@ -50,6 +51,7 @@ class Notes:
         total: the budget.
         metrics: length in bytes and SHA-256 of the part of metrics.jsonl that belongs to the checkpoint.
         config: the configuration as plain JSON, so that an edited one is noticed.
+        run: the rest of config.json, so that a damaged one can be written anew.
         window: the open averages of metrics.
         seconds: wall time spent in all processes of this run.
         score: the last evaluation.
@@ -60,10 +62,16 @@ class Notes:
     total: int | None = None
     metrics: tuple[int, str] | None = None
     config: dict[str, Any] | None = None
+    run: dict[str, Any] | None = None
     window: dict[str, list[float]] | None = None
     seconds: float = 0.0
     score: dict[str, Any] | None = None
     health: dict[str, Any] | None = None
+
+
+def belonging(notes: Notes, done: int) -> Callable[[dict[str, Any]], bool]:
+    """Say of a row of metrics whether it belongs to the checkpoint that was saved at `done` with these notes."""
+    return lambda row: row["step"] <= (notes.evaluated if row["kind"] == "eval" else done)
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,7 @@ class Loop:
         notes: Notes,
         loaded: Path | None = None,
         observe: Callable[[dict[str, Any]], None] = lambda row: None,
+        threads: AutoThreads | None = None,
     ):
         self.learner = learner
         self.config = config
@@ -100,6 +109,8 @@ class Loop:
         self.stop = stop
         self.notes = notes
         self.observe = observe
+        self._tells = learner if isinstance(learner, Tells) else None
+        self.threads = threads
         self._newest = loaded  # a checkpoint that holds just the present state, if there is one
         self.window = Window(notes.window)
         self.clock = Window()
@@ -123,6 +134,8 @@ class Loop:
         due = False  # a checkpoint
         while True:
             self.notes.seconds = time.monotonic() - started
+            if self.threads is not None and (chosen := self.threads.hold(progress)):
+                self.view.event(chosen)
             if self._evaluation_due(progress):
                 try:
                     self._evaluate(progress)
@@ -135,7 +148,7 @@ class Loop:
                 return self._outcome(progress, self._save(progress), finished=False)
             before = progress.done
             self._newest = None
-            self._add_metrics(self.learner.step())
+            self._add_metrics(self.threads.step(self.learner) if self.threads is not None else self.learner.step())
             progress = self.learner.progress()
             if crossed(before, progress.done, self.config.log_steps) or progress.finished:
                 self._log(progress)
@@ -158,6 +171,13 @@ class Loop:
         self.window.add({k: v for k, v in metrics.items() if not k.startswith(CLOCK)})
         self.clock.add({k[len(CLOCK) :] + "_sum": v for k, v in metrics.items() if k.startswith(CLOCK)})
         self.view.show(self.learner.progress(), metrics)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Show what the learner has noticed."""
+        if self._tells is not None:
+            for note in self._tells.take_notes():
+                self.view.event(f"note: {note}")
 
     def _log(self, progress: Progress) -> None:
         now = time.monotonic()
@@ -205,6 +225,7 @@ class Loop:
         )
         if isinstance(self.view, Listens):
             self.view.evaluated(progress, score)
+        self._tell()
 
     def _write(self, row: dict[str, Any]) -> None:
         self.metrics.write(row)

@@ -8,17 +8,18 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torch", "numpy", "gymnasium", "ale-py", "stable-baselines3", "numba", "safetensors")
 
 
-def describe_session(device: str, threads: int, seed: int) -> dict[str, Any]:
+def describe_session(device: str, threads: int | str, seed: int) -> dict[str, Any]:
     """Describe what this process runs on, as it goes into ``env.json``."""
     return {
         "started": time.time(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]).encode(errors="replace").decode(),
         "device": device,
         "device_name": _device_name(device),
         "threads": threads,
@@ -29,6 +30,34 @@ def describe_session(device: str, threads: int, seed: int) -> dict[str, Any]:
         "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.platform()},
         "hash_seed": os.environ.get("PYTHONHASHSEED"),
     }
+
+
+def differences(sessions: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> list[str]:
+    """Say what is not as it was in a run's first session, or in its last one: a line for each.
+
+    Args:
+        sessions: of ``env.json``, oldest first.
+        now: this one.
+    """
+    lines = []
+    for name, value in _facts(now).items():
+        for when, session in (("at the start", sessions[:1]), ("in the last session", sessions[-1:])):
+            was = _facts(session[0]).get(name, "not noted") if session else value
+            if was != value:
+                exact = "perhaps not bit-exact" if name in ("commit", "Python") else "not bit-exact"
+                lines.append(f"{exact} from here: {name} was {was} {when}, is {value}")
+                break
+    return lines
+
+
+def _facts(session: Mapping[str, Any]) -> dict[str, str]:
+    """What results depend on beside the configuration, in words."""
+    git = session.get("git") or {}
+    commit = str(git.get("commit"))[:12] + (" with changes" if git.get("dirty") else "")
+    facts = {"commit": commit, "Python": session.get("python")}
+    facts |= session.get("packages") or {}
+    facts |= {name: session.get(name) for name in ("device", "threads")} | (session.get("machine") or {})
+    return {name: str(value)[:100] for name, value in facts.items()}
 
 
 def versions() -> dict[str, str]:

@@ -19,7 +19,7 @@ from rlab.run.files import JSON_BYTES, disk_error, make_folder, read_json, read_
 from rlab.run.folder import RunFolder
 from rlab.run.formatting import RULES, score_text
 from rlab.run.health import warnings_in
-from rlab.run.metrics import read_metrics
+from rlab.run.metrics import read_metrics, read_score
 from rlab.run.status import checkpoint_paths, newest_checkpoint, status_of, subject_of
 
 VIDEO_BYTES = 8_000_000
@@ -106,7 +106,7 @@ def report_html(folder: RunFolder, defaults: Mapping[str, Any]) -> str:
     rows = list(read_metrics(folder.metrics))
     train = [r for r in rows if r["kind"] == "train"]
     evals = [r for r in rows if r["kind"] == "eval"]
-    evaluation = read_json(folder.evaluation) if folder.evaluation.exists() else None
+    evaluation = read_score(folder.evaluation) if folder.evaluation.exists() else None
     sessions = folder.environment()["sessions"] if (folder.path / "env.json").exists() else []
     subject, unit = subject_of(document) or "", document["unit"]
     total = "" if status.total is None else f" of {status.total:,}"
@@ -393,7 +393,7 @@ def _network(folder: RunFolder) -> str:
         with safe_open(newest[0] / "tensors.safetensors", framework="np") as file:
             shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
         networks = dict(_networks(state, (), shapes))
-    except (RlabError, SafetensorError, OSError, LookupError, TypeError):
+    except (RlabError, SafetensorError, OSError, LookupError, TypeError, ValueError, RecursionError):
         return '<p class="dim">The newest checkpoint cannot be read.</p>'
     tables = []
     for name, layers in networks.items():

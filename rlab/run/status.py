@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 from dataclasses import dataclass
@@ -11,8 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlab.errors import RlabError
-from rlab.run.files import open_plain, read_json
+from rlab.run.files import open_plain, persistently
 from rlab.run.folder import KEPT, RunFolder, holder_of
+from rlab.run.manifest import read_manifest, read_notes
+from rlab.run.metrics import parse_row
 
 TAIL_BYTES = 1 << 24
 """How much of the end of metrics.jsonl is searched for a row."""
@@ -49,32 +50,33 @@ def status_of(folder: RunFolder) -> Status:
     """
     pid = holder_of(folder)
     newest = newest_checkpoint(folder)
-    total = part(folder.config(), "env").get("steps") or (newest and _noted(newest[0], "total"))
+    notes = _notes(newest[0]) if newest else {}
+    total = _number(part(folder.config(), "env").get("steps")) or _number(notes.get("total"))
     done = newest[1] if newest else 0
     if pid is not None:
         row = last_row(folder.metrics)
         return Status("running", pid, max(done, row["step"] if row else 0), total)
-    finished = (
-        newest is not None and total is not None and done >= total and (_noted(newest[0], "evaluated") or 0) >= done
-    )
+    finished = newest is not None and total is not None and done >= total
+    finished = finished and (_number(notes.get("evaluated")) or 0) >= done
     return Status("finished" if finished else "stopped", None, done, total)
 
 
 def newest_checkpoint(folder: RunFolder) -> tuple[Path, int] | None:
-    """(path, progress) of the newest checkpoint with a readable manifest; its content is not verified."""
+    """(path, progress) of the newest checkpoint with a whole manifest; the rest of it is not verified."""
     for path in reversed(checkpoint_paths(folder)):
-        try:
-            return path, int(read_json(path / "manifest.json")["done"])
-        except (RlabError, KeyError, TypeError, ValueError):
-            continue  # a bad one; the one before it is what a resume would take
+        with contextlib.suppress(RlabError):  # a bad one; the one before it is what a resume would take
+            return path, read_manifest(path)["done"]
     return None
 
 
 def checkpoint_paths(folder: RunFolder) -> list[Path]:
     """A run's checkpoints, oldest first."""
-    if not folder.checkpoints.is_dir():
+    try:
+        return sorted(p for p in folder.checkpoints.iterdir() if p.is_dir() and p.name.isdigit())
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(p for p in folder.checkpoints.iterdir() if p.is_dir() and p.name.isdigit())
+    except OSError as e:
+        raise RlabError(f"{folder.checkpoints} cannot be read ({e.strerror or e})") from None
 
 
 def past_selves(folder: RunFolder) -> dict[int, Path]:
@@ -82,20 +84,17 @@ def past_selves(folder: RunFolder) -> dict[int, Path]:
     kept = list(folder.checkpoints.glob(f"{KEPT}*")) if folder.checkpoints.is_dir() else []
     checkpoints = {}
     for path in [*checkpoint_paths(folder), *kept]:
-        with contextlib.suppress(RlabError, KeyError, TypeError, ValueError):
-            checkpoints[int(read_json(path / "manifest.json")["done"])] = path
+        with contextlib.suppress(RlabError):
+            checkpoints[read_manifest(path)["done"]] = path
     return dict(sorted(checkpoints.items()))
 
 
 def last_row(metrics: Path, kind: str | None = None) -> dict[str, Any] | None:
-    """The last whole line of metrics.jsonl, or the last of a kind ("train", "eval")."""
+    """The last whole row of metrics.jsonl, or the last of a kind ("train", "eval")."""
     tail = 1 << 16
     while True:  # as much of the file's end as it takes
         try:
-            with open_plain(metrics) as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - tail))
-                data = file.read(tail)
+            size, data = persistently(lambda: _end(metrics, tail))  # noqa: B023 - called here
         except (OSError, RlabError):
             return None
         end = data.rfind(b"\n")  # a line that was cut off by a kill does not count
@@ -104,13 +103,20 @@ def last_row(metrics: Path, kind: str | None = None) -> dict[str, Any] | None:
             if start == 0 and tail < size:
                 break
             if kind is None or f'"kind": "{kind}"'.encode() in data[start:end]:
-                with contextlib.suppress(ValueError, RecursionError):
-                    row = json.loads(data[start:end])
-                    return row if isinstance(row, dict) else None
+                with contextlib.suppress(ValueError):
+                    return parse_row(data[start:end])
             end = start - 1
         if tail >= min(size, TAIL_BYTES):
             return None
         tail *= 16
+
+
+def _end(file: Path, most: int) -> tuple[int, bytes]:
+    """(size of a file, its last bytes)."""
+    with open_plain(file) as opened:
+        size = opened.seek(0, os.SEEK_END)
+        opened.seek(max(0, size - most))
+        return size, opened.read(most)
 
 
 def overview(folder: RunFolder) -> dict[str, Any]:
@@ -125,7 +131,7 @@ def overview(folder: RunFolder) -> dict[str, Any]:
         "env": subject_of(document),
         "step": status.done,
         "total": status.total,
-        "mean": evaluation["mean"] if evaluation else None,
+        "mean": evaluation.get("mean") if evaluation else None,
         "status": status.state,
         "pid": status.pid,
         "age_seconds": round(time.time() - document["created"], 1),
@@ -143,9 +149,12 @@ def part(document: dict[str, Any], name: str) -> dict[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def _noted(checkpoint: Path, name: str) -> int | None:
-    """A number that the loop noted in a checkpoint."""
-    try:
-        return int(read_json(checkpoint / "state.json")["loop"][name])
-    except (RlabError, KeyError, TypeError, ValueError):
-        return None
+def _notes(checkpoint: Path) -> dict[str, Any]:
+    """What the loop noted in a checkpoint, {} if that cannot be read."""
+    with contextlib.suppress(RlabError):
+        return read_notes(checkpoint)
+    return {}
+
+
+def _number(value: Any) -> int | None:
+    return value if type(value) is int else None

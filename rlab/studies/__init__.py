@@ -3,7 +3,7 @@
 A study's file says the claim and its source, measures numbers (one call a variant and seed), names the contrasts of
 these numbers that the claim comes to, and draws a figure. Everything else, the verdict first of all, is the
 framework's: `rlab.studies.study` judges, `rlab.studies.runner` keeps the numbers on disk. Chapters are folders, in
-the order of the texts; what several studies need lies beside them (`fitting`, `training`, `plots`).
+the order of the texts; what several studies need lies beside them (`supervised`, `images`, `descent`, `rl`, `plots`).
 """
 
 from __future__ import annotations

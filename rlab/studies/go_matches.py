@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rlab.studies.plots import columns, dots
-from rlab.studies.study import Results
+from rlab.studies.study import Contrast, Results
 
 
 def meet(board: int, games: int, seed: int, first: Any, second: Any) -> float:
@@ -26,6 +26,11 @@ def meet(board: int, games: int, seed: int, first: Any, second: Any) -> float:
 
     shares, _ = play_match(first, second, MatchConfig(env=f"Go{board}").setting(), games, seed, Stop())
     return float(2 * shares.mean() - 1)
+
+
+def lead(says: str, weights: Mapping[str, float], above: float = 0.0) -> Contrast:
+    """A contrast of what `meet` returns, in a study whose settings name the `games` of a match."""
+    return Contrast(says, weights, above, trials="games", span=(-1.0, 1.0))
 
 
 def searcher(board: int, fields: Mapping[str, Any]) -> Any:

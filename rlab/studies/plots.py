@@ -11,11 +11,11 @@ import numpy as np
 from rlab.stats import student
 from rlab.studies.study import ENOUGH, Results, Verdict
 
-COLOURS = {"holds": "tab:green", "fails": "tab:red", "undecided": "0.5"}
+COLOURS = {"holds": "tab:green", "fails": "tab:red", "not seen at this size": "tab:orange", "undecided": "0.5"}
 
 
 def draw_findings(figure: Any, verdict: Verdict) -> None:
-    """One row a contrast: its bound, every seed, and the interval of the mean."""
+    """One row a contrast: its bound, every seed, the interval of the mean, and thin, how far the wider one reaches."""
     rows = figure.subplots(len(verdict.findings), 1, squeeze=False)[:, 0]
     for axes, finding in zip(rows, verdict.findings, strict=True):
         colour = COLOURS[finding.verdict]
@@ -23,6 +23,7 @@ def draw_findings(figure: Any, verdict: Verdict) -> None:
         axes.plot(finding.values, np.zeros(len(finding.values)), "|", ms=9, color="0.6")
         if finding.low is not None:
             axes.plot([finding.low, finding.high], [0, 0], lw=3, color=colour, solid_capstyle="butt", alpha=0.6)
+            axes.plot([finding.high, finding.ceiling], [0, 0], lw=1, color=colour)
         axes.plot([finding.mean], [0], "o", ms=5, color=colour)
         axes.set(yticks=[], ylim=(-1, 1))
         axes.set_title(textwrap.fill(f"{finding.says}: {finding.verdict}", 56), fontsize=8)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any
 
-from rlab.compare.processes import python_command
+from rlab.compare.processes import Process, begin
 from rlab.run.contract import Stop
 
 POLL_SECONDS = 0.2
@@ -30,20 +30,14 @@ def run_every(
     Returns:
         Name -> what its ``result.json`` holds, or {"error": its last words}; those that a stop left out are missing.
     """
-    children: list[subprocess.Popen[bytes]] = []
+    children: list[Process] = []
     results: dict[str, dict[str, Any]] = {}
 
     def run(name: str) -> tuple[str, dict[str, Any] | None]:
         if stop.requested:
             return name, None
-        process = subprocess.Popen(
-            [*python_command(), "-m", "rlab", "study", "run", name, *words, "--json"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-            start_new_session=True,  # Ctrl-C is for this process, which passes it on
-        )
+        env = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        process = begin("rlab", ["study", "run", name, *words, "--json"], subprocess.PIPE, subprocess.PIPE, env)
         children.append(process)
         out, err = process.communicate()
         return name, None if stop.requested else _result_of(process.returncode, out, err)

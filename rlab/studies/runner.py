@@ -33,6 +33,9 @@ from rlab.studies.study import LEVEL, Budget, Numbers, Results, Study, Verdict, 
 
 SCHEMA = 1
 
+DRAWN = 0.6
+"""Share of a figure's width that the study draws; the rest are its contrasts."""
+
 
 def folder_of(name: str, budget: Budget) -> Path:
     """Where a study's files lie."""
@@ -99,7 +102,7 @@ def run_study(
             cells[seed] = measured
             say(f"{name}: seed {seed + 1} of {seeds}: {summary}")
         results = {variant: [seed[variant]["numbers"] for seed in cells] for variant in study.variants}
-        verdict = judge(study.contrasts, results)
+        verdict = judge(study.contrasts, results, budget, plain["settings"])
         document = _document(name, study, plain, budget, cells, results, verdict)
         replace_durably(folder / "figure.png", picture(name, study, results, verdict))
         if study.animate is not None:
@@ -234,14 +237,7 @@ def _document(
     return {
         "schema": SCHEMA,
         "study": name,
-        "claim": study.claim,
-        "claim_ja": study.claim_ja,
-        "correction": study.correction,
-        "correction_ja": study.correction_ja,
-        "source": study.source,
-        "verdict": verdict.verdict,
-        "level": LEVEL,
-        "findings": [dataclasses.asdict(finding) for finding in verdict.findings],
+        **_judged(study, verdict),
         "budget": budget,
         **plain,
         "seeds": list(range(len(cells))),
@@ -253,6 +249,54 @@ def _document(
         "versions": {"python": platform.python_version(), **versions()},
         "written": time.time(),
     }
+
+
+def _judged(study: Study, verdict: Verdict) -> dict[str, Any]:
+    """The part of a result that follows from its numbers and from the study as it is."""
+    return {
+        "claim": study.claim,
+        "claim_ja": study.claim_ja,
+        "correction": study.correction,
+        "correction_ja": study.correction_ja,
+        "source": study.source,
+        "verdict": verdict.verdict,
+        "level": LEVEL,
+        "findings": [dataclasses.asdict(finding) for finding in verdict.findings],
+    }
+
+
+def judge_again(name: str, study: Study, folder: Path) -> tuple[str, str]:
+    """Judge the numbers of a stored result by the contrasts and rules of today; nothing is measured.
+
+    Writes ``result.json`` and ``figure.png`` if what they say changes.
+
+    Args:
+        name: the study's.
+        study: as it is now.
+        folder: in which ``result.json`` lies.
+
+    Returns:
+        The verdict that was stored, and that of today.
+
+    Raises:
+        RlabError: the result is damaged, is of other variants than the study has, or cannot be written.
+    """
+    document = read_json(folder / "result.json")
+    if document.get("variants") != to_plain(dict(study.variants)):
+        raise RlabError(
+            f"{folder / 'result.json'} has numbers of other variants than study '{name}' has now; measure them: "
+            f"rlab study run {name} --budget {document.get('budget', 'small')}"
+        )
+    results = document["numbers"]
+    verdict = judge(study.contrasts, results, document["budget"], document["settings"])
+    judged = document | _judged(study, verdict)
+    if judged != document:
+        try:
+            replace_durably(folder / "figure.png", picture(name, study, results, verdict))
+            replace_durably(folder / "result.json", to_json(judged))
+        except OSError as e:
+            raise disk_error(e, folder) from None
+    return document["verdict"], verdict.verdict
 
 
 def picture(name: str, study: Study, results: Results, verdict: Verdict) -> bytes:
@@ -269,7 +313,7 @@ def picture(name: str, study: Study, results: Results, verdict: Verdict) -> byte
     if study.draw is None:
         draw_findings(figure, verdict)
     else:
-        parts: Any = figure.subfigures(1, 2, width_ratios=[3, 2])
+        parts: Any = figure.subfigures(1, 2, width_ratios=[DRAWN, 1 - DRAWN])
         left, right = parts
         study.draw(left, results)
         draw_findings(right, verdict)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from rlab.data.catalog import DATASETS
+from rlab.machine import cores
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
 from rlab.tasks.config import (
@@ -320,7 +321,7 @@ TREES = {
 
 def default_trees(recipe: str, data: str) -> TreesExperiment:
     """The settings that an ensemble of trees starts from."""
-    run = RunConfig(evaluate_steps=0, checkpoint_steps=0, log_steps=10)
+    run = RunConfig(threads=0, evaluate_steps=0, checkpoint_steps=0, log_steps=10)  # its steps are as many trees
     trees = TreesConfig(method=recipe, members=TREES[recipe][1])  # type: ignore[arg-type]
     return TreesExperiment(run, ExamplesConfig(data=data or "digits", validation=0.0), trees)
 
@@ -335,9 +336,9 @@ def build_trees(experiment: TreesExperiment, context: Any) -> Any:
     from rlab.tasks.trees import TreesLearner, TreesTask
 
     data = examples_of(experiment.data, experiment.run.seed)
-    return TreesLearner(
-        TreesTask(data, experiment.trees, derive(experiment.run.seed, "members")), experiment.run.threads or 1
-    )
+    threads = experiment.run.threads
+    number = cores() if threads == "auto" else threads or 1
+    return TreesLearner(TreesTask(data, experiment.trees, derive(experiment.run.seed, "members")), number)
 
 
 for _name, (_summary, _) in TREES.items():

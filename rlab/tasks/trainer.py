@@ -91,10 +91,8 @@ class Trainer:
         self._schedule = SCHEDULES.get(config.schedule)
         self._metrics: list[Mapping[str, Tensor]] = []
         self._maker = ThreadPoolExecutor(1, "rlab-batches")
-        self._coming: tuple[int, Future[Batch]] | None = None
-        """The number of an update and its batch, which is made while the one before is learned from."""
-        # Without a core to spare the two would wait for each other at every operation.
-        self._ahead = self.device.type != "cpu" or torch.get_num_threads() < cores()
+        self._coming: tuple[tuple[int, int], Future[Batch]] | None = None
+        """An update's number and threads, and its batch, which is made while the one before is learned from."""
 
     @property
     def total(self) -> int:
@@ -125,12 +123,19 @@ class Trainer:
 
     def _batch(self) -> Batch:
         """The batch of this update, known by its number; if a core is free, the next one is begun."""
-        here, after = self.updates, self.updates + 1
-        coming, at = self._coming, self.task.data.at
-        batch = coming[1].result() if coming and coming[0] == here else at(*divmod(here, self.per_epoch))
-        ahead = self._ahead and after < self.total
-        self._coming = (after, self._maker.submit(at, *divmod(after, self.per_epoch))) if ahead else None
+        after, threads, coming = self.updates + 1, torch.get_num_threads(), self._coming
+        here = (self.updates, threads)
+        batch = coming[1].result() if coming and coming[0] == here else self._make(*here)
+        # Without a core to spare the two would wait for each other at every operation.
+        ahead = after < self.total and (self.device.type != "cpu" or threads < cores())
+        self._coming = ((after, threads), self._maker.submit(self._make, after, threads)) if ahead else None
         return batch
+
+    def _make(self, update: int, threads: int) -> Batch:
+        """The batch of an update; in a thread of its own, too, torch computes with `threads`."""
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+        return self.task.data.at(*divmod(update, self.per_epoch))
 
     def _reported(self) -> dict[str, float]:
         names = list(self._metrics[0])
@@ -201,20 +206,30 @@ class Trainer:
         """Estimate memory from data, parameters and activations, and time from a few updates that are undone."""
         before = copy.deepcopy(self.state())
         times = []
-        for _ in range(min(4, self.total)):
-            if stop.requested:
-                raise Stopped
-            started = time.perf_counter()
-            self.step()
-            times.append(time.perf_counter() - started)
-        self.restore(before, stop)
+        try:
+            for _ in range(min(4, self.total)):
+                if stop.requested:
+                    raise Stopped
+                started = time.perf_counter()
+                self.step()
+                times.append(time.perf_counter() - started)
+        finally:
+            self.restore(before, Stop())  # a stop may be of this measurement alone
         modules = self.task.modules
         weights = sum(p.numel() * p.element_size() for p in modules.parameters())
         kept = sum(t.nbytes for other in self.beside.values() for t in flatten(other.state())[1].values())
         held = self.task.memory(self.config.batch_size) + 5 * weights + 2 * kept
         memory, device_memory = (held, 0) if self.device.type == "cpu" else (self.task.memory(0), held)
         learning = nn.ModuleDict({n: m.student if isinstance(m, EMA) else m for n, m in modules.items()})
-        return Footprint(memory, device_memory, 4 * weights + kept + 20_000, min(times) * self.total, *counts(learning))
+        x = self.task.data.at(0, 0).tensors.get("x")
+        return Footprint(
+            memory,
+            device_memory,
+            4 * weights + kept + 20_000,
+            min(times) * self.total,
+            *counts(learning),
+            one_thread=isinstance(x, Tensor) and x.ndim < 3 and x.is_floating_point(),
+        )
 
     def state(self) -> State:
         """Return everything that decides the rest of the run."""

@@ -176,8 +176,8 @@ def test_nothing_depends_on_whether_learning_is_beside_or_at_once(threads_of_tor
     def learn(threads: int) -> tuple[torch.Tensor, list[dict[str, float] | None]]:
         threads_of_torch(threads)
         a = agent(overlap=True, encoder="mlp-norm")
-        assert (a.background._pool is None) == (threads == 1)
         metrics = run(a, np.random.default_rng(1), 30)
+        assert (a.background._pool is None) == (threads == 1)
         a.state()
         return weights(a.online), metrics
 

@@ -18,6 +18,19 @@ def test_every_way_of_playing_is_measured(capsys: pytest.CaptureFixture[str]) ->
     assert (found["ratio"] is None) == ("openspiel" not in found["speeds"])
 
 
+def test_calls_of_every_size_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--size", "5", "--rounds", "2", "--seconds", "0.01"]
+    assert main(["bench", "go", "--granularity", "--json", *flags]) == 0
+    found = json.loads(capsys.readouterr().out)
+    ours = [row for row in found["rows"] if row["engine"].startswith("rlab")]
+    assert [row["boards"] for row in ours if row["call"] == "a step"] == [1, 16, 256, 4096]
+    assert sum(row["call"] == "whole games" for row in ours) == 2
+    assert all(len(row["speeds"]) == 2 and min(row["speeds"]) > 0 for row in found["rows"])
+    assert (found["one_board_ratio"] is None) == (len(ours) == len(found["rows"]))
+    assert main(["bench", "go", "--granularity", "--search"]) == 1
+    assert "one at a time" in capsys.readouterr().err
+
+
 def test_what_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for flags, said in (
         (["--seconds", "0"], "--seconds is 0; it must be more than 0"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import resource
 import shutil
@@ -198,6 +200,26 @@ def test_a_run_of_before_a_setting_was_there(runs: Path, tmp_path: Path, monkeyp
     (tmp_path / "old" / "config.json").write_text(json.dumps(document))
     assert rlab_json("eval", "old", "--episodes", "2")["returns"] == wanted
     assert rlab_json("resume", "old")["finished"] is True
+
+
+def test_eval_of_a_read_only_run_prints_its_score(runs: Path, monkeypatch, rlab, rlab_json) -> None:
+    wanted = rlab_json("eval", "cart", "--episodes", "2")["returns"]
+    before = contents(runs / "cart")
+
+    def read_only(*args: Any, **more: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("rlab.run.files.write_durably", read_only)
+    said = rlab("eval", "cart", "--episodes", "2")
+    assert said.status == 0
+    assert "mean " in said.out
+    assert "wrote" not in said.out
+    assert "the score is not kept: cannot write under" in said.err
+    assert "Read-only file system" in said.err
+    found = rlab_json("eval", "cart", "--episodes", "2")
+    assert found["returns"] == wanted
+    assert "Read-only" in found["not_written"]
+    assert contents(runs / "cart") == before
 
 
 def test_options_are_the_rules_of_a_run(tmp_path: Path, monkeypatch, rlab) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -46,6 +48,19 @@ def boards_in(text: str) -> list[str]:
     letters = str.maketrans({"●": "X", "○": "O", "·": ".", "+": ".", "(": " ", ")": " "})
     cells = ["".join(row[3 : 3 + 2 * size + 1].translate(letters).split()) for row in rows]
     return ["/".join(cells[k : k + size]) for k in range(0, len(cells), size)]
+
+
+def test_escape_sequences_of_names_are_text(play: Verb, rlab: Verb) -> None:
+    shutil.copytree(find_run("go5").path, runs_dir() / (name := "a\x1b[2Jy"))
+    Path("game.sgf").write_text("(;SZ[5]PB[\x1b[2J];B[cc])")
+    for done in (
+        play("go5", "--with", name, lines="quit\n"),
+        rlab("tournament", name, "random", "--board", "5", "--games", "2"),
+        rlab("analyze", name, "game.sgf", "--visits", "2"),
+    ):
+        assert done.status == 0, done.err
+        assert "\x1b" not in done.out + done.err
+        assert r"a\x1b[2Jy" in done.out
 
 
 def test_a_game_against_a_player(play: Verb) -> None:
@@ -169,6 +184,15 @@ def test_a_record_is_judged(rlab: Verb, rlab_json: Callable[..., dict[str, Any]]
     assert "Black C4: win rate" in record.comments[2]
     assert set(record.comments) == {1, 2, 3, 4}
     assert Path(found["png"]).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    shown = json.loads(re.findall(r'json">(.*?)</script>', Path(found["html"]).read_text())[0])["games"][0]
+    black = [
+        1 - found["moves"][0]["before"],
+        *(m["after"] if m["number"] % 2 == 0 else 1 - m["after"] for m in found["moves"]),
+    ]
+    assert shown["rates"] == [round(rate, 4) for rate in black]
+    assert shown["moves"][:2] == [[2, 12], [1, 7]]
+    assert shown["start"] == "11111" + "1" + "0" * 19
+    assert shown["notes"]["2"] == record.comments[2]
 
     done = rlab("analyze", "rollout:50", "game.sgf", "--threshold", "0.001")
     assert done.status == 0
@@ -178,6 +202,15 @@ def test_a_record_is_judged(rlab: Verb, rlab_json: Callable[..., dict[str, Any]]
     assert done.out.count(" blunder\n") == len(blunders)
     assert Path("game-analyzed.sgf").read_text().count("BLUNDER") == len(blunders)
     assert Path("game.sgf").read_text() == GAME
+
+
+def test_a_judged_record_keeps_all_that_it_had(rlab_json: Callable[..., dict[str, Any]]) -> None:
+    facts = "EV[a cup]BR[3d]WR[2d]XX[?]"
+    Path("full.sgf").write_text(f"(;GM[1]SZ[5]KM[0.5]{facts}(;B[cc];W[bc](;B[dc])(;B[bb]C[or]))(;B[aa]))(;SZ[5];B[ee])")
+    out = Path(rlab_json("analyze", "rollout:9", "full.sgf")["sgf"]).read_text().replace("\n", "")
+    for kept in ("EV[a cup]", "BR[3d]", "WR[2d]", "XX[?]", "B[bb]C[or]", "(;B[aa])", "(;SZ[5];B[ee])"):
+        assert kept in out
+    assert out.count("[rollout:9") == 3
 
 
 @pytest.mark.parametrize(

@@ -143,9 +143,7 @@ def test_run_like_a_strangers_imports_nothing(mine: Path, rlab: Rlab, tmp_path: 
     assert (done.status, "add --trust stranger" in done.err) == (1, True)
 
 
-@pytest.mark.parametrize(
-    ("agent", "part"), [("dqn", "online"), ("pqn", "online"), ("a2c", "network"), ("ppo", "policy")]
-)
+@pytest.mark.parametrize(("agent", "part"), [("dqn", "online"), ("ppo", "policy")])
 def test_agent_starts_with_all_parameters_of_another(
     agent: str, part: str, mine: Path, rlab: Rlab, rlab_json: RlabJson
 ) -> None:

@@ -277,3 +277,5 @@ def test_bench_speed_prints_what_was_measured(rlab, rlab_json, monkeypatch) -> N
     assert rlab_json("bench", "speed")["ratio"] == 3.5
     assert "3.50x" in rlab("bench", "speed", "--rounds", "1").out
     assert rlab("bench", "sped").status == 2
+    said = rlab("bench", "speed", "--ladder", "--beside", "1")
+    assert (said.status, "--ladder and --beside exclude each other" in said.err) == (1, True)

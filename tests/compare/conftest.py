@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from rlab.run.config import changed, to_plain
+from rlab.run.files import sha256_of, to_json
+from rlab.run.manifest import sealed
 
 
 def plant(
@@ -43,8 +45,9 @@ def plant(
         rows.append({"kind": "eval", "step": step, "mean": mean, "episodes": 10, "epsilon": 0.0, "protocol": protocol})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     reached = int(steps * done)
-    (saved / "manifest.json").write_text(json.dumps({"done": reached}))
     (saved / "state.json").write_text(json.dumps({"loop": {"evaluated": reached if done == 1 else -1}}))
+    files = {"tensors.safetensors": "", "state.json": sha256_of(saved / "state.json")}
+    (saved / "manifest.json").write_bytes(to_json(sealed({"schema": 2, "done": reached, "files": files})))
     return folder
 
 

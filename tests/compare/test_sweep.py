@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rlab.cli import main
 from rlab.compare import define, jobs_of, open_or_create
 from rlab.compare.processes import Job, Pool, Row
 from rlab.compare.settings import as_flags, parse_setting, resolve
+from rlab.compare.sweep import all_sweeps, at_once, read_sweep
 from rlab.errors import RlabError
 from rlab.run.contract import Stop
 from rlab.run.folder import RunFolder, holder_of
@@ -93,7 +95,7 @@ def progress(runs: Path, seed: int) -> int:
 
 @pytest.mark.timeout(1800)  # seven processes that import torch, on a machine that may be busy
 def test_stopped_killed_and_resumed(runs: Path, spawn: Spawn) -> None:
-    """Ctrl-C stops every run at a checkpoint; a sweep killed outright leaves runs that the next one waits for."""
+    """Ctrl-C stops every run at a checkpoint; runs end with a sweep that is killed; one that is held is waited for."""
     folders = [RunFolder(runs / "s" / f"dqn-CartPole-v1-s{seed}") for seed in (0, 1)]
     process = spawn(*RLAB, *CARTPOLE)
     until(lambda: min(progress(runs, 0), progress(runs, 1)) >= 300, process)
@@ -108,17 +110,21 @@ def test_stopped_killed_and_resumed(runs: Path, spawn: Spawn) -> None:
     until(lambda: all(progress(runs, seed) > stopped_at[seed] for seed in (0, 1)), process)
     process.kill()
     process.communicate()
-    orphan = holder_of(folders[1])
-    if orphan is not None:
-        os.kill(orphan, signal.SIGKILL)  # one run is killed with its sweep, the other one works on
+    until(lambda: not any(holder_of(folder) for folder in folders))
+    assert [status_of(folder).state for folder in folders] == ["stopped", "stopped"]
+    assert "stopped" in (runs / "s" / "logs" / f"{folders[0].name}.log").read_text().splitlines()[-1]
 
+    lock = folders[1].lock()
     process = spawn(*RLAB, "sweep", "s", "--json")
+    until(lambda: status_of(folders[0]).state == "finished", process)
+    assert status_of(folders[1]).done < 6000
+    lock.release()
     out, err = process.communicate(timeout=LONGEST)
     assert process.returncode == 0, err
+    assert f"{folders[1].name} is held by another process; waiting for it" in err
     assert [row["state"] for row in json.loads(out)["runs"]] == ["finished", "finished"]
     assert not [folder for folder in folders if holder_of(folder)]
-    sessions = [len(folder.environment()["sessions"]) for folder in folders]
-    assert sessions == [2, 3 if orphan is not None else 2]
+    assert [len(folder.environment()["sessions"]) for folder in folders] == [3, 3]
     for folder in folders:
         rows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
         assert [row["step"] for row in rows if row["kind"] == "train"] == [1000, 2000, 3000, 4000, 5000, 6000]
@@ -198,6 +204,22 @@ def test_a_damaged_sweep_is_named(damage: str, runs: Path, sweep: Run) -> None:
     assert found["status"] == 1
     assert "sweep.json" in found["said"]
     assert "Traceback" not in found["said"]
+
+
+def test_damage_anywhere_in_a_sweep_is_one_sentence(runs: Path) -> None:
+    definition = define(["q-learning"], ["FrozenLake-v1"], [0], 1000)
+    path = open_or_create("sweep", definition, jobs_of(definition), "mine").path / "sweep.json"
+    whole = json.loads(path.read_text())
+    for owner, part in (("", whole), ("definition", whole["definition"])):
+        for key in part:
+            for value in (None, [], {}, "x", 0, 0.5, [[1]], {"a": 1}, [{}], "gone"):
+                wrong = {k: v for k, v in part.items() if k != key} | ({} if value == "gone" else {key: value})
+                path.write_text(json.dumps(whole | {owner: wrong} if owner else wrong))
+                with suppress(RlabError):
+                    sweep = read_sweep(path.parent)
+                    at_once(sweep.definition["threads"], None)
+                    assert [type(job.steps) for job in sweep.jobs] in ([int], [])
+    assert all_sweeps() == ["mine"]
 
 
 def test_another_folder_is_not_taken_for_a_sweep(runs: Path, sweep: Run) -> None:

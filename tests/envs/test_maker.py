@@ -138,7 +138,7 @@ def test_arguments_wrappers_and_limit_apply():
     [
         ({}, "needs the argument 'length': --env-arg length="),
         ({"env_args": {"lenght": 3}}, "takes no argument 'lenght'; nearest: length"),
-        ({"env_args": {"length": 0}}, "could not be made: ValueError: too short"),
+        ({"env_args": {"length": 0}}, "cannot be made: ValueError: too short"),
         ({"env_args": {"length": 3, "render_mode": "human"}}, "render_mode is no argument"),
         ({"env_args": {"length": print}}, "env_args is .*; it must be a dict of JSON values by name"),
         ({"env_args": {"length": 3}, "wrappers": "Negated"}, "wrappers is 'Negated'; it must be a list of names"),
@@ -175,6 +175,6 @@ def test_what_a_file_names_is_not_called(name, options, monkeypatch, tmp_path):
         make_vec(name, 1, 0, **options)
     given([name, options])
     wrong = "names" not in str(options)  # what it names makes no environment
-    with pytest.raises(RlabError, match=r"made .*, which is no|could not be made") if wrong else nullcontext():
+    with pytest.raises(RlabError, match=r"made .*, which is no|cannot be made") if wrong else nullcontext():
         make_vec(name, 1, 0, **options).close()
     begin("eval", [])

@@ -18,6 +18,8 @@ from rlab.envs.registry import Family
 from rlab.errors import RlabError
 from rlab.registry import import_plugin
 
+GYMNASIUM_OPTIONS = {"max_steps", "env_args", "wrappers", "env_timeout"}
+
 
 def test_importing_the_package_is_light_and_nothing_in_it_needs_torch():
     code = """
@@ -186,7 +188,7 @@ def test_an_environment_that_somebody_registered_wins(name, monkeypatch):
         (
             "CartPole-v1",
             {"stickey": 0.1},
-            "has no option 'stickey', only max_steps, env_args, wrappers; nearest: sticky, of Atari and MinAtar$",
+            "has no option 'stickey', only max_steps, env_args, wrappers, env_timeout; nearest: sticky, of Atari",
         ),
         ("Braekout", {"sticky": 0.1}, "unknown environment 'Braekout'; nearest: Breakout"),
         ("Pong", {"sticky": "0.1"}, "sticky is '0.1'; it must be a number or None"),
@@ -213,8 +215,12 @@ def test_what_cannot_be_made_is_refused_in_one_sentence(name, options, words):
         ("Go9", "Go", {"opponent", "colour", "komi"}),
         ("CrawlerDiscrete", "the crawler", {"max_steps"}),
         ("rlab.envs:rlab/Crawler-v0", "the crawler", {"max_steps"}),
-        ("CartPole-v1", "other Gymnasium environments", {"max_steps", "env_args", "wrappers"}),
-        ("nowhere:rlab/Crawler-v0", "other Gymnasium environments", {"max_steps", "env_args", "wrappers"}),
+        ("CartPole-v1", "other Gymnasium environments", GYMNASIUM_OPTIONS),
+        (
+            "nowhere:rlab/Crawler-v0",
+            "other Gymnasium environments",
+            {"max_steps", "env_args", "wrappers", "env_timeout"},
+        ),
     ],
 )
 def test_every_environment_has_its_familys_options(name: str, family: str, options: set[str]) -> None:

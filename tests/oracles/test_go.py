@@ -59,6 +59,33 @@ def test_ten_thousand_games_of_openspiel(size: int) -> None:
             assert game["won"] == 0
 
 
+@pytest.mark.oracle
+def test_masks_of_envpool_have_superko() -> None:
+    """EnvPool's Chinese rules forbid a position twice: its masks are ours of positional superko, not of simple ko."""
+    envpool = pytest.importorskip("envpool")
+    number, games, apart = 256, 0, 0
+    envs = envpool.make("ChineseGo9x9-v1", env_type="gymnasium", num_envs=number, seed=1)
+    superko, simple = (Boards(number, Setting(9, 7.5, ko, cap=30_000)) for ko in ("positional", "simple"))
+    chance = np.random.default_rng(0)
+    while games < 10_000:
+        _, info = envs.reset()
+        superko.clear()
+        simple.clear()
+        going = np.ones(number, bool)
+        while going.any():
+            masks = info["legal_action_mask"].astype(bool)
+            assert (superko.legal() == masks)[going].all()
+            apart += int((simple.legal() != masks)[going].any(1).sum())
+            moves = np.where(masks, chance.random(masks.shape), -1).argmax(1)
+            for boards in (superko, simple):
+                boards.play(np.where(going, moves, -1))
+            *_, terminated, truncated, info = envs.step(moves.astype(np.int32))
+            ended = np.asarray(terminated | truncated).reshape(number, -1).any(1)
+            games += int((ended & going).sum())
+            going &= ~ended & ~superko.over
+    assert apart > 0
+
+
 def test_games_that_openspiel_has_played() -> None:
     games = json.loads(GOLDEN.read_text())
     assert {game["size"] for game in games} == set(SIZES)

@@ -222,5 +222,5 @@ def test_a_registry_names_what_is_near(tmp_path: Path, monkeypatch: pytest.Monke
         registry.get("no_such_module_x.y:alpha")
     (tmp_path / "plugin_of_a_test.py").write_text("import no_such_module_x\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError, match="no_such_module_x"):
+    with pytest.raises(RlabError, match="cannot be imported: ModuleNotFoundError: No module named 'no_such_module_x'"):
         registry.get("plugin_of_a_test:alpha")

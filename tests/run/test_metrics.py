@@ -6,6 +6,7 @@ import math
 from collections import deque
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,10 @@ from hypothesis import strategies as st
 from rlab.errors import RlabError
 from rlab.run.metrics import MetricsFile, Window, finite, read_metrics
 from tests.run.test_journal import file_size_limit
+
+
+def row(step: int) -> dict[str, Any]:
+    return {"kind": "train", "step": step}
 
 
 def lines(path: Path) -> list[int]:
@@ -26,13 +31,13 @@ def test_a_resumed_file_continues_at_exactly_the_noted_length(tmp_path: Path) ->
     with closing(MetricsFile(path)) as file:
         for step in range(6):
             noted.append(file.sync())
-            file.write({"step": step})
+            file.write(row(step))
     content = path.read_bytes()
     for step, mark in enumerate(noted):
         path.write_bytes(content + b'{"step": 6')
         with closing(MetricsFile(path, mark)) as file:
             assert lines(path) == list(range(step))
-            file.write({"step": step})
+            file.write(row(step))
             assert file.sync() == (path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
         assert path.read_bytes() == content[: path.stat().st_size]
     assert not path.with_name("metrics-bad.jsonl").exists()
@@ -42,11 +47,11 @@ def test_of_a_file_that_is_not_what_was_noted_the_whole_rows_are_kept_and_the_re
     path, aside = tmp_path / "metrics.jsonl", tmp_path / "metrics-bad.jsonl"
     with closing(MetricsFile(path)) as file:
         for step in range(4):
-            file.write({"step": step})
+            file.write(row(step))
         mark = file.sync()
-        file.write({"step": 4})
+        file.write(row(4))
     content = path.read_bytes()
-    line = len(b'{"step": 0}\n')
+    line = len(json.dumps(row(0))) + 1
     for damaged, left in (
         (content[: 2 * line + 3], [0, 1]),  # shortened
         (content[:line] + b"#" + content[line + 1 :], [0, 2, 3]),  # a byte of row 1
@@ -57,7 +62,7 @@ def test_of_a_file_that_is_not_what_was_noted_the_whole_rows_are_kept_and_the_re
         path.write_bytes(damaged)
         told: list[str] = []
         with closing(MetricsFile(path, mark, lambda row: row["step"] < 4, told.append)) as file:
-            file.write({"step": 9})
+            file.write(row(9))
         assert lines(path) == [*left, 9]
         assert aside.read_bytes() == damaged
         assert len(told) == 1
@@ -75,12 +80,12 @@ def test_a_metric_cannot_take_the_place_of_a_rows_own_key(name: str) -> None:
 def test_a_last_line_that_was_cut_off_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     assert lines(path) == []
-    whole = b'{"step": 0}\n{"step": 1, "clock": {"x": 2}}\n'
-    first = len(b'{"step": 0}\n')
+    whole = b"".join(json.dumps(r).encode() + b"\n" for r in (row(0), row(1) | {"clock": {"x": 2}}))
+    first = len(json.dumps(row(0))) + 1
     for cut in range(len(whole) + 1):
         path.write_bytes(whole[:cut])
         assert lines(path) == [n for n, end in enumerate((first - 1, len(whole) - 1)) if cut >= end]
-    path.write_bytes(b'{"step": 0}\n{"st\n{"step": 2}\n')
+    path.write_bytes(whole[:first] + b'{"st\n' + whole[first:])
     with pytest.raises(RlabError, match="line 2"):
         lines(path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from rlab.run.files import read_json, replace_durably
 from rlab.run.folder import RunFolder, find_run, holder_of
 from rlab.run.journal import Segment, load_segment
 from rlab.run.lifecycle import read_newest
+from rlab.run.manifest import sealed
 from rlab.run.metrics import LINE_BYTES, read_metrics
 from rlab.run.status import last_row
 from tests.run.fake import experiment, resume, start
@@ -144,15 +146,15 @@ def test_deep_nesting_is_one_sentence(text: str, tmp_path: Path) -> None:
 
 
 def test_line_without_end_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_bytes(b'{"kind": "train"}\n{"a": "' + b"x" * 3 * LINE_BYTES)
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"kind": "train", "step": 1}\n{"a": "' + b"x" * 3 * LINE_BYTES)
     rows = read_metrics(tmp_path / "metrics.jsonl")
-    assert next(rows) == {"kind": "train"}
+    assert next(rows) == {"kind": "train", "step": 1}
     with pytest.raises(RlabError, match="line 2"):
         next(rows)
 
 
 def test_newest_row_is_found_far_from_the_end(tmp_path: Path) -> None:
-    rows = [{"kind": "eval", "n": 1}, *({"kind": "train", "n": n, "more": "x" * 900} for n in range(300))]
+    rows = [{"kind": "eval", "step": 1}, *({"kind": "train", "step": n, "x" * 900: 1} for n in range(300))]
     (tmp_path / "m").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"kind": "eval"')
     assert last_row(tmp_path / "m", "eval") == rows[0]
     assert last_row(tmp_path / "m") == rows[-1]
@@ -182,6 +184,28 @@ def test_segment_is_not_unpacked_beyond_its_rows(content: bytes, count: int, how
         load_segment(path, count)
 
 
+@pytest.mark.parametrize(
+    ("shape", "held", "says", "sentence"),
+    [((2, 1 << 15), 64 << 20, 1 << 16, "damaged"), ((1, 1 << 29), 8, 1 << 29, "takes at most")],
+)
+def test_segment_of_another_size_than_it_says(
+    shape: tuple[int, ...], held: int, says: int, sentence: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", member(shape, bytes(held)))
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 24 : entry + 28] = (len(member(shape, b"")) + says).to_bytes(4, "little")
+    path.write_bytes(data)
+    tracemalloc.start()
+    with pytest.raises(RlabError, match=sentence):
+        load_segment(path, shape[0])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 4 << 20
+
+
 def test_segment_keeps_its_rows(tmp_path: Path) -> None:
     rows = {"a": np.arange(12, dtype=">i2").reshape(4, 3), "b": np.zeros((4, 0), np.float32), "c": np.ones(4, bool)}
     journal.save_segment(tmp_path / "s.npz", rows)
@@ -198,12 +222,10 @@ def test_segment_has_a_name_of_its_own(log: str, start: int, end: int) -> None:
 
 def seal(change: Callable[[dict[str, Any]], None], path: Path) -> None:
     """Alter a manifest and give it its hash again, as a stranger can."""
-    from rlab.run.checkpoint import _sealed
-
     manifest = json.loads(path.read_bytes())
     manifest.pop("sha256")
     change(manifest)
-    path.write_bytes(files.to_json(_sealed(manifest)))
+    path.write_bytes(files.to_json(sealed(manifest)))
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ class Fake:
             small_seeds=3,
             variants={"a": {"name": "a"}, "b": {"name": "b"}},
             measure=self.measure,
-            contrasts=(Contrast("a is above b", {"a/x": 1, "b/x": -1}, above=0.5),),
+            contrasts=(Contrast("a is above b", {"a/x": 1, "b/x": -1}, above=0.5, exact=True),),
             seeds=4,
         )
 

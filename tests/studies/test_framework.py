@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from hypothesis import strategies as st
 
 from rlab.errors import RlabError
 from rlab.run.folder import Lock, all_runs
-from rlab.stats import student
+from rlab.stats import student, wilson
 from rlab.studies import Contrast
-from rlab.studies.runner import result_of, run_study
+from rlab.studies.runner import judge_again, result_of, run_study
 from rlab.studies.study import judge
 
 from .conftest import Fake, Settings
@@ -42,7 +43,7 @@ def test_interval_by_hand() -> None:
         ([1.0, -1.1, 0.9], 0.0, "undecided"),
         ([1.0, 1.1], 0.0, "undecided"),
         ([1.0], 0.0, "undecided"),
-        ([1.0, 1.0, 1.0], 0.0, "holds"),
+        ([1.0, 1.0, 1.0], 0.0, "undecided"),
         ([0.0, 0.0, 0.0], 0.0, "undecided"),
     ],
 )
@@ -78,12 +79,89 @@ def test_budgets_and_items_of_a_study(fake: Fake) -> None:
     assert fake.study.budget("full") == (Settings(0.0), 4)
 
 
-def test_more_contrasts_make_wider_intervals() -> None:
+def test_a_claim_needs_each_contrast_and_is_refuted_by_all_together() -> None:
     results = {"a": [{"x": v} for v in (1.0, 2.0, 3.0)]}
-    one = judge([Contrast("", {"a/x": 1})], results).findings[0]
-    two = judge([Contrast("", {"a/x": 1})] * 2, results).findings[0]
-    assert (one.low, one.high) == student([1.0, 2.0, 3.0], 0.95)
-    assert (two.low, two.high) == student([1.0, 2.0, 3.0], 0.975)
+    _, single = student([1.0, 2.0, 3.0])
+    _, double = student([1.0, 2.0, 3.0], 0.975)
+    bounds = {"holds": student([1.0, 2.0, 3.0])[0] - 0.01, "undecided": (single + double) / 2, "fails": double + 0.01}
+    for word, bound in bounds.items():
+        found = judge([Contrast("", {"a/x": 1}, bound)] * 2, results).findings[0]
+        assert (found.low, found.high, found.ceiling) == (*student([1.0, 2.0, 3.0]), double)
+        assert found.verdict == word
+    assert judge([Contrast("", {"a/x": 1}, bounds["undecided"])], results).verdict == "fails", (
+        "alone it is not corrected"
+    )
+
+
+@pytest.mark.parametrize("budget", ["smoke", "small"])
+def test_a_small_budget_refutes_nothing(budget: Any) -> None:
+    results = {name: [{"x": mean + w} for w in (-0.1, 0.0, 0.1)] for name, mean in (("a", 1), ("b", -1), ("c", 0))}
+    contrasts = {name: Contrast(name, {f"{name}/x": 1}) for name in "abc"}
+    for names, word in (
+        ("a", "holds"),
+        ("b", "not seen at this size"),
+        ("ab", "not seen at this size"),
+        ("ac", "undecided"),
+    ):
+        found = judge([contrasts[name] for name in names], results, budget)
+        assert found.verdict == word
+        assert "fails" not in {finding.verdict for finding in found.findings}
+
+
+@pytest.mark.parametrize(
+    ("values", "how", "above", "verdict", "interval"),
+    [
+        ([1.0] * 3, {"exact": True}, 0.999, "holds", None),
+        ([1.0] * 3, {"exact": True}, 1.001, "fails", None),
+        ([1.0] * 3, {"exact": True}, 1.0, "undecided", None),
+        ([1.0, 1.0, 0.9], {"exact": True}, 0.9, "undecided", student([1.0, 1.0, 0.9])),  # not exact after all
+        ([1.0] * 3, {}, 0.0, "undecided", None),
+        ([1.0] * 2, {"trials": 1_000}, 0.0, "undecided", None),
+        ([1.0] * 4, {"trials": 10}, 0.9, "holds", wilson(40, 40)),
+        ([1.0] * 4, {"trials": "games"}, 0.9, "holds", wilson(40, 40)),
+        ([1.0] * 4, {"trials": "examples"}, 0.9, "undecided", None),  # 0, all of them: who knows how many
+        ([1.0] * 3, {"trials": 10}, 0.9, "undecided", wilson(30, 30)),
+        ([0.25] * 3, {"trials": 8, "span": (-1, 1)}, 0.0, "undecided", tuple(2 * x - 1 for x in wilson(15, 24))),
+        ([0.2, 0.5, 0.8], {"trials": 1_000}, 0.0, "undecided", student([0.2, 0.5, 0.8])),  # wider than the trials'
+    ],
+)
+def test_seeds_that_agree(values: list[float], how: Any, above: float, verdict: str, interval: Any) -> None:
+    results = {"a": [{"x": value} for value in values]}
+    (found,) = judge([Contrast("", {"a/x": 1}, above, **how)], results, settings={"games": 10, "examples": 0}).findings
+    assert found.verdict == verdict
+    assert (found.low, found.high) == ((None, None) if interval is None else pytest.approx(interval))
+
+
+def test_shares_that_are_compared_err_both() -> None:
+    """Newcombe 1998, method 10, example (a): 56 of 70 against 48 of 80 are 0.0524 to 0.3339 apart."""
+    results = {"a": [{"x": 56 / 70}] * 3, "b": [{"x": 48 / 80}] * 3}
+    low = [wilson(56, 70)[0] - 0.8, wilson(48, 80)[1] - 0.6]
+    assert -math.hypot(*low) + 0.2 == pytest.approx(0.0524, abs=1e-4)
+    (found,) = judge([Contrast("", {"a/x": 1, "b/x": -1}, trials=25)], results).findings
+    parts = [wilson(60, 75)[0] - 0.8, wilson(45, 75)[1] - 0.6]
+    assert found.low == pytest.approx(0.2 - math.hypot(*parts))
+
+
+def test_trials_by_a_setting_that_is_not_there() -> None:
+    with pytest.raises(RlabError, match="by the setting 'games', which there is not"):
+        judge([Contrast("", {"a/x": 1}, trials="games")], {"a": [{"x": 1.0}] * 3})
+
+
+def test_a_stored_result_is_judged_anew(fake: Fake, tmp_path: Path) -> None:
+    run(fake)
+    folder = tmp_path / "studies" / "fake" / "full"
+    before = (folder / "result.json").read_bytes(), (folder / "figure.png").read_bytes()
+    assert judge_again("fake", fake.study, folder) == ("holds", "holds")
+    assert before == ((folder / "result.json").read_bytes(), (folder / "figure.png").read_bytes())
+    stricter = replace(fake.study, claim="It is more than 2.", contrasts=(Contrast("more", {"a/x": 1}, 2.0),))
+    assert judge_again("fake", stricter, folder) == ("holds", "fails")
+    stored = result_of("fake")
+    assert stored is not None
+    assert (stored["verdict"], stored["claim"]) == ("fails", "It is more than 2.")
+    assert stored["numbers"] == json.loads(before[0])["numbers"]
+    assert (folder / "figure.png").read_bytes() != before[1]
+    with pytest.raises(RlabError, match="other variants than study 'fake' has now"):
+        judge_again("fake", replace(fake.study, variants={"a": 1}), folder)
 
 
 @given(st.integers(0, 2**32 - 1))

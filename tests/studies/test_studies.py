@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from scipy.optimize import linprog
 import rlab.studies
 from rlab.run.config import to_plain
 from rlab.studies import Study, load_studies
+from rlab.studies.report import collect, counts
 from rlab.studies.runner import run_study
 from rlab.studies.study import judge
 
@@ -67,7 +69,8 @@ def test_a_smoke_run_is_complete_and_repeats(name: str, tmp_path: Path) -> None:
 
 @every
 def test_the_verdict_follows_the_data(name: str) -> None:
-    study = STUDIES.get(name)
+    study = STUDIES.get(name)  # what is planted are no shares of trials
+    study = replace(study, contrasts=tuple(replace(contrast, trials=0) for contrast in study.contrasts))
     count = len(study.contrasts)
     assert judge(study.contrasts, planted(study, [1.0] * count)).verdict == "holds"
     assert judge(study.contrasts, planted(study, [1.0] * count, seeds=2)).verdict == "undecided"
@@ -90,13 +93,30 @@ def test_a_committed_verdict_is_that_of_its_numbers_and_of_the_study_as_it_is(fo
     assert (stored["claim"], stored["source"]) == (study.claim, study.source)
     assert stored["budget"] in ("small", "full")
     assert len(stored["seeds"]) >= seeds
-    found = judge(study.contrasts, stored["numbers"])
+    found = judge(study.contrasts, stored["numbers"], stored["budget"], stored["settings"])
     assert stored["verdict"] == found.verdict
-    for was, now in zip(stored["findings"], found.findings, strict=True):
+    for contrast, was, now in zip(study.contrasts, stored["findings"], found.findings, strict=True):
         assert (was["says"], was["above"], was["verdict"]) == (now.says, now.above, now.verdict)
-        assert [was["mean"], was["low"], was["high"]] == pytest.approx([now.mean, now.low, now.high])
+        for number in ("mean", "low", "high", "ceiling"):
+            assert was[number] == pytest.approx(getattr(now, number))
+        assert now.low is not None or contrast.exact, "seeds agree: say exact, or how many trials"
     assert not [commit for commit in stored["commits"] if "with changes" in commit]
     assert (folder / "figure.png").is_file()
+
+
+@pytest.mark.parametrize(("readme", "language"), [("README.md", "en"), ("README.ja.md", "ja")])
+def test_the_readme_counts_committed_verdicts(readme: str, language: Literal["en", "ja"]) -> None:
+    text = (REFERENCE.parents[2] / readme).read_text()
+    sentence = counts(collect([REFERENCE]), language)
+    assert text.count("<!-- counts -->") == text.count("<!-- /counts -->")
+    for said in re.findall(r"<!-- counts -->(.*?)<!-- /counts -->", text, re.DOTALL):
+        assert " ".join(said.split()) == sentence, f"rlab study counts --language {language}"
+
+
+def test_make_studies_runs_studies() -> None:
+    makefile = (REFERENCE.parents[2] / "Makefile").read_text().replace("\\\n", " ")
+    (names,) = re.findall(r"^STUDIES := (.+)$", makefile, re.MULTILINE)
+    assert set(names.split()) <= set(STUDIES)
 
 
 def planted(study: Study, signs: list[float | None], seeds: int = 6) -> dict[str, Any]:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
+from PIL import Image
 
 from rlab.cli import main
 from rlab.run.contract import Stop
-from rlab.studies import STUDIES
+from rlab.studies import STUDIES, Contrast
 from rlab.studies.run_all import run_every
 from tests.processes import LONGEST, Spawn, until
 
@@ -64,7 +70,7 @@ def test_run_prints_the_verdict_with_its_numbers(study: Call, fake: Fake) -> Non
 
 def test_run_as_json_is_one_object(study: Call, fake: Fake, tmp_path: Path) -> None:
     found = json.loads(study("run", "fake", "--seeds", "3", "--shift", "-9", "--json").out)
-    assert found["verdict"] == "fails"
+    assert found["verdict"] == "not seen at this size"
     assert found["settings"] == {"shift": -9.0}
     assert (Path(found["folder"]) / "figure.png").is_file()
 
@@ -99,7 +105,11 @@ def test_an_interruption_is_told_in_one_line(study: Call, fake: Fake) -> None:
         (["run", "--budget"], 2, "which study?"),
         (["run", "fake", "--budget", "smal"], 1, "--budget is 'smal'; nearest: small"),
         (["lst"], 2, "nearest: list"),
-        ([], 2, "list, run or report?"),
+        ([], 2, "list, run, report, judge or counts?"),
+        (["run", "fake", "fakke"], 1, "unknown study 'fakke'; nearest: fake"),
+        (["judge"], 1, "there is no result of a study below"),
+        (["counts", "--results", "nowhere"], 1, "there is no folder nowhere"),
+        (["counts", "--language", "de"], 2, "--language"),
         (["run", "fake", "--shfit", "3"], 2, "--shift"),
         (["run", "fake", "--shift", "much"], 2, "--shift"),
     ],
@@ -144,7 +154,7 @@ def measure(settings, variant, seed):
     time.sleep(settings.wait)
     return {"x": variant * settings.scale + seed / 100}
 
-more = Contrast("more", {"two/x": 1, "one/x": -1})
+more = Contrast("more", {"two/x": 1, "one/x": -1}, exact=True)
 source, variants = "item 0; Me 2026", {"one": 1, "two": 2}
 STUDIES.register("mine")(Study("Two is more than one.", source, Settings(), {}, variants, measure, (more,), seeds=3))
 """
@@ -213,21 +223,61 @@ def lives(process: int) -> bool:
 
 
 def test_the_report_shows_what_was_found(study: Call, fake: Fake, tmp_path: Path) -> None:
+    fake.study = replace(fake.study, draw=lambda figure, results: figure.subplots().plot([0, 1]))
+    STUDIES._entries["fake"] = fake.study
     study("run", "fake", "--budget", "smoke")
     study("run", "fake")
-    found = json.loads(study("report", "--docs", str(tmp_path / "docs"), "--json").out)
+    own = str(tmp_path / "studies")
+    found = json.loads(study("report", "--results", own, "--docs", str(tmp_path / "docs"), "--json").out)
     assert found["verdicts"]["fake"] == "holds"
     assert found["verdicts"]["c51-bimodal"] is None
     page, english, japanese = (Path(file).read_text() for file in found["files"])
     for text in (page, english):
         assert "One is more than nothing." in text
-        assert "1 [1, 1] &gt; 0.5" in text or "> 0.5" in text
+        assert ("2 &gt; 0.5" if text is page else "2 > 0.5") in text
         assert "rlab study run fake --budget small" in text
-    assert "data:image/png;base64," in page
+    (picture,) = re.findall(r'src="data:image/webp;base64,([^"]+)"', page)
+    drawn = Image.open(io.BytesIO(base64.b64decode(picture)))
+    whole = Image.open(io.BytesIO((tmp_path / "studies" / "fake" / "small" / "figure.png").read_bytes()))
+    assert (drawn.width, drawn.height) == (round(0.6 * whole.width), whole.height - 22), "its contrasts are text"
     assert "](../studies/fake/small/figure.png)" in english
-    assert "## fake: 成り立つ" in japanese
+    assert "### fake: 成り立つ" in japanese
     study("run", "fake", "--budget", "full", "--shift", "-9")
     assert json.loads(study("report", "--json").out)["verdicts"]["fake"] == "fails", "full comes before small"
+    (tmp_path / "studies" / "fake" / "full" / "figure.png").write_bytes(b"no picture")
+    assert "figure.png is no picture" in study("report").err
+
+
+def test_the_page_of_committed_results(study: Call, tmp_path: Path) -> None:
+    """Nothing was run here: the report is of what comes with the repository, on a page of at most 2 MB."""
+    found = json.loads(study("report", "--json").out)
+    assert None not in found["verdicts"].values()
+    page = Path(found["files"][0]).read_text()
+    assert len(page.encode()) < 2_000_000
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page), "nothing is loaded"
+    anchors = set(re.findall(r' id="([^"]+)"', page))
+    links = re.findall(r'href="#([^"]+)"', page)
+    assert set(links) == anchors, "the contents lead everywhere"
+    assert anchors > set(found["verdicts"])
+    cells = [int(cell or 0) for cell in re.findall(r'<td class="n">(\d*)</td>', page)]
+    assert sum(cells) == 2 * len(found["verdicts"]), "chapters, and all"
+    sentence = json.loads(study("counts", "--json").out)["counts"]
+    assert f"<p>{sentence}</p>" in page
+
+
+def test_results_are_judged_anew(study: Call, fake: Fake, tmp_path: Path) -> None:
+    study("run", "fake", "--budget", "full")
+    own = ("--results", str(tmp_path / "studies"))
+    assert "judged  1 results, 0 otherwise" in study("judge").out
+    assert study("counts", *own).out.endswith("1 was run at the full budget (1 holds).\n")
+    STUDIES._entries["fake"] = replace(fake.study, contrasts=(Contrast("more", {"b/x": 1}, 0.5),))
+    assert "holds -> fails: " in study("judge").out
+    assert study("counts", *own).out.endswith("1 was run at the full budget (1 fails).\n")
+    assert study("counts", *own, "--language", "ja").out.endswith("full の規模で 1（成り立たない 1）です。\n")
+    STUDIES._entries["fake"] = replace(fake.study, variants={"a": {}})
+    said = study("judge")
+    assert (said.status, "Traceback" in said.err) == (1, False)
+    assert "other variants than study 'fake' has now" in said.err
 
 
 def test_a_report_of_nothing_is_told(study: Call, tmp_path: Path) -> None:
@@ -250,9 +300,15 @@ def test_all_studies_run_in_processes_and_one_that_fails_is_told(
         "rlab.studies.run_all.run_every", lambda names, *rest: {"no-free-lunch": found["no-free-lunch"]}
     )
     told = study("run", "all", "--budget", "smoke")
-    assert (told.status, told.out.splitlines()[0]) == (0, "undecided     no-free-lunch")
+    assert (told.status, told.out.splitlines()[0]) == (0, "undecided             no-free-lunch")
     monkeypatch.setattr("rlab.studies.run_all.run_every", lambda names, *rest: {"x": {"error": "it broke"}})
     assert study("run", "all").status == 1
+    calls: list[Any] = []
+    monkeypatch.setattr("rlab.studies.run_all.run_every", lambda *given: calls.append(given[:3]) or {})
+    monkeypatch.setattr("os.nice", calls.append)
+    several = ["early-stopping", "dropout-rate"]
+    assert study("run", *several, "--budget", "full", "--jobs", "1", "--nice").status == 0
+    assert calls == [10, (several, ["--budget", "full"], 1)], "in this order, one after the other, with low priority"
 
 
 def test_a_stop_leaves_nothing_running() -> None:

@@ -191,6 +191,15 @@ def test_the_footprint_alters_nothing() -> None:
     assert footprint.seconds > 0
 
 
+def test_a_stopped_footprint_alters_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    fit, stop = of_recipe("mlp", "digits", epochs=1), Stop()
+    before, step = digest(fit.state()), fit.step
+    monkeypatch.setattr(fit, "step", lambda: (step(), stop.request("late")))
+    with pytest.raises(Stopped):
+        fit.footprint(stop)
+    assert digest(fit.state()) == before
+
+
 def test_encoder_rate_scales_its_steps() -> None:
     moved = {}
     for factor in (1.0, 0.01):

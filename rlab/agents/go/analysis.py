@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,10 +53,46 @@ class Analysis:
     ownership: NDArray[np.float64] | None = None
 
 
+@dataclass(frozen=True)
+class Avoided:
+    """Moves that an analysis leaves out.
+
+    Attributes:
+        colour: of the player whose they are.
+        points: the moves; n * n is a pass.
+        depth: they are left out where fewer moves than this lead from the position; 1: in the position alone.
+    """
+
+    colour: int
+    points: frozenset[int]
+    depth: int
+
+
+def without(
+    legal: NDArray[np.bool_], turn: NDArray[np.int64], depth: NDArray[np.int64], avoided: Sequence[Avoided]
+) -> NDArray[np.bool_]:
+    """Legal moves [K, n * n + 1] without those that are avoided; where none would be left, all of them.
+
+    Args:
+        legal: of the positions.
+        turn: [K], who is to move in each.
+        depth: [K], moves that lead there.
+        avoided: see `Avoided`.
+    """
+    left = legal.copy()
+    for one in avoided:
+        left[np.ix_((turn == one.colour) & (depth < one.depth), sorted(one.points))] = False
+    none = ~left.any(1)
+    left[none] = legal[none]
+    return left
+
+
 class Analyst(Protocol):
     """What a player may have beside its moves."""
 
-    def analyse(self, boards: Boards, row: int, visits: int, stop: Callable[[], bool]) -> Iterator[Analysis]:
+    def analyse(
+        self, boards: Boards, row: int, visits: int, stop: Callable[[], bool], avoided: Sequence[Avoided] = ()
+    ) -> Iterator[Analysis]:
         """Analyse a game that is not over, better and better, until so many visits or until stop says so.
 
         There is at least one analysis, with at least one candidate, however early `stop` is, which is polled at least
@@ -64,15 +100,15 @@ class Analyst(Protocol):
         """
 
 
-def last_of(found: Iterator[Analysis]) -> Analysis:
+def last_of(analyses: Iterator[Analysis]) -> Analysis:
     """The last and best one of an analysis."""
-    return deque(found, maxlen=1).pop()
+    return deque(analyses, maxlen=1).pop()
 
 
-def tell(found: Iterator[Analysis], told: Callable[[Analysis], None]) -> Iterator[Analysis]:
-    """Each analysis, after it was told."""
-    for analysis in found:
-        told(analysis)
+def tell(analyses: Iterator[Analysis], on_analysis: Callable[[Analysis], None]) -> Iterator[Analysis]:
+    """Each analysis, after it was given to a callback."""
+    for analysis in analyses:
+        on_analysis(analysis)
         yield analysis
 
 

@@ -9,11 +9,11 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from rlab.agents.go.analysis import Analysis, Analyst, last_of, never, tell
+from rlab.agents.go.analysis import Analysis, Analyst, Avoided, last_of, never, tell
 from rlab.agents.go.rollouts import Rollouts
 from rlab.envs.go.boards import Boards, Setting, name_of
 from rlab.envs.go.players import RESIGN, Player, home_size
-from rlab.envs.go.rules import BLACK, COUNT, EMPTY, PASSES, WHITE
+from rlab.envs.go.rules import BLACK, COUNT, EMPTY, KO, PASSES, WHITE
 from rlab.envs.go.sgf import RULES, Record, alternate, begin, follow
 from rlab.envs.splitmix import rng_key
 from rlab.errors import RlabError
@@ -169,17 +169,18 @@ class Engine:
         if self.boards.turn[0] == colour and not self.over:
             return self.boards
         pass_ = self.boards.pass_
-        points = [point for _, point in alternate(self.moves, int(self.boards.starts[0, -1]), pass_)]
-        while points and points[-1] == pass_:
-            points.pop()
+        moves = list(self.moves)
+        while moves and moves[-1][1] == pass_:
+            moves.pop()
         start = self.boards.starts[0]
         other = Boards(1, self.boards.setting, threads=1)
         begin(other, 0, start[:-1], int(start[-1]))
-        for point in points:
-            other.play([point])
+        follow(other, 0, moves)
         if other.turn[0] != colour:
             other.play([pass_])
             other.games.cells[0, COUNT, PASSES] = 0  # nobody passed: another pass would not end the game
+        elif len(moves) < len(self.moves):
+            other.games.cells[0, COUNT, KO] = 0  # after passes a stone may be taken back
         return other
 
     def record(self, **texts: str) -> Record:
@@ -187,7 +188,7 @@ class Engine:
         start = self.boards.starts[0]
         agreed = {"ko": self.setting.ko, "suicide": self.setting.suicide}
         usual = RULES["chinese-superko"]
-        rules = "" if agreed == usual else next((name for name, said in RULES.items() if said == agreed), "")
+        rules = "" if agreed == usual else next((name for name, rules in RULES.items() if rules == agreed), "")
         return Record(
             rules=rules,
             size=self.size,
@@ -225,7 +226,8 @@ class Engine:
         *,
         visits: int = 0,
         stop: Callable[[], bool] = never,
-        told: Callable[[Analysis], None] | None = None,
+        on_analysis: Callable[[Analysis], None] | None = None,
+        avoided: Sequence[Avoided] = (),
     ) -> int:
         """A move for a colour, which is not made; or `RESIGN`.
 
@@ -233,18 +235,19 @@ class Engine:
             colour: who is to move; the other one passes before if it is its turn.
             visits: of the analysis; 0: the engine's, and with 0 there too the player's own way of choosing.
             stop: ends an analysis early.
-            told: is given every analysis on the way, which the move then comes from, if the player makes any.
+            on_analysis: is given every analysis on the way, which the move then comes from, if the player makes any.
+            avoided: moves that the analysis leaves out.
 
         Raises:
-            RlabError: the player failed, or its move is not legal.
+            RlabError: the player failed, its move is not legal, or moves are to be left out and it has no analysis.
         """
         boards = self.board_of(colour)
         visits = visits or self.visits
-        if told is not None and not visits:
+        if not visits and (on_analysis is not None or avoided):
             visits = self.thinking
-        if self.analyst is not None and visits:
-            found = self.analyst.analyse(boards, 0, visits, stop)
-            last = last_of(found if told is None else tell(found, told))
+        if (self.analyst is not None and visits) or avoided:
+            analyses = self.analyse(colour, visits, stop, avoided)
+            last = last_of(analyses if on_analysis is None else tell(analyses, on_analysis))
             point = RESIGN if last.winrate < self.resign else last.candidates[0].point
         else:
             point = int(self.player.choose(boards, np.zeros(1, np.int64), move_key(self.seed, len(self.moves)))[0])
@@ -254,15 +257,23 @@ class Engine:
                 raise RlabError(f"{self.player.name} chose {point}, which is not legal: {why}")
         return point
 
-    def analyse(self, colour: int, visits: int, stop: Callable[[], bool] = never) -> Iterator[Analysis]:
+    def analyse(
+        self, colour: int, visits: int, stop: Callable[[], bool] = never, avoided: Sequence[Avoided] = ()
+    ) -> Iterator[Analysis]:
         """What the player thinks if it were this colour's turn; see `Analyst`.
 
         Raises:
-            RlabError: it gives no analysis.
+            RlabError: it gives no analysis, or no move is left that could be analysed.
         """
         if self.analyst is None:
             raise RlabError(f"{self.player.name} gives moves, but no analysis")
-        return self.analyst.analyse(self.board_of(colour), 0, visits, stop)
+        board = self.board_of(colour)
+        if not avoided:
+            return self.analyst.analyse(board, 0, visits, stop)
+        out = {point for one in avoided if one.colour == colour and one.depth > 0 for point in one.points}
+        if out >= set(np.flatnonzero(board.legal()[0]).tolist()):
+            raise RlabError(f"no legal move of {COLOURS[colour]} is left to be analysed")
+        return self.analyst.analyse(board, 0, visits, stop, avoided)
 
     def dead(self) -> list[list[int]]:
         """Chains of stones, as lists of points, whose points will be the other's.

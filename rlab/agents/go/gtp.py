@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rlab.agents.go.analysis import Analysis, last_of, never
+from rlab.agents.go.analysis import Analysis, Avoided, last_of, never
 from rlab.agents.go.engine import Engine, chains, score_text
-from rlab.envs.go.boards import LETTERS, name_of, point_of
+from rlab.envs.go.boards import LETTERS, Boards, name_of, point_of
 from rlab.envs.go.players import RESIGN
 from rlab.envs.go.rules import BLACK, WHITE
-from rlab.envs.go.sgf import RULES, read_sgf, short, write_sgf
+from rlab.envs.go.sgf import RULES, begin, read_sgf, short, write_sgf
 from rlab.errors import RlabError, nearest
 
 MOST_LINE = 1 << 16
@@ -35,6 +36,22 @@ MOST_VISITS = 1_000_000
 """Of an analysis that streams."""
 TIMED_VISITS = 100_000
 """Of a move under a clock, if no number of visits is set."""
+FIRST_VISITS = 16
+"""Of an analysis before a clock runs for the first time: what is compiled at its first use is compiled then."""
+LAG_SECONDS = 0.25
+"""Of a clock, kept back for the last look at it, for pipes and for whoever counts the time."""
+MOST_SECONDS = 1e9
+"""Of a move: for ever."""
+KGS_TIMES = {
+    "none": "",
+    "absolute": "MAIN",
+    "byoyomi": "MAIN PERIOD PERIODS",
+    "canadian": "MAIN PERIOD STONES",
+}
+"""Kinds of clocks and their numbers (http://www.weddslist.com/kgs/how/kgsGtp.html)."""
+KATA_TIMES = {**KGS_TIMES, "fischer": "MAIN INCREMENT", "fischer-capped": "MAIN INCREMENT MOST_MAIN MOST_OF_A_MOVE"}
+KGS_RULES = {"chinese": "chinese-superko", "aga": "aga", "new_zealand": "new-zealand"}
+"""What KGS calls rules -> ours."""
 _COLOURS = {"b": BLACK, "black": BLACK, "w": WHITE, "white": WHITE}
 _CONTROL = dict.fromkeys(k for k in (*range(32), 127) if k not in (9, 10)) | {9: " "}
 _NUMBER = re.compile(r"[+-]?(\d{1,12}(\.\d{0,12})?|\.\d{1,12})", re.ASCII)
@@ -54,48 +71,70 @@ class GtpClock:
     Attributes:
         main: seconds of main time.
         period: seconds of a byo-yomi period, 0: none.
-        stones: moves that a period must hold.
-        left: (seconds, stones of the period or 0 in main time) of each colour, as told last or counted here.
+        stones: moves that a period must hold (Canadian); 0 with `periods`.
+        periods: byo-yomi periods, each of which lasts as long as moves stay within it; 0: there are none of this kind.
+        increment: seconds that a move adds to main time (Fischer).
+        most_main: of main time after an increment.
+        most_move: of any move.
+        left: (seconds, stones or periods left, 0 in main time) of each colour, as told last or counted here.
     """
 
     main: float = 0.0
     period: float = 0.0
     stones: int = 0
+    periods: int = 0
+    increment: float = 0.0
+    most_main: float = math.inf
+    most_move: float = math.inf
     left: dict[int, tuple[float, int]] = field(default_factory=dict)
 
     @property
     def limited(self) -> bool:
         """Whether there is a clock at all."""
-        return self.stones > 0 or (self.period == 0 and self.main > 0)
+        return self.overtime > 0 or self.increment > 0 or (self.period == 0 and self.main > 0)
+
+    @property
+    def overtime(self) -> int:
+        """Stones or periods with which overtime begins; 0: there is none."""
+        return self.stones or self.periods
 
     def _left(self, colour: int) -> tuple[float, int]:
-        seconds, stones = self.left.get(colour, (self.main, 0))
-        return (self.period, self.stones) if stones == 0 and seconds <= 0 and self.stones else (seconds, stones)
+        seconds, count = self.left.get(colour, (self.main, 0))
+        return (self.period, self.overtime) if count == 0 and seconds <= 0 and self.overtime else (seconds, count)
 
     def allowance(self, colour: int, moves: int, points: int) -> float | None:
         """Seconds for the next move; None: as many as it likes.
 
-        Of a byo-yomi period its share; of main time that of the moves which are still to come, at least a quarter of
-        the board's points, and what a period would give. A tenth is kept back.
+        Of a Canadian period its share, of byo-yomi a period; of main time that of the moves which are still to come, at
+        least a quarter of the board's points, and what overtime or an increment would give. A tenth is kept back, and
+        of what the move may take at the most `LAG_SECONDS`.
         """
         if not self.limited:
             return None
-        seconds, stones = self._left(colour)
-        if stones:
-            return 0.9 * max(0.0, seconds) / stones
-        ahead = max(points / 4, (points - moves) / 2, 5.0)
-        return 0.9 * (max(0.0, seconds) / ahead + (self.period / self.stones if self.stones else 0.0))
+        left, count = self._left(colour)
+        left = max(0.0, left)
+        if count:
+            share, most = left / (count if self.stones else 1), left
+        else:
+            ahead = max(points / 4, (points - moves) / 2, 5.0)
+            share = left / ahead + self.increment + (self.period / (self.stones or 1) if self.overtime else 0.0)
+            most = left + (self.period if self.overtime else 0.0)
+        return min(self.most_move, 0.9 * share, max(most - LAG_SECONDS, most / 4))
 
     def spend(self, colour: int, seconds: float) -> None:
         """Count the time of a move, for whoever does not tell it."""
         if not self.limited:
             return
-        left, stones = self._left(colour)
+        left, count = self._left(colour)
         left -= seconds
-        if stones == 1 or (stones == 0 and left <= 0 and self.stones):
-            self.left[colour] = (self.period, self.stones)
+        if count == 0 and (left > 0 or not self.overtime):
+            self.left[colour] = (min(left + self.increment, max(left, self.most_main)), 0)
+        elif self.periods:
+            begun = math.ceil(max(0.0, -left) / self.period)  # periods that it has gone into, or the one after its own
+            gone = begun if count else begun - 1
+            self.left[colour] = (self.period, max(1, (count or self.periods) - max(0, gone)))
         else:
-            self.left[colour] = (left, max(0, stones - 1))
+            self.left[colour] = (self.period, self.stones) if count <= 1 else (left, count - 1)
 
 
 # ---- Lines in.
@@ -162,6 +201,9 @@ class Server:
         self.engine, self.name, self.version = engine, name, version
         self.write, self.waiting = write, waiting
         self.clock = GtpClock()
+        self.most_seconds = math.inf
+        """Of a move, whatever the clock says."""
+        self._warm = False
         self.done = False
         self._head, self._open = "", False
         self._commands: dict[str, Callable[[list[str]], str | None]] = {
@@ -173,6 +215,9 @@ class Server:
             "quit": self._quit,
             "boardsize": self._boardsize,
             "clear_board": self._clear_board,
+            "clear_cache": lambda words: self._none(words, ""),  # no tree outlives its move
+            "cputime": lambda words: self._none(words, f"{time.process_time():.2f}"),
+            "set_position": self._set_position,
             "komi": self._komi,
             "get_komi": lambda words: self._none(words, f"{self.engine.setting.komi:g}"),
             "play": self._play,
@@ -184,7 +229,9 @@ class Server:
             "set_free_handicap": self._set_free_handicap,
             "time_settings": self._time_settings,
             "time_left": self._time_left,
-            "kgs-time_settings": self._kgs_time_settings,
+            "kgs-time_settings": lambda words: self._time_by_kind(words, KGS_TIMES),
+            "kata-time_settings": lambda words: self._time_by_kind(words, KATA_TIMES),
+            "kata-list_time_settings": lambda words: self._none(words, " ".join(KATA_TIMES)),
             "final_score": self._final_score,
             "final_status_list": self._final_status_list,
             "loadsgf": self._loadsgf,
@@ -192,6 +239,11 @@ class Server:
             "showboard": self._showboard,
             "kata-get-rules": self._get_rules,
             "kata-set-rules": self._set_rules,
+            "kgs-rules": self._kgs_rules,
+            "kata-list-params": lambda words: self._none(words, " ".join(self._params())),
+            "kata-get-params": lambda words: self._none(words, json.dumps(self._params())),
+            "kata-get-param": self._get_param,
+            "kata-set-param": self._set_param,
             "genmove_analyze": lambda words: self._genmove_analyze(words, _leela),
             "lz-genmove_analyze": lambda words: self._genmove_analyze(words, _leela),
             "kata-genmove_analyze": lambda words: self._genmove_analyze(words, _kata),
@@ -230,7 +282,7 @@ class Server:
                 raise RlabError("unknown command: there is none")
             if words[0] not in self._commands:
                 raise RlabError(f"unknown command: '{short(words[0])}'; {nearest(words[0][:40], self._commands)}")
-            said = self._commands[words[0]](words[1:])
+            answer = self._commands[words[0]](words[1:])
         except SyntaxProblem as e:
             self._refuse(f"syntax error: {e}" if str(e) else "syntax error")
         except RlabError as e:
@@ -239,9 +291,9 @@ class Server:
             self._refuse(f"internal error: {type(e).__name__}: {e}")
         else:
             if self._open:
-                self._say(f"{said}\n\n" if said else "\n")
+                self._say(f"{answer}\n\n" if answer else "\n")
             else:
-                self._say(f"={self._head} {said}".rstrip() + "\n\n")
+                self._say(f"={self._head} {answer}".rstrip() + "\n\n")
 
     def _say(self, text: str) -> None:
         self.write(text.encode("utf-8", "replace").decode())
@@ -259,9 +311,9 @@ class Server:
 
     # ---- What words mean.
 
-    def _none(self, words: list[str], said: str) -> str:
+    def _none(self, words: list[str], answer: str) -> str:
         self._take(words, 0)
-        return said
+        return answer
 
     def _take(self, words: list[str], least: int, most: int | None = None) -> None:
         most = least if most is None else most
@@ -321,6 +373,26 @@ class Server:
         self.clock.left.clear()
         return ""
 
+    def _set_position(self, words: list[str]) -> str:
+        """Colours and points in turn; Black is to move, and nothing was before."""
+        if len(words) % 2:
+            raise SyntaxProblem("a position is COLOUR VERTEX COLOUR VERTEX ...")
+        stones = np.zeros(self.engine.boards.points, np.uint8)
+        for colour, vertex in zip(words[::2], words[1::2], strict=True):
+            point = self._point(vertex)
+            if point == self.engine.boards.pass_:
+                raise SyntaxProblem("a pass is no stone of a position")
+            if stones[point]:
+                raise RlabError(f"illegal position: there are two stones on {name_of(point, self.engine.size)}")
+            stones[point] = self._colour(colour)
+        try:
+            begin(Boards(1, self.engine.setting, threads=1), 0, stones, BLACK)  # or the game is as before
+        except RlabError as e:
+            raise RlabError(f"illegal position: {e}") from None
+        self.engine.arrange(stones, BLACK)
+        self.clock.left.clear()
+        return ""
+
     def _komi(self, words: list[str]) -> str:
         self._take(words, 1)
         self.engine.change(replace(self.engine.setting, komi=self._real(words[0], "the komi")))
@@ -346,18 +418,24 @@ class Server:
     def _vertex(self, point: int) -> str:
         return "resign" if point == RESIGN else name_of(point, self.engine.size)
 
-    def _move(self, colour: int, told: Callable[[Analysis], None] | None = None) -> str:
+    def _move(
+        self,
+        colour: int,
+        on_analysis: Callable[[Analysis], None] | None = None,
+        avoided: Sequence[Avoided] = (),
+    ) -> str:
         """Choose and play, within the clock."""
         engine = self.engine
         began = time.monotonic()
         seconds = self.clock.allowance(colour, len(engine.moves), engine.boards.points)
+        seconds = min(math.inf if seconds is None else seconds, self.most_seconds)
         visits = engine.visits
-        if seconds is None:
+        if seconds == math.inf:
             stop = never
         else:
             stop = _at(began + seconds)
             visits = visits or TIMED_VISITS
-        point = engine.choose(colour, visits=visits, stop=stop, told=told)
+        point = engine.choose(colour, visits=visits, stop=stop, on_analysis=on_analysis, avoided=avoided)
         if point != RESIGN:
             engine.play(colour, point)
         self.clock.spend(colour, time.monotonic() - began)
@@ -425,21 +503,44 @@ class Server:
         if min(main, period, stones) < 0:
             raise SyntaxProblem("times and stones are not below 0")
         # A period that need hold no stone is no limit.
-        self.clock = GtpClock() if period > 0 and stones == 0 else GtpClock(main, period, stones if period > 0 else 0)
+        self._set_clock(GtpClock(main, period, stones if period > 0 else 0) if stones or not period else GtpClock())
         return ""
 
-    def _kgs_time_settings(self, words: list[str]) -> str:
-        self._take(words, 1, 4)
-        kind, rest = words[0].lower(), [self._real(w, "time") for w in words[1:]]
-        numbers = {"none": 0, "absolute": 1, "byoyomi": 3, "canadian": 3}
-        if kind not in numbers or len(rest) != numbers[kind] or min(rest, default=0.0) < 0:
-            raise SyntaxProblem("none, absolute MAIN, byoyomi MAIN PERIOD PERIODS or canadian MAIN PERIOD STONES")
-        if kind == "none":
-            self.clock = GtpClock()
-        elif kind == "absolute":
-            self.clock = GtpClock(rest[0])
+    def _set_clock(self, clock: GtpClock) -> None:
+        self.clock = clock
+        if clock.limited and not self._warm and self.engine.analyst is not None:
+            last_of(self.engine.analyse(self.engine.turn, FIRST_VISITS))
+            self._warm = True
+
+    def _time_by_kind(self, words: list[str], kinds: Mapping[str, str]) -> str:
+        """A kind of clock and its numbers, as KGS and KataGo name them."""
+        self._take(words, 1, 5)
+        kind = words[0].lower()
+        least = -1.0 if kind == "fischer-capped" else 0.0
+        if kind not in kinds or len(words) - 1 != len(kinds[kind].split()):
+            raise SyntaxProblem(", ".join(f"{kind} {names}".strip() for kind, names in kinds.items()))
+        numbers = [self._real(word, "a time") for word in words[1:]]
+        if min(numbers, default=0.0) < least or min(numbers[:2], default=0.0) < 0:
+            raise SyntaxProblem("times, periods and stones are not below 0")
+        if kind in ("byoyomi", "canadian"):
+            main, period, count = numbers
+            if period == 0:
+                self._set_clock(GtpClock(main))
+            elif kind == "canadian":
+                self._set_clock(GtpClock(main, period, stones=max(1, int(count))))
+            else:
+                self._set_clock(GtpClock(main, period, periods=max(1, int(count))))
+        elif kind == "none":
+            self._set_clock(GtpClock())
         else:
-            self.clock = GtpClock(rest[0], rest[1], 1 if kind == "byoyomi" else max(1, int(rest[2])))
+            main, increment, most_main, most_move = [*numbers, *(0.0, -1.0, -1.0)[len(numbers) - 1 :]]
+            clock = GtpClock(
+                main,
+                increment=increment,
+                most_main=most_main if most_main >= 0 else math.inf,
+                most_move=most_move if most_move >= 0 else math.inf,
+            )
+            self._set_clock(clock)
         return ""
 
     def _time_left(self, words: list[str]) -> str:
@@ -482,8 +583,8 @@ class Server:
     def _printsgf(self, words: list[str]) -> str:
         self._take(words, 0, 1)
         text = write_sgf(self.engine.record())
-        if not words:
-            return text.strip()
+        if not words or words[0] == "-":
+            return re.sub(r"\n(?=\n)", "\n ", text.strip())  # an empty line would end the answer
         try:
             Path(words[0]).write_text(text, "utf-8")
         except (OSError, ValueError) as e:
@@ -506,23 +607,67 @@ class Server:
         self.engine.change(replace(self.engine.setting, **_rules(" ".join(words))))
         return ""
 
+    def _kgs_rules(self, words: list[str]) -> str:
+        self._take(words, 1)
+        name = words[0].lower()
+        if name not in KGS_RULES:
+            raise RlabError(f"there are no rules '{short(words[0])}' here, only such that count by area; "
+                            f"{nearest(name[:40], KGS_RULES)}")  # fmt: skip
+        self.engine.change(replace(self.engine.setting, **RULES[KGS_RULES[name]]))
+        return ""
+
+    # ---- Commands: parameters, by KataGo's names.
+
+    def _params(self) -> dict[str, float]:
+        most = self.most_seconds if self.most_seconds < math.inf else MOST_SECONDS
+        return {
+            "maxVisits": self.engine.visits,  # 0: the player's own way of choosing a move
+            "maxTime": most,  # of a move
+            "resignThreshold": 2 * self.engine.resign - 1,  # as KataGo's utility: -1 never, 0 below 50 %
+        }
+
+    def _param(self, name: str) -> str:
+        if name not in self._params():
+            raise RlabError(f"there is no parameter '{short(name)}'; {nearest(name[:40], self._params())}")
+        return name
+
+    def _get_param(self, words: list[str]) -> str:
+        self._take(words, 1)
+        return f"{self._params()[self._param(words[0])]:g}"
+
+    def _set_param(self, words: list[str]) -> str:
+        self._take(words, 2)
+        name = self._param(words[0])
+        value = self._integer(words[1], name) if name == "maxVisits" else self._real(words[1], name)
+        low, high = {"maxVisits": (0, MOST_VISITS), "maxTime": (0, MOST_SECONDS), "resignThreshold": (-1, 0.99)}[name]
+        if not low <= value <= high:
+            raise RlabError(f"{name} is {value:g}; it is {low:g} to {high:g}")
+        if name == "maxVisits":
+            self.engine.visits = int(value)
+        elif name == "maxTime":
+            self.most_seconds = value if value < MOST_SECONDS else math.inf
+        else:
+            self.engine.resign = (1 + value) / 2
+        return ""
+
     # ---- Commands: analysis.
 
     def _analyze(self, words: list[str], form: Form) -> str:
         options = self._options(words)
         colour = options.colour or self.engine.turn
-        return self._follow(self.engine.analyse(colour, MOST_VISITS, self.waiting), form, options)
+        analyses = self.engine.analyse(colour, MOST_VISITS, self.waiting, options.avoided)
+        return self._follow(analyses, form, options)
 
-    def _follow(self, found: Iterator[Analysis], form: Form, options: Options) -> str:
+    def _follow(self, analyses: Iterator[Analysis], form: Form, options: Options) -> str:
         """Stream an analysis, at most one line an interval, until the next line comes."""
-        last, told, shown = 0.0, None, None
-        for told in found:
+        last, analysis, shown = 0.0, None, None
+        for analysis in analyses:
             now = time.monotonic()
             if now - last >= options.interval:
-                self._stream(form(told, self.engine.size, options))
-                last, shown = now, told
-        if told is not None and told is not shown:
-            self._stream(form(told, self.engine.size, options))
+                self._stream(form(analysis, self.engine.size, options))
+                last, shown = now, analysis
+        if analysis is not None and analysis is not shown:
+            self._stream(form(analysis, self.engine.size, options))
         while not self.waiting():  # all visits were made
             time.sleep(0.02)
         return ""
@@ -532,7 +677,7 @@ class Server:
         last = 0.0
         latest: list[Analysis] = []
 
-        def told(analysis: Analysis) -> None:
+        def stream(analysis: Analysis) -> None:
             nonlocal last
             latest[:] = [analysis]
             now = time.monotonic()
@@ -541,7 +686,7 @@ class Server:
                 last = now
                 latest.clear()
 
-        vertex = self._move(options.colour or self.engine.turn, told)
+        vertex = self._move(options.colour or self.engine.turn, stream, options.avoided)
         if latest:
             self._stream(form(latest[0], self.engine.size, options))
         return f"play {vertex}"
@@ -554,18 +699,18 @@ class Server:
         """Drawing commands: per cent of all visits on each move, the best one in colour, what is expected as text."""
         self._take(words, 0, 1)
         colour = self._colour(words[0]) if words else self.engine.turn
-        found = last_of(self.engine.analyse(colour, self.engine.thinking))
-        size, best = self.engine.size, found.candidates[0]
-        total = sum(c.visits for c in found.candidates) or 1
-        shares = {c.point: round(100 * c.visits / total) for c in found.candidates if c.point < size**2}
+        analysis = last_of(self.engine.analyse(colour, self.engine.thinking))
+        size, best = self.engine.size, analysis.candidates[0]
+        total = sum(c.visits for c in analysis.candidates) or 1
+        shares = {c.point: round(100 * c.visits / total) for c in analysis.candidates if c.point < size**2}
         labels = "".join(f" {name_of(point, size)} {share}" for point, share in shares.items() if share)
         lines = [f"LABEL{labels}"] if labels else []
         if best.point in shares:
             lines.append(f"COLOR green {name_of(best.point, size)}")
         who = "Black" if colour == BLACK else "White"
-        lead = "" if found.score is None else f", {found.score:+.1f} points"
-        said = f"{who} wins {100 * found.winrate:.0f}%{lead}, {found.visits} visits"
-        return "\n".join([*lines, f"TEXT {said}: {self._vertices(best.variation)}"])
+        lead = "" if analysis.score is None else f", {analysis.score:+.1f} points"
+        text = f"{who} wins {100 * analysis.winrate:.0f}%{lead}, {analysis.visits} visits"
+        return "\n".join([*lines, f"TEXT {text}: {self._vertices(best.variation)}"])
 
     def _gogui_ownership(self, words: list[str]) -> str:
         """Drawing commands: how surely each point will be Black's (1) or White's (-1)."""
@@ -585,8 +730,15 @@ class Server:
                 options.colour = _COLOURS[word]
             elif _NUMBER.fullmatch(word):
                 options.interval = max(0.0, float(word) / 100)
-            elif word in ("avoid", "allow") and len(left) >= 3:
-                raise RlabError(f"{word} is not known here; the whole board is analysed")
+            elif word in ("avoid", "allow"):
+                if len(left) < 3:
+                    raise SyntaxProblem(f"{word} COLOUR VERTEX,VERTEX,... DEPTH")
+                colour, vertices, depth = left[:3]
+                points = frozenset(self._point(vertex) for vertex in vertices.split(","))
+                if word == "allow":
+                    points = frozenset(range(self.engine.boards.points + 1)) - points
+                options.avoided.append(Avoided(self._colour(colour), points, self._integer(depth, "the depth")))
+                del left[:3]
             elif word in _PAIRS and left:
                 value = left.pop(0)
                 if word == "interval":
@@ -598,7 +750,7 @@ class Server:
                 elif word == "rootinfo":
                     options.root = value.lower() == "true"
             else:
-                raise SyntaxProblem(f"'{short(word)}' is no option; {nearest(word[:40], _PAIRS)}")
+                raise SyntaxProblem(f"'{short(word)}' is no option; {nearest(word[:40], (*_PAIRS, 'avoid', 'allow'))}")
         return options
 
 
@@ -612,6 +764,7 @@ class Options:
         most: candidates in a line.
         ownership: whether it is told.
         root: whether the position's own numbers are told.
+        avoided: moves that are left out.
     """
 
     colour: int = 0
@@ -619,6 +772,7 @@ class Options:
     most: int = 1_000
     ownership: bool = False
     root: bool = False
+    avoided: list[Avoided] = field(default_factory=list)
 
 
 _PAIRS = ("interval", "minmoves", "maxmoves", "ownership", "ownershipstdev", "movesownership", "movesownershipstdev",
@@ -628,7 +782,16 @@ Form = Callable[[Analysis, int, Options], str]
 
 
 def _at(when: float) -> Callable[[], bool]:
-    return lambda: time.monotonic() >= when
+    """A stop at a time, or before it if another wait like the last one between two looks would pass it."""
+    last = time.monotonic()
+
+    def stop() -> bool:
+        nonlocal last
+        now = time.monotonic()
+        wait, last = now - last, now
+        return now + wait >= when
+
+    return stop
 
 
 def _leela(analysis: Analysis, size: int, options: Options) -> str:
@@ -684,17 +847,17 @@ def _rules(text: str) -> dict[str, Any]:
     for part, only in usual.items():
         if given.get(part, only) != only:
             raise RlabError(f"{part} can only be {only} here, not {short(str(given[part]))}")
-    found: dict[str, Any] = {}
+    rules: dict[str, Any] = {}
     if "ko" in given:
         ko = str(given["ko"]).lower()
         if ko not in ("positional", "situational", "simple"):
             raise RlabError(f"there is no ko rule '{short(str(given['ko']))}'; POSITIONAL, SITUATIONAL or SIMPLE")
-        found["ko"] = ko
+        rules["ko"] = ko
     if "suicide" in given:
         if not isinstance(given["suicide"], bool):
             raise SyntaxProblem("suicide is true or false")
-        found["suicide"] = given["suicide"]
-    return found
+        rules["suicide"] = given["suicide"]
+    return rules
 
 
 def handicap_points(size: int) -> dict[int, list[int]]:

@@ -10,10 +10,10 @@ from rlab.agents.go.alphago.rollout_policy import is_rollout, packed_rollout
 from rlab.agents.go.weights import find_checkpoint, read_network, weights_of
 from rlab.errors import RlabError
 from rlab.run.checkpoint import Checkpoints
-from rlab.run.files import disk_error, read_json, read_plain, replace_durably, to_json
+from rlab.run.files import disk_error, read_plain, replace_durably, to_json
 from rlab.run.folder import CONFIG_BYTES, RunFolder
 from rlab.run.journal import Journal
-from rlab.run.metrics import read_metrics
+from rlab.run.metrics import read_metrics, read_score
 
 
 def pack(folder: RunFolder, to: Path) -> int:
@@ -38,7 +38,7 @@ def pack(folder: RunFolder, to: Path) -> int:
             if file.is_file():
                 replace_durably(to / file.name, read_plain(file, CONFIG_BYTES))
         if folder.evaluation.is_file():
-            replace_durably(to / folder.evaluation.name, to_json(_brief(read_json(folder.evaluation))))
+            replace_durably(to / folder.evaluation.name, to_json(_brief(read_score(folder.evaluation))))
         rows = [json.dumps(_brief(row)) + "\n" for row in read_metrics(folder.metrics) if row["kind"] == "eval"]
         replace_durably(packed.metrics, "".join(rows).encode())
     except OSError as e:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rlab.agents.go.analysis import Analysis, Candidate, never
+from rlab.agents.go.analysis import Analysis, Avoided, Candidate, never, without
 from rlab.envs.go.boards import Boards
 from rlab.envs.go.players import PLAYERS, own_eye
 from rlab.envs.go.rules import (
@@ -118,19 +118,29 @@ class Rollouts:
                 found[k] = analysis.candidates[0].point
         return found
 
-    def analyse(self, boards: Boards, row: int, visits: int, stop: Callable[[], bool]) -> Iterator[Analysis]:
+    def analyse(
+        self, boards: Boards, row: int, visits: int, stop: Callable[[], bool], avoided: Sequence[Avoided] = ()
+    ) -> Iterator[Analysis]:
         """See `Analyst`. The same position gives the same analysis."""
         chunk = min(max(4, 1_500_000 // boards.points**2), 1_000)  # about a fiftieth of a second
-        return self._search(boards, row, min(visits, MOST), stop, boards.words[row, 0], chunk)
+        return self._search(boards, row, min(visits, MOST), stop, boards.words[row, 0], chunk, avoided)
 
     def _search(
-        self, boards: Boards, row: int, games: int, stop: Callable[[], bool], key: np.uint64, chunk: int
+        self,
+        boards: Boards,
+        row: int,
+        games: int,
+        stop: Callable[[], bool],
+        key: np.uint64,
+        chunk: int,
+        avoided: Sequence[Avoided] = (),
     ) -> Iterator[Analysis]:
         if self._work is None or self._work.setting != boards.setting:
             self._work = Boards(1, boards.setting, threads=1)
         work = self._work
         # In an order of chance: with fewer games than moves, or where all are alike, the first ones would be favoured.
-        points = np.random.default_rng(int(key)).permutation(np.flatnonzero(boards.legal()[row]))
+        legal = without(boards.legal()[[row]], boards.turn[[row]], np.zeros(1, np.int64), avoided)
+        points = np.random.default_rng(int(key)).permutation(np.flatnonzero(legal[0]))
         n = len(points)
         visits, wins, scores = np.zeros(n, np.int64), np.zeros(n), np.zeros(n)
         owned = np.zeros(boards.points)

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rlab.agents.go.analysis import Analysis, Candidate
+from rlab.agents.go.analysis import Analysis, Avoided, Candidate, without
 from rlab.agents.go.network import GoNetwork
 from rlab.agents.go.tree_game import GoGame
-from rlab.agents.search import Evaluate, Gumbel, Puct, Result, best_line, search
+from rlab.agents.search import Evaluate, Gumbel, LeafBatch, Puct, Result, best_line, search
 from rlab.envs.go.boards import Boards
 from rlab.envs.go.players import RESIGN
+from rlab.envs.go.rules import COUNT, TURN
+from rlab.envs.splitmix import GAMMA
 
 Decide = Literal["visits", "policy", "value"]
 CHUNK, LEAVES = 64, 8
-"""Of an analysis: simulations between two looks at the clock, and leaves that are evaluated together."""
+"""Of an analysis: simulations between two answers at the most, and leaves that are evaluated together."""
+ANSWER_SECONDS = 0.1
+"""Between two answers of an analysis, unless fewer than `LEAVES` simulations take longer."""
+POLL_SECONDS = 0.05
+"""Between two looks at the clock."""
 
 
 class SearchPlayer:
@@ -65,6 +72,7 @@ class SearchPlayer:
         self.temperature, self.opening = temperature, opening
         self.decide = decide
         self._game: GoGame | None = None
+        self._seconds: dict[int, float] = {}  # size of the board -> what the network takes for a position
 
     def choose(self, boards: Boards, rows: NDArray[np.int64], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """See `rlab.envs.go.players.Player`."""
@@ -88,22 +96,101 @@ class SearchPlayer:
             moves = np.where(found.value < 2 * self.resign - 1, RESIGN, moves)
         return moves.astype(np.int64)
 
-    def analyse(self, boards: Boards, row: int, visits: int, stop: Callable[[], bool]) -> Iterator[Analysis]:
-        """See `rlab.agents.go.analysis.Analyst`: a search that goes on in one tree."""
+    def analyse(
+        self, boards: Boards, row: int, visits: int, stop: Callable[[], bool], avoided: Sequence[Avoided] = ()
+    ) -> Iterator[Analysis]:
+        """See `rlab.agents.go.analysis.Analyst`: a search that goes on in one tree.
+
+        How often it answers depends on the machine's speed; what it finds with so many visits does not.
+        """
         game, here = GoGame(boards.setting, CHUNK), Boards(1, boards.setting, threads=1)
         here.copy([0], boards, [row])
+        rules: Any = _WithoutSome(game, avoided) if avoided else game
         rule = self.rule if isinstance(self.rule, Puct) else Puct()
-        key, tree, done = np.zeros(1, np.uint64), None, 0
-        while True:
-            some = max(0, min(CHUNK, visits - done))
-            found = search(game, here, self.evaluator, np.array([some]), key + np.uint64(done), rule, tree, LEAVES)
-            tree, done = found.tree, done + some
-            yield _analysis(found)
-            if done >= visits or stop():
+        evaluate = _Polled(self.evaluator, self._seconds, boards.size)
+        key, done, some = np.zeros(1, np.uint64), 0, LEAVES
+        found = search(rules, here, evaluate, np.zeros(1, np.int64), key, rule)
+        answer = _analysis(found)  # the network's own, to which a stop can always come back
+        evaluate.stop = stop
+        while done < visits:
+            began, some = time.perf_counter(), min(some, visits - done)
+            drawn = key + GAMMA * np.array([done], np.uint64)  # as in one search of all visits
+            try:
+                found = search(rules, here, evaluate, np.array([some]), drawn, rule, found.tree, LEAVES)
+            except _StoppedSearch:
+                break
+            done += some
+            answer = _analysis(found)
+            yield answer
+            if stop():
                 return
+            seconds = time.perf_counter() - began
+            if 2 * seconds < ANSWER_SECONDS:
+                some = min(CHUNK, 2 * some)
+            elif seconds > ANSWER_SECONDS:
+                some = max(LEAVES, some // 2 // LEAVES * LEAVES)
+        if not answer.visits:
+            yield answer
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+class _StoppedSearch(Exception):
+    """The clock has run out in the middle of a round; what the tree holds since the last answer is of no use."""
+
+
+class _Polled:
+    """An evaluator that is asked of a few positions at a time, with a look at the clock between.
+
+    Threads of torch wait for each other, which beside other work takes many times as long as one alone: if a single
+    position takes too long, there is only one from then on.
+
+    Args:
+        evaluate: the network.
+        seconds: size of the board -> what a position took; kept up to date.
+        size: of the board.
+
+    Attributes:
+        stop: polled; true raises `_StoppedSearch`.
+    """
+
+    def __init__(self, evaluate: Evaluate, seconds: dict[int, float], size: int):
+        self.evaluate, self.seconds, self.size = evaluate, seconds, size
+        self.stop: Callable[[], bool] = lambda: False
+
+    def __call__(
+        self, positions: Any, rows: NDArray[np.int64], keys: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        found, done = [], 0
+        while done < len(rows):
+            if self.stop():
+                raise _StoppedSearch
+            each = self.seconds.get(self.size, POLL_SECONDS)
+            some = slice(done, done + max(1, int(POLL_SECONDS / each)))
+            began = time.perf_counter()
+            found.append(self.evaluate(positions, rows[some], keys[some]))
+            number, now = len(found[-1][1]), time.perf_counter()
+            before, self.seconds[self.size] = self.seconds.get(self.size, 0.0), (now - began) / number
+            if number == 1 and min(before, now - began) > 2 * POLL_SECONDS:  # the first time may be compiling
+                torch.set_num_threads(1)
+            done += number
+        logits, values = zip(*found, strict=True)
+        return np.concatenate(logits), np.concatenate(values)
+
+
+class _WithoutSome:
+    """A game in whose positions some moves are left out; see `rlab.agents.search.Game`."""
+
+    def __init__(self, game: GoGame, avoided: Sequence[Avoided]):
+        self.game, self.avoided, self.actions = game, avoided, game.actions
+
+    def step(
+        self, states: Boards, rows: NDArray[np.int64], paths: NDArray[np.int32], lengths: NDArray[np.int32]
+    ) -> LeafBatch:
+        leaves = self.game.step(states, rows, paths, lengths)
+        turn = self.game.boards.games.cells[: len(rows), COUNT, TURN].astype(np.int64)
+        return leaves._replace(legal=without(leaves.legal, turn, lengths.astype(np.int64), self.avoided))
 
 
 def _analysis(found: Result) -> Analysis:

@@ -1,7 +1,8 @@
 """A tournament: who plays whom, its games on disk as they end, and what they say together.
 
 A folder among the runs: ``definition.json`` (what all its games have in common) · ``games.sqlite`` (the games, each
-durable once it is over) · ``games/*.sgf`` · ``tournament.json`` and ``tournament.html`` (the results) · ``lock``.
+durable once it is over, with a checksum) · ``games/*.sgf`` · ``tournament.json`` and ``tournament.html`` (the results)
+· ``lock``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rlab.agents.go.openings import make_openings
 from rlab.agents.go.ratings import RESAMPLES, Sprt, Walk, elo_of, rate
 from rlab.envs.go.boards import Setting, name_of, point_of
 from rlab.envs.go.players import Player
+from rlab.envs.go.sgf import short
 from rlab.errors import RlabError
 from rlab.run.contract import Stop
 from rlab.run.files import (
@@ -41,18 +43,27 @@ from rlab.run.provenance import git_state, processor, versions
 from rlab.stats import wilson
 
 SCHEMA = 1
+TABLES_VERSION = 1
+"""Of `TABLES`: 0 had no checksums."""
+MOST_NAMED = 10
+"""Damaged games that are named; of more their number is told."""
 MOST_TEXT = 1 << 20
 """Bytes of the longest text in a tournament's games."""
 SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 """What a journal of SQLite ends with that names another file."""
+MOST_BOARDS = 100
+"""Games that the page shows move by move; every game is an SGF file."""
 KINDS = ("round-robin", "gauntlet", "sprt")
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS games (
     first TEXT, second TEXT, number INTEGER, opening INTEGER, moves TEXT, winner INTEGER, reason TEXT, score REAL,
-    detail TEXT, PRIMARY KEY (first, second, number)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS players (label TEXT PRIMARY KEY, about TEXT, seconds REAL, moves INTEGER) WITHOUT ROWID;
+    detail TEXT, sha256 TEXT, PRIMARY KEY (first, second, number)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS players (label TEXT PRIMARY KEY, about TEXT, seconds REAL, moves INTEGER, sha256 TEXT)
+    WITHOUT ROWID;
 """
+COLUMNS = {"games": 9, "players": 4}
+"""Table -> columns before the checksum, which is of these."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +111,11 @@ class TournamentPlan:
 
 def distinct(names: Sequence[str]) -> list[str]:
     """Labels: a name that comes again is numbered, ``random#2``, so that a player can meet itself."""
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     labels = []
     for name in names:
-        seen[name] += 1
-        labels.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+        counts[name] += 1
+        labels.append(name if counts[name] == 1 else f"{name}#{counts[name]}")
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
         raise RlabError(f"two players would both be called '{twice}'")
@@ -163,12 +174,9 @@ class Folder:
 
     def games(self, pairs: Sequence[tuple[str, str]], most: int) -> list[Finished]:
         """The games of these pairs that are over, of numbers below `most`; by pair and number."""
-        found: list[Finished] = []
         query = "SELECT * FROM games WHERE first = ? AND second = ? AND number < ? ORDER BY number"
-        for first, second in pairs:
-            for row in self._base.execute(query, (first, second, most)):
-                found.append(self._game(row))
-        return found
+        rows = [row for pair in pairs for row in self._base.execute(query, (*pair, most))]
+        return [self._game(row) for row in rows]
 
     def add(self, games: Sequence[Finished], clock: ThinkingTime) -> None:
         """Keep games for good, and what time the players took; then write their records.
@@ -179,16 +187,18 @@ class Folder:
         size = self.common.setting.size
         rows = [
             (g.pairing.first, g.pairing.second, g.pairing.number, len(g.pairing.opening),
-             " ".join(name_of(move, size) for move in g.moves), g.winner, g.reason, g.score, g.detail)
+             _names(g, size), g.winner, g.reason, g.score, g.detail)
             for g in games
         ]  # fmt: skip
-        times = [(clock.seconds[label], clock.moves[label], label) for label in clock.seconds]
+        known = self.players()
+        times = []
+        for label in clock.seconds.keys() & known.keys():
+            about, seconds, moves = known[label]
+            times.append((label, about, seconds + clock.seconds[label], moves + clock.moves[label]))
         try:
             with self._base:
-                self._base.executemany("INSERT OR REPLACE INTO games VALUES (?,?,?,?,?,?,?,?,?)", rows)
-                self._base.executemany(
-                    "UPDATE players SET seconds = seconds + ?, moves = moves + ? WHERE label = ?", times
-                )
+                self._write("games", rows)
+                self._write("players", times)
         except sqlite3.Error as e:
             raise RlabError(f"cannot write {self.path / 'games.sqlite'}: {e}") from None
         clock.seconds.clear()
@@ -217,47 +227,111 @@ class Folder:
             raise RlabError(
                 f"'{label}' is {about} now, and games of {row[0]} are in tournament '{self.name}'; take another --name"
             )
-        with self._base:
-            self._base.execute("INSERT OR IGNORE INTO players VALUES (?, ?, 0.0, 0)", (label, about))
+        if row is None:
+            with self._base:
+                self._write("players", [(label, about, 0.0, 0)])
 
     def players(self) -> dict[str, tuple[str, float, int]]:
         """Label -> who it is, seconds that it took, and moves in them."""
         return {row[0]: (row[1], row[2], row[3]) for row in self._base.execute("SELECT * FROM players")}
 
+    def _write(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Insert or replace rows, each with its checksum."""
+        marks = ",".join("?" * (COLUMNS[table] + 1))
+        content = [(*row, checksum(row)) for row in rows]
+        self._base.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", content)
+
     def _game(self, row: Sequence[Any]) -> Finished:
-        first, second, number, opening, moves, winner, reason, score, detail = row
+        first, second, number, opening, moves, winner, reason, score, detail = row[: COLUMNS["games"]]
         size = self.common.setting.size
         points = tuple(point_of(move, size) for move in moves.split())
         return Finished(Pairing(first, second, number, points[:opening]), points, winner, reason, score, detail)
 
     def _opened(self) -> sqlite3.Connection:
-        """The games; a damaged file is set aside and told."""
+        """The games. A damaged file is set aside and told; what its checksums vouch for comes into a new one."""
         file = self.path / "games.sqlite"
+        sound: dict[str, list[Sequence[Any]]] = {}
         for _ in range(2):
             _refuse_super_journal(file.with_name(f"{file.name}-journal"))
-            base = sqlite3.connect(file)
+            self._base = base = sqlite3.connect(file)
             base.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_TEXT)
+            base.text_factory = lambda text: text.decode("utf-8", "replace")
+            problem = ""
             try:
-                base.execute("PRAGMA trusted_schema = OFF")
-                if base.execute("SELECT 1 FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchone():
-                    raise sqlite3.DatabaseError("it holds more than tables")
-                base.executescript("PRAGMA synchronous = FULL;" + TABLES)
-                if base.execute("PRAGMA quick_check").fetchone() != ("ok",):
-                    raise sqlite3.DatabaseError("its check fails")
-                for row in base.execute("SELECT * FROM games"):
-                    self._game(row)
-                return base
+                self._prepare(base)
+                for table, rows in sound.items():
+                    self._write(table, rows)
+                base.commit()
             except (sqlite3.DatabaseError, RlabError, ValueError, AttributeError) as e:
-                base.close()
                 if isinstance(e, sqlite3.OperationalError) and "malformed" not in str(e):
+                    base.close()
                     raise RlabError(f"{file} cannot be opened: {e}") from None
-                aside = next(p for n in range(1, 1000) if not (p := file.with_name(f"damaged-{n}.sqlite")).exists())
-                file.rename(aside)
-                for rest in self.path.glob("games.sqlite-*"):  # a journal would be applied to the new file
-                    rest.rename(aside.with_name(aside.name + rest.name.removeprefix("games.sqlite")))
-                fsync_dir(self.path)
-                self._report(f"{file} is damaged ({e}); it is kept as {aside.name}, and its games are played again")
+                problem = str(e)
+            sound, damaged = self._sound_rows(base)
+            if not problem and not damaged:
+                return base
+            base.close()
+            kept = len(sound["games"])
+            aside = next(p for n in range(1, 1000) if not (p := file.with_name(f"damaged-{n}.sqlite")).exists())
+            file.rename(aside)
+            for rest in self.path.glob("games.sqlite-*"):  # a journal would be applied to the new file
+                rest.rename(aside.with_name(aside.name + rest.name.removeprefix("games.sqlite")))
+            fsync_dir(self.path)
+            which = ", ".join(damaged[:MOST_NAMED]) + (f" and {len(damaged) - MOST_NAMED} more"
+                                                       if len(damaged) > MOST_NAMED else "")  # fmt: skip
+            self._report(
+                f"{file} is damaged ({'; '.join(filter(None, (problem, which)))}); it is kept as {aside.name}, "
+                f"{kept:,} of its games whose checksums hold count, and all others are played again"
+            )
         raise RlabError(f"{file} cannot be made anew")
+
+    def _prepare(self, base: sqlite3.Connection) -> None:
+        """Make what is not there yet; rows of an older rlab get checksums, which is told."""
+        base.execute("PRAGMA trusted_schema = OFF")
+        if base.execute("SELECT 1 FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchone():
+            raise sqlite3.DatabaseError("it holds more than tables")
+        version = base.execute("PRAGMA user_version").fetchone()[0]
+        old = {
+            table: base.execute(f"SELECT * FROM {table}").fetchall()
+            for table, number in COLUMNS.items()
+            if version == 0 and len(base.execute(f"PRAGMA table_info({table})").fetchall()) == number
+        }
+        if old:
+            base.execute("BEGIN")
+            for table, rows in old.items():
+                base.execute(f"ALTER TABLE {table} ADD COLUMN sha256 TEXT")
+                self._write(table, rows)
+            base.execute(f"PRAGMA user_version = {TABLES_VERSION}")
+            base.commit()
+        new = f"PRAGMA user_version = {TABLES_VERSION};" if version == 0 and not old else ""
+        base.executescript("PRAGMA synchronous = FULL;" + TABLES + new)
+        if base.execute("PRAGMA integrity_check").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError("its check fails")
+        if games := len(old.get("games", ())):
+            self._report(
+                f"{self.path / 'games.sqlite'} holds {games:,} games without checksums, of an older rlab; they count "
+                "as they are, and have checksums from now on"
+            )
+
+    def _sound_rows(self, base: sqlite3.Connection) -> tuple[dict[str, list[Sequence[Any]]], list[str]]:
+        """Table -> rows without their checksums, which hold, as far as they can be read; and the names of others."""
+        sound: dict[str, list[Sequence[Any]]] = {table: [] for table in COLUMNS}
+        damaged = []
+        for table, number in COLUMNS.items():
+            with contextlib.suppress(sqlite3.Error):
+                for row in base.execute(f"SELECT * FROM {table}"):
+                    try:
+                        good = row[number] == checksum(row[:number])
+                        if good and table == "games":
+                            self._game(row)
+                    except (RlabError, ValueError, AttributeError, TypeError, IndexError):
+                        good = False
+                    if good:
+                        sound[table].append(row[:number])
+                    else:
+                        names = f"{row[0]} - {row[1]} {row[2]}" if table == "games" else row[0]
+                        damaged.append(f"{'game' if table == 'games' else 'player'} {short(str(names))}")
+        return sound, damaged
 
     def _refuse_if_changed(self, was: Any, now: dict[str, Any]) -> None:
         file = self.path / "definition.json"
@@ -270,6 +344,12 @@ class Folder:
                     f"tournament '{self.name}' has {field} {old.get(field)}, and now it is {new[field]}; "
                     "take another --name"
                 )
+
+
+def checksum(row: Sequence[Any]) -> str:
+    """SHA-256 of a row's values, in hexadecimal."""
+    values = [repr(value + 0.0 if isinstance(value, float) else value) for value in row]  # SQLite knows no -0.0
+    return hashlib.sha256(to_json(values)).hexdigest()
 
 
 def _refuse_super_journal(path: Path) -> None:
@@ -303,9 +383,9 @@ def _replace(path: Path, data: bytes) -> None:
 
 def _slug(label: str) -> str:
     """A label as part of a file's name; what is lost is made up for, so that two stay two."""
-    told = label.replace(":", "=")  # which stands in no name of a run
-    plain = re.sub(r"[^\w.+=#-]+", "_", told)[:40]
-    return plain if plain == told else f"{plain}.{zlib.crc32(label.encode()):08x}"
+    name = label.replace(":", "=")  # which stands in no name of a run
+    plain = re.sub(r"[^\w.+=#-]+", "_", name)[:40]
+    return plain if plain == name else f"{plain}.{zlib.crc32(label.encode()):08x}"
 
 
 def sgf_of(game: Finished, setting: Setting, event: str) -> bytes:
@@ -321,8 +401,8 @@ def sgf_of(game: Finished, setting: Setting, event: str) -> bytes:
              "EV": event, "RO": str(game.pairing.number), "AP": ("rlab", "1")}  # fmt: skip
     for name, value in about.items():
         root.set(name, value)
-    said = f"{len(game.pairing.opening)} moves of opening; ended by {game.reason}"
-    root.set("GC", said + (f": {game.detail}" if game.detail else ""))
+    course = f"{len(game.pairing.opening)} moves of opening; ended by {game.reason}"
+    root.set("GC", course + (f": {game.detail}" if game.detail else ""))
     for n, move in enumerate(game.moves):
         y, x = divmod(move, setting.size)
         point = None if move == setting.size**2 else (setting.size - 1 - y, x)
@@ -456,7 +536,9 @@ class Tournament:
             "ratings": rows,
             "pairs": [_pair(first, second, [g for games in met[first, second].values() for g in games])
                       for first, second in plan.pairs],
-            "sprt": self._told(),
+            "sprt": self._test_result(),
+            "records": [_sample(g, common.setting.size, self.folder.record(g.pairing).name)
+                        for g in spread(counted, MOST_BOARDS)],
             "reasons": dict(sorted(Counter(g.reason for g in counted).items())),
             "repeated": len(counted) - len(records),
             "failures": [
@@ -487,13 +569,34 @@ class Tournament:
         while len(self._ahead[self._walk.pairs]) == 2 and not self._walk.verdict:
             self._walk.add(sum(self._ahead[self._walk.pairs]))
 
-    def _told(self) -> dict[str, Any] | None:
+    def _test_result(self) -> dict[str, Any] | None:
         if self._walk is None:
             return None
         low, high = self._walk.sprt.bounds
         return {**asdict(self._walk.sprt), "first": self.plan.labels[0], "second": self.plan.labels[1], "low": low,
                 "high": high, "ratio": self._walk.ratio, "pairs": self._walk.pairs, "counts": self._walk.counts,
                 "verdict": self._walk.verdict or None}  # fmt: skip
+
+
+def spread(games: Sequence[Finished], most: int) -> list[Finished]:
+    """At most so many games, the same number of each pair as far as there are, the first ones of each."""
+    nth: Counter[tuple[str, str]] = Counter()
+    order = []
+    for game in games:
+        pair = game.pairing.first, game.pairing.second
+        order.append(nth[pair])
+        nth[pair] += 1
+    chosen = sorted(range(len(games)), key=lambda k: (order[k], k))[:most]
+    return [games[k] for k in sorted(chosen)]
+
+
+def _sample(game: Finished, size: int, file: str) -> dict[str, Any]:
+    return {"black": game.pairing.black, "white": game.pairing.white, "result": game.result, "file": file,
+            "opening": len(game.pairing.opening), "moves": _names(game, size)}  # fmt: skip
+
+
+def _names(game: Finished, size: int) -> str:
+    return " ".join(name_of(move, size) for move in game.moves)
 
 
 def _tally(label: str, games: Sequence[Finished]) -> dict[str, Any]:

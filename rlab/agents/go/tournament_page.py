@@ -11,9 +11,11 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from rlab.agents.go.board_viewer import Shown, board_viewer, document
+from rlab.envs.go.boards import Setting, point_of
 from rlab.envs.go.players import PLAYERS
+from rlab.errors import printable
 from rlab.run.files import replace_durably, to_json
-from rlab.run.report import STYLE
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00", "#000000")
 """Colour-blind safe (Okabe & Ito 2008)."""
@@ -26,12 +28,12 @@ MOST_FAILURES = 50
 
 METHOD = (
     "Each opening is played twice by a pair, with colours exchanged; games are judged by the lab's own rules and "
-    "counted by area as they stand (Tromp-Taylor): stones that were not captured live. A program that crashes, is late "
-    "or plays an illegal move loses that game. Ratings: Bradley-Terry by maximum likelihood, a draw being half a win, "
-    "with one drawn game added between every two who met; intervals: 95 % bootstrap, percentiles of {resamples:,} "
-    "resamples of the openings of each pair, the added game among them. An interval is open to the side on which the "
-    "results bound nothing, as above a player who lost nothing. Time is throughput: seconds over moves, games side by "
-    "side."
+    "counted by area as they stand (Tromp-Taylor): stones that were not captured live. A program that is late, plays "
+    "an illegal move or crashes four times at one move loses that game. Ratings: Bradley-Terry by maximum likelihood, "
+    "a draw being half a win, with one drawn game added between every two who met; intervals: 95 % bootstrap, "
+    "percentiles of {resamples:,} resamples of the openings of each pair, the added game among them. An interval is "
+    "open to the side on which the results bound nothing, as above a player who lost nothing. Time is throughput: "
+    "seconds over moves, games side by side."
 )
 
 
@@ -49,16 +51,16 @@ def write_result(result: dict[str, Any], folder: Path) -> dict[str, Path]:
 
 def training_curves(ratings: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Players that are called NAME:NUMBER, name -> their rows by number: a run's checkpoints, with two or more."""
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    curves: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in ratings:
         name, colon, step = row["player"].rpartition(":")
         if colon and name and name not in PLAYERS and step.isascii() and step.isdigit() and row["elo"] is not None:
-            found[name].append({**row, "step": int(step)})
-    return {name: sorted(rows, key=lambda r: r["step"]) for name, rows in sorted(found.items()) if len(rows) > 1}
+            curves[name].append({**row, "step": int(step)})
+    return {name: sorted(rows, key=lambda r: r["step"]) for name, rows in sorted(curves.items()) if len(rows) > 1}
 
 
 def page(result: dict[str, Any]) -> str:
-    """The page as text. Everything in it is escaped; it runs no script and loads nothing."""
+    """The page as text. Everything in it is escaped; it loads nothing, and runs no script but that of its board."""
     common = result["common"]
     setting = common["setting"]
     ended = ", ".join(f"{reason} {number}" for reason, number in result["reasons"].items()) or "none yet"
@@ -87,18 +89,30 @@ def page(result: dict[str, Any]) -> str:
         _pairs(result["pairs"]),
         f'<p class="dim">How games ended: {escape(ended)}. Every game is an SGF file in <code>games/</code>, beside '
         "this page.</p>",
+        _boards(result),
         _failures(result["failures"]),
         f'<p class="dim">{escape(METHOD.format(resamples=result["resamples"]))}</p>',
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        "style-src 'unsafe-inline'\">"
-        f"<title>tournament: {escape(result['tournament'])}</title><style>{STYLE}</style></head><body>\n"
-        + "\n".join(part for part in body if part)
-        + "\n</body></html>\n"
-    )
+    return document(f"tournament: {result['tournament']}", body)
+
+
+def _boards(result: dict[str, Any]) -> str:
+    """The games move by move; results of an older rlab have none."""
+    setting, games = Setting(**result["common"]["setting"]), result.get("records", [])
+    if not games:
+        return ""
+    shown = [
+        Shown(
+            f"{n}: {game['black']} - {game['white']}, {game['result']}",
+            tuple((1 + k % 2, point_of(move, setting.size)) for k, move in enumerate(game["moves"].split())),
+            notes={game["opening"]: "the opening ends here"} if game["opening"] else {},
+            link=f"games/{game['file']}",
+        )
+        for n, game in enumerate(games, 1)
+    ]
+    hidden = result["games"] - len(games)
+    more = f'<p class="dim">{hidden:,} more in <code>games/</code>.</p>' if hidden > 0 else ""
+    return "<h2>Games</h2>" + board_viewer(setting, shown) + more
 
 
 def interval(row: dict[str, Any]) -> str:
@@ -110,7 +124,7 @@ def interval(row: dict[str, Any]) -> str:
     return f"{low} to {high}"
 
 
-def told(test: dict[str, Any]) -> str:
+def test_sentence(test: dict[str, Any]) -> str:
     """A sequential test in a sentence."""
     ratio = f"log likelihood ratio {test['ratio']:.2f} (bounds {test['low']:.2f}, {test['high']:.2f})"
     claim = f"{test['first']} is {test['elo1']:+g} Elo against {test['second']}, rather than {test['elo0']:+g}"
@@ -119,31 +133,32 @@ def told(test: dict[str, Any]) -> str:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """What must be kept in mind, a sentence each."""
-    found = []
+    """What a reader must know to read the results rightly, a sentence each."""
+    sentences = []
     if not result["finished"]:
-        found.append(f"{result['games']:,} of {result['planned']:,} games are played.")
+        sentences.append(f"{result['games']:,} of {result['planned']:,} games are played.")
     if result["repeated"]:
-        found.append(
+        sentences.append(
             f"{result['repeated']:,} games are move by move the same as another of their pair: the players leave "
             "nothing to chance there, so intervals are too narrow; take more --openings or --moves-random."
         )
     forfeits = sum(result["reasons"].get(reason, 0) for reason in ("crash", "time", "answer", "illegal"))
     if forfeits:
-        found.append(f"{forfeits:,} games were lost by a failure of a program or an illegal move; see below.")
+        sentences.append(f"{forfeits:,} games were lost by a failure of a program or an illegal move; see below.")
     unrated = [row["player"] for row in result["ratings"] if row["elo"] is None]
     if unrated:
-        found.append(f"No games link {', '.join(unrated)} to the others, so there is no rating.")
+        sentences.append(f"No games link {', '.join(unrated)} to the others, so there is no rating.")
     if any(row["elo"] is not None and None in (row["low"], row["high"]) for row in result["ratings"]):
-        found.append(
+        sentences.append(
             "Where an interval is open, nobody weaker got half a point, and the rating is only what the added draws "
             "leave of infinity; another --anchor may bound it."
         )
-    return found
+    return sentences
 
 
 def shortened(text: str, most: int = 24) -> str:
-    """A long name, a program's command line say, by its beginning."""
+    """A long name, a program's command line say, by its beginning; in it are no control characters."""
+    text = printable(text)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -223,7 +238,7 @@ def _test(test: dict[str, Any]) -> str:
         f"{points} of 2: {n}" for points, n in zip(("0", "½", "1", "1½", "2"), test["counts"], strict=True)
     )
     return (
-        f"<h2>Sequential test</h2><p>{escape(told(test))}.</p>"
+        f"<h2>Sequential test</h2><p>{escape(test_sentence(test))}.</p>"
         f'<p class="dim">Points of {escape(test["first"])} in a pair of games - {counts}. alpha {test["alpha"]:g}, '
         f"beta {test['beta']:g}; generalised likelihood ratio of pairs (pentanomial), in order of their numbers.</p>"
     )
@@ -231,7 +246,7 @@ def _test(test: dict[str, Any]) -> str:
 
 def _notes(result: dict[str, Any]) -> str:
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in notes(result))
-    return f"<h2>To be kept in mind</h2><ul>{items}</ul>" if items else ""
+    return f"<h2>Notes</h2><ul>{items}</ul>" if items else ""
 
 
 def _ratings(result: dict[str, Any]) -> str:
@@ -285,7 +300,7 @@ def _failures(failures: Sequence[dict[str, Any]]) -> str:
     hidden = len(failures) - MOST_FAILURES
     more = f'<p class="dim">{hidden:,} more in the JSON.</p>' if hidden > 0 else ""
     cells = [[f["game"], f["loser"], f["reason"], f["detail"]] for f in failures[:MOST_FAILURES]]
-    return "<h2>Games lost by a failure</h2>" + _table(["game", "lost by", "what", "said"], cells) + more
+    return "<h2>Games lost by a failure</h2>" + _table(["game", "lost by", "what", "message"], cells) + more
 
 
 def _table(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from rlab.agents.config import AgentSettings, EnvConfig
+from rlab.agents.config import AgentSettings, EnvConfig, short_of_rollout
 from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least, within
 
@@ -68,6 +68,12 @@ class PolicyConfig(AgentSettings):
                 raise RlabError(f"--rollout-unit is '{self.rollout_unit}'; it must be episodes {without}")
             if not self.share_encoder:
                 raise RlabError(f"--no-share-encoder means nothing {without}; leave it away")
+
+    def nothing_learned(self, steps: int) -> str:
+        """See `AgentSettings.nothing_learned`."""
+        if self.rollout_unit == "episodes":  # nobody knows how long they are
+            return ""
+        return short_of_rollout("--rollout", self.rollout, self.num_envs, steps - 1)
 
     @property
     def ticks(self) -> int:

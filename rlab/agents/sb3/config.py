@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
-from rlab.agents.config import AgentSettings, EnvConfig
+from rlab.agents.config import AgentSettings, EnvConfig, short_of_rollout
 from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least, within
 
@@ -69,6 +69,10 @@ class OnPolicyConfig(Sb3Config):
         within(self, 0, 1, "gae_lambda")
         if self.num_envs * self.n_steps < 2:
             raise RlabError(f"--n-steps is {self.n_steps} with {self.num_envs} environment; a rollout needs 2 steps")
+
+    def nothing_learned(self, steps: int) -> str:
+        """See `AgentSettings.nothing_learned`."""
+        return short_of_rollout("--n-steps", self.n_steps, self.num_envs, steps)
 
 
 @dataclass(frozen=True)
@@ -137,10 +141,9 @@ class OffPolicyConfig(Sb3Config):
                 f"--train-every is {self.train_every}; it must be a multiple of --num-envs ({self.num_envs})"
             )
 
-    @property
-    def warm_up(self) -> int:
-        """Environment steps before the first update."""
-        return self.learning_starts
+    def nothing_learned(self, steps: int) -> str:
+        """See `AgentSettings.nothing_learned`."""
+        return f"--learning-starts is {self.learning_starts:,}" if steps <= self.learning_starts else ""
 
     def for_profile(self) -> Self:
         """The same, learning at once."""

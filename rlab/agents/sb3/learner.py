@@ -277,7 +277,7 @@ class Sb3Learner(Interaction):
         self._unread: RlabError | None = None  # why --weights could not be loaded
         if agent.config.weights:
             try:
-                load_weights(agent.model, import_zip(Path(agent.config.weights)), agent.config.weights)
+                load_weights(agent.model, import_zip(Path(agent.config.weights).expanduser()), agent.config.weights)
             except RlabError as e:  # a checkpoint makes up for it: a run outlives the file that it began with
                 self._unread = e
         self._callback = Quiet()
@@ -376,6 +376,10 @@ def _refuse_unfit(recipe: str, envs: Any, env: str) -> None:
     if ALGORITHMS[recipe] in (SAC, TD3, DDPG):
         if not isinstance(space, Box):
             raise RlabError(f"{recipe} takes Box actions, but '{env}' has {space}; nearest: ppo, sb3-dqn, a2c")
+        if (space.low == space.high).any():  # it divides by the width
+            raise RlabError(
+                f"{recipe} needs actions with room between their bounds, but '{env}' has {space}; nearest: a2c, ppo"
+            )
     elif ALGORITHMS[recipe] is DQN:
         _ = envs.num_actions  # refuses with a sentence
     if isinstance(space, Box) and not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):

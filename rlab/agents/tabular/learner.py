@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rlab.agents.evaluation import play, score
+from rlab.agents.evaluation import play, refuse_no_games, score
 from rlab.agents.tabular.bandits import LinUCB
 from rlab.agents.tabular.config import LinUCBConfig, PlanningConfig, PlanningEnvConfig, TabularEnvConfig
 from rlab.agents.tabular.exact import Values, policy_evaluation, value_iteration
@@ -19,7 +19,7 @@ from rlab.agents.tabular.picture import draw_table
 from rlab.agents.tabular.planning import Planner
 from rlab.agents.tabular.table_agent import NO_LIMIT, GreedyPolicy, TableAgent
 from rlab.envs import make_vec
-from rlab.envs.make import load_model
+from rlab.envs.make import is_foreign, load_model
 from rlab.envs.tabular import MDP
 from rlab.errors import RlabError
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
@@ -126,10 +126,11 @@ class Tabular:
         Raises:
             Stopped: a stop was requested.
         """
+        refuse_no_games(episodes, seed)
         mdp = self.agent.mdp
         limit = None if mdp.limit else self.env.max_steps or NO_LIMIT  # a greedy policy may go round for ever
-        rules = self.env.rules()
-        envs = make_vec(self.env.env, min(episodes, 32), seed, training=False, max_steps=limit, **rules)
+        copies, rules = 1 if is_foreign(self.env.env) else min(episodes, 32), self.env.rules()
+        envs = make_vec(self.env.env, copies, seed, training=False, max_steps=limit, **rules)
         with closing(envs):
             policy = self.agent.policy(derive(seed, "policy"))
             returns, lengths = play(policy, envs, episodes, seed, stop)

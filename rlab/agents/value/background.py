@@ -23,26 +23,26 @@ class Background(Generic[Result]):
     """
 
     def __init__(self, device: torch.device):
-        self.threads = torch.get_num_threads()
-        self.half = max(1, self.threads // 2)
-        beside = device.type == "cpu" and self.threads > 1
-        self._pool = ThreadPoolExecutor(1, "rlab-learner") if beside else None
+        self._on_cpu = device.type == "cpu"
+        self._pool: ThreadPoolExecutor | None = None
         self._job: Future[Result] | None = None
 
     @contextmanager
     def half_of_threads(self) -> Iterator[None]:
         """What the caller computes beside a job; the same when there is none, so that its numbers are too."""
-        torch.get_num_threads()  # a thread's first use of torch sets its own number, from the newest one given anywhere
-        torch.set_num_threads(self.half)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(max(1, threads // 2))
         try:
             yield
         finally:
-            torch.set_num_threads(self.threads)
+            torch.set_num_threads(threads)
 
     def start(self, job: Callable[[], Result]) -> None:
         """Run a job; the one before must have been waited for."""
-        if self._pool is not None:
-            self._job = self._pool.submit(self._with_half, job)
+        threads = torch.get_num_threads()
+        if self._on_cpu and threads > 1:
+            self._pool = self._pool or ThreadPoolExecutor(1, "rlab-learner")
+            self._job = self._pool.submit(self._with_half, threads, job)
             return
         self._job = Future()
         self._job.set_result(job())
@@ -56,6 +56,8 @@ class Background(Generic[Result]):
         job, self._job = self._job, None
         return None if job is None else job.result()
 
-    def _with_half(self, job: Callable[[], Result]) -> Result:
+    def _with_half(self, threads: int, job: Callable[[], Result]) -> Result:
+        torch.get_num_threads()  # a thread's first use of torch sets its own number, from the newest one given anywhere
+        torch.set_num_threads(threads)
         with self.half_of_threads():
             return job()

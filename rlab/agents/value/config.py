@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
-from rlab.agents.config import AgentSettings, EnvConfig
+from rlab.agents.config import AgentSettings, EnvConfig, short_of_rollout
 from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least, within
 
@@ -150,10 +150,9 @@ class QConfig(AgentSettings):
         """Vector steps to the next update."""
         return max(1, self.train_every // self.num_envs)
 
-    @property
-    def warm_up(self) -> int:
-        """Environment steps before the first update."""
-        return self.learning_starts
+    def nothing_learned(self, steps: int) -> str:
+        """See `AgentSettings.nothing_learned`."""
+        return f"--learning-starts is {self.learning_starts:,}" if steps <= self.learning_starts else ""
 
     def for_profile(self) -> Self:
         """The same, learning as soon as the replay holds a transition, and not compiled."""
@@ -302,6 +301,10 @@ class PQNConfig(AgentSettings):
         at_least(self, num_envs=1, rollout=1, epochs=1, batch_size=1)
         at_least(self, learning_rate=0, final_learning_rate=0, adam_epsilon=0, max_grad_norm=0)
         within(self, 0, 1, "gamma", "lam", "epsilon_start", "epsilon_end", "epsilon_fraction", "evaluate_epsilon")
+
+    def nothing_learned(self, steps: int) -> str:
+        """See `AgentSettings.nothing_learned`."""
+        return short_of_rollout("--rollout", self.rollout, self.num_envs, steps - 1)
 
     @property
     def learns_in_background(self) -> bool:

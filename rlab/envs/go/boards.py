@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import index
 from typing import Any
 
 import numpy as np
+from numba import typeof
 from numpy.typing import ArrayLike, NDArray
 
 from rlab.envs.go import rules as go
@@ -134,6 +136,9 @@ class Boards:
         parts = max(1, min(threads or cores(), number // CHUNK))
         self._chunks = list(pairwise(np.linspace(0, number, parts + 1).astype(int).tolist()))
         self._pool = ThreadPoolExecutor(parts, "go") if parts > 1 else None
+        self._stepped: Callable[..., int] | None = None
+        self._before: tuple[Any, ...] = ()
+        self._after: tuple[NDArray[Any], ...] = ()
         self.clear()
 
     # ---- What stands.
@@ -203,6 +208,33 @@ class Boards:
             lambda lo, hi: go.play_rows(*self.games, *self.rules, chosen, lo, hi)) if row >= 0]  # fmt: skip
         if bad:
             raise RlabError(f"game {bad[0]}: {self.why_not(bad[0], int(chosen[bad[0]]))}")
+
+    def step(self, point: int) -> NDArray[np.int64]:
+        """A move in a single game (-1: none), and what is legal then, in one call that does little else.
+
+        Where one board goes step by step the calls of numba take the time, and of these most looking up the types of
+        the arguments, which are always the same here.
+
+        Returns:
+            The legal points [K], the pass as the last of them; none when the game is over. The next call overwrites it.
+
+        Raises:
+            RlabError: the move is not legal, or there are several games.
+        """
+        number = (self._stepped or self._make_step())(*self._before, index(point), *self._after)
+        if number < 0:
+            raise RlabError(self.why_not(0, point))
+        legal: NDArray[np.int64] = self._after[0][:number]
+        return legal
+
+    def _make_step(self) -> Callable[..., int]:
+        if self.number > 1:
+            raise RlabError(f"step() is for one game, not {self.number}; play() and legal() are for many")
+        scratch = np.empty((2, self.rules.numbers.shape[1]), np.uint16)
+        self._before, self._after = (*self.games, *self.rules, 0), (np.empty(self.points + 1, np.int64), scratch)
+        stepped: Callable[..., int] = go.step_row.compile(tuple(map(typeof, (*self._before, 0, *self._after))))
+        self._stepped = stepped
+        return stepped
 
     def why_not(self, row: int, point: int) -> str:
         """In a sentence, why a point is not legal in a game; empty if it is."""

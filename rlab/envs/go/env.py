@@ -71,6 +71,7 @@ class Go(gym.Env[NDArray[np.float32], Any]):
         self.render_mode = render_mode
         self._window: BoardWindow | None = None
         self._seeded = False
+        self._legal = np.zeros(size * size + 1, np.bool_)
         self._on = False
         self._needs = "call reset() first"
 
@@ -98,7 +99,8 @@ class Go(gym.Env[NDArray[np.float32], Any]):
         if not self._on:
             raise RlabError(f"step() out of turn: {self._needs}")
         boards, point = self.matches.boards, self._point(action)
-        refuse_illegal(boards, 0, point)
+        if not (0 <= point <= boards.pass_ and self._legal[point]):
+            refuse_illegal(boards, 0, point)
         self._on, self._needs = False, "the opponent failed, so call reset()"
         reward, ended = self.matches.advance(np.array([point]))
         over = bool(ended[0])
@@ -145,10 +147,8 @@ class Go(gym.Env[NDArray[np.float32], Any]):
             ) from None
 
     def _info(self) -> dict[str, Any]:
-        return {
-            "action_mask": self.matches.boards.legal()[0].astype(np.int8),
-            "colour": NAMES[self.matches.side[0]],
-        }
+        self._legal = self.matches.boards.legal()[0]
+        return {"action_mask": self._legal.astype(np.int8), "colour": NAMES[self.matches.side[0]]}
 
     def _show(self) -> None:
         if self.render_mode == "human":

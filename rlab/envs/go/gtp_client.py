@@ -12,6 +12,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from rlab.envs.go.boards import LETTERS, Boards, Setting, name_of, point_of
 from rlab.envs.go.players import PLAYERS, RESIGN
-from rlab.errors import RlabError
+from rlab.errors import RlabError, printable
 from rlab.trust import check_program
 
 MOVE_SECONDS = 60.0
@@ -42,6 +43,9 @@ MOST_ANSWER = 1 << 20
 
 AT_ONCE = 64
 """Commands that are sent before their answers are read: few enough for a pipe, so neither side can block the other."""
+
+CRASHES = 3
+"""Of a program at one move, after which it is started again; with the next one the move is lost."""
 
 SEATS = 4
 """Processes of a program that plays each game in a fresh one, for every one that thinks."""
@@ -100,20 +104,20 @@ class Process:
 
     def __init__(self, name: str, words: Sequence[str], stopped: Callable[[], bool] = lambda: False):
         self.name, self.stopped = name, stopped
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - what it writes to stderr; closed in `close`
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - what it writes to stderr; closed in `close`
         try:
             self._child = subprocess.Popen(
                 words,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self._said,
+                stderr=self._stderr,
                 start_new_session=True,
                 bufsize=0,
             )
         except OSError as e:
-            self._said.close()
+            self._stderr.close()
             raise RlabError(f"{name} cannot be started: `{words[0]}`: {e.strerror or e}") from None
-        self._end = weakref.finalize(self, _end, self._child, self._said)
+        self._end = weakref.finalize(self, _end, self._child, self._stderr)
         self._read = bytearray()
 
     def ask(self, commands: Sequence[str], seconds: float = OTHER_SECONDS) -> list[str]:
@@ -182,14 +186,14 @@ class Process:
         code = self._child.poll()
         how = "closed its output" if code is None else f"was ended by {signal.Signals(-code).name}" if code < 0 else (
             f"ended with status {code}")  # fmt: skip
-        self._said.seek(0, os.SEEK_END)
-        self._said.seek(max(0, self._said.tell() - 2000))
-        lines = self._said.read().decode("utf-8", "replace").split("\n")
+        self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, self._stderr.tell() - 2000))
+        lines = self._stderr.read().decode("utf-8", "replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "")
         return ProgramError("crash", f"{self.name} {how} at `{command}`" + (f": {_short(last)}" if last else ""))
 
 
-def _end(child: subprocess.Popen[bytes], said: IO[bytes]) -> None:
+def _end(child: subprocess.Popen[bytes], stderr: IO[bytes]) -> None:
     """End a program and all that it has started, and wait for it: no zombie stays."""
     for stream in (child.stdin, child.stdout):
         if stream is not None:
@@ -200,7 +204,7 @@ def _end(child: subprocess.Popen[bytes], said: IO[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)  # also what it has left behind
     child.wait()
-    said.close()
+    stderr.close()
 
 
 def _short(text: str, most: int = 160) -> str:
@@ -212,7 +216,8 @@ class Program:
     """A program as a player: some processes of it, each with a game or several.
 
     A process is brought to a game by comparing move lists: if it stands in that game, only what is new is sent; else
-    the board is cleared and all moves are sent. A process that fails is ended; the next move gets a new one.
+    the board is cleared and all moves are sent. A process that fails is ended; the next move gets a new one, and so
+    does this one if it has crashed.
 
     Args:
         name: see `Player`.
@@ -226,6 +231,7 @@ class Program:
         seconds: that it may think about a move.
         processes: that think at once; one a core by default.
         stopped: polled while it thinks; true ends `choose` with `GivenUp`.
+        report: told that it has crashed and is started again; by default on stderr.
         about: name and version as the program says them; it is started for that.
     """
 
@@ -240,6 +246,7 @@ class Program:
         self.name, self.seconds = name, MOVE_SECONDS
         self.processes = len(os.sched_getaffinity(0))
         self.stopped: Callable[[], bool] = lambda: False
+        self.report: Callable[[str], None] = lambda text: print(printable(text), file=sys.stderr)
         self._command, self._before, self._fresh, self._sizes = command, before, fresh, sizes
         self._seats: list[_Seat] = []
         self._worked = False
@@ -254,10 +261,10 @@ class Program:
         """
         process = Process(self.name, self._command(Setting()), lambda: self.stopped())
         try:
-            said = process.ask(["protocol_version", "name", "version"])
+            answers = process.ask(["protocol_version", "name", "version"])
         finally:
             process.close()
-        return _short(" ".join(said[1:])) or self.name
+        return _short(" ".join(answers[1:])) or self.name
 
     def choose(self, boards: Boards, rows: NDArray[np.int64], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """See `Player`.
@@ -288,7 +295,7 @@ class Program:
                     for other in [p for p, taken in standing.items() if taken is seat]:
                         del standing[other]  # it is taken away from that game
                 try:
-                    moves[place] = self._move(seat, games[place], int(keys[place]))
+                    moves[place] = self._move_or_again(seat, games[place], int(keys[place]))
                 except ProgramError as e:
                     seat.leave()
                     failed[place] = e
@@ -313,9 +320,9 @@ class Program:
         for place, move in enumerate(moves):
             if place not in failed and move != RESIGN and not legal[place, move]:
                 why = boards.why_not(int(rows[place]), int(move))
-                said = name_of(int(move), boards.size)
+                name = name_of(int(move), boards.size)
                 failed[place] = ProgramError(
-                    "illegal", f"{self.name} answered `{games[place].genmove}` with {said}: {why}"
+                    "illegal", f"{self.name} answered `{games[place].genmove}` with {name}: {why}"
                 )
         if failed:
             raise SomeFailed(moves, dict(sorted(failed.items())))
@@ -333,6 +340,18 @@ class Program:
             return self._seats[-1]
         free = [seat for seat in self._seats if not seat.busy]
         return next((seat for seat in free if seat not in wanted), free[0])
+
+    def _move_or_again(self, seat: _Seat, game: _Game, key: int) -> int:
+        """A move, for which a program that crashes is started again up to `CRASHES` times."""
+        for crash in range(1, CRASHES + 1):
+            try:
+                return self._move(seat, game, key)
+            except ProgramError as e:
+                if e.reason != "crash" or self.stopped():
+                    raise
+                seat.leave()
+                self.report(f"{e}; it is started again ({crash} of {CRASHES})")
+        return self._move(seat, game, key)
 
     def _move(self, seat: _Seat, game: _Game, key: int) -> int:
         there = seat.has(game)
@@ -428,9 +447,9 @@ class _Seat:
 
 def find_gnugo() -> str | None:
     """GNU Go's executable; Debian has it where the path of a daemon does not look."""
-    found = shutil.which("gnugo")
+    path = shutil.which("gnugo")
     usual = Path("/usr/games/gnugo")
-    return found or (str(usual) if os.access(usual, os.X_OK) else None)
+    return path or (str(usual) if os.access(usual, os.X_OK) else None)
 
 
 def gnugo(rest: str) -> Program:

@@ -630,20 +630,40 @@ def legal_rows(s, w, q, m, r, z, masks, found, lo, hi):
 @jit
 def play_rows(s, w, q, m, r, z, points, lo, hi):
     """Moves [N], of which each is legal or -1 (no move), are made; returns the first row whose move is not, or -1."""
-    pass_ = np.int64(r[0, SIZE]) * r[0, SIZE]
     for i in range(lo, hi):
-        point = points[i]
-        if point == -1:
-            continue
-        if s[i, COUNT, OVER] or point < 0 or point > pass_:
+        if points[i] != -1 and not _played(s, w, q, m, r, z, i, points[i]):
             return i
-        if point < pass_:
-            if s[i, BOARD, r[1, point]] != EMPTY:
-                return i
-            if not allowed(s, w, q, r, z, i, r[1, point]):
-                return i
-        play(s, w, q, m, r, z, i, point)
     return -1
+
+
+@within
+def _played(s, w, q, m, r, z, i, point):
+    """Make a move if it is legal, and say whether it is."""
+    pass_ = np.int64(r[0, SIZE]) * r[0, SIZE]
+    good = s[i, COUNT, OVER] == 0 and 0 <= point <= pass_
+    if good and point < pass_:
+        good = s[i, BOARD, r[1, point]] == EMPTY and allowed(s, w, q, r, z, i, r[1, point])
+    if good:
+        play(s, w, q, m, r, z, i, point)
+    return good
+
+
+@jit
+def step_row(s, w, q, m, r, z, i, point, choices, found):
+    """A move (-1: none), and the points that are legal then, written to choices [n * n + 1]; returns their number, 0
+    when the game is over, or -1 if the move is not legal."""
+    if point != -1 and not _played(s, w, q, m, r, z, i, point):
+        return -1
+    if s[i, COUNT, OVER]:
+        return 0
+    legal(s, w, q, r, z, i, found)
+    n = 0
+    points = np.int64(r[0, SIZE]) * r[0, SIZE]
+    for p in range(points):
+        choices[n] = p
+        n += found[0, r[1, p]] != 0
+    choices[n] = points
+    return n + 1
 
 
 @jit

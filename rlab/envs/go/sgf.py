@@ -1,9 +1,10 @@
 """Game records: SGF FF[4] in and out (https://www.red-bean.com/sgf/), read and written by sgfmill.
 
-Of variations the main line is read. What a file may be is looked at before the library parses it, so that no file
-takes long: its size, its marks outside of values, how deep its variations are nested. A record is made UTF-8 before
-that, since a byte of a letter of Shift_JIS, Big5 or GBK can look like a bracket or a backslash. A bad byte costs a
-letter; what cannot be read in komi or handicap costs no move.
+Of variations the main line is read, and `with_comments` keeps them all. What a file may be is looked at before the
+library parses it, so that no file takes long: its size, its marks outside of values, how deep its variations are
+nested. A record is made UTF-8 before that, since a byte of a letter of Shift_JIS, Big5 or GBK can look like a bracket
+or a backslash. What other programs write beside the format is read: a bad byte costs a letter; what cannot be read in
+komi, handicap or PL costs no move; a property that comes twice counts once; a semicolon may be missing behind "(".
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,14 @@ from numpy.typing import NDArray
 from sgfmill import sgf, sgf_grammar
 
 from rlab.envs.go.boards import LETTERS, Boards, Setting, name_of
-from rlab.envs.go.rules import BLACK, EMPTY, WHITE
+from rlab.envs.go.rules import BLACK, COUNT, EMPTY, KO, WHITE
 from rlab.errors import RlabError, nearest
 
 MOST_BYTES = 1 << 20
-MOST_MARKS = 18_000
+MOST_MARKS = 90_000
 """Characters outside of values."""
-MOST_NESTING = 200
+MOST_NESTING = 2_000
+"""Some programs open a variation at every move."""
 MOST_NODES = 4_000
 """The longest real games have some 500 moves."""
 MOST_ESCAPES = 10_000
@@ -68,7 +70,12 @@ _LIKE = {
 
 _VALUE = re.compile(rb"\[[^\\\]]*+(?:\\.[^\\\]]*+)*+(?:\]|(?P<open>\\?\Z))", re.DOTALL)
 _DEEPER = {ord("("): 1, ord(")"): -1}
+_START = re.compile(rb"\(\s*+(?:;|(?=[A-Z]{1,2}\s*+\[))")
+"""Where a game begins, its first semicolon or not."""
+_NO_SEMICOLON = re.compile(rb"(\[[^\\\]]*+(?:\\.[^\\\]]*+)*+\])|\((?=\s*+[A-Za-z])", re.DOTALL)
 _CHARACTER_SET = re.compile(rb"(?:\A|[;\]\s])CA\s*\[([^\]]*)\]")
+_COLOURS = {b"b": BLACK, b"1": BLACK, b"w": WHITE, b"2": WHITE}
+"""Who is to move, by the first letter of PL; old programs wrote numbers."""
 _NUMERALS = str.maketrans("〇一二三四五六七八九−⁄", "0123456789-/")
 
 
@@ -107,6 +114,8 @@ class Record:
     def setting(self) -> Setting:
         """The rules of ours that come nearest: those of `RULES` by name, else positional superko without suicide.
 
+        A game that repeats a position was played by simple ko, whatever it says.
+
         Raises:
             RlabError: the komi is no half or whole number.
         """
@@ -114,7 +123,17 @@ class Record:
         rules = RULES.get(_LIKE.get(name, name), RULES["chinese-superko"])
         usual = 3 * self.size**2
         cap = 0 if 2 * len(self.moves) < usual else min(30_000, 2 * len(self.moves) + usual)
-        return Setting(self.size, self.komi, cap=cap, **rules)
+        setting = Setting(self.size, self.komi, cap=cap, **rules)
+        simple = replace(setting, ko="simple")
+        return setting if setting.ko == "simple" or self._goes_by(setting) or not self._goes_by(simple) else simple
+
+    def _goes_by(self, setting: Setting) -> bool:
+        """Whether all moves are legal by these rules."""
+        try:
+            _replayed(self, setting, self.moves)
+        except RlabError:
+            return False
+        return True
 
 
 # ---- A record's moves on a board.
@@ -124,7 +143,7 @@ def alternate(moves: Sequence[tuple[int, int]], turn: int, pass_: int) -> Iterat
     """(index of a move, point) such that colours alternate from turn on, as on `Boards`.
 
     If a colour moves twice, the other passes between. Passes before a stone are at most the one that makes it its
-    turn, so that a game goes on after two of them; at the end at most two of them are kept.
+    turn, so that a game goes on after two of them (see `follow`); at the end at most two of them are kept.
     """
     waiting: list[tuple[int, int]] = []
     for k, (colour, point) in enumerate(moves):
@@ -160,6 +179,8 @@ def begin(boards: Boards, row: int, stones: Sequence[int] | NDArray[np.uint8], t
 def follow(boards: Boards, row: int, moves: Sequence[tuple[int, int]]) -> None:
     """Bring a game, from the start that it has, to where these moves lead; what it has of them already stays.
 
+    After passes that `alternate` leaves out a stone may be taken back at once.
+
     Raises:
         RlabError: a move is not legal: which, where and why. The moves before it have been made.
     """
@@ -171,7 +192,11 @@ def follow(boards: Boards, row: int, moves: Sequence[tuple[int, int]]) -> None:
     if len(made) > same:
         boards.undo(row, len(made) - same)
     points = np.full(boards.number, -1, np.int64)
+    before = target[same - 1][0] if same else -1
     for k, point in target[same:]:
+        if k > before + 1:
+            boards.games.cells[row, COUNT, KO] = 0
+        before = k
         why = "" if 0 <= point <= boards.points else "that is no point of the board"
         points[row] = point
         try:
@@ -189,9 +214,13 @@ def replay(record: Record, moves: int | None = None) -> Boards:
     Raises:
         RlabError: a move is not legal, or the setting or start cannot be.
     """
-    boards = Boards(1, record.setting(), threads=1)
+    return _replayed(record, record.setting(), record.moves[:moves])
+
+
+def _replayed(record: Record, setting: Setting, moves: Sequence[tuple[int, int]]) -> Boards:
+    boards = Boards(1, setting, threads=1)
     begin(boards, 0, record.stones, record.turn)
-    follow(boards, 0, record.moves[:moves])
+    follow(boards, 0, moves)
     return boards
 
 
@@ -204,18 +233,27 @@ def read_sgf(path: Path | str) -> Record:
     Raises:
         RlabError: there is none, it cannot be read, or `parse_sgf` refuses what stands in it.
     """
+    content = read_bytes(path)
+    try:
+        return parse_sgf(content)
+    except RlabError as e:
+        raise RlabError(f"{_named(path)}: {e}") from None
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """A file's content, up to what `parse_sgf` refuses as too long.
+
+    Raises:
+        RlabError: there is no such file, or it cannot be read.
+    """
     file = Path(path)
     try:
         if not file.is_file():  # a device would never end
             raise RlabError(f"there is no file '{_named(path)}'")
         with file.open("rb") as stream:
-            content = stream.read(MOST_BYTES + 1)
+            return stream.read(MOST_BYTES + 1)
     except (OSError, ValueError) as e:
         raise RlabError(f"'{_named(path)}' cannot be read: {getattr(e, 'strerror', None) or e}") from None
-    try:
-        return parse_sgf(content)
-    except RlabError as e:
-        raise RlabError(f"{_named(path)}: {e}") from None
 
 
 def parse_sgf(content: bytes | str) -> Record:
@@ -227,16 +265,8 @@ def parse_sgf(content: bytes | str) -> Record:
     Raises:
         RlabError: one sentence says what is wrong.
     """
-    data = content.encode("utf-8", "replace") if isinstance(content, str) else content
-    if len(data) > MOST_BYTES:
-        raise RlabError(f"the record has more than {MOST_BYTES >> 20} MB; one game has a few kB")
-    data = _as_utf8(data, "utf-8" if isinstance(content, str) else "")
-    _look(data)
-    try:
-        tree = sgf_grammar.parse_sgf_game(data)
-        nodes = list(sgf_grammar.main_sequence_iter(tree))
-    except ValueError as e:
-        raise RlabError(f"this is no SGF: {e}") from None
+    _, tree = _parsed(content)
+    nodes = list(sgf_grammar.main_sequence_iter(tree))
     if len(nodes) > MOST_NODES:
         raise RlabError(f"the record has {len(nodes)} nodes; at most {MOST_NODES} are read")
     root = nodes[0]
@@ -248,11 +278,50 @@ def parse_sgf(content: bytes | str) -> Record:
     return _record(game, nodes, size)
 
 
-def _look(data: bytes) -> None:
-    """Refuse what would take long to parse."""
+def with_comments(content: bytes | str, comments: Mapping[int, str]) -> str:
+    """An SGF text with more comments in the main line of its first game. All else of it stays: variations, facts and
+    properties that nobody here knows, and other games behind it. It is UTF-8, and says so.
+
+    Args:
+        content: what `parse_sgf` reads.
+        comments: number of moves made -> text, which comes behind what is said there.
+
+    Raises:
+        RlabError: as `parse_sgf`.
+    """
+    data, tree = _parsed(content)
+    nodes, made = list(sgf_grammar.main_sequence_iter(tree)), 0
+    for node in nodes:
+        moved = "B" in node or "W" in node
+        made += moved
+        if (moved or node is nodes[0]) and (text := comments.get(made)):
+            node["C"] = [b"\n".join([*filter(None, node.get("C", [])), sgf_grammar.escape_text(_clean(text).encode())])]
+    nodes[0]["CA"] = [b"UTF-8"]
+    _, end = sgf_grammar.tokenise(data)
+    return str((sgf_grammar.serialise_game_tree(tree) + data[end:].lstrip()).decode("utf-8", "replace"))
+
+
+def _parsed(content: bytes | str) -> tuple[bytes, Any]:
+    """The text in UTF-8 from its first game on, and that game as the library's tree of raw values.
+
+    Raises:
+        RlabError: one sentence says what is wrong.
+    """
+    data = content.encode("utf-8", "replace") if isinstance(content, str) else content
+    if len(data) > MOST_BYTES:
+        raise RlabError(f"the record has more than {MOST_BYTES >> 20} MB; one game has a few kB")
+    data = _look(_as_utf8(data, "utf-8" if isinstance(content, str) else ""))
+    try:
+        return data, sgf_grammar.parse_sgf_game(data)
+    except ValueError as e:
+        raise RlabError(f"this is no SGF: {e}") from None
+
+
+def _look(data: bytes) -> bytes:
+    """The text from its first game on, with all semicolons; refused if it would take long to parse."""
     if not data.strip():
         raise RlabError("the record is empty")
-    start = re.search(rb"\(\s*+;", data)
+    start = _START.search(data)
     if start is None:
         raise RlabError("this is no SGF: it holds no '(;'")
     data = data[start.start() :]
@@ -267,6 +336,7 @@ def _look(data: bytes) -> None:
     deepest = max(accumulate(_DEEPER.get(mark, 0) for mark in marks))
     if deepest > MOST_NESTING:
         raise RlabError(f"variations are nested {deepest} deep; at most {MOST_NESTING} are read")
+    return _NO_SEMICOLON.sub(lambda found: found[1] or b"(;", data)
 
 
 def _marks(data: bytes) -> bytes:
@@ -288,8 +358,8 @@ def _as_utf8(data: bytes, encoding: str) -> bytes:
     for mark, name in ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"), (codecs.BOM_UTF8, "utf-8")):
         if data.startswith(mark):
             data, encoding = data.decode(name, "replace").encode(), "utf-8"
-    said = _CHARACTER_SET.search(data)
-    named = _named_encoding(said[1]) if said else ""
+    declared = _CHARACTER_SET.search(data)
+    named = _named_encoding(declared[1]) if declared else ""
     encoding = encoding or named
     if not encoding:
         try:
@@ -329,16 +399,16 @@ def _whole(data: bytes) -> int:
 def _named_encoding(value: bytes) -> str:
     name = _shown(value).strip()
     try:
-        found = codecs.lookup(name.lower().removeprefix("x-")).name if name.isascii() else ""
+        encoding = codecs.lookup(name.lower().removeprefix("x-")).name if name.isascii() else ""
     except (LookupError, ValueError):
-        found = ""
-    if found not in ENCODINGS:
+        encoding = ""
+    if encoding not in ENCODINGS:
         raise RlabError(f"the record's character set is '{name}'; {nearest(name, ENCODINGS)}")
-    return found
+    return encoding
 
 
 def _size(root: Mapping[str, list[bytes]]) -> int:
-    text = _shown(root["SZ"][0]).strip() if "SZ" in root else "19"
+    text = _shown(root.get("SZ", [b""])[0]).strip() or "19"
     square = re.fullmatch(r"([0-9]{1,3})(?:\s*[:x]\s*\1)?", text, re.ASCII)
     if square is None or not 2 <= int(square[1]) <= len(LETTERS):
         raise RlabError(f"the record's board is SZ[{text}]; square boards of 2 to {len(LETTERS)} are read")
@@ -388,7 +458,7 @@ def _record(game: sgf.Sgf_game, nodes: list[dict[str, list[bytes]]], size: int) 
 
     def value(node: dict[str, list[bytes]], name: str) -> Any:
         try:
-            return show.interpret(name, node[name])
+            return show.interpret(name, node[name] if name in ("AB", "AW", "AE") else node[name][:1])
         except (ValueError, LookupError, OverflowError):
             raise RlabError(f"node {number} has {name}[{_shown(node[name][0])}], which cannot be read") from None
 
@@ -408,7 +478,7 @@ def _record(game: sgf.Sgf_game, nodes: list[dict[str, list[bytes]]], size: int) 
                 for row, column in value(node, name):
                     stones[size - 1 - row, column] = colour
         if "PL" in node and not moves:
-            turn = _colour(value(node, "PL"))
+            turn = _COLOURS.get(node["PL"][0].strip()[:1].lower(), turn)
         if "B" in node and "W" in node:
             raise RlabError(f"node {number} has a move of Black and one of White")
         for name, colour in (("B", BLACK), ("W", WHITE)):
@@ -416,8 +486,8 @@ def _record(game: sgf.Sgf_game, nodes: list[dict[str, list[bytes]]], size: int) 
                 at = value(node, name)
                 moves.append((colour, size * size if at is None else (size - 1 - at[0]) * size + at[1]))
         if "C" in node:
-            said = str(value(node, "C"))
-            comments[len(moves)] = "\n".join(filter(None, (comments.get(len(moves)), said)))
+            texts = [sgf_grammar.text_value(raw).decode() for raw in node["C"]]
+            comments[len(moves)] = "\n".join(filter(None, (comments.get(len(moves)), *texts)))
     number = 1
     try:
         komi = komi_of(root.get("KM", [b""])[0].decode()[:MOST_LETTERS])
@@ -441,10 +511,6 @@ def _record(game: sgf.Sgf_game, nodes: list[dict[str, list[bytes]]], size: int) 
         date=text("DT"),
         comments=comments,
     )
-
-
-def _colour(letter: str) -> int:
-    return BLACK if letter == "b" else WHITE
 
 
 def _shown(value: bytes) -> str:

@@ -74,13 +74,13 @@ class Solution(NamedTuple):
 @jit
 def _border(region, near):
     """The points beside those of a set of bits."""
-    found, p = 0, 0
+    border, p = 0, 0
     while region:
         if region & 1:
-            found |= near[p]
+            border |= near[p]
         region >>= 1
         p += 1
-    return found
+    return border
 
 
 @jit
@@ -177,10 +177,10 @@ def _sure(after, score, stands, goal, moves):
     Black (0) wins with a score of at least the goal, White (1) with less.
     """
     k = np.int16(0)
-    found = True
-    while found:
+    changed = True
+    while changed:
         k += np.int16(1)
-        found = False
+        changed = False
         for pos in range(len(score)):
             if not stands[pos]:
                 continue
@@ -199,7 +199,7 @@ def _sure(after, score, stands, goal, moves):
                                 good = held and moves[side, new, side, 0] <= k and moves[side, new, side, 1] <= k
                         if good:
                             moves[side, pos, side, passes] = k
-                            found = True
+                            changed = True
                     if moves[side, pos, other, passes] == NEVER:
                         good = won if passes else moves[side, pos, side, 1] < k
                         for p in range(after.shape[2]):
@@ -209,11 +209,11 @@ def _sure(after, score, stands, goal, moves):
                                 break
                         if good:
                             moves[side, pos, other, passes] = k
-                            found = True
+                            changed = True
 
 
 @jit
-def _expand(after, score, goal, sure, situational, seen, stack, top):
+def _expand(after, score, goal, sure, situational, visited, stack, top):
     """Note the legal moves of the state at the top, in an order that hopes: sure wins, then the unknown, then lost."""
     pos, turn, passes = stack[top, _POS], stack[top, _TURN], stack[top, _PASSES]
     n = after.shape[2]
@@ -222,7 +222,7 @@ def _expand(after, score, goal, sure, situational, seen, stack, top):
         new, passed = pos, 1
         if move < n:
             new, passed = after[pos, turn, move], 0
-            if new < 0 or seen[new, (1 - turn) * situational]:
+            if new < 0 or visited[new, (1 - turn) * situational]:
                 continue
         if passed and passes:
             rank = 0 if (score[pos] >= goal) == (turn == 0) else 2 * NEVER
@@ -243,10 +243,10 @@ def _expand(after, score, goal, sure, situational, seen, stack, top):
 
 
 @jit
-def _search(after, score, goal, sure, situational, seen, stack, limit, most):
+def _search(after, score, goal, sure, situational, visited, stack, limit, most):
     """(1: Black gets the goal, -1: he does not, 0: not known within the limit of moves; states that were searched).
 
-    The stack's first row is the state to be searched, seen what has been up to it. Without recursion: numba cannot
+    The stack's first row is the state to be searched, visited what has been up to it. Without recursion: numba cannot
     keep compiled functions that call themselves.
     """
     n = after.shape[2]
@@ -262,7 +262,7 @@ def _search(after, score, goal, sure, situational, seen, stack, limit, most):
         elif min(sure[1, pos, turn, passes], NEVER - 1) <= stack[top, _LOW2] and sure[1, pos, turn, passes] < NEVER:
             result = -1
         elif top < limit and looked < most:
-            _expand(after, score, goal, sure, situational, seen, stack, top)
+            _expand(after, score, goal, sure, situational, visited, stack, top)
             decided = False
         while True:
             turn = stack[top, _TURN]
@@ -274,7 +274,7 @@ def _search(after, score, goal, sure, situational, seen, stack, limit, most):
             if top == 0:
                 return result, looked
             key = stack[top, _KEY]
-            seen[key >> 1, key & 1] = stack[top, _HAD]
+            visited[key >> 1, key & 1] = stack[top, _HAD]
             top -= 1
             decided = result == 1 - 2 * stack[top, _TURN]
             stack[top, _OPEN] |= result == 0
@@ -288,8 +288,8 @@ def _search(after, score, goal, sure, situational, seen, stack, limit, most):
         stack[up, _PASSES] = 0 if move < n else passes + 1
         stack[up, _LOW] = min(stack[top, _LOW], np.int64(sure[0, new, 1, 0]))
         stack[up, _LOW2] = min(stack[top, _LOW2], np.int64(sure[1, new, 0, 0]))
-        stack[up, _KEY], stack[up, _HAD] = key, seen[key >> 1, key & 1]
-        seen[key >> 1, key & 1] = 1
+        stack[up, _KEY], stack[up, _HAD] = key, visited[key >> 1, key & 1]
+        visited[key >> 1, key & 1] = 1
         top = up
 
 
@@ -310,9 +310,9 @@ def _ko(after, pos, turn, new):
 def _settle(after, score, stands, values):
     """Values [3^n, 2, n + 2] (position, player to move, forbidden point, n: none, n + 1: none and a pass before)."""
     n = after.shape[2]
-    found = True
-    while found:
-        found = False
+    changed = True
+    while changed:
+        changed = False
         for pos in range(len(score)):
             if not stands[pos]:
                 continue
@@ -328,7 +328,7 @@ def _settle(after, score, stands, values):
                             best = max(best, value) if turn == 0 else min(best, value)
                     if best != values[pos, turn, state]:
                         values[pos, turn, state] = best
-                        found = True
+                        changed = True
 
 
 # ---- For Python.
@@ -369,8 +369,8 @@ class Solver:
         Raises:
             RlabError: a move is not legal, or the search became too long.
         """
-        seen = np.zeros((3**self.points, 2), np.uint8)
-        pos, turn, passes, forbidden, been = self._after(moves, seen)
+        visited = np.zeros((3**self.points, 2), np.uint8)
+        pos, turn, passes, forbidden, been = self._after(moves, visited)
         if passes == 2:
             return bool(self.tables.score[pos] >= goal)
         if self.ko == "simple":
@@ -382,7 +382,7 @@ class Solver:
             low = min(sure[0, p, 1, 0] for p in been), min(sure[1, p, 0, 0] for p in been)
             stack[0, : _LOW2 + 1] = pos, turn, passes, *low
             result, looked = _search(
-                *self.tables[:2], goal, sure, int(self.ko == "situational"), seen, stack, limit, self.most
+                *self.tables[:2], goal, sure, int(self.ko == "situational"), visited, stack, limit, self.most
             )
             self.looked += looked
             if result:
@@ -426,17 +426,17 @@ class Solver:
                 _sure(*self.tables, goal, self._wins[goal])
         return self._wins[goal]
 
-    def _after(self, moves: Sequence[int], seen: NDArray[np.uint8]) -> tuple[int, int, int, int, list[int]]:
-        """(position, player to move, passes, point that simple ko forbids, positions), with seen filled."""
+    def _after(self, moves: Sequence[int], visited: NDArray[np.uint8]) -> tuple[int, int, int, int, list[int]]:
+        """(position, player to move, passes, point that simple ko forbids, positions), with visited filled."""
         pos, turn, passes, forbidden, been = 0, 0, 0, self.points, [0]
-        seen[0, 0] = 1
+        visited[0, 0] = 1
         for move in moves:
             new = pos
             if not 0 <= move <= self.points or passes == 2:
                 raise _NotLegal(f"move {move} cannot be made: points are 0 to {self.points - 1}, before two passes")
             if move < self.points:
                 new = int(self.tables.after[pos, turn, move])
-                back = move == forbidden if self.ko == "simple" else seen[new, self._side(1 - turn)] != 0
+                back = move == forbidden if self.ko == "simple" else visited[new, self._side(1 - turn)] != 0
                 if new < 0 or back:
                     raise _NotLegal(f"a stone on point {move} is not legal")
                 forbidden = int(_ko(self.tables.after, pos, turn, new))
@@ -444,7 +444,7 @@ class Solver:
             else:
                 forbidden, passes = self.points, passes + 1
             pos, turn = new, 1 - turn
-            seen[pos, self._side(turn)] = 1
+            visited[pos, self._side(turn)] = 1
             been.append(pos)
         return pos, turn, passes, forbidden, been
 

@@ -96,6 +96,7 @@ STUDIES.register("output-functions")(
                 "most linear outputs for classes are no probabilities",
                 {"classes, linear/no_probability": 1, "classes, softmax/no_probability": -1},
                 above=0.5,
+                trials=270,
             ),
             Contrast(
                 "their accuracy is not 3 points lower",

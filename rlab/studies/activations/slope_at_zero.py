@@ -89,7 +89,12 @@ STUDIES.register("slope-at-zero")(
         variants={"random weights": {"zero": False}, "first layer zero": {"zero": True}},
         measure=measure,
         contrasts=(
-            Contrast("of a million weights not one differs", {"random weights/differing_weights": -1}, above=-1e-6),
+            Contrast(
+                "of a million weights not one differs",
+                {"random weights/differing_weights": -1},
+                above=-1e-6,
+                exact=True,
+            ),
             Contrast(
                 "from zeros, slope 1 learns and slope 0 does not",
                 {"first layer zero/slope_1": 1, "first layer zero/slope_0": -1},

@@ -71,9 +71,9 @@ STUDIES.register("smooth-activations")(
         "more slowly than GELU.",
         claim_ja="TransformerでGELUとSiLUを使っても、ReLUより1ポイント以上悪くなることはない。"
         "シグモイドはGELUよりも学習が遅い。",
-        correction="A slide calls ReLU the function in general use today. That is dated: since 2018 Transformers "
-        "have had GELU, SiLU or gated forms of them; ReLU lives on in convolutional and small nets.",
-        correction_ja="スライドはReLUを現在一般に使われる関数とする。これは古く、2018年以降のTransformerはGELUやSiLU、"
+        correction="A slide calls ReLU the function in general use today. That is dated: since 2018 many "
+        "Transformers have had GELU, SiLU or gated forms of them; ReLU lives on in convolutional and small nets.",
+        correction_ja="スライドはReLUを現在一般に使われる関数とする。これは古く、2018年以降のTransformerの多くはGELUやSiLU、"
         "あるいはそれらにゲートを付けたものを使う。ReLUは畳み込みや小さなネットワークで今も使われている。",
         source="items 061; Hendrycks & Gimpel 2016; Devlin et al. 2018; Shazeer 2020",
         settings=Settings(),

@@ -125,6 +125,10 @@ STUDIES.register("adaboost-bound")(
         "2 sqrt(e (1 - e)) over its rounds, and it errs far less on new examples than a bag of such learners.",
         claim_ja="AdaBoostは弱学習器から強い学習器を作る。学習誤差は各ラウンドの2√(ε(1−ε))の積を超えず、未知の例の誤り"
         "も同じ弱学習器のバギングよりはるかに少ない。",
+        correction="The text lets each learner use the earlier ones' data again. Every round has all of the data: what "
+        "changes are their weights, which rise where the last learner was wrong.",
+        correction_ja="教材は前の学習器のデータを再利用するように述べるが、どのラウンドでも全データを使う。変わるのは例の重みで、"
+        "直前の学習器が誤った例ほど重くなる。",
         source="item 147; Freund & Schapire 1997, theorem 6; Friedman 2001 (gradient boosting)",
         settings=Settings(),
         smoke={"train": 100, "rounds": 8},

@@ -114,7 +114,7 @@ STUDIES.register("dropout-recurrent")(
         variants={"none": "none", "sequence": "sequence", "step": "step"},
         measure=measure,
         contrasts=(
-            Contrast("masks add less than 2 % of arithmetic", {"sequence/extra": -1}, above=-2),
+            Contrast("masks add less than 2 % of arithmetic", {"sequence/extra": -1}, above=-2, exact=True),
             Contrast("a new mask every step errs more than one", {"step/error": 1, "sequence/error": -1}),
         ),
         draw=draw,

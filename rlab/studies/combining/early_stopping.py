@@ -119,10 +119,11 @@ STUDIES.register("early-stopping")(
         "checks after the turn, with the parameters of the turn, lowers the test error.",
         claim_ja="大きなネットワークでは、学習損失が下がり続ける間に検証損失は上昇に転じる。転じてから数回の評価ののち"
         "に止め、転じた時点のパラメータを採用すると、テスト誤差が下がる。",
-        correction="One slide stops when the training error begins to rise, which a network that over-fits never lets "
-        "it do; and what is adopted are the parameters of the turn, which are no hyper-parameters.",
-        correction_ja="あるスライドは学習誤差が上がり始めたら止めるというが、過学習するネットワークの学習誤差は上がらな"
-        "い。見るべきは検証誤差である。また採用するのは転換点の「ハイパーパラメータ」ではなくパラメータである。",
+        correction="One slide stops when the training error begins to rise. It is the validation error that is meant: "
+        "the training error of a network that over-fits need not rise. And what is adopted are the "
+        "parameters of the turn, which are no hyper-parameters.",
+        correction_ja="あるスライドは学習誤差が上がり始めたら止めるというが、過学習するネットワークの学習誤差が上がるとは"
+        "限らない。見るべきは検証誤差である。また採用するのは転換点の「ハイパーパラメータ」ではなくパラメータである。",
         source="items 138, 139, 140; Prechelt 1998; Goodfellow et al. 2016, section 7.8",
         settings=Settings(),
         smoke={"updates": 40, "hidden": 64},

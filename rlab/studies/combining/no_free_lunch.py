@@ -148,7 +148,10 @@ STUDIES.register("no-free-lunch")(
         variants={name: {"learner": name} for name in LEARNERS},
         measure=measure,
         contrasts=(
-            *(Contrast(f"{name}: 50 % in the mean over all", {f"{name}/off": -1}, above=-1e-9) for name in LEARNERS),
+            *(
+                Contrast(f"{name}: 50 % in the mean over all", {f"{name}/off": -1}, above=-1e-9, exact=True)
+                for name in LEARNERS
+            ),
             Contrast(
                 "simple functions: early stopping beats minority by 20 points",
                 {"early stopping/simple": 1, "minority/simple": -1},

@@ -24,7 +24,7 @@ class Settings:
     per_decade: int = 4
     """Rates in each power of ten."""
     lowest: float = -3.0
-    """Power of ten of the lowest rate."""
+    """Power of ten of the lowest rate; neither it nor the highest should work, or the range is cut off."""
     highest: float = 2.0
     """And of the highest."""
     enough: float = 0.9
@@ -64,22 +64,22 @@ def draw(figure: Any, results: Results) -> None:
 
 STUDIES.register("batch-norm-rates")(
     Study(
-        claim="Batch normalisation widens the range of learning rates that work by half a decade or more, and raises "
-        "the highest of them tenfold.",
-        claim_ja="バッチ正規化を入れると、うまく学習できる学習率の範囲が3倍以上に広がり、その上限は10倍に上がる。",
+        claim="Batch normalisation widens the range of learning rates that work threefold or more, and raises the "
+        "highest of them as much.",
+        claim_ja="バッチ正規化を入れると、うまく学習できる学習率の範囲が3倍以上に広がり、その上限も3倍以上に上がる。",
         source="items 087; Ioffe & Szegedy 2015, section 3.3; Bjorck et al. 2018",
         settings=Settings(),
         smoke={"depth": 2, "width": 8, "steps": 3, "per_decade": 1},
-        small={"depth": 4, "width": 32, "steps": 150, "per_decade": 2, "lowest": -1.5, "highest": 1.5},
+        small={"depth": 4, "width": 32, "steps": 150, "lowest": -2.0, "highest": 1.5},
         small_seeds=6,
         variants={"none": {"norm": "none"}, "batch norm": {"norm": "batch"}, "layer norm": {"norm": "layer"}},
         measure=measure,
         contrasts=(
             Contrast("its range is wider by half a decade", {"batch norm/decades": 1, "none/decades": -1}, above=0.5),
             Contrast(
-                "its highest rate is ten times as high (powers of ten)",
+                "its highest rate is three times as high (powers of ten)",
                 {"batch norm/highest": 1, "none/highest": -1},
-                above=0.99,
+                above=0.5,
             ),
         ),
         draw=draw,

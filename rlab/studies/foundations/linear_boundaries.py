@@ -114,7 +114,7 @@ STUDIES.register("linear-boundaries")(
         contrasts=(
             Contrast("XOR: the logistic regression is right in 3 of 4 cases at the most", {"logistic/xor": -1}, -0.76),
             Contrast("XOR: so are three linear layers", {"deep linear/xor": -1}, above=-0.76),
-            Contrast("XOR: with ReLUs between them they solve it, 95 %", {"ReLU/xor": 1}, above=0.95),
+            Contrast("XOR: with ReLUs between them they solve it, 95 %", {"ReLU/xor": 1}, above=0.95, trials="points"),
             Contrast(
                 "three linear layers are one affine map (deviation from it, of the outputs' deviation, below 0.0001)",
                 {"deep linear/digits, bent": -1},

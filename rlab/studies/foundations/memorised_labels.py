@@ -78,8 +78,12 @@ STUDIES.register("memorised-labels")(
         variants={"true labels": {"labels": "true"}, "random labels": {"labels": "random"}},
         measure=measure,
         contrasts=(
-            Contrast("random labels: training error below 1 %", {"random labels/train": -1}, above=-0.01),
-            Contrast("true labels: training error below 1 %", {"true labels/train": -1}, above=-0.01),
+            Contrast(
+                "random labels: training error below 1 %", {"random labels/train": -1}, above=-0.01, trials="examples"
+            ),
+            Contrast(
+                "true labels: training error below 1 %", {"true labels/train": -1}, above=-0.01, trials="examples"
+            ),
             Contrast("random labels: test error of 80 % or more", {"random labels/test": 1}, above=0.8),
             Contrast("true labels: test error below 20 %", {"true labels/test": -1}, above=-0.2),
         ),

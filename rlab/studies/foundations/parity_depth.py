@@ -144,19 +144,28 @@ STUDIES.register("parity-depth")(
         variants={"parity, constructed": "constructed", "saw": "saw", "parity, learned": "learned"},
         measure=measure,
         contrasts=(
-            Contrast("all constructions are right on every input", {"parity, constructed/wrong": -1}, above=-0.5),
+            Contrast(
+                "all constructions are right on every input", {"parity, constructed/wrong": -1}, above=-0.5, exact=True
+            ),
             Contrast(
                 "parity of 8 bits: one layer of gates takes 5 times as many as a tree",
                 {"parity, constructed/terms": 1, "parity, constructed/gates": -5},
+                exact=True,
             ),
             Contrast(
                 "but one layer of thresholds takes fewer than the tree (the text's example fails)",
                 {"parity, constructed/gates": 1, "parity, constructed/thresholds": -1},
+                exact=True,
             ),
-            Contrast("the saw: two ReLUs a layer make it exactly (share missed)", {"saw/missed, deep": -1}, -1e-6),
+            Contrast(
+                "the saw: two ReLUs a layer make it exactly (share missed)", {"saw/missed, deep": -1}, -1e-6, exact=True
+            ),
             Contrast("as many in one layer miss half of it or more", {"saw/missed, shallow x 1": 1}, above=0.5),
             Contrast(
-                "parity of 20 bits, learned: right on inputs seen, 95 %", {"parity, learned/seen most": 1}, above=0.95
+                "parity of 20 bits, learned: right on inputs seen, 95 %",
+                {"parity, learned/seen most": 1},
+                above=0.95,
+                trials="examples",
             ),
             Contrast("but on others wrong in 40 % of the cases or more", {"parity, learned/new most": -1}, above=-0.6),
         ),

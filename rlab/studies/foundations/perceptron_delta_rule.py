@@ -95,6 +95,7 @@ STUDIES.register("perceptron-delta-rule")(
                 "separable: the perceptron ends without errors (share below 0.1 %)",
                 {"perceptron, separable/errors": -1},
                 above=-0.001,
+                exact=True,
             ),
             Contrast(
                 "having changed its weights no more often than Novikoff's bound (changes / bound)",
@@ -115,8 +116,8 @@ STUDIES.register("perceptron-delta-rule")(
         ),
         draw=draw,
         correction="The text has the perceptron minimise the difference of output and teacher. That is the delta "
-        "rule; the classical perceptron has no such measure and learns from its mistakes only.",
+        "rule; what the classical perceptron lowers is the perceptron criterion, in which only mistakes count.",
         correction_ja="テキストはパーセプトロンが教師との差を最小にするとするが、それはデルタ則である。古典的なパーセ"
-        "プトロンは誤ったときにだけ学ぶ。",
+        "プトロンが小さくするのはパーセプトロン規準であり、それには誤りだけが数えられる。",
     )
 )

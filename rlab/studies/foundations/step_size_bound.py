@@ -88,8 +88,12 @@ STUDIES.register("step-size-bound")(
             contrast
             for model in ("linear", "logistic")
             for contrast in (
-                Contrast(f"{model}: 3 % below the bound it comes within 0.01", {f"{model}/below": -1}, above=2.0),
-                Contrast(f"{model}: 3 % above it stays 0.1 away or further", {f"{model}/above": 1}, above=-1.0),
+                Contrast(
+                    f"{model}: 3 % below the bound it comes within 0.01", {f"{model}/below": -1}, above=2.0, exact=True
+                ),
+                Contrast(
+                    f"{model}: 3 % above it stays 0.1 away or further", {f"{model}/above": 1}, above=-1.0, exact=True
+                ),
             )
         ),
         draw=draw,

@@ -75,9 +75,15 @@ STUDIES.register("symmetric-start")(
         },
         measure=measure,
         contrasts=(
-            Contrast("all weights 0: one hidden unit, many times", {"all weights 0/units": -1}, above=-1.5),
-            Contrast("all weights 0.1: the same", {"all weights 0.1/units": -1}, above=-1.5),
-            Contrast("random weights: 30 different ones or more", {"random, biases 0/units": 1}, above=30.0),
+            Contrast("all weights 0: one hidden unit, many times", {"all weights 0/units": -1}, above=-1.5, exact=True),
+            Contrast("all weights 0.1: the same", {"all weights 0.1/units": -1}, above=-1.5, exact=True),
+            Contrast(
+                "random weights: 30 different ones or more",
+                {"random, biases 0/units": 1},
+                above=30.0,
+                trials="width",
+                span=(0, 32),
+            ),
             Contrast(
                 "equal weights cost 20 points of accuracy or more",
                 {"random, biases 0/accuracy": 1, "all weights 0.1/accuracy": -1},

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rlab.studies.go_matches import draw_leads, meet, searcher
-from rlab.studies.study import STUDIES, Contrast, Numbers, Study
+from rlab.studies.go_matches import draw_leads, lead, meet, searcher
+from rlab.studies.study import STUDIES, Numbers, Study
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ STUDIES.register("move-selection")(
         variants={"most probable": {"decide": "policy", "visits": 1}, "highest value": {"decide": "value"}},
         measure=measure,
         contrasts=(
-            Contrast("visits beat the policy's first choice", {"most probable/behind": 1}),
-            Contrast("visits beat the highest value", {"highest value/behind": 1}),
+            lead("visits beat the policy's first choice", {"most probable/behind": 1}),
+            lead("visits beat the highest value", {"highest value/behind": 1}),
         ),
         draw=partial(draw_leads, number="behind", label="lead of the most visited edge"),
         seeds=10,

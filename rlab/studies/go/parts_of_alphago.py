@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rlab.studies.go_matches import draw_leads, meet, searcher
-from rlab.studies.study import STUDIES, Contrast, Numbers, Study
+from rlab.studies.go_matches import draw_leads, lead, meet, searcher
+from rlab.studies.study import STUDIES, Numbers, Study
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ STUDIES.register("parts-of-alphago")(
         },
         measure=measure,
         contrasts=(
-            Contrast("the whole beats its policy alone", {"policy alone/behind": 1}),
-            Contrast("the whole beats the search by values", {"values/behind": 1}),
-            Contrast("the whole beats the search by rollouts", {"rollouts/behind": 1}),
+            lead("the whole beats its policy alone", {"policy alone/behind": 1}),
+            lead("the whole beats the search by values", {"values/behind": 1}),
+            lead("the whole beats the search by rollouts", {"rollouts/behind": 1}),
         ),
         draw=partial(draw_leads, number="behind", label="lead of the whole search"),
         seeds=10,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rlab.studies.go_matches import draw_leads, meet, searcher
-from rlab.studies.study import STUDIES, Contrast, Numbers, Study
+from rlab.studies.go_matches import draw_leads, lead, meet, searcher
+from rlab.studies.study import STUDIES, Numbers, Study
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ STUDIES.register("prior-of-the-search")(
         variants={"alone": {"decide": "policy", "visits": 1}, "in a search": {}},
         measure=measure,
         contrasts=(
-            Contrast("alone the improved policy is ahead", {"alone/ahead": 1}),
-            Contrast("in a search the policy from records is ahead", {"in a search/ahead": -1}),
+            lead("alone the improved policy is ahead", {"alone/ahead": 1}),
+            lead("in a search the policy from records is ahead", {"in a search/ahead": -1}),
         ),
         draw=partial(draw_leads, number="ahead", label="lead of the improved policy"),
         seeds=10,

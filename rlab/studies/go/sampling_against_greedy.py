@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rlab.studies.go_matches import draw_leads, meet, policy
-from rlab.studies.study import STUDIES, Contrast, Numbers, Study
+from rlab.studies.go_matches import draw_leads, lead, meet, policy
+from rlab.studies.study import STUDIES, Numbers, Study
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ STUDIES.register("sampling-against-greedy")(
         },
         measure=measure,
         contrasts=(
-            Contrast("the start at temperature 0.3 wins four of five", {"start at 0.3/ahead": 1}, above=0.6),
-            Contrast(
+            lead("the start at temperature 0.3 wins four of five", {"start at 0.3/ahead": 1}, above=0.6),
+            lead(
                 "most of the improved policy's lead goes when moves are not drawn",
                 {"improved, drawn/ahead": 0.5, "improved, greedy/ahead": -1},
             ),
@@ -61,7 +61,8 @@ STUDIES.register("sampling-against-greedy")(
         seeds=10,
         small={"games": 20},
         small_seeds=3,
-        claim_ja="手を引く対局で 5 局に 4 局勝つ方策が、より強いとは限らない。元の方策も、同じ手をより確信するだけで"
+        claim_ja="方策から手をサンプリングする対局で 5 局に 4 局勝つ方策が、より強いとは限らない。"
+        "元の方策も、同じ手をより確信するだけで"
         "同じだけ勝ち、最有力の手どうしでは差はほとんど残らない。",
     )
 )

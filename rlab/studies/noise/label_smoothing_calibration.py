@@ -98,14 +98,16 @@ def less(number: str, second: str = "smoothed") -> dict[str, float]:
 STUDIES.register("label-smoothing-calibration")(
     Study(
         claim="With targets of 0 and 1 logits and weights keep growing after everything is fitted; smoothed targets "
-        "bound the logits and keep the weights smaller, at no cost in accuracy, and calibrate better.",
+        "bound the logits and keep the weights smaller, at no cost in accuracy; confidence ends below accuracy.",
         claim_ja="目標が0と1だと、全例を当てはめた後もロジットと重みは増え続ける。ラベル平滑化はロジットの増大を止め、重みを"
-        "小さく保ち、精度を落とさずに確信度の較正を改善する。",
+        "小さく保ち、精度は落とさない。ただし確信度は実際の正解率を下回る。",
         correction="The text speaks of values of the objective function: what is smoothed are the targets. Its 1 - e "
         "and e / (K - 1) are the usual 1 - e + e / K and e / K with another e. It promises that growth is prevented: "
-        "that of the logits is, weights are only kept smaller.",
+        "that of the logits is, weights are only kept smaller. Less extreme is not better calibrated: smoothing helps "
+        "where a network is overconfident, and makes too timid one that is not.",
         correction_ja="教材は「目的関数の値」と書くが、平滑化されるのは教師の値である。教材の1−εとε/(K−1)は、εを"
-        "取り直せば一般的な1−ε+ε/Kとε/Kに一致する。またロジットの増大は止まるが、重みは小さくなるだけである。",
+        "取り直せば一般的な1−ε+ε/Kとε/Kに一致する。またロジットの増大は止まるが、重みは小さくなるだけである。極端でない"
+        "予測が正しい確信度とは限らず、平滑化は自信過剰なネットワークには効くが、そうでなければ控えめにしすぎる。",
         source="items 127-128; Szegedy et al. 2016, section 7; Guo et al. 2017",
         settings=Settings(),
         smoke={"data": "digits", "train": 60, "hidden": 16, "steps": 20},
@@ -125,7 +127,8 @@ STUDIES.register("label-smoothing-calibration")(
             Contrast("weights end smaller", less("norm")),
             Contrast("yet they grow on, too", {"smoothed/norm_growth": 1}),
             Contrast("accuracy falls by less than a point", {"smoothed/accuracy": 1, "hard/accuracy": -1}, -1.0),
-            Contrast("the calibration error is smaller (points)", less("calibration")),
+            Contrast("predictions are less extreme: confidence is lower (points)", less("confidence")),
+            Contrast("lower than accuracy (points)", {"smoothed/accuracy": 1, "smoothed/confidence": -1}),
         ),
         draw=draw,
         seeds=6,

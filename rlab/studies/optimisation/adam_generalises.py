@@ -104,7 +104,7 @@ STUDIES.register("adam-generalises")(
         claim="On a problem made for it Adam fits what it has seen and misses much of what is new, where gradient "
         "descent is right; on pictures, at its best rate, it is at most a point worse than momentum.",
         claim_ja="そのために作られた問題では、Adamは訓練例を当てはめながら未知の例の多くを間違え、勾配降下法は正しく答える。"
-        "しかし画像では、学習率をそれぞれ最良にすれば、Adamが慣性項付きSGDに劣るのは1ポイント以内である。",
+        "しかし画像では、学習率をそれぞれ最良にすれば、Adamがモーメンタム付きSGDに劣るのは1ポイント以内である。",
         source="item 078; Wilson et al. 2017; Choi et al. 2019",
         settings=Settings(),
         smoke={"made": 10, "steps": 20, "data": "digits", "examples": 40, "judged": 40, "updates": 4},
@@ -114,8 +114,10 @@ STUDIES.register("adam-generalises")(
         variants={name: name for name in RATES},
         measure=measure,
         contrasts=(
-            Contrast("the made problem: Adam is right about nearly all it has seen", {"adam/fitted": 1}, 0.95),
-            Contrast("gradient descent is right about new examples", {"sgd/made": 1}, 0.95),
+            Contrast(
+                "the made problem: Adam is right about nearly all it has seen", {"adam/fitted": 1}, 0.95, trials="made"
+            ),
+            Contrast("gradient descent is right about new examples", {"sgd/made": 1}, 0.95, trials="made"),
             Contrast("a tenth more of them than Adam", {"sgd/made": 1, "adam/made": -1}, 0.1),
             Contrast("pictures: Adam is at most a point worse", {"adam/pictures": 1, "momentum/pictures": -1}, -0.01),
         ),

@@ -75,7 +75,7 @@ def _network(settings: Settings, seed: int) -> Numbers:
         fit(model, x, y, optimiser, steps=1, loss=mse_loss)
         with torch.no_grad():
             outputs.append(model(x))
-            errors.append(float((by_formula / mse_loss(outputs[-1], y)).clamp(1e-9, 1e9).log10()))
+            errors.append(float(by_formula.log10() - mse_loss(outputs[-1], y).clamp_min(1e-32).log10()))
     return {"apart": _powers((outputs[0] - outputs[1]).std() / y.std()), "excess": float(np.mean(errors))}
 
 

@@ -158,11 +158,13 @@ STUDIES.register("jump-then-settle")(
                 "large steps go from a narrow into a wide, deeper valley, small ones do not",
                 {"large/wide_deep": 1, "small/wide_deep": -1},
                 0.9,
+                trials="starts",
             ),
             Contrast(
                 "they do so, too, where the wide one is less deep",
                 {"large/wide_shallow": 1, "small/wide_shallow": -1},
                 0.9,
+                trials="starts",
             ),
             Contrast("Rastrigin: cosine ends lower than small", {"small/rastrigin": 1, "cosine/rastrigin": -1}),
             Contrast("Rastrigin: cosine ends lower than large", {"large/rastrigin": 1, "cosine/rastrigin": -1}),

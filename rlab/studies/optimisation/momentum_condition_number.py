@@ -102,13 +102,13 @@ STUDIES.register("momentum-condition-number")(
     Study(
         claim="With a condition number k gradient descent takes a number of steps in proportion to k and momentum to "
         "the root of k; momentum damps swings across a valley, but not the noise of mini-batches.",
-        claim_ja="条件数κの谷では、勾配降下法の反復回数はκに、慣性項(モメンタム)付きではκの平方根に比例する。"
-        "慣性項は谷を横切る振動を抑えるが、ミニバッチの雑音は実効学習率が等しければ減らさない。",
+        claim_ja="条件数κの谷では、勾配降下法の反復回数はκに、モーメンタム付きではκの平方根に比例する。"
+        "モーメンタムは谷を横切る振動を抑えるが、ミニバッチの雑音は実効学習率が等しければ減らさない。",
         source="item 074; Polyak 1964; Nesterov 1983; Rumelhart, Hinton & Williams 1986",
         correction="The text dates momentum to the 1990s and says that it suppresses the swings of SGD. The heavy ball "
         "is Polyak's of 1964, in networks since Rumelhart et al. 1986; swings across a steep valley are damped, the "
         "scatter by noisy gradients is not: at the same effective rate it is the same.",
-        correction_ja="教材は慣性項を1990年代のものとし、SGDの振動を抑えると述べる。実際はPolyakの重い球(1964年)に遡り、"
+        correction_ja="教材はモーメンタムを1990年代のものとし、SGDの振動を抑えると述べる。実際はPolyakの重い球(1964年)に遡り、"
         "ニューラルネットでは1986年のRumelhartらが用いた。抑えられるのは急な谷を横切る振動であり、"
         "勾配の雑音による散らばりは実効学習率をそろえると変わらない。",
         settings=Settings(),
@@ -125,6 +125,7 @@ STUDIES.register("momentum-condition-number")(
                 "a swing across the valley shrinks by a tenth more each step",
                 {"swings/plain_keeps": 1, "swings/inert_keeps": -1},
                 0.1,
+                exact=True,
             ),
             Contrast("at the same effective rate noise scatters as far, within 10 %", {"swings/scatter_off": -1}, -0.1),
             Contrast("at the same rate its variance is more than 5 times as large", {"swings/same_rate": 1}, 5.0),

@@ -74,13 +74,15 @@ STUDIES.register("nearest-valley")(
         variants=VARIANTS,
         measure=measure,
         contrasts=(
-            Contrast("short steps: all end in the valley they start in", {"short-steps/own": 1}, 0.99),
+            Contrast("short steps: all end in the valley they start in", {"short-steps/own": 1}, 0.99, trials="starts"),
             Contrast("a third and more of them in the higher one", {"short-steps/higher": 1}, 1 / 3),
             Contrast("where the gradient is below 1e-6, too", {"short-steps/slope": -1}, -1e-6),
             Contrast(
-                "long steps: two borders more between starts that end in different valleys",
+                "long steps: more borders between starts that end in different valleys",
                 {"long-steps/borders": 1, "short-steps/borders": -1},
-                1.5,
+                0.5,
+                trials=1,
+                span=(1, 3),
             ),
         ),
         draw=draw,

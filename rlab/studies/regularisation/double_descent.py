@@ -103,7 +103,13 @@ STUDIES.register("double-descent")(
                 {"no penalty/fitting": 1, "no penalty/wide": -1},
                 above=5,
             ),
-            Contrast("ten times as wide fits every wrong label", {"no penalty/wide_train": -1}, above=-0.5),
+            Contrast(
+                "ten times as wide fits every wrong label",
+                {"no penalty/wide_train": -1},
+                above=-0.5,
+                trials="train",
+                span=(0, 100),
+            ),
             Contrast(
                 "and yet errs no more than the best narrow one",
                 {"no penalty/narrow": 1, "no penalty/wide": -1},

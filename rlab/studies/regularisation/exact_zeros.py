@@ -99,9 +99,9 @@ STUDIES.register("exact-zeros")(
         measure=measure,
         contrasts=(
             Contrast("thresholds: over 3/4 of the useless weights are 0", {"L1 threshold/zeros": 1}, above=0.75),
-            Contrast("and over 9/10 of the useful ones are kept", {"L1 threshold/kept": 1}, above=0.9),
-            Contrast("subgradients: under 1/100 are exactly 0", {"L1 subgradient/zeros": -1}, above=-0.01),
-            Contrast("L2: under 1/100 are exactly 0", {"L2/zeros": -1}, above=-0.01),
+            Contrast("and over 9/10 of the useful ones are kept", {"L1 threshold/kept": 1}, above=0.9, trials="count"),
+            Contrast("subgradients: under 1/100 are exactly 0", {"L1 subgradient/zeros": -1}, above=-0.01, trials=90),
+            Contrast("L2: under 1/100 are exactly 0", {"L2/zeros": -1}, above=-0.01, trials=90),
             Contrast("where few inputs count L1 errs less than L2", {"L2/error": 1, "L1 threshold/error": -1}),
             Contrast(
                 "thresholds err no more than subgradients (by 0.05 of the mean square)",

@@ -150,6 +150,7 @@ STUDIES.register("parameter-sharing")(
             Contrast(
                 "free filters have 64 times the parameters of shared ones",
                 {"free, anywhere/parameters": 1, "shared, anywhere/parameters": -63.5},
+                exact=True,
             ),
             Contrast(
                 "digits anywhere, fewest examples: shared over 5 points better",
@@ -177,6 +178,7 @@ STUDIES.register("parameter-sharing")(
             Contrast(
                 "a tied autoencoder has under 0.6 of the parameters",
                 {"free autoencoder/parameters": 0.6, "tied autoencoder/parameters": -1},
+                exact=True,
             ),
             Contrast(
                 "and loses no more than 0.05 of the variance more",

@@ -107,6 +107,7 @@ STUDIES.register("penalty-paths")(
                 "the largest λ leaves L1 no weight, and L2 all ten",
                 {"l2/left": 1, "l1/left": -1},
                 above=9.5,
+                exact=True,
             ),
         ),
         draw=draw,

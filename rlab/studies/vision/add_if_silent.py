@@ -104,12 +104,12 @@ STUDIES.register("add-if-silent")(
         claim="Cells that are added where all are silent tell digits apart without any gradient and bear shifts, more "
         "of them the more selective they are; the same layout of plain convolutions is another network.",
         claim_ja="全細胞が沈黙したときに細胞を足す学習は、勾配なしで数字を見分けられ、ずれにも強く、選択性が高いほど細胞が増える。"
-        "ただし同じ配置の単純な畳み込みの網とは別物である。",
+        "ただし同じ配置の単純な畳み込みネットワークとは別物である。",
         correction="The text sees no structural difference between the Neocognitron and LeNet. Its S-cells divide by "
         "inhibition, so that their answer hardly depends on brightness, where a convolution's is proportional to it. "
         "Add-if-silent is of 2013; the network of 1980 learned by competition alone.",
         correction_ja="テキストはネオコグニトロンとLeNetに構造上の差はないとする。しかしS細胞は抑制で割り算をするため応答が"
-        "明るさにほとんどよらず、明るさに比例する畳み込みとは異なる。add-if-silentは2013年のもので、1980年の網は競合のみで学習した。",
+        "明るさにほとんどよらず、明るさに比例する畳み込みとは異なる。add-if-silentは2013年のもので、1980年のネットワークは競合のみで学習した。",
         source="items 192, 194, 195; Fukushima 1980; Fukushima 2013; LeCun et al. 1998",
         settings=Settings(data="mnist", steps=500),
         smoke={**SMOKE, "seen": 8},

@@ -53,8 +53,8 @@ STUDIES.register("fixed-permutation")(
     Study(
         claim="A picture that is flattened loses nothing but what is next to what: a dense network learns as well "
         "from pixels in a fixed random order, and a convolutional one falls to its level.",
-        claim_ja="画像を1次元に並べても失われるのは画素の隣り合わせだけである。全結合の網は画素を決まった順に"
-        "かき混ぜても同じだけ学び、畳み込みの網はその水準まで落ちる。",
+        claim_ja="画像を1次元に並べても失われるのは画素の隣り合わせだけである。全結合のネットワークは画素を決まった順に"
+        "かき混ぜても同じだけ学び、畳み込みネットワークはその水準まで落ちる。",
         correction="The text says that flattening loses much information. Flattening can be undone, so none is lost; "
         "what is given up is the knowledge which pixels are neighbours.",
         correction_ja="テキストは1次元化で情報が大きく失われると述べる。しかし並べ替えは元に戻せるので情報は失われない。"

@@ -71,13 +71,12 @@ STUDIES.register("gap-against-dense")(
     Study(
         claim="A convolutional network needs no dense layer: with the mean over one map of each class it recognises "
         "images about as well, with far fewer weights, and its maps show where the class is.",
-        claim_ja="畳み込みの網に全結合層は必須ではない。クラスごとに1枚のマップの平均を取れば、はるかに少ない重みで"
+        claim_ja="畳み込みネットワークに全結合層は必須ではない。クラスごとに1枚のマップの平均を取れば、はるかに少ない重みで"
         "ほぼ同じ精度になり、そのマップはクラスがどこにあるかも示す。",
         correction="One text says that convolution and pooling cannot do the whole and need dense layers; the other "
-        "that global average pooling is used instead. The second is right; the first calls the connections "
-        "themselves the layer.",
+        "that global average pooling is used instead. The second is right.",
         correction_ja="一方のテキストは畳み込みとプーリングだけでは完結せず全結合が必要と述べ、他方は大域平均プーリングで"
-        "代えられると述べる。後者が正しい。なお前者は結合そのものを全結合層と呼んでいる。",
+        "代えられると述べる。後者が正しい。",
         source="items 185, 186, 299; Lin et al. 2014; Zhou et al. 2016",
         settings=Images(steps=600),
         smoke=SMOKE,
@@ -88,7 +87,7 @@ STUDIES.register("gap-against-dense")(
         contrasts=(
             Contrast("without a dense layer most are recognised", {"mean/accuracy": 1}, 0.7),
             Contrast("less than 4 points below dense layers", {"mean/accuracy": 1, "dense/accuracy": -1}, -0.04),
-            Contrast("less than a third of the weights", {"dense/weights": 1, "mean/weights": -3}),
+            Contrast("less than a third of the weights", {"dense/weights": 1, "mean/weights": -3}, exact=True),
             Contrast("a class's map peaks on its image, not on another (chance 0.5)", {"mean/pointing": 1}, 0.6),
         ),
         draw=draw,

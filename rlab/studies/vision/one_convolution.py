@@ -43,7 +43,7 @@ STUDIES.register("one-convolution")(
     Study(
         claim="A convolutional network need not be deep: one layer of convolution with pooling already recognises "
         "better than a linear classifier, and on small images three more layers add less than it does.",
-        claim_ja="畳み込みの網は深くなくてよい。畳み込みとプーリング1層だけで線形分類器より良く、"
+        claim_ja="畳み込みネットワークは深くなくてよい。畳み込みとプーリング1層だけで線形分類器より良く、"
         "小さな画像ではさらに3層足しても、その1層ほどの上積みはない。",
         source="item 190; Fukushima 1980; LeCun et al. 1998",
         settings=Images(),

@@ -73,7 +73,7 @@ STUDIES.register("overfitting-not-inevitable")(
     Study(
         claim="Test errors rise in the end where classes are noisy and a network learns them by heart; with true "
         "classes the share of errors does not rise, and shifts and weight decay keep it from rising with noise, too.",
-        claim_ja="ラベルに雑音があり網がそれを丸暗記すると、テスト誤差は最後に上がる。ラベルが正しければ誤り率は上がらず、"
+        claim_ja="ラベルに雑音がありネットワークがそれを丸暗記すると、テスト誤差は最後に上がる。ラベルが正しければ誤り率は上がらず、"
         "雑音があってもデータ拡張と重み減衰があれば上昇は抑えられる。",
         correction="The text calls the rise of test errors towards the right inevitable. It depends on noise, size and "
         "regularisation; and where the loss rises, the share of errors often does not.",

@@ -22,7 +22,7 @@ class Settings(Images):
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """Loss and error on the training images, and by which power of ten the gradient in the first block's weights is
-    larger than in the last one's, before training.
+    larger than in the last one's, before training and after it.
     """
     import torch
     from torch import nn
@@ -42,12 +42,17 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     network = built(whole, seed)
     encoder: Any = network[0]
     ends = [encoder.layer1[0].conv1.weight, encoder.layer3[-1].conv2.weight]
-    first, last = torch.autograd.grad(cross_entropy(network(x[:64]), data.y[:64]), ends)
+
+    def powers() -> float:
+        first, last = torch.autograd.grad(cross_entropy(network.train()(x[:64]), data.y[:64]), ends)
+        return float((first.square().mean() / last.square().mean()).sqrt().log10())
+
+    before = powers()
     trained(network, x, data.y, settings, seed)
     with torch.no_grad():
         loss = float(cross_entropy(network(x), data.y))
-    powers = float((first.square().mean() / last.square().mean()).sqrt().log10())
-    return {"loss": loss, "error": 1 - accuracy(network, x, data.y), "gradient": powers}
+    error = 1 - accuracy(network, x, data.y)
+    return {"loss": loss, "error": error, "gradient": before, "gradient after": powers()}
 
 
 def draw(figure: Any, results: Results) -> None:
@@ -55,7 +60,7 @@ def draw(figure: Any, results: Results) -> None:
     left, right = figure.subplots(1, 2)
     for panel, number, label in (
         (left, "loss", "loss on training images"),
-        (right, "gradient", "gradient, first over last block (power of ten)"),
+        (right, "gradient", "gradient before training, first over last block (power of ten)"),
     ):
         dots(panel, {name.replace("-", "\n"): column(seeds, number) for name, seeds in results.items()}, label)
         panel.axhline(0, color="black", lw=1, ls=":")
@@ -64,18 +69,18 @@ def draw(figure: Any, results: Results) -> None:
 STUDIES.register("plain-degrades")(
     Study(
         claim="Without shortcuts a network of 56 layers fits even its training images worse than one of 20, though its "
-        "gradients do not vanish; with shortcuts depth costs much less.",
-        claim_ja="ショートカットのない56層の網は、勾配が消えていないのに、訓練画像にさえ20層の網より合わない。"
-        "ショートカットがあれば深さの損ははるかに小さい。",
+        "gradients do not vanish towards the front: with batch norm they explode there. Shortcuts ease both.",
+        claim_ja="ショートカットのない56層のネットワークは、訓練画像にさえ20層のものより合わない。勾配は手前で消えるのではなく、"
+        "バッチ正規化の下ではむしろ爆発する。ショートカットがあればどちらもはるかに軽い。",
         correction="The text says that in deep networks the error does not reach the front. With batch normalisation "
-        "it does, and even grows on its way; He et al. found degradation nevertheless, and called it a difficulty of "
-        "optimisation.",
-        correction_ja="テキストは深い網では誤差が手前まで伝わらないためだとする。バッチ正規化があれば誤差は伝わり、むしろ手前ほど大きくなる。"
-        "Heらはそれでも劣化が起こることを示し、最適化の難しさだとした。",
+        "it does, and before training it grows on its way, by a constant factor a layer (Yang et al.). He et al. found "
+        "degradation nevertheless, and called it a difficulty of optimisation.",
+        correction_ja="テキストは深いネットワークでは誤差が手前まで伝わらないためだとする。バッチ正規化があれば誤差は伝わり、学習前には"
+        "層ごとに一定の割合で大きくなる（Yangら）。Heらはそれでも劣化が起こることを示し、最適化の難しさだとした。",
         source="item 202; He et al. 2016, sections 4.1 and 4.2; Yang et al. 2019",
         settings=Settings(steps=300),
         smoke={**SMOKE, "steps": 1, "train": 32, "width": 4, "pool": 1},
-        small={**SMALL, "steps": 40, "width": 4, "pool": 1},
+        small={**SMALL, "steps": 200, "batch_size": 32, "width": 4, "pool": 1},
         small_seeds=3,
         variants={
             f"{kind}-{6 * n + 2}": {"blocks": n, "shortcuts": kind == "residual"}
@@ -84,12 +89,19 @@ STUDIES.register("plain-degrades")(
         },
         measure=measure,
         contrasts=(
+            Contrast("plain: 20 layers have learned by then, over two thirds", {"plain-20/error": -1}, -1 / 3),
             Contrast("plain: 56 layers fit worse than 20", {"plain-56/loss": 1, "plain-20/loss": -1}),
             Contrast(
                 "with shortcuts depth costs less",
                 {"plain-56/loss": 1, "plain-20/loss": -1, "residual-56/loss": -1, "residual-20/loss": 1},
             ),
-            Contrast("plain-56: the first gradient is over a tenth of the last", {"plain-56/gradient": 1}, -1),
+            Contrast("plain-56, untrained: the first gradient is over 100 times the last", {"plain-56/gradient": 1}, 2),
+            Contrast(
+                "over ten times as far apart as with shortcuts",
+                {"plain-56/gradient": 1, "residual-56/gradient": -1},
+                1,
+            ),
+            Contrast("trained: it is still over a tenth of the last", {"plain-56/gradient after": 1}, -1),
         ),
         draw=draw,
         seeds=5,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.studies.images import SMALL, SMOKE, Images, built, pictures, trained
+from rlab.studies.images import SMOKE, Images, built, pictures, trained
 from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
@@ -49,13 +49,13 @@ def draw(figure: Any, results: Results) -> None:
 STUDIES.register("pooling-factor")(
     Study(
         claim="Averages over blocks of 2x2 pixels keep nearly all that tells classes apart, and bear small shifts "
-        "better; over blocks of 4x4 much is lost, and still far more than chance remains.",
+        "better; blocks of 4x4 lose more, and still leave far more than chance.",
         claim_ja="2x2画素の平均はクラスの見分けに要るものをほぼ残し、小さなずれにも強くなる。"
-        "4x4の平均では多くが失われるが、それでも偶然よりはるかによく見分けられる。",
+        "4x4の平均では失われるものが増えるが、それでも偶然よりはるかによく見分けられる。",
         source="item 182; LeCun et al. 1998, section II.A",
         settings=Images(),
         smoke=SMOKE,
-        small=SMALL,
+        small={"train": 1_000, "test": 2_000, "steps": 250},
         small_seeds=6,
         variants={"1x1": 1, "2x2": 2, "4x4": 4},
         measure=measure,

@@ -108,14 +108,22 @@ STUDIES.register("small-filters")(
         },
         measure=measure,
         contrasts=(
-            Contrast("two 3x3 cost less than three quarters of 5x5", {"5x5/products": 0.75, "3x3, 3x3/products": -1}),
+            Contrast(
+                "two 3x3 cost less than three quarters of 5x5",
+                {"5x5/products": 0.75, "3x3, 3x3/products": -1},
+                exact=True,
+            ),
             Contrast("and are less than 3 points below", {"3x3, 3x3/accuracy": 1, "5x5/accuracy": -1}, -0.03),
             Contrast(
                 "three 3x3 are less than 3 points below 7x7", {"3x3, 3x3, 3x3/accuracy": 1, "7x7/accuracy": -1}, -0.03
             ),
-            Contrast("VGG-19 costs more than twice VGG-11", {"vgg/vgg19": 1, "vgg/vgg11": -2}),
-            Contrast("inception without 1x1 more than twice as much", {"inception/wide": 1, "inception/narrow": -2}),
-            Contrast("its branches at once: less than 1.7 times as fast", {"inception/at once": -1}, -1.7),
+            Contrast("VGG-19 costs more than twice VGG-11", {"vgg/vgg19": 1, "vgg/vgg11": -2}, exact=True),
+            Contrast(
+                "inception without 1x1 more than twice as much",
+                {"inception/wide": 1, "inception/narrow": -2},
+                exact=True,
+            ),
+            Contrast("its branches at once: less than 1.7 times as fast", {"inception/at once": -1}, -1.7, exact=True),
         ),
         draw=draw,
         seeds=6,

@@ -74,14 +74,20 @@ STUDIES.register("weights-of-flattening")(
         measure=measure,
         contrasts=(
             Contrast(
-                "a million times fewer weights, in powers of ten", {"dense/weights": 1, "convolution/weights": -1}, 6
+                "a million times fewer weights, in powers of ten",
+                {"dense/weights": 1, "convolution/weights": -1},
+                6,
+                exact=True,
             ),
-            Contrast("more than 10 GB for the dense layer", {"dense/bytes": 1}, 10),
-            Contrast("the convolution makes more products", {"convolution/products": 1, "dense/products": -1}),
+            Contrast("more than 10 GB for the dense layer", {"dense/bytes": 1}, 10, exact=True),
+            Contrast(
+                "the convolution makes more products", {"convolution/products": 1, "dense/products": -1}, exact=True
+            ),
             Contrast(
                 "a dense layer with the same maps a million times more",
                 {"the same maps/products": 1, "convolution/products": -1},
                 6,
+                exact=True,
             ),
         ),
         draw=draw,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from rlab.agents.go.analysis import Analysis, Candidate
+from rlab.agents.go.analysis import Analysis, Avoided, Candidate, without
 from rlab.envs.go.boards import Boards
 
 CANNOT_PLAY = {"gtp:false": "gtp:false ended", "gnugo:21": "levels are 0 to 20", "nobody": "there is no player"}
@@ -35,9 +35,12 @@ class Planned:
         legal = boards.legal()
         return np.array([next((p for p in self.points if legal[row, p]), boards.pass_) for row in rows])
 
-    def analyse(self, boards: Boards, row: int, visits: int, stop: Callable[[], bool]) -> Iterator[Analysis]:
+    def analyse(
+        self, boards: Boards, row: int, visits: int, stop: Callable[[], bool], avoided: Sequence[Avoided] = ()
+    ) -> Iterator[Analysis]:
         self.asked.append(visits)
-        best = int(self.choose(boards, np.array([row]), np.zeros(1, np.uint64))[0])
+        left = without(boards.legal()[[row]], boards.turn[[row]], np.zeros(1, np.int64), avoided)[0]
+        best = next((p for p in self.points if left[p]), boards.pass_)
         sign = 1 if boards.turn[row] == 1 else -1
         ownership = None if self.black is None else sign * self.black
         for n in range(1, 4):

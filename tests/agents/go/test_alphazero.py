@@ -159,8 +159,8 @@ def test_it_evaluates_and_is_a_player(journal: Journal) -> None:
     assert moves[2] == player.choose(boards, np.array([2]), keys[2:3])[0]
     boards.play(RandomPlayer().choose(boards, np.arange(5), keys))
     analyses = list(player.analyse(boards, 3, 100, lambda: False))
-    assert [one.visits for one in analyses] == [64, 100]
     last = analyses[-1]
+    assert last.visits == 100 > analyses[0].visits
     assert sum(candidate.visits for candidate in last.candidates) == 100
     assert last.candidates[0].visits == max(candidate.visits for candidate in last.candidates)
     assert all(candidate.variation[0] == candidate.point for candidate in last.candidates)

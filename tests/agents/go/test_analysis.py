@@ -114,7 +114,7 @@ def test_visits_resignation_and_what_is_told() -> None:
     assert game.choose(1) == at("C3")[0]  # without an analysis nothing is known
     assert game.choose(1, visits=7) == RESIGN
     told: list[int] = []
-    game.choose(1, told=lambda analysis: told.append(analysis.visits))
+    game.choose(1, on_analysis=lambda analysis: told.append(analysis.visits))
     assert told == [1, 2, 3]
     assert player.asked == [7, 3]
     game.choose(1, visits=9, stop=lambda: True)

@@ -14,7 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlab.agents.go.engine import Engine
-from rlab.agents.go.gtp import MOST_LINE, GtpClock, GtpInput, Server, handicap_points
+from rlab.agents.go.gtp import (
+    FIRST_VISITS,
+    LAG_SECONDS,
+    MOST_LINE,
+    TIMED_VISITS,
+    GtpClock,
+    GtpInput,
+    Server,
+    handicap_points,
+)
 from rlab.agents.go.rollouts import Rollouts
 from rlab.envs.go.boards import Setting, name_of, point_of
 from rlab.envs.go.sgf import parse_sgf
@@ -24,7 +33,8 @@ from tests.processes import LONGEST
 REQUIRED = """protocol_version name version known_command list_commands quit boardsize clear_board komi play genmove
 undo fixed_handicap place_free_handicap set_free_handicap time_settings time_left final_score final_status_list loadsgf
 reg_genmove showboard lz-analyze kata-analyze genmove_analyze lz-genmove_analyze kata-set-rules kata-get-rules
-kgs-time_settings printsgf"""
+kgs-time_settings printsgf set_position kata-set-param kata-get-param kata-list-params clear_cache kgs-rules
+kata-time_settings kata-list_time_settings cputime"""
 SOME = (
     """b w black pass d4 A1 e5 z9 3 5 19 -1 nan 0.5 1e9 true interval ownership maxmoves dead alive none byoyomi { }"""
 )
@@ -151,7 +161,17 @@ def test_moves_need_not_alternate_nor_end_with_passes(gtp: Client) -> None:
         ('kata-set-rules {"scoring":"TERRITORY"}', "scoring can only be AREA"),
         ('kata-set-rules {"colour":1}', "syntax error: 'colour' is no part of rules"),
         ("lz-analyze b foo", "syntax error: 'foo' is no option"),
-        ("lz-analyze allow b C3 1", "allow is not known here"),
+        ("lz-analyze allow b 1", "syntax error: allow COLOUR VERTEX,VERTEX,... DEPTH"),
+        ("lz-analyze avoid b C9 1", "syntax error: 'C9' is no point"),
+        ("lz-analyze b allow b C3 1", "no legal move of black is left"),
+        ("set_position b c3 w", "syntax error: a position is COLOUR VERTEX"),
+        ("set_position b c3 w c3", "illegal position: there are two stones on C3"),
+        ("set_position b a1 w a2 w b1", "illegal position: the position has a chain without a liberty"),
+        ("kgs-rules japanese", "there are no rules 'japanese' here, only such that count by area"),
+        ("kata-get-param maxvisits", "there is no parameter 'maxvisits'; nearest: maxVisits"),
+        ("kata-set-param maxVisits 1.5", "syntax error: maxVisits is '1.5'"),
+        ("kata-set-param maxTime -1", "maxTime is -1; it is 0 to 1e+09"),
+        ("kata-time_settings fischer 10", "syntax error: none, absolute MAIN, byoyomi"),
     ],
 )
 def test_what_is_wrong_is_said(gtp: Client, line: str, says: str) -> None:
@@ -227,6 +247,69 @@ def test_records_go_out_and_in(gtp: Client, tmp_path: Path) -> None:
     gtp.ask(f"loadsgf {file} 2")  # the position before move 2
     assert gtp.engine.moves == [(1, 12)]
     assert gtp.refused(f"printsgf {tmp_path}/none/a.sgf").startswith("cannot write")
+
+
+def test_a_record_goes_to_standard_output(gtp: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    gtp.ask("play b c3")
+    gtp.engine.comments[1] = "one\n\ntwo"  # an empty line would end the answer
+    assert gtp.ask("printsgf -") == gtp.ask("printsgf")
+    assert parse_sgf(gtp.ask("printsgf -")).moves == ((1, 12),)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_position_is_set(gtp: Client) -> None:
+    gtp.ask("play b a1")
+    gtp.ask("set_position w C3 B D4 white e5")
+    assert gtp.engine.boards.stones()[0].tolist() == [
+        [0, 0, 0, 0, 2],
+        [0, 0, 0, 1, 0],
+        [0, 0, 2, 0, 0],
+        [0] * 5,
+        [0] * 5,
+    ]
+    assert (gtp.engine.turn, gtp.engine.moves) == (1, [])
+    gtp.ask("set_position")
+    assert not gtp.engine.boards.stones().any()
+
+
+def test_parameters_have_katagos_names(gtp: Client) -> None:
+    assert gtp.ask("kata-list-params").split() == ["maxVisits", "maxTime", "resignThreshold"]
+    assert json.loads(gtp.ask("kata-get-params")) == {"maxVisits": 0, "maxTime": 1e9, "resignThreshold": -1}
+    for name, value in (("maxVisits", "50"), ("maxTime", "2.5"), ("resignThreshold", "-0.9")):
+        gtp.ask(f"kata-set-param {name} {value}")
+        assert gtp.ask(f"kata-get-param {name}") == value
+    assert gtp.engine.resign == pytest.approx(0.05)
+    gtp.ask("genmove b")
+    assert gtp.engine.player.asked == [50]
+    assert gtp.ask("clear_cache") == ""
+    assert float(gtp.ask("cputime")) > 0
+
+
+def test_rules_by_kgs_names(gtp: Client) -> None:
+    for name, ko, suicide in (("chinese", "positional", False), ("new_zealand", "situational", True)):
+        gtp.ask(f"kgs-rules {name}")
+        assert (gtp.engine.setting.ko, gtp.engine.setting.suicide) == (ko, suicide)
+
+
+def test_a_ko_is_taken_back_after_two_passes(gtp: Client) -> None:
+    gtp.ask("kata-set-rules chinese")
+    for move in ("b c4", "w d4", "b b3", "w e3", "b c2", "w d2", "w c3", "b d3"):
+        gtp.ask(f"play {move}")
+    assert "ko" in gtp.refused("play w c3")
+    gtp.ask("play w pass")
+    gtp.ask("play b pass")
+    assert gtp.ask("genmove w") == "C3"
+
+
+def test_moves_are_avoided_or_allowed(gtp: Client) -> None:
+    assert "move B2" in gtp.raw("lz-analyze b 0 avoid b C3,A1 1")
+    assert "move A1" in gtp.raw("kata-analyze b avoid b C3 1 avoid b B2 1")
+    assert "move pass" in gtp.raw("kata-analyze w allow w pass 1")
+    assert "move C3" in gtp.raw("lz-analyze b avoid w C3 1")  # the other's
+    assert gtp.raw("lz-genmove_analyze b 0 allow b A1,B2 2").endswith("play B2\n\n")
+    rollouts = Client(Rollouts(60))  # type: ignore[arg-type]
+    assert rollouts.raw("lz-genmove_analyze b 100 allow b A1 1").endswith("play A1\n\n")
 
 
 def test_rules(gtp: Client) -> None:
@@ -363,10 +446,55 @@ def test_under_a_clock_an_analysis_chooses() -> None:
     gtp.ask("time_left b 5 0")
     assert gtp.server.clock.left[1] == (5.0, 0)
     assert gtp.ask("genmove b") == "C3"
-    assert len(player.asked) == 1
+    assert player.asked == [FIRST_VISITS, TIMED_VISITS]  # compiled before the clock runs
     assert gtp.server.clock.left[1][0] < 5
     gtp.ask("kgs-time_settings byoyomi 0 30 5")
     assert gtp.server.clock.allowance(2, 0, 25) == pytest.approx(27)
+    gtp.ask("time_left b 8 3")  # seconds of the period and periods that are left, as KGS has it
+    assert gtp.server.clock.allowance(1, 0, 25) == pytest.approx(7.2)
+
+
+@pytest.mark.parametrize("points", [25, 81, 169, 361])
+@pytest.mark.parametrize("seconds", [0.2, 1.0, 2.0])
+def test_a_reserve_is_kept_on_every_board(points: int, seconds: float) -> None:
+    clocks = (
+        GtpClock(period=seconds, stones=1),
+        GtpClock(period=seconds, periods=3),
+        GtpClock(main=seconds),
+        GtpClock(main=seconds, increment=10.0),
+        GtpClock(main=60.0, increment=5.0, most_move=seconds),
+    )
+    for clock in clocks:
+        allowed = clock.allowance(1, 0, points)
+        assert allowed is not None
+        assert 0 < allowed <= max(seconds - LAG_SECONDS, seconds / 4) or clock.most_move == allowed == seconds
+
+
+def test_byoyomi_counts_periods() -> None:
+    clock = GtpClock(main=10, period=8, periods=3)
+    for spent, left in ((4, (6, 0)), (7, (8, 3)), (7.9, (8, 3)), (9, (8, 2)), (40, (8, 1))):
+        clock.spend(1, spent)
+        assert clock.left[1] == left
+    sudden = GtpClock(main=10, period=8, periods=3)
+    sudden.spend(2, 19)  # the main time, a period and a second of the next
+    assert sudden.left[2] == (8, 2)
+
+
+def test_kinds_of_clocks_by_name(gtp: Client) -> None:
+    kinds = gtp.ask("kata-list_time_settings").split()
+    numbers = {"none": "", "absolute": "9", "byoyomi": "9 5 3", "canadian": "9 5 4", "fischer": "9 2.5",
+               "fischer-capped": "9 2 12 -1"}  # fmt: skip
+    assert set(kinds) == set(numbers)
+    for kind, words in numbers.items():
+        gtp.ask(f"kata-time_settings {kind} {words}")
+    clock = gtp.server.clock
+    clock.spend(1, 1)
+    assert clock.left[1] == (10, 0)
+    for _ in range(2):
+        clock.spend(1, 0)
+        assert clock.left[1] == (12, 0)
+    gtp.ask("kata-time_settings byoyomi 9 5 3")
+    assert (gtp.server.clock.periods, gtp.server.clock.stones) == (3, 0)
 
 
 # ---- Lines.
@@ -422,7 +550,11 @@ WORDS = st.one_of(
 @given(st.data())
 def test_every_line_gets_one_answer(data: st.DataObject) -> None:
     gtp = Client(Rollouts(2), judge=2)  # type: ignore[arg-type]
-    apart = ("quit", "printsgf", "kgs-time_settings", "time_settings")  # the end, files, and moves of many seconds
+    apart = (
+        "quit",
+        "printsgf",
+        *(c for c in gtp.ask("list_commands").split() if "time_settings" in c or "set-param" in c),
+    )
     commands = [c for c in gtp.ask("list_commands").split() if c not in apart]
     for _ in range(6):
         command = data.draw(st.sampled_from(commands))

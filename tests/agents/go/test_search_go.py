@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rlab.agents.go import search_player
+from rlab.agents.go.analysis import Avoided
+from rlab.agents.go.search_player import SearchPlayer
 from rlab.agents.go.tree_game import GoGame, PositionBatch
 from rlab.agents.search import Gumbel, Puct, search
 from rlab.envs.go.boards import Boards, Setting, point_of
@@ -113,3 +116,52 @@ def test_it_reads_ladders(white: str, move: str, rule: Any) -> None:
         GoGame(boards.setting, 8), boards, Looking(prey), np.array([400]), np.array([3], np.uint64), rule, leaves=1
     )
     assert found.action[0] == point_of(move, size)
+
+
+def answers(player: SearchPlayer, visits: int = 100, stop: Any = lambda: False, avoided: Any = ()) -> list[Any]:
+    boards = Boards(1, Setting(5, 0.5), threads=1)
+    boards.play([7])
+    return list(player.analyse(boards, 0, visits, stop, avoided))
+
+
+def test_an_analysis_does_not_depend_on_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither on how many positions are asked of at once, nor on how often it answers."""
+    evaluator = RandomGames(Setting(5, 0.5))
+    found = []
+    for seconds in (1e-6, 10.0):
+        monkeypatch.setattr(search_player, "POLL_SECONDS", seconds)
+        monkeypatch.setattr(search_player, "ANSWER_SECONDS", seconds)
+        found.append(answers(SearchPlayer("x", evaluator, 1)))
+    slow, fast = found
+    assert len(slow) > len(fast)
+    assert slow[-1] == fast[-1]
+    assert fast[-1].visits == 100
+
+
+@pytest.mark.parametrize("polls", [0, 1, 3, 30])
+def test_nothing_is_evaluated_after_a_stop(polls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search_player, "POLL_SECONDS", 1e-9)  # so each position is asked of by itself
+    asked, left, games = [0, 0], [polls], RandomGames(Setting(5, 0.5))
+
+    def evaluate(positions: Any, rows: Any, keys: Any) -> Any:
+        asked[left[0] < 0] += len(rows)
+        return games(positions, rows, keys)
+
+    def stop() -> bool:
+        left[0] -= 1
+        return left[0] < 0
+
+    found = answers(SearchPlayer("x", evaluate, 1), 1_000, stop)
+    assert found
+    assert found[-1].candidates
+    assert asked[1] == 0
+    assert asked[0] <= polls + 1
+
+
+def test_moves_are_left_out_as_deep_as_asked() -> None:
+    player = SearchPlayer("x", RandomGames(Setting(5, 0.5)), 1)
+    own = answers(player, avoided=[Avoided(2, frozenset(range(20)), 1)])[-1]
+    assert {c.point for c in own.candidates} <= set(range(20, 26))
+    both = answers(player, 200, avoided=[Avoided(c, frozenset(range(20)), 9) for c in (1, 2)])[-1]
+    assert {point for c in both.candidates for point in c.variation} <= set(range(20, 26))
+    assert any(len(c.variation) > 1 for c in both.candidates)

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sgfmill import sgf
 
@@ -80,7 +85,7 @@ def test_whoever_is_weaker_is_rated_lower(tmp_path: Path) -> None:
     text = (tmp_path / "tournament.html").read_text()
     for word in ("weak", "random#2", "95 % interval", "data:image/png;base64,"):
         assert word in text
-    assert "<script" not in text
+    assert re.findall("<script[^>]*>", text) == ['<script type="application/json">', "<script>"]
     assert "http" not in text.replace("http-equiv", "")
 
 
@@ -171,8 +176,69 @@ def test_a_damaged_file_is_told_and_kept(damage: str, tmp_path: Path) -> None:
     assert len(result["said"]) == 1
     assert "games.sqlite is damaged" in result["said"][0]
     assert "kept as damaged-1.sqlite" in result["said"][0]
+    assert (damage == "cell") == ("(game random - weak 3)" in result["said"][0] and "39 of its" in result["said"][0])
     assert (tmp_path / "bad" / "damaged-1.sqlite").read_bytes() == before
     assert again == games
+
+
+def test_flipped_bits_change_no_game_silently(tmp_path: Path) -> None:
+    pairs, said = [("random", "weak")], list[str]()
+    _, games = whole(TournamentPlan(("random", "weak"), games=40), "flips")
+    file, lost = tmp_path / "flips" / "games.sqlite", 0
+    sound, chance = file.read_bytes(), np.random.default_rng(0)
+    for where in chance.integers(0, 8 * len(sound), 60).tolist():
+        data = bytearray(sound)
+        data[where // 8] ^= 1 << where % 8
+        file.write_bytes(data)
+        said.clear()
+        folder = Folder(COMMON, ("random", "weak"), "flips", said.append)
+        try:
+            found = {(g.pairing.first, g.pairing.second, g.pairing.number): g.moves for g in folder.games(pairs, 40)}
+            shares = {g.share for g in folder.games(pairs, 40)}
+        finally:
+            folder.close()
+        assert found.items() <= games.items()
+        assert shares <= {0.0, 0.5, 1.0}
+        lost += len(found) < 40
+        assert len(found) == 40 or said
+    assert lost > 5
+
+
+def test_games_of_an_older_rlab_count_once_told(tmp_path: Path) -> None:
+    plan = TournamentPlan(("random", "weak"), games=6)
+    _, games = whole(plan, "old")
+    base = sqlite3.connect(tmp_path / "old" / "games.sqlite")
+    with base:
+        for table in ("games", "players"):
+            base.execute(f"ALTER TABLE {table} DROP COLUMN sha256")
+        base.execute("PRAGMA user_version = 0")
+    base.close()
+    for said in (1, 0):
+        result, again = whole(plan, "old")
+        assert again == games
+        assert len(result["said"]) == said
+        assert all("holds 6 games without checksums" in line for line in result["said"])
+
+
+def test_the_page_shows_games_move_by_move(tmp_path: Path) -> None:
+    result, games = whole(TournamentPlan(("random", "weak"), games=4), "page")
+    text = page(result)
+    (content,) = re.findall(r'json">(.*?)</script>', text)
+    shown = json.loads(content)["games"]
+    assert [game["link"].rsplit("-", 1)[1] for game in shown] == [f"{n:05d}.sgf" for n in range(4)]
+    for number, game in enumerate(shown):
+        stones = list(map(int, game["start"]))
+        for colour, point, *gone in game["moves"]:
+            if point >= 0:
+                stones[point] = colour
+            for other in gone:
+                stones[other] = 0
+        boards = Boards(1, COMMON.setting)
+        for move in games["random", "weak", number]:
+            boards.play([move])
+        assert boards.stones().ravel().tolist() == stones
+    digest = base64.b64encode(hashlib.sha256(text.split("<script>")[1].split("</script>")[0].encode()).digest())
+    assert f"script-src 'sha256-{digest.decode()}'" in text
 
 
 def test_what_a_tournament_is_cannot_change(tmp_path: Path) -> None:

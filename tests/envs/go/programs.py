@@ -37,6 +37,9 @@ for line in sys.stdin:
         free = [c + str(r + 1) for r in range(size) for c in COLUMNS[r % 2:size:2]]
         said = next((p for p in free if p not in taken), "PASS")
         if kind == "crash" and made >= 2: print("it hurts", file=sys.stderr); sys.exit(3)
+        if kind == "falter" and made >= 2 and not os.path.exists(log.name + ".fell"):
+            open(log.name + ".fell", "w").close()
+            sys.exit(3)
         if kind == "hang" and made >= 2: time.sleep(1000)
         if kind == "nonsense" and made >= 2: said = "Q99"
         if kind == "rude" and made >= 2: print("hello\\n", flush=True); continue

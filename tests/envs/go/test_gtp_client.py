@@ -110,6 +110,20 @@ def test_a_failure_names_program_command_and_what_it_said(program, kind: str, re
     assert caught.value.moves[1] == point_of("A1", 5)  # the other game goes on
 
 
+def test_one_crash_is_told_and_tried_again(program, tmp_path: Path) -> None:
+    player, boards, said = program("falter"), Boards(1, Setting(5)), list[str]()
+    player.report = said.append
+    moves(boards, "C3", "D4")
+    assert choose(player, boards, 0) == [point_of("A1", 5)]
+    assert len(said) == 1
+    assert "ended with status 3 at `genmove b`; it is started again (1 of 3)" in said[0]
+    player = program("crash")
+    player.report = said.append
+    assert failure(player, boards, 0)[0].reason == "crash"
+    assert (tmp_path / "crash.log").read_text().count("genmove") == 4
+    assert len(said) == 1 + 3
+
+
 def test_resigning_passing_and_carriage_returns(program) -> None:
     boards = Boards(1, Setting(5))
     assert choose(program("windows"), boards, 0) == [point_of("A1", 5)]

@@ -373,3 +373,31 @@ def test_what_is_refused() -> None:
     boards.play([3, -1])
     with pytest.raises(RlabError, match="0 moves were made, so 1"):
         boards.undo(1)
+
+
+@pytest.mark.parametrize("ko", ["positional", "simple"])
+def test_one_board_steps_as_many_do(ko: str) -> None:
+    setting, chance = Setting(4, 0.5, ko), np.random.default_rng(1)
+    one, many = (Boards(1, setting, threads=1) for _ in range(2))
+    for _ in range(20):
+        one.clear()
+        many.clear()
+        legal = one.step(-1)
+        while len(legal):
+            assert legal.tolist() == np.flatnonzero(many.legal()[0]).tolist()
+            move = chance.choice(legal)
+            legal = one.step(move)
+            many.play([move])
+        assert many.over[0]
+        assert one.words.tolist() == many.words.tolist()
+
+
+def test_a_step_that_is_not_legal_says_why() -> None:
+    boards = Boards(1, Setting(3), threads=1)
+    boards.step(4)
+    for move, why in ((4, "there is a stone on B2"), (10, "10 is no point"), (-2, "-2 is no point")):
+        with pytest.raises(RlabError, match=why):
+            boards.step(move)
+    assert boards.made[0] == 1
+    with pytest.raises(RlabError, match=r"step\(\) is for one game, not 2"):
+        Boards(2, Setting(3)).step(0)

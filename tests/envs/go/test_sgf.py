@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,17 @@ from hypothesis import strategies as st
 
 from rlab.data.files import reader
 from rlab.envs.go.boards import Boards, Setting, point_of
-from rlab.envs.go.sgf import MOST_BYTES, Record, alternate, parse_sgf, read_sgf, replay, write_sgf
+from rlab.envs.go.sgf import (
+    MOST_BYTES,
+    Record,
+    alternate,
+    follow,
+    parse_sgf,
+    read_sgf,
+    replay,
+    with_comments,
+    write_sgf,
+)
 from rlab.errors import RlabError
 
 GAME = (
@@ -113,7 +124,7 @@ def test_replay_stops_where_it_is_told() -> None:
         ("(;SZ[9];B[aa];AB[bb])", "node 3 puts stones on the board after move 1"),
         ("(;CA[nonsense]SZ[9])", "character set is 'nonsense'"),
         ("(;CA[idna]SZ[9])", "character set is 'idna'"),
-        ("(;SZ[9]" + "(;" * 300 + ")" * 301, "nested 301 deep; at most 200"),
+        ("(;SZ[9]" + "(;" * 3_000 + ")" * 3_001, "nested 3001 deep; at most 2000"),
         ("(;" + ";B[aa]" * 5_000 + ")", "5001 nodes; at most 4000"),
         ("(;" + "a" * 10**5, "marks outside of values"),
         ("(;C[" + "\\" * 10**5 + "])", "100000 backslashes"),
@@ -140,6 +151,70 @@ def test_what_is_no_record_is_said_in_a_sentence(text: str, says: str) -> None:
 def test_what_cannot_be_played_is_said_in_a_sentence(text: str, says: str) -> None:
     with pytest.raises(RlabError, match=says):
         replay(parse_sgf(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(;SZ[9]C[a]C[b]PB[x]PB[y];B[ee];W[gc])",
+        "(;SZ[9]SZ[13]KM[6.5]KM[7];B[ee]B[aa];W[gc])",
+        "(;SZ[9]PL[1];B[ee];W[gc])",
+        "(;SZ[9]PL[Black];B[ee];W[gc])",
+        "(;SZ[9]PL[?];B[ee];W[gc])",
+        "(\r\nSZ[9]\r\nPB[x]\r\n;B[ee];W[gc])",
+        "Dear all,\n(GM[1]SZ[9];B[ee](W[gc])(W[cc]))",
+        "(;GaMe[1]SiZe[9];Black[ee];White[gc])",
+        "(;SZ[9]C[(a [b\\] (c](;B[ee](;W[gc]" + "(;B[](;W[]" * 200 + ")" * 403,
+    ],
+)  # fmt: skip
+def test_other_programs_records_keep_their_moves(text: str) -> None:
+    record = parse_sgf(text)
+    assert (record.size, record.turn) == (9, 1)
+    assert record.moves[:2] == ((1, 40), (2, 24))
+    assert replay(record).stones()[0].sum() == 3
+
+
+def test_what_is_said_twice_is_kept() -> None:
+    assert parse_sgf("(;SZ[9]C[one]C[two];B[ee]C[a\\]]C[b])").comments == {0: "one\ntwo", 1: "a]\nb"}
+    assert parse_sgf("(;SZ[9]AB[aa]AW[cc]PL[2])").turn == 2
+    assert parse_sgf("(;SZ[])").size == 19
+
+
+KO = "(;SZ[5]RU[Chinese];B[cb];W[db];B[bc];W[ec];B[cd];W[dd];B[aa];W[cc];B[dc]{};W[cc])"
+
+
+def test_a_ko_is_taken_back_after_two_passes() -> None:
+    with pytest.raises(RlabError, match=r"move 10 at C3 is not legal.*ko"):
+        replay(parse_sgf(KO.format("")))
+    record = parse_sgf(KO.format(";W[];B[]"))
+    boards = replay(record)
+    assert boards.stones()[0, 2, 2:4].tolist() == [2, 0]
+    follow(boards, 0, record.moves[:-3])  # back to where it may not
+    assert not boards.legal()[0, 12]
+    follow(boards, 0, record.moves)
+    assert boards.stones()[0, 2, 2:4].tolist() == [2, 0]
+
+
+@pytest.mark.parametrize("rules", ["", "RU[tromp-taylor]", "RU[of my own]"])
+def test_a_position_that_comes_again_is_simple_ko(rules: str) -> None:
+    record = parse_sgf(f"(;SZ[4]{rules};B[dc];W[cc];B[ca];W[dd];B[cb];W[da];B[bb];W[db];B[dc];W[da])")
+    assert record.setting().ko == "simple"
+    assert replay(record).made[0] == 10
+    assert replace(record, moves=record.moves[:-1]).setting().ko == "positional"
+
+
+def test_comments_are_added_and_all_else_stays() -> None:
+    text = (
+        "(;GM[1]FF[4]CA[GBK]SZ[9]EV[杯]BR[3d]XX[?]C[old\\]](;B[ee]LB[aa:1];W[gc]C[a](;B[cg])(;B[cc]N[x]))(;B[aa]))\n"
+        "(;GM[1]SZ[5];B[bb])"
+    )
+    out = with_comments(text.encode("gbk"), {0: "new]\\", 2: "b", 3: "c", 9: "none"})
+    again = parse_sgf(out)
+    assert again.comments == {0: "old]\nnew]\\", 2: "a\nb", 3: "c"}
+    assert again.moves == parse_sgf(text).moves
+    for kept in ("EV[杯]", "BR[3d]", "XX[?]", "LB[aa:1]", ";B[cc]N[x]", ";B[aa]", "(;GM[1]SZ[5];B[bb])", "CA[UTF-8]"):
+        assert kept in out.replace("\n", "")
+    assert with_comments(out, {}) == out
 
 
 def test_text_that_is_no_utf8() -> None:

@@ -4,8 +4,8 @@
 Features of a move, after their extended data table 4: the 3x3 pattern around it; whether it lies in the diamond of 12
 points around the move before and matches a known pattern there, and which; whether it is next to that move; whether it
 saves own stones from capture; whether it lies in the shape of stones that were just taken off. A pattern knows of each
-point the colour and the liberties (1, 2, 3 or more) of the stone, seen by the player to move; all eight symmetries of a
-pattern are one.
+point the colour and the liberties (1, 2, 3 or more) of the stone, from the side of the player to move; all eight
+symmetries of a pattern are one.
 
 A point's state is 3 bits: 0 empty, 4 beyond the board, else the liberties, plus 4 for the other player's stones. A 3x3
 pattern is 8 of them (N, E, S, W, then NE, SE, SW, NW), a diamond 12 (then two steps N, E, S, W) and the state of its
@@ -147,7 +147,7 @@ class PatternView(NamedTuple):
     lines: NDArray[np.int64]
     """[points]: the row of each point."""
     state: NDArray[np.int64]
-    """[cells]: seen by Black."""
+    """[cells]: from Black's side."""
     values: NDArray[np.float64]
     """[2, points]: of the 3x3 pattern if Black, or White, is to move; 0: no move."""
     sums: NDArray[np.float64]
@@ -299,7 +299,7 @@ def count(keys, numbers, new, n):
 
 @within
 def _pattern(v, c, step):
-    """The 3x3 pattern around a cell, seen by Black."""
+    """The 3x3 pattern around a cell, from Black's side."""
     u = v.state
     near = u[c - step] | (u[c + 1] << 3) | (u[c + step] << 6) | (u[c - 1] << 9)
     far = u[c - step + 1] | (u[c + step + 1] << 3) | (u[c + step - 1] << 6) | (u[c - step - 1] << 9)
@@ -477,7 +477,7 @@ def _pair(v, p, row):
 
 @within
 def diamond_code(v, c, black):
-    """The diamond around the stone on a cell, seen by a player."""
+    """The diamond around the stone on a cell, from a player's side."""
     code = v.state[c] << 36
     for j in range(12):
         x = v.diamond[c, j]
@@ -794,10 +794,10 @@ def look_row(s, w, q, m, r, z, v, t, x, moves, n, weights, key, greedy, features
 
 
 @jit
-def learn_games(s, w, q, m, r, z, v, t, x, moves, starts, ends, weights, squares, rate, told):
+def learn_games(s, w, q, m, r, z, v, t, x, moves, starts, ends, weights, squares, rate, sums):
     """Replay games (moves starts[g] .. ends[g]-1) and after each position go up the log-probability of its move.
 
-    AdaGrad (Duchi et al. 2011): a weight's step is rate * gradient / sqrt(sum of its gradients' squares). Adds to told
+    AdaGrad (Duchi et al. 2011): a weight's step is rate * gradient / sqrt(sum of its gradients' squares). Adds to sums
     [5]: positions, those whose move is one that the policy knows, sum of -log p of these, first guesses that were
     right, moves that were passes. With a rate of 0 nothing is learned.
     """
@@ -807,14 +807,14 @@ def learn_games(s, w, q, m, r, z, v, t, x, moves, starts, ends, weights, squares
         clear_view(s, w, q, m, r, z, v, t)
         for k in range(starts[g], ends[g]):
             move = np.int64(moves[k])
-            told[0] += 1
+            sums[0] += 1
             n = find_features(s, w, q, r, z, 0, v, t, x)
             guess = softmax(x, weights) if n > 0 else points
-            told[3] += guess == move
-            told[4] += move == points
+            sums[3] += guess == move
+            sums[4] += move == points
             if move < points and x.number[move] > 0:
-                told[1] += 1
-                told[2] -= np.log(max(x.score[move], 1e-300))
+                sums[1] += 1
+                sums[2] -= np.log(max(x.score[move], 1e-300))
                 if rate > 0.0:
                     find_gradient(x, move)
                     for j in range(x.touched[last]):

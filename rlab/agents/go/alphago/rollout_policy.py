@@ -157,12 +157,12 @@ class Playouts:
         Each is drawn by its key [K] alone, and the games stay as they are. Of the stones that the last move took, which
         a game does not keep, a playout's first move does not know.
         """
-        work, found = self._room(boards.setting), np.empty(len(rows), np.float32)
+        work, values = self._room(boards.setting), np.empty(len(rows), np.float32)
         self.moves += kernels.outcome_rows(
             *work.games, *boards.games, np.asarray(rows, np.int64), np.asarray(keys, np.uint64), *work.rules,
-            self._view, self.tables, boards.setting.komi, self._owner, self._scratch, found,
+            self._view, self.tables, boards.setting.komi, self._owner, self._scratch, values,
         )  # fmt: skip
-        return found
+        return values
 
     def choose(self, boards: Boards, row: int, key: np.uint64, greedy: bool) -> int:
         """A move in a game; it and the key decide."""
@@ -242,22 +242,22 @@ def find_patterns(moves: Moves, least: int, stop: Stop | None = None) -> Rollout
     nothing = RolloutPolicy(none, none, none)
     board, view, scratch = Boards(1, moves.setting, threads=1), make_view(size), nothing.scratch(size)
     longest = int(np.diff(moves.splits["train"], axis=1).max(initial=1))
-    found = [np.empty(longest * most, np.int64) for most in (size * size, kernels.FAR, kernels.MOST_SHAPE)]
+    buffers = [np.empty(longest * most, np.int64) for most in (size * size, kernels.FAR, kernels.MOST_SHAPE)]
     counted = (_Counted(), _Counted(), _Counted())
     for start, end in moves.splits["train"]:
         if stop is not None and stop.requested:
             raise Stopped
         numbers = kernels.patterns_of_game(
-            *board.games, *board.rules, view, nothing.tables, scratch, moves.moves, start, end, *found
+            *board.games, *board.rules, view, nothing.tables, scratch, moves.moves, start, end, *buffers
         )
-        for one, words, number in zip(counted, found, numbers, strict=True):
+        for one, words, number in zip(counted, buffers, numbers, strict=True):
             one.add(words, number)
-    squares, responses, shapes = (one.seen(least) for one in counted)
+    squares, responses, shapes = (one.frequent(least) for one in counted)
     return RolloutPolicy(squares, responses, shapes)
 
 
 class _Counted:
-    """How often each word was seen."""
+    """How often each word came."""
 
     def __init__(self) -> None:
         self.keys, self.numbers = kernels.table_of(np.zeros(0, np.int64), np.zeros(0, np.int64))
@@ -271,7 +271,7 @@ class _Counted:
             self.keys, self.numbers = keys, numbers
         self.held += kernels.count(self.keys, self.numbers, words, number)
 
-    def seen(self, least: int) -> Words:
+    def frequent(self, least: int) -> Words:
         return np.sort(self.keys[(self.keys >= 0) & (self.numbers >= least)])
 
 
@@ -336,12 +336,12 @@ class RolloutLearner:
 
     def _learn(self, games: Words, rate: float) -> NDArray[np.float64]:
         """See `patterns.learn_games`."""
-        told, moves, policy = np.zeros(5), self.moves, self.policy
+        sums, moves, policy = np.zeros(5), self.moves, self.policy
         kernels.learn_games(
             *self._board.games, *self._board.rules, self._view, policy.tables, self._scratch, moves.moves, games[:, 0],
-            games[:, 1], policy.weights, self._squares, rate, told,
+            games[:, 1], policy.weights, self._squares, rate, sums,
         )  # fmt: skip
-        return told
+        return sums
 
     def step(self) -> Metrics:
         """Some games."""
@@ -351,15 +351,15 @@ class RolloutLearner:
         if self._order[0] != epoch:
             self._order = epoch, np.random.default_rng(derive(self.seed, "order", epoch)).permutation(len(games))
         rate = self.fit.learning_rate * (1 - self.done / self.progress().total)
-        told = self._learn(games[self._order[1][number * GAMES : (number + 1) * GAMES]], rate)
+        sums = self._learn(games[self._order[1][number * GAMES : (number + 1) * GAMES]], rate)
         self.chunks += 1
-        self.done += int(told[0])
-        loss = float(told[2] / max(told[1], 1))
+        self.done += int(sums[0])
+        loss = float(sums[2] / max(sums[1], 1))
         if not math.isfinite(loss):
             raise NonFinite("loss", loss, f"position {self.done:,}")
         return {
             "loss": loss,
-            "accuracy": float(told[3] / told[0]),
+            "accuracy": float(sums[3] / sums[0]),
             "learning_rate_last": rate,
             "epoch_last": float(epoch + 1),
             "clock_learn": time.perf_counter() - started,
@@ -375,20 +375,20 @@ class RolloutLearner:
         Raises:
             Stopped: a stop was requested.
         """
-        told, games = np.zeros(5), self.moves.splits[split]
+        sums, games = np.zeros(5), self.moves.splits[split]
         for start in range(0, len(games), GAMES):
             if stop.requested:
                 raise Stopped
-            told += self._learn(games[start : start + GAMES], 0.0)
-        n = int(told[0])
-        low, high = wilson(float(told[3]), n)
+            sums += self._learn(games[start : start + GAMES], 0.0)
+        n = int(sums[0])
+        low, high = wilson(float(sums[3]), n)
         return {
             "measure": "top-1 %",
-            "mean": float(100 * told[3] / n),
+            "mean": float(100 * sums[3] / n),
             "low": 100 * low,
             "high": 100 * high,
-            "loss": float(told[2] / max(told[1], 1)),
-            "passes": float(100 * told[4] / n),
+            "loss": float(sums[2] / max(sums[1], 1)),
+            "passes": float(100 * sums[4] / n),
             "split": split,
             "examples": n,
         }

@@ -1,0 +1,1 @@
+"""Other people's way of training the same agents, for measurements beside ours."""
