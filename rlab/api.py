@@ -8,13 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from rlab.errors import RlabError, printable
-from rlab.run.config import changed, to_plain
+from rlab.run.config import changed, to_plain, with_curve
 from rlab.run.contract import (
     Ability,
     Acts,
@@ -31,7 +30,7 @@ from rlab.run.contract import (
     ability,
 )
 from rlab.run.files import disk_error, make_folder, read_document, replace_durably, to_json
-from rlab.run.folder import RunFolder, find_run
+from rlab.run.folder import RunFolder, find_run, run_at
 from rlab.run.report import summary_html
 from rlab.run.signals import stop_on_signals
 from rlab.run.status import last_row, status_of, subject_of
@@ -97,8 +96,8 @@ def train(
         on_checkpoint: called with (progress, path) after every checkpoint. Callbacks get copies and change nothing of
             the run, its random numbers included; one that returns False or raises `StopTraining` ends the run, saved,
             and any other exception does so, too, and is then raised here.
-        settings: fields of the configuration by name, such as ``steps=20_000, learning_rate=1e-3``; of a Gymnasium
-            environment also ``env_args={...}``, ``wrappers=[...]`` and ``max_steps=N``.
+        settings: fields of the configuration by name, such as ``steps=20_000, learning_rate=1e-3`` or
+            ``minutes=10``; of a Gymnasium environment also ``env_args={...}``, ``wrappers=[...]`` and ``max_steps=N``.
 
     Raises:
         RlabError: a name or value is wrong, the machine is too small, or the run met NaN or a failing disk, or
@@ -117,9 +116,12 @@ def train(
         right = " and ".join(f"{part}=..." for part in recipe.subject) or "nothing"
         raise RlabError(f"'{agent}' learns on {right}, and on nothing else")
     names = [asked[part] for part in recipe.subject]
-    config = changed(
-        recipe.default(names[0] if names else ""), dict(zip(recipe.subject, names, strict=True)) | settings
-    )
+    default = recipe.default(names[0] if names else "")
+    if "evaluate_steps" not in settings:
+        default = with_curve(default)
+    if settings.get("minutes") and recipe.budget_name in settings:
+        raise RlabError(f"minutes and {recipe.budget_name} exclude each other: by the clock there is no such number")
+    config = changed(default, dict(zip(recipe.subject, names, strict=True)) | settings)
     given(to_plain(config))
 
     def start(stop: Stop, view: View) -> RunFolder:
@@ -184,8 +186,11 @@ def resume(
     if steps is not None or minutes is not None:
         if steps is not None and minutes is not None:
             raise RlabError("steps and minutes exclude each other: a run has one budget")
-        asked = (recipe.budget_name, steps) if minutes is None else ("minutes", minutes)
-        more["extension"] = import_module("rlab.run.extension").Extension(*asked, schedules)
+        from rlab.run.extension import Extension
+
+        name, amount = (recipe.budget_name, steps) if minutes is None else ("minutes", minutes)
+        assert amount is not None
+        more["extension"] = Extension(name, amount, schedules)
 
     def start(stop: Stop, view: View) -> RunFolder:
         resume_run(folder, device, stop, view, give=_giver(folder, env), **more)
@@ -250,7 +255,12 @@ def _giver(folder: RunFolder, env: Any) -> Callable[[Any], Any]:
 
 
 class Loaded:
-    """A run's Learner with what its newest checkpoint has learned. Use it as a context manager, or call `close`.
+    """A run's Learner with what a checkpoint has learned. Use it as a context manager, or call `close`.
+
+    Args:
+        folder: the run.
+        device: auto, cpu, cuda or cuda:N.
+        progress: of the checkpoint; None: the newest one.
 
     Attributes:
         folder: the run.
@@ -259,18 +269,18 @@ class Loaded:
         step: the progress at which the checkpoint was saved.
     """
 
-    def __init__(self, folder: RunFolder, device: str = "auto", env: Any = None):
+    def __init__(self, folder: RunFolder, device: str = "auto", env: Any = None, progress: int | None = None):
         from rlab.recipes import load_recipes
         from rlab.run.lifecycle import of_this_version, open_run, restore_policy
 
         load_recipes()
         self.folder = folder
-        self._device, self._env = device, env
+        self._device, self._env, self._progress = device, env, progress
         nothing = RlabError(f"run '{folder.name}' has no checkpoint yet, so there is nothing to play or predict with")
         if not folder.checkpoints.is_dir() or not any(folder.checkpoints.iterdir()):
             raise nothing
         with contextlib.ExitStack() as stack:
-            run = stack.enter_context(open_run(folder, device, _giver(folder, env)))
+            run = stack.enter_context(open_run(folder, device, _giver(folder, env), progress))
             if run.saved is None:
                 raise nothing
             with of_this_version(folder):
@@ -311,6 +321,8 @@ class Loaded:
         session = describe_session(resolve_device(self._device), torch.get_num_threads(), seed)
         document = {"schema": 1, "step": self.step, **score, "session": session}
         folder = self.folder
+        if self._progress is not None:  # of a checkpoint that was named: the file is of the newest one
+            return document
         try:
             make_folder(folder.evaluation.parent)
             replace_durably(folder.evaluation, to_json(document))
@@ -350,8 +362,10 @@ class Loaded:
 class Player(Loaded):
     """A trained policy; made by `load`."""
 
-    def __init__(self, folder: RunFolder, device: str = "auto", seed: int = 0, env: Any = None):
-        super().__init__(folder, device, env)
+    def __init__(
+        self, folder: RunFolder, device: str = "auto", seed: int = 0, env: Any = None, progress: int | None = None
+    ):
+        super().__init__(folder, device, env, progress)
         self._policy = self.ability(Plays).policy(seed)
         self._envs: Any = getattr(self.learner, "envs", None)
 
@@ -492,7 +506,7 @@ class Predictor(Loaded):
     """A trained model; made by `load`."""
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """x[B, *shape] as in the data set (bytes or floats) -> probabilities[B, K]; of numbers [B]. One input, without
+        """x[B, *shape] as in the data set -> probabilities[B, K]; of numbers [B]. One input, without
         the B, gives one row.
 
         Raises:
@@ -559,7 +573,7 @@ def load(
     """Load what a run's newest whole checkpoint has learned, a policy or a model; changes nothing in its folder.
 
     Args:
-        run: what `train` returned, a name, a path, or "latest".
+        run: what `train` returned, a name, a path, "latest", or a name with a checkpoint: "NAME:best", "NAME:5000".
         device: auto, cpu, cuda or cuda:N.
         seed: of the policy's own random numbers.
         env: the environment, if the run learned in one that only Python code has.
@@ -571,10 +585,10 @@ def load(
     """
     allow(trust)
     _refuse_below(seed=(seed, 0))
-    folder, env = _folder(run), _environment_of(run, env)
+    (folder, progress), env = _at(run), _environment_of(run, env)
     if "data" in folder.config()["subject"]:
-        return Predictor(folder, device, env)
-    return Player(folder, device, seed, env)
+        return Predictor(folder, device, env, progress)
+    return Player(folder, device, seed, env, progress)
 
 
 def evaluate(
@@ -590,7 +604,7 @@ def evaluate(
     """Play whole games with raw scores, and write ``evaluation.json`` in the run's folder, if that can be written to.
 
     Args:
-        run: what `train` returned, a name, a path, or "latest".
+        run: as `load` takes it. Of a checkpoint that is named (``"NAME:best"``) nothing is written.
         episodes: how many games.
         seed: of environments and policy.
         device: auto, cpu, cuda or cuda:N.
@@ -630,15 +644,15 @@ def evaluate_together(
     """
     from rlab.tasks.ensemble import Member, ensemble_score
 
-    folders = [_folder(run) for run in runs]
+    folders = [_at(run)[0] for run in runs]
     names = [folder.name for folder in folders]
     if len(set(names)) < max(2, len(names)):
         raise RlabError(
             f"models are taken together of at least two different runs, not of {', '.join(names) or 'none'}"
         )
     members = []
-    for folder in folders:
-        with load(folder, device) as loaded:
+    for run, folder in zip(runs, folders, strict=True):
+        with load(run, device) as loaded:
             if not isinstance(loaded, Predictor):
                 raise RlabError(f"run '{folder.name}' plays games, so that it cannot be taken together with models")
             outputs, targets = loaded.outputs(stop or Stop())
@@ -686,6 +700,11 @@ def write_pictures(folder: RunFolder, drawn: Mapping[str, bytes]) -> dict[str, P
     except OSError as e:
         raise disk_error(e, folder.path) from None
     return files
+
+
+def _at(run: RunFolder | Path | str) -> tuple[RunFolder, int | None]:
+    """The run, and the progress of the checkpoint that is named with it; None: the newest."""
+    return (run, None) if isinstance(run, RunFolder) else run_at(str(run))
 
 
 def _folder(run: RunFolder | Path | str) -> RunFolder:

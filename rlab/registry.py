@@ -147,10 +147,11 @@ class Recipe(Generic[C]):
         part, _, name = self.budget.partition(".")
         return int(getattr(getattr(config, part), name))
 
-    def with_budget(self, config: C, budget: float) -> C:
-        """The configuration with about another budget, a multiple of `budget_step`."""
+    def with_budget(self, config: C, budget: float, exact: bool = False) -> C:
+        """The configuration with another budget, unless `exact` about this one: a multiple of `budget_step`."""
         part, _, name = self.budget.partition(".")
-        rounded = max(1, round(budget / self.budget_step)) * self.budget_step
+        step = 1 if exact else self.budget_step
+        rounded = max(1, round(budget / step)) * step
         changed: C = replace(cast(Any, config), **{part: replace(getattr(config, part), **{name: rounded})})
         return changed
 

@@ -266,7 +266,6 @@ def test_run_goes_on_in_its_own_environment(short: rlab.Run) -> None:
 
 
 def test_resume_takes_a_new_budget() -> None:
-    pytest.importorskip("rlab.run.extension")
     run = rlab.train("dqn", env="CartPole-v1", **QUICK).resume(300)
     with run.load() as player:
         assert player.step == 300

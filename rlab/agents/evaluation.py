@@ -42,7 +42,7 @@ def play(policy: Policy, envs: VectorEnv, episodes: int, seed: int, stop: Stop) 
         envs: an evaluation environment of `rlab.envs.make_vec(..., training=False)`, N <= episodes.
         episodes: how many in all.
         seed: of the environments.
-        stop: polled at every step.
+        stop: polled at every step, and told of every game.
 
     Returns:
         (raw returns float64[episodes], lengths in steps int64[episodes]), environment by environment.
@@ -68,6 +68,7 @@ def play(policy: Policy, envs: VectorEnv, episodes: int, seed: int, stop: Stop) 
             if len(returns[i]) < share[i]:
                 returns[i].append(float(total[i]))
                 lengths[i].append(int(length[i]))
+                stop.tell(sum(map(len, returns)), episodes)
             total[i], length[i] = 0, 0
     return np.concatenate([np.array(r) for r in returns]), np.concatenate([np.array(n) for n in lengths]).astype(
         np.int64

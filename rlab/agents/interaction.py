@@ -26,6 +26,7 @@ from rlab.envs import make_vec
 from rlab.envs.make import is_foreign
 from rlab.envs.vector import VecEnv
 from rlab.errors import ForeignError, RlabError
+from rlab.run.budget import Budget
 from rlab.run.config import to_plain
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.run.files import scratch_folder
@@ -317,6 +318,7 @@ class Interaction:
         self.profile_copy = profile_copy
         self.evaluates = evaluates
         self._notes: list[str] = []
+        self.budget = Budget()
         self._pending: Step | None = None  # seen, not yet learned from
 
     @property
@@ -334,7 +336,7 @@ class Interaction:
         clock = dict.fromkeys(("act", "env", "learn"), 0.0)
         metrics: dict[str, float] = {}
         for _ in range(self.ticks):
-            if self.done >= self.total_steps:
+            if self.done >= self.budget.end(self.total_steps):
                 break
             learned = self._tick(clock)
             if learned is not None:
@@ -348,7 +350,7 @@ class Interaction:
 
         At the end of the budget the environments that it learned in are closed first: of a simulator there may be one.
         """
-        final = self.done >= self.total_steps
+        final = self.done >= self.budget.end(self.total_steps)
         if final:
             self.close()
         episodes = self.final_episodes if final else self.evaluate_episodes
@@ -394,8 +396,8 @@ class Interaction:
         return make_vec(self.env, copies, seed, **rules, training=False)
 
     def progress(self) -> Progress:
-        """Environment steps done and planned."""
-        return Progress(self.done, self.total_steps, "steps")
+        """Environment steps done and planned; by the clock the end is not known before the time is up."""
+        return Progress(self.done, self.budget.end(self.total_steps), "steps")
 
     def footprint(self, stop: Stop) -> Footprint:
         """Memory from the configuration; disk and time from a copy that runs for about a second and polls `stop`.

@@ -94,7 +94,8 @@ def describe_env(experiment: Any) -> dict[str, str]:
     """What `rlab train` tells of a run in an environment before it starts."""
     env, agent = experiment.env, getattr(experiment, "agent", None)
     budget = f"{env.games:,} games" if hasattr(env, "games") else f"{env.steps:,} steps"
-    lines = {"env": f"{env.env}, {budget}"}
+    by_clock = f"{experiment.run.minutes:g} minutes, about " if experiment.run.minutes else ""
+    lines = {"env": f"{env.env}, {by_clock}{budget}"}
     if isinstance(env, EnvConfig):
         from rlab.envs import is_atari
         from rlab.envs.make import is_foreign
@@ -106,7 +107,7 @@ def describe_env(experiment: Any) -> dict[str, str]:
         if isinstance(agent, AgentSettings):
             lines |= _copies(experiment) if is_foreign(env.env) else {}
             if why := agent.nothing_learned(env.steps):
-                lines["note"] = f"{why}, so nothing will be learned in {env.steps:,} steps"
+                lines["note"] = f"{why}, so nothing will be learned in {by_clock}{budget}"
     elif getattr(env, "env_args", None):
         lines["rules"] = f"env_args {env.env_args}"
     return lines
@@ -159,10 +160,11 @@ def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, con
                 frame_stack=envs.frame_stack,
                 has_masks="action_mask" in info,
                 longest_episode=env.reset_steps if envs.protocol is None else min(env.reset_steps, ATARI_LONGEST),
-                total_steps=env.steps,
+                total_steps=context.budget.horizon(env.steps),
                 seed=run.seed,
                 device=context.device,
                 journal=context.journal,
+                budget=context.budget,
             ),
         )
         if context.start is not None:

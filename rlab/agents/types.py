@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -14,6 +14,7 @@ import torch
 from gymnasium.spaces import Discrete
 
 from rlab.errors import RlabError
+from rlab.run.budget import Budget
 from rlab.run.journal import Journal
 
 
@@ -27,10 +28,11 @@ class AgentContext:
         frame_stack: frames in an observation (4 on Atari), 1 elsewhere.
         has_masks: whether steps come with action masks.
         longest_episode: steps after which an episode is cut at the latest.
-        total_steps: the run's budget in environment steps, which schedules are fractions of.
+        total_steps: the budget in environment steps, which schedules are fractions of.
         seed: the run's, from which an agent derives its own.
         device: torch device.
         journal: takes what is too long for a checkpoint, such as a replay's rows.
+        budget: the run's; `place` asks it.
     """
 
     observation_space: gym.Space[Any]
@@ -38,10 +40,15 @@ class AgentContext:
     frame_stack: int
     has_masks: bool
     longest_episode: int
-    total_steps: int
+    total_steps: float
     seed: int
     device: str
     journal: Journal
+    budget: Budget = field(default_factory=Budget)
+
+    def place(self, steps: int) -> float:
+        """Where schedules stand after some steps, 0..total_steps: there, or by the clock at the share of time."""
+        return self.budget.place(steps, self.total_steps)
 
     @property
     def num_actions(self) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rlab.cli.common import JsonFlag, parse, refuse_below, results, say
 from rlab.cli.flags import Arg
-from rlab.errors import RlabError, nearest, printable
+from rlab.errors import RlabError, nearest, printable, shortened
 
 if TYPE_CHECKING:
     from rlab.data.datasets import TensorDataset
@@ -53,7 +53,15 @@ class Show:
     """Say what is in a data set, and draw some of it; of sets without tensors, what stands first in their files."""
 
     set: Annotated[str, Arg("SET", positional=True)]
-    """A data set."""
+    """A data set, images:DIR or csv:FILE."""
+    target: str = ""
+    """Of csv: the column that is predicted; by default the last one."""
+    missing: Literal["refuse", "mean"] = "refuse"
+    """Of csv: refuse missing numbers, or take the mean of the column's training examples."""
+    test_file: str = ""
+    """Of images and csv: a file that names the test examples, one a line."""
+    shape: str = ""
+    """Resize images to channels x height x width, such as 3x64x64."""
     augment: str = ""
     """What to do to images, such as flip,crop:4,rotate:15; `rlab data augmentations` lists all."""
     out: Path | None = None
@@ -84,6 +92,7 @@ def main(argv: Sequence[str]) -> int:
         print("       rlab data get NAME... [--json]")
         print("       rlab data verify [NAME...] [--json]")
         print("       rlab data show SET [--augment a,b:1,c] [--out FILE.png] [--count N] [--seed N] [--json]")
+        print("           and of csv:FILE [--target COLUMN] [--missing mean], of images:DIR [--shape CxHxW]")
         print("       rlab data augmentations [--json]")
         return 0
     if argv and not argv[0].startswith("-"):
@@ -184,7 +193,14 @@ def _show(argv: Sequence[str]) -> int:
     refuse_below(flags, count=1, seed=0)
     if flags.count > MOST_DRAWN:
         raise RlabError(f"--count is {flags.count}; it must be at most {MOST_DRAWN}")
-    out = flags.out or Path(f"{flags.set.rpartition(':')[2]}.png")
+    from rlab.data.own import OwnSettings, Table, files_of
+    from rlab.tasks.config import ExamplesConfig, shape_of
+
+    files = files_of(flags.set)
+    ExamplesConfig(
+        flags.set, flags.target, flags.missing, flags.test_file, shape=flags.shape
+    )  # refuses as `train` does
+    out = flags.out or Path(f"{files.name if files else flags.set.rpartition(':')[2]}.png")
     if out.suffix != ".png":
         raise RlabError(f"--out is {out}; it must end in .png")
     with results(flags.json) as put:
@@ -198,10 +214,14 @@ def _show(argv: Sequence[str]) -> int:
         from rlab.run.files import replace_durably
 
         changes = parse_changes(flags.augment)
-        data = load(flags.set, flags.seed, report=say)
+        shape = shape_of(flags.shape) if flags.shape else None
+        target = flags.target or (files.columns()[-1] if isinstance(files, Table) else "")
+        own = OwnSettings(target, flags.missing, shape, flags.test_file)
+        data = load(flags.set, flags.seed, report=say, own=own)
+        data = data.resized(shape) if shape else data
         picture = draw(data, changes, flags.count, flags.seed)
         replace_durably(out, picture)
-        facts = _facts(data) | {"picture": str(out)}
+        facts = _facts(data) | ({"target": target} if target else {}) | {"picture": str(out)}
         put(_text(facts), facts)
         return 0
 
@@ -233,6 +253,7 @@ def _facts(data: TensorDataset) -> dict[str, Any]:
         "shape": list(data.shape),
         "dtype": str(data.x.dtype).removeprefix("torch."),
         "classes": None if data.classes is None else list(data.classes),
+        "columns": None if data.columns is None else list(data.columns),
         "splits": {split: len(items) for split, items in data.splits.items()},
         "counts": {split: data.counts(split) for split in data.splits} if data.classes else None,
         "mean": x.mean().item(),
@@ -250,10 +271,16 @@ def _text(facts: dict[str, Any]) -> str:
         f"{'training x':<16}mean {facts['mean']:.4f}, standard deviation {facts['std']:.4f}, "
         f"from {facts['min']:g} to {facts['max']:g}",
     ]
+    if facts.get("target"):
+        lines.insert(
+            1, f"{'target':<16}{printable(shortened(facts['target']))}, {'classes' if facts['classes'] else 'a number'}"
+        )
+    if facts["columns"]:
+        lines.append(f"{'columns of x':<16}{', '.join(facts['columns'])}")
     if facts["counts"]:
         what = "class (pixels)" if facts["kind"] == "segmentation" else "class"
         table = [
-            (name, *(f"{facts['counts'][split][n]:,}" for split in facts["splits"]))
+            (shortened(name, 40), *(f"{facts['counts'][split][n]:,}" for split in facts["splits"]))
             for n, name in enumerate(facts["classes"])
         ]
         lines += ["", _columns((what, *facts["splits"]), table)]

@@ -21,7 +21,7 @@ from rlab.cli.common import (
 )
 from rlab.cli.flags import Arg
 from rlab.run.contract import Stop, Stopped
-from rlab.run.folder import find_run
+from rlab.run.folder import run_at
 from rlab.run.formatting import how_text, number, score_text
 
 
@@ -31,7 +31,7 @@ class Flags:
     of models: the score of the mean of what they say, written nowhere."""
 
     run: RunName
-    """A run's name, a path, or `latest`."""
+    """A run's name, a path, or `latest`; RUN:best is its best checkpoint; that score is written nowhere."""
     others: Annotated[tuple[str, ...], Arg("[RUN ...]", positional=True)] = ()
     """More runs of models on the same data."""
     episodes: int = 30
@@ -57,16 +57,17 @@ def _eval(argv: Sequence[str], stop: Stop) -> int:
     with results(flags.json) as put:
         if flags.others:
             return _together(flags, stop, put)
-        folder = find_run(flags.run)
+        folder, progress = run_at(flags.run)
         from rlab.api import evaluate
 
         try:
-            score = evaluate(folder, flags.episodes, flags.seed, flags.device, stop=stop)
+            score = evaluate(flags.run, flags.episodes, flags.seed, flags.device, stop=stop)
         except Stopped:
             say("stopped; nothing was written")
             return stopped_status(stop)
         name, unit = reference(folder), folder.config()["unit"]
-        wrote = "" if "not_written" in score else f"wrote   {folder.evaluation}\n"
+        # evaluation.json is of the newest checkpoint.
+        wrote = "" if "not_written" in score or progress is not None else f"wrote   {folder.evaluation}\n"
         if "measure" in score:
             put(
                 f"score   {score_text(score)}\n"

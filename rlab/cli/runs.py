@@ -25,6 +25,7 @@ from rlab.run.formatting import number, printable
 from rlab.run.health import explained, warnings_in
 from rlab.run.status import (
     State,
+    best_evaluation,
     checkpoint_paths,
     last_row,
     newest_checkpoint,
@@ -363,6 +364,7 @@ def _facts(folder: RunFolder) -> dict[str, Any]:
         "last": last_row(folder.metrics, "train"),
         "checkpoints": [str(path) for path in checkpoint_paths(folder)],
         "past_selves": list(past_selves(folder)),
+        "best": best_evaluation(folder),
         "digest": None if saved is None else digest(saved.state),
         "size_bytes": size_of(folder.path),
     }
@@ -370,7 +372,7 @@ def _facts(folder: RunFolder) -> dict[str, Any]:
 
 def _text(folder: RunFolder, facts: dict[str, Any]) -> str:
     newest = newest_checkpoint(folder)
-    name = reference(folder)
+    name, best = reference(folder), facts["best"]
     resume = [] if facts["status"] != "stopped" else [f"rlab resume {name}"]
     total, unit = "" if facts["total"] is None else f" of {facts['total']:,}", facts["unit"]
     lines = [
@@ -380,6 +382,7 @@ def _text(folder: RunFolder, facts: dict[str, Any]) -> str:
         ("status", f"{facts['status']}, {facts['step']:,}{total} {unit}"),
         ("saved", f"{newest[0]} ({newest[1]:,} {unit})" if newest else "no checkpoint yet"),
         ("keeps", f"{', '.join(map(str, facts['past_selves'])) or 'no'} {unit}"),
+        *([("best", f"{name}:best, {number(best['mean'])} at {best['step']:,} {unit}")] if best else []),
         ("digest", facts["digest"] or "-"),
         ("size", f"{facts['size_bytes'] / 1e6:,.1f} MB"),
     ]

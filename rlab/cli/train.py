@@ -28,7 +28,7 @@ from rlab.cli.common import (
 from rlab.cli.flags import Arg, Flag, filled, flags_of, help_text, read_words
 from rlab.errors import Misspelt, RlabError
 from rlab.registry import RECIPES, Recipe
-from rlab.run.config import HasOptions, changed, flat, from_plain, settings_of, to_plain
+from rlab.run.config import HasOptions, changed, flat, from_plain, settings_of, to_plain, with_curve
 from rlab.run.contract import NonFinite, Stop, Stopped
 from rlab.run.files import read_plain
 from rlab.run.folder import CONFIG_BYTES, RunFolder, find_run
@@ -44,8 +44,6 @@ class Flags:
 
     name: str | None = None
     """The run's name; without it one is made from what learns, on what, and the time."""
-    minutes: float | None = None
-    """Train for about this long: sets --steps (of models --epochs) from a short measurement on this machine."""
     start: Annotated[str, Arg("RUN")] = ""
     """Begin with all parameters of the agent of this run, copied at the start."""
     like: Annotated[str, Arg("RUN")] = ""
@@ -90,7 +88,14 @@ def _train(argv: list[str], stop: Stop) -> int:
     for part in recipe.subject:
         if value_of(rest, f"--{part}") is not None:
             taken.pop(part, None)  # it decides which other settings there are
-    default = changed_from(template, recipe.default(subject), taken)
+    budget, base = recipe.budget_name, recipe.default(subject)
+    if value_of(rest, f"--{budget}") is not None:
+        taken.pop("minutes", None)
+    if value_of(rest, "--evaluate-steps") is not None:
+        taken.pop("evaluations", None)
+    elif "evaluate_steps" not in taken:
+        base = with_curve(base)
+    default = changed_from(template, base, taken)
     if help_wanted:
         print(_help(agent, recipe, default, subject, every), end="")
         return 0
@@ -101,13 +106,9 @@ def _train(argv: list[str], stop: Stop) -> int:
     own = {f.name: given.pop(f.name) for f in fields(Flags) if f.name in given and f.name not in _names(default)}
     _refuse_nothing_named(agent, recipe, taken | given)
     flags = Flags(**own)
+    if "minutes" in given and budget in given:
+        raise RlabError(f"--minutes and --{budget} exclude each other: by the clock a run has no number of {budget}")
     config = changed(default, given)
-    if flags.minutes is not None:
-        budget = recipe.budget_name
-        if value_of(rest, f"--{budget}") is not None:
-            raise RlabError(f"--minutes and --{budget} exclude each other: --minutes chooses the number of {budget}")
-        if not 0 < flags.minutes < 1e6:
-            raise RlabError(f"--minutes is {flags.minutes:g}; it must be more than 0")
     with results(flags.json) as put:
         made: list[RunFolder] = []
         try:
@@ -123,12 +124,13 @@ def _train(argv: list[str], stop: Stop) -> int:
                 if stop.requested:
                     raise Stopped
                 made.append(folder)
-                return _announce(agent, recipe, config, footprint, folder, flags.minutes)
+                _announce(agent, recipe, config, footprint, folder)
+                return config
 
             if stop.requested:
                 raise Stopped
             with LiveView(title) as view:
-                folder, outcome = start_run(agent, config, flags.name, stop, view, prepare, flags.start)
+                folder, outcome = start_run(agent, config, flags.name, stop, view, prepare, None, flags.start)
         except Stopped:
             say("stopped before the run began; nothing was written")
             nothing = {"run": None, "path": None, "finished": False, "step": 0, "score": None, "seconds": 0.0}
@@ -382,25 +384,15 @@ def halted(error: NonFinite | Collapsed, folder: RunFolder | None) -> RlabError:
     return RlabError(text)
 
 
-def _announce(
-    agent: str, recipe: Recipe[Any], config: Any, footprint: Any, folder: RunFolder, minutes: float | None
-) -> Any:
-    """Print what the run is and needs; return the configuration, with its budget chosen if minutes were given."""
+def _announce(agent: str, recipe: Recipe[Any], config: Any, footprint: Any, folder: RunFolder) -> None:
+    """Print what the run is and needs."""
     import torch
 
     from rlab.machine import gigabytes
     from rlab.run.lifecycle import resolve_device
 
     seconds = footprint.seconds
-    if minutes is not None:
-        if not seconds:
-            raise RlabError(
-                f"--minutes needs a measured speed, which '{agent}' does not give; use --{recipe.budget_name}"
-            )
-        budget = recipe.budget_of(config)
-        config = recipe.with_budget(config, budget * minutes * 60 / seconds)
-        seconds *= recipe.budget_of(config) / budget
-    device, threads = resolve_device(config.run.device), torch.get_num_threads()
+    device, threads, minutes = resolve_device(config.run.device), torch.get_num_threads(), config.run.minutes
     on_device = f" and {gigabytes(footprint.device_memory)} on {device}" if footprint.device_memory else ""
     described = recipe.describe(config) or recipe.subjects(config)
     note = described.pop("note", "")
@@ -413,13 +405,16 @@ def _announce(
         "teacher": _teacher_text(folder),
         "start": _start_text(folder),
         "memory": f"{gigabytes(footprint.memory)}{on_device}; disk {gigabytes(footprint.disk)} at the most",
-        "time": f"about {duration(seconds)} without evaluations" if seconds else "",
+        "time": f"{duration(60 * minutes)} with evaluations, and then the final one"
+        if minutes
+        else f"about {duration(seconds)} without evaluations"
+        if seconds
+        else "",
         "resume": recipe.resume,
     }
     say(told(lines))
     if note:
         say(f"note: {note}")
-    return config
 
 
 def _start_text(folder: RunFolder) -> str:

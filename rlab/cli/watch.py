@@ -23,7 +23,7 @@ from rlab.cli.common import (
 )
 from rlab.cli.flags import Arg
 from rlab.run.contract import Stop, Stopped
-from rlab.run.folder import RunFolder, find_run
+from rlab.run.folder import RunFolder, run_at
 from rlab.run.formatting import number
 
 
@@ -32,7 +32,7 @@ class Flags:
     """Play a run's policy as evaluations do; shows it where there is a display, writes an mp4 and a GIF."""
 
     run: RunName
-    """A run's name, a path, or `latest`."""
+    """A run's name, a path, or `latest`; RUN:best is its best checkpoint by evaluation."""
     episodes: int = 1
     """Whole games to play."""
     seed: int = 0
@@ -60,13 +60,13 @@ def _watch(argv: Sequence[str], stop: Stop) -> int:
     flags = parse(Flags, "watch", argv)
     refuse_below(flags, episodes=1, seed=0, max_steps=1)
     with results(flags.json) as put:
-        folder = find_run(flags.run)
+        folder, _ = run_at(flags.run)
         if "data" in folder.config()["subject"]:
             return _draw(folder, flags.device or "auto", stop, put)
         from rlab.api import Player, load
         from rlab.run.video import open_window
 
-        with contextlib.closing(cast(Player, load(folder, flags.device or "auto", flags.seed))) as player:
+        with contextlib.closing(cast(Player, load(flags.run, flags.device or "auto", flags.seed))) as player:
             title = f"{folder.name} at {player.step:,} steps"
             done = player.film(
                 flags.episodes,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rlab.data import readers
+from rlab.data import own, readers
 from rlab.registry import Registry
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class DataSource:
         examples: to train on, about: the pace of a run; 0: not known.
         folder: where its files lie, below a folder of data sets; empty is the set's own name.
         make: (reader, seed, validation share or None) -> a data set of another kind, in place of `load`.
+        own: files of the user's that are read by settings, in place of `load`.
     """
 
     kind: str
@@ -59,6 +60,7 @@ class DataSource:
     examples: int = 0
     folder: str = ""
     make: Callable[[Read, int, float | None], Dataset] | None = None
+    own: own.OwnFiles | None = None
 
     @property
     def embedded(self) -> bool:
@@ -66,7 +68,29 @@ class DataSource:
         return not self.files
 
 
-DATASETS: Registry[DataSource] = Registry("data set")
+class DataSets(Registry[DataSource]):
+    """The registry of data sets, in which ``images:DIR`` and ``csv:FILE`` are a user's files (`rlab.data.own`)."""
+
+    def get(self, name: str) -> DataSource:
+        """Look a name up.
+
+        Raises:
+            RlabError: the name is unknown, or the files are not there.
+        """
+        files = own.files_of(name)
+        if files is None:
+            return super().get(name)
+        return DataSource(
+            kind=files.kind,
+            summary=f"your own: {files.path}",
+            licence="your own",
+            source=str(files.path),
+            examples=files.examples(),
+            own=files,
+        )
+
+
+DATASETS = DataSets("data set")
 """name -> data set. A user's own plugs in by ``DATASETS.register("mine")(DataSource(...))``."""
 
 

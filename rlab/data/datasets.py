@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from rlab.data.catalog import DATASETS
 from rlab.data.files import reader
+from rlab.data.own import OwnSettings
 from rlab.data.readers import Arrays
-from rlab.errors import RlabError, nearest
+from rlab.errors import RlabError, nearest, printable
 from rlab.seeding import derive
 
 IMAGES = ("images", "segmentation")
@@ -46,6 +47,7 @@ class TensorDataset:
         classes: their names; None for regression.
         splits: name -> items, int64[n], ascending.
         lengths: of series, int64[N]; x is zero from there on.
+        columns: names of the D columns of a table, if they are known.
 
     Raises:
         RlabError: shapes do not fit, a number is not finite, a label is out of range, or a split is empty or shares
@@ -59,6 +61,7 @@ class TensorDataset:
     classes: tuple[str, ...] | None
     splits: dict[str, Tensor]
     lengths: Tensor | None = None
+    columns: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         _check_x(self)
@@ -184,34 +187,65 @@ def as_float(x: Tensor) -> Tensor:
     return x.float().mul_(1 / 255) if x.dtype == torch.uint8 else x.float()
 
 
-def model_inputs(x: np.ndarray, shape: tuple[int, ...]) -> Tensor:
-    """Make a model's inputs of an array [B, *shape]: bytes become 0..1, everything else float32.
+def model_inputs(x: np.ndarray, data: TensorDataset) -> Tensor:
+    """Make a model's inputs float32[B, *shape] of an array [B, *shape] like the data that it was trained on.
+
+    Data of bytes take whole numbers 0..255, which become 0..1; images of floats take floats in 0..1; tables and series
+    of floats take any real numbers.
 
     Raises:
-        RlabError: the array is of another shape.
+        RlabError: the array is of another shape, type or range: scaled by another rule, it would be another input.
     """
-    if tuple(x.shape[1:]) != shape:
-        raise RlabError(f"this model takes inputs of shape {list(shape)}, not {list(x.shape[1:])}")
-    return as_float(torch.from_numpy(np.ascontiguousarray(x)))
+    if tuple(x.shape[1:]) != data.shape or x.ndim == 0:
+        raise RlabError(f"this model takes inputs of shape {list(data.shape)}, not {list(x.shape[1:])}")
+    whole = x.dtype.kind in "iu"
+    if not whole and x.dtype.kind != "f":
+        raise RlabError(f"this model takes numbers, not {x.dtype}")
+    low, high = (x.min(), x.max()) if x.size else (0, 0)
+    if not np.isfinite([low, high]).all():
+        raise RlabError("this model takes finite numbers; there are NaN or Inf in the inputs")
+    if data.x.dtype == torch.uint8:
+        if not whole or low < 0 or high > 255:
+            raise RlabError(
+                f"this model was trained on bytes, whole numbers 0..255; these are {x.dtype} from {low:g} to {high:g}"
+                + ("; nearest: (255 * x).round().astype('uint8')" if low >= 0 and high <= 1 and not whole else "")
+            )
+        return as_float(torch.from_numpy(np.ascontiguousarray(x, np.uint8)))
+    if data.kind in IMAGES and (whole or low < 0 or high > 1):
+        raise RlabError(
+            f"this model was trained on images of floats in 0..1; these are {x.dtype} from {low:g} to {high:g}, so "
+            "divide them by the largest value that a pixel can have"
+        )
+    return torch.from_numpy(np.ascontiguousarray(x, np.float32))
 
 
-def load(name: str, seed: int = 0, validation: float | None = None, report: Callable[[str], None] | None = None) -> Any:
+def load(
+    name: str,
+    seed: int = 0,
+    validation: float | None = None,
+    report: Callable[[str], None] | None = None,
+    own: OwnSettings | None = None,
+) -> Any:
     """Load a data set, downloading it if it is nowhere: a `TensorDataset`, or what its source makes.
 
     The published test split stays as it is, and the validation split is drawn from the rest. Where none is published,
     both are drawn. Draws are stratified and depend on the seed alone.
 
     Args:
-        name: a registered name, or ``package.module:name``.
+        name: a registered name, ``package.module:name``, ``images:DIR`` or ``csv:FILE``.
         seed: of the draw.
         validation: its share: of the training items (default 0.1), or of all (default 0.15) where no test split is
             published, which then is 0.15. 0: no validation split.
         report: takes a line for each download.
+        own: how ``images:`` and ``csv:`` are read.
 
     Raises:
         RlabError: the set is unknown, not there, damaged, or nothing that the lab makes tensors of.
     """
     source = DATASETS.get(name)
+    if source.own is not None:
+        arrays = source.own.load(own or OwnSettings())
+        return from_arrays(source.own.name, source.kind, arrays, seed, validation)
     if source.make is not None:
         return source.make(reader(name, report), seed, validation)
     if source.load is None:
@@ -236,6 +270,8 @@ def from_arrays(name: str, kind: str, arrays: Arrays, seed: int = 0, validation:
     if strata is None and arrays.classes is not None and found["y"].ndim == 1:
         strata = found["y"]
     splits = split_items(name, len(found["x"]), strata, test, seed, validation)
+    if arrays.missing:
+        found["x"] = _with_means(name, found["x"], splits["train"], arrays.columns)
     x, y = torch.from_numpy(found["x"]), torch.from_numpy(found["y"])
     if y.dim() == 1 and not y.is_floating_point():
         y = y.long()
@@ -244,10 +280,22 @@ def from_arrays(name: str, kind: str, arrays: Arrays, seed: int = 0, validation:
         kind=kind,
         x=x if x.dtype == torch.uint8 else x.float(),
         y=y.float() if arrays.classes is None else y,
-        classes=None if arrays.classes is None else tuple(map(str, arrays.classes)),
+        classes=None if arrays.classes is None else tuple(printable(str(label)) for label in arrays.classes),
         splits={split: torch.from_numpy(items) for split, items in splits.items()},
         lengths=None if lengths is None else torch.from_numpy(lengths),
+        columns=None if arrays.columns is None else tuple(map(printable, arrays.columns)),
     )
+
+
+def _with_means(name: str, x: np.ndarray, train: np.ndarray, columns: tuple[str, ...] | None) -> np.ndarray:
+    """A table in which NaN has become the mean of the column's training examples."""
+    there = ~np.isnan(x[train])
+    empty = np.flatnonzero(~there.any(0))
+    if len(empty):
+        which = columns[empty[0]] if columns else empty[0] + 1
+        raise RlabError(f"column '{which}' of data set '{name}' has no number in the training examples, so no mean")
+    means = np.where(there, x[train], 0).sum(0, dtype=np.float64) / there.sum(0)
+    return np.where(np.isnan(x), means.astype(x.dtype), x)
 
 
 def _plain(name: str, what: str, given: Any) -> Any:
@@ -366,6 +414,8 @@ def _check_y(data: TensorDataset) -> None:
     if not data.classes:
         raise RlabError(f"data set '{data.name}' has an empty list of classes")
     twice = [a for a, b in pairwise(sorted(data.classes)) if a == b]
+    if "" in data.classes:
+        raise RlabError(f"data set '{data.name}' has a class without a name")
     if twice:
         raise RlabError(f"data set '{data.name}' has two classes named '{twice[0]}'; each needs a name of its own")
     wrong = (y < 0) | (y >= len(data.classes))

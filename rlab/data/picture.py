@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +15,7 @@ from torch import Tensor
 from rlab.data.augment import Change, augment
 from rlab.data.datasets import TensorDataset, as_float
 from rlab.data.preprocess import fit
-from rlab.errors import RlabError
+from rlab.errors import RlabError, shortened
 from rlab.seeding import derive
 
 
@@ -31,22 +34,35 @@ def draw(data: TensorDataset, changes: tuple[Change, ...], count: int, seed: int
     Raises:
         RlabError: augmentation of what is no image.
     """
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     generator = torch.Generator().manual_seed(derive(seed, "picture"))
     items = data.items("train")
     chosen = items[torch.randperm(len(items), generator=generator)[:count]]
-    with rc_context({"text.parse_math": False}):  # a class may be named $5
+    buffer = io.BytesIO()
+    with plain_text():
         if data.kind in ("images", "segmentation"):
             figure = _images(Figure, data, chosen, changes, generator)
         elif changes:
             raise RlabError(f"augmentation changes images, and '{data.name}' is of kind {data.kind}")
         else:
             figure = (_series if data.kind == "series" else _table)(Figure, data, chosen)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+        figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+NAME = 20
+"""Characters of a class's name that a picture has room for."""
+
+
+@contextlib.contextmanager
+def plain_text() -> Iterator[None]:
+    """While it lasts, matplotlib draws text as it stands: $5 is no formula, and a letter that it lacks no warning."""
+    from matplotlib import rc_context
+
+    with rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
 
 
 def as_image(image: Tensor) -> np.ndarray:
@@ -76,7 +92,7 @@ def _images(
             axes.set(xticks=[], yticks=[])
     if masks is None and data.classes is not None:
         for axes, label in zip(grid[0], y.tolist(), strict=True):
-            axes.set_title(data.classes[label], fontsize=7)
+            axes.set_title(shortened(data.classes[label], NAME), fontsize=7)
     figure.suptitle(" ".join([data.name, *(str(change) for change in changes)]), fontsize=9)
     return figure
 
@@ -85,7 +101,7 @@ def _series(make: Any, data: TensorDataset, chosen: Tensor) -> Any:
     figure = make(figsize=(7, 0.9 * len(chosen) + 0.6), dpi=110, facecolor="white", layout="constrained")
     for axes, item in zip(figure.subplots(len(chosen), 1, squeeze=False)[:, 0], chosen.tolist(), strict=True):
         axes.plot(data.x[item, : None if data.lengths is None else int(data.lengths[item])].numpy(), lw=0.7)
-        label = data.y[item].tolist() if data.classes is None else data.classes[int(data.y[item])]
+        label = data.y[item].tolist() if data.classes is None else shortened(data.classes[int(data.y[item])], NAME)
         axes.set_ylabel(label, fontsize=8)
         axes.tick_params(labelsize=6)
     figure.suptitle(data.name, fontsize=9)
@@ -104,8 +120,10 @@ def _table(make: Any, data: TensorDataset, chosen: Tensor) -> Any:
     if data.classes is None:
         figure.colorbar(points)
     else:
-        handles, _ = points.legend_elements()
-        axes.legend(handles, data.classes, fontsize=8)
+        shown = data.targets("train").unique()  # a class may have no training example
+        handles, _ = points.legend_elements(num=None)
+        if len(shown) <= 20:
+            axes.legend(handles, [shortened(data.classes[label], NAME) for label in shown.tolist()], fontsize=8)
     axes.set(xlabel="first principal component", ylabel="second")
     axes.set_title(data.name, fontsize=9)
     return figure

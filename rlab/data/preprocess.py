@@ -35,7 +35,7 @@ class Transform:
     backward: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x[B, *shape] -> float32[B, *shape]; [B, K] after PCA.
+        """x[B, *shape] -> float32[B, *shape]; [B, K] after a PCA that keeps fewer than D directions.
 
         Raises:
             RlabError: items of another shape.
@@ -46,7 +46,7 @@ class Transform:
             )
         here = self._at(x)
         y = _times(x.float().flatten(1) - here.shift, here.forward)
-        return y if self.name == "pca" else y.view(x.shape)
+        return y.view(x.shape) if y.shape[1] == math.prod(self.shape) else y
 
     def inverse(self, y: Tensor) -> Tensor:
         """The items [B, *shape] that became y."""
@@ -109,42 +109,68 @@ def standard(x: Tensor) -> Transform:
 def pca(x: Tensor, eps: float = 0.0, components: int | None = None) -> Transform:
     """PCA whitening: y = (x - mean) U (L + eps)^-1/2, with covariance (of N - 1) U L U^T, greatest variance first.
 
+    Directions without variance (constant columns, sums of others, fewer items than numbers) become 0.
+
     Args:
         x: float[N, ...].
         eps: added to every variance, against the noise in small ones; with 0, y has the identity as covariance.
         components: K, how many directions are kept; None keeps all.
 
     Raises:
-        RlabError: eps is 0 and a direction has no variance, or too many components.
+        RlabError: a negative eps, or too many components.
     """
     mean, variances, directions = _eigen("pca", x, eps, components)
-    size = (variances + eps).sqrt()
-    return _matrix("pca", x, mean, directions / size, (directions * size).T)
+    size = _sizes(variances, eps)
+    return _matrix("pca", x, mean, directions * _inverse(size), (directions * size).T)
 
 
 @PREPROCESSING.register("zca")
 def zca(x: Tensor, eps: float = 0.0) -> Transform:
     """ZCA whitening: y = (x - mean) U (L + eps)^-1/2 U^T, of all whitenings the one that changes x least (Bell 1997).
 
+    Directions without variance become 0, as in `pca`.
+
     Args:
         x: float[N, ...].
         eps: added to every variance.
 
     Raises:
-        RlabError: eps is 0 and a direction has no variance.
+        RlabError: a negative eps.
     """
     mean, variances, directions = _eigen("zca", x, eps, None)
-    size = (variances + eps).sqrt()
-    return _matrix("zca", x, mean, directions / size @ directions.T, directions * size @ directions.T)
+    size = _sizes(variances, eps)
+    return _matrix("zca", x, mean, directions * _inverse(size) @ directions.T, directions * size @ directions.T)
 
 
 def fit(name: str, x: Tensor, **settings: float | int | None) -> Transform:
     """Fit a registered preprocessing to training data float[N, ...].
 
+    Args:
+        name: of it; ``pca:0.01`` and ``zca:0.01`` add this `eps` to every variance.
+        x: the data.
+        settings: of the preprocessing.
+
     Raises:
         RlabError: the name is unknown, or the data do not allow it.
     """
+    plain, _, eps = name.partition(":")
+    if eps and plain in PREPROCESSING:
+        if plain not in ("pca", "zca"):
+            raise RlabError(f"preprocessing '{name}': {plain} takes no number; nearest: {plain}")
+        try:
+            name, settings["eps"] = plain, float(eps)
+        except ValueError:
+            raise RlabError(f"preprocessing '{name}': '{eps}' is no number; nearest: {plain}:0.01") from None
     return PREPROCESSING.get(name)(x, **settings)
+
+
+def _sizes(variances: Tensor, eps: float) -> Tensor:
+    """What y is divided by: float64[K], 0 for a direction without variance."""
+    return torch.where(variances > 0, variances + eps, 0.0).sqrt()
+
+
+def _inverse(size: Tensor) -> Tensor:
+    return torch.where(size > 0, 1 / size, 0.0)
 
 
 def _matrix(name: str, x: Tensor, mean: Tensor, forward: Tensor, backward: Tensor) -> Transform:
@@ -152,7 +178,10 @@ def _matrix(name: str, x: Tensor, mean: Tensor, forward: Tensor, backward: Tenso
 
 
 def _eigen(name: str, x: Tensor, eps: float, components: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean [D], variances [K] and directions [D, K] in float64, greatest variance first."""
+    """Mean [D], variances [K] and directions [D, K] in float64, greatest variance first.
+
+    A variance that rounding of x to float32, or of the decomposition, could have made is 0.
+    """
     _check(name, x)
     flat = x.flatten(1)
     n, d = flat.shape
@@ -164,15 +193,16 @@ def _eigen(name: str, x: Tensor, eps: float, components: int | None) -> tuple[Te
         raise RlabError(f"{name} needs at least two items, not {n}")
     mean = flat.mean(0, dtype=torch.float64)
     covariance = torch.zeros(d, d, dtype=torch.float64, device=x.device)
+    square = torch.zeros(d, dtype=torch.float64, device=x.device)
     for part in flat.split(CHUNK):
+        square += part.double().square().sum(0)
         centred = part.double() - mean
         covariance.addmm_(centred.T, centred)
     variances, directions = torch.linalg.eigh(covariance / (n - 1))
-    variances, directions = variances.flip(0).clamp_min(0)[:components], directions.flip(1)[:, :components]
-    rank = int((variances > d * torch.finfo(torch.float32).eps * variances[0]).sum())
-    if eps == 0 and rank < len(variances):
-        fewer = f", or keep at most {rank} components" if name == "pca" else ""
-        raise RlabError(f"{name}: only {rank} of {d} directions have variance; give eps above 0{fewer}")
+    rounding = directions.square().T @ (square / n * torch.finfo(torch.float32).eps ** 2)
+    least = rounding + d * torch.finfo(torch.float64).eps * variances[-1].clamp_min(0)
+    variances = torch.where(variances > least, variances, 0.0)
+    variances, directions = variances.flip(0)[:components], directions.flip(1)[:, :components]
     return mean, variances, directions
 
 

@@ -6,13 +6,13 @@ import io
 import lzma
 import re
 import tarfile
-import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 
 import numpy as np
 
+from rlab.data.media import open_mask, open_picture, read_sound
 from rlab.errors import RlabError
 from rlab.registry import Registry
 
@@ -31,6 +31,8 @@ class Arrays:
         test: items of the published test split int64[n]; None if there is none.
         lengths: of series, int64[N]; what follows in x is zero.
         strata: groups int64[N] that every split has its share of; None takes the classes.
+        columns: names of the D columns of a table, if they have any.
+        missing: whether NaN in a table stands for a missing number, which becomes the mean of the training examples.
     """
 
     x: np.ndarray
@@ -39,6 +41,8 @@ class Arrays:
     test: np.ndarray | None = None
     lengths: np.ndarray | None = None
     strata: np.ndarray | None = None
+    columns: tuple[str, ...] | None = None
+    missing: bool = False
 
 
 def idx(read: Read, names: tuple[tuple[str, str], tuple[str, str]], classes: tuple[str, ...]) -> Arrays:
@@ -48,10 +52,18 @@ def idx(read: Read, names: tuple[tuple[str, str], tuple[str, str]], classes: tup
         read: reader of files.
         names: (images, labels) of training and of test.
         classes: names of the labels.
+
+    Raises:
+        RlabError: a file is of another form, or there are not as many labels as images.
     """
     images = [parse_idx(read(images), 3, images) for images, _ in names]
     labels = [parse_idx(read(labels), 1, labels) for _, labels in names]
     n = [len(part) for part in images]
+    for pair, some, of_them in zip(names, images, labels, strict=True):
+        if len(some) != len(of_them):
+            raise RlabError(f"{pair[0]} holds {len(some):,} images, but {pair[1]} {len(of_them):,} labels")
+    if len({part.shape[1:] for part in images}) > 1:
+        raise RlabError(f"{names[0][0]} and {names[1][0]} hold images of different sizes")
     return Arrays(
         x=np.concatenate(images)[:, None],
         y=np.concatenate(labels).astype(np.int64),
@@ -151,14 +163,13 @@ def spoken_digits(read: Read, archive: str, samples: int) -> Arrays:
     found: list[tuple[int, int, np.ndarray]] = []
     for name, data in _members(read(archive), archive):
         if match := re.search(r"(\d)_\w+?_(\d+)\.wav$", name):
-            with wave.open(io.BytesIO(data)) as recording:
-                sound = np.frombuffer(recording.readframes(samples), "<i2")
+            sound = read_sound(data, f"{archive}: {name}", samples).mean(1)  # of several channels their mean
             found.append((int(match[1]), int(match[2]), sound))
     if not found:
         raise RlabError(f"{archive} holds no recordings DIGIT_SPEAKER_TAKE.wav")
     x = np.zeros((len(found), samples, 1), np.float32)
     for row, (_, _, sound) in zip(x, found, strict=True):
-        row[: len(sound), 0] = sound / np.float32(32768)
+        row[: len(sound), 0] = sound
     return Arrays(
         x,
         np.array([digit for digit, _, _ in found], np.int64),
@@ -186,7 +197,10 @@ def nuclei(read: Read, archive: str, side: int) -> Arrays:
         label = name.replace("image/", "label/", 1)
         if label not in parts:
             raise RlabError(f"{archive} has {name} but not {label}")
-        image, mask = (Image.open(io.BytesIO(parts[part])) for part in (name, label))
+        image = open_picture(parts[name], f"{archive}: {name}")
+        mask = open_mask(parts[label], f"{archive}: {label}")
+        if image.size != mask.size:
+            raise RlabError(f"{archive}: {name} is of size {image.size}, its mask {label} of {mask.size}")
         coloured.append(image.mode != "L")
         small = image.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
         x.append(np.asarray(small).transpose(2, 0, 1))

@@ -3,7 +3,8 @@
 A checkpoint is a folder ``checkpoints/<number>/`` with ``tensors.safetensors``, ``state.json`` (the state's tree,
 in which tensors and logs are named) and ``manifest.json``, which is written last and holds the hash of every file
 and journal segment that the state needs, and of itself. The folder is written under another name and renamed when
-it is whole. A folder ``checkpoints/kept-<progress>/`` is the same without journal segments: a past self, to play with.
+it is whole. A folder ``checkpoints/kept-<progress>/`` is the same without journal segments: a past self, to play with;
+``checkpoints/best-<progress>/`` is the one of the best evaluation.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from rlab.run.files import (
     verify,
     write_durably,
 )
-from rlab.run.folder import KEPT
+from rlab.run.folder import BEST, KEPT
 from rlab.run.journal import Journal, Segment
 from rlab.run.manifest import FILES, SCHEMA, read_manifest, sealed
 
@@ -46,9 +47,12 @@ KEEP = 3
 """How many checkpoints are kept, the newest ones."""
 
 
-def most_checkpoints(total: int, keep_steps: int) -> int:
-    """Return the largest number of checkpoints that a run has at a time: newest, past selves, and one being written."""
-    return KEEP + 1 + (total // keep_steps if keep_steps else 0)
+def most_checkpoints(total: int, keep_steps: int, best: bool = False) -> int:
+    """Return the largest number of checkpoints that a run has at a time.
+
+    They are the newest, past selves, the best one if it is kept, and one that is being written.
+    """
+    return KEEP + 1 + best + (total // keep_steps if keep_steps else 0)
 
 
 @dataclass(frozen=True)
@@ -188,6 +192,19 @@ class Checkpoints:
         """
         final = self.folder / f"{KEPT}{done:012d}"
         self._write(final, state, {}, done, go_on=False)
+        return final
+
+    def keep_best(self, state: State, done: int) -> Path:
+        """Keep the best past self so far, like `keep`; only then let go of the one before.
+
+        Raises:
+            RlabError: the disk refused.
+        """
+        final = self.folder / f"{BEST}{done:012d}"
+        self._write(final, state, {}, done, go_on=False)
+        for path in self.folder.glob(f"{BEST}*"):
+            if path != final:
+                shutil.rmtree(path, ignore_errors=True)
         return final
 
     def _write(self, final: Path, state: State, loop: dict[str, Any], done: int, go_on: bool) -> None:

@@ -22,6 +22,12 @@ class RunConfig:
 
     seed: int = 0
     """Every random number of the run derives from it."""
+    minutes: float = 0.0
+    """Train for this long by the clock, evaluations on the way included and the final one not, whatever else the
+    machine does; schedules follow the share of time. 0: the number of steps (of models epochs) says how long."""
+    schedule_end: float = 0.0
+    """Where schedules reach their end, in steps (of models epochs, by the clock minutes), to stay there; 0: at the end
+    of the run."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; auto takes a GPU where there is one."""
     threads: Literal["auto"] | int = "auto"
@@ -38,6 +44,9 @@ class RunConfig:
     """Write a line of metrics each time this many steps (models: examples) are done."""
     evaluate_steps: int = 50_000
     """Evaluate each time this many steps (models: examples) are done; 0: only at the end."""
+    evaluations: int = 0
+    """Evaluate about this many times over a run, so that its chart is a curve, if --evaluate-steps would do so less
+    often; at most 20 times as often as that. 0: as --evaluate-steps says."""
     stop_on_collapse: bool = False
     """Halt when training health warns of a collapse (docs/health.md), with the last checkpoint from before it kept."""
     tensorboard: bool = False
@@ -47,6 +56,9 @@ class RunConfig:
         at_least(
             self,
             seed=0,
+            minutes=0,
+            schedule_end=0,
+            evaluations=0,
             **({} if self.threads == "auto" else {"threads": 0}),
             checkpoint_steps=0,
             checkpoint_minutes=0,
@@ -54,6 +66,16 @@ class RunConfig:
             log_steps=1,
             evaluate_steps=0,
         )
+
+
+CURVE = 8
+"""Evaluations of a run, at the least, where nobody said how often it is to be evaluated."""
+
+
+def with_curve(config: C) -> C:
+    """A configuration of a run whose evaluations make a curve, however short it is."""
+    run: RunConfig = config.run  # type: ignore[attr-defined]
+    return dataclasses.replace(config, run=dataclasses.replace(run, evaluations=CURVE))  # type: ignore[type-var]
 
 
 def at_least(config: Any, **bounds: float) -> None:

@@ -50,11 +50,12 @@ class Log:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: `done` of `total`, counted in `unit`."""
+    """How far a run is: `done` of `total`, counted in `unit`; `left` seconds, where that was estimated."""
 
     done: int
     total: int
     unit: str
+    left: float | None = None
 
     @property
     def finished(self) -> bool:
@@ -108,6 +109,12 @@ class Stop:
         if not self.requested:
             self.reason = reason
         self.requested = True
+
+    def tell(self, done: int, total: int) -> None:
+        """Say how far the work is that polls this, as in "game 3 of 10" (0: nobody knows of how many).
+
+        Whoever shows an evaluation listens.
+        """
 
 
 class Stopped(Exception):

@@ -57,6 +57,9 @@ LONGEST_NAME = 150
 KEPT = "kept-"
 """Checkpoints of past selves that are kept for good begin with it; their progress follows."""
 
+BEST = "best-"
+"""The checkpoint of the best evaluation begins with it; its progress follows."""
+
 SHIPPED = Path(__file__).resolve().parents[1] / "assets"
 """Runs that come with rlab: what playing needs of them."""
 
@@ -314,11 +317,8 @@ def create_run(
     if name is not None and len(name.encode()) > LONGEST_NAME:
         raise RlabError(f"a run's name has at most {LONGEST_NAME} characters, and '{name[:40]}...' has {len(name)}")
     created = time.time()
-    plain = (
-        re.sub(r"[^\w.+-]+", "-", "-".join([recipe, *subject.values()]))
-        .encode()[: LONGEST_NAME - 30]
-        .decode(errors="ignore")
-    )
+    names = [value.rpartition("/")[2] if part == "data" else value for part, value in subject.items()]  # no whole path
+    plain = re.sub(r"[^\w.+-]+", "-", "-".join([recipe, *names])).encode()[: LONGEST_NAME - 30].decode(errors="ignore")
     stem = name or f"{plain}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(created))}"
     document = {"schema": SCHEMA, "recipe": recipe, "subject": dict(subject), "unit": unit, "created": created}
     document |= {"config": config}
@@ -381,15 +381,20 @@ def shipped_runs() -> list[RunFolder]:
 
 
 def run_at(text: str) -> tuple[RunFolder, int | None]:
-    """Find a run by RUN, or RUN:PROGRESS with the progress of one of its checkpoints.
+    """Find a run by RUN, RUN:PROGRESS with the progress of one of its checkpoints, or RUN:best.
+
+    The best of a model is its newest checkpoint, which holds the parameters that were best in validation.
 
     Raises:
-        RlabError: as `find_run`.
+        RlabError: as `find_run`, or an agent's run was not evaluated yet.
     """
     start, _, end = text.rpartition(":")
     try:
         return find_run(text), None
     except RlabError:
+        if start and end == "best":
+            folder = find_run(start)
+            return folder, _best_of(folder)
         if start and re.fullmatch(r"[0-9_]{1,15}", end):
             with contextlib.suppress(RlabError):
                 return find_run(start), int(end.replace("_", "") or -1)
@@ -406,6 +411,21 @@ def _places(name: str) -> list[Path]:
     with contextlib.suppress(RuntimeError):  # ~ of nobody
         return [Path(name).expanduser(), runs_dir() / name]
     return [Path(name), runs_dir() / name]
+
+
+def best_path(folder: RunFolder) -> Path | None:
+    """The checkpoint of a run's best evaluation, if one is kept."""
+    paths = folder.checkpoints.glob(f"{BEST}*") if folder.checkpoints.is_dir() else ()
+    return max((p for p in paths if p.name.removeprefix(BEST).isdecimal() and p.is_dir()), default=None)
+
+
+def _best_of(folder: RunFolder) -> int | None:
+    path = best_path(folder)
+    if path is not None:
+        return int(path.name.removeprefix(BEST))
+    if folder.config()["subject"].keys() == {"data"}:
+        return None
+    raise RlabError(f"run '{folder.name}' has no best checkpoint, for it was not evaluated yet; nearest: {folder.name}")
 
 
 def find_run(run: str) -> RunFolder:

@@ -9,25 +9,27 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rlab.errors import ForeignError, RlabError, printable, shortened
 from rlab.machine import available_memory, cores, gigabytes
 from rlab.registry import RECIPES
+from rlab.run.budget import Budget, FollowsClock
 from rlab.run.checkpoint import Checkpoints, Saved, most_checkpoints
 from rlab.run.config import RunConfig, flat, from_plain, to_plain
 from rlab.run.contract import Footprint, Learner, Restores, StartsFromRun, State, Stop, Stopped
+from rlab.run.extension import Extension, note, was_extended
 from rlab.run.files import disk_error, replace_durably, to_json
 from rlab.run.folder import RunFolder, create_run, find_run
 from rlab.run.journal import Journal
-from rlab.run.loop import Loop, Notes, Outcome, View, belonging
+from rlab.run.loop import Loop, Notes, Outcome, View, belonging, keeps_best
 from rlab.run.metrics import MetricsFile
 from rlab.run.provenance import describe_session, differences
-from rlab.run.status import newest_checkpoint
+from rlab.run.status import extension_of, newest_checkpoint, past_selves
 from rlab.run.threads import AutoThreads, measured
 from rlab.run.warm_start import AGENT, WarmStart, agent_of, load_source
 
@@ -40,11 +42,13 @@ class BuildContext:
         device: resolved torch device, such as "cpu" or "cuda:0".
         journal: where the learner appends its logs.
         start: the run's folder if the learner starts at 0, where what it takes from other runs lies; else None.
+        budget: where schedules stand, for parts that the run cannot give it to (`FollowsClock`).
     """
 
     device: str
     journal: Journal
     start: Path | None = None
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,14 @@ def _keep_freed_memory() -> None:
 
 
 def start_run(
-    recipe: str, config: Any, name: str | None, stop: Stop, view: View, prepare: Prepare, start: str = ""
+    recipe: str,
+    config: Any,
+    name: str | None,
+    stop: Stop,
+    view: View,
+    prepare: Prepare,
+    clock: Callable[[], float] | None = None,
+    start: str = "",
 ) -> tuple[RunFolder, Outcome]:
     """Create a run and drive it to its end or to a stop.
 
@@ -132,12 +143,15 @@ def start_run(
         stop: polled between steps.
         view: shows the run.
         prepare: sees the learner's footprint before anything starts; may return a configuration with another budget.
+        clock: tells seconds, for a run that goes by them.
         start: a run whose agent's parameters this one begins with; "" is none.
 
     Raises:
         RlabError: the run cannot start, or ended at a bad number, a collapse or a failing disk.
         Stopped: a stop was requested before anything was learned; nothing is left of the run.
     """
+    now = clock or time.monotonic
+    began = now()
     entry = RECIPES.get(recipe)
     device = resolve_device(config.run.device)
     auto = config.run.threads == "auto"
@@ -153,7 +167,8 @@ def start_run(
         try:
             journal = Journal(folder.journal)
             stack.callback(journal.close)
-            context = BuildContext(device, journal, folder.path)
+            budget = _budget_of(config)
+            context = BuildContext(device, journal, folder.path, budget)
             learner = entry.build(config, context)
             stack.callback(learner.close)
             _begin_with_agent(recipe, learner, folder)
@@ -165,14 +180,17 @@ def start_run(
             threads = AutoThreads.begin(folder.threads, number, several) if auto else None
             if threads is not None:
                 threads.use(0)
-            most = most_checkpoints(learner.progress().total, config.run.keep_steps)
-            footprint = replace(footprint, checkpoints=most)
+            total, planned = learner.progress().total, config
+            if config.run.minutes:
+                config, footprint = _planned_by_clock(recipe, config, footprint)
+                total = round(total * entry.budget_of(config) / entry.budget_of(planned))
+            kept = most_checkpoints(total, config.run.keep_steps, keeps_best(learner))
+            footprint = replace(footprint, checkpoints=kept)
             refuse_if_too_large(footprint, folder.path, device, entry.memory_hint)
-            chosen = prepare(config, footprint, folder)
-            for note in footprint.notes:
-                view.event(f"note: {note}")
-            if chosen != config:
-                config = chosen
+            config = prepare(config, footprint, folder)
+            for text in footprint.notes:
+                view.event(f"note: {text}")
+            if config != planned:
                 learner.close()
                 begin_process(config.run.threads)
                 learner = entry.build(config, context)
@@ -186,9 +204,11 @@ def start_run(
             shutil.rmtree(folder.path, ignore_errors=True)  # nothing was learned yet
             raise
         checkpoints = Checkpoints(folder.checkpoints, journal)
-        notes = Notes(**_noted(document))
+        # Measuring was part of the time asked for, as far as that leaves most of it.
+        notes = Notes(**_noted(document), seconds=min(now() - began, 0.1 * budget.limit))
         with failures_kept(folder, halts=True):
-            return folder, _drive(folder, learner, checkpoints, config, stop, view, notes, threads=threads)
+            outcome = _drive(folder, learner, checkpoints, config, stop, view, notes, budget, clock, threads=threads)
+        return folder, outcome
 
 
 def _noted(document: dict[str, Any]) -> dict[str, Any]:
@@ -204,8 +224,32 @@ Give = Callable[[Any], Any]
 """Configuration -> the same with what no file could hold, such as an environment that only Python code has."""
 
 
+def _planned_by_clock(recipe: str, config: Any, footprint: Footprint) -> tuple[Any, Footprint]:
+    """A configuration whose budget is what its minutes will probably come to, and the footprint of that.
+
+    Raises:
+        RlabError: the learner's speed was not measured.
+    """
+    entry = RECIPES.get(recipe)
+    if not footprint.seconds:
+        raise RlabError(f"--minutes needs a measured speed, which '{recipe}' does not give; use --{entry.budget_name}")
+    budget = entry.budget_of(config)
+    config = entry.with_budget(config, budget * config.run.minutes * 60 / footprint.seconds)
+    return config, replace(footprint, seconds=footprint.seconds * entry.budget_of(config) / budget)
+
+
+def _budget_of(config: Any, extended: bool = False) -> Budget:
+    return Budget(config.run.minutes, config.run.schedule_end, extended)
+
+
 def resume_run(
-    folder: RunFolder, device: str | None, stop: Stop, view: View, give: Give = lambda config: config
+    folder: RunFolder,
+    device: str | None,
+    stop: Stop,
+    view: View,
+    extension: Extension | None = None,
+    clock: Callable[[], float] | None = None,
+    give: Give = lambda config: config,
 ) -> Outcome:
     """Go on with a run where its newest whole checkpoint stands; without one, from 0.
 
@@ -214,10 +258,12 @@ def resume_run(
         device: another device than the run was started on, or None.
         stop: polled between steps and while environments are fast-forwarded.
         view: shows the run; told when the result will not be bit-exact.
+        extension: another budget than it was begun with, or None; config.json and later checkpoints tell of it.
+        clock: tells seconds, for a run that goes by them.
         give: see `Give`.
 
     Raises:
-        RlabError: another process holds the run, or no checkpoint is whole.
+        RlabError: another process holds the run, no checkpoint is whole, or more is done than the extension allows.
     """
     lock = folder.lock()
     try:
@@ -246,21 +292,35 @@ def resume_run(
                         "or start a new run with the new one"
                     )
                 notes, loaded, done = replace(_notes(saved), run=notes.run), saved.path, saved.done
-            learner: Learner = entry.build(
-                config, BuildContext(chosen, journal, folder.path if saved is None else None)
-            )
+            before = config
+            if extension is not None:
+                config = extension.applied(folder, entry, config, notes, done)
+            budget = _budget_of(config, was_extended(entry, config, notes.config))
+            start = folder.path if saved is None else None
+            learner: Learner = entry.build(config, BuildContext(chosen, journal, start, budget))
             stack.callback(learner.close)
             if saved is None:
                 _begin_with_agent(recipe, learner, folder)
-            else:
+            progress = learner.progress()
+            if extension is not None:
+                extension.check(config, progress, done)
+            if budget.extended:
+                notes.config, loaded = to_plain(config), None
+            if saved is not None:
+                if isinstance(learner, FollowsClock):
+                    learner.budget = budget
                 try:
                     with of_this_version(folder):
                         learner.restore(saved.state, stop)
                 except Stopped:  # nothing was done that would have to be saved
                     return Outcome(False, saved.done, saved.path, notes.score, notes.seconds)
+            if config != before:
+                view.event(note(folder, entry, before, config, progress, done))
             checkpoints.discard_after(saved)
             chosen_threads = _logged_threads(folder, view.event) if threads == "auto" else None
-            return _drive(folder, learner, checkpoints, config, stop, view, notes, loaded, done, chosen_threads)
+            return _drive(
+                folder, learner, checkpoints, config, stop, view, notes, budget, clock, loaded, done, chosen_threads
+            )
     finally:
         lock.release()
 
@@ -273,11 +333,19 @@ def _notes(saved: Saved) -> Notes:
 
 
 @contextmanager
-def open_run(folder: RunFolder, device: str = "auto", give: Give = lambda config: config) -> Iterator[LoadedRun]:
+def open_run(
+    folder: RunFolder, device: str = "auto", give: Give = lambda config: config, progress: int | None = None
+) -> Iterator[LoadedRun]:
     """Open a run for reading (evaluation, watching): builds its learner, changes nothing in its folder.
 
     Settings that are not those of the checkpoint are told on stderr. A failure of somebody else's code is kept in the
     folder, see `failures_kept`.
+
+    Args:
+        folder: the run.
+        device: auto, cpu, cuda or cuda:N.
+        give: see `Give`.
+        progress: of the checkpoint; None: the newest one.
 
     Raises:
         RlabError: its config.json or every checkpoint is damaged, or its settings do not fit the checkpoint.
@@ -287,7 +355,7 @@ def open_run(folder: RunFolder, device: str = "auto", give: Give = lambda config
     chosen = resolve_device(device)
     begin_process(config.run.threads)
     journal = Journal(folder.journal)
-    saved = read_newest(folder, journal)
+    saved = read_newest(folder, journal) if progress is None else find_checkpoint(folder, progress, journal)
     other = None if saved is None else edited(folder, recipe, config, _notes(saved))
     if other:
         told = f"rlab: {other}; `rlab runs repair {folder.name}` puts the old value back"
@@ -370,6 +438,24 @@ def read_newest(folder: RunFolder, journal: Journal | None = None) -> Saved | No
         return None
     checkpoints = Checkpoints(folder.checkpoints, journal or Journal(folder.journal))
     return checkpoints.load_newest(lambda text: print(f"rlab: {printable(text)}", file=sys.stderr))
+
+
+def find_checkpoint(folder: RunFolder, progress: int | None, journal: Journal | None = None) -> Saved:
+    """A run's checkpoint at a progress, or its newest.
+
+    Raises:
+        RlabError: there is none.
+    """
+    if progress is None:
+        saved = read_newest(folder, journal)
+        if saved is None:
+            raise RlabError(f"run '{folder.name}' has no checkpoint yet, so there is nothing to play with")
+        return saved
+    there = past_selves(folder, with_best=True)
+    with contextlib.suppress(RlabError, KeyError, TypeError, ValueError):  # a bad one is as if it were not there
+        return Checkpoints(folder.checkpoints, journal or Journal(folder.journal)).load(there[progress])
+    known = ", ".join(map(str, there)) or "none"
+    raise RlabError(f"run '{folder.name}' has no whole checkpoint at {progress}; there is {known}")
 
 
 def configuration_of(folder: RunFolder) -> tuple[str, Any]:
@@ -484,6 +570,8 @@ def _drive(
     stop: Stop,
     view: View,
     notes: Notes,
+    budget: Budget,
+    clock: Callable[[], float] | None,
     loaded: Path | None = None,
     done: int = 0,
     threads: AutoThreads | None = None,
@@ -493,11 +581,37 @@ def _drive(
         metrics = MetricsFile(folder.metrics, notes.metrics, belonging(notes, done), view.event)
         stack.callback(metrics.close)
         observe = _tensorboard(folder, stack) if config.run.tensorboard else (lambda row: None)
-        outcome = Loop(learner, config.run, checkpoints, metrics, view, stop, notes, loaded, observe, threads).run()
+        budget.open(folder.path / "clock.jsonl", notes.readings, view.event)
+        stack.callback(budget.close)
+        if isinstance(learner, FollowsClock):
+            learner.budget = budget
+        elif budget.limit:
+            view.event("this learner does not follow the clock: its schedules go by the steps that were estimated")
+        outcome = Loop(
+            learner, config.run, checkpoints, metrics, view, stop, notes, loaded, observe, threads, budget, clock
+        ).run()
     if outcome.finished and outcome.checkpoint != loaded:
-        document = {"schema": 1, "step": outcome.done, **(outcome.score or {})}
-        replace_durably(folder.evaluation, to_json(document))
+        _write_evaluation(folder, outcome.done, outcome.score)
     return outcome
+
+
+def _write_evaluation(folder: RunFolder, done: int, score: Mapping[str, Any] | None) -> None:
+    replace_durably(folder.evaluation, to_json({"schema": 1, "step": done, **(score or {})}))
+
+
+def complete(folder: RunFolder) -> None:
+    """Write the evaluation.json of a finished run if it is missing, for the run was killed just before.
+
+    Raises:
+        RlabError: another process holds the run, no checkpoint is whole, or the disk refused.
+    """
+    lock = folder.lock()
+    try:
+        saved = read_newest(folder)
+        if saved is not None and not folder.evaluation.is_file():
+            _write_evaluation(folder, saved.done, _notes(saved).score)
+    finally:
+        lock.release()
 
 
 FREE = ("stop_on_collapse", "keep_steps", "env_timeout")
@@ -516,12 +630,14 @@ def edited(folder: RunFolder, recipe: str, config: Any, notes: Notes) -> str | N
     if notes.config is None:
         return None
     was = to_plain(from_plain(type(config), notes.config, str(folder.checkpoints)))  # a field that came later: default
+    admitted = extension_of(folder.config()).get("to", {})  # a budget that the run went on to
+    admitted = admitted if isinstance(admitted, dict) else {}
     pairs = [("recipe", recipe, (notes.run or {}).get("recipe", recipe))]
     for part, fields in to_plain(config).items():
         new, old = flat(fields), flat(was[part])
         pairs += [(name, new.get(name, _NOTHING), old.get(name, _NOTHING)) for name in dict.fromkeys([*new, *old])]
     for name, says, said in pairs:
-        if says != said and name not in FREE:
+        if says != said and name not in FREE and says != admitted.get(name, _NOTHING):
             return f"{folder.path / 'config.json'} says {name} {_value(says)}, its checkpoint {_value(said)}"
     return None
 

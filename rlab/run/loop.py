@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from rlab.run.budget import NEVER, Budget, Forecast, Reading
 from rlab.run.checkpoint import Checkpoints
 from rlab.run.config import RunConfig
-from rlab.run.contract import Learner, Metrics, NonFinite, Progress, Score, Stop, Stopped, Tells
+from rlab.run.contract import Learner, Metrics, NonFinite, Plays, Progress, Score, Stop, Stopped, Tells
 from rlab.run.formatting import over_text
 from rlab.run.health import RULES, THROUGHPUT, Collapsed, Health, Pace
 from rlab.run.metrics import MetricsFile, Window, finite
 from rlab.run.threads import AutoThreads
+
+DENSEST = 20
+"""Evaluations are made at most this many times as often as `evaluate_steps` says, however short the run is."""
 
 CLOCK = "clock_"
 """Metrics with this prefix are seconds of wall time; they are kept apart, since no two runs share them."""
@@ -42,13 +46,47 @@ class Listens(Protocol):
         """Called after every checkpoint."""
 
 
+@runtime_checkable
+class ShowsEvaluations(Protocol):
+    """A display that shows how far an evaluation is."""
+
+    def evaluating(self, done: int, total: int) -> None:
+        """Called while a run is evaluated, as in "game 3 of 10"; decides itself when to draw."""
+
+
+class _Evaluation(Stop):
+    """The stop of a run as an evaluation polls it: requested, too, when the evaluation has no time left.
+
+    Args:
+        stop: the run's.
+        late: tells whether there is no time left.
+        tell: shows how far it is.
+    """
+
+    def __init__(self, stop: Stop, late: Callable[[], bool], tell: Callable[[int, int], None]):
+        self._stop, self._late, self._tell = stop, late, tell
+
+    @property
+    def requested(self) -> bool:  # type: ignore[override]
+        """Whether to stop."""
+        return self._stop.requested or self._late()
+
+    def request(self, reason: str) -> None:
+        """Ask for a stop of the run."""
+        self._stop.request(reason)
+
+    def tell(self, done: int, total: int) -> None:
+        """Show how far it is."""
+        self._tell(done, total)
+
+
 @dataclass
 class Notes:
     """What the loop remembers across processes; saved beside the learner's state.
 
     Attributes:
         evaluated: progress at the last evaluation; -1 before the first.
-        total: the budget.
+        total: the budget; by the clock what it will probably come to.
         metrics: length in bytes and SHA-256 of the part of metrics.jsonl that belongs to the checkpoint.
         config: the configuration as plain JSON, so that an edited one is noticed.
         run: the rest of config.json, so that a damaged one can be written anew.
@@ -56,6 +94,8 @@ class Notes:
         seconds: wall time spent in all processes of this run.
         score: the last evaluation.
         health: what training health has seen (`Health.state`).
+        readings: of the clock, for a run that goes by it (`Budget`).
+        best: mean and step of the best evaluation, of a learner that plays.
     """
 
     evaluated: int = -1
@@ -67,6 +107,8 @@ class Notes:
     seconds: float = 0.0
     score: dict[str, Any] | None = None
     health: dict[str, Any] | None = None
+    readings: Sequence[Reading] = ()
+    best: dict[str, Any] | None = None
 
 
 def belonging(notes: Notes, done: int) -> Callable[[dict[str, Any]], bool]:
@@ -100,6 +142,8 @@ class Loop:
         loaded: Path | None = None,
         observe: Callable[[dict[str, Any]], None] = lambda row: None,
         threads: AutoThreads | None = None,
+        budget: Budget | None = None,
+        now: Callable[[], float] | None = None,
     ):
         self.learner = learner
         self.config = config
@@ -111,13 +155,17 @@ class Loop:
         self.observe = observe
         self._tells = learner if isinstance(learner, Tells) else None
         self.threads = threads
+        self.budget = budget or Budget()
+        self.now = now or time.monotonic
+        self.forecast = Forecast()
+        notes.readings = self.budget.readings
         self._newest = loaded  # a checkpoint that holds just the present state, if there is one
         self.window = Window(notes.window)
         self.clock = Window()
         self.health = Health(RULES, notes.health)
         self.pace = Pace(THROUGHPUT)
-        self._saved_at = time.monotonic()
-        self._logged_at = time.monotonic()
+        self._started = self.now() - notes.seconds
+        self._saved_at = self._logged_at = self._worked_at = self.now()
         self._logged_done = learner.progress().done
 
     def run(self) -> Outcome:
@@ -129,48 +177,93 @@ class Loop:
                 first sign.
             RlabError: the disk refused; the previous checkpoint is untouched.
         """
-        started = time.monotonic() - self.notes.seconds
-        progress = self.learner.progress()
+        progress = self._progress()
         due = False  # a checkpoint
         while True:
-            self.notes.seconds = time.monotonic() - started
+            self.notes.seconds = self._seconds()
             if self.threads is not None and (chosen := self.threads.hold(progress)):
                 self.view.event(chosen)
             if self._evaluation_due(progress):
                 try:
                     self._evaluate(progress)
+                    cut = False
                 except Stopped:
-                    return self._outcome(progress, self._save(progress), finished=False)
-                progress = self.learner.progress()  # an evaluation can end a run early
+                    if self.stop.requested:
+                        return self._outcome(progress, self._save(progress), finished=False)
+                    cut = True
+                    self.notes.evaluated = progress.done
+                    self.view.event(f"no time was left for the evaluation at {progress.done:,} {progress.unit}")
+                self._worked_at = self.now()
+                self._tell_the_end(self.budget.evaluated(progress.done, self._seconds(), cut), progress)
+                progress = self._progress()  # an evaluation can end a run early, too
             if progress.finished:
+                if self._evaluation_due(progress):
+                    continue
                 return self._outcome(progress, self._save(progress), finished=True)
             if self.stop.requested:
                 return self._outcome(progress, self._save(progress), finished=False)
             before = progress.done
             self._newest = None
-            self._add_metrics(self.threads.step(self.learner) if self.threads is not None else self.learner.step())
+            self._add_metrics(self._step(before))
             progress = self.learner.progress()
+            self._tell_the_end(self.budget.read(progress.done, self._seconds()), progress)
+            progress = self._progress()
             if crossed(before, progress.done, self.config.log_steps) or progress.finished:
                 self._log(progress)
             if crossed(before, progress.done, self.config.keep_steps):
                 self.checkpoints.keep(self.learner.state(), progress.done)
-            late = time.monotonic() - self._saved_at > self.config.checkpoint_minutes * 60 > 0
+            late = self.now() - self._saved_at > self.config.checkpoint_minutes * 60 > 0
             due = due or late or crossed(before, progress.done, self.config.checkpoint_steps)
             wait = self.config.stop_on_collapse and self.health.suspicious  # what may be bad must not push out the good
             if due and not progress.finished and not wait:
                 due = False
-                self.notes.seconds = time.monotonic() - started
+                self.notes.seconds = self._seconds()
                 self._save(progress)
                 self.view.event(f"checkpoint at {progress.done:,} {progress.unit}")
+
+    def _seconds(self) -> float:
+        """Wall time of the run's own work, in all processes."""
+        return self.now() - self._started
+
+    def _step(self, before: int) -> Metrics:
+        """A step of the learner from progress `before`, timed."""
+        started = self.now()
+        metrics = self.learner.step() if self.threads is None else self.threads.step(self.learner)
+        ended = self.now()
+        self.budget.stepped(ended - started)
+        self.forecast.worked(self.learner.progress().done - before, ended - self._worked_at)
+        self._worked_at = ended
+        return metrics
+
+    def _progress(self) -> Progress:
+        """How far the run is. What does not follow the clock ends when its time is up all the same."""
+        progress = self.learner.progress()
+        return replace(progress, total=min(progress.total, progress.done)) if self.budget.over else progress
+
+    def _tell_the_end(self, read: bool, progress: Progress) -> None:
+        """Tell that the time is up, if it is so by a new reading of the clock."""
+        if read and self.budget.over:
+            self.notes.evaluated = min(self.notes.evaluated, progress.done - 1)  # that was not the final one
+            self.view.event(f"the {self.budget.limit / 60:g} minutes are over; the final evaluation follows")
+
+    def _shown(self, progress: Progress) -> Progress:
+        """The progress as it is shown: with what is left, and by the clock with the total that it will come to."""
+        share = min(1.0, self._seconds() / self.budget.limit) if self.budget.limit else 0.0
+        if not share or progress.finished:
+            every = self._evaluate_steps(progress.total)
+            ahead = (progress.total - 1) // every - progress.done // every if every else 0
+            return replace(progress, left=self.forecast.left(progress, max(0, ahead) + 1))
+        left = self.budget.limit * (1 - share) + self.forecast.evaluation
+        return replace(progress, total=max(progress.done + 1, round(progress.done / share)), left=left)
 
     def _add_metrics(self, metrics: Metrics) -> None:
         for name, value in metrics.items():
             if not math.isfinite(value):
-                progress = self.learner.progress()
+                progress = self._progress()
                 raise NonFinite(name, value, f"{progress.done:,} {progress.unit}")
         self.window.add({k: v for k, v in metrics.items() if not k.startswith(CLOCK)})
         self.clock.add({k[len(CLOCK) :] + "_sum": v for k, v in metrics.items() if k.startswith(CLOCK)})
-        self.view.show(self.learner.progress(), metrics)
+        self.view.show(self._shown(self._progress()), metrics)
         self._tell()
 
     def _tell(self) -> None:
@@ -180,7 +273,7 @@ class Loop:
                 self.view.event(f"note: {note}")
 
     def _log(self, progress: Progress) -> None:
-        now = time.monotonic()
+        now = self.now()
         clock = self.clock.close()
         elapsed = max(now - self._logged_at, 1e-9)
         clock["steps_per_s"] = (progress.done - self._logged_done) / elapsed
@@ -204,19 +297,38 @@ class Loop:
             if warned.collapse and self.config.stop_on_collapse:
                 raise Collapsed(warned, progress.unit)
 
+    def _evaluate_steps(self, total: int) -> int:
+        """How far evaluations are apart: often enough for a curve, if that was asked for; 0: only at the end."""
+        every, wanted = self.config.evaluate_steps, self.config.evaluations
+        if not (every and wanted) or total >= NEVER:
+            return every
+        return min(every, max(-(-total // wanted), -(-every // DENSEST)))
+
     def _evaluation_due(self, progress: Progress) -> bool:
-        every = self.config.evaluate_steps
         if progress.finished:
             return self.notes.evaluated < progress.done
+        every = self._evaluate_steps(progress.total)
+        times = self.config.evaluations if every else 0
+        if self.budget.limit and times:
+            return self.budget.evaluation_due(progress.done, self.notes.evaluated, times)
         return every > 0 and progress.done // every > max(self.notes.evaluated, 0) // every
 
     def _evaluate(self, progress: Progress) -> None:
-        started = time.monotonic()
-        score = dict(self.learner.evaluate(self.stop))
-        seconds = time.monotonic() - started
+        if progress.done not in (step for step, _ in self.budget.readings[-1:]):
+            self.budget.read(progress.done, self._seconds(), now=True)  # so that its time is known
+        if not progress.finished and self.budget.cuts(progress.done):
+            raise Stopped
+        by_clock = self.budget.live and not progress.finished
+        end = min(self.budget.limit, self.budget.cut_off_at())
+        tell = self.view.evaluating if isinstance(self.view, ShowsEvaluations) else Stop().tell
+        stop = _Evaluation(self.stop, lambda: by_clock and self._seconds() >= end, tell)
+        started = self.now()
+        score = dict(self.learner.evaluate(stop))
+        seconds = self.now() - started
         self._newest = None
         self.notes.evaluated = progress.done
         self.notes.score = finite(score)
+        self.forecast.evaluation = seconds
         self._write({"kind": "eval", "step": progress.done, **finite(score), "clock": {"seconds": round(seconds, 3)}})
         self._logged_at += seconds
         self.view.event(
@@ -226,6 +338,15 @@ class Loop:
         if isinstance(self.view, Listens):
             self.view.evaluated(progress, score)
         self._tell()
+        self._keep_best(progress, score)
+
+    def _keep_best(self, progress: Progress, score: dict[str, Any]) -> None:
+        """Keep what plays best. Models keep their best parameters by validation themselves."""
+        best = self.notes.best
+        if not keeps_best(self.learner) or "measure" in score or (best and score["mean"] <= best["mean"]):
+            return
+        self.checkpoints.keep_best(self.learner.state(), progress.done)
+        self.notes.best = {"step": progress.done, "mean": score["mean"]}
 
     def _write(self, row: dict[str, Any]) -> None:
         self.metrics.write(row)
@@ -234,12 +355,12 @@ class Loop:
     def _save(self, progress: Progress) -> Path:
         if self._newest is not None:
             return self._newest
-        self.notes.total = progress.total
+        self.notes.total = self._shown(progress).total
         self.notes.window = self.window.sums
         self.notes.metrics = self.metrics.sync()
         self.notes.health = self.health.state()
         path = self.checkpoints.save(self.learner.state(), vars(self.notes), progress.done)
-        self._saved_at = time.monotonic()
+        self._saved_at = self.now()
         self._newest = path
         if isinstance(self.view, Listens):
             self.view.saved(progress, path)
@@ -252,3 +373,8 @@ class Loop:
 def crossed(before: int, after: int, every: int) -> bool:
     """Whether a multiple of `every` lies in (before, after]; never for 0."""
     return every > 0 and before // every != after // every
+
+
+def keeps_best(learner: Learner) -> bool:
+    """Whether the best checkpoint of a learner by evaluation is kept beside the newest ones: of what plays games."""
+    return isinstance(learner, Plays)

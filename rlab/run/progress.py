@@ -64,9 +64,11 @@ class LiveView:
         self._latest: dict[str, float] = {}
         self._spent = dict.fromkeys(PARTS, 0.0)
         self._shares = dict.fromkeys(PARTS, 0.0)
+        self._evaluating = ""
         self._due = 0.0
         self._at = 0.0
         self._done: int | None = None
+        self._progress: Progress | None = None
         self._rate = 0.0
 
     def __enter__(self) -> LiveView:
@@ -82,6 +84,7 @@ class LiveView:
     def show(self, progress: Progress, metrics: Metrics) -> None:
         """Take in one step; draw if it is time."""
         now = time.monotonic()
+        self._progress, self._evaluating = progress, ""
         self._latest.update(metrics)
         for name in self._spent:
             self._spent[name] += metrics.get(name, 0.0)
@@ -94,6 +97,19 @@ class LiveView:
             self._draw(progress)
         elif self._rate:
             self._print(self._line(progress))
+
+    def evaluating(self, done: int, total: int) -> None:
+        """Show how far an evaluation is, in the place of the speed; draw if it is time."""
+        now = time.monotonic()
+        if not self._evaluating:  # learning stands still meanwhile: its speed is measured anew afterwards
+            self._done = None
+        self._evaluating = f"evaluating {done:,}/{total:,}" if total else "evaluating"
+        if self._progress is not None and now >= self._due:
+            self._due = now + self._every
+            if self.console.is_terminal:
+                self._draw(self._progress)
+            else:
+                self._print(self._line(self._progress))
 
     def event(self, text: str) -> None:
         """Say that something happened."""
@@ -154,15 +170,18 @@ class LiveView:
         return f"{min(1.0, progress.done / max(1, progress.total)):.1%}"
 
     def _eta(self, progress: Progress) -> str:
-        if self._rate <= 0:
-            return "-"
-        minutes, seconds = divmod(round(max(0, progress.total - progress.done) / self._rate), 60)
+        left = progress.left
+        if left is None:
+            if self._rate <= 0:
+                return "-"
+            left = (progress.total - progress.done) / self._rate
+        minutes, seconds = divmod(round(max(0.0, left)), 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02d}:{seconds:02d}"
 
     def _speed(self, progress: Progress) -> str:
-        if not self._rate:
-            return ""
+        if self._evaluating or not self._rate:
+            return self._evaluating
         text = f"{self._rate:,.0f} {progress.unit}/s"
         if any(self._shares.values()):
             shares = ", ".join(f"{PARTS[name]} {share:.0%}" for name, share in self._shares.items() if share)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlab.errors import RlabError
+from rlab.run.budget import NEVER
 from rlab.run.files import open_plain, persistently
-from rlab.run.folder import KEPT, RunFolder, holder_of
+from rlab.run.folder import BEST, KEPT, RunFolder, best_path, holder_of
 from rlab.run.manifest import read_manifest, read_notes
-from rlab.run.metrics import parse_row
+from rlab.run.metrics import parse_row, read_metrics
 
 TAIL_BYTES = 1 << 24
 """How much of the end of metrics.jsonl is searched for a row."""
@@ -51,14 +52,31 @@ def status_of(folder: RunFolder) -> Status:
     pid = holder_of(folder)
     newest = newest_checkpoint(folder)
     notes = _notes(newest[0]) if newest else {}
-    total = _number(part(folder.config(), "env").get("steps")) or _number(notes.get("total"))
     done = newest[1] if newest else 0
+    total = _total(folder.config(), done) or _number(notes.get("total"))
+    if total == NEVER:
+        return Status("stopped" if pid is None else "running", pid, done, None)
     if pid is not None:
         row = last_row(folder.metrics)
         return Status("running", pid, max(done, row["step"] if row else 0), total)
     finished = newest is not None and total is not None and done >= total
     finished = finished and (_number(notes.get("evaluated")) or 0) >= done
     return Status("finished" if finished else "stopped", None, done, total)
+
+
+def _total(document: dict[str, Any], done: int) -> int | None:
+    """The budget by a run's config.json; None where its newest checkpoint, at `done`, says it."""
+    extended = extension_of(document)
+    if part(document, "run").get("minutes"):
+        return NEVER if extended.get("step") == done else None
+    return _number(extended.get("total")) or _number(part(document, "env").get("steps"))
+
+
+def extension_of(document: dict[str, Any]) -> dict[str, Any]:
+    """The last budget that a run went on to, as its config.json notes it (`rlab.run.extension`); {} if none."""
+    noted = document.get("extended")
+    last = noted[-1] if isinstance(noted, list) and noted else None
+    return last if isinstance(last, dict) else {}
 
 
 def newest_checkpoint(folder: RunFolder) -> tuple[Path, int] | None:
@@ -79,14 +97,28 @@ def checkpoint_paths(folder: RunFolder) -> list[Path]:
         raise RlabError(f"{folder.checkpoints} cannot be read ({e.strerror or e})") from None
 
 
-def past_selves(folder: RunFolder) -> dict[int, Path]:
+def past_selves(folder: RunFolder, with_best: bool = False) -> dict[int, Path]:
     """List a run's kept and newest checkpoints, progress -> path, in order; bad ones are left out."""
     kept = list(folder.checkpoints.glob(f"{KEPT}*")) if folder.checkpoints.is_dir() else []
     checkpoints = {}
-    for path in [*checkpoint_paths(folder), *kept]:
+    best = best_path(folder) if with_best else None
+    for path in [*([best] if best else []), *checkpoint_paths(folder), *kept]:
         with contextlib.suppress(RlabError):
             checkpoints[read_manifest(path)["done"]] = path
     return dict(sorted(checkpoints.items()))
+
+
+def best_evaluation(folder: RunFolder) -> dict[str, Any] | None:
+    """The step of the checkpoint that is kept as the best one, and its mean as far as metrics.jsonl tells it."""
+    path = best_path(folder)
+    if path is None:
+        return None
+    step, mean = int(path.name.removeprefix(BEST)), None
+    with contextlib.suppress(RlabError):
+        for row in read_metrics(folder.metrics):
+            if row.get("kind") == "eval" and row.get("step") == step:
+                mean = row.get("mean")
+    return {"step": step, "mean": mean}
 
 
 def last_row(metrics: Path, kind: str | None = None) -> dict[str, Any] | None:

@@ -158,12 +158,12 @@ class Classification(SingleLossTask):
 
     @torch.no_grad()
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Predict from x[B, *shape] as in the data set, bytes or floats: probabilities[B, K], or numbers [B] or [B, M].
+        """Predict from x[B, *shape] as in the data set (`model_inputs`): probabilities[B, K], or numbers [B] or [B, M].
 
         Raises:
-            RlabError: inputs of another shape.
+            RlabError: inputs of another shape, type or range.
         """
-        inputs = model_inputs(x, self.dataset.shape).to(self.device)
+        inputs = model_inputs(x, self.dataset).to(self.device)
         outputs = self.heads[0].decode(self.apply_model(self.model, self.transform, inputs))
         if self.classes is None:
             return (outputs[:, 0] if outputs.shape[1] == 1 else outputs).cpu().numpy()

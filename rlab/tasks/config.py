@@ -28,7 +28,16 @@ class ExamplesConfig:
     """Settings of the data that a model is trained on, and of what is held out."""
 
     data: str = "digits"
-    """A data set (`rlab data list`)."""
+    """A data set (`rlab data list`), `images:DIR` with one folder of pictures a class, or `csv:FILE`."""
+    target: str = ""
+    """Of `csv:`: the column that is predicted."""
+    missing: Literal["refuse", "mean"] = "refuse"
+    """Of `csv:`: refuse missing numbers, or take the mean of the column's training examples."""
+    test_file: str = ""
+    """Of `images:` and `csv:`: a file that names the test examples, one a line: pictures by their path below DIR, rows
+    by their line in FILE. Empty: folders `train` and `test` of DIR, or drawn."""
+    digest: str = ""
+    """Of `images:` and `csv:`: SHA-256 of all files, which a run notes when it starts; a resume refuses others."""
     validation: float = 0.1
     """Share of the training examples, of every class, that is held out: it decides when to stop and which parameters
     are the best. The test examples never do. 0: nothing is held out, and the last parameters are taken."""
@@ -43,6 +52,11 @@ class ExamplesConfig:
 
     def __post_init__(self) -> None:
         at_least(self, validation=0, examples=0)
+        kind = self.data.partition(":")[0]
+        if kind != "csv":
+            _only_with(self, "--data csv:FILE", "target", "missing")
+        if kind not in ("csv", "images"):
+            _only_with(self, "--data images:DIR or --data csv:FILE", "test_file", "digest")
         if self.shape:
             shape_of(self.shape)
         if self.validation >= 1:
@@ -65,7 +79,10 @@ class DataConfig(ExamplesConfig):
     """What is done to training images, batch by batch: `flip,crop:4,rotate:15` (`rlab data show --augment` draws
     it)."""
     preprocess: str = ""
-    """Fitted to the training inputs and applied to all: minmax, standard, pca or zca. Bytes are 0..1 in any case."""
+    """Fitted to the training inputs and applied to all: minmax, standard, pca or zca (pca:0.01 adds 0.01 to every
+    variance). Bytes are 0..1 in any case."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Of classes in the loss. balanced: the inverse of how often they are in the training examples."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from rlab.data.picture import as_image
+from rlab.data.picture import NAME, as_image, plain_text
+from rlab.errors import shortened
 from rlab.nn.models import Classifier
 
 WRONG = 24
@@ -54,6 +55,7 @@ def confusion(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes
     k = len(classes)
     counts = torch.bincount(labels * k + logits.argmax(1), minlength=k * k).view(k, k).numpy()
     share = 100 * counts / counts.sum(1, keepdims=True).clip(1)
+    names = [shortened(name, NAME) for name in classes]
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
@@ -64,8 +66,8 @@ def confusion(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes
                     axes.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=7,
                               color="white" if share[i, j] > 40 else "black")  # fmt: skip
         axes.set(xlabel="predicted", ylabel="true", xticks=range(k), yticks=range(k))
-        axes.set_xticklabels(classes, rotation=60, ha="right", fontsize=7)
-        axes.set_yticklabels(classes, fontsize=7)
+        axes.set_xticklabels(names, rotation=60, ha="right", fontsize=7)
+        axes.set_yticklabels(names, fontsize=7)
 
     side = 3.2 + 0.25 * min(k, 20)
     return png(draw, (side, side))
@@ -76,14 +78,16 @@ def misclassified(images: Tensor, logits: Tensor, labels: Tensor, classes: tuple
     sure, predicted = logits.softmax(1).max(1)
     missed = (predicted != labels).nonzero()[:, 0]
     missed = missed[sure[missed].argsort(descending=True, stable=True)][:WRONG]
-    titles = [f"{classes[predicted[i]]} ({100 * sure[i]:.0f} %)\n{classes[labels[i]]}" for i in missed]
+    names = [shortened(name, NAME) for name in classes]
+    titles = [f"{names[predicted[i]]} ({100 * sure[i]:.0f} %)\n{names[labels[i]]}" for i in missed]
     return _grid(images[missed], titles, "predicted class (probability), above the true class")
 
 
 def heat_maps(images: Tensor, heat: Tensor, logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> bytes:
     """Draw images, and below each its heat map for the predicted class."""
     predicted = logits.argmax(1)
-    titles = [f"{classes[p]}" + ("" if p == t else f"\n({classes[t]})") for p, t in zip(predicted, labels, strict=True)]
+    names = [shortened(name, NAME) for name in classes]
+    titles = [names[p] + ("" if p == t else f"\n({names[t]})") for p, t in zip(predicted, labels, strict=True)]
     return _grid(images, titles, "predicted class, and where it is seen (Grad-CAM)", heat)
 
 
@@ -137,13 +141,12 @@ def one_of_each(labels: Tensor, classes: int) -> Tensor:
 
 def png(draw: Callable[[Any], None], size: tuple[float, float]) -> bytes:
     """Return what `draw(figure)` draws as a PNG; the size is in inches."""
-    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=size, dpi=110, layout="constrained")
-    with rc_context({"text.parse_math": False}):  # a class may be named $5
-        draw(figure)
     data = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(data)
+    with plain_text():
+        draw(figure)
+        FigureCanvasAgg(figure).print_png(data)
     return data.getvalue()

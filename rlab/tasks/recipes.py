@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rlab.data.catalog import DATASETS
+from rlab.data.own import OwnSettings
 from rlab.machine import cores
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
@@ -82,7 +85,7 @@ def build_classify(experiment: ClassifyExperiment, context: Any) -> Any:
     if data.kind == "segmentation":
         return _build_segment(experiment, data, context)
     data = data.split_labelled(part.labelled, run.seed) if part.labelled else data
-    heads = parse(settings.tasks, data)
+    heads = parse(settings.tasks, data, part.class_weights)
     model: Any = _initial(experiment, data, heads[-1].outputs.stop, context)
     groups = _groups(model, settings, how)
     if experiment.unlabelled.semi == "mean-teacher":
@@ -144,6 +147,7 @@ def _build_segment(experiment: ClassifyExperiment, data: Any, context: Any) -> A
         batch_size=how.batch_size,
         augment=part.augment,
         preprocess=part.preprocess,
+        class_weights=part.class_weights,
         bf16=use_bf16(how.precision, torch.device(context.device), True),
         max_grad_norm=how.max_grad_norm,
         seed=derive(run.seed, "batches"),
@@ -162,10 +166,35 @@ def examples_of(part: ExamplesConfig, seed: int) -> Any:
     from rlab.data.datasets import load
     from rlab.seeding import derive
 
-    data = load(part.data, derive(seed if part.split_seed is None else part.split_seed, "data"), part.validation)
+    drawn_by = derive(seed if part.split_seed is None else part.split_seed, "data")
+    data = load(part.data, drawn_by, part.validation, own=own_settings(part))
     if part.examples:
         data = data.subsample(part.examples, seed)
     return data.resized(shape_of(part.shape)) if part.shape else data
+
+
+def own_settings(part: ExamplesConfig) -> OwnSettings:
+    """How a user's files are read."""
+    shape = shape_of(part.shape) if part.shape else None
+    return OwnSettings(part.target, part.missing, shape, part.test_file, part.digest)
+
+
+def note_files(experiment: Any) -> Any:
+    """The same settings, with the whole paths of a user's files, and their digest.
+
+    Raises:
+        RlabError: a file cannot be read, or another digest was asked for.
+    """
+    part = experiment.data
+    files = DATASETS.get(part.data).own
+    if files is None:
+        return experiment
+    if part.test_file:
+        part = replace(part, test_file=os.path.abspath(Path(part.test_file).expanduser()))
+    part = replace(part, data=f"{part.data.partition(':')[0]}:{files.path}")
+    if not part.digest:  # else reading them refuses another one
+        part = replace(part, digest=files.digest(own_settings(part)))
+    return replace(experiment, data=part)
 
 
 def _updates(data: Any, how: FitConfig) -> int:
@@ -290,11 +319,11 @@ def _groups(model: Any, settings: ModelConfig, how: FitConfig) -> list[Any]:
 
 
 def warm_start(experiment: ClassifyExperiment) -> tuple[ClassifyExperiment, Any]:
-    """Take the encoder and the teacher of other runs, as far as they are named."""
+    """Take the encoder and the teacher of other runs, as far as they are named, and note a user's files."""
     from rlab.run.warm_start import WarmStart
     from rlab.tasks import teacher, transfer
 
-    experiment, start = transfer.warm_start_encoder("model", experiment)
+    experiment, start = transfer.warm_start_encoder("model", note_files(experiment))
     if not experiment.teaching.teacher:
         return experiment, start
     source = teacher.warm_start_teacher(experiment.teaching.teacher)
@@ -352,6 +381,7 @@ for _name, (_summary, _) in TREES.items():
             budget="trees.members",
             describe=describe_data,
             family="ensembles of trees",
+            warm_start=lambda experiment: (note_files(experiment), None),
         )
     )
 for _name, (_encoder, _summary) in MODELS.items():

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from rlab.data.batches import Batch, Batches
@@ -15,6 +14,7 @@ from rlab.data.datasets import TensorDataset, model_inputs
 from rlab.data.preprocess import fit
 from rlab.nn.models import Segmenter
 from rlab.run.contract import Stop
+from rlab.tasks.targets import balanced_weights, weighted_cross_entropy
 from rlab.tasks.task import Losses, Metric, SingleLossTask, until
 
 CHUNK = 64
@@ -37,6 +37,7 @@ class Segmentation(SingleLossTask):
         batch_size: B.
         augment: of training images and their masks; see `rlab.data.augment`.
         preprocess: fitted to the training inputs; empty: none.
+        class_weights: "balanced": each class has the same weight in the loss, however many pixels it has.
         bf16: whether the encoder computes in bfloat16.
         max_grad_norm: gradients with a larger norm are scaled down to it; 0: never.
         seed: of order and augmentation.
@@ -54,6 +55,7 @@ class Segmentation(SingleLossTask):
         batch_size: int,
         augment: str = "",
         preprocess: str = "",
+        class_weights: str = "none",
         bf16: bool = False,
         max_grad_norm: float = 0.0,
         seed: int = 0,
@@ -64,6 +66,8 @@ class Segmentation(SingleLossTask):
         batches = Batches(dataset, batch_size, seed, device, augment, transform=self.transform)
         super().__init__(model, batches, optimizer, device=device, bf16=bf16, max_grad_norm=max_grad_norm)
         self.dataset, self.classes = dataset, dataset.classes
+        balanced = class_weights == "balanced"
+        self.class_weights = balanced_weights(dataset.targets("train"), len(self.classes)) if balanced else None
         self.model.to(memory_format=torch.channels_last)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -71,9 +75,9 @@ class Segmentation(SingleLossTask):
         return self.logits(batch.x)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Losses:
-        """Compute the mean cross-entropy over all pixels, and their "accuracy"."""
+        """Compute the mean (weighted) cross-entropy over all pixels, and their "accuracy"."""
         right = (outputs.detach().argmax(1) == batch.y).float().mean()
-        return {"loss": F.cross_entropy(outputs, batch.y.long()), "accuracy": right}
+        return {"loss": weighted_cross_entropy(outputs, batch.y.long(), self.class_weights), "accuracy": right}
 
     def logits(self, x: Tensor) -> Tensor:
         """Compute logits from preprocessed images: x[B, C, H, W] -> float32[B, K, H, W]."""
@@ -95,12 +99,12 @@ class Segmentation(SingleLossTask):
 
     @torch.no_grad()
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Predict from x[B, C, H, W] as in the data set, bytes or floats: probabilities[B, K, H, W].
+        """Predict from x[B, C, H, W] as in the data set (`model_inputs`): probabilities[B, K, H, W].
 
         Raises:
-            RlabError: inputs of another shape.
+            RlabError: inputs of another shape, type or range.
         """
-        inputs = model_inputs(x, self.dataset.shape).to(self.device)
+        inputs = model_inputs(x, self.dataset).to(self.device)
         logits = self.logits(inputs if self.transform is None else self.transform(inputs))
         return logits.softmax(1).cpu().numpy()
 

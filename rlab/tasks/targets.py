@@ -70,12 +70,13 @@ class Head:
         weight: of its loss.
         first: the place of its first output.
         data: numbers are standardised by those of its training examples.
+        class_weights: "balanced": each class has the same weight in the loss, however many examples it has.
 
     Raises:
         RlabError: the data set has no such target, or one of which the loss or R^2 has no meaning.
     """
 
-    def __init__(self, name: str, weight: float, first: int, data: TensorDataset):
+    def __init__(self, name: str, weight: float, first: int, data: TensorDataset, class_weights: str = "none"):
         self.name, self.weight = name, weight
         self.target = TARGETS.get(name)
         kind = "numbers" if data.classes is None else "classes"
@@ -86,6 +87,10 @@ class Head:
         self.classes = None if self.target.classes is None else self.target.classes(data.classes or ())
         self.mean, self.deviation = torch.zeros(1), torch.ones(1)
         number = len(self.classes or ())
+        self.class_weights: Tensor | None = None
+        if self.classes is not None and class_weights == "balanced":
+            labels = self.target.of(data.inputs("train"), data.targets("train"))
+            self.class_weights = balanced_weights(labels, number)
         if self.classes is None:
             targets = {split: self._numbers(data, split) for split in data.splits if split != "unlabelled"}
             number = targets["train"].shape[1]
@@ -107,7 +112,7 @@ class Head:
         numbers; a scalar."""
         mine = outputs[:, self.outputs]
         if self.classes is not None:
-            return F.cross_entropy(mine, targets, label_smoothing=label_smoothing)
+            return weighted_cross_entropy(mine, targets, self.class_weights, label_smoothing)
         mean, deviation = self.mean.to(targets), self.deviation.to(targets)
         return 0.5 * (mine - (targets - mean) / deviation).square().mean()
 
@@ -115,6 +120,31 @@ class Head:
         """Take this head's part of outputs[B, all]: logits[B, C], or numbers[B, M] on their own scale."""
         mine = outputs[:, self.outputs]
         return mine if self.classes is not None else mine * self.deviation.to(mine) + self.mean.to(mine)
+
+
+def balanced_weights(labels: Tensor, classes: int) -> Tensor:
+    """Compute the weights of classes from labels int64[*]: float32[K], n / (k n_c) as in scikit-learn.
+
+    n is the number of labels, n_c that of class c, and k that of classes which occur; one that does not has weight 0.
+    Over the labels their mean is 1.
+    """
+    counts = torch.bincount(labels.flatten().long(), minlength=classes).float()
+    weights = counts.sum() / ((counts > 0).sum() * counts)
+    return torch.where(counts > 0, weights, 0.0)
+
+
+def weighted_cross_entropy(
+    logits: Tensor, targets: Tensor, class_weights: Tensor | None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Cross-entropy of logits[B, K, *] with classes int64[B, *] or shares [B, K]: the mean over the batch of each
+    example's loss times its class's weight; a scalar.
+
+    It is not divided by the weights in the batch, as torch does: an example counts the same in every batch.
+    """
+    if class_weights is None:
+        return F.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+    weights = class_weights.to(logits)
+    return F.cross_entropy(logits, targets, weights, label_smoothing=label_smoothing, reduction="none").mean()
 
 
 def refuse_constant(targets: Tensor, whose: str) -> None:
@@ -131,20 +161,24 @@ def refuse_constant(targets: Tensor, whose: str) -> None:
         )
 
 
-def parse(text: str, data: TensorDataset) -> list[Head]:
+def parse(text: str, data: TensorDataset, class_weights: str = "none") -> list[Head]:
     """Read ``"class,ink:0.1"``: names, each with the weight of its loss after a colon (1); empty: the label.
 
     Raises:
         RlabError: an unknown task, one twice, a weight that is none, or one that the data set does not have.
     """
     tasks: list[Head] = []
+    if class_weights != "none" and data.classes is None:
+        raise RlabError(f"--class-weights is {class_weights}, and what is learned of '{data.name}' is numbers")
     for part in text.split(",") if text.strip() else ["number" if data.classes is None else "class"]:
         name, _, weight = part.strip().partition(":")
         if name not in TARGETS:
             raise RlabError(f"unknown task '{name}' of --tasks; {nearest(name, TARGETS)}")
         if any(task.name == name for task in tasks):
             raise RlabError(f"--tasks names '{name}' twice")
-        tasks.append(Head(name, _weight(part.strip(), weight), tasks[-1].outputs.stop if tasks else 0, data))
+        tasks.append(
+            Head(name, _weight(part.strip(), weight), tasks[-1].outputs.stop if tasks else 0, data, class_weights)
+        )
     return tasks
 
 

@@ -193,14 +193,15 @@ class SingleLossTask:
 
 
 def until(stop: Stop, items: Iterable[T]) -> Iterator[T]:
-    """Yield the items one by one, polling `stop` before each.
+    """Yield the items one by one, polling `stop` before each and telling it how many there were.
 
     Raises:
         Stopped: a stop was requested.
     """
-    for item in items:
+    for number, item in enumerate(items):
         if stop.requested:
             raise Stopped
+        stop.tell(number, 0)
         yield item
 
 

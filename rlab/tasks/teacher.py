@@ -20,7 +20,7 @@ from rlab.errors import RlabError
 from rlab.nn.losses import distillation
 from rlab.run.config import from_plain, to_plain
 from rlab.run.contract import State
-from rlab.run.folder import find_run
+from rlab.run.folder import run_at
 from rlab.run.lifecycle import of_this_version, open_run, restore_policy
 from rlab.run.warm_start import Source, load_source, source_of
 from rlab.tasks.classification import Classification
@@ -45,11 +45,11 @@ def warm_start_teacher(name: str) -> Source:
     Raises:
         RlabError: there is no such run, it has no checkpoint, or it is no network that tells classes apart.
     """
-    folder = find_run(name)
+    folder, progress = run_at(name)
     threads = torch.get_num_threads()
     with contextlib.ExitStack() as stack:
         stack.callback(torch.set_num_threads, threads)  # opening a run takes that run's number
-        run = stack.enter_context(open_run(folder, "cpu"))
+        run = stack.enter_context(open_run(folder, "cpu", progress=progress))
         task = getattr(run.learner, "task", None)
         if not isinstance(task, Classification) or task.classes is None:
             raise RlabError(

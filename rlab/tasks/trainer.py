@@ -19,6 +19,7 @@ from rlab.machine import cores
 from rlab.nn.ema import EMA
 from rlab.nn.layers import drawing_from
 from rlab.nn.optim import SCHEDULES, restore, scale_rates, settle, state_of
+from rlab.run.budget import Budget
 from rlab.run.checkpoint import flatten
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
@@ -73,6 +74,7 @@ class Trainer:
         self.config = config
         self.seed = seed
         self.beside = dict(beside or {})
+        self.budget = Budget()
         self.device = torch.device(device)
         self.size = task.data.examples
         self.per_epoch = len(task.data)
@@ -85,6 +87,8 @@ class Trainer:
         """The newest one's."""
         self.validated = -1
         """Updates at the newest one."""
+        self._last: dict[str, Tensor] | None = None
+        """Parameters after the last update, in place of which the best ones were taken at the end."""
         self.stopped_early = False
         parts = [(part, list(part.parameters())) for part in task.modules.modules()]
         self._frozen = [part for part, held in parts if held and not any(p.requires_grad for p in held)]
@@ -96,7 +100,7 @@ class Trainer:
 
     @property
     def total(self) -> int:
-        """The number of updates of the whole run."""
+        """The number of updates of all epochs."""
         return self.per_epoch * self.config.epochs
 
     @property
@@ -111,7 +115,7 @@ class Trainer:
         batch = self._batch()
         ready = time.perf_counter()
         for optimizer in self.optimizers.values():
-            scale_rates(optimizer, self._schedule(self.updates / self.total))
+            scale_rates(optimizer, self._schedule(self._place))
         self.task.modules.train()
         for part in self._frozen:  # or BatchNorm would go on taking means, and dropout dropping
             part.eval()
@@ -121,13 +125,19 @@ class Trainer:
         metrics = self._reported() if len(self._metrics) == REPORTED or self.updates % self.per_epoch == 0 else {}
         return metrics | {"clock_data": ready - started, "clock_learn": time.perf_counter() - ready}
 
+    @property
+    def _place(self) -> float:
+        """Where schedules stand, 0..1."""
+        share = self.budget.share(self.done)
+        return self.updates / (self.per_epoch * self.budget.horizon(self.config.epochs)) if share is None else share
+
     def _batch(self) -> Batch:
         """The batch of this update, known by its number; if a core is free, the next one is begun."""
         after, threads, coming = self.updates + 1, torch.get_num_threads(), self._coming
         here = (self.updates, threads)
         batch = coming[1].result() if coming and coming[0] == here else self._make(*here)
         # Without a core to spare the two would wait for each other at every operation.
-        ahead = after < self.total and (self.device.type != "cpu" or threads < cores())
+        ahead = after < self.budget.end(self.total) and (self.device.type != "cpu" or threads < cores())
         self._coming = ((after, threads), self._maker.submit(self._make, after, threads)) if ahead else None
         return batch
 
@@ -171,6 +181,7 @@ class Trainer:
             if not self.progress().finished:
                 return self.score if self.held_out else self.task.evaluate("train", stop)
             if self.best is not None:
+                self._last = {name: tensor.detach().clone() for name, tensor in self.task.modules.state_dict().items()}
                 self.task.modules.load_state_dict(self.best["modules"])
             score = self.task.evaluate("test", stop)
         if self.best is None:
@@ -199,7 +210,7 @@ class Trainer:
 
     def progress(self) -> Progress:
         """Return the training examples done and planned; a run that stopped early is at its end."""
-        whole = self.config.epochs * self.size
+        whole = self.budget.end(self.config.epochs * self.size)
         return Progress(self.done, self.done if self.stopped_early else whole, "examples")
 
     def footprint(self, stop: Stop) -> Footprint:
@@ -234,7 +245,7 @@ class Trainer:
     def state(self) -> State:
         """Return everything that decides the rest of the run."""
         return {
-            "modules": self.task.modules.state_dict(),
+            "modules": self.task.modules.state_dict() if self._last is None else self._last,
             "optimizers": {name: state_of(optimizer) for name, optimizer in self.optimizers.items()},
             "updates": self.updates,
             "seen": [dict(m) for m in self._metrics],
@@ -258,6 +269,8 @@ class Trainer:
         self._metrics = list(state["seen"])
         for name in ("score", "best", "waited", "validated", "stopped_early"):
             setattr(self, name, state[name])
+        if self.budget.extended:
+            self.waited, self.stopped_early = 0, False
         for name, other in self.beside.items():
             other.restore(state[name])
 

@@ -5,6 +5,7 @@ The new run's configuration takes over the encoder's registered name; `rlab.run.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 from rlab.errors import RlabError, nearest
 from rlab.nn.encoders import AUTO, ENCODERS, load_all
 from rlab.nn.encoders.modifiers import split_name, without_start
-from rlab.run.folder import RunFolder, all_runs, find_run
-from rlab.run.lifecycle import read_newest
+from rlab.run.folder import RunFolder, all_runs, find_run, run_at
+from rlab.run.lifecycle import find_checkpoint, read_newest
 from rlab.run.warm_start import WarmStart, load_source, source_of
 
 ROLE = "encoder"
@@ -59,14 +60,18 @@ def warm_start_encoder(part: str, experiment: Any) -> tuple[Any, WarmStart]:
                 "weights start at random; nearest: --encoder RUN --freeze"
             )
         return experiment, WarmStart()
-    folder = _find(name)
-    kind, weights, done = encoder_of(folder)
+    folder, progress = _find(name)
+    kind, weights, done = encoder_of(folder, progress)
     source = source_of(folder.name, done, weights)
     return replace(experiment, **{part: replace(settings, encoder=kind)}), WarmStart({ROLE: source})
 
 
-def encoder_of(folder: RunFolder) -> tuple[str, Weights, int]:
-    """Read (registered name, weights, progress) of the encoder in a run's newest whole checkpoint.
+def encoder_of(folder: RunFolder, progress: int | None = None) -> tuple[str, Weights, int]:
+    """Read (registered name, weights, progress) of the encoder in a run's checkpoint; a model's is its best one.
+
+    Args:
+        folder: the run.
+        progress: of the checkpoint; None: the newest whole one.
 
     Raises:
         RlabError: the run learns no encoder of the lab, or has no checkpoint.
@@ -77,11 +82,13 @@ def encoder_of(folder: RunFolder) -> tuple[str, Weights, int]:
     if kind is None or kind == OWN:
         why = "stable-baselines3's own networks" if kind == OWN else "no encoder"
         raise RlabError(f"run '{folder.name}' ({document['recipe']}) has {why}, so there is nothing to start from")
-    saved = read_newest(folder)
+    saved = read_newest(folder) if progress is None else find_checkpoint(folder, progress)
     if saved is None:
         raise RlabError(f"run '{folder.name}' has no checkpoint yet, so there is no encoder to start from")
+    state = saved.state.get("agent", saved.state)
+    state = state | (state.get("best") or {})
     for part, prefixes in PLACES.items():
-        names = saved.state.get("agent", saved.state).get(part, {})
+        names = state.get(part, {})
         for prefix in prefixes:
             weights = {key.removeprefix(prefix): t for key, t in names.items() if key.startswith(prefix)}
             if weights:
@@ -122,14 +129,27 @@ def counts(network: nn.Module) -> tuple[int, int]:
 def _registered(name: str) -> bool:
     load_all()
     base = split_name(name)[0]
+    if ":" in base and _names_checkpoint(base):
+        return False
     return base in AUTO or base in ENCODERS or base == OWN or ":" in base
 
 
-def _find(name: str) -> RunFolder:
+def _names_checkpoint(name: str) -> bool:
+    """Whether it is RUN:PROGRESS or RUN:best, and not the encoder of a module, package.module:name."""
+    run, _, at = name.rpartition(":")
+    if not (at == "best" or at.isdecimal()):
+        return False
+    with contextlib.suppress(RlabError, OSError, ValueError):
+        find_run(run)
+        return True
+    return False
+
+
+def _find(name: str) -> tuple[RunFolder, int | None]:
     try:
-        return find_run(name)
+        return run_at(name)
     except RlabError:
-        if name == "latest":
+        if name == "latest" or ":" in name:
             raise
         valid = [*AUTO, *ENCODERS, *(run.name for run in all_runs())]
         raise RlabError(f"unknown encoder '{name}', and there is no such run; {nearest(name, valid)}") from None

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rlab.data.datasets import TensorDataset, model_inputs
 from rlab.errors import RlabError
+from rlab.run.budget import Budget
 from rlab.run.contract import Footprint, Metrics, Progress, Score, State, Stop, Stopped
 from rlab.tasks.classification import classification_metrics, regression_metrics
 from rlab.tasks.config import TreesConfig
@@ -109,12 +110,12 @@ class TreesTask:
         return torch.cat(parts), labels if self.classes is not None else labels[:, None]
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Predict from x[B, *shape] as in the data set, bytes or floats: probabilities[B, K], or numbers [B].
+        """Predict from x[B, *shape] as in the data set (`model_inputs`): probabilities[B, K], or numbers [B].
 
         Raises:
-            RlabError: inputs of another shape.
+            RlabError: inputs of another shape, type or range.
         """
-        outputs = self.outputs_for(model_inputs(x, self.dataset.shape).flatten(1).numpy())
+        outputs = self.outputs_for(model_inputs(x, self.dataset).flatten(1).numpy())
         return outputs[:, 0].numpy() if self.classes is None else outputs.softmax(1).numpy()
 
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
@@ -162,6 +163,7 @@ class TreesLearner:
         self.task = task
         self.at_once = at_once
         self.count = 0
+        self.budget = Budget()
         self.held_out = "validation" in task.dataset.splits
 
     @property
@@ -172,7 +174,7 @@ class TreesLearner:
     def step(self) -> Metrics:
         """Grow more members; the metrics describe the new ones."""
         started = time.perf_counter()
-        before, wanted = self.count, self.task.config.members
+        before, wanted = self.count, self.budget.end(self.task.config.members)
         more = self.at_once if self.task.config.method == "forest" else max(1, self.count)
         self._grow(min(before + more, wanted))
         new = self.task.model.estimators_[before:] or self.task.model.estimators_[-1:]
@@ -209,7 +211,7 @@ class TreesLearner:
         """Return the members grown and wanted."""
         if self.ended:
             return Progress(len(self.task.model.estimators_), len(self.task.model.estimators_), "members")
-        return Progress(self.count, self.task.config.members, "members")
+        return Progress(self.count, self.budget.end(self.task.config.members), "members")
 
     def footprint(self, stop: Stop) -> Footprint:
         """Estimate memory and time from one member that is thrown away."""

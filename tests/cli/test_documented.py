@@ -15,6 +15,8 @@ from rlab.run.contract import Stopped
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")]
 PLACEHOLDERS = {"S": "0", "KOMI": "7"}
+OWN = ("houses.csv", "faults.csv", "pets/cat/0.png", "pets/dog/0.png")
+"""Files of a user's that are named."""
 
 
 def trainings(page: Path) -> list[str]:
@@ -40,7 +42,9 @@ def test_there_are_some() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_it_is_taken(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_taken(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     begun = []
 
     def begin(recipe: str, *_: Any) -> None:
@@ -49,6 +53,10 @@ def test_it_is_taken(command: str, monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
     monkeypatch.setattr("rlab.run.lifecycle.start_run", begin)
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    for name in OWN:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
     words = [PLACEHOLDERS.get(word, word) for word in shlex.split(command)[1:]]
     main(words)
     assert begun == [words[1]], capsys.readouterr().err

@@ -150,6 +150,23 @@ def test_whole_numbers_are_read_as_people_write_them(text: str, steps: int, rlab
     assert begun == [steps]
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [("", (5.0, 8)), ("--steps 64", (0.0, 8)), ("--evaluate-steps 9", (5.0, 0)), ("--minutes 2", (2.0, 8))],
+)
+def test_flags_win_over_a_file(words: str, told: tuple[float, int], rlab, tmp_path: Path, monkeypatch) -> None:
+    (file := tmp_path / "s.toml").write_text("minutes = 5.0\nevaluations = 8")
+    begun = []
+
+    def begin(recipe: str, config: Any, *_: Any) -> None:
+        begun.append((config.run.minutes, config.run.evaluations))
+        raise Stopped
+
+    monkeypatch.setattr("rlab.run.lifecycle.start_run", begin)
+    rlab("train", "dqn", "--env", "CartPole-v1", "--config", str(file), *words.split())
+    assert begun == [told]
+
+
 def test_misspelt_latest_is_recognised(rlab, runs: Path) -> None:
     assert "nearest: latest" in rlab("eval", "latset").err
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import re
+import tarfile
+import wave
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from rlab.data.catalog import DATASETS, folder_of
 from rlab.data.datasets import load
 from rlab.data.files import state
-from rlab.data.readers import parse_idx, ts_series
+from rlab.data.readers import idx, nuclei, parse_idx, spoken_digits, ts_series
 from rlab.errors import RlabError
 
 EMBEDDED = {"digits": (1797, 10), "iris": (150, 3), "wine": (178, 3), "breast_cancer": (569, 2), "diabetes": (442, 0)}
@@ -81,6 +85,91 @@ def test_ts_by_hand() -> None:
             ts_series({"train": b"@data\n" + wrong, "test": train}.__getitem__, ("train", "test"))
     with pytest.raises(RlabError, match="differ in their number of channels"):
         ts_series({"train": train, "test": b"@data\n1,2:a\n"}.__getitem__, ("train", "test"))
+
+
+def test_idx_of_other_counts_or_sizes_is_refused() -> None:
+    def file(*shape: int) -> bytes:
+        head = bytes((0, 0, 8, len(shape))) + np.array(shape, ">i4").tobytes()
+        return head + bytes(int(np.prod(shape)))
+
+    files = {"a": file(5, 2, 2), "b": file(5), "c": file(3, 2, 2), "d": file(4), "e": file(4, 2, 3)}
+    for pair, said in ((("c", "d"), "c holds 3 images, but d 4 labels"), (("e", "d"), "a and e .* different sizes")):
+        with pytest.raises(RlabError, match=said):
+            idx(files.__getitem__, (("a", "b"), pair), ("0",))
+    assert len(idx(files.__getitem__, (("a", "b"), ("a", "b")), ("0",)).y) == 10
+
+
+def packed(files: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def recording(samples: bytes, channels: int, width: int) -> bytes:
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(width)
+        file.setframerate(8000)
+        file.writeframes(samples)
+    return out.getvalue()
+
+
+def spoken(data: bytes) -> list[float]:
+    arrays = spoken_digits(lambda name: packed({"1_a_0.wav": data}), "x.tar", 4)
+    assert arrays.lengths is not None
+    return arrays.x[0, : int(arrays.lengths[0]), 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("samples", "channels", "width", "heard"),
+    [
+        (b"\x00\x80\xc0", 1, 1, [-1, 0, 0.5]),
+        (b"\x00\x80\x00\x40", 1, 2, [-1, 0.5]),
+        (b"\x00\x00\x80\x00\x00\x40", 1, 3, [-1, 0.5]),
+        (b"\x00\x00\x00\x80\x00\x00\x00\x40", 1, 4, [-1, 0.5]),
+        (b"\x00\x40\x00\x00\x00\x80\x00\xc0", 2, 2, [0.25, -0.75]),
+        (b"\x80" * 9, 1, 1, [0] * 4),
+    ],
+)
+def test_sounds_of_every_width(samples: bytes, channels: int, width: int, heard: list[float]) -> None:
+    assert spoken(recording(samples, channels, width)) == heard
+
+
+def test_other_sounds_are_refused() -> None:
+    whole = recording(b"\x00\x40" * 4, 1, 2)
+    floats = whole[:20] + b"\x03" + whole[21:]
+    for data, said in ((whole[:-3], "cut off"), (whole[:30], "no WAV"), (b"RIFF", "no WAV"), (floats, "no WAV"),
+                       (whole[:16] + b"\xff\xff\xff\x7f" + whole[20:], "no WAV"),
+                       (recording(b"", 1, 2), "empty or cut off")):  # fmt: skip
+        with pytest.raises(RlabError, match=rf"x\.tar: 1_a_0\.wav is .*{said}"):
+            spoken(data)
+
+
+def test_cells_are_of_every_mode_and_their_masks_fit() -> None:
+    def png(image: Image.Image) -> bytes:
+        out = io.BytesIO()
+        image.save(out, "PNG")
+        return out.getvalue()
+
+    ramp = np.tile(np.arange(0, 240, 12, dtype=np.uint8), (20, 1))
+    numbered = Image.fromarray((ramp > 100).astype(np.uint16) * 300)
+    files = {"image/a.png": png(Image.fromarray(ramp.astype(np.uint16) * 257)), "label/a.png": png(numbered)}
+    cells = nuclei(lambda name: packed(files), "x.tar", 20)
+    assert (cells.x == ramp).all()
+    assert (cells.y == (ramp > 100)).all()
+    wrong = {
+        "is a mask of 3 channels": {"label/a.png": png(Image.new("RGB", (20, 20)))},
+        r"its mask label/a.png of \(9, 20\)": {"label/a.png": png(Image.new("L", (9, 20)))},
+        "image/a.png is damaged or cut off": {"image/a.png": files["image/a.png"][:60]},
+    }
+    for said, file in wrong.items():
+        with pytest.raises(RlabError, match=said):
+            nuclei(lambda name, file=file: packed(files | file), "x.tar", 20)
 
 
 @pytest.mark.data

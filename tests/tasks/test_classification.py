@@ -11,6 +11,8 @@ import torch
 from sklearn.metrics import confusion_matrix, r2_score
 from torch import Tensor, nn
 
+from rlab.data.catalog import DATASETS, DataSource
+from rlab.data.readers import Arrays
 from rlab.errors import RlabError
 from rlab.nn.heads.classify import ClassifyHead
 from rlab.nn.models import Classifier
@@ -18,6 +20,7 @@ from rlab.run.contract import Stop, Stopped
 from rlab.stats import wilson
 from rlab.tasks.classification import classification_metrics, regression_metrics
 from rlab.tasks.pictures import class_activation
+from rlab.tasks.targets import balanced_weights, weighted_cross_entropy
 from tests.tasks.test_trainer import of_recipe
 
 NAMES = ("a", "b", "c")
@@ -65,15 +68,81 @@ def test_explained_is_scikit_learns() -> None:
     assert score["low"] < score["mean"] < score["high"]
 
 
-def test_predictions_of_bytes_and_floats_agree() -> None:
+def own_task(x: np.ndarray, kind: str) -> Any:
+    y = np.arange(len(x)) % 2
+    DATASETS.register("own")(DataSource(kind, "own", "none", "none", lambda read: Arrays(x, y, ("a", "b"))))
+    try:
+        return of_recipe("logistic", "own", epochs=1).task
+    finally:
+        del DATASETS._entries["own"]
+
+
+BYTES = np.random.default_rng(0).integers(0, 256, (30, 1, 3, 3), np.uint8)
+
+
+def test_prediction_takes_what_training_took() -> None:
     task: Any = of_recipe("lenet", "digits", epochs=1).task
     task.model.eval()
     x = task.dataset.x[:5].numpy()
     p = task.predict(x)
     assert p.shape == (5, 10)
     np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
-    with pytest.raises(RlabError, match=r"takes inputs of shape \[1, 8, 8\], not \[8, 8\]"):
-        task.predict(x[:, 0])
+    np.testing.assert_array_equal(task.predict(x.astype(np.float64)), p)
+    bytes_, table = own_task(BYTES, "images"), own_task(BYTES.reshape(30, 9).astype(np.float32), "table")
+    np.testing.assert_array_equal(bytes_.predict(BYTES.astype(np.int64)), bytes_.predict(BYTES))
+    np.testing.assert_array_equal(table.predict(BYTES.reshape(30, 9)), table.predict(BYTES.reshape(30, 9) * 1.0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "trained", "given", "said"),
+    [
+        ("images", BYTES, BYTES[:, 0], r"takes inputs of shape \[1, 3, 3\], not \[3, 3\]"),
+        ("images", BYTES, np.float32(0.5), r"takes inputs of shape \[1, 3, 3\]"),
+        ("images", BYTES, BYTES / 255, r"trained on bytes, .* float64 from 0 to 1; nearest: \(255 \* x\)"),
+        ("images", BYTES, BYTES * 1.0, "trained on bytes, .* float64 from "),
+        ("images", BYTES, BYTES.astype(int) * 2, "trained on bytes, .* int64 from .* to 510"),
+        ("images", BYTES / 255, BYTES, "trained on images of floats in 0..1; these are uint8 from .* to 255"),
+        ("images", BYTES / 255, BYTES / 127.5 - 1, "trained on images of floats in 0..1; these are float64 from -"),
+        ("images", BYTES / 255, BYTES * np.nan, "takes finite numbers"),
+        ("table", np.eye(30), np.full((1, 30), np.inf), "takes finite numbers"),
+        ("table", np.eye(30), np.full((1, 30), "a"), "takes numbers, not <U1"),
+        ("table", np.eye(30), np.zeros((1, 30), complex), "takes numbers, not complex128"),
+    ],
+)
+def test_prediction_of_other_inputs_is_refused(kind: str, trained: np.ndarray, given: Any, said: str) -> None:
+    with pytest.raises(RlabError, match=said):
+        own_task(trained, kind).predict(np.asarray(given))
+
+
+def test_balanced_class_weights_by_hand() -> None:
+    """8 labels of 3 classes that occur: 5, 2 and 1 of them weigh 8/15, 8/6 and 8/3."""
+    weights = balanced_weights(torch.tensor([0, 0, 0, 0, 0, 2, 2, 3]), 4)
+    assert weights.tolist() == pytest.approx([8 / 15, 0, 8 / 6, 8 / 3])
+    logits = torch.tensor([[1.0, 0, 0, 0], [0, 0, 2.0, 0]])
+    first, second = -math.log(math.e / (math.e + 3)), -math.log(1 / (math.e**2 + 3))
+    loss = weighted_cross_entropy(logits, torch.tensor([0, 3]), weights)
+    assert loss.item() == pytest.approx((8 / 15 * first + 8 / 3 * second) / 2)
+    shares = torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 1.0]])  # as mixup makes them
+    torch.testing.assert_close(weighted_cross_entropy(logits, shares, weights), loss)
+
+
+def test_rare_class_gains_by_class_weights() -> None:
+    rng = np.random.default_rng(0)
+    y = (rng.random(600) < 0.1).astype(np.int64)
+    x = (rng.normal(size=(600, 1)) + 1.2 * y[:, None]).astype(np.float32)
+    DATASETS.register("rare")(DataSource("table", "own", "none", "none", lambda read: Arrays(x, y, ("often", "rare"))))
+    found = {}
+    try:
+        for class_weights in ("none", "balanced"):
+            fit = of_recipe("logistic", "rare", epochs=5, class_weights=class_weights, validation=0.0)
+            while not fit.progress().finished:
+                fit.step()
+            found[class_weights] = fit.evaluate(Stop())["per_class"]["rare"]
+    finally:
+        del DATASETS._entries["rare"]
+    assert found["balanced"] > found["none"] + 30
+    with pytest.raises(RlabError, match="--class-weights is balanced, and what is learned of 'diabetes' is numbers"):
+        of_recipe("logistic", "diabetes", class_weights="balanced")
 
 
 def test_numbers_keep_their_scale() -> None:

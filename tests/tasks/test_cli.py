@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import rlab
 from rlab.cli import main
 from rlab.data.catalog import DATASETS, DataSource
+from rlab.data.datasets import from_arrays
 from rlab.data.readers import Arrays
+from rlab.errors import RlabError
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,10 @@ def test_an_encoder_travels_from_a_classifier(capfd: pytest.CaptureFixture[str])
         (["mlp", "--data", "digits", "--minutes", "1", "--epochs", "2"], "--minutes and --epochs exclude each other"),
         (["forest", "--minutes", "1", "--members", "2"], "--minutes and --members exclude each other"),
         (["mlp", "--data", "tinyshakespeare"], "not loaded yet"),
+        (["mlp", "--data", "digits", "--target", "y"], "--target is y, which does nothing without --data csv:FILE"),
+        (["forest", "--data", "iris", "--test-file", "t"], "does nothing without --data images:DIR or --data csv:FILE"),
+        (["mlp", "--data", "csv:none.csv", "--target", "y"], "none.csv cannot be read"),
+        (["lenet", "--data", "images:none"], "none is no folder"),
         (["mlp", "--data", "digits", "--freeze"], "--freeze keeps an encoder as another run has learned it"),
     ],
 )
@@ -121,9 +128,9 @@ def test_classes_may_have_any_name(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path
 ) -> None:
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
-    names: tuple[Any, ...] = ("$5", r"$\x$ \frac", 7)
-    y = np.arange(90) % 3
-    arrays = Arrays(np.eye(3, dtype=np.float32)[y], y, names)
+    names: tuple[Any, ...] = ("$5", r"$\x$ \frac", 7, "\x1b[2J\udcff", "n" * 500, "猫", "no example")
+    y = np.arange(90) % 6
+    arrays = Arrays(np.eye(6, dtype=np.float32)[y], y, names)
     DATASETS.register("prices")(DataSource("table", "own", "none", "none", lambda read: arrays))
     try:
         ok(capfd, "train", "logistic", "--data", "prices", "--epochs", "2", "--threads", "1", "--name", "prices")
@@ -132,4 +139,49 @@ def test_classes_may_have_any_name(
         ok(capfd, "data", "show", "prices", "--out", str(tmp_path / "prices.png"))
     finally:
         del DATASETS._entries["prices"]
-    assert list(per_class) == [str(name) for name in names]
+    assert list(per_class) == [*map(str, names[:3]), r"\x1b[2J\udcff", *names[4:]]
+
+
+@pytest.mark.parametrize("name", ["", "7"])
+def test_classes_without_a_name_of_their_own(name: str) -> None:
+    with pytest.raises(RlabError, match=r"a class without a name|two classes named '7'"):
+        from_arrays("own", "table", Arrays(np.ones((9, 2)), np.zeros(9, int), (7, name)))  # type: ignore[arg-type]
+
+
+def test_own_table_is_learned_shown_and_held_to(capfd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{n};{n % 5 / 5};{'ab'[n % 2]};{'yes' if n % 2 else 'no'}" for n in range(80)]
+    (tmp_path / "own.csv").write_text("\ufeffn;x;c;y\n" + "\n".join(rows))
+    shown = ok(capfd, "data", "show", "csv:own.csv")
+    assert "y, classes" in shown
+    assert "n, x, c=a, c=b" in shown
+    assert (tmp_path / "own.csv.png").exists()
+    train = ["--data", "csv:own.csv", "--target", "y", "--threads", "1"]
+    ok(capfd, "train", "forest", *train, "--members", "5", "--name", "forest")
+    ok(capfd, "train", "logistic", *train, "--epochs", "60")
+    (run,) = (tmp_path / "runs").glob("logistic-own.csv-*")
+    monkeypatch.chdir("/")  # the paths in a run are whole
+    assert json.loads(ok(capfd, "eval", run.name, "--json"))["mean"] == 100
+    with rlab.load("forest") as forest:
+        assert forest.predict(np.array([[1, 0.2, 0, 1]])).argmax(1) == 1
+    (tmp_path / "own.csv").write_text("n;x;c;y\n" + "\n".join(rows[1:]))
+    for name in ("forest", run.name):
+        assert "own.csv have changed since the run began" in refused(capfd, "eval", name)
+
+
+def test_own_pictures_are_learned_and_shown(capfd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.chdir(tmp_path)
+    for n in range(20):
+        folder = tmp_path / "pets" / ("cat", "dog")[n % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (20 + n, 20), 100 * (n % 2) + n).save(folder / f"{n}.png")
+    assert "resize all with --shape" in refused(capfd, "data", "show", "images:pets")
+    assert "each 1x16x16 uint8" in ok(capfd, "data", "show", "images:pets", "--shape", "1x16x16")
+    assert (tmp_path / "pets.png").exists()
+    train = ["--data", "images:pets", "--shape", "1x16x16", "--epochs", "6", "--threads", "1", "--preprocess", "pca"]
+    ok(capfd, "train", "lenet", *train, "--name", "pets")
+    assert json.loads(ok(capfd, "eval", "pets", "--json"))["examples"] == 3
+    (folder / "21.png").write_bytes((folder / "1.png").read_bytes())
+    assert "pets have changed since the run began" in refused(capfd, "eval", "pets")

@@ -30,6 +30,7 @@ from rlab.envs.go.boards import Boards
 from rlab.envs.splitmix import rng_key, split, uniforms
 from rlab.nn.modes import drawing_for
 from rlab.nn.optim import SCHEDULES, decayed, make_optimiser, restore, scale_rates, state_of
+from rlab.run.budget import Budget
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped, seconds_of
 from rlab.seeding import derive
 
@@ -75,6 +76,7 @@ class AlphaZero:
         self.done = self.updates = self.finished = 0
         self.owed = 0.0
         """Updates."""
+        self.budget = Budget()
         self.pending = [empty_rows(self.setting.most, self.setting.size) for _ in range(number)]
         self.window = PositionWindow(self.setting, self.settings.window)
         self._game = GoGame(self.setting, number)
@@ -180,7 +182,8 @@ class AlphaZero:
         s = self.settings
         rng = np.random.default_rng(derive(self.seed, "update", self.updates))
         known = targets_of(self.window.sample(rng, s.batch_size, s.symmetries), s.root_share, self.device)
-        scale_rates(self.optimizer, 0.1 + 0.9 * self._schedule(min(1.0, self.done / self.experiment.env.steps)))
+        horizon = self.budget.horizon(self.experiment.env.steps)
+        scale_rates(self.optimizer, 0.1 + 0.9 * self._schedule(self.budget.place(self.done, horizon) / horizon))
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         with drawing_for(True, self.device, self.seed, "layers", self.updates):
@@ -221,7 +224,7 @@ class AlphaZero:
 
     def progress(self) -> Progress:
         """Moves of self-play."""
-        return Progress(self.done, self.experiment.env.steps, "steps")
+        return Progress(self.done, self.budget.end(self.experiment.env.steps), "steps")
 
     # ---- The life of a run.
 

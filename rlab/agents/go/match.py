@@ -52,6 +52,7 @@ def play_match(
 
     def done(some: Sequence[Finished]) -> bool:
         over.extend(some)
+        stop.tell(len(over), games)
         return False
 
     play_games({"player": player, "opponent": opponent}, pairings, setting, seed=seed, stop=stop, done=done)

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from rlab.agents.go.alphago.rollout_policy import is_rollout, packed_rollout
-from rlab.agents.go.weights import find_checkpoint, read_network, weights_of
+from rlab.agents.go.weights import read_network, weights_of
 from rlab.errors import RlabError
 from rlab.run.checkpoint import Checkpoints
 from rlab.run.files import disk_error, read_plain, replace_durably, to_json
 from rlab.run.folder import CONFIG_BYTES, RunFolder
 from rlab.run.journal import Journal
+from rlab.run.lifecycle import find_checkpoint
 from rlab.run.metrics import read_metrics, read_score
 
 

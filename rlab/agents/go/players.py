@@ -62,7 +62,7 @@ def _player_of_run(text: str, device: str, seed: int) -> Player:
 def _open(folder: Any, progress: int | None, visits: int | None, name: str, device: str, seed: int) -> Player:
     for module in _RECIPES:
         import_module(module)
-    from rlab.agents.go.weights import find_checkpoint, has_network, network_player
+    from rlab.agents.go.weights import has_network, network_player
 
     label = folder.name + ("" if progress is None else f":{progress}") + ("" if visits is None else f"@{visits}")
     if has_network(folder):
@@ -73,7 +73,7 @@ def _open(folder: Any, progress: int | None, visits: int | None, name: str, devi
     if env and go is None:
         raise RlabError(f"run '{folder.name}' plays {env}, and no Go")
     from rlab.run.contract import Acts, Speaks, ability
-    from rlab.run.lifecycle import of_this_version, open_run, restore_policy
+    from rlab.run.lifecycle import find_checkpoint, of_this_version, open_run, restore_policy
 
     with contextlib.ExitStack() as stack:
         run = stack.enter_context(open_run(folder, device))

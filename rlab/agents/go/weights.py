@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +12,8 @@ from rlab.agents.go.evaluator import Evaluator, Symmetry
 from rlab.agents.go.network import GoNetwork
 from rlab.agents.go.search_player import SearchPlayer
 from rlab.errors import RlabError
-from rlab.run.checkpoint import Checkpoints, Saved
 from rlab.run.folder import RunFolder
-from rlab.run.journal import Journal
-from rlab.run.lifecycle import configuration_of, of_this_version, read_newest, resolve_device
-from rlab.run.status import past_selves
+from rlab.run.lifecycle import configuration_of, find_checkpoint, of_this_version, resolve_device
 from rlab.tasks.trainer import of_several_modules
 
 RECORDS_SIZE = 9
@@ -106,21 +102,3 @@ def weights_of(state: dict[str, Any]) -> dict[str, torch.Tensor]:
     state = of_several_modules(state)
     modules = (state.get("best") or state)["modules"]
     return {name.removeprefix("model."): tensor for name, tensor in modules.items()}
-
-
-def find_checkpoint(folder: RunFolder, progress: int | None) -> Saved:
-    """A run's checkpoint at a progress, or its newest.
-
-    Raises:
-        RlabError: there is none.
-    """
-    if progress is None:
-        saved = read_newest(folder)
-        if saved is None:
-            raise RlabError(f"run '{folder.name}' has no checkpoint yet, so there is nothing to play with")
-        return saved
-    there = past_selves(folder)
-    with contextlib.suppress(RlabError, KeyError, TypeError, ValueError):  # a bad one is as if it were not there
-        return Checkpoints(folder.checkpoints, Journal(folder.journal)).load(there[progress])
-    known = ", ".join(map(str, there)) or "none"
-    raise RlabError(f"run '{folder.name}' has no whole checkpoint at {progress}; there is {known}")

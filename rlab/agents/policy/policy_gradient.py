@@ -228,8 +228,9 @@ class PolicyGradient:
             NonFinite: the loss or the gradient is NaN or Inf; the weights stay as they were.
         """
         c = self.config
+        rate = linear(c.learning_rate, c.final_learning_rate, self.context.place(self.steps), self.total_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = linear(c.learning_rate, c.final_learning_rate, self.steps, self.total_steps)
+            group["lr"] = rate
         advantage, target = (x.reshape(-1).to(self.device) for x in self.advantages(rollout))
         if c.normalise_advantages and len(advantage) > 1:
             advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)

@@ -288,7 +288,8 @@ class Sb3Learner(Interaction):
         if not self._ready:
             self._begin()
         # `learn`, which sets this, would not stop between slices.
-        self.sb3.model._update_current_progress_remaining(self.done, self.total_steps)
+        horizon = self.budget.horizon(self.total_steps)
+        self.sb3.model._update_current_progress_remaining(min(self.budget.place(self.done, horizon), horizon), horizon)
         try:
             with self.sb3.own.in_place():
                 if self.sb3.rollout is not None:
@@ -324,12 +325,17 @@ class Sb3Learner(Interaction):
             raise self._unread
         return super().evaluate_games(episodes, seed, stop)
 
+    @property
+    def _end(self) -> int:
+        """In environment steps."""
+        return self.budget.end(self.total_steps)
+
     def _begin(self) -> None:
         """Tell the algorithm that it is to learn; resets the environments unless they were restored."""
         model = self.sb3.model
         if self._unread is not None:
             raise self._unread
-        left = self.total_steps - model.num_timesteps  # the library adds what it has done
+        left = self._end - model.num_timesteps  # the library adds what it has done
         with self.sb3.own.in_place():
             # The first half of `learn`, which would go on to the end of the budget.
             model._setup_learn(left, self._callback, reset_num_timesteps=not self.done)
@@ -338,24 +344,24 @@ class Sb3Learner(Interaction):
     def _on_policy(self, rollout: SlicedRollout) -> None:
         model = self.sb3.model
         if not rollout.full:
-            left = -(-(self.total_steps - self.done) // self.envs.num_envs)
+            left = -(-(self._end - self.done) // self.envs.num_envs)
             steps = min(SLICE, rollout.buffer_size - rollout.pos, left)
             model.collect_rollouts(model.env, self._callback, rollout, n_rollout_steps=steps)
-            if not (rollout.full and self.done >= self.total_steps):
+            if not (rollout.full and self.done >= self._end):
                 return  # the end of the budget must not cut off the last update
         epochs = self.sb3.config.n_epochs if isinstance(self.sb3.config, PPOConfig) else 1
         while rollout.full:
             model.train()
             if rollout.epochs == epochs:
                 rollout.reset()
-            if self.done < self.total_steps:
+            if self.done < self._end:
                 return
 
     def _off_policy(self) -> None:
         model, c = self.sb3.model, cast(OffPolicyConfig, self.sb3.config)
         every = c.train_every // c.num_envs
         for _ in range(max(1, SLICE // max(c.gradient_steps, every))):
-            left = -(-(self.total_steps - self.done) // c.num_envs)
+            left = -(-(self._end - self.done) // c.num_envs)
             freq = TrainFreq(min(every, left), TrainFrequencyUnit.STEP)
             model.collect_rollouts(
                 model.env,
@@ -367,7 +373,7 @@ class Sb3Learner(Interaction):
             )
             if model.num_timesteps > c.learning_starts:
                 model.train(gradient_steps=c.gradient_steps, batch_size=c.batch_size)
-            if self.done >= self.total_steps:
+            if self.done >= self._end:
                 return
 
 

@@ -22,6 +22,7 @@ from rlab.envs import make_vec
 from rlab.envs.make import is_foreign, load_model
 from rlab.envs.tabular import MDP
 from rlab.errors import RlabError
+from rlab.run.budget import Budget
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
 
@@ -75,6 +76,18 @@ class Tabular:
         self.env = env
         self.seed = seed
         self.done_ticks = 0
+        self.budget = Budget()
+
+    @property
+    def budget(self) -> Budget:
+        """Where the run ends and its schedules stand."""
+        return self._budget
+
+    @budget.setter
+    def budget(self, budget: Budget) -> None:
+        self._budget = budget
+        if isinstance(self.agent, TableAgent):
+            self.agent.budget = budget
 
     @property
     def done(self) -> int:
@@ -84,7 +97,7 @@ class Tabular:
     def step(self) -> Metrics:
         """Take a block of steps and learn; ends with the budget."""
         started = time.perf_counter()
-        left = -(-(self.env.steps - self.done) // self.env.num_envs)
+        left = -(-(self.budget.end(self.env.steps) - self.done) // self.env.num_envs)
         ticks = max(0, min(self.agent.block, left))
         if ticks == 0 or self.agent.settled:
             return {}
@@ -154,7 +167,7 @@ class Tabular:
 
     def progress(self) -> Progress:
         """Environment steps done and planned; what has settled has planned no more."""
-        return Progress(self.done, self.done if self.agent.settled else self.env.steps, "steps")
+        return Progress(self.done, self.done if self.agent.settled else self.budget.end(self.env.steps), "steps")
 
     def footprint(self, stop: Stop) -> Footprint:
         """Memory and disk from the arrays; time from a copy that runs for a moment."""

@@ -6,6 +6,7 @@ versions; `TableAgent` keeps its arrays, `GreedyPolicy` plays a table.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from rlab.envs.batched_mdp import advance, begin, compile_model, restart
 from rlab.envs.splitmix import uniform
 from rlab.envs.tabular import MDP
 from rlab.kernels import compiled
+from rlab.run.budget import Budget
 from rlab.seeding import derive
 
 BLOCK = 20_000
@@ -306,7 +308,8 @@ class TableAgent:
         limit = env.max_steps or mdp.limit or NO_LIMIT
         self.model = compile_model(mdp, limit, env.exploring_starts)
         self.now = begin(self.model, env.num_envs, derive(seed, "copies"))
-        self._ticks = -(-env.steps // env.num_envs)
+        self.env = env
+        self.budget = Budget()
         self.block = max(1, BLOCK // env.num_envs)
         n, horizon = env.num_envs, config.n_step or limit
         self.rule = Rule(
@@ -342,7 +345,9 @@ class TableAgent:
     def epsilon_at(self, done: int) -> float:
         """The probability of a random action after `done` steps of each copy."""
         config = self.config
-        return linear(config.epsilon_start, config.epsilon_end, done, config.epsilon_fraction * self._ticks)
+        n, total = self.env.num_envs, self.budget.horizon(self.env.steps)
+        place = self.budget.place(done * n, total) / n
+        return linear(config.epsilon_start, config.epsilon_end, place, config.epsilon_fraction * math.ceil(total / n))
 
     def table(self) -> Values:
         """The mean over the tables, [S, A]."""

@@ -126,8 +126,8 @@ class DQN:
         c = self.config
         if self.steps < c.learning_starts:
             return 1.0
-        over = c.epsilon_fraction * self.total_steps
-        return linear(c.epsilon_start, c.epsilon_end, self.steps - c.learning_starts, over)
+        over, place = c.epsilon_fraction * self.total_steps, self.context.place
+        return linear(c.epsilon_start, c.epsilon_end, place(self.steps) - place(c.learning_starts), over)
 
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
@@ -156,7 +156,7 @@ class DQN:
         before, self.steps = self.steps, self.steps + len(step.action)
         metrics = None
         if self.steps > c.learning_starts and self.memory.ready(c.n_step):
-            beta = linear(c.priority_beta, 1.0, self.steps, self.total_steps)
+            beta = linear(c.priority_beta, 1.0, self.context.place(self.steps), self.total_steps)
             updates = self.updates
             for _ in range(self.steps // c.train_every - before // c.train_every):
                 metrics = self.update(self.memory.sample(self.rng, c.batch_size, c.n_step, c.gamma, beta))
@@ -253,8 +253,9 @@ class DQN:
             NonFinite: the loss or the gradient is NaN or Inf.
         """
         c = self.config
+        rate = linear(c.learning_rate, c.final_learning_rate, self.context.place(self.steps), self.total_steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = linear(c.learning_rate, c.final_learning_rate, self.steps, self.total_steps)
+            group["lr"] = rate
         self.online.iterate()
         self.online.resample(self.generator)
         self.target.resample(self.generator)

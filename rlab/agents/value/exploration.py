@@ -1,11 +1,11 @@
-"""How agents explore. Schedules read steps, never the clock."""
+"""How agents explore. Schedules read how far the run is, by `AgentContext.place`."""
 
 from __future__ import annotations
 
 import numpy as np
 
 
-def linear(start: float, end: float, done: int, over: float) -> float:
+def linear(start: float, end: float, done: float, over: float) -> float:
     """Move linearly from `start` to `end` while `done` goes from 0 to `over`, then stay."""
     if done >= over:
         return end

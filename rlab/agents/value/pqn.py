@@ -117,7 +117,8 @@ class PQN:
     def epsilon(self) -> float:
         """The present probability of a random action."""
         c = self.config
-        return linear(c.epsilon_start, c.epsilon_end, self.steps, c.epsilon_fraction * self.total_steps)
+        over = c.epsilon_fraction * self.total_steps
+        return linear(c.epsilon_start, c.epsilon_end, self.context.place(self.steps), over)
 
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Explore: obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
@@ -191,6 +192,7 @@ class PQN:
             torch.from_numpy(returns.reshape(-1)).to(self.device),
             [torch.from_numpy(self.rng.permutation(returns.size)).to(self.device) for _ in range(c.epochs)],
             self.steps,
+            linear(c.learning_rate, c.final_learning_rate, self.context.place(self.steps), self.total_steps),
             float((r["discount"] == 0).mean()),
             torch.from_numpy(r["mask"].reshape(-1, self.num_actions)[:ROWS].copy()),
         )
@@ -202,12 +204,12 @@ class PQN:
         target: Tensor,
         orders: list[Tensor],
         steps: int,
+        rate: float,
         terminals: float,
         mask: Tensor,
     ) -> dict[str, float]:
         """Go over a rollout of R steps in each of `orders` int64[R]; metrics. mask bool[ROWS, A]: of the first ones."""
         c, updates = self.config, self.updates
-        rate = linear(c.learning_rate, c.final_learning_rate, steps, self.total_steps)
         measured = [
             self._update(_rows(obs, chosen), action[chosen], target[chosen], rate)
             for order in orders

@@ -48,6 +48,7 @@ from rlab.envs.go.players import Player
 from rlab.envs.go.symmetry import inverses
 from rlab.errors import RlabError
 from rlab.nn.optim import make_optimiser, restore, state_of
+from rlab.run.budget import Budget
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped, seconds_of
 from rlab.run.warm_start import load_sources
 from rlab.seeding import derive
@@ -93,6 +94,7 @@ class Reinforce:
         self.joined = [0]
         """Batches of games that each member of the pool has seen."""
         self.done = self.batches = 0
+        self.budget = Budget()
         self.boards = Boards(s.num_envs, self.setting, threads=1)
         self._actions = self.boards.points + 1
         self._may = np.zeros((s.num_envs, self.setting.most, self._actions), np.bool_)
@@ -336,6 +338,7 @@ class Reinforce:
 
         def keep(some: Any) -> bool:
             over.extend(some)
+            stop.tell(len(over), games)
             return False
 
         it = GoPolicyPlayer("it", self._evaluator(self.network, "none"), greedy)
@@ -348,7 +351,7 @@ class Reinforce:
 
     def progress(self) -> Progress:
         """Moves of games that were learned from."""
-        return Progress(self.done, self.experiment.env.steps, "steps")
+        return Progress(self.done, self.budget.end(self.experiment.env.steps), "steps")
 
     # ---- The life of a run.
 

@@ -28,13 +28,13 @@ from rlab.agents.go.alphago.patterns import (
     worth,
 )
 from rlab.agents.go.alphago.supervised_policy import read_games
-from rlab.agents.go.weights import find_checkpoint
 from rlab.envs.go import rules as go
 from rlab.envs.go.boards import Boards, Setting
 from rlab.errors import RlabError
+from rlab.run.budget import Budget
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.run.folder import RunFolder
-from rlab.run.lifecycle import configuration_of, of_this_version
+from rlab.run.lifecycle import configuration_of, find_checkpoint, of_this_version
 from rlab.seeding import derive
 from rlab.stats import wilson
 
@@ -301,6 +301,7 @@ class RolloutLearner:
         self._policy: RolloutPolicy | None = None
         self._squares = np.zeros(0)
         self._size = 0
+        self.budget = Budget()
         self.chunks = self.done = 0
         """Steps and positions of the whole run so far."""
         self.best: dict[str, Any] | None = None
@@ -350,7 +351,7 @@ class RolloutLearner:
         epoch, number = divmod(self.chunks, -(-len(games) // GAMES))
         if self._order[0] != epoch:
             self._order = epoch, np.random.default_rng(derive(self.seed, "order", epoch)).permutation(len(games))
-        rate = self.fit.learning_rate * (1 - self.done / self.progress().total)
+        rate = self.fit.learning_rate * (1 - self._place)
         sums = self._learn(games[self._order[1][number * GAMES : (number + 1) * GAMES]], rate)
         self.chunks += 1
         self.done += int(sums[0])
@@ -364,6 +365,12 @@ class RolloutLearner:
             "epoch_last": float(epoch + 1),
             "clock_learn": time.perf_counter() - started,
         }
+
+    @property
+    def _place(self) -> float:
+        """Where schedules stand, 0..1."""
+        horizon = self.budget.horizon(self.fit.epochs) * self._size
+        return min(1.0, self.budget.place(self.done, horizon) / horizon)
 
     # ---- How good it is.
 
@@ -453,7 +460,7 @@ class RolloutLearner:
         """Positions learned from and planned."""
         if not self._size:
             assert self.moves
-        return Progress(self.done, self.fit.epochs * self._size, "examples")
+        return Progress(self.done, self.budget.end(self.fit.epochs * self._size), "examples")
 
     def footprint(self, stop: Stop) -> Footprint:
         """Memory from the arrays; time from some games that a twin learns."""
@@ -475,7 +482,7 @@ class RolloutLearner:
         return {
             "policy": self.policy.arrays(),
             "sums": self._squares.copy(),
-            "counters": [self.chunks, self.done, self.validated, self.progress().total // self.fit.epochs],
+            "counters": [self.chunks, self.done, self.validated, self._size],
             "best": self.best,
             "score": self.score,
         }

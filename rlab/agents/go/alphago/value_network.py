@@ -35,6 +35,7 @@ from rlab.envs.go.boards import Boards
 from rlab.errors import RlabError
 from rlab.nn.modes import drawing_for
 from rlab.nn.optim import SCHEDULES, decayed, make_optimiser, restore, scale_rates, state_of
+from rlab.run.budget import Budget
 from rlab.run.contract import (
     Footprint,
     Log,
@@ -105,6 +106,10 @@ class PlayedGames:
         return np.repeat(games, number), np.repeat(at, number) + within
 
 
+MAKING = 0.75
+"""By the clock, the share of time after which no more games are made, so that the rest is left for learning."""
+
+
 class Values:
     """The Learner. Progress counts games for judging, positions as they are made, and positions as they are learned.
 
@@ -123,6 +128,9 @@ class Values:
         self.experiment = experiment
         self.settings, self.setting = experiment.agent, experiment.env.setting()
         self.seed = experiment.run.seed
+        self.examples = experiment.examples
+        """Positions to learn from; fewer than planned if the clock ends the making of them."""
+        self.budget = Budget()
         self.device = torch.device(device)
         self.journal = journal
         with torch.random.fork_rng(devices=[]):
@@ -159,11 +167,14 @@ class Values:
     @property
     def playing(self) -> bool:
         """Whether games are still to be made."""
-        return self.made < self.experiment.examples
+        return self.made < self.examples
 
     def step(self) -> Metrics:
         """A move in every game, or an update."""
         started = time.perf_counter()
+        if self.playing and self.made and (self.budget.share(self.judging + self.made) or 0.0) >= MAKING:
+            self.examples = self.made
+            self._end_of_playing()
         if self.playing:
             return self._move() | {"clock_play": time.perf_counter() - started}
         return self._update() | {"clock_learn": time.perf_counter() - started}
@@ -221,14 +232,17 @@ class Values:
         while self.playing and self.games.number in self.waiting:
             self._keep(self.waiting.pop(self.games.number))
         if not self.playing:
-            self.waiting.clear()
-            self._evaluators.clear()
+            self._end_of_playing()
         return {
             "game_length": float(lengths.mean()),
             "without_position": float((lengths <= at).mean()),
             "black_wins": float((scores > 0).mean()),
             "games_last": self.games.number,
         }
+
+    def _end_of_playing(self) -> None:
+        self.waiting.clear()
+        self._evaluators.clear()
 
     def _keep(self, row: Rows) -> None:
         """Take in the game with the next number."""
@@ -244,7 +258,7 @@ class Values:
             if self.judging < self.settings.test_games:
                 self.judging += 1
             else:
-                self.made = min(self.experiment.examples, self.made + (1 if self.settings.positions == "one" else n))
+                self.made = min(self.examples, self.made + (1 if self.settings.positions == "one" else n))
 
     # ---- Learning.
 
@@ -263,14 +277,14 @@ class Values:
         epoch, number = divmod(self.updates, self._per_epoch)
         if self._order[0] != epoch:
             rng = np.random.default_rng(derive(self.seed, "order", epoch))
-            self._order = epoch, rng.permutation(self.experiment.examples)
+            self._order = epoch, rng.permutation(self.examples)
         chosen = self._order[1][number * self.settings.batch_size : (number + 1) * self.settings.batch_size]
         return self._train[0][chosen], self._train[1][chosen]
 
     @property
     def _per_epoch(self) -> int:
         """Updates."""
-        return -(-self.experiment.examples // self.settings.batch_size)
+        return -(-self.examples // self.settings.batch_size)
 
     def _said(self, places: Places, kinds: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Logits of (loss, win) [J, 2], and the outcomes [J]."""
@@ -279,12 +293,19 @@ class Values:
         z = torch.from_numpy(outcomes(self.games.rows["score"][games], plies)).to(self.device)
         return self.network(torch.from_numpy(planes).to(self.device)).value, z
 
+    @property
+    def _place(self) -> float:
+        """Where the schedule stands, 0..1; by the clock at the end not later than the time is up."""
+        place, share = self.updates / (self._per_epoch * self.settings.epochs), self.budget.share(self.progress().done)
+        begun = self.budget.share(self.judging + self.examples) or 0.0
+        return place if share is None or begun >= 1 else max(place, (share - begun) / (1 - begun))
+
     def _update(self) -> dict[str, float]:
         s = self.settings
         places = self._batch()
         rng = np.random.default_rng(derive(self.seed, "kinds", self.updates))
         kinds = rng.integers(0, 8 if s.symmetries else 1, len(places[0]))
-        scale_rates(self.optimizer, self._schedule(self.updates / (self._per_epoch * s.epochs)))
+        scale_rates(self.optimizer, self._schedule(self._place))
         self.network.train()
         self.optimizer.zero_grad(set_to_none=True)
         with drawing_for(True, self.device, self.seed, "layers", self.updates):
@@ -371,12 +392,14 @@ class Values:
 
     def progress(self) -> Progress:
         """Games for judging, positions made and positions learned from."""
-        whole, total = self.experiment.examples, self.experiment.env.steps
+        whole, total = self.examples, self.experiment.env.steps
         epoch, number = divmod(self.updates, self._per_epoch)
         learned = epoch * whole + min(number * self.settings.batch_size, whole)
+        done = self.judging + self.made + learned
         if epoch >= self.settings.epochs:
+            total = done if self.examples < self.experiment.examples else total
             return Progress(total, total, "steps")
-        return Progress(self.judging + self.made + learned, total, "steps")
+        return Progress(done, self.budget.end(total), "steps")
 
     # ---- The life of a run.
 
@@ -427,10 +450,20 @@ class Values:
                         **{name: waiting.column(name) for name in waiting.rows}},
             "counters": [self.begun, self.updates],
             "games": self.journal.log(LOG, 0),
+            **({"examples": self.examples} if self.examples < self.experiment.examples else {}),
         }  # fmt: skip
 
     def restore(self, state: State, stop: Stop) -> None:
-        """Become what `state` describes; games under way are played again."""
+        """Become what `state` describes; games under way are played again.
+
+        Raises:
+            RlabError: the run should go on to another budget.
+        """
+        if self.budget.extended:
+            raise RlabError(
+                "a run of go-value makes its games first and then learns from them, so it cannot go on to another "
+                "budget; nearest: a new run"
+            )
         self.restore_policy(state)
         restore(self.optimizer, state["optimizer"])
         self._players, self._evaluators = state["players"], {}
@@ -451,6 +484,7 @@ class Values:
     def restore_policy(self, state: State) -> None:
         """Take over only what judging needs: the network, and the games."""
         self.network.load_state_dict(state["network"])
+        self.examples = int(state.get("examples", self.experiment.examples))
         self.updates = int(state["counters"][1])
         self.games, self.made, self.judging, self._train = PlayedGames(self.setting.most), 0, 0, None
         self._packed = "games" not in state
