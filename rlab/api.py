@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from rlab.errors import RlabError
-from rlab.run.config import changed, with_curve
+from rlab.errors import RlabError, printable
+from rlab.run.config import changed, to_plain, with_curve
 from rlab.run.contract import (
     Ability,
     Acts,
@@ -122,6 +122,7 @@ def train(
     if settings.get("minutes") and recipe.budget_name in settings:
         raise RlabError(f"minutes and {recipe.budget_name} exclude each other: by the clock there is no such number")
     config = changed(default, dict(zip(recipe.subject, names, strict=True)) | settings)
+    given(to_plain(config))
 
     def start(stop: Stop, view: View) -> RunFolder:
         def prepare(config: Any, footprint: Any, folder: RunFolder) -> Any:
@@ -327,7 +328,7 @@ class Loaded:
             replace_durably(folder.evaluation, to_json(document))
         except (OSError, RlabError) as e:  # a score of an hour is not lost to a disk
             reason = disk_error(e, folder.path) if isinstance(e, OSError) else e
-            print(f"rlab: the score is not kept: {reason}", file=sys.stderr)
+            print(f"rlab: the score is not kept: {printable(reason)}", file=sys.stderr)
             document["not_written"] = str(reason)
         return document
 

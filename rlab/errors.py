@@ -12,6 +12,10 @@ class RlabError(Exception):
     """A mistake or a limit that one clear sentence explains; the command line prints it without a traceback."""
 
 
+class Misspelt(RlabError):
+    """A command line that cannot be read; the process ends with status 2."""
+
+
 class NonFinite(RlabError):
     """NaN or Inf where a number should be: the run halts, and the last good checkpoint stays.
 
@@ -49,11 +53,6 @@ def shortened(text: str, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
-def printable(text: str) -> str:
-    """Text from elsewhere that cannot move the cursor or hide a part of itself, and that every file takes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def nearest(name: str, valid: Iterable[str], most: int = 3) -> str:
     """Say which valid names lie nearest to a wrong one.
 
@@ -73,3 +72,17 @@ def nearest(name: str, valid: Iterable[str], most: int = 3) -> str:
     if len(names) <= 12:
         return "valid: " + ", ".join(names)
     return f"there are {len(names)}, among them " + ", ".join(names[:most])
+
+
+def printable(text: object) -> str:
+    """Write text from a file, a name or a foreign program so that a terminal only shows it, whatever it holds.
+
+    Control characters, escape sequences and marks that turn the direction of writing become ``\\x1b`` and the like, so
+    a line stays one line.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
+
+
+def printable_lines(text: object) -> str:
+    """Write text of several lines as `printable` does; they stay lines."""
+    return "\n".join(printable(line) for line in str(text).split("\n"))

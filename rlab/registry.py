@@ -110,6 +110,10 @@ class Recipe(Generic[C]):
         draws: whether a run on data can have pictures; False spares opening it, for which its data must be there.
         memory_hint: what to do if it does not fit into the memory.
         resume: what a resumed run does not keep; empty where it is the same run to the bit.
+        family: the heading that `rlab list` shows it under.
+        plays: kinds of environments that an agent takes: "discrete" or "continuous" actions, a "table" of transitions,
+            "go". Empty for models.
+        examples: environments to begin with; empty where there is a usual one.
         warm_start: configuration -> (configuration, what the run takes from other runs), called once before it starts.
     """
 
@@ -124,6 +128,9 @@ class Recipe(Generic[C]):
     draws: bool = True
     memory_hint: str = ""
     resume: str = ""
+    family: str = "others"
+    plays: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
     warm_start: Callable[[C], tuple[C, Any]] | None = None
 
     def subjects(self, config: C) -> dict[str, str]:

@@ -26,7 +26,7 @@ from rlab.errors import RlabError, printable
 PROGRAM = "gtp:"
 """What the name of a program begins with; its command line follows."""
 
-NAMING = ("train", "sweep", "study", "bench", "data")
+NAMING = ("train", "sweep", "study", "bench", "data", "list")
 """Verbs on whose command line modules are named; elsewhere ``name:number`` is a run's checkpoint."""
 
 INHERITED = "RLAB_GIVEN"
@@ -140,7 +140,7 @@ def _check(entry: list[str], name: str, pattern: str, what: tuple[str, str], fla
         return
     if harmless or not any(name in text for text in _foreign) or entry in _remembered():
         return
-    if _asks and _confirmed(f"A file of the run names {what[0]}, and {what[1]}. Trust it? [y/N] "):
+    if _asks and confirmed(f"rlab: A file of the run names {what[0]}, and {what[1]}. Trust it? [y/N] "):
         _remember(entry)
         given([name])
         return
@@ -163,14 +163,14 @@ def _names_in(value: Any) -> Iterator[str]:
             yield node
 
 
-def _confirmed(question: str) -> bool:
-    """Ask at the terminal; no without one. Ctrl-C is a no."""
+def confirmed(question: str) -> bool:
+    """Ask a question at the terminal; without one the answer is no, and so is Ctrl-C."""
     main = threading.current_thread() is threading.main_thread()
     if not (main and sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        print(f"rlab: {question}", end="", file=sys.stderr, flush=True)
+        print(printable(question), end="", file=sys.stderr, flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
     except KeyboardInterrupt:
         return False

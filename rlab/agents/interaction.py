@@ -11,14 +11,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from gymnasium.vector import VectorEnv
-from torch import nn
+from torch import Tensor, nn
 
 from rlab.agents.evaluation import Policy, play, refuse_no_games, score
 from rlab.agents.types import Needs, Step
@@ -483,6 +483,24 @@ class Interaction:
         """
         self.agent.restore(state["agent"], stop)
         self._pending = self.stream.restore(state, stop)
+
+    def start_from(self, part: str, parameters: Mapping[str, Tensor]) -> None:
+        """Begin with the parameters of another run's agent; see `rlab.run.contract.StartsFromRun`.
+
+        Raises:
+            RlabError: the networks differ, and what differs first.
+        """
+        own = self.agent.state().get(part)
+        if own is None:
+            raise RlabError("its network is of another kind of agent; nearest: an agent of the same family")
+        for name in sorted({*own, *parameters}):
+            there, here = (str(list(w[name].shape)) if name in w else "none" for w in (parameters, own))
+            if there != here:
+                raise RlabError(
+                    f"'{name}' has shape {there} there and {here} here; nearest: --like with the same run, which takes "
+                    "over its settings, too"
+                )
+        self.agent.restore_policy({part: dict(parameters)})
 
     def restore_policy(self, state: State) -> None:
         """Take over only what evaluating and watching need; it cannot go on learning then."""

@@ -209,7 +209,14 @@ def _later(module: str, name: str) -> Callable[..., Any]:
     return call
 
 
+DISCRETE, CONTINUOUS = ("CartPole-v1", "Breakout", "MinAtar/Breakout"), ("Pendulum-v1", "Crawler")
+"""Environments to begin with, by their actions."""
+
 IN_ENV: dict[str, Any] = {"budget_step": 1_000, "describe": describe_env}
+IN_DISCRETE: dict[str, Any] = IN_ENV | {"family": "deep Q-networks", "plays": ("discrete",), "examples": DISCRETE}
+IN_ANY: dict[str, Any] = IN_ENV | {"plays": ("discrete", "continuous"), "examples": (*DISCRETE[:2], *CONTINUOUS[:1])}
+IN_CONTINUOUS: dict[str, Any] = IN_ENV | {"plays": ("continuous",), "examples": CONTINUOUS}
+ON_GO: dict[str, Any] = IN_ENV | {"family": "Go", "plays": ("go",)}
 
 DQN, PQN, POLICY_GRADIENT = (
     _later("value.dqn", "DQN"),
@@ -241,7 +248,7 @@ for _name, (_summary, _agent) in {
             partial(default_experiment, _name),
             partial(build, _agent),
             warm_start=warm_start,
-            **IN_ENV,
+            **IN_DISCRETE,
             memory_hint=REPLAY_HINT,
         )
     )
@@ -253,7 +260,7 @@ RECIPES.register("averaged-dqn")(
         partial(default_variant, AveragedDQNConfig),
         partial(build, _later("value.averaged_dqn", "AveragedDQN")),
         warm_start=warm_start,
-        **IN_ENV,
+        **IN_DISCRETE,
         memory_hint=REPLAY_HINT,
     )
 )
@@ -267,7 +274,18 @@ def build_tabular(experiment: Any, context: Any) -> Any:
 
 
 for _name, _summary in TABULAR_SUMMARIES.items():
-    RECIPES.register(_name)(Recipe(_summary, partial(default_tabular, _name), build_tabular, **IN_ENV))
+    _first = () if "bandit" in _summary else ("Taxi-v4", "FrozenLake-v1", "rlab/GridWorld-v0")
+    RECIPES.register(_name)(
+        Recipe(
+            _summary,
+            partial(default_tabular, _name),
+            build_tabular,
+            **IN_ENV,
+            family="tables and planning",
+            plays=("table",),
+            examples=_first,
+        )
+    )
 
 
 # Policy gradients of our own.
@@ -302,7 +320,7 @@ for _name, _summary in POLICY_SUMMARIES.items():
             partial(default_policy_experiment, _name),
             partial(build, POLICY_GRADIENT),
             warm_start=warm_start,
-            **IN_ENV,
+            **IN_ANY | {"family": "policy gradients"},
         )
     )
 
@@ -317,6 +335,9 @@ SB3_SUMMARIES = {
     "td3": "twin delayed DDPG (Fujimoto et al. 2018), of stable-baselines3; Box actions",
     "ddpg": "deep deterministic policy gradient (Lillicrap et al. 2016), of stable-baselines3; Box actions",
 }
+
+SB3_PLAYS = {"ppo": IN_ANY, "sb3-a2c": IN_ANY, "sb3-dqn": IN_DISCRETE}
+"""Algorithm -> what it plays; the others have continuous actions."""
 
 SB3_RESUME = (
     "all that decides the run comes back (weights, optimisers, buffers, random numbers, environments); not kept: "
@@ -385,7 +406,7 @@ for _name, _summary in SB3_SUMMARIES.items():
             resume=SB3_RESUME,
             warm_start=warm_start,
             memory_hint=REPLAY_HINT,
-            **IN_ENV,
+            **IN_ENV | SB3_PLAYS.get(_name, IN_CONTINUOUS) | {"family": "algorithms of stable-baselines3"},
         )
     )
 
@@ -405,7 +426,7 @@ RECIPES.register("alphazero")(
         "self-play with tree search on a board of Go (Silver et al. 2018)",
         _later("go.config", "default_alphazero"),
         _later("go.alphazero", "build_alphazero"),
-        **IN_ENV,
+        **ON_GO,
     )
 )
 RECIPES.register("go-policy")(
@@ -418,6 +439,8 @@ RECIPES.register("go-policy")(
         budget="fit.epochs",
         describe=describe_games,
         draws=False,
+        family="Go",
+        plays=("go",),
     )
 )
 RECIPES.register("go-reinforce")(
@@ -426,7 +449,7 @@ RECIPES.register("go-reinforce")(
         _later("go.alphago.config", "default_reinforce"),
         _later("go.alphago.reinforce", "build_reinforce"),
         warm_start=_later("go.alphago.warm_start", "warm_start_networks"),
-        **IN_ENV,
+        **ON_GO,
     )
 )
 RECIPES.register("go-value")(
@@ -435,7 +458,7 @@ RECIPES.register("go-value")(
         _later("go.alphago.config", "default_values"),
         _later("go.alphago.value_network", "build_values"),
         warm_start=_later("go.alphago.warm_start", "warm_start_networks"),
-        **IN_ENV,
+        **ON_GO,
     )
 )
 RECIPES.register("go-rollout")(
@@ -448,6 +471,8 @@ RECIPES.register("go-rollout")(
         budget="fit.epochs",
         describe=describe_games,
         draws=False,
+        family="Go",
+        plays=("go",),
     )
 )
 RECIPES.register("go-search")(
@@ -458,6 +483,8 @@ RECIPES.register("go-search")(
         unit="games",
         budget="env.games",
         describe=describe_env,
+        family="Go",
+        plays=("go",),
         warm_start=_later("go.alphago.apv_mcts", "warm_start_parts"),
     )
 )

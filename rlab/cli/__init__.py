@@ -9,37 +9,60 @@ import threading
 from collections import namedtuple
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 
-from rlab.errors import RlabError, nearest
+from rlab.errors import Misspelt, RlabError, nearest, printable, printable_lines
 from rlab.trust import begin
 
-VERBS = {
-    "train": "learn: rlab train AGENT --env ENV",
-    "resume": "go on with a run that was stopped or killed",
-    "eval": "play whole games and score them",
-    "watch": "play, show it, and write a video",
-    "play": "play Go against a player: rlab play go9 --with RUN",
-    "analyze": "judge the moves of a Go game's record",
-    "gtp": "be an engine for Go programs (Go Text Protocol)",
-    "sweep": "run agents x environments x seeds in parallel, or search hyperparameters",
-    "compare": "compare runs over seeds, with intervals",
-    "runs": "list the runs, or show one",
-    "tournament": "let players of Go meet, and rate them",
-    "report": "write a page with curves, score, settings and video",
-    "data": "list, fetch, verify and show data sets",
-    "bench": "measure speed side by side with other libraries",
-    "study": "test a claim of the literature by an experiment",
-    "doctor": "say what works on this machine",
+TASKS = {
+    "train": {
+        "train": "learn: rlab train AGENT --env ENV",
+        "resume": "go on with a run that was stopped or killed",
+        "sweep": "agents x environments x seeds in parallel, or a search of settings",
+    },
+    "look": {
+        "runs": "list the runs, show one, remove some",
+        "eval": "play whole games and score them",
+        "watch": "play, show it, and write a video",
+        "report": "write a page with curves, score, settings and video",
+        "compare": "compare runs over seeds, with intervals",
+    },
+    "play Go": {
+        "play": "play against a player: rlab play go9 --with RUN",
+        "analyze": "judge the moves of a game's record",
+        "gtp": "be an engine for Go programs (Go Text Protocol)",
+        "tournament": "let players meet, and rate them",
+    },
+    "find out": {
+        "list": "agents, models, environments, encoders, data sets, studies",
+        "data": "list, fetch, verify and show data sets",
+        "study": "test a claim of the literature by an experiment",
+        "bench": "measure speed side by side with other libraries",
+        "doctor": "say what works on this machine",
+        "completion": "let a shell complete verbs, flags and names",
+    },
 }
-"""Verb -> one line for the help text; each is ``main(argv) -> exit status`` in a module of its name."""
+"""Task -> verb -> one line for the help text."""
+
+VERBS = {verb: line for verbs in TASKS.values() for verb, line in verbs.items()}
+"""Verb -> its line; each is ``main(argv) -> exit status`` in a module, see `module_of`."""
+
+
+def module_of(verb: str) -> ModuleType:
+    """The module of a verb; that of `list` would hide the type of that name here."""
+    return import_module("rlab.cli.listing" if verb == "list" else f"rlab.cli.{verb}")
 
 
 def usage() -> str:
     """The text of ``rlab --help``."""
-    verbs = "\n".join(f"  {name:<10} {summary}" for name, summary in VERBS.items())
+    blocks = [
+        "\n".join([f"{task}:", *(f"  {name:<12}{line}" for name, line in verbs.items())])
+        for task, verbs in TASKS.items()
+    ]
+    tasks = "\n\n".join(blocks)
     return f"""usage: rlab VERB ...
 
-{verbs}
+{tasks}
 
 RUN is a run's name, a path, or `latest`. `rlab VERB --help` tells the rest.
 
@@ -70,8 +93,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except RlabError as e:
-        print(f"rlab: {e}", file=sys.stderr)
-        return 1
+        print(f"rlab: {printable_lines(e)}", file=sys.stderr)
+        return 2 if isinstance(e, Misspelt) else 1
     except SystemExit as e:  # the flag parser ends with it
         return e.code if isinstance(e.code, int) else int(e.code is not None)
     except KeyboardInterrupt:
@@ -118,7 +141,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     verb, rest = words[0], words[1:]
     if verb not in VERBS:
-        print(f"rlab: there is no verb '{verb}'; {nearest(verb, VERBS)}", file=sys.stderr)
+        print(f"rlab: there is no verb '{printable(verb)}'; {nearest(verb, VERBS)}", file=sys.stderr)
         return 2
     begin(verb, rest)
-    return import_module(f"rlab.cli.{verb}").main(rest)
+    return module_of(verb).main(rest)

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
 from rlab.cli.common import JsonFlag, TrustFlag, parse, refuse_below, results, say, stopped_status, until_stopped
-from rlab.errors import RlabError
+from rlab.cli.flags import Arg
+from rlab.errors import RlabError, printable
 from rlab.run.contract import Stop
 
 if TYPE_CHECKING:
@@ -28,9 +27,9 @@ class Flags:
     """Judge the moves of a Go game: win rate before and after each, blunders, an SGF with comments, a page to click
     through and a curve."""
 
-    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    run: Annotated[str, Arg("RUN", positional=True)]
     """Who judges: a run, RUN:PROGRESS, rollout:2000, or whatever else gives an analysis."""
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="GAME.sgf")]
+    file: Annotated[Path, Arg("GAME.sgf", positional=True)]
     """The record; its main line is judged, under its rules and komi."""
     visits: int = 0
     """Of the search in every position; 0: the player's own number."""
@@ -91,7 +90,7 @@ def _analyze(argv: Sequence[str], stop: Stop) -> int:
         blunders = [m for m in moves if m.loss >= flags.threshold]
         folder = flags.out or flags.file.parent
         files = {kind: folder / f"{flags.file.stem}-analyzed.{kind}" for kind in ("sgf", "html", "png")}
-        title = f"{record.black or 'Black'} - {record.white or 'White'}, judged by {player.name}"
+        title = printable(f"{record.black or 'Black'} - {record.white or 'White'}, judged by {player.name}")
         comments = comments_on(moves, record.size, flags.threshold, player.name)
         _write(
             files,

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-
 from rlab.cli.common import JsonFlag, parse, refuse_below, results, say, stopped_status, until_stopped
+from rlab.cli.flags import Arg
 from rlab.errors import RlabError
 from rlab.run.contract import Stop
 
@@ -26,7 +25,7 @@ class Speed:
     """How often each is measured, in turn; the median counts."""
     steps: int | None = None
     """Environment steps of each measurement; by default 6,000, to a score 2,000,000."""
-    ladder: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    ladder: bool = False
     """stable-baselines3 as its user can make it faster: C++ environments, bf16, torch.compile, one after the other."""
     beside: int = 0
     """Beside this many busy processes in place of a peer: the share of the fair pace that is left."""
@@ -98,7 +97,7 @@ class Backbones:
     """Whether an encoder that has learned in one world is tried in others, too."""
     traveller: str = "impala"
     """Which encoder that is."""
-    full: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    full: bool = False
     """All encoders and all worlds."""
     jobs: int | None = None
     """Runs at a time; by default as many as there are cores."""
@@ -119,10 +118,10 @@ class Go:
     """How often each way of playing is measured, in turn; the median counts."""
     seconds: float = 0.5
     """How long each measurement takes."""
-    granularity: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    granularity: bool = False
     """Measure by how much one Python call does instead: a step of 1, 16, 256 or 4,096 boards, or whole games; beside
     OpenSpiel and EnvPool where they are installed."""
-    search: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    search: bool = False
     """Measure tree search as well."""
     visits: int = 32
     """Simulations of a search."""
@@ -140,7 +139,7 @@ class Go:
 class GoSolved:
     """Hold a player of Go against what is known of a small board: its first move, and Black's result with it."""
 
-    player: tyro.conf.Positional[str] = "go5"
+    player: Annotated[str, Arg(positional=True)] = "go5"
     """A run, RUN@VISITS, or another player."""
     size: int | None = None
     """Of the board: 3, 5 or 7; without it the one that the player has learned, or 5."""

@@ -7,50 +7,67 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING
 from typing import Annotated, Any, TypeVar
 
-import tyro
-
+from rlab.cli.flags import Arg, flags_of, help_text, read_words
 from rlab.errors import RlabError
 from rlab.run.contract import Stop
 from rlab.run.folder import RunFolder, find_run
+from rlab.run.formatting import printable_lines
 from rlab.run.signals import stop_on_signals
 from rlab.trust import allow
+from rlab.trust import confirmed as confirmed
 
 F = TypeVar("F")
 
-RunName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+RunName = Annotated[str, Arg("RUN", positional=True)]
 """The positional RUN of a verb."""
 
-JsonFlag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
-"""The flag --json, which has no --no-json."""
+JsonFlag = bool
+"""The flag --json."""
 
-DeviceName = Annotated[str | None, tyro.conf.arg(metavar="auto|cpu|cuda[:N]")]
+DeviceName = Annotated[str | None, Arg("auto|cpu|cuda[:N]")]
 """A device that may be left open."""
 
 
-TrustFlag = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="MODULE|gtp:COMMAND")]
+TrustFlag = Annotated[tuple[str, ...], Arg("MODULE|gtp:COMMAND", repeat=True)]
 """The flag --trust, which may be given several times."""
 
 
 def parse(flags: type[F], verb: str, argv: Sequence[str], ask: bool = True) -> F:
-    """Parse a verb's flags; a wrong one ends with status 2 and the similar flags.
+    """Parse a verb's flags, or print its help and end.
 
     Args:
         flags: their type.
         verb: the words after `rlab`.
         argv: the words after those.
         ask: with --trust among the flags: ask at the terminal about what is not trusted; else it is refused.
+
+    Raises:
+        Misspelt: a flag is unknown or has no such value, or a word is missing or too many.
+        SystemExit: help was asked for.
     """
-    parsed = tyro.cli(flags, prog=f"rlab {verb}", args=argv, description=flags.__doc__)
+    table = flags_of(flags)
+    if asks_for_help(argv):
+        words = [flag.name if flag.default is MISSING else f"[{flag.name}]" for flag in table if flag.arg.positional]
+        usage = " ".join(["rlab", verb, *words, "[FLAG ...]"]).replace("[[", "[").replace("]]", "]")
+        print(help_text(usage, flags.__doc__ or "", table), end="")
+        raise SystemExit(0)
+    parsed = flags(**read_words(table, argv, verb))
     if hasattr(parsed, "trust"):
         allow(parsed.trust, ask)
     return parsed
 
 
+def asks_for_help(argv: Sequence[str], *more: str) -> bool:
+    """Whether -h, --help or one of `more` is among the words."""
+    return any(word in ("-h", "--help", *more) for word in argv)
+
+
 def say(text: str) -> None:
     """Tell the user something that is not the result."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable_lines(text), file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager
@@ -62,7 +79,7 @@ def results(as_json: bool) -> Iterator[Callable[[str, Any], None]]:
     stdout = sys.stdout
 
     def put(text: str, value: Any) -> None:
-        print(json.dumps(value, allow_nan=False) if as_json else text, file=stdout, flush=True)
+        print(json.dumps(value, allow_nan=False) if as_json else printable_lines(text), file=stdout, flush=True)
 
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         yield put

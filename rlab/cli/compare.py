@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import tyro
-
 from rlab.cli.common import JsonFlag, TrustFlag, parse, results
-from rlab.run.formatting import number
+from rlab.cli.flags import Arg
+from rlab.run.formatting import number, printable
 
 
 @dataclass(frozen=True)
 class Flags:
     """Compare finished runs over their seeds; writes comparison.png, comparison.html and comparison.json."""
 
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN|SWEEP ...")]
+    runs: Annotated[tuple[str, ...], Arg("RUN|SWEEP ...", positional=True)]
     """Runs and sweeps, by name or path; a sweep stands for all its runs."""
-    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    out: Annotated[Path | None, Arg("FOLDER")] = None
     """Where to write; by default the sweep's folder, or a new one among the runs."""
     trust: TrustFlag = ()
     """A module or program that the run names and may use; can be given several times (docs/security.md)."""
@@ -81,14 +80,14 @@ def _print(result: dict[str, Any]) -> None:
         ("left", [f"{entry['run']}: {entry['reason']}" for entry in result["left_out"]]),
     ):
         for n, sentence in enumerate(sentences):
-            print(f"{'' if n else name:<8}{sentence}")
+            print(f"{'' if n else name:<8}{printable(sentence)}")
 
 
 def _table(title: str, scale: str, rows: Sequence[dict[str, Any]]) -> Any:
     from rich.markup import escape
     from rich.table import Table
 
-    print(f"\n{title} ({scale})")
+    print(f"\n{printable(title)} ({scale})")
     table = Table(box=None, pad_edge=False, header_style="bold")
     raw = "seeds" in rows[0]
     for name in ("agent", "runs", "IQM", "95 % interval", *(("mean", "seeds") if raw else ())):
@@ -97,5 +96,5 @@ def _table(title: str, scale: str, rows: Sequence[dict[str, Any]]) -> Any:
         interval = "not enough seeds" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
         cells = [row["agent"], str(row["runs"]), number(row["iqm"]), interval]
         cells += [number(row["mean"]), ", ".join(map(str, row["seeds"]))] if raw else []
-        table.add_row(*map(escape, cells))
+        table.add_row(*(escape(printable(cell)) for cell in cells))
     return table

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
-
 from rlab.cli.common import JsonFlag, parse, refuse_below, results, say
+from rlab.cli.flags import Arg
 from rlab.errors import RlabError, nearest, printable, shortened
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 MOST_DRAWN = 40
 """Items beside each other in a picture."""
 
-Names = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+Names = Annotated[tuple[str, ...], Arg("NAME", positional=True)]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class List:
 class Get:
     """Download data sets that are neither in a folder of RLAB_DATA nor in the cache, and check all their files."""
 
-    names: Names
+    names: Names = ()
     """Data sets."""
     json: JsonFlag = False
     """Print one JSON object; everything else goes to stderr."""
@@ -51,9 +50,9 @@ class Verify:
 
 @dataclass(frozen=True)
 class Show:
-    """Say what is in a data set, and draw some of it."""
+    """Say what is in a data set, and draw some of it; of sets without tensors, what stands first in their files."""
 
-    set: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SET")]
+    set: Annotated[str, Arg("SET", positional=True)]
     """A data set, images:DIR or csv:FILE."""
     target: str = ""
     """Of csv: the column that is predicted; by default the last one."""
@@ -205,6 +204,10 @@ def _show(argv: Sequence[str]) -> int:
     if out.suffix != ".png":
         raise RlabError(f"--out is {out}; it must end in .png")
     with results(flags.json) as put:
+        from rlab.data.catalog import DATASETS
+
+        if flags.set in DATASETS and DATASETS.get(flags.set).load is None:
+            return _show_files(flags, put)
         from rlab.data.augment import parse as parse_changes
         from rlab.data.datasets import load
         from rlab.data.picture import draw
@@ -221,6 +224,25 @@ def _show(argv: Sequence[str]) -> int:
         facts = _facts(data) | ({"target": target} if target else {}) | {"picture": str(out)}
         put(_text(facts), facts)
         return 0
+
+
+def _show_files(flags: Show, put: Callable[[str, Any], None]) -> int:
+    """Of a set that no tensors are made of: what its files hold."""
+    from rlab.data.catalog import DATASETS
+    from rlab.data.contents import contents
+    from rlab.data.files import reader
+
+    source = DATASETS.get(flags.set)
+    if flags.augment:
+        raise RlabError(f"an augmentation changes images, and '{flags.set}' is of kind {source.kind}")
+    files = contents(flags.set, reader(flags.set, say))
+    lines = [f"{flags.set + ' ':<16}{source.kind}: {source.summary}", f"{'licence':<16}{source.licence}"]
+    for file in files:
+        lines += ["", f"{file['file']}: {file['bytes'] / 1e6:,.1f} MB, {file['number']:,} {file['unit']}"]
+        lines += [f"  {line if len(line) <= 76 else line[:75] + '…'}" for line in map(printable, file["first"])]
+    facts = {"name": flags.set, "kind": source.kind, "summary": source.summary, "licence": source.licence}
+    put("\n".join(lines), facts | {"source": source.source, "files": files, "picture": None})
+    return 0
 
 
 def _facts(data: TensorDataset) -> dict[str, Any]:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import tyro
-
 from rlab.cli.common import (
     JsonFlag,
     RunName,
@@ -21,6 +19,7 @@ from rlab.cli.common import (
     stopped_status,
     until_stopped,
 )
+from rlab.cli.flags import Arg
 from rlab.run.contract import Stop, Stopped
 from rlab.run.folder import run_at
 from rlab.run.formatting import how_text, number, score_text
@@ -33,7 +32,7 @@ class Flags:
 
     run: RunName
     """A run's name, a path, or `latest`; RUN:best is its best checkpoint; that score is written nowhere."""
-    others: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN ...]")] = ()
+    others: Annotated[tuple[str, ...], Arg("[RUN ...]", positional=True)] = ()
     """More runs of models on the same data."""
     episodes: int = 30
     """Whole games."""

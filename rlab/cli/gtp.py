@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-import tyro
-
 from rlab.cli.common import TrustFlag, parse, refuse_below
+from rlab.cli.flags import Arg
 from rlab.errors import RlabError
 
-GoPlayer = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+GoPlayer = Annotated[str, Arg("RUN", positional=True)]
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tyro
-
 from rlab.cli.common import TrustFlag, parse, refuse_below
-from rlab.errors import RlabError, nearest
+from rlab.cli.flags import Arg
+from rlab.errors import RlabError, nearest, printable, printable_lines
 from rlab.trust import Untrusted
 
 if TYPE_CHECKING:
@@ -42,9 +41,9 @@ SHOWN = 5
 class Flags:
     """Play Go in the terminal: type D4, pass, undo, hint, score, save FILE, resign or quit."""
 
-    game: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="GAME")] = "go9"
+    game: Annotated[str, Arg("GAME", positional=True)] = "go9"
     """go5, go7, go9, ...: the board, and the trained player of that name if no other is named; or a player."""
-    with_: Annotated[str | None, tyro.conf.arg(name="with", metavar="RUN")] = None
+    with_: Annotated[str | None, Arg(name="with", metavar="RUN")] = None
     """Your opponent: a run, RUN:PROGRESS, random, rollout:400, gnugo:10 or gtp:COMMAND."""
     size: int | None = None
     """Rows and columns, where GAME does not say it."""
@@ -124,7 +123,7 @@ class Table:
         self.engine, self.you = engine, you
         self.console = console or Console(highlight=False)
         self.read = read or read_line
-        self.name = engine.player.name
+        self.name = printable(engine.player.name)
         self.thought: Analysis | None = None
         """What the opponent thought before its last move."""
         self.result = ""
@@ -153,7 +152,7 @@ class Table:
             try:
                 self._do(words)
             except RlabError as e:
-                self.console.print(f"{e}", markup=False, soft_wrap=True)
+                self.console.print(printable_lines(e), markup=False, soft_wrap=True)
 
     # ---- What can be typed.
 
@@ -251,7 +250,7 @@ class Table:
         except (OSError, ValueError) as e:
             raise RlabError(f"'{short(name)}' cannot be written: {getattr(e, 'strerror', None) or e}") from None
         self.saved.add(path.resolve())
-        self.console.print(f"wrote {name}", markup=False)
+        self.console.print(f"wrote {printable(name)}", markup=False)
 
     # ---- The game.
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Literal
 
 from rlab.cli.common import (
     DeviceName,
@@ -41,13 +39,13 @@ class Flags:
 
     run: RunName
     """A run's name, a path, or `latest`."""
-    steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    steps: int | None = None
     """A new budget of the whole run, what is done included: environment steps."""
-    epochs: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    epochs: int | None = None
     """The same of a model."""
-    members: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    members: int | None = None
     """The same of trees."""
-    minutes: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
+    minutes: float | None = None
     """The same of a run that goes by the clock."""
     schedules: Literal["hold", "stretch"] = "hold"
     """With a new budget, schedules (exploration, learning rates) end where they did and stay there, or are fractions of

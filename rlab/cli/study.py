@@ -6,15 +6,14 @@ import os
 import textwrap
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import takewhile
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, TypeVar, cast, get_args
-
-import tyro
+from typing import Any, Generic, Literal, TypeVar, cast, get_args
 
 from rlab.cli.common import (
     JsonFlag,
+    asks_for_help,
     duration,
     parse,
     refuse_below,
@@ -24,6 +23,7 @@ from rlab.cli.common import (
     until_stopped,
     value_of,
 )
+from rlab.cli.flags import flags_of, help_text, read_words
 from rlab.errors import RlabError, nearest
 from rlab.run.contract import Stop
 from rlab.studies.study import Budget
@@ -39,8 +39,6 @@ USAGE = """usage: rlab study list [--json]
 
 NICE = 10
 """What --nice adds to the priority's number; processes that are started then have it, too."""
-
-Switch = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 @dataclass(frozen=True)
@@ -91,16 +89,16 @@ class Run(Generic[C]):
     """What `rlab study run` takes: the study's own settings, and these."""
 
     settings: C
-    seeds: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    seeds: int | None = None
     """Seeds 0 .. N - 1 are measured, as far as they are not on disk; below 3 nothing is decided."""
     budget: Budget = "small"
     """smoke: everything is run through in seconds, with 2 seeds; decides nothing. small: all studies together take a
     quarter of an hour on two cores. full: what it takes, up to hours; goes on where it was stopped."""
-    fresh: Switch = False
+    fresh: bool = False
     """Measure every seed anew, also those on disk."""
     jobs: int = 1
     """Seeds measured at once, each in a process of its own."""
-    nice: Switch = False
+    nice: bool = False
     """Give way to other programs: priority 10."""
     threads: int = 1
     """CPU threads of torch in each process; numbers are the same to the bit only with the same number."""
@@ -116,9 +114,9 @@ class Every:
     """smoke: a few minutes, decides nothing. small: a quarter of an hour on two cores. full: many hours."""
     jobs: int | None = None
     """Studies at once, each on one thread; by default as many as there are cores."""
-    nice: Switch = False
+    nice: bool = False
     """Give way to other programs: priority 10."""
-    fresh: Switch = False
+    fresh: bool = False
     """Measure every seed anew, also those on disk."""
     json: JsonFlag = False
     """Print the results as one JSON object; everything else goes to stderr."""
@@ -249,14 +247,15 @@ def _run(argv: list[str]) -> int:
     if budget is not None and budget not in get_args(Budget):
         raise RlabError(f"--budget is '{budget}'; {nearest(budget, get_args(Budget))}")
     settings, usual = study.budget(cast(Budget, budget or "small"))
-    flags: Run[Any] = tyro.cli(
-        cast(Any, Run[type(settings)]),  # type: ignore[misc]
-        default=Run(settings),
-        prog=f"rlab study run {name}",
-        description=f"{study.claim} ({study.source})",
-        args=argv[1:],
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    table = flags_of(type(settings), settings, "settings of this study") + [
+        f for f in flags_of(Run) if f.field != "settings"
+    ]
+    if asks_for_help(argv):
+        print(help_text(f"rlab study run {name} [FLAG ...]", f"{study.claim} ({study.source})", table), end="")
+        return 0
+    given = read_words(table, argv[1:], f"study run {name}")
+    own = {f.name: given.pop(f.name) for f in fields(Run) if f.name in given}
+    flags = Run(replace(settings, **given), **own)
     seeds = usual if flags.seeds is None else flags.seeds
     if seeds < 1:
         raise RlabError(f"--seeds is {seeds}; it must be at least 1")

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Annotated, Any
 
-import tyro
-
 from rlab.cli.common import JsonFlag, TrustFlag, duration, parse, results, say, stopped_status, until_stopped
+from rlab.cli.flags import Arg
 from rlab.errors import RlabError
 from rlab.run.contract import Stop
-from rlab.run.formatting import number
+from rlab.run.formatting import number, printable, printable_lines
 
 TRIALS = 20
 """Of a search, if nothing is said."""
@@ -23,36 +21,34 @@ TRIALS = 20
 SEEDS = "0-4"
 """Of a sweep, if nothing is said."""
 
-Texts = Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=VALUE")]
-
 
 @dataclass(frozen=True)
 class Flags:
     """Run agents x environments x seeds, or go on with a sweep: `rlab sweep NAME`. The same command twice goes on."""
 
-    sweep: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
+    sweep: Annotated[str | None, Arg("[NAME]", positional=True)] = None
     """Go on with this sweep; its finished runs are skipped."""
-    agents: Annotated[str | None, tyro.conf.arg(metavar="A,B")] = None
+    agents: Annotated[str | None, Arg("A,B")] = None
     """Agents, as after `rlab train`: dqn,pqn."""
-    envs: Annotated[str | None, tyro.conf.arg(metavar="E,F")] = None
+    envs: Annotated[str | None, Arg("E,F")] = None
     """Environments: MinAtar/Breakout,CartPole-v1."""
-    seeds: Annotated[str | None, tyro.conf.arg(metavar="0-4|0,2,7", help_behavior_hint="(default: 0-4)")] = None
+    seeds: Annotated[str | None, Arg("0-4|0,2,7", default="(default: 0-4)")] = None
     """Seeds of each agent on each environment."""
-    steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    steps: int | None = None
     """Environment steps of each run; by default the agents' own, if those agree."""
-    settings: Annotated[Texts, tyro.conf.arg(name="set")] = ()
+    settings: Annotated[tuple[str, ...], Arg("FIELD=VALUE", name="set")] = ()
     """Settings of the runs: agent.learning_rate=1e-3 for all agents, dqn:n_step=3 for one."""
-    threads: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="(default: 1)")] = None
+    threads: Annotated[int | None, Arg(default="(default: 1)")] = None
     """CPU threads of torch of each run."""
-    jobs: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    jobs: int | None = None
     """The most runs at once; by default as many as cores hold. Never more than memory holds."""
-    name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    name: Annotated[str | None, Arg("NAME")] = None
     """The sweep's name; without it one is made from what it is."""
-    tune: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    tune: bool = False
     """Search hyperparameters of one agent on one environment (needs the extra `hpo`)."""
-    search: Annotated[Texts, tyro.conf.arg(metavar="FIELD=RANGE")] = ()
+    search: Annotated[tuple[str, ...], Arg("FIELD=RANGE")] = ()
     """What to search: agent.learning_rate=1e-5:1e-2:log agent.n_step=1,3,5."""
-    trials: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint=f"(default: {TRIALS})")] = None
+    trials: Annotated[int | None, Arg(default=f"(default: {TRIALS})")] = None
     """How many trials there are to be in all; each is one run for every seed."""
     trust: TrustFlag = ()
     """A module or program that the run names and may use; can be given several times (docs/security.md)."""
@@ -264,9 +260,9 @@ class SweepView:
         if self.console.is_terminal:
             from rich.text import Text
 
-            self.console.print(Text(text))
+            self.console.print(Text(printable_lines(text)))
         else:
-            print(text, file=sys.stderr, flush=True)
+            say(text)
 
 
 def table_of(rows: Sequence[Any], most: int) -> Any:
@@ -283,7 +279,7 @@ def table_of(rows: Sequence[Any], most: int) -> Any:
     for row in shown:
         steps = f"{row.step:,} / {row.job.steps:,} ({min(1.0, row.step / row.job.steps):.0%})"
         state = Text(row.state, style=colours.get(row.state, ""))
-        table.add_row(Text(row.job.name), state, steps, number(row.score))
+        table.add_row(Text(printable(row.job.name)), state, steps, number(row.score))
     done = sum(row.state == "finished" for row in rows)
     hidden = f", {len(rows) - len(shown)} not shown" if len(shown) < len(rows) else ""
     table.add_row(Text(f"{done} of {len(rows)} finished{hidden}", style="bold"))

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import tyro
-
 from rlab.cli.common import (
     JsonFlag,
     TrustFlag,
@@ -20,7 +18,8 @@ from rlab.cli.common import (
     stopped_status,
     until_stopped,
 )
-from rlab.errors import RlabError, nearest
+from rlab.cli.flags import Arg
+from rlab.errors import RlabError, nearest, printable
 from rlab.run.contract import Stop
 
 SAY_SECONDS = 10.0
@@ -41,9 +40,9 @@ class Flags:
     A player is `random`, `gnugo:10`, a run, or a program's command line: "gtp:katago gtp -model net.bin.gz".
     """
 
-    players: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PLAYER ...")] = ()
+    players: Annotated[tuple[str, ...], Arg("PLAYER ...", positional=True)] = ()
     """Who takes part. In a gauntlet and a test the first is the one in question."""
-    board: Annotated[int, tyro.conf.arg(metavar="2..19")] = 9
+    board: Annotated[int, Arg("2..19")] = 9
     """Size of the board."""
     games: int = 100
     """Games of each pair, half of them with Black; of a test the most."""
@@ -53,7 +52,7 @@ class Flags:
     """Points that White has from the start."""
     ko: str = "positional"
     """Rule against repetition: positional, situational or simple."""
-    openings: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    openings: int | None = None
     """Different openings, in turn; by default one for every two games of a pair."""
     moves_random: int = 2
     """Moves by chance in each opening."""
@@ -67,16 +66,16 @@ class Flags:
     """Of a test: how often it may be accepted wrongly."""
     beta: float = 0.05
     """Of a test: how often it may be rejected wrongly."""
-    checkpoints: Annotated[str | None, tyro.conf.arg(metavar="RUN")] = None
+    checkpoints: Annotated[str | None, Arg("RUN")] = None
     """Past selves that this run keeps (--keep-steps, and its newest checkpoints) take part too, as RUN:STEP; the page
     draws Elo over training."""
-    anchor: Annotated[str | None, tyro.conf.arg(metavar="PLAYER")] = None
+    anchor: Annotated[str | None, Arg("PLAYER")] = None
     """Whose rating is 0; by default the random player's, or else the mean."""
-    jobs: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    jobs: int | None = None
     """Processes of each program; by default one a core."""
-    at_once: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    at_once: int | None = None
     """Games side by side; by default 128, or 4 for each process where a program plays."""
-    name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    name: Annotated[str | None, Arg("NAME")] = None
     """The tournament's name; by default made from players and rules. A named one may get more players and games."""
     seed: int = 0
     """Of openings and of every game's chance."""
@@ -218,7 +217,8 @@ def _print(result: dict[str, Any]) -> None:
         table.add_column(column, justify="left" if column == "player" else "right", no_wrap=True)
     for row in result["ratings"]:
         table.add_row(
-            escape(shortened(row["player"], 40)), "-" if row["elo"] is None else f"{row['elo']:+.0f}", interval(row),
+            escape(shortened(row["player"], 40)),
+            "-" if row["elo"] is None else f"{row['elo']:+.0f}", interval(row),
             *(f"{row[key]:,}" for key in ("games", "wins", "draws", "losses")),
             "-" if row["ms_per_move"] is None else f"{row['ms_per_move']:,.1f}",
         )  # fmt: skip
@@ -228,8 +228,8 @@ def _print(result: dict[str, Any]) -> None:
     console.print(table)
     if len(result["pairs"]) == 1 and result["pairs"][0]["games"]:
         pair = result["pairs"][0]
-        console.print(f"\npoints  {escape(pair['first'])} has {share(pair)} of {pair['games']:,} games")
+        console.print(f"\npoints  {escape(printable(pair['first']))} has {share(pair)} of {pair['games']:,} games")
     if result["sprt"]:
-        console.print(f"\ntest    {escape(test_sentence(result['sprt']))}")
+        console.print(f"\ntest    {escape(printable(test_sentence(result['sprt'])))}")
     for sentence in notes(result):
-        console.print(f"note    {escape(sentence)}")
+        console.print(f"note    {escape(printable(sentence))}")

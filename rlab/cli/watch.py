@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
-import tyro
-
 from rlab.cli.common import (
     DeviceName,
     JsonFlag,
@@ -23,6 +21,7 @@ from rlab.cli.common import (
     stopped_status,
     until_stopped,
 )
+from rlab.cli.flags import Arg
 from rlab.run.contract import Stop, Stopped
 from rlab.run.folder import RunFolder, run_at
 from rlab.run.formatting import number
@@ -42,7 +41,7 @@ class Flags:
     """Stop after this many steps, whether the games are over or not."""
     values: bool = True
     """Show what the agent expects of each action beside the game, for agents that have such values."""
-    window: Annotated[bool, tyro.conf.arg(help_behavior_hint="(default: where there is a display)")] = True
+    window: Annotated[bool, Arg(default="(default: where there is a display)")] = True
     """Show a window."""
     device: DeviceName = None
     """Where the network runs; by default a GPU where there is one."""

@@ -17,7 +17,7 @@ from typing import IO, Any, Protocol
 
 from rlab.compare.child import PATIENCE_SECONDS, lifeline
 from rlab.compare.settings import as_flags
-from rlab.errors import RlabError
+from rlab.errors import RlabError, printable_lines
 from rlab.machine import available_memory, gigabytes
 from rlab.run.contract import Stop
 from rlab.run.files import disk_error, make_folder, open_plain
@@ -351,4 +351,4 @@ class Lines:
 
     def event(self, text: str) -> None:
         """Say it."""
-        print(text, file=sys.stderr, flush=True)
+        print(printable_lines(text), file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from rlab.errors import RlabError, nearest
 from rlab.registry import RECIPES
-from rlab.run.config import changed, from_plain, settings_of, unknown_setting
+from rlab.run.config import changed, from_plain, from_text, settings_of, unknown_setting
 
 SET_BY_FLAGS = {"seed": "--seeds", "env": "--envs", "steps": "--steps", "threads": "--threads"}
 """Fields that a sweep sets itself -> the flag that says how."""
@@ -67,18 +67,12 @@ def value_of(hint: Any, field: str, text: str) -> Any:
     Raises:
         RlabError: the text cannot be such a value.
     """
-    one = dataclasses.make_dataclass("One", [(field, hint)])
-    refusals: list[RlabError] = []
-    for read in (int, float, _word, str):
-        with contextlib.suppress(ValueError):
-            value = read(text)
-            try:
-                from_plain(one, {field: value}, "the setting")
-            except RlabError as e:
-                refusals.append(e)
-            else:
-                return value
-    raise refusals[-1]  # of the text itself
+    with contextlib.suppress(ValueError):
+        value = from_text(hint, text)
+        # Names of runs and flags are made of it: "7" stays that, also as a float.
+        return int(text) if isinstance(value, float) and text.isdigit() else value
+    from_plain(dataclasses.make_dataclass("One", [(field, hint)]), {field: text}, "the setting")  # says what is wrong
+    raise AssertionError
 
 
 def resolve(agent: str, env: str, settings: Iterable[Setting]) -> dict[str, Any]:
@@ -112,13 +106,8 @@ def as_flags(values: dict[str, Any]) -> list[str]:
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, (list, tuple)):
+            words += [f"--{flag}", *map(str, value)]
         else:
             words += [f"--{flag}", str(value)]
     return words
-
-
-def _word(text: str) -> bool | None:
-    words = {"true": True, "false": False, "none": None}
-    if text.lower() not in words:
-        raise ValueError(text)
-    return words[text.lower()]

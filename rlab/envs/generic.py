@@ -17,7 +17,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Space, T
 from numpy.typing import NDArray
 
 from rlab.envs.vector import StepResult, VecEnv
-from rlab.errors import ForeignError, NonFinite, RlabError, one_line
+from rlab.errors import ForeignError, NonFinite, RlabError, one_line, printable
 
 NORMALISING = ("NormalizeObservation", "NormalizeReward")
 """Wrappers whose running statistics are in no checkpoint."""
@@ -353,7 +353,7 @@ class Generic(VecEnv):
             try:
                 self._call("close()", i, env.close)
             except RlabError as e:  # what was learned is not lost by it, and the others must be closed, too
-                print(f"rlab: {e}", file=sys.stderr)
+                print(f"rlab: {printable(e)}", file=sys.stderr)
 
 
 def make_env(env_id: str, make: Callable[..., gym.Env[Any, Any]] | None = None, **options: Any) -> gym.Env[Any, Any]:

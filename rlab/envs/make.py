@@ -172,6 +172,66 @@ def is_continuous(name: str) -> bool:
     return continuous
 
 
+def kinds_of(name: str) -> set[str]:
+    """What an environment is for agents: "discrete" or "continuous" by its actions, "go", "table" with transitions `P`.
+
+    Empty where observations or actions are none that an agent takes. The environment is made for that.
+
+    Raises:
+        RlabError: the name is unknown.
+    """
+    from gymnasium.spaces import Box, Discrete
+
+    if go_size(name):
+        return {"discrete", "go"}
+    if is_atari(name) or is_minatar(name):
+        return {"discrete"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        env = _maker(name)()
+    try:
+        table = hasattr(env.unwrapped, "P") or type(env.unwrapped).__name__ == "BlackjackEnv"
+        kinds = {"table"} if table else set()
+        if isinstance(env.observation_space, (Box, Discrete)):
+            kinds |= {"continuous"} if isinstance(env.action_space, Box) else set()
+            kinds |= {"discrete"} if isinstance(env.action_space, Discrete) else set()
+        return kinds
+    finally:
+        env.close()
+
+
+SOURCES = {
+    "rlab.envs": "of the lab",
+    "gymnasium.envs.classic_control": "classic control",
+    "gymnasium.envs.toy_text": "toy text",
+    "gymnasium.envs.box2d": "Box2D",
+    "gymnasium.envs.mujoco": "MuJoCo",
+    "gymnasium.envs.phys2d": "JAX",
+    "gymnasium.envs.tabular": "JAX",
+}
+"""What the module of a Gymnasium environment begins with -> what its kind is called."""
+
+
+def names_by_family() -> dict[str, list[str]]:
+    """Every name of an environment under its kind; of several versions the newest. What cannot be made is left out."""
+    import gymnasium
+
+    named = {family.name: list(family.names()) for family in FAMILIES if family is not GYMNASIUM}
+    found: dict[str, list[str]] = {"Atari": [], "MinAtar": [], "Go": [], "of the lab": []}
+    found |= {shown: named.get(shown, []) for shown in found if shown in named}
+    newest: dict[str, tuple[int, str]] = {}
+    for env_id in gymnasium.registry:
+        if family_of(env_id) in (GYMNASIUM, CRAWLER):
+            stem, _, version = env_id.rpartition("-v")
+            newest[stem] = max(newest.get(stem, (-1, "")), (int(version) if version.isdigit() else 0, env_id))
+    for _, env_id in newest.values():
+        entry = "rlab.envs" if env_id.startswith("rlab/") else str(gymnasium.registry[env_id].entry_point)
+        source = next((shown for start, shown in SOURCES.items() if entry.startswith(start)), "registered by others")
+        if not entry.startswith(("<function _raise", "ale_py")):
+            found.setdefault(source, []).append(env_id)
+    return {family: names for family, names in found.items() if names}
+
+
 def is_foreign(name: str) -> bool:
     """Say whether an environment is a user's: it may be slow to start, or a simulator that allows one copy."""
     import gymnasium

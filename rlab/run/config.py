@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import types
@@ -33,16 +34,16 @@ class RunConfig:
     """CPU threads of torch; 0: one per core; auto: one for vectors, else what is fastest, measured at the start and
     again when the pace falls. A run is bit-exact only with the same number; what auto chooses, a resume repeats."""
     checkpoint_steps: int = 50_000
-    """Save a checkpoint each time this many units of progress are done; 0: never by progress."""
+    """Save a checkpoint each time this many steps (models: examples) are done; 0: never by progress."""
     checkpoint_minutes: float = 5.0
     """Save a checkpoint each time this many minutes have passed; 0: never by the clock."""
     keep_steps: int = 0
-    """Keep what plays, without its data, each time this many units of progress are done, while of checkpoints only the
-    newest three stay; 0: never."""
+    """Keep a copy of the checkpoint without its replay data each time this many steps (models: examples) are done,
+    while of checkpoints only the newest three stay; 0: never."""
     log_steps: int = 1_000
-    """Write a line of metrics each time this many units of progress are done."""
+    """Write a line of metrics each time this many steps (models: examples) are done."""
     evaluate_steps: int = 50_000
-    """Evaluate each time this many units of progress are done; 0: only at the end."""
+    """Evaluate each time this many steps (models: examples) are done; 0: only at the end."""
     evaluations: int = 0
     """Evaluate about this many times over a run, so that its chart is a curve, if --evaluate-steps would do so less
     often; at most 20 times as often as that. 0: as --evaluate-steps says."""
@@ -134,6 +135,44 @@ def migrated(cls: type, plain: Any) -> Any:
     plain = {name: migrated(hints[name], value) if name in hints else value for name, value in plain.items()}
     migrate = getattr(cls, "migrate", None)
     return plain if migrate is None else migrate(plain)
+
+
+def from_text(hint: Any, text: str) -> Any:
+    """Read a value out of a command as the type of a field. Whole numbers may be written ``100_000`` and ``1e5``.
+
+    Raises:
+        ValueError: the text cannot be such a value; the message says what can, as in "a whole number".
+    """
+    wanted = []
+    for member in typing.get_args(hint) if _is_union(hint) else (hint,):
+        try:
+            return _of_text(member, text)
+        except ValueError as e:
+            wanted.append(str(e))
+    raise ValueError(" or ".join(wanted))
+
+
+def _of_text(kind: Any, text: str) -> Any:
+    """The same of a type that is no union."""
+    choices: dict[Any, dict[str, Any]] = {bool: {"true": True, "false": False}, types.NoneType: {"none": None}}
+    if kind in choices:
+        if text.lower() in choices[kind]:
+            return choices[kind][text.lower()]
+        raise ValueError(" or ".join(choices[kind]))
+    if typing.get_origin(kind) is typing.Literal:
+        if text in typing.get_args(kind):
+            return text
+        raise ValueError(f"one of {', '.join(typing.get_args(kind))}")
+    if typing.get_origin(kind) is tuple:
+        return tuple(_of_text(typing.get_args(kind)[0], word) for word in text.split(",") if word)
+    if kind not in (int, float):
+        return Path(text) if kind is Path else text
+    with contextlib.suppress(ValueError):
+        return kind(text)
+    with contextlib.suppress(ValueError):
+        if float(text).is_integer():
+            return kind(float(text))
+    raise ValueError("a whole number" if kind is int else "a number")
 
 
 @runtime_checkable

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
 from rlab.errors import NonFinite as NonFinite
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Metrics = Mapping[str, float]
 """Numbers of one step. Plain names are averaged over a log window; see `rlab.run.metrics`."""
@@ -192,6 +195,18 @@ class Restores(Protocol):
 
     def restore_policy(self, state: State) -> None:
         """Restore the policy or model alone, without what only learning needs."""
+
+
+@runtime_checkable
+class StartsFromRun(Protocol):
+    """A learner that can begin with what another run of its kind has learned."""
+
+    def start_from(self, part: str, parameters: Mapping[str, Tensor]) -> None:
+        """Copy the parameters of a part of the other learner's state into the own network, at progress 0.
+
+        Raises:
+            RlabError: they do not fit.
+        """
 
 
 @runtime_checkable

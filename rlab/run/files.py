@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from rlab.errors import RlabError, shortened
+from rlab.errors import RlabError, printable, shortened
 from rlab.machine import available_memory, gigabytes
 from rlab.trust import foreign
 
@@ -51,7 +51,7 @@ def persistently(attempt: Callable[[], T]) -> T:
         except OSError as e:
             if e.errno != errno.EIO:
                 raise
-            what = f" at {e.filename}" if e.filename else ""
+            what = f" at {printable(e.filename)}" if e.filename else ""
             print(f"rlab: {e.strerror or 'input/output error'}{what}; trying again", file=sys.stderr, flush=True)
             time.sleep(seconds)
     return attempt()

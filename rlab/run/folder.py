@@ -451,4 +451,5 @@ def find_run(run: str) -> RunFolder:
     if not runs:
         there = f", and with rlab come {', '.join(shipped)}" if shipped else ""
         raise RlabError(f"no run '{named}'; there is none under {runs_dir()} yet{there}")
-    raise RlabError(f"no run '{named}' under {runs_dir()}; {nearest(run, [*(r.name for r in runs), *shipped])}")
+    names = ["latest", *(r.name for r in runs), *shipped]
+    raise RlabError(f"no run '{named}' under {runs_dir()}; {nearest(run, names)}")

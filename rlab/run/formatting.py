@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rlab.errors import printable as printable
+from rlab.errors import printable_lines as printable_lines
+
 
 def number(value: Any, digits: int = 2) -> str:
     """Format a number, or a dash where there is none."""

@@ -15,23 +15,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rlab.errors import ForeignError, RlabError, shortened
+from rlab.errors import ForeignError, RlabError, printable, shortened
 from rlab.machine import available_memory, cores, gigabytes
 from rlab.registry import RECIPES
 from rlab.run.budget import Budget, FollowsClock
 from rlab.run.checkpoint import Checkpoints, Saved, most_checkpoints
 from rlab.run.config import RunConfig, flat, from_plain, to_plain
-from rlab.run.contract import Footprint, Learner, Restores, State, Stop, Stopped
+from rlab.run.contract import Footprint, Learner, Restores, StartsFromRun, State, Stop, Stopped
 from rlab.run.extension import Extension, note, was_extended
 from rlab.run.files import disk_error, replace_durably, to_json
-from rlab.run.folder import RunFolder, create_run
+from rlab.run.folder import RunFolder, create_run, find_run
 from rlab.run.journal import Journal
 from rlab.run.loop import Loop, Notes, Outcome, View, belonging, keeps_best
 from rlab.run.metrics import MetricsFile
 from rlab.run.provenance import describe_session, differences
 from rlab.run.status import extension_of, newest_checkpoint, past_selves
 from rlab.run.threads import AutoThreads, measured
-from rlab.trust import given
+from rlab.run.warm_start import AGENT, WarmStart, agent_of, load_source
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,7 @@ def start_run(
     view: View,
     prepare: Prepare,
     clock: Callable[[], float] | None = None,
+    start: str = "",
 ) -> tuple[RunFolder, Outcome]:
     """Create a run and drive it to its end or to a stop.
 
@@ -143,6 +144,7 @@ def start_run(
         view: shows the run.
         prepare: sees the learner's footprint before anything starts; may return a configuration with another budget.
         clock: tells seconds, for a run that goes by them.
+        start: a run whose agent's parameters this one begins with; "" is none.
 
     Raises:
         RlabError: the run cannot start, or ended at a bad number, a collapse or a failing disk.
@@ -150,12 +152,13 @@ def start_run(
     """
     now = clock or time.monotonic
     began = now()
-    given([recipe, to_plain(config)])
     entry = RECIPES.get(recipe)
     device = resolve_device(config.run.device)
     auto = config.run.threads == "auto"
     config = with_run(config, threads=begin_process(config.run.threads))
     config, warm_start = entry.warm_start(config) if entry.warm_start else (config, None)
+    if start:
+        warm_start = _with_agent(start, warm_start)
     fill = warm_start.save if warm_start is not None else lambda folder: None
     folder = create_run(recipe, entry.subjects(config), to_plain(config), name, entry.unit, fill)
     with contextlib.ExitStack() as stack:
@@ -168,6 +171,7 @@ def start_run(
             context = BuildContext(device, journal, folder.path, budget)
             learner = entry.build(config, context)
             stack.callback(learner.close)
+            _begin_with_agent(recipe, learner, folder)
             if auto and device == "cpu":
                 number, footprint = measured(learner, stop)
             else:
@@ -191,6 +195,7 @@ def start_run(
                 begin_process(config.run.threads)
                 learner = entry.build(config, context)
                 stack.callback(learner.close)
+                _begin_with_agent(recipe, learner, folder)
             document = folder.config() | {"config": to_plain(config)}
             replace_durably(folder.path / "config.json", to_json(document))
             _write_sessions(folder, [describe_session(device, config.run.threads, config.run.seed)])
@@ -294,6 +299,8 @@ def resume_run(
             start = folder.path if saved is None else None
             learner: Learner = entry.build(config, BuildContext(chosen, journal, start, budget))
             stack.callback(learner.close)
+            if saved is None:
+                _begin_with_agent(recipe, learner, folder)
             progress = learner.progress()
             if extension is not None:
                 extension.check(config, progress, done)
@@ -351,7 +358,8 @@ def open_run(
     saved = read_newest(folder, journal) if progress is None else find_checkpoint(folder, progress, journal)
     other = None if saved is None else edited(folder, recipe, config, _notes(saved))
     if other:
-        print(f"rlab: {other}; `rlab runs repair {folder.name}` puts the old value back", file=sys.stderr)
+        told = f"rlab: {other}; `rlab runs repair {folder.name}` puts the old value back"
+        print(printable(told), file=sys.stderr)
     try:
         with failures_kept(folder), contextlib.ExitStack() as stack:
             learner = RECIPES.get(recipe).build(config, BuildContext(chosen, journal))
@@ -429,7 +437,7 @@ def read_newest(folder: RunFolder, journal: Journal | None = None) -> Saved | No
     if not folder.checkpoints.is_dir():
         return None
     checkpoints = Checkpoints(folder.checkpoints, journal or Journal(folder.journal))
-    return checkpoints.load_newest(lambda text: print(f"rlab: {text}", file=sys.stderr))
+    return checkpoints.load_newest(lambda text: print(f"rlab: {printable(text)}", file=sys.stderr))
 
 
 def find_checkpoint(folder: RunFolder, progress: int | None, journal: Journal | None = None) -> Saved:
@@ -455,6 +463,36 @@ def configuration_of(folder: RunFolder) -> tuple[str, Any]:
     document = folder.config()
     recipe = document["recipe"]
     return recipe, from_plain(type(RECIPES.get(recipe).default("")), document["config"], str(folder.path))
+
+
+def _with_agent(run: str, others: WarmStart | None) -> WarmStart:
+    """What a new run starts from, and the agent of another run.
+
+    Raises:
+        RlabError: there is no such run, or it has no checkpoint or no agent with a network.
+    """
+    folder = find_run(run)
+    saved = read_newest(folder)
+    if saved is None:
+        raise RlabError(f"run '{folder.name}' has no checkpoint yet, so there is no agent to start from")
+    return WarmStart({**(others.sources if others else {}), AGENT: agent_of(folder, saved.state, saved.done)})
+
+
+def _begin_with_agent(recipe: str, learner: Learner, folder: RunFolder) -> None:
+    """Copy the parameters of the agent that a run starts from, if there is one, into its learner.
+
+    Raises:
+        RlabError: they do not fit, or no learner of the recipe can start so.
+    """
+    source = load_source(folder.path, AGENT)
+    if source is None:
+        return
+    if not isinstance(learner, StartsFromRun):
+        raise RlabError(f"a run of {recipe} cannot start from another run's agent; agents with a network can")
+    try:
+        learner.start_from(source.note["part"], source.tensors)
+    except RlabError as e:
+        raise RlabError(f"--start: the agent of run '{source.note['run']}' does not fit: {e}") from None
 
 
 def with_run(config: Any, **changes: Any) -> Any:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rlab.run.contract import Metrics, Progress
+from rlab.run.formatting import printable, printable_lines
 
 REDRAW_SECONDS = 0.25
 """In a terminal."""
@@ -29,7 +30,7 @@ RATE_SECONDS = 8.0
 """Time constant of the smoothed speed that the remaining time is computed from."""
 
 SHOWN = {
-    "return_mean_last": ("return of the last 100", "{:.2f}"),
+    "return_mean_last": ("mean return", "{:.2f}"),
     "epsilon_last": ("ε", "{:.3f}"),
     "loss": ("loss", "{:.4f}"),
     "q_mean": ("mean Q", "{:.3f}"),
@@ -53,7 +54,7 @@ class LiveView:
     """
 
     def __init__(self, title: str = "", console: Console | None = None):
-        self.title = title
+        self.title = printable(title)
         self.console = console or Console(stderr=True, highlight=False)
         self._live: Live | None = None
         self._notebook: Any = None  # IPython's handle of the picture in it
@@ -112,7 +113,7 @@ class LiveView:
 
     def event(self, text: str) -> None:
         """Say that something happened."""
-        self._print(text)
+        self._print(printable_lines(text))
 
     def _account(self, progress: Progress, now: float) -> None:
         """Turn what was added up since the last picture into speeds."""
@@ -148,14 +149,19 @@ class LiveView:
 
     def _picture(self, progress: Progress) -> Group:
         head = Table.grid(padding=(0, 2))
-        bar = ProgressBar(total=progress.total, completed=min(progress.done, progress.total), width=36)
+        room = max(8, min(36, self.console.width - len(self.title) - 26))
+        bar = ProgressBar(total=progress.total, completed=min(progress.done, progress.total), width=room)
         head.add_row(Text(self.title, style="bold"), bar, f"{self._share_done(progress)}   ETA {self._eta(progress)}")
         lines = [Text(self._amount(progress) + "   " + self._speed(progress)), Text(self._numbers())]
         return Group(head, *lines)
 
     def _line(self, progress: Progress) -> str:
-        parts = [f"{self._amount(progress)} ({self._share_done(progress)})", f"ETA {self._eta(progress)}"]
-        return " · ".join([*parts, self._speed(progress), self._numbers()])
+        amount = f"{progress.done:>{len(f'{progress.total:,}')},} / {progress.total:,} {progress.unit}"
+        # One line of a terminal: of the metrics the first, and of the speed not what it is made of.
+        parts = [self._speed(progress).partition(" (")[0], self._numbers().partition(" · ")[0]]
+        return "  ".join(
+            [f"{self._share_done(progress):>6}", amount, f"ETA {self._eta(progress)}", *filter(None, parts)]
+        )
 
     def _amount(self, progress: Progress) -> str:
         return f"{progress.done:,} / {progress.total:,} {progress.unit}"

@@ -55,6 +55,32 @@ class WarmStart:
         replace_durably(folder.path / "config.json", to_json(folder.config() | {NOTE: notes}))
 
 
+AGENT = "agent"
+"""The role of the run that a whole agent starts from."""
+
+NETWORKS = ("online", "network", "policy")
+"""Parts of an agent's state that hold its network: value-based agents, policy gradients, those of stable-baselines3."""
+
+
+def agent_of(folder: RunFolder, state: State, done: int) -> Source:
+    """Take all parameters of the network of a run's agent.
+
+    Args:
+        folder: the run.
+        state: of its newest checkpoint.
+        done: its progress then.
+
+    Raises:
+        RlabError: it has no such network.
+    """
+    agent = state.get(AGENT, {})
+    for part in NETWORKS:
+        if isinstance(agent.get(part), dict):
+            return source_of(folder.name, done, agent[part], part=part)
+    recipe = folder.config()["recipe"]
+    raise RlabError(f"run '{folder.name}' is one of {recipe}, which holds no network that an agent could start from")
+
+
 def source_of(run: str, step: int | None, tensors: Mapping[str, Tensor], **note: Any) -> Source:
     """Make a source of a run's tensors, with their digest."""
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}

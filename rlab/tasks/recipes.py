@@ -380,6 +380,7 @@ for _name, (_summary, _) in TREES.items():
             unit="members",
             budget="trees.members",
             describe=describe_data,
+            family="ensembles of trees",
             warm_start=lambda experiment: (note_files(experiment), None),
         )
     )
@@ -393,6 +394,7 @@ for _name, (_encoder, _summary) in MODELS.items():
             unit="examples",
             budget="fit.epochs",
             describe=describe_data,
+            family="networks",
             memory_hint="take a smaller --batch-size or a smaller encoder",
             warm_start=warm_start,
         )

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import lzma
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -151,7 +154,11 @@ def test_show_draws_every_kind(rlab, tmp_path: Path, monkeypatch, kind: str, sha
     ("words", "said"),
     [
         (["digist"], "unknown data set 'digist'; nearest: digits"),
-        (["bccd"], "not loaded yet"),
+        (["bccd"], "has no direct download: put bccd.tar into"),
+        (
+            ["tinyshakespeare", "--augment", "flip"],
+            "augmentation changes images, and 'tinyshakespeare' is",
+        ),
         (["digits", "--augment", "flup"], "unknown augmentation 'flup'; nearest: flip"),
         (["digits", "--augment", "crop:9"], "pixels is 9 pixels, but the images are 8x8"),
         (["iris", "--augment", "flip"], "augmentation changes images, and 'iris' is of kind table"),
@@ -181,3 +188,26 @@ def test_a_misspelt_subverb(rlab) -> None:
     said = rlab("data", "lits")
     assert (said.status, said.err) == (2, "rlab: `rlab data` cannot lits; nearest: list\n")
     assert rlab("data", "--help").out.count("rlab data") == 5
+
+
+def test_show_tells_what_files_without_tensors_hold(rlab, rlab_json, tmp_path: Path, monkeypatch) -> None:
+    (folder := tmp_path / "mirror" / "mine").mkdir(parents=True)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.txt", "x")
+        archive.writestr("b.txt", "y")
+    held = {
+        "all.txt": b"first\x1b[2J line\n\nsecond\n",
+        "more.txt.xz": lzma.compress(b"one\n"),
+        "rest.zip": packed.getvalue(),
+    }
+    files = [File(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in held.items()]
+    for name, data in held.items():
+        (folder / name).write_bytes(data)
+    monkeypatch.setenv("RLAB_DATA", str(folder.parent))
+    monkeypatch.setitem(DATASETS._entries, "mine", DataSource("text", "s", "l", "http://x", None, tuple(files)))
+    said = rlab("data", "show", "mine")
+    assert said.status == 0, said.err
+    assert "first\\x1b[2J line" in said.out
+    found = rlab_json("data", "show", "mine")["files"]
+    assert [(file["unit"], file["number"]) for file in found] == [("lines", 2), ("lines", 1), ("members", 2)]

@@ -50,6 +50,19 @@ def boards_in(text: str) -> list[str]:
     return ["/".join(cells[k : k + size]) for k in range(0, len(cells), size)]
 
 
+def test_escape_sequences_of_names_are_text(play: Verb, rlab: Verb) -> None:
+    shutil.copytree(find_run("go5").path, runs_dir() / (name := "a\x1b[2Jy"))
+    Path("game.sgf").write_text("(;SZ[5]PB[\x1b[2J];B[cc])")
+    for done in (
+        play("go5", "--with", name, lines="quit\n"),
+        rlab("tournament", name, "random", "--board", "5", "--games", "2"),
+        rlab("analyze", name, "game.sgf", "--visits", "2"),
+    ):
+        assert done.status == 0, done.err
+        assert "\x1b" not in done.out + done.err
+        assert r"a\x1b[2Jy" in done.out
+
+
 def test_a_game_against_a_player(play: Verb) -> None:
     done = play("go5", "--with", "rollout:30", lines="c3\nundo\nhint\nC3\nsave game.sgf\nscore\nresign\nquit\n")
     assert done.status == 0

@@ -9,10 +9,12 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rlab.cli import VERBS
+from rlab.run.contract import Stopped
 
 
 def cpu_seconds(*command: str) -> float:
@@ -63,18 +65,24 @@ def test_unknown_verb(rlab) -> None:
     assert "train" in said.err.split("nearest:")[1]
 
 
-@pytest.mark.parametrize("words", [["train", "--help"], ["train", "dqn", "--help"]])
-def test_help_of_train_explains_every_setting(words: list[str], rlab) -> None:
-    said = rlab(*words)
+BASIC = ("--learning-rate", "Adam's step size", "--minutes", "Environment steps to train", "the environment:")
+
+
+@pytest.mark.parametrize(("flag", "more"), [("--help", False), ("--help-all", True)])
+def test_help_of_train_has_two_levels(flag: str, more: bool, rlab) -> None:
+    said = rlab("train", "dqn", "--env", "CartPole-v1", flag)
     assert said.status == 0
-    for text in (
-        "--learning-rate",
-        "Adam's step size",
-        "--minutes",
-        "--double",
-        "Environment steps to train",
-    ):
-        assert text in said.out
+    assert all(text in said.out for text in BASIC)
+    assert ("--double" in said.out, "more flags: rlab train dqn --help-all" in said.out) == (more, not more)
+    assert len(re.findall(r"^  --", said.out, re.MULTILINE)) <= (30 if not more else 100)
+
+
+@pytest.mark.parametrize("agent", ["--help", "dqn", "ppo", "q-learning", "alphazero", "go-search", "lenet", "forest"])
+def test_help_of_train_fits_a_terminal(agent: str, rlab) -> None:
+    out = rlab("train", agent, "--help-all").out
+    assert out.startswith("usage: rlab train")
+    assert max(map(len, out.splitlines())) <= 80
+    assert not re.search(r"config\.|[╭│]", out)
 
 
 @pytest.mark.parametrize("verb", ["resume", "eval", "watch", "runs", "report", "doctor"])
@@ -85,11 +93,92 @@ def test_help_of_a_verb(verb: str, rlab) -> None:
     assert "--json" in said.out
 
 
-def test_train_without_an_agent_lists_them(rlab) -> None:
-    said = rlab("train", "--env", "Breakout")
-    assert said.status == 2
-    assert "which agent or model?" in said.err
-    assert "dqn " in said.err
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--env Breakout", "which agent or model? rlab train dqn --env CartPole-v1"),
+        ("dqn", "in which environment? rlab train dqn --env CartPole-v1, or --env Breakout"),
+        ("sac --steps 1e5", "in which environment? rlab train sac --env Pendulum-v1"),
+        ("q-learning", "in which environment? rlab train q-learning --env Taxi-v4"),
+        ("dqn CartPole-v1", "rlab train dqn --env CartPole-v1"),
+        ("lenet digits", "rlab train lenet --data digits"),
+        ("dqn --env CartPole-v1 --lr 3", "no flag --lr; nearest: --learning-rate"),
+        ("--env CartPole-v1 dqn --lr 3", "no flag --lr; nearest: --learning-rate"),
+        ("--json ppo --env CartPole-v1 --total-timesteps 3", "nearest: --steps"),
+        ("lenet --optimizer sgd", "nearest: --optimiser"),
+        ("alphazero --visit 3", "no flag --visit; nearest: --visits"),
+        ("q-learning --env Taxi-v4 --gama 1", "no flag --gama; nearest: --gamma"),
+        ("go-search --polcy x", "no flag --polcy; nearest: --policy"),
+        ("dqn --env CartPole-v1 --steps many", "--steps is 'many'; it must be a whole number"),
+        ("dqn --env CartPole-v1 --steps 1.5", "--steps is '1.5'; it must be a whole number"),
+        ("dqn --env CartPole-v1 --steps", "--steps needs a value"),
+        ("dqn --env CartPole-v1 --value c5", "--value is 'c5'; it must be one of expected, c51"),
+    ],
+)
+def test_misspelt_training_is_one_sentence(words: str, said: str, rlab) -> None:
+    done = rlab("train", *words.split())
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert said in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("eval cart --episods 3", "'rlab eval' has no flag --episods; nearest: --episodes"),
+        ("eval", "'rlab eval' needs RUN; see rlab eval --help"),
+        ("report cart ball", "'ball' is one word too many"),
+        ("study run dying-relu --stps 3", "no flag --stps; nearest: --steps"),
+        ("completion csh", "nearest"),
+    ],
+)
+def test_misspelt_verb_is_one_sentence(words: str, said: str, rlab, runs: Path) -> None:
+    done = rlab(*words.split())
+    assert (done.status, done.err.count("\n")) == (2, 1)
+    assert said in done.err
+
+
+@pytest.mark.parametrize(("text", "steps"), [("1e5", 100_000), ("100_000", 100_000), ("1.5e3", 1_500), ("7", 7)])
+def test_whole_numbers_are_read_as_people_write_them(text: str, steps: int, rlab, monkeypatch) -> None:
+    begun: list[int] = []
+
+    def begin(recipe: str, config: Any, *_: Any) -> None:
+        begun.append(config.env.steps)
+        raise Stopped
+
+    monkeypatch.setattr("rlab.run.lifecycle.start_run", begin)
+    rlab("train", "--env", "CartPole-v1", "dqn", "--steps", text)
+    assert begun == [steps]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [("", (5.0, 8)), ("--steps 64", (0.0, 8)), ("--evaluate-steps 9", (5.0, 0)), ("--minutes 2", (2.0, 8))],
+)
+def test_flags_win_over_a_file(words: str, told: tuple[float, int], rlab, tmp_path: Path, monkeypatch) -> None:
+    (file := tmp_path / "s.toml").write_text("minutes = 5.0\nevaluations = 8")
+    begun = []
+
+    def begin(recipe: str, config: Any, *_: Any) -> None:
+        begun.append((config.run.minutes, config.run.evaluations))
+        raise Stopped
+
+    monkeypatch.setattr("rlab.run.lifecycle.start_run", begin)
+    rlab("train", "dqn", "--env", "CartPole-v1", "--config", str(file), *words.split())
+    assert begun == [told]
+
+
+def test_misspelt_latest_is_recognised(rlab, runs: Path) -> None:
+    assert "nearest: latest" in rlab("eval", "latset").err
+
+
+def test_first_words_come_before_torch(rlab, monkeypatch) -> None:
+    code = (
+        "import sys, rlab.cli.train as t; say = t.say\n"
+        "def stop(text): say(text); print('torch' in sys.modules); sys.exit()\n"
+        "t.say = stop; t.main(['dqn', '--env', 'CartPole-v1'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("False\n", "dqn on CartPole-v1: measuring what it takes ...\n")
 
 
 def test_unknown_agent_env_and_flag_name_the_nearest(rlab, tmp_path: Path, monkeypatch) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from rlab.agents.go.board_viewer import Shown, board_viewer, document
 from rlab.envs.go.boards import Setting, point_of
 from rlab.envs.go.players import PLAYERS
+from rlab.errors import printable
 from rlab.run.files import replace_durably, to_json
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6d00", "#000000")
@@ -156,7 +157,8 @@ def notes(result: dict[str, Any]) -> list[str]:
 
 
 def shortened(text: str, most: int = 24) -> str:
-    """A long name, a program's command line say, by its beginning."""
+    """A long name, a program's command line say, by its beginning; in it are no control characters."""
+    text = printable(text)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -343,5 +343,6 @@ class DQN:
         self.memory.restore(state["memory"], stop)
 
     def restore_policy(self, state: dict[str, Any]) -> None:
-        """Take over only what playing needs."""
+        """Take over only what playing needs, and what a new run starts from."""
         self.online.load_state_dict(state["online"])
+        self.target.load_state_dict(self.make_target().state_dict())

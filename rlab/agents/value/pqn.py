@@ -281,7 +281,8 @@ class PQN:
     def restore_policy(self, state: dict[str, Any]) -> None:
         """Take over only what playing needs."""
         self._wait()
-        self.online.load_state_dict(state["online"])
+        for network in dict.fromkeys((self.online, self.acting)):
+            network.load_state_dict(state["online"])
 
 
 def _empty_rollout(size: tuple[int, int], shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:

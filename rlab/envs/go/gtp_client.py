@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from rlab.envs.go.boards import LETTERS, Boards, Setting, name_of, point_of
 from rlab.envs.go.players import PLAYERS, RESIGN
-from rlab.errors import RlabError
+from rlab.errors import RlabError, printable
 from rlab.trust import check_program
 
 MOVE_SECONDS = 60.0
@@ -246,7 +246,7 @@ class Program:
         self.name, self.seconds = name, MOVE_SECONDS
         self.processes = len(os.sched_getaffinity(0))
         self.stopped: Callable[[], bool] = lambda: False
-        self.report: Callable[[str], None] = lambda text: print(text, file=sys.stderr)
+        self.report: Callable[[str], None] = lambda text: print(printable(text), file=sys.stderr)
         self._command, self._before, self._fresh, self._sizes = command, before, fresh, sizes
         self._seats: list[_Seat] = []
         self._worked = False
