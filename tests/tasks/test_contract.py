@@ -15,6 +15,7 @@ from rlab.cli import main
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import digest
+from rlab.run.config import with_curve
 from rlab.run.contract import Detects, Metrics, Predicts, Progress, Samples, Stop
 from rlab.run.folder import find_run
 from rlab.run.lifecycle import read_newest, resume_run, start_run
@@ -63,7 +64,7 @@ def test_each_task_is_one_short_file(task: str) -> None:
 @by_task
 def test_stopped_run_resumes_exactly(task: str, runs: Path) -> None:
     data, stop = TASKS[task], Stop()
-    config = RECIPES.get(recipe_of(task)).default(data)
+    config = with_curve(RECIPES.get(recipe_of(task)).default(data))
     total = 3 * find_run(data).config()["config"]["fit"]["epochs"]
     cut, outcome = start_run(
         recipe_of(task), config, f"{data}-cut", stop, Until(stop, 7 * total), lambda config, *_: config
@@ -135,4 +136,4 @@ def test_dqn_starts_from_autoencoder(runs: Path) -> None:
     assert ours is not None
     for name, tensor in ours.state["agent"]["online"].items():
         if name.startswith("encoder."):
-            assert (tensor == theirs.state["modules"][f"model.{name}"]).all()
+            assert (tensor == theirs.state["best"]["modules"][f"model.{name}"]).all()
