@@ -273,15 +273,21 @@ def test_resume_takes_a_new_budget() -> None:
         rlab.resume(run, steps=400, minutes=1)
 
 
-PAGE = Path(__file__).parents[1] / "docs" / "python.md"
+ROOT = Path(__file__).parents[1]
 
 
-def test_documented_python_runs(tmp_path: Path) -> None:
+def blocks(page: str) -> str:
+    return "\n".join(re.findall("```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL))
+
+
+@pytest.mark.parametrize(("page", "trainings"), [("docs/python.md", 3), ("README.md", 1)])
+def test_documented_python_runs(page: str, trainings: int, tmp_path: Path) -> None:
     """Every block, in one program, with small budgets."""
-    code = "\n".join(re.findall("```python\n(.*?)```", PAGE.read_text(), re.DOTALL))
-    assert code.count("steps=20_000") == 3
+    code = blocks(page)
+    assert code.count("steps=20_000") == trainings
+    code = code.replace("steps=20_000", "steps=400, final_episodes=2, threads=1").replace("steps=40_000", "steps=600")
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code.replace("steps=20_000", "steps=400, final_episodes=2, threads=1")],
+        [sys.executable, "-W", "error", "-c", code],
         cwd=tmp_path,
         env=os.environ | {"RLAB_RUNS": "runs"},
         capture_output=True,
@@ -289,4 +295,12 @@ def test_documented_python_runs(tmp_path: Path) -> None:
         timeout=280,
     )
     assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"[\d.]+ [\d.]+\n", done.stdout)
+    assert re.fullmatch(r"[\d.]+( [\d.]+)?\n", done.stdout)
+
+
+def test_readme_is_short_in_both_languages() -> None:
+    english, japanese = ((ROOT / f"README{end}.md").read_text("utf-8") for end in ("", ".ja"))
+    assert len(english.split()) <= 900
+    assert max(len(text.splitlines()) for text in (english, japanese)) <= 120
+    assert blocks("README.md") == blocks("README.ja.md")
+    assert english.count("\n## ") == japanese.count("\n## ")
