@@ -204,8 +204,8 @@ def start_run(
             shutil.rmtree(folder.path, ignore_errors=True)  # nothing was learned yet
             raise
         checkpoints = Checkpoints(folder.checkpoints, journal)
-        # Measuring was part of the time asked for, as far as that leaves most of it.
-        notes = Notes(**_noted(document), seconds=min(now() - began, 0.1 * budget.limit))
+        # Measuring is part of the time asked for, as far as that leaves half of it.
+        notes = Notes(**_noted(document), seconds=min(now() - began, 0.5 * budget.limit))
         with failures_kept(folder, halts=True):
             outcome = _drive(folder, learner, checkpoints, config, stop, view, notes, budget, clock, threads=threads)
         return folder, outcome

@@ -285,12 +285,9 @@ def test_doctor_tells_what_is_missing(rlab, monkeypatch) -> None:
 
 
 def test_bench_speed_prints_what_was_measured(rlab, rlab_json, monkeypatch) -> None:
-    import types
-
     row = {"name": "own settings", "agent": "dqn", "peer": "sb3", "ratio": 3.5}
     row |= {"ours_steps_per_s": 350.0, "peer_steps_per_s": 100.0}
-    fake = types.SimpleNamespace(measure=lambda agent, rounds, steps, progress: row | {"rows": [row]})
-    monkeypatch.setitem(sys.modules, "rlab.bench.speed", fake)
+    monkeypatch.setattr("rlab.bench.speed.measure", lambda agent, rounds, steps, progress: row | {"rows": [row]})
     assert rlab_json("bench", "speed")["ratio"] == 3.5
     assert "3.50x" in rlab("bench", "speed", "--rounds", "1").out
     assert rlab("bench", "sped").status == 2
