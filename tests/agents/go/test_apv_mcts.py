@@ -35,6 +35,7 @@ from rlab.run.journal import Journal
 from rlab.run.lifecycle import BuildContext, resume_run, start_run
 from rlab.run.metrics import read_metrics
 from rlab.studies.rl import Forgetful
+from rlab.trust import given
 from tests.agents.go.test_rollout_policy import POLICY
 from tests.run.fake import QuietView
 
@@ -282,6 +283,7 @@ def test_what_cannot_be_is_said_in_a_sentence(settings: dict[str, Any], said: st
     network_run("net", 1)
     network_run("large", 1, "Go7")
     rollout_run("fast")
+    given([settings])  # as the command line does
     with pytest.raises(RlabError, match=said) as told:
         start("it", **settings)
     assert len(str(told.value)) < 250
