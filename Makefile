@@ -7,9 +7,8 @@ BIN := $(VENV)/bin
 TORCH ?= torch
 # Every version comes from here, also of what builds a package in an environment of its own (setuptools, wheel): older
 # versions of pip ask the first of the two for that, newer ones the second.
-export PIP_CONSTRAINT := constraints.txt
-export PIP_BUILD_CONSTRAINT := constraints.txt
-PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+PINNED := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt
+PIP := $(PINNED) $(BIN)/python -m pip --disable-pip-version-check -q
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
@@ -99,7 +98,7 @@ bench: setup
 hashes:
 	rm -rf build/hashes
 	$(PYTHON) -m venv build/hashes
-	build/hashes/bin/python -m pip install -q pip-tools
+	$(PINNED) build/hashes/bin/python -m pip install -q pip-tools
 	build/hashes/bin/pip-compile -q --generate-hashes --no-emit-options --no-header --no-annotate --strip-extras \
 	  --unsafe-package torch --extra release -c constraints.txt -o build/hashes/requirements.txt pyproject.toml
 	(sed -n '/^#/p;/^#/!q' requirements-release.txt; sed '/^# WARNING/,$$d' build/hashes/requirements.txt) > build/hashes/new
@@ -108,7 +107,7 @@ hashes:
 release:
 	rm -rf build dist
 	$(PYTHON) -m venv build/release
-	build/release/bin/python -m pip install -q $(TORCH)
+	$(PINNED) build/release/bin/python -m pip install -q $(TORCH)
 	build/release/bin/python -m pip install -q --require-hashes -r requirements-release.txt
 	build/release/bin/python -m build --no-isolation
 	build/release/bin/python -m pip install -q --no-deps --no-index dist/*.whl
