@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.registry import RECIPES, Recipe
 from rlab.run import lifecycle, threads
@@ -239,3 +241,12 @@ def test_learners_go_on_exactly_through_changes(
             outcome = resume(folder, stop_after=every)
         ends.append((digest_of(folder), rows_of(folder)))
     assert ends[0] == ends[1]
+
+
+def test_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("rlab.run.threads.replace_durably", refuse)
+    with pytest.raises(RlabError, match=r"cannot write under .*No space left on device"):
+        AutoThreads.begin(tmp_path / "threads.json", 1, several=True)
