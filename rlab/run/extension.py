@@ -10,7 +10,7 @@ from rlab.errors import RlabError
 from rlab.registry import Recipe
 from rlab.run.config import from_plain, to_plain
 from rlab.run.contract import Progress
-from rlab.run.files import replace_durably, to_json
+from rlab.run.files import write_document
 from rlab.run.folder import RunFolder
 from rlab.run.loop import Notes
 
@@ -114,7 +114,7 @@ def note(folder: RunFolder, entry: Recipe[Any], before: Any, now: Any, progress:
     total = None if now.run.minutes else progress.total
     entry_made = {"step": done, "time": time.time(), "from": budget_in(entry, before), "to": to, "total": total}
     document |= {"config": to_plain(now), NOTE: [*document.get(NOTE, []), entry_made]}
-    replace_durably(folder.path / "config.json", to_json(document))
+    write_document(folder.path / "config.json", document)
     length = f"{now.run.minutes:g} minutes" if now.run.minutes else f"{to[name]:,} {name}"
     end = to["schedule_end"]
     kind = "minutes" if now.run.minutes else name

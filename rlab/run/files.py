@@ -311,6 +311,18 @@ def disk_error(error: OSError, path: Path) -> RlabError:
     return RlabError(f"cannot write under {path}: {error.strerror or error} (errno {error.errno})")
 
 
+def write_document(path: Path, document: object) -> None:
+    """Replace a JSON file durably.
+
+    Raises:
+        RlabError: the disk refused.
+    """
+    try:
+        replace_durably(path, to_json(document))
+    except OSError as e:
+        raise disk_error(e, path.parent) from None
+
+
 SCRATCH = "rlab-scratch-"
 """Temporary folders begin with it."""
 

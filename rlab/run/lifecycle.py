@@ -23,7 +23,7 @@ from rlab.run.checkpoint import Checkpoints, Saved, most_checkpoints
 from rlab.run.config import RunConfig, flat, from_plain, to_plain
 from rlab.run.contract import Footprint, Learner, Restores, StartsFromRun, State, Stop, Stopped
 from rlab.run.extension import Extension, note, was_extended
-from rlab.run.files import disk_error, replace_durably, to_json
+from rlab.run.files import disk_error, write_document
 from rlab.run.folder import RunFolder, create_run, find_run
 from rlab.run.journal import Journal
 from rlab.run.loop import Loop, Notes, Outcome, View, belonging, keeps_best
@@ -197,7 +197,7 @@ def start_run(
                 stack.callback(learner.close)
                 _begin_with_agent(recipe, learner, folder)
             document = folder.config() | {"config": to_plain(config)}
-            replace_durably(folder.path / "config.json", to_json(document))
+            write_document(folder.path / "config.json", document)
             _write_sessions(folder, [describe_session(device, config.run.threads, config.run.seed)])
         except BaseException:
             stack.close()
@@ -559,7 +559,7 @@ def _sessions(folder: RunFolder, report: Callable[[str], None]) -> list[dict[str
 
 
 def _write_sessions(folder: RunFolder, sessions: list[dict[str, Any]]) -> None:
-    replace_durably(folder.path / "env.json", to_json({"schema": 1, "sessions": sessions}))
+    write_document(folder.path / "env.json", {"schema": 1, "sessions": sessions})
 
 
 def _drive(
@@ -596,7 +596,7 @@ def _drive(
 
 
 def _write_evaluation(folder: RunFolder, done: int, score: Mapping[str, Any] | None) -> None:
-    replace_durably(folder.evaluation, to_json({"schema": 1, "step": done, **(score or {})}))
+    write_document(folder.evaluation, {"schema": 1, "step": done, **(score or {})})
 
 
 def complete(folder: RunFolder) -> None:

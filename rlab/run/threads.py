@@ -18,7 +18,7 @@ import torch
 from rlab.errors import RlabError
 from rlab.machine import cores
 from rlab.run.contract import Footprint, Learner, Metrics, Progress, Stop, Stopped
-from rlab.run.files import disk_error, read_document, replace_durably, to_json
+from rlab.run.files import read_document, write_document
 
 SCHEMA = 1
 """Version of threads.json."""
@@ -188,10 +188,7 @@ class AutoThreads:
     def _log(self, done: int, number: int) -> None:
         self.events.append((done, number))
         document = {"schema": SCHEMA, "several": self.several, "events": self.events}
-        try:
-            replace_durably(self.path, to_json(document))
-        except OSError as e:
-            raise disk_error(e, self.path.parent) from None
+        write_document(self.path, document)
 
 
 def _is_event(event: object) -> bool:

@@ -247,6 +247,6 @@ def test_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("rlab.run.threads.replace_durably", refuse)
+    monkeypatch.setattr("rlab.run.files.replace_durably", refuse)
     with pytest.raises(RlabError, match=r"cannot write under .*No space left on device"):
         AutoThreads.begin(tmp_path / "threads.json", 1, several=True)
