@@ -40,7 +40,7 @@ $(VENV)/.core: $(VENV)/.torch pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) install -e ".[bench,dev,docs,minatar,hpo]"
+	$(PIP) install -e ".[bench,dev,docs,minatar,hpo,japanese,export,cluster]"
 	@touch $@
 
 setup: $(VENV)/.core

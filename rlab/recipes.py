@@ -12,8 +12,8 @@ from rlab.run.config import to_plain
 
 def load_recipes() -> Registry[Recipe[Any]]:
     """The registry, with everything of the lab in it."""
-    for module in ("rlab.agents.recipes", "rlab.tasks.recipes"):
-        import_module(module)  # they register themselves
+    for module in ("agents", "tasks", "tasks.sequence", "tasks.generative", "tasks.detection"):
+        import_module(f"rlab.{module}.recipes")  # they register themselves
     return RECIPES
 
 

@@ -1,0 +1,1 @@
+"""Decoders: codes to data, each the counterpart of an encoder."""

@@ -1,0 +1,1 @@
+"""Tasks that learn to generate: autoencoders, VAEs, GANs, diffusion and flow matching, WaveNet."""

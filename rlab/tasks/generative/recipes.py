@@ -1,0 +1,1 @@
+"""Recipes of this room; torch is imported when one is built."""

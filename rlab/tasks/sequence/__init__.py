@@ -1,0 +1,1 @@
+"""Tasks on sequences: language models, translation, classification of series and texts, word vectors, dialogue."""
