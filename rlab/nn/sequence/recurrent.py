@@ -257,7 +257,10 @@ class Recurrent(nn.Module):
                     out, new = layer(reverse(x, lengths) if backwards else x, before, lengths)
                     after += new
                     outputs.append(reverse(out, lengths) if backwards else out)
-                x = torch.cat(outputs, dim=2) if self.merge == "concat" else torch.stack(outputs).sum(0)
+                if self.causal:
+                    x = outputs[0]
+                else:
+                    x = torch.cat(outputs, dim=2) if self.merge == "concat" else outputs[0] + outputs[1]
             return x, torch.cat(after, dim=1)
 
     def _drop(self, x: Tensor, level: int) -> Tensor:
