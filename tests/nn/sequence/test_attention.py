@@ -68,6 +68,7 @@ def test_masked_softmax_sums_to_one_or_zero() -> None:
 @pytest.mark.parametrize("score", ["additive", "dot", "scaled"])
 @pytest.mark.parametrize("memory_dim", [4, 6])
 def test_alignment_scores_are_their_equations(score: str, memory_dim: int) -> None:
+    """Items 233, 242, 243: weights over the source's steps for each of the target's."""
     torch.manual_seed(0)
     layer = AlignmentAttention(4, memory_dim, score)
     query, memory = torch.randn(2, 3, 4), torch.randn(2, 5, memory_dim)

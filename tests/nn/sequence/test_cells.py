@@ -16,7 +16,7 @@ from rlab.nn.sequence.recurrent import FUSED, MinGRULayer, RecurrentLayer
 @pytest.mark.parametrize("kind", FUSED)
 @pytest.mark.parametrize(("dtype", "atol", "rtol"), [(torch.float64, 1e-10, 0.0), (torch.float32, 1e-6, 1e-5)])
 def test_equations_equal_the_fused_kernels(kind: str, dtype: torch.dtype, atol: float, rtol: float) -> None:
-    """Over 500 steps: outputs, last states and the gradients of inputs and weights."""
+    """Items 209, 211, 217, 221, 224, 229: over 500 steps, outputs, last states and gradients of inputs and weights."""
     torch.manual_seed(0)
     layer = RecurrentLayer(kind, 3, 5).to(dtype)
     x = torch.randn(2, 500, 3, dtype=dtype, requires_grad=True)
@@ -31,7 +31,7 @@ def test_equations_equal_the_fused_kernels(kind: str, dtype: torch.dtype, atol: 
 
 
 def test_gru_resets_after_or_before_the_product() -> None:
-    """h = [1, 1], U of the candidate all ones, r = [1, 0], z = 0."""
+    """Item 224: h = [1, 1], U of the candidate all ones, r = [1, 0], z = 0."""
     far, h = 50.0, torch.ones(1, 2, dtype=torch.float64)
     given = torch.tensor([[far, -far, -far, -far, 0.0, 0.0]], dtype=torch.float64)
     u = torch.cat([torch.zeros(4, 2), torch.ones(2, 2)]).double()
@@ -58,7 +58,7 @@ def test_peepholes_see_the_cell_before_and_after() -> None:
 
 
 def test_without_a_forget_gate_the_error_is_carried_whole() -> None:
-    """The gradient of the cell from step to step is exactly 1 along the carousel."""
+    """Item 218: the gradient of the cell from step to step is exactly 1 along the carousel."""
     c = torch.randn(2, 3, requires_grad=True)
     u, bias = torch.zeros(9, 3), torch.zeros(9)
     last = c
@@ -77,7 +77,7 @@ def test_forget_bias_is_one_in_every_layer(name: str) -> None:
 
 
 def test_lstm_without_a_forget_gate_has_three_blocks() -> None:
-    """Numbers of parameters: 4, 3 or 3 (GRU) times W, U and two biases; 2 blocks without U in minGRU."""
+    """Item 223: numbers of parameters, 4, 3 or 3 (GRU) times W, U and two biases; 2 blocks without U in minGRU."""
     counts = {
         name: sum(p.numel() for p in make_sequence_encoder(name, 3, 5).parameters())
         for name in ("rnn", "lstm", "lstm-peephole", "lstm-1997", "gru", "gru-before", "mingru")
@@ -123,7 +123,7 @@ def test_min_gru_is_its_equation() -> None:
 
 @pytest.mark.parametrize("merge", ["concat", "sum"])
 def test_both_directions_equal_two_networks(merge: str) -> None:
-    """Two layers of both directions, against torch's layers by hand, each sequence to its own length."""
+    """Item 230: two layers of both directions, against torch's layers by hand, each sequence to its own length."""
     torch.manual_seed(0)
     net = make_sequence_encoder("bilstm", 3, 4, 2, merge=merge)
     x, lengths = torch.randn(3, 6, 3), [6, 5, 3]
@@ -143,7 +143,7 @@ def test_both_directions_equal_two_networks(merge: str) -> None:
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru", "gru-before", "mingru", "lstm-1997"])
 def test_states_are_those_at_each_own_end(name: str) -> None:
-    """Lengths 6, 5, 3 and 0 in one batch; the state after nothing is zero."""
+    """Item 231: an output at every step, and one state at the end of lengths 6, 5, 3 and 0 (zero)."""
     net, x = make_sequence_encoder(name, 3, 4, 2), torch.randn(4, 6, 3)
     mask = torch.arange(6) < torch.tensor([6, 5, 3, 0])[:, None]
     _, state = net.encode(x, mask)

@@ -107,7 +107,7 @@ def test_unrolling_equals_single_steps_and_separate_sequences(name: str) -> None
 
 @pytest.mark.parametrize("name", [n for n in NAMES if make(n).state_dim])
 def test_truncated_backpropagation_stops_at_the_detach(name: str) -> None:
-    """The second part's gradient reaches the first part's inputs, unless the state between them is detached."""
+    """Item 211: the second part's gradient reaches the first part's inputs, unless the state is detached."""
     encoder, x = make(name), inputs()
     head, tail = x[:, :4].clone().requires_grad_(), x[:, 4:]
     _, state = encoder.unroll(head, torch.zeros(3, encoder.state_dim, dtype=torch.float64))

@@ -116,7 +116,7 @@ def batch() -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize("name", translators())
 def test_translators_keep_their_contract(name: str) -> None:
-    """Steps equal the whole; padding changes nothing; no future is seen; alignments sum to 1; beams are by row."""
+    """Items 232, 234, 246: steps equal the whole, padding changes nothing, no future is seen, beams are by row."""
     model: Any = translators()[name].eval()
     for p in model.parameters():
         nn.init.normal_(p, std=0.3)
@@ -150,7 +150,7 @@ def test_translators_keep_their_contract(name: str) -> None:
 
 
 def test_own_predictions_are_fed_with_their_share() -> None:
-    """Share 1 is greedy writing from BOS; share 0 is the target; between, each token by a draw of its own."""
+    """Item 236: share 1 is greedy writing from BOS; share 0 is the target; between, each token by a draw of its own."""
     model, (source, mask, target) = translators()["additive"], batch()
     fed: list[Tensor] = []
     model.target.register_forward_hook(lambda module, given, out: fed.append(given[0]))

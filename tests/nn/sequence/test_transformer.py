@@ -112,7 +112,7 @@ def test_gtrxl_remembers_as_far_as_its_layers_reach() -> None:
 
 
 def test_the_encoders_padding_is_not_attended_to() -> None:
-    """Altered padding changes nothing, altered real tokens do; a source of length 0 gives finite gradients."""
+    """Item 246: altered padding changes nothing, real tokens do; a source of length 0 has finite gradients."""
     torch.manual_seed(0)
     net = EncoderDecoder(8, 2, 0.0, heads=2)
     source, target = torch.randn(3, 5, 8), torch.randn(3, 4, 8, requires_grad=True)
