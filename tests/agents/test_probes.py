@@ -27,6 +27,15 @@ SETTINGS = {
 }
 
 
+HALF = {
+    "steps": 1_500,
+    "target_every": 25,
+    "batch_size": 32,
+    "learning_rate": 2e-3,
+    "final_learning_rate": 1e-5,
+}
+"""As many targets in half of the steps; all values come out to four places."""
+
 QUICK = {
     "steps": 1_200,
     "target_every": 24,
@@ -66,7 +75,7 @@ def largest_error(journal: Journal, probe: str, recipe: str = "dqn", **settings:
 
 @pytest.mark.parametrize("probe", sorted(PROBES))
 def test_q_values_are_right(journal: Journal, probe: str) -> None:
-    assert largest_error(journal, probe, seed=0) < 0.05
+    assert largest_error(journal, probe, **HALF, seed=0) < 0.05
 
 
 def test_several_steps_find_the_same_values(journal: Journal) -> None:
