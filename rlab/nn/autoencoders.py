@@ -1,4 +1,4 @@
-"""Autoencoders as modules: an encoder, a code and a decoder; with tied weights, sparse codes or a codebook, and VAEs."""
+"""Autoencoders as modules: an encoder, a code and a decoder; tied weights, sparse codes, a codebook; and VAEs."""
 
 from __future__ import annotations
 

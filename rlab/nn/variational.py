@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 
 def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL(N(mean, variance) || N(0, I)), mean and log_variance [..., D] -> nats [...] (Kingma & Welling 2014, eq. 10)."""
+    """KL(N(mean, variance) || N(0, I)), both [..., D] -> nats [...] (Kingma & Welling 2014, eq. 10)."""
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1)
 
 
@@ -36,5 +36,5 @@ def log_mean_exp(log_weights: Tensor) -> Tensor:
 
 
 def effective_sample_size(log_weights: Tensor) -> Tensor:
-    """How many equal weights would say as much, (sum w)^2 / sum w^2 in 1..k: log_weights[k, ...] -> [...] (Kong 1992)."""
+    """How many equal weights would say as much, (sum w)^2 / sum w^2 (Kong 1992): log_weights[k, ...] -> 1..k [...]."""
     return (2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0)).exp()

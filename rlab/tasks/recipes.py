@@ -283,7 +283,8 @@ def check_last_batch(model: Any, examples: int, batch_size: int) -> None:
 
     normed = any(isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)) for part in model.modules())
     if normed and 1 in (batch_size, examples % batch_size):
-        other = next(size for size in range(max(batch_size, 2), examples + 2) if examples % size != 1)
+        fit = (str(size) for size in range(max(batch_size, 2), examples + 2) if examples % size != 1)
+        other = next(fit, "an encoder without BatchNorm")  # there is but one example
         raise RlabError(
             f"--batch-size is {batch_size}; of {examples:,} training examples that leaves a batch of one, over which "
             f"BatchNorm has no variance; nearest: {other}"

@@ -126,8 +126,8 @@ class VAEConfig:
     def __post_init__(self) -> None:
         at_least(self, code=1, beta=0, warm_up=0, importance=1, nll_samples=1, nll_examples=0)
         if self.importance > 1 and self.kl == "analytic":
-            raise RlabError("--importance above 1 weighs codes by the divergence that they have, so --kl analytic is of "
-                            "no use; nearest: --kl monte-carlo")  # fmt: skip
+            raise RlabError("--importance above 1 weighs codes by the divergence that they have, so --kl analytic is "
+                            "of no use; nearest: --kl monte-carlo")  # fmt: skip
         if self.importance > 1 and (self.beta != 1 or self.warm_up):
             raise RlabError("--importance above 1 is a bound of the likelihood, in which the divergence has no factor; "
                             "nearest: --beta 1 --warm-up 0")  # fmt: skip

@@ -84,7 +84,9 @@ def rows(named: Mapping[str, Tensor], title: str) -> bytes:
 
     def draw(figure: Any) -> None:
         figure.suptitle(title, fontsize=9)
-        for axes, (name, images) in zip(figure.subplots(len(named), 1, squeeze=False)[:, 0], named.items(), strict=True):
+        for axes, (name, images) in zip(
+            figure.subplots(len(named), 1, squeeze=False)[:, 0], named.items(), strict=True
+        ):
             axes.imshow(_laid_out(images[:count].float().cpu().numpy(), count, 1))
             axes.set(xticks=[], yticks=[])
             axes.set_ylabel(name, fontsize=8)

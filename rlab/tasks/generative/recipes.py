@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -53,8 +54,11 @@ def default_autoencoder(data: str) -> AutoencoderExperiment:
 
 def default_vae(data: str) -> VAEExperiment:
     """The settings that a VAE starts from on a data set."""
-    run, part, fit = start_of(data, (100, 25))
-    return VAEExperiment(run, part, VAEConfig(), fit)
+    run, part, fit = start_of(data, (60, 25))
+    if DATASETS.get(part.data).examples > LARGE:
+        return VAEExperiment(run, part, VAEConfig(), fit)
+    # Of a few examples the mean image is learned long before any code is: without a warm-up codes stay unused.
+    return VAEExperiment(run, part, VAEConfig(warm_up=10), replace(fit, learning_rate=3e-3))
 
 
 def build_autoencoder(experiment: AutoencoderExperiment, context: Any) -> Any:
@@ -106,9 +110,7 @@ def build_vae(experiment: VAEExperiment, context: Any) -> Any:
     check_images(data, how.conditional)
     classes = len(data.classes or ()) if how.conditional else 0
     make = partial(make_vae, how.encoder, data.shape, how.code, decoder=how.decoder, classes=classes)
-    return _trainer(
-        VariationalAutoencoding, _started(make, experiment, data, context), data, experiment, context
-    )
+    return _trainer(VariationalAutoencoding, _started(make, experiment, data, context), data, experiment, context)
 
 
 def _examples(experiment: Any) -> Any:

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from rlab.data.batches import Batch, Batches
 from rlab.data.datasets import IMAGES, TensorDataset
-from rlab.errors import RlabError
+from rlab.errors import RlabError, nearest
 from rlab.nn.autoencoders import VAE
 from rlab.nn.variational import (
     bernoulli_log_likelihood,
@@ -187,29 +187,40 @@ class VariationalAutoencoding(SingleLossTask):
         )
 
     @torch.no_grad()
-    def sample(self, n: int, seed: int, labels: np.ndarray | None = None) -> np.ndarray:
+    def sample(self, n: int, seed: int, label: int | str | None = None) -> np.ndarray:
         """Sample n images as the data set has them, by the seed alone: the probabilities of their pixels.
 
         Args:
             n: how many.
             seed: of the codes.
-            labels: of a conditional model: their classes int64[n]; None: all classes by turns.
+            label: the class of all, its name or number; None: of a conditional run the classes in turn.
+
+        Raises:
+            RlabError: n or seed is out of range, the run is not conditional, or there is no such class.
         """
+        if n < 1 or seed < 0:
+            raise RlabError(f"{n} samples with seed {seed} cannot be drawn; it takes at least 1, and a seed from 0 on")
         dice = torch.Generator().manual_seed(derive(seed, "samples"))
         z = torch.randn(n, self.model.code_dim, generator=dice).to(self.device)
-        return self._as_data(self._decoded(z, labels))
+        turns = torch.arange(n) % max(self.model.classes, 1)
+        return self._as_data(self._decoded(z, turns if label is None else torch.full((n,), self._class(label))))
 
-    def _decoded(self, z: Tensor, labels: np.ndarray | None = None) -> Tensor:
-        """Probabilities of pixels, codes[n, D] -> [n, C, H, W]; of a conditional model by classes by turns."""
-        y = None
-        if self.settings.conditional:
-            turns = np.arange(len(z)) % self.model.classes
-            y = torch.as_tensor(turns if labels is None else labels, dtype=torch.int64, device=self.device)
-        parts = [
-            self.model.decode(part, None if y is None else y[i * DECODED : (i + 1) * DECODED]).float().sigmoid()
-            for i, part in enumerate(z.split(DECODED))
-        ]
-        return torch.cat(parts)
+    def _class(self, label: int | str) -> int:
+        names = self.dataset.classes or ()
+        if not self.settings.conditional:
+            raise RlabError(
+                f"label {label}: this run samples without classes; --conditional in training makes one that does"
+            )
+        if str(label) in names:
+            return names.index(str(label))
+        if isinstance(label, int) and 0 <= label < len(names):
+            return label
+        raise RlabError(f"data set '{self.dataset.name}' has no class '{label}'; {nearest(str(label), names)}")
+
+    def _decoded(self, z: Tensor, classes: Tensor) -> Tensor:
+        """Probabilities of pixels, codes[n, D] and classes int64[n] -> [n, C, H, W]."""
+        parts = zip(z.split(DECODED), classes.split(DECODED), strict=True)
+        return torch.cat([self.model.decode(part, self._classes(y)).float().sigmoid() for part, y in parts])
 
     def _as_data(self, images: Tensor) -> np.ndarray:
         made = images.cpu()
@@ -223,8 +234,9 @@ class VariationalAutoencoding(SingleLossTask):
         first, last = torch.randn(2, rows, 1, self.model.code_dim, generator=dice).to(self.device)
         angle = torch.linspace(0, torch.pi / 2, steps, device=self.device)[None, :, None]
         way = first * angle.cos() + last * angle.sin()  # all of them as likely as the ends
-        labels = np.arange(rows).repeat(steps) % max(self.model.classes, 1)
-        images = self._decoded(way.flatten(0, 1), labels if self.settings.conditional else None)
+        images = self._decoded(
+            way.flatten(0, 1), torch.arange(rows).repeat_interleave(steps) % max(self.model.classes, 1)
+        )
         return images.view(rows, steps, *self.dataset.shape).cpu().numpy()
 
     @torch.no_grad()
@@ -243,10 +255,12 @@ class VariationalAutoencoding(SingleLossTask):
         walk = torch.zeros(len(chosen), STEPS, self.model.code_dim, device=self.device)
         for row, number in zip(walk, chosen, strict=True):
             row[:, number] = torch.linspace(-3, 3, STEPS, device=self.device)
-        zeros = np.zeros(len(chosen) * STEPS, np.int64) if self.settings.conditional else None
+        zeros = torch.zeros(len(chosen) * STEPS, dtype=torch.int64)
         drawn = {
             "samples": pictures.grid(self.sample(64, 0)),
-            "reconstructions": pictures.rows({"input": x, "reconstruction": again}, "test examples and what comes back"),
+            "reconstructions": pictures.rows(
+                {"input": x, "reconstruction": again}, "test examples and what comes back"
+            ),
             "walk": pictures.grid(self._decoded(walk.flatten(0, 1), zeros).cpu().numpy(), STEPS),
         }
         items = self.dataset.items("test")
