@@ -207,7 +207,8 @@ class VAE(nn.Module):
     def __init__(self, encoder: nn.Module, decoder: nn.Module, code_dim: int, classes: int = 0):
         super().__init__()
         self.encoder, self.decoder, self.code_dim, self.classes = encoder, decoder, code_dim, classes
-        self.posterior = nn.Linear(encoder.out_dim + classes, 2 * code_dim)  # type: ignore[operator]
+        features: int = encoder.out_dim  # type: ignore[assignment]
+        self.posterior = nn.Linear(features + classes, 2 * code_dim)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x[B, *shape], classes int64[B] -> mean[B, D] and logarithm of the variance [B, D] of q(z | x)."""

@@ -1,4 +1,4 @@
-"""Autoencoders of dense layers trained in a few lines, for studies: as a whole or layer by layer, and what codes hold."""
+"""Autoencoders of dense layers trained in a few lines, for studies, as a whole or layer by layer; what codes hold."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ def train(
     )  # fmt: skip
 
 
-def train_greedily(model: Autoencoder, x: Tensor, steps: int, seed: int, *, rate: float, optimiser: str = "adam") -> None:
+def train_greedily(
+    model: Autoencoder, x: Tensor, steps: int, seed: int, *, rate: float, optimiser: str = "adam"
+) -> None:
     """Train each layer to give back the one below, for as many updates each."""
     for number, pair in enumerate(model.pairs()):
         train(nn.Sequential(*pair), x, steps, derive(seed, "layer", number), rate=rate, optimiser=optimiser)

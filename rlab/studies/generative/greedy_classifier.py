@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 from rlab.studies.plots import columns, curves
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
-RATE = 0.1
-"""Of SGD with momentum 0.9 for the classifier, as in `vanishing-gradients`."""
+RATES = (0.01, 0.1)
+"""Of SGD with momentum 0.9 for the classifier, which deep nets were trained with; the best on the training examples
+counts."""
 
 LAYER_RATE = 0.01
-"""For each layer that learns to give back the one below."""
+"""Of Adam for each layer that learns to give back the one below."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Settings:
 
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
-    """By depth: test accuracy in percent, how far weights moved, and multiply-adds of all updates; each also deepest."""
+    """By depth: test accuracy in percent, how far weights moved, and multiply-adds; each of the deepest, too."""
     import torch
     from torch import nn
 
@@ -58,19 +60,28 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         if variant["greedy"]:
             name = "-".join(map(str, ("mlp", *sizes[1:]))) + f"+{variant['activation']}+{start}"
             stacked: Any = autoencoder(name, data.x.shape[1:], 0, seed)
-            train_greedily(stacked, data.x, settings.layer_steps, seed, rate=LAYER_RATE, optimiser="momentum")
+            train_greedily(stacked, data.x, settings.layer_steps, seed, rate=LAYER_RATE)
             learned = [layer for layer in stacked.encoder.modules() if isinstance(layer, nn.Linear)]
             with torch.no_grad():
                 for mine, theirs in zip(layers, learned, strict=False):
                     mine.weight.copy_(theirs.weight)
                     mine.bias.copy_(theirs.bias)
             cost += 2 * 64.0 * settings.layer_steps * sum(layer.weight.numel() for layer in learned)
-        before = [layer.weight.detach().clone() for layer in layers[:-1]]
-        optimiser = make_optimiser("momentum", model.parameters(), lr=RATE)
-        fit(model, data.x, data.y, optimiser, steps=settings.steps, batch_size=64, seed=seed)
-        ways = [float((new.weight - old).norm() / old.norm()) for new, old in zip(layers, before, strict=False)]
-        found["accuracy"].append(100 * accuracy(model, data.x_test, data.y_test))
-        found["moved"].append(float(np.mean(ways)))
+        tried = []
+        for rate in RATES:
+            tuned: Any = copy.deepcopy(model)
+            optimiser = make_optimiser("momentum", tuned.parameters(), lr=rate)
+            fit(tuned, data.x, data.y, optimiser, steps=settings.steps, batch_size=64, seed=seed)
+            after = [layer.weight for layer in tuned if isinstance(layer, nn.Linear)]
+            with torch.no_grad():
+                pairs = zip(after, layers, strict=True)
+                ways = [float((new - old.weight).norm() / old.weight.norm()) for new, old in pairs]
+            right = [accuracy(tuned, x, y) for x, y in ((data.x, data.y), (data.x_test, data.y_test))]
+            if np.isfinite(ways).all():
+                tried.append((*right, float(np.mean(ways[:-1]))))
+        best = max(tried)
+        found["accuracy"].append(100 * best[1])
+        found["moved"].append(best[2])
         found["cost"].append(cost / 1e9)
     lists = {name: np.round(values, 4) for name, values in found.items()}
     return lists | {f"{name}_deepest": values[-1] for name, values in found.items()} | {"depths": settings.depths}
@@ -98,7 +109,12 @@ STUDIES.register("greedy-classifier")(
         settings=Settings(),
         smoke={"data": "digits", "train": 100, "test": 50, "width": 8, "depths": (1, 2), "steps": 6, "layer_steps": 4},
         small={
-            "data": "digits", "train": 0, "test": 0, "width": 48, "depths": (1, 6), "steps": 1_500,
+            "data": "digits",
+            "train": 0,
+            "test": 0,
+            "width": 48,
+            "depths": (1, 6),
+            "steps": 1_500,
             "layer_steps": 500,
         },
         small_seeds=5,
@@ -130,4 +146,4 @@ STUDIES.register("greedy-classifier")(
         draw=draw,
         seeds=5,
     )
-)  # fmt: skip
+)

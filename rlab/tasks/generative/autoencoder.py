@@ -172,11 +172,13 @@ class Autoencoding(SingleLossTask):
             Stopped: a stop was requested.
         """
         how, dice = self.settings, torch.Generator(self.device).manual_seed(derive(self.seed, "noise"))
-        errors, noisy, noise, active, entries, total, squares = [], [], [], [], [], 0.0, 0.0
+        errors, noisy, noise, active, entries = [], [], [], [], []
+        total, squares = torch.zeros(2, *self.dataset.shape, dtype=torch.float64, device=self.device)
         for batch in until(stop, self.data.ordered(split, CHUNK)):
             x = batch.x
             errors.append(_each(self.reconstruct(x), x))
-            total, squares = total + x.double().sum(0), squares + x.double().square().sum(0)
+            total += x.double().sum(0)
+            squares += x.double().square().sum(0)
             if how.noise != "none":
                 changed = corrupt(x, how.noise, how.noise_level, dice)
                 noisy.append(_each(self.reconstruct(changed), x))
@@ -186,7 +188,7 @@ class Autoencoding(SingleLossTask):
             if self.model.quantiser is not None:
                 entries.append(self.model.quantiser(code).entries)
         each = torch.cat(errors).double().cpu().numpy()
-        variance = float((squares / len(each) - (total / len(each)).square()).mean())  # type: ignore[union-attr]
+        variance = float((squares / len(each) - (total / len(each)).square()).mean())
         more: dict[str, Any] = {"explained": 1 - float(each.mean()) / variance} if variance > 1e-12 else {}
         if noisy:
             more |= {"noisy": float(torch.cat(noisy).mean()), "noise": float(torch.cat(noise).mean())}
