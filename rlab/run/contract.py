@@ -238,6 +238,14 @@ class Samples(Protocol):
 
 
 @runtime_checkable
+class Interpolates(Protocol):
+    """A learner or task that goes from one item to another by way of its codes."""
+
+    def interpolate(self, rows: int, steps: int, seed: int) -> np.ndarray:
+        """Make the way between `rows` pairs of items, float[rows, steps, *shape], images in 0..1; by the seed alone."""
+
+
+@runtime_checkable
 class Detects(Protocol):
     """A learner or task that detects objects in images."""
 

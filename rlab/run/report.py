@@ -17,7 +17,7 @@ from rlab.errors import RlabError
 from rlab.run.config import flat
 from rlab.run.files import JSON_BYTES, disk_error, make_folder, read_json, read_plain, replace_durably
 from rlab.run.folder import RunFolder
-from rlab.run.formatting import RULES, score_text
+from rlab.run.formatting import RULES, number, score_text
 from rlab.run.health import warnings_in
 from rlab.run.metrics import read_metrics, read_score
 from rlab.run.status import checkpoint_paths, newest_checkpoint, status_of, subject_of
@@ -214,6 +214,10 @@ def _pictures(folder: RunFolder) -> str:
         "wrong": "what it gets wrong, being most sure",
         "looked": "where it looks",
         "values": "values and greedy policy",
+        "reconstructions": "test examples and what comes back",
+        "walk": "a walk along the numbers of the code that say the most, a row each",
+        "filters": "the weights of the first layer",
+        "codes": "a map of the codes",
     }
     files = sorted(folder.pictures.glob("*.png"), key=lambda path: (path.stem not in titles, path.stem))
     shown = ""
@@ -458,7 +462,7 @@ def _section(title: str, content: str) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:,.2f}" if isinstance(value, (int, float)) else "-"
+    return number(value) if isinstance(value, (int, float)) else "-"
 
 
 def _when(seconds: float) -> str:

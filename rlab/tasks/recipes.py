@@ -94,7 +94,7 @@ def build_classify(experiment: ClassifyExperiment, context: Any) -> Any:
     task = Classification(
         data if experiment.unlabelled.semi != "none" or not part.labelled else data.drop_split("unlabelled"),
         model,
-        make_optimiser(how.optimiser, groups, lr=how.learning_rate, **_fused(how.optimiser)),
+        make_optimiser(how.optimiser, groups, lr=how.learning_rate, **fused(how.optimiser)),
         batch_size=how.batch_size,
         augment=part.augment,
         preprocess=part.preprocess,
@@ -109,7 +109,7 @@ def build_classify(experiment: ClassifyExperiment, context: Any) -> Any:
         seed=derive(run.seed, "batches"),
         device=context.device,
     )
-    _check_last_batch(model, len(data.items("train")), how.batch_size)
+    check_last_batch(model, len(data.items("train")), how.batch_size)
     return Trainer(task, how, run.seed, context.device, kept)
 
 
@@ -142,7 +142,7 @@ def _build_segment(experiment: ClassifyExperiment, data: Any, context: Any) -> A
         data,
         model,
         make_optimiser(
-            how.optimiser, _groups(model, experiment.model, how), lr=how.learning_rate, **_fused(how.optimiser)
+            how.optimiser, _groups(model, experiment.model, how), lr=how.learning_rate, **fused(how.optimiser)
         ),
         batch_size=how.batch_size,
         augment=part.augment,
@@ -153,7 +153,7 @@ def _build_segment(experiment: ClassifyExperiment, data: Any, context: Any) -> A
         seed=derive(run.seed, "batches"),
         device=context.device,
     )
-    _check_last_batch(model, len(data.items("train")), how.batch_size)
+    check_last_batch(model, len(data.items("train")), how.batch_size)
     return Trainer(task, how, run.seed, context.device)
 
 
@@ -271,7 +271,7 @@ def make_model(
     return classifier(settings.encoder, shape, outputs, dropout=settings.dropout, batch=first)
 
 
-def _check_last_batch(model: Any, examples: int, batch_size: int) -> None:
+def check_last_batch(model: Any, examples: int, batch_size: int) -> None:
     """BatchNorm has no variance over one example.
 
     Raises:
@@ -283,14 +283,15 @@ def _check_last_batch(model: Any, examples: int, batch_size: int) -> None:
 
     normed = any(isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)) for part in model.modules())
     if normed and 1 in (batch_size, examples % batch_size):
-        other = next(size for size in range(max(batch_size, 2), examples + 2) if examples % size != 1)
+        fit = (str(size) for size in range(max(batch_size, 2), examples + 2) if examples % size != 1)
+        other = next(fit, "an encoder without BatchNorm")  # there is but one example
         raise RlabError(
             f"--batch-size is {batch_size}; of {examples:,} training examples that leaves a batch of one, over which "
             f"BatchNorm has no variance; nearest: {other}"
         )
 
 
-def _fused(optimiser: str) -> dict[str, bool]:
+def fused(optimiser: str) -> dict[str, bool]:
     """The option of those optimisers that torch can step through all parameters in one call."""
     return {"fused": True} if optimiser in ("adagrad", "adam", "adamw", "momentum", "nesterov", "sgd") else {}
 
@@ -336,9 +337,9 @@ def describe_data(experiment: Any) -> dict[str, str]:
     held_out = f"{100 * part.validation:g} % held out" if part.validation else "nothing held out"
     if isinstance(experiment, TreesExperiment):
         return {"data": f"{part.data}, {held_out}", "members": f"{experiment.trees.members:,}"}
-    labels = f", {part.labelled:,} labels" if part.labelled else ""
+    labels = f", {part.labelled:,} labels" if getattr(part, "labelled", 0) else ""
     lines = {"data": f"{part.data}, {experiment.fit.epochs} epochs, {held_out}{labels}"}
-    return lines | ({"augment": part.augment} if part.augment else {})
+    return lines | ({"augment": part.augment} if getattr(part, "augment", "") else {})
 
 
 TREES = {

@@ -23,7 +23,7 @@ from rlab.run.metrics import read_metrics
 from tests.agents.test_transfer import Quiet
 
 HOME = "tests.tasks.examples"
-TASKS = {"gan": "ring", "language_model:lm": "lines", "box_finder:boxes": "scenes", "autoencoder": "cartpole"}
+TASKS = {"gan": "ring", "language_model:lm": "lines", "box_finder:boxes": "scenes", "autoencoder:coder": "cartpole"}
 """Recipe in `examples` -> its data set."""
 
 by_task = pytest.mark.parametrize("task", TASKS)
