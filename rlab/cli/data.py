@@ -20,9 +20,6 @@ MOST_DRAWN = 40
 MOST_TOKENS = 40
 """Tokens of an example that are printed."""
 
-OF_TEXT = ("text", "pairs", "labelled text", "labelled steps")
-"""Kinds whose examples are printed."""
-
 Names = Annotated[tuple[str, ...], Arg("NAME", positional=True)]
 
 
@@ -219,7 +216,7 @@ def _show(argv: Sequence[str]) -> int:
         from rlab.data.catalog import DATASETS
 
         source = DATASETS.get(flags.set)
-        if source.kind in OF_TEXT:
+        if source.corpus is not None or (files is not None and files.tokens):
             return _show_text(flags, put)
         if flags.tokens or flags.vocabulary:
             raise RlabError(f"--tokens and --vocabulary are for text, and '{flags.set}' is of kind {source.kind}")
@@ -270,7 +267,9 @@ def _show_text(flags: Show, put: Callable[[str, Any], None]) -> int:
     from rlab.data.text.settings import TextSettings
 
     kind = DATASETS.get(flags.set).kind
-    for name in ("augment", "shape", "out"):
+    if flags.augment:
+        raise RlabError(f"an augmentation changes images, and '{flags.set}' is of kind {kind}")
+    for name in ("shape", "out"):
         if getattr(flags, name):
             raise RlabError(f"--{name} is for pictures, and '{flags.set}' is of kind {kind}")
     if kind == "labelled steps" and (flags.tokens or flags.vocabulary):
