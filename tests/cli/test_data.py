@@ -220,7 +220,7 @@ def test_show_tells_what_files_without_tensors_hold(rlab, rlab_json, tmp_path: P
             ("shakespeare-small",),
             ("text, windows of 256 tokens", "characters, 65 ids", "test 0.00%", "1  text, 257 long"),
         ),
-        (("dates", "--tokens", "words"), ("target as       words", "1  target, 1 long, 1 unknown\n   [")),
+        (("dates", "--tokens", "words"), ("target as       words, 1,404 ids", "source, 1 long, 1 unknown\n   [")),
         (("rule-pairs", "--tokens", "japanese"), ("source as       japanese", "source length")),
         (("anbn",), ("labelled steps", "classes         a, b, end", "   start a")),
         (("text:mine.txt", "--vocabulary", "8"), ("text as         characters, 12 ids", "[<unk>]", "↵", "\\x1b")),
