@@ -488,8 +488,8 @@ def _steps(name: str, corpus: Steps, seed: int, validation: float | None) -> Lab
     splits = {split: torch.from_numpy(usual[items]) for split, items in drawn.items()}
     if len(longer):
         splits["longer"] = torch.from_numpy(longer)
-    tensors = [torch.from_numpy(array) for array in (corpus.x, corpus.y, corpus.mask, corpus.lengths)]
-    return LabelledSteps(name, *tensors, corpus.classes, corpus.inputs, splits)
+    x, y, mask, lengths = (torch.from_numpy(a) for a in (corpus.x, corpus.y, corpus.mask, corpus.lengths))
+    return LabelledSteps(name, x, y, mask, lengths, corpus.classes, corpus.inputs, splits)
 
 
 def _ragged(
