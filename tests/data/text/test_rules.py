@@ -10,6 +10,7 @@ import pytest
 from rlab.data.readers import log_mel
 from rlab.data.text import rules
 from rlab.data.text.corpora import Steps
+from rlab.data.text.tokens import learn_tokenizer
 
 
 def test_dates_mean_the_same_day() -> None:
@@ -105,3 +106,13 @@ def test_log_mel_finds_a_tone(hertz: int) -> None:
     expected = np.abs(centres - 2595 * np.log10(1 + hertz / 700)).argmin()
     assert abs(int(mel[25].argmax()) - expected) <= 1
     assert log_mel(np.zeros(5, np.float32)).shape == (1, 40)
+
+
+def test_series_have_intervals_text_an_order() -> None:
+    """Item 208: of a series the interval is fixed, 10 ms here; of text only the order counts."""
+    tone = np.sin(np.arange(8_000, dtype=np.float32))
+    assert len(log_mel(tone)) - len(log_mel(tone[:4_000])) == 50
+    words = learn_tokenizer("words", ["to be or not"], vocabulary=8)
+    ids = words.encode("to be or not")
+    assert words.encode("  to\tbe      or not ") == ids
+    assert words.encode("not or be to") == ids[::-1] != ids
