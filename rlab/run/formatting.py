@@ -30,7 +30,7 @@ def score_text(score: Mapping[str, Any]) -> str:
 def over_text(score: Mapping[str, Any]) -> str:
     """Say what an evaluation is over: how many games, or examples of which split."""
     if "measure" in score:
-        return f"{score['examples']:,} {score['split']} examples"
+        return f"{score['examples']:,} {score['split']} {score.get('items', 'examples')}"
     return f"{score.get('episodes')} episodes"
 
 
@@ -53,6 +53,10 @@ def how_text(score: Mapping[str, Any]) -> str:
     """Say how an evaluation was made, as far as its score says so."""
     names = (*RULES, "epsilon", "seed", "drawn", "mse_train", "mse_held", "sign")
     parts = [f"{name} {score[name]}" for name in names if score.get(name) is not None]
+    if "nats_per_character" in score:
+        parts.append(f"{number(score['nats_per_character'], 4)} nats per character")
+    if "signature" in score:
+        parts.append(f"signature {score['signature']}, beam {score['beam']}")
     if score.get("cut"):
         parts.append(f"{score['cut']} episodes cut, for nothing ended them")
     if "validation" in score:
