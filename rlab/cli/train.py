@@ -154,6 +154,8 @@ GROUPS = {
     "trees": "the trees",
     "teaching": "learning from another model",
     "unlabelled": "examples without labels",
+    "writing": "what is written in evaluations",
+    "decoding": "how translations are written",
 }
 """Part of a configuration -> the heading of its flags, in this order."""
 

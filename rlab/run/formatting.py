@@ -55,6 +55,11 @@ def how_text(score: Mapping[str, Any]) -> str:
     parts = [f"{name} {score[name]}" for name in names if score.get(name) is not None]
     if "nats_per_character" in score:
         parts.append(f"{number(score['nats_per_character'], 4)} nats per character")
+    if "whole" in score:
+        parts.append(f"of all {score['whole']['examples']:,} examples {number(score['whole']['exact'])} percent")
+    if "unseen" in score:
+        unseen = score["unseen"]
+        parts.append(f"{number(unseen['mean'])} on {unseen['examples']:,} whose reference is not in training")
     if "signature" in score:
         parts.append(f"signature {score['signature']}, beam {score['beam']}")
     if score.get("cut"):

@@ -94,7 +94,7 @@ def build_classify(experiment: ClassifyExperiment, context: Any) -> Any:
     task = Classification(
         data if experiment.unlabelled.semi != "none" or not part.labelled else data.drop_split("unlabelled"),
         model,
-        make_optimiser(how.optimiser, groups, lr=how.learning_rate, **_fused(how.optimiser)),
+        make_optimiser(how.optimiser, groups, lr=how.learning_rate, **fused(how.optimiser)),
         batch_size=how.batch_size,
         augment=part.augment,
         preprocess=part.preprocess,
@@ -142,7 +142,7 @@ def _build_segment(experiment: ClassifyExperiment, data: Any, context: Any) -> A
         data,
         model,
         make_optimiser(
-            how.optimiser, _groups(model, experiment.model, how), lr=how.learning_rate, **_fused(how.optimiser)
+            how.optimiser, _groups(model, experiment.model, how), lr=how.learning_rate, **fused(how.optimiser)
         ),
         batch_size=how.batch_size,
         augment=part.augment,
@@ -290,7 +290,7 @@ def _check_last_batch(model: Any, examples: int, batch_size: int) -> None:
         )
 
 
-def _fused(optimiser: str) -> dict[str, bool]:
+def fused(optimiser: str) -> dict[str, bool]:
     """The option of those optimisers that torch can step through all parameters in one call."""
     return {"fused": True} if optimiser in ("adagrad", "adam", "adamw", "momentum", "nesterov", "sgd") else {}
 

@@ -16,7 +16,8 @@ class SequenceClassifier(nn.Module):
         pooling: what of the features a whole sequence is told from: "last", "mean" or "max" of its own steps; "steps":
             every step is told by itself.
         dropout: of the features.
-        bias: of the last layer.
+        scale: mean and deviation of each channel, float32[2, D], by which features are standardised; None: not.
+        plain: the last layer has no bias, and weights from N(0, 1), as in the listing of `Elman`.
     """
 
     def __init__(
@@ -26,18 +27,26 @@ class SequenceClassifier(nn.Module):
         embedding: nn.Embedding | None = None,
         pooling: str = "last",
         dropout: float = 0.0,
-        bias: bool = True,
+        scale: Tensor | None = None,
+        plain: bool = False,
     ):
         super().__init__()
         self.embedding, self.encoder, self.pooling = embedding, encoder, pooling
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(int(encoder.out_dim), outputs, bias=bias)  # type: ignore[arg-type]
+        self.head = nn.Linear(int(encoder.out_dim), outputs, bias=not plain)  # type: ignore[arg-type]
+        if plain:
+            nn.init.normal_(self.head.weight)
+        self.register_buffer("scale", scale)
+        self.scale: Tensor | None
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """tokens int64[B, T] or features[B, T, D], mask bool[B, T] (False: padding) -> [B, K], of steps [B, T, K].
 
         A sequence of length 0 has features of 0.
         """
+        if self.scale is not None:
+            x = (x - self.scale[0]) / self.scale[1]
+            x = x if mask is None else x * mask.unsqueeze(2)
         features = self.encoder(x if self.embedding is None else self.embedding(x), mask)
         logits: Tensor = self.head(self.dropout(self._pooled(features, mask)))
         return logits

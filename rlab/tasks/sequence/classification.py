@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from rlab.data.batches import Batch, Batches
+from rlab.data.datasets import TensorDataset
 from rlab.errors import RlabError
 from rlab.nn.sequence.classifier import SequenceClassifier
 from rlab.run.contract import Stop
@@ -22,7 +23,8 @@ from rlab.tasks.task import Losses, Metric, SingleLossTask, until
 CHUNK = 256
 """Sequences of an evaluation that are looked at together."""
 
-EXACT = Metric("sequences that are right at every step", "percent")
+EXACT = Metric("exact sequences", "percent")
+"""Right at every step."""
 
 
 class SequenceClassification(SingleLossTask):
@@ -187,6 +189,15 @@ def inputs_of(batch: Batch) -> tuple[Tensor, Tensor | None]:
     if "lengths" not in batch.tensors:
         return x, None
     return x, torch.arange(x.shape[1], device=x.device) < batch["lengths"][:, None]
+
+
+def channel_scale(data: TensorDataset) -> Tensor:
+    """Mean and deviation of each channel over the steps of the training series, float32[2, C]; of constant ones 1."""
+    batch = Batch(data.collate(data.items("train")), data.items("train"))
+    x, mask = inputs_of(batch)
+    steps = (x.flatten(0, 1) if mask is None else x[mask]).double()
+    deviation = steps.std(0, correction=0)
+    return torch.stack([steps.mean(0), torch.where(deviation > 0, deviation, 1.0)]).float()
 
 
 def outputs_of(loss: str, classes: tuple[str, ...] | None) -> int:

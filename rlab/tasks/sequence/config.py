@@ -100,6 +100,8 @@ class SeriesConfig(SequenceDataConfig):
 
     data: str = "binary-addition"
     """A data set of series or of sequences made by a rule (`rlab data list`)."""
+    standardise: bool = True
+    """Of series: give every channel mean 0 and deviation 1, by the training series."""
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,8 @@ class LanguageModelling(SingleLossTask):
         ids = self.dataset.tokens[start - context : end].long()
         first = max(context, 1)
         nats = score_stream(self._nats, ids, first, self.dataset.window, len(self.tokenizer), stop).double()
-        sums = torch.stack([piece.sum() for piece in nats.split(self.dataset.window)]).numpy()
+        pieces = nats.tensor_split(max(len(nats) // self.dataset.window, 1))  # of nearly the same length
+        sums = torch.stack([piece.sum() for piece in pieces]).numpy()
         per_window = len(nats) / len(sums)
         low, high = bootstrap_mean(sums)
         mean = nats.mean().item()
@@ -157,8 +158,8 @@ class LanguageModelling(SingleLossTask):
         )
         if self.writing.sample_length:
             how = self.writing
-            pieces = self.write("", self.seed, length=how.sample_length, temperature=how.sample_temperature)
-            score["sample"] = "".join(pieces)
+            text = self.write("", self.seed, length=how.sample_length, temperature=how.sample_temperature)
+            score["sample"] = "".join(text)
         return score
 
     def _nats(self, windows: Tensor) -> Tensor:
@@ -263,10 +264,14 @@ def score_stream(
     batch = max(1, SCORED // (reach * vocabulary))
     places = torch.arange(reach + 1)
     found = []
-    for chunk in until(stop, list(zip(torch.tensor(starts).split(batch), torch.tensor(scored).split(batch), strict=True))):
+    for chunk in until(
+        stop, list(zip(torch.tensor(starts).split(batch), torch.tensor(scored).split(batch), strict=True))
+    ):
         windows = ids[(chunk[0][:, None] + places).to(ids.device)]
         nats = nats_of(windows)
-        found += [row[s - start - 1 :] for row, start, s in zip(nats, chunk[0].tolist(), chunk[1].tolist(), strict=True)]
+        found += [
+            row[s - start - 1 :] for row, start, s in zip(nats, chunk[0].tolist(), chunk[1].tolist(), strict=True)
+        ]
     return torch.cat(found)
 
 

@@ -129,7 +129,9 @@ class TranslationTask(SingleLossTask):
                 f"{self.dataset.sources[i]}\n→ {written[i]}\n   ({self._reference(i)})" for i in items[:SHOWN]
             ),
         )
-        unseen = [i for i in self.dataset.splits.get(f"{split}_unseen", torch.tensor([])).long().tolist() if i in written]
+        unseen = [
+            i for i in self.dataset.splits.get(f"{split}_unseen", torch.tensor([])).long().tolist() if i in written
+        ]
         return score | ({"unseen": self._bleu(written, unseen) | {"examples": len(unseen)}} if unseen else {})
 
     def _reference(self, item: int) -> str:
