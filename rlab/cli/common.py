@@ -111,14 +111,17 @@ def reference(folder: RunFolder) -> str:
 
 
 def shown_by(folder: RunFolder) -> str:
-    """The command that shows what a run has learned: a game against it where it plays Go, else a film or pictures."""
+    """The command that shows what a run has learned: a game against it where it plays Go, text that it writes or
+    translates, else a film or pictures."""
     from rlab.data.catalog import DATASETS
     from rlab.envs.go.ids import go_size
 
     document = folder.config()
     env, data = (document["subject"].get(part, "") for part in ("env", "data"))
     go = go_size(env) is not None or (data in DATASETS and DATASETS.get(data).kind == "games")
-    return f"rlab {'play' if go else 'watch'} {reference(folder)}"
+    from rlab.recipes import verb_of
+
+    return f"rlab {'play' if go else verb_of(document)} {reference(folder)}"
 
 
 def duration(seconds: float) -> str:

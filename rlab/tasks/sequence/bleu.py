@@ -28,7 +28,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[str], tokenize: str = "
     Raises:
         RlabError: there are none, or not as many of one as of the other.
     """
-    from sacrebleu.metrics import BLEU
+    from sacrebleu import BLEU
 
     if not hypotheses or len(hypotheses) != len(references):
         raise RlabError(

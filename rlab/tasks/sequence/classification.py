@@ -13,6 +13,8 @@ from torch.optim import Optimizer
 
 from rlab.data.batches import Batch, Batches
 from rlab.data.datasets import TensorDataset
+from rlab.data.text.datasets import padded
+from rlab.data.text.tokens import source_ids
 from rlab.errors import RlabError
 from rlab.nn.sequence.classifier import SequenceClassifier
 from rlab.run.contract import Stop
@@ -103,28 +105,43 @@ class SequenceClassification(SingleLossTask):
 
         Returns:
             Of whole sequences what `classification_metrics` has. Of steps the share of sequences with its interval,
-            ``steps`` (percent of the steps), and in tests ``whole``: the same of all examples of all splits together,
-            and ``longer``, where there are longer sequences than in training.
+            ``steps`` (percent of the steps), and in tests ``whole``: the same of all examples, whatever
+            they are for, and ``longer``, where there are longer sequences than in training.
 
         Raises:
             Stopped: a stop was requested.
         """
         if not self.steps:
-            parts = [(self._as_classes(self.forward(b)), b["y"]) for b in until(stop, self.data.ordered(split, CHUNK))]
-            logits, labels = (torch.cat(list(each)).cpu() for each in zip(*parts, strict=True))
+            logits, labels = self.outputs(split, stop)
             return {"split": split, "examples": len(labels), **classification_metrics(logits, labels, self.classes)}
-        score = self._exact(split, stop)
+        splits = self.dataset.splits
+        score = self._exact(splits[split], stop) | {"split": split}
         if split == "test":
-            usual = [self._exact(s, stop) for s in self.dataset.splits if s != "longer"]
-            n = sum(one["examples"] for one in usual)
-            score["whole"] = {"examples": n, "exact": 100 * sum(one["right"] for one in usual) / n}
-            if "longer" in self.dataset.splits:
-                score["longer"] = self._exact("longer", stop)["mean"]
+            longer = splits.get("longer", torch.zeros(0, dtype=torch.int64))
+            items = torch.arange(len(self.dataset))
+            whole = self._exact(items[~torch.isin(items, longer)], stop)
+            score["whole"] = {"examples": whole["examples"], "exact": whole["mean"]}
+            if len(longer):
+                score["longer"] = self._exact(longer, stop)["mean"]
         return score
 
-    def _exact(self, split: str, stop: Stop) -> dict[str, Any]:
+    @torch.no_grad()
+    def outputs(self, split: str, stop: Stop) -> tuple[Tensor, Tensor]:
+        """Compute the logits[n, K] and the classes int64[n] of a split.
+
+        Raises:
+            RlabError: every step has a label.
+            Stopped: a stop was requested.
+        """
+        if self.steps:
+            raise RlabError(f"'{self.dataset.name}' has a label for every step, not one for a sequence")
+        parts = [(self._as_classes(self.forward(b)), b["y"]) for b in until(stop, self.data.ordered(split, CHUNK))]
+        logits, labels = (torch.cat(list(each)).cpu() for each in zip(*parts, strict=True))
+        return logits, labels
+
+    def _exact(self, items: Tensor, stop: Stop) -> dict[str, Any]:
         right = right_steps = steps = examples = 0
-        for batch in until(stop, self.data.ordered(split, CHUNK)):
+        for batch in until(stop, Batches(self.dataset, CHUNK, device=self.device, shuffle=False, items=items).epoch(0)):
             hits, counted = self.decide(self.forward(batch)) == batch["y"], batch["mask"]
             right += int((hits | ~counted).all(1).sum())
             right_steps, steps = right_steps + int((hits & counted).sum()), steps + int(counted.sum())
@@ -134,9 +151,7 @@ class SequenceClassification(SingleLossTask):
             100 * right / examples,
             100 * low,
             100 * high,
-            split=split,
             examples=examples,
-            right=right,
             steps=100 * right_steps / max(steps, 1),
         )
 
@@ -146,17 +161,27 @@ class SequenceClassification(SingleLossTask):
 
     @torch.no_grad()
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Predict from series x[B, T, C]: probabilities[B, K], or of steps [B, T, K].
+        """Predict from texts [B] or series x[B, T, C]: probabilities[B, K], or of steps [B, T, K].
 
         Raises:
-            RlabError: these are no such series, or the model reads text.
+            RlabError: these are no such inputs.
         """
-        shape = getattr(self.dataset, "x", torch.empty(0)).shape[1:]
-        if len(shape) != 2:
-            raise RlabError(f"this model reads text, and '{self.dataset.name}' has no numbers to predict from")
+        if self.dataset.kind == "labelled text":
+            return self._predict_texts(x)
+        shape = self.dataset.x.shape[1:]
         if x.ndim != 3 or x.shape[2] != shape[1] or x.dtype.kind not in "fiu":
             raise RlabError(f"this model takes series of shape [B, T, {shape[1]}], not {list(x.shape)} of {x.dtype}")
         logits = self.model(torch.from_numpy(np.ascontiguousarray(x, np.float32)).to(self.device))
+        probabilities: np.ndarray = self._as_classes(logits.float()).softmax(-1).cpu().numpy()
+        return probabilities
+
+    def _predict_texts(self, texts: np.ndarray) -> np.ndarray:
+        if texts.ndim != 1 or not all(isinstance(text, str) for text in texts.tolist()) or not len(texts):
+            raise RlabError(f"this model takes texts, in a list of at least one, not an array of {texts.dtype}")
+        rows = [source_ids(self.dataset.tokenizer, text) for text in texts.tolist()]
+        tokens, mask = (t.to(self.device) for t in padded(rows))
+        with self.autocast():
+            logits = self.model(tokens, mask)
         probabilities: np.ndarray = self._as_classes(logits.float()).softmax(-1).cpu().numpy()
         return probabilities
 
@@ -171,9 +196,7 @@ class SequenceClassification(SingleLossTask):
 
         if self.steps:
             return {}
-        parts = [(self._as_classes(self.forward(b)), b["y"]) for b in until(stop, self.data.ordered("test", CHUNK))]
-        logits, labels = (torch.cat(list(each)).cpu() for each in zip(*parts, strict=True))
-        return {"confusion": confusion(logits, labels, self.classes)}
+        return {"confusion": confusion(*self.outputs("test", stop), self.classes)}
 
     def memory(self, batch_size: int) -> int:
         """Estimate the bytes of a batch's activations: those of the first batch's shape."""
@@ -229,5 +252,5 @@ class PrintedSigmoid(torch.autograd.Function):
         return gradients[0] * at_output * (1 - at_output)
 
 
-printed_sigmoid: Callable[[Tensor], Tensor] = PrintedSigmoid.apply  # type: ignore[assignment]
+printed_sigmoid: Callable[[Tensor], Tensor] = PrintedSigmoid.apply
 """`PrintedSigmoid` as a function."""

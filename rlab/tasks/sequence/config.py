@@ -256,6 +256,13 @@ class TranslationExperiment:
     fit: TranslationFitConfig = field(default_factory=TranslationFitConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
+    def __post_init__(self) -> None:
+        if self.fit.scheduled_sampling and self.model.body != "recurrent":
+            raise RlabError(
+                f"--scheduled-sampling is {self.fit.scheduled_sampling}, but a Transformer reads its whole target at "
+                "once; nearest: --body recurrent"
+            )
+
 
 @dataclass(frozen=True)
 class SequenceClassifierConfig(BodyConfig):

@@ -15,7 +15,7 @@ from rlab.data.batches import Batch, Batches
 from rlab.data.text.datasets import TextDataset
 from rlab.data.text.tokens import SPECIAL, UNK, Tokenizer
 from rlab.errors import RlabError
-from rlab.nn.sequence.generate import Step, stream_tokens
+from rlab.nn.sequence.generate import stream_tokens
 from rlab.nn.sequence.language import LanguageModel, detached
 from rlab.run.contract import State, Stop
 from rlab.stats import bootstrap_mean

@@ -10,8 +10,10 @@ from rlab.errors import RlabError, printable, shortened
 from rlab.run.contract import Translation
 from rlab.tasks.pictures import png
 
-JAPANESE = ("Noto Sans CJK JP", "Noto Sans JP", "IPAexGothic", "IPAGothic", "TakaoGothic", "VL Gothic", "Yu Gothic")
-JAPANESE += ("Hiragino Sans", "MS Gothic")
+JAPANESE = (
+    *("Noto Sans CJK JP", "Noto Sans JP", "IPAexGothic", "IPAGothic", "TakaoGothic", "VL Gothic"),
+    *("Yu Gothic", "Hiragino Sans", "MS Gothic"),
+)
 """Fonts with Japanese letters, which matplotlib's own has not."""
 
 MOST = 60

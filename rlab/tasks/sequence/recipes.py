@@ -105,7 +105,7 @@ def build_language(experiment: LanguageExperiment, context: Any) -> Any:
         seed=derive(run.seed, "batches"),
         device=context.device,
     )
-    beside = {"vocabulary": Vocabulary(data.tokenizers, part.data), "carried": task.carried}
+    beside: dict[str, Any] = {"vocabulary": Vocabulary(data.tokenizers, part.data), "carried": task.carried}
     return Trainer(task, fit, run.seed, context.device, beside)
 
 
@@ -408,6 +408,7 @@ for _name, _recurrent, _summary in (
             budget="fit.epochs",
             describe=describe_sequences,
             family="sequences",
+            shown_by="sample",
             memory_hint="take a smaller --batch-size, --window or --width",
             warm_start=warm_start,
         )
@@ -423,6 +424,7 @@ for _name, (_, _summary) in TRANSLATORS.items():
             budget="fit.epochs",
             describe=describe_sequences,
             family="sequences",
+            shown_by="translate",
             memory_hint="take a smaller --batch-size or --width",
             warm_start=lambda experiment: (note_files(experiment), None),
         )

@@ -181,8 +181,8 @@ class TranslationTask(SingleLossTask):
             ids = source_ids(self.source_tokenizer, text)
             if len(ids) > self.longest + 1:
                 raise RlabError(
-                    f"a text of {len(ids) - 1:,} tokens is longer than the {self.longest:,} of this run's data; nearest: "
-                    "translate it sentence by sentence"
+                    f"a text of {len(ids) - 1:,} tokens is longer than the {self.longest:,} of this run's data; "
+                    "nearest: translate it sentence by sentence"
                 )
             source, mask = (t.to(self.device) for t in padded([ids]))
             written = self._search(source, mask, beam or self.decoding.beam)[0]
