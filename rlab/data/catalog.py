@@ -308,7 +308,7 @@ DATASETS.register("tinyshakespeare")(
 DATASETS.register("wagahai")(
     DataSource(
         kind="text",
-        summary="吾輩は猫である (I Am a Cat) by Natsume Soseki, 330,000 characters without readings and notes",
+        summary="吾輩は猫である (I Am a Cat) by Natsume Soseki, 320,000 characters without readings and notes",
         licence="public domain",
         source="https://www.aozora.gr.jp/cards/000148/card789.html",
         examples=1_000,

@@ -454,9 +454,12 @@ def _pairs(
     if 0 < len(unseen) < len(splits["test"]):
         splits["test_unseen"] = unseen
     sides: list[tuple[Tokenizer, Ragged]] = []
-    for texts, ids in ((corpus.sources, source_ids), (corpus.targets, target_ids)):
+    for texts, ids, cut in (
+        (corpus.sources, source_ids, kind),
+        (corpus.targets, target_ids, settings.target_tokens or kind),
+    ):
         _check_characters(name, texts, corpus.lines)
-        tokenizer = learn_tokenizer(kind, (texts[n] for n in train), settings.vocabulary)
+        tokenizer = learn_tokenizer(cut, (texts[n] for n in train), settings.vocabulary)
         sides.append((tokenizer, _ragged(name, texts, tokenizer, ids, settings, corpus.lines)))
     (source_tokenizer, source), (target_tokenizer, target) = sides
     return PairDataset(

@@ -26,17 +26,21 @@ Cache = tuple[KeysValues, ...]
 """Keys and values [B, heads, t, D] of every layer."""
 
 
+def _angles(positions: Tensor, size: int) -> Tensor:
+    """positions[...] times rates from 1 to nearly 1 / 10,000: float64[..., size / 2], exact far out, too."""
+    rates = torch.arange(0, size, 2, device=positions.device, dtype=torch.float64) * (-math.log(10000.0) / size)
+    return positions.unsqueeze(-1) * rates.exp()
+
+
 def sinusoids(positions: Tensor, width: int) -> Tensor:
     """Sines and cosines of positions[...] at wavelengths from 2 pi to 10,000 * 2 pi: [..., width] (Vaswani 2017)."""
-    rates = torch.exp(torch.arange(0, width, 2, device=positions.device) * (-math.log(10000.0) / width))
-    angles = positions.unsqueeze(-1) * rates
+    angles = _angles(positions, width)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)[..., :width]
 
 
 def rotation(positions: Tensor, size: int) -> Tensor:
     """Cosines and sines by which heads of `size` numbers are turned at positions[T]: [2, T, size / 2] (Su 2021)."""
-    rates = torch.exp(torch.arange(0, size, 2, device=positions.device) * (-math.log(10000.0) / size))
-    angles = positions.unsqueeze(-1) * rates
+    angles = _angles(positions, size)
     return torch.stack([angles.cos(), angles.sin()])
 
 
