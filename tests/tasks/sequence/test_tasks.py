@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,6 @@ def _short_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
         data = whole(*args)
         if data.kind == "text":
             return data
-        from dataclasses import replace
-
         return replace(data, splits={n: i if n == "train" else i[:30] for n, i in data.splits.items()})
 
     monkeypatch.setattr(recipes, "sequences_of", short)
@@ -111,7 +110,7 @@ def test_losses_are_means_of_tokens() -> None:
 
 @pytest.mark.parametrize("lengths", [(4, 2, 0), (0, 0, 0)])
 def test_padding_is_no_part_of_the_loss(lengths: tuple[int, ...]) -> None:
-    """Uniform logits over ten tokens cost ln 10 each, however long the sequences are: nothing is divided by padding."""
+    """Uniform logits over ten tokens cost ln 10 each, however long sequences are; item 235 divides by their padding."""
     mask = torch.arange(4) < torch.tensor(lengths)[:, None]
     right = math.log(10) if any(lengths) else 0.0
     first = torch.ones(3, 1, dtype=torch.bool)
@@ -206,8 +205,6 @@ def test_translation_and_its_attention() -> None:
 
 
 def test_unseen_references_are_scored_apart() -> None:
-    from dataclasses import replace
-
     task = task_of("seq2seq", "rule-pairs", **PAIRS)
     splits = task.dataset.splits
     task.dataset = replace(task.dataset, splits=splits | {"test_unseen": splits["test"][:7]})
@@ -221,7 +218,7 @@ def test_unseen_references_are_scored_apart() -> None:
 
 
 def test_gradient_as_printed_is_wrong() -> None:
-    """At y = .5, .9, .99 the listing's slope is .94, 2.28, 19.95 times the right one (finite differences)."""
+    """Item 213: at y = .5, .9, .99 the listing's slope is .94, 2.28, 19.95 times the right one (finite differences)."""
     y = torch.tensor([0.5, 0.9, 0.99], dtype=torch.float64)
     u = torch.logit(y).requires_grad_()
     right = (torch.sigmoid(u + 1e-6) - torch.sigmoid(u - 1e-6)) / 2e-6
@@ -254,6 +251,7 @@ def test_all_pairs_of_the_adder_are_tested(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["squared", "squared-as-printed"])
 def test_adder_learns_all_pairs(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Items 212 and 213: ten thousand pairs, one at a time, teach all 128 x 128, with the wrong gradient, too."""
     monkeypatch.undo()
     fit = of_recipe("rnn", "binary-addition", loss=loss, validation=0.0)
     while not fit.progress().finished:
