@@ -17,6 +17,14 @@ def load_recipes() -> Registry[Recipe[Any]]:
     return RECIPES
 
 
+def verb_of(document: dict[str, Any]) -> str:
+    """Return the verb that shows what a run has learned, given the run's config.json; watch where that is not known."""
+    try:
+        return load_recipes().get(document["recipe"]).shown_by
+    except (RlabError, LookupError, TypeError, ImportError):
+        return "watch"
+
+
 def defaults_of(document: dict[str, Any]) -> dict[str, Any]:
     """Return the plain configuration that a run's recipe starts from, given the run's config.json.
 
