@@ -1,1 +1,3 @@
 """Recipes of this room; torch is imported when one is built."""
+
+from rlab.tasks.sequence import word_recipes as word_recipes

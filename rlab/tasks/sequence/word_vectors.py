@@ -22,7 +22,6 @@ from rlab.data.text.datasets import TextDataset
 from rlab.data.text.tokens import SPECIAL
 from rlab.errors import RlabError, nearest, printable
 from rlab.kernels import THREADS
-from rlab.nn.layers import drawing_from
 from rlab.run.budget import Budget
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
@@ -32,7 +31,7 @@ from rlab.tasks.sequence.word_config import WordDataConfig, WordsConfig
 from rlab.tasks.sequence.word_kernel import LANES, Draws, Method, Vectors, learn, windows
 from rlab.tasks.task import Metric
 
-CHUNK = {"negative-sampling": 40_000, "softmax": 400}
+CHUNK = {"negative-sampling": 40_000, "softmax": 200}
 """Words of a step."""
 
 LEAST = 4_000
@@ -48,7 +47,8 @@ BLOCKS = 100
 """Parts of a split, of neighbouring windows, which its interval is over."""
 
 TOGETHER = 128
-"""Predictions of one step of the softmax."""
+"""Predictions of one step of the softmax at the most, and no more than an eighth of the vocabulary: their gradients are
+summed, and a word that were in many of them would be moved too far."""
 
 SHOWN = 150
 """Words of a map."""
@@ -220,7 +220,8 @@ class WordVectors:
         centres, around = self._windows(tokens, begins, self.draws.keep, False, key)
         vectors = [torch.from_numpy(part).requires_grad_() for part in self.vectors]
         of_window = 1 if not self.method.skip_gram else self.settings.window + 1
-        parts = list(zip(*(part.split(max(1, TOGETHER // of_window)) for part in (centres, around)), strict=True))
+        together = max(1, min(TOGETHER, len(self.words) // 8) // of_window)
+        parts = list(zip(*(part.split(together) for part in (centres, around)), strict=True))
         for number, (some, beside) in enumerate(parts):
             hidden, wanted, _ = self._hidden(vectors[0], some, beside)
             loss = F.cross_entropy(hidden @ vectors[1].T, wanted, reduction="sum")
@@ -315,7 +316,9 @@ def place_of(word: str, words: Sequence[str]) -> int:
     for spelling in (word, word.lower(), _folded(word)):
         if spelling in known:
             return known[spelling]
-    raise RlabError(f"the vocabulary of {len(words):,} words has no '{printable(word)}'; {nearest(word.lower(), known)}")
+    raise RlabError(
+        f"the vocabulary of {len(words):,} words has no '{printable(word)}'; {nearest(word.lower(), known)}"
+    )
 
 
 def neighbours(
