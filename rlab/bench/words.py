@@ -109,13 +109,14 @@ def _lines(words: Any) -> Iterator[str]:
 def _ours(file: Path, words: Any, settings: WordsConfig, workers: int, seed: int) -> tuple[float, float, Any]:
     """Train ours: seconds of training, seconds from the file on, and the vectors."""
     from rlab.data.text.corpora import Stream
-    from rlab.data.text.datasets import make
+    from rlab.data.text.datasets import TextDataset, make
     from rlab.tasks.sequence.word_vectors import Words, WordsLearner, WordVectors
 
     WordVectors(words, settings, seed).learn(0, 10_000, (0.0, 0.0))  # compile
     started = time.perf_counter()
     text = file.read_text("utf-8")
     again = make(str(file), Stream(text, words.vocabulary[0]), TextSettings(tokens="words", window=1), validation=0.0)
+    assert isinstance(again, TextDataset)
     Words.of(again, WordDataConfig(fold=False, windows_end="line", min_count=1))
     ready = time.perf_counter()
     THREADS.use(workers)

@@ -1,8 +1,8 @@
 """Answers in dialogues: the hierarchical recurrent encoder-decoder and its form with a latent variable.
 
 HRED (Serban et al. 2016, https://arxiv.org/abs/1507.04808): one GRU reads each turn, one goes from turn to turn, one
-writes the next turn from what the second one knows. VHRED (Serban et al. 2017, https://arxiv.org/abs/1605.06069) draws a
-Gaussian variable for each turn, on which the writer depends, too.
+writes the next turn from what the second one knows. VHRED (Serban et al. 2017, https://arxiv.org/abs/1605.06069) draws
+a Gaussian variable for each turn, on which the writer depends, too.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ class Conversation(SingleLossTask):
     def divergence_weight(self, batch: Batch) -> float:
         """The weight of the divergence in the loss of a batch: it grows over the first part of the run."""
         epoch, number = batch.place
-        share = (epoch + number / len(self.data)) / self.epochs  # type: ignore[arg-type]
+        share = (epoch + number / len(self.data)) / self.epochs
         return min(1.0, share / self.latent.anneal) if self.latent.anneal else 1.0
 
     def loss(self, outputs: Outputs, batch: Batch) -> Losses:

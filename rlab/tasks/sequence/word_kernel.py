@@ -108,8 +108,11 @@ def _add(rows, i, weights, at, others, many):
 
 @compiled(nogil=True, fastmath=True)
 def sigmoids(x, many):
-    """Put 1 / (1 + exp(-x)) in place of the first of x, float32[N], to 1e-6: half of 1 + tanh(x / 2) by a quotient of polynomials (that of
-    Eigen), which wide instructions can do, as they cannot look up a table."""
+    """Put 1 / (1 + exp(-x)) in place of the first of x, float32[N], to 1e-6.
+
+    It is half of 1 + tanh(x / 2), by a quotient of polynomials (Eigen's), for which there are wide instructions; there
+    are none to look up a table.
+    """
     for n in range(many):
         h = np.float32(0.5) * min(max(x[n], np.float32(-18)), np.float32(18))
         q = h * h

@@ -107,13 +107,13 @@ def default_dialogue(recipe: str, data: str) -> DialogueExperiment:
     """The settings that a model starts from on a data set of dialogues."""
     part = DialogueDataConfig(data=data or DialogueDataConfig().data)
     examples = DATASETS.get(part.data).examples
-    _, model, latent = MODELS[recipe]
+    _, model, against = MODELS[recipe]
     pace = max(examples, 1_000)
     run = RunConfig(evaluate_steps=pace, checkpoint_steps=10 * pace, log_steps=max(pace // 10, 1))
     large = examples > 2_000
     model = replace(model, width=256 if large else 64, latent=model.latent and (32 if large else 8))
     fit = FitConfig(epochs=5 if large else 10, batch_size=16, learning_rate=2e-3, max_grad_norm=1.0)
-    return DialogueExperiment(run, part, model, latent, fit)
+    return DialogueExperiment(run, part, model, against, fit)
 
 
 def build_dialogue(experiment: DialogueExperiment, context: Any) -> Any:
@@ -166,10 +166,10 @@ def describe_dialogue(experiment: DialogueExperiment) -> dict[str, str]:
             "answers": f"from {known}" + (f", {model.latent} latent numbers" if model.latent else "")}  # fmt: skip
 
 
-for _name, (_summary, _, _) in MODELS.items():
+for _name, _model in MODELS.items():
     RECIPES.register(_name)(
         Recipe(
-            _summary,
+            _model[0],
             partial(default_dialogue, _name),
             build_dialogue,
             subject=("data",),

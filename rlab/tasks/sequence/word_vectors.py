@@ -302,8 +302,7 @@ class WordVectors:
 def unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scale rows to length 1; rows of zeros stay."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: NDArray[np.float32] = vectors / np.where(length > 0, length, 1)
-    return scaled
+    return np.asarray(vectors / np.where(length > 0, length, 1), np.float32)
 
 
 def place_of(word: str, words: Sequence[str]) -> int:
