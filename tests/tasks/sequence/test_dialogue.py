@@ -104,7 +104,7 @@ def test_sgd_is_divided_by_dialogue() -> None:
     [("all", [False, True, True, True]), ("last", [False, True, True, False]), ("none", [False, True, False, False])],
 )
 def test_answer_knows_what_came_before(context: str, changes: list[bool]) -> None:
-    """Item 238: the second turn is changed; what is said of itself, the answer to it and of those after that changes as the context allows."""
+    """Item 238: the second turn is changed, and what is said of later ones changes as the context allows."""
     data = dialogues()
     model = model_of(data, DialogueModelConfig(width=8, dropout=0.0, context=context)).eval()  # type: ignore[arg-type]
     batch = data.collate(torch.tensor([0, 2]))
