@@ -245,6 +245,7 @@ class Interpolates(Protocol):
         """Make the way between `rows` pairs of items, float[rows, steps, *shape], images in 0..1; by the seed alone."""
 
 
+@runtime_checkable
 class Writes(Protocol):
     """A learner or task that writes text: it goes on from a prompt."""
 
@@ -312,6 +313,22 @@ class Draws(Protocol):
 
     def draw(self, stop: Stop) -> dict[str, bytes]:
         """Draw pictures, as PNG by name; polls `stop` (raises `Stopped`)."""
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """A learner or task that has a vector for each word of a vocabulary."""
+
+    def embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
+        """Return the words [V] and their vectors, float32[V, D]."""
+
+
+@runtime_checkable
+class Converses(Protocol):
+    """A learner or task that answers in a dialogue."""
+
+    def answer(self, turns: list[str], temperature: float = 0.0, seed: int = 0) -> str:
+        """Answer the last of some turns, the oldest first; temperature 0 takes the most probable word each time."""
 
 
 @runtime_checkable
