@@ -221,7 +221,7 @@ ON_GO: dict[str, Any] = IN_ENV | {"family": "Go", "plays": ("go",)}
 DQN, PQN, POLICY_GRADIENT = (
     _later("value.dqn", "DQN"),
     _later("value.pqn", "PQN"),
-    _later("policy.policy_gradient", "PolicyGradient"),
+    _later("policy.recurrent", "make_policy_gradient"),
 )
 
 for _name, (_summary, _agent) in {

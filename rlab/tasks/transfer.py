@@ -21,6 +21,8 @@ from rlab.run.lifecycle import find_checkpoint, read_newest
 from rlab.run.warm_start import WarmStart, load_source, source_of
 
 ROLE = "encoder"
+MEMORY = "memory"
+"""The role of a sequence encoder that an agent remembers with."""
 
 PLACES = {
     "online": ("encoder.",),

@@ -80,7 +80,7 @@ def test_variants_find_the_same_values(journal: Journal, settings: dict[str, obj
 )
 def test_every_preset_finds_the_values(journal: Journal, preset: str, probe: str) -> None:
     """Two probes each, so that every probe has several presets; all of them: the slow test below."""
-    settings = QUICK | (SHORT if PARTS[preset].get("recurrent") else {})
+    settings = QUICK | (SHORT if PARTS[preset].get("memory") else {})
     assert largest_error(journal, probe, preset, **settings, seed=0) < 0.1
 
 
@@ -89,7 +89,7 @@ def test_every_preset_finds_the_values(journal: Journal, preset: str, probe: str
 @pytest.mark.parametrize("preset", sorted(PARTS))
 @pytest.mark.parametrize("seed", range(10))
 def test_every_preset_finds_the_values_ten_times_of_ten(journal: Journal, preset: str, probe: str, seed: int) -> None:
-    settings = QUICK | (SHORT if PARTS[preset].get("recurrent") else {})
+    settings = QUICK | (SHORT if PARTS[preset].get("memory") else {})
     assert largest_error(journal, probe, preset, **settings, seed=seed) < 0.1
 
 
