@@ -70,7 +70,7 @@ def memory_of(folder: RunFolder, progress: int | None = None) -> tuple[Memory, d
     load_all()
     document = folder.config()
     model, data = (document["config"].get(part) or {} for part in ("model", "data"))
-    if model.get("encoder") not in SEQUENCE_ENCODERS:
+    if model.get("encoder", "") not in SEQUENCE_ENCODERS:
         there = f"nearest: --encoder {folder.name}" if document["config"].get("agent") else "nearest: a run of rnn-lm"
         raise RlabError(
             f"run '{folder.name}' ({document['recipe']}) has no sequence encoder of its own to remember with; {there}"

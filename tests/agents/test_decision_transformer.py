@@ -51,8 +51,9 @@ def network(**settings: Any) -> DecisionTransformer:
 def test_replay_becomes_whole_episodes_in_the_order_of_time() -> None:
     """Two environments in turn; one began before the oldest row, and of each the newest episode is not over."""
     rows = [  # env, number, flags
-        (0, 1, 0), (1, 10, FIRST), (0, 2, LAST), (0, 99, FINAL), (1, 11, 0), (0, 3, FIRST), (1, 12, LAST), (1, 98, FINAL),
-        (0, 4, LAST), (0, 97, FINAL), (1, 13, FIRST), (0, 5, FIRST | LAST), (0, 96, FINAL), (1, 14, 0), (0, 6, FIRST),
+        (0, 1, 0), (1, 10, FIRST), (0, 2, LAST), (0, 99, FINAL), (1, 11, 0), (0, 3, FIRST), (1, 12, LAST),
+        (1, 98, FINAL), (0, 4, LAST), (0, 97, FINAL), (1, 13, FIRST), (0, 5, FIRST | LAST), (0, 96, FINAL),
+        (1, 14, 0), (0, 6, FIRST),
     ]  # fmt: skip
     env, number, flags = (np.array(column) for column in zip(*rows, strict=True))
     columns = {"env": env, "flags": flags.astype(np.uint8), "action": number, "reward": number.astype(np.float32)}
@@ -118,6 +119,7 @@ def test_player_asks_for_what_is_left_and_sees_what_training_saw() -> None:
             batch["action"][0, -1] = 1 - batch["action"][0, -1]  # of its own action nothing is seen
             logits = model(**batch, mask=torch.ones(1, len(seen), dtype=torch.bool))
             assert logits[0, -1].argmax() == action[n]
+            assert player._steps["to_go"][n, : len(seen)].tolist() == [s["to_go"] for s in seen]
         player.hear(np.array([t, t + 1], np.float32))
         first = np.array([t == 2, False])
     assert player.act(obs, np.ones(2, bool), np.array([[True, False], [False, True]])).tolist() == [0, 1]
@@ -142,7 +144,7 @@ def test_trajectories_are_what_the_run_played(source: RunFolder, capsys: pytest.
     assert (np.abs(made.obs[made.start]) < 0.05).all()  # as its episodes begin
     path = source.path / "trajectories.npz"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(RlabError, match="is damaged .* rlab data from-run source"):
+    with pytest.raises(RlabError, match=r"is damaged .* rlab data from-run source"):
         load_trajectories("source")
 
 

@@ -108,15 +108,16 @@ class RecurrentPolicyGradient(PolicyGradient):
         steps, streams = rollout.last.shape
         place = np.arange(steps)[:, None] + np.cumsum(rollout.last, axis=0) - rollout.last
         stream = np.broadcast_to(np.arange(streams), place.shape)
-        reached = (place[rollout.cut] + 1, stream[rollout.cut])
+        beyond, whose = place[rollout.cut] + 1, stream[rollout.cut]
         length = int(place.max()) + 2
         obs = np.zeros((length, streams, *rollout.obs.shape[2:]), rollout.obs.dtype)
         first = np.zeros((length, streams), bool)
-        obs[place, stream], obs[reached] = rollout.obs, rollout.final_obs
+        obs[place, stream], obs[beyond, whose] = rollout.obs, rollout.final_obs
         first[place, stream] = np.stack(self._first[:steps])
         given = (self._tensor(obs), self._tensor(self._start), self._tensor(first))
         features, others, _ = self.network.unroll(*given)
-        return features, others, (self._tensor(place), self._tensor(stream)), tuple(map(self._tensor, reached))
+        at, reached = ((self._tensor(p), self._tensor(s)) for p, s in ((place, stream), (beyond, whose)))
+        return features, others, at, reached
 
     def state(self) -> dict[str, Any]:
         """Everything that decides what the agent does next, the recurrent state included."""

@@ -104,6 +104,7 @@ class SequencePlayer:
         self._rng = None if seed is None else np.random.default_rng(seed)
         self._steps: dict[str, np.ndarray] = {}  # obs, action, to_go, time [N, K, ...] of the last K steps
         self._count = np.zeros(0, np.int64)  # steps of each game that are among them
+        self._left = np.zeros(0, np.float32)  # of the return that was asked for, in each game
 
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """obs[N, *shape], first bool[N], mask bool[N, A] or None -> int64[N]."""
@@ -114,7 +115,7 @@ class SequencePlayer:
                     f"this policy follows {len(self._count)} games, but {n} observations came; say with `first` that "
                     "all of them start"
                 )
-            self._count = np.zeros(n, np.int64)
+            self._count, self._left = np.zeros(n, np.int64), np.zeros(n, np.float32)
             self._steps = {
                 "obs": np.zeros((n, context, *obs.shape[1:]), obs.dtype),
                 "action": np.zeros((n, context), np.int64),
@@ -124,14 +125,15 @@ class SequencePlayer:
         self._count[first] = 0
         rows, s = np.arange(n), self._steps
         started = self._count == 0
-        newest = np.maximum(self._count - 1, 0)
-        to_go = np.where(started, self.asked, s["to_go"][rows, newest])
-        time = np.where(started, 0, s["time"][rows, newest] + 1)
+        self._left[started] = self.asked
+        time = np.where(started, 0, s["time"][rows, self._count - 1] + 1)
         full = self._count == context
         for column in s.values():
             column[full, :-1] = column[full, 1:]
         at = self._count - full
-        s["obs"][rows, at], s["to_go"][rows, at], s["time"][rows, at], s["action"][rows, at] = obs, to_go, time, 0
+        now = {"obs": obs, "to_go": self._left, "time": time, "action": 0}
+        for name, value in now.items():
+            s[name][rows, at] = value
         self._count = at + 1
         logits = self._logits(at)
         if mask is not None:
@@ -143,7 +145,7 @@ class SequencePlayer:
 
     def hear(self, reward: np.ndarray) -> None:
         """Take what the last actions paid, float[N], off the returns that are asked for."""
-        self._steps["to_go"][np.arange(len(reward)), self._count - 1] -= reward
+        self._left -= reward
 
     def _logits(self, at: np.ndarray) -> np.ndarray:
         seen = int(self._count.max())
