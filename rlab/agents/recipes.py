@@ -334,7 +334,7 @@ for _name, _summary in POLICY_SUMMARIES.items():
 def describe_trajectories(experiment: Any) -> dict[str, str]:
     """What `rlab train` tells of a run on trajectories before it starts."""
     method = {"dt": "asks for a return", "bc": "clones", "filtered-bc": f"clones the best {experiment.model.keep:.0%}"}
-    data = f"trajectories of {experiment.data.data}, {experiment.fit.epochs} epochs"
+    data = f"trajectories of {experiment.data.trajectories}, {experiment.fit.epochs} epochs"
     return {"env": experiment.env.env, "data": data, "method": method[experiment.model.method]}
 
 

@@ -313,7 +313,7 @@ def _from_run(argv: Sequence[str]) -> int:
             f"episodes {note['episodes']:,} whole ones of {note['env']}, {note['steps']:,} steps\n"
             f"returns  {low} to {high}, {mean} on average\n"
             f"wrote    {folder.path / FILE}\n"
-            f"next     rlab train decision-transformer --env {note['env']} --data {reference(folder)}",
+            f"next     rlab train decision-transformer --env {note['env']} --trajectories {reference(folder)}",
             note | {"file": str(folder.path / FILE)},
         )
         return 0

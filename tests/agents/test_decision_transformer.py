@@ -136,7 +136,7 @@ def source(runs: Path) -> RunFolder:
 
 def test_trajectories_are_what_the_run_played(source: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "from-run", "source"]) == 0
-    assert "rlab train decision-transformer --env CartPole-v1 --data source" in capsys.readouterr().out
+    assert "rlab train decision-transformer --env CartPole-v1 --trajectories source" in capsys.readouterr().out
     made = load_trajectories("source")
     assert made.note["episodes"] == len(made.start) > 5
     assert 700 < len(made.reward) <= 900
@@ -151,8 +151,8 @@ def test_trajectories_are_what_the_run_played(source: RunFolder, capsys: pytest.
 def test_run_of_a_policy_from_trajectories_lives(source: RunFolder, runs: Path) -> None:
     """Trained, killed half-way and resumed to the bit, scored at asked returns, and loaded to play."""
     small = SHORT | {"final_episodes": 2, "checkpoint_steps": 200}
-    whole = trained("decision-transformer", "whole", data="source", **small)
-    half = at_start("decision-transformer", "half", data="source", **small)
+    whole = trained("decision-transformer", "whole", trajectories="source", **small)
+    half = at_start("decision-transformer", "half", trajectories="source", **small)
     resume_run(half, None, Stop(), Quiet())
     one, other = (read_newest(folder) for folder in (whole, half))
     assert one is not None
@@ -167,7 +167,7 @@ def test_run_of_a_policy_from_trajectories_lives(source: RunFolder, runs: Path) 
         assert player._policy._steps["to_go"][0, :3].tolist() == [score["asked"] - t for t in range(3)]
         assert player.predict(np.zeros(4, np.float32), first=True) in (0, 1)
     for method in ("bc", "filtered-bc"):
-        cloned = trained("decision-transformer", method, method=method, data="source", **small)
+        cloned = trained("decision-transformer", method, method=method, trajectories="source", **small)
         assert "asked_returns" not in rlab.evaluate(cloned, episodes=2)
     shutil.copytree(source.path, runs / "moved")
     save_trajectories(trained("dqn", "else", steps=400, memory_size=2_000, encoder="mlp"))
@@ -180,10 +180,10 @@ def test_run_of_a_policy_from_trajectories_lives(source: RunFolder, runs: Path) 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"data": "sorce"}, "no such run or folder of trajectories; nearest: source"),
-        ({"data": "fresh"}, "run 'fresh' has no trajectories yet; make them: rlab data from-run fresh"),
+        ({"trajectories": "sorce"}, "is 'sorce', no run or folder that has any; nearest: source"),
+        ({"trajectories": "fresh"}, "run 'fresh' has no trajectories yet; make them: rlab data from-run fresh"),
         (
-            {"env": "Acrobot-v1", "data": "source"},
+            {"env": "Acrobot-v1", "trajectories": "source"},
             "--env is Acrobot-v1, and the trajectories .* nearest: --env CartPole",
         ),
     ],

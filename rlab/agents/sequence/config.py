@@ -51,7 +51,7 @@ class GamesConfig:
 class TrajectoriesConfig:
     """From what is learned."""
 
-    data: str = ""
+    trajectories: str = ""
     """A run of which `rlab data from-run RUN` has kept the trajectories, or their folder."""
     digest: str = ""
     """SHA-256 of the trajectories, which a run notes when it starts; a resume refuses others."""

@@ -269,7 +269,7 @@ def _correlation(asked: np.ndarray, achieved: np.ndarray) -> float | None:
 
 def note_trajectories(experiment: SequencePolicyExperiment) -> tuple[SequencePolicyExperiment, None]:
     """Note the digest of the trajectories that a new run learns from."""
-    found = load_trajectories(experiment.data.data)
+    found = load_trajectories(experiment.data.trajectories)
     return replace(experiment, data=replace(experiment.data, digest=found.note["digest"])), None
 
 
@@ -279,16 +279,16 @@ def build_sequence_policy(experiment: SequencePolicyExperiment, context: Any) ->
     Raises:
         RlabError: there are none, they are not those that the run began with, or of another environment.
     """
-    found = load_trajectories(experiment.data.data)
-    note, env, how = found.note, experiment.env, experiment.model
+    found = load_trajectories(experiment.data.trajectories)
+    note, env, how, name = found.note, experiment.env, experiment.model, experiment.data.trajectories
     if experiment.data.digest not in ("", note["digest"]):
         raise RlabError(
-            f"the trajectories of '{experiment.data.data}' are not those that this run began with (their digest "
-            "differs); put the old ones back, or start a new run"
+            f"the trajectories of '{name}' are not those that this run began with (their digest differs); put the old ones back, "
+            "or start a new run"
         )
     if canonical_name(env.env) != canonical_name(note["env"]) or env.options != note["options"]:
         raise RlabError(
-            f"--env is {_env_text(env.env, env.options)}, and the trajectories of '{experiment.data.data}' are of "
+            f"--env is {_env_text(env.env, env.options)}, and the trajectories of '{name}' are of "
             f"{_env_text(note['env'], note['options'])}; nearest: --env {note['env']}"
         )
     with closing(make_vec(env.env, 1, 0, **env.rules(), training=False)) as envs:

@@ -152,11 +152,8 @@ def load_trajectories(name: str) -> Trajectories:
             folder = find_run(name).path
         except RlabError:
             valid = [run.name for run in all_runs() if (run.path / NOTE).is_file()]
-            raise RlabError(
-                f"--data is '{name}', and there is no such run or folder of trajectories; {nearest(name, valid)}"
-                if valid
-                else f"--data is '{name}', and no run has trajectories yet; make some: rlab data from-run RUN"
-            ) from None
+            there = nearest(name, valid) if valid else "make them of a run of dqn: rlab data from-run RUN"
+            raise RlabError(f"--trajectories is '{name}', no run or folder that has any; {there}") from None
     if not (folder / NOTE).is_file() or not (folder / FILE).is_file():
         raise RlabError(f"run '{folder.name}' has no trajectories yet; make them: rlab data from-run {folder.name}")
     note, path = read_json(folder / NOTE), folder / FILE
