@@ -283,8 +283,8 @@ def build_sequence_policy(experiment: SequencePolicyExperiment, context: Any) ->
     note, env, how, name = found.note, experiment.env, experiment.model, experiment.data.trajectories
     if experiment.data.digest not in ("", note["digest"]):
         raise RlabError(
-            f"the trajectories of '{name}' are not those that this run began with (their digest differs); put the old ones back, "
-            "or start a new run"
+            f"the trajectories of '{name}' are not those that this run began with (their digest differs); put the old "
+            "ones back, or start a new run"
         )
     if canonical_name(env.env) != canonical_name(note["env"]) or env.options != note["options"]:
         raise RlabError(
