@@ -286,3 +286,18 @@ def test_memory_of_no_use_is_refused_and_another_kind_stays_behind() -> None:
     assert below
     assert all(torch.equal(there[k], here[k]) for k in below)
     assert new.config()["config"]["agent"]["memory"] == "gru+width=8"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_long_corridor_is_remembered_by_attention(journal: Journal) -> None:
+    """Bakker's T-maze over 20 steps: every turn is right, of which one without a memory gets half."""
+    learned = {"batch_size": 64 * 21, "sequence": 21, "burn_in": 0, "n_step": 1, "train_every": 32, "num_envs": 16}
+    paced = {"learning_starts": 1_800, "memory_size": 13_440, "target_every": 512, "steps": 24_000, "epsilon_end": 0.1}
+    rates = {"learning_rate": 2e-3, "final_learning_rate": 5e-4, "env_args": {"length": 20, "passive": True}}
+    own = {"memory": "gtrxl+width=32+heads=2", "encoder": "mlp", "final_episodes": 100}
+    run = learner(journal, "drqn", "rlab/TMaze-v0", small=False, **learned, **paced, **rates, **own)
+    while not run.progress().finished:
+        run.step()
+    assert min(run.evaluate(Stop())["returns"]) > 3.5
+    run.close()
