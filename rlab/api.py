@@ -426,6 +426,13 @@ class Player(Loaded):
 
         return self._policy.act(obs, np.zeros(len(obs), bool) if first is None else first, mask)
 
+    def hear(self, reward: np.ndarray) -> None:
+        """Tell the policy what its last actions paid, float[N]: one that goes for a return asks for the rest then."""
+        from rlab.agents.evaluation import HearsRewards
+
+        if isinstance(self._policy, HearsRewards):
+            self._policy.hear(reward)
+
     def action_values(self) -> np.ndarray | None:
         """What was expected of each action when it last acted, [N, A]; None of agents that have no such values."""
         return self._policy.q_values if isinstance(self._policy, ShowsValues) else None
