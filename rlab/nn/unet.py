@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +26,13 @@ class TimeAndClass(nn.Module):
 
     def __init__(self, dim: int, classes: int):
         super().__init__()
-        self.half = dim // 2
-        self.layers = nn.Sequential(nn.Linear(2 * self.half, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.pairs = dim // 2
+        self.layers = nn.Sequential(nn.Linear(2 * self.pairs, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.classes = nn.Embedding(classes + 1, dim) if classes else None
 
     def forward(self, t: Tensor, y: Tensor | None) -> Tensor:
         """t[B] in 0..1, classes int64[B] or None -> [B, dim]."""
-        frequencies = torch.exp(math.log(FASTEST) * torch.linspace(0, 1, self.half, device=t.device))
+        frequencies = torch.exp(math.log(FASTEST) * torch.linspace(0, 1, self.pairs, device=t.device))
         angles = t[:, None] * frequencies
         embedded: Tensor = self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))
         return embedded if self.classes is None else embedded + self.classes(y)
@@ -93,11 +94,11 @@ class UNet(nn.Module):
         self.told = TimeAndClass(told, classes)
         self.first = nn.Conv2d(shape[0], width, 3, padding=1)
         self.down, self.halve = nn.ModuleList(), nn.ModuleList()
-        self.up, self.double = nn.ModuleList(), nn.ModuleList()
-        for n_in, n_out in zip(channels[:-1], channels[1:], strict=True):
+        self.up, self.enlarge = nn.ModuleList(), nn.ModuleList()
+        for n_in, n_out in pairwise(channels):
             self.down.append(Residual(n_in, n_in, told))
             self.halve.append(nn.Conv2d(n_in, n_out, 3, stride=2, padding=1))
-            self.double.append(nn.Conv2d(n_out, n_in, 3, padding=1))
+            self.enlarge.append(nn.Conv2d(n_out, n_in, 3, padding=1))
             self.up.append(Residual(2 * n_in, n_in, told))
         self.middle = nn.ModuleList([Residual(channels[-1], channels[-1], told) for _ in range(2)])
         self.attention = Attention(channels[-1])
@@ -115,8 +116,8 @@ class UNet(nn.Module):
             kept.append(maps)
             maps = halve(maps)
         maps = self.middle[1](self.attention(self.middle[0](maps, told)), told)
-        for block, double in zip(reversed(self.up), reversed(self.double), strict=True):
-            maps = double(F.interpolate(maps, scale_factor=2.0))
+        for block, enlarge in zip(reversed(self.up), reversed(self.enlarge), strict=True):
+            maps = enlarge(F.interpolate(maps, scale_factor=2.0))
             maps = block(torch.cat([maps, kept.pop()], dim=1), told)
         result: Tensor = self.last(maps)
         return result[:, :, :height, :width]

@@ -213,6 +213,8 @@ def _pictures(folder: RunFolder) -> str:
         "confusion": "which classes it confuses",
         "wrong": "what it gets wrong, being most sure",
         "looked": "where it looks",
+        "samples": "samples",
+        "samples_over_training": "samples of the same latent codes over training",
         "values": "values and greedy policy",
     }
     files = sorted(folder.pictures.glob("*.png"), key=lambda path: (path.stem not in titles, path.stem))

@@ -24,8 +24,8 @@ class DiffusionConfig:
     conditional: bool = False
     """Give the network the class, so that samples of a class can be drawn."""
     guidance: float = 1.0
-    """Of classes: how far samples go in the direction in which the class moves them (Ho & Salimans 2021); 1: as learned.
-    More takes two evaluations a step."""
+    """Of classes: how far samples go in the direction in which the class moves them (Ho & Salimans 2021); 1: as
+    learned. More takes two evaluations a step."""
     dropped: float = 0.1
     """Of classes: share of the training examples whose class is hidden, which guidance needs."""
     timesteps: int = 1_000

@@ -1,4 +1,4 @@
-"""Train a generator against a discriminator: two players, each with an optimiser of its own, through the one trainer."""
+"""Train a generator against a discriminator: two players with an optimiser each, through the one trainer."""
 
 from __future__ import annotations
 
@@ -149,6 +149,8 @@ class Gan(Sampler):
         done = epoch * len(self.data) + number + 1
         turn = done % self.discriminator_steps == 0
         x, y = self.scaling(batch.x), batch.y if self.conditional else None
+        for optimizer in optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
         with self._autocast(), torch.set_grad_enabled(turn):
             fake = self.generator(torch.randn(len(batch), *self.code_shape, device=self.device), y).float()
         metrics = self._update_discriminator(x, fake.detach(), y, optimizers["discriminator"])
@@ -161,7 +163,6 @@ class Gan(Sampler):
     def _update_discriminator(
         self, x: Tensor, fake: Tensor, y: Tensor | None, optimizer: Optimizer
     ) -> dict[str, Tensor]:
-        optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             real_says, fake_says = self.discriminator(x, y), self.discriminator(fake, y)
         loss = discriminator_loss(self.loss, real_says, fake_says, self.smoothing)
@@ -194,7 +195,6 @@ class Gan(Sampler):
     def _update_generator(
         self, fake: Tensor, y: Tensor | None, optimizer: Optimizer, metrics: dict[str, Tensor]
     ) -> None:
-        optimizer.zero_grad(set_to_none=True)
         self.discriminator.requires_grad_(False)  # its gradients are not wanted here
         with self._autocast():
             loss = generator_loss(self.loss, self.discriminator(fake, y))

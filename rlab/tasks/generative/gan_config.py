@@ -20,9 +20,9 @@ class GanConfig:
     """mlp: fully connected layers, for tables and small images. dcgan: convolutions (Radford et al. 2016). auto: dcgan
     for images."""
     loss: Literal["non-saturating", "minimax", "hinge", "wgan-gp"] = "non-saturating"
-    """minimax: the generator lowers log(1 - D(G(z))), whose gradient vanishes where D is sure; non-saturating: it raises
-    log D(G(z)) (Goodfellow et al. 2014, section 3). hinge: Lim & Ye 2017. wgan-gp: Wasserstein distance (Gulrajani et
-    al. 2017)."""
+    """minimax: the generator lowers log(1 - D(G(z))), whose gradient vanishes where D is sure; non-saturating: it
+    raises log D(G(z)) (Goodfellow et al. 2014, section 3). hinge: Lim & Ye 2017. wgan-gp: Wasserstein distance
+    (Gulrajani et al. 2017)."""
     latent: int = 64
     """Dimensions of the latent code, a standard normal vector."""
     width: int = 64
@@ -42,8 +42,8 @@ class GanConfig:
     discriminator_steps: int = 1
     """Updates of the discriminator for each of the generator, every one on a batch of its own."""
     penalty: float = 0.0
-    """Factor of the gradient penalty. wgan-gp: of (norm - 1)^2 between data and samples. The others: of the squared norm
-    at data, halved (R1, Mescheder et al. 2018)."""
+    """Factor of the gradient penalty. wgan-gp: of (norm - 1)^2 between data and samples. The others: of the squared
+    norm at data, halved (R1, Mescheder et al. 2018)."""
     beta1: float = 0.5
     """Adam's memory of gradients, of both networks."""
     beta2: float = 0.999

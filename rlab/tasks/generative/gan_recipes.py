@@ -117,6 +117,7 @@ def build_gan(experiment: GanExperiment, context: Any) -> Any:
     from rlab.nn.precision import use_bf16
     from rlab.seeding import derive
     from rlab.tasks.generative.gan import Gan
+    from rlab.tasks.generative.samples import refuse_constant
     from rlab.tasks.recipes import _check_last_batch
     from rlab.tasks.trainer import Trainer
 
@@ -134,6 +135,7 @@ def build_gan(experiment: GanExperiment, context: Any) -> Any:
         else:
             generator = DenseGenerator(settings.latent, shape, classes, settings.width, settings.depth, first)
             discriminator = dense_discriminator(shape, classes, settings.width, settings.depth, second, settings.leak)
+    refuse_constant(data)
     for player in (generator, discriminator):
         _check_last_batch(player, len(data.items("train")), fit.batch_size)
     rates = {"generator": fit.learning_rate, "discriminator": settings.discriminator_rate * fit.learning_rate}

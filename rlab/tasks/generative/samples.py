@@ -52,13 +52,7 @@ class Scaling(nn.Module):
                 f"data set '{dataset.name}' is of kind {dataset.kind}; this recipe makes images and rows of tables, "
                 "such as mnist, digits or gaussians-8"
             )
-        items = dataset.items("train")
-        first = dataset.x[items[:1]]
-        if all(bool((dataset.x[part] == first).all()) for part in items.split(10_000)):
-            many = (
-                "there is 1 training example" if len(items) == 1 else f"all {len(items):,} training examples are equal"
-            )
-            raise RlabError(f"data set '{dataset.name}' has nothing to vary: {many}; a generator takes two that differ")
+        refuse_constant(dataset)
         self.images, self.bytes = dataset.kind == "images", dataset.x.dtype == torch.uint8
         self.shift: Tensor
         self.scale: Tensor
@@ -82,6 +76,19 @@ class Scaling(nn.Module):
             return x
         x = x.clamp(0, 1)
         return (255 * x).round().to(torch.uint8) if self.bytes else x
+
+
+def refuse_constant(dataset: TensorDataset) -> None:
+    """Refuse a data set without two training examples that differ.
+
+    Raises:
+        RlabError: all are the same.
+    """
+    items = dataset.items("train")
+    first = dataset.x[items[:1]]
+    if all(bool((dataset.x[part] == first).all()) for part in items.split(10_000)):
+        many = "there is 1 training example" if len(items) == 1 else f"all {len(items):,} training examples are equal"
+        raise RlabError(f"data set '{dataset.name}' has nothing to vary: {many}; a generator takes two that differ")
 
 
 class History(nn.Module):
@@ -189,8 +196,10 @@ class Sampler:
         """Do the same for a class's number, as a tensor; polls `stop` (raises `Stopped`)."""
         was = self.modules.training
         self.modules.eval()  # batch norm must not mix the samples of a batch
-        generator = torch.Generator().manual_seed(derive(seed, "samples"))
-        codes = torch.randn(n, *self.code_shape, generator=generator)
+        generator = torch.Generator().manual_seed(derive(seed, "steps"))
+        # numpy's normal numbers, unlike torch's, do not depend on how many follow.
+        drawn = np.random.default_rng(derive(seed, "codes")).standard_normal((n, *self.code_shape), dtype=np.float32)
+        codes = torch.from_numpy(drawn)
         classes = torch.arange(n) % len(self.dataset.classes or "1") if label is None else torch.full((n,), label)
         parts = []
         for rows in until(stop or Stop(), torch.arange(n).split(CHUNK)):
@@ -245,25 +254,30 @@ class Sampler:
         classes = self.dataset.classes or ()
         if self.dataset.kind == "images":
             columns = len(classes) if self.conditional and 1 < len(classes) <= 10 else 10
-            return grid(as_float(samples).numpy(), columns)
+            return grid(samples.numpy(), columns)
         real = self.scorer.examples("train", len(samples)).numpy()
         return scatter(real, samples.numpy(), self.dataset.columns)
 
 
-def grid(images: np.ndarray, columns: int = 10) -> bytes:
-    """Draw images[n, C, H, W] in 0..1 side by side, as a PNG; of other than 3 channels their mean is shown."""
-    from PIL import Image
-
+def strip(images: np.ndarray, columns: int = 10) -> np.ndarray:
+    """Lay images[n, C, H, W], bytes or in 0..1, side by side: uint8[H', W', 3]; of other than 3 channels the first."""
+    images = images if images.dtype == np.uint8 else (255 * images.clip(0, 1)).round().astype(np.uint8)
+    images = images if images.shape[1] == 3 else images[:, :1].repeat(3, axis=1)
     n, _, height, width = images.shape
-    shown = images if images.shape[1] == 3 else images.mean(1, keepdims=True).repeat(3, axis=1)
-    factor = max(1, -(-SHOWN_SIDE // max(height, width)))
     columns = min(columns, n)
     rows = -(-n // columns)
-    sheet = np.ones((3, rows, height + 1, columns, width + 1), np.float32)
+    sheet = np.full((3, rows, height + 1, columns, width + 1), 255, np.uint8)
     for place in range(n):
-        sheet[:, place // columns, :height, place % columns, :width] = shown[place]
-    whole = sheet.reshape(3, rows * (height + 1), columns * (width + 1)).transpose(1, 2, 0)
-    pixels = (255 * whole.clip(0, 1)).round().astype(np.uint8).repeat(factor, axis=0).repeat(factor, axis=1)
+        sheet[:, place // columns, :height, place % columns, :width] = images[place]
+    return sheet.reshape(3, rows * (height + 1), columns * (width + 1)).transpose(1, 2, 0)
+
+
+def grid(images: np.ndarray, columns: int = 10) -> bytes:
+    """Draw images[n, C, H, W], bytes or in 0..1, side by side as a PNG, small ones enlarged."""
+    from PIL import Image
+
+    factor = max(1, -(-SHOWN_SIDE // max(images.shape[2:])))
+    pixels = strip(images, columns).repeat(factor, axis=0).repeat(factor, axis=1)
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, format="PNG", optimize=True)
     return data.getvalue()

@@ -2,7 +2,7 @@
 
 Features of MNIST and Fashion-MNIST are those of a LeNet-5 that the lab has trained on them and brings; of other images
 those of random convolutions that are the same for everybody; of tables the standardised columns. So distances here
-compare the lab's models with each other, and are not comparable with those published, which are on Inception's features.
+compare the lab's models with each other; published ones, which are on Inception's features, are other numbers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-import rlab
 from rlab.data.datasets import TensorDataset
 from rlab.data.synthetic import MIXTURES
 from rlab.errors import RlabError
@@ -25,8 +24,9 @@ from rlab.nn.layers import drawing_from
 from rlab.run.contract import Stop
 from rlab.tasks.task import Metric, until
 
-ASSETS = Path(rlab.__file__).parent / "assets" / "features"
-"""``<data set>.safetensors``: the encoder of ``rlab train lenet --data SET --augment shift:1 --epochs 8 --validation 0``."""
+ASSETS = Path(__file__).resolve().parents[2] / "assets" / "features"
+"""``SET.safetensors``: the encoder of ``rlab train lenet --data SET --augment shift:1 --epochs 8 --validation 0``, with
+99.25 % of MNIST's and 89.51 % of Fashion-MNIST's test images right; `rlab.bench.generative.write_features` wrote it."""
 
 LARGEST = 10_000
 """Examples of a split that samples are compared with."""
@@ -66,14 +66,18 @@ def moments(features: Tensor) -> Moments:
 def frechet(one: Moments, other: Moments) -> float:
     """Compute |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) (Heusel et al. 2017, eq. 6), the FID on given features.
 
-    The trace of the root is that of the root of A C2 A with A = C1^(1/2): a symmetric matrix without negative
-    eigenvalues, so that nothing complex can come out, with fewer examples than features either.
+    The trace of that root is the sum of the singular values of C1^(1/2) C2^(1/2), which are real and at least 0, with
+    fewer examples than features, too.
     """
     (mean1, cov1), (mean2, cov2) = one, other
-    values, vectors = torch.linalg.eigh(cov1)
-    root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
-    cross = torch.linalg.eigvalsh(root @ cov2 @ root).clamp(min=0).sqrt().sum()
-    return float((mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * cross)
+    cross = torch.linalg.svdvals(_root(cov1) @ _root(cov2)).sum()
+    return max(0.0, float((mean1 - mean2).square().sum() + cov1.trace() + cov2.trace() - 2 * cross))
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """The symmetric root of a covariance, of which rounding may have made eigenvalues negative."""
+    values, vectors = torch.linalg.eigh(covariance)
+    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
 
 def frechet_interval(fake: Tensor, real: Moments, seed: int = 0) -> tuple[float, float, float]:
