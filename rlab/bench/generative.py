@@ -347,8 +347,8 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"{data:<15}{'training data':<13}" + "".join(f"{cell:>22}" for cell in cells))
     plan = result["plan"]
     lines.append(
-        f"{plan['minutes']:g} minutes each on one thread, {plan['samples']:,} samples, {plan['seeds']} seeds; distances "
-        "are on rlab's own features, and not comparable to those on Inception's"
+        f"{plan['minutes']:g} minutes each on one thread, {plan['samples']:,} samples, seeds: {plan['seeds']}; "
+        "distances are on rlab's own features, and not comparable to those on Inception's"
     )
     return "\n".join(lines)
 

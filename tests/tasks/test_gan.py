@@ -378,7 +378,7 @@ def test_verbs_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     for said in ("loss discriminator", "loss generator", "same latent codes over training", "sample spread"):
         assert said in page
     moving = Image.open(io.BytesIO((tmp_path / "net/pictures/samples_over_training.png").read_bytes()))
-    assert moving.n_frames >= 4
+    assert moving.n_frames >= 3
     assert (tmp_path / "net/pictures/samples_over_training.png").stat().st_size < 500_000
     with rlab.load("net") as run:
         assert run.sample(3, seed=1).shape == (3, 1, 8, 8)
