@@ -163,6 +163,7 @@ def test_heun_is_exact_where_velocity_is_linear_in_time() -> None:
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 28, 28), (1, 9, 21), (2, 33, 5)])
 def test_networks_make_images_of_any_size(shape: tuple[int, int, int]) -> None:
+    """Item 259: both networks are convolutions, and so is the U-Net; no side needs to be a power of 2."""
     z, y = torch.randn(2, 6), torch.tensor([0, 2])
     made = DcganGenerator(6, shape, 3, 4, "batch", strided=shape[0] != 3)(z, y)
     assert made.shape == (2, *shape)
