@@ -42,8 +42,8 @@ def draw(figure: Any, results: Results) -> None:
 
 STUDIES.register("gan-dcgan-rules")(
     Study(
-        claim="Each of DCGAN's rules is worth its place: without batch norm, with pooling in place of strides, with ReLU "
-        "in the discriminator, or without convolutions, samples are further from the data.",
+        claim="Each of DCGAN's rules is worth its place: without batch norm, with pooling in place of strides, with "
+        "ReLU in the discriminator, or without convolutions, samples are further from the data.",
         claim_ja="DCGANの指針はどれも効いている。バッチ正規化をなくす、ストライドの代わりにプーリングを使う、識別器をReLUにする、畳み"
         "込みをやめる、いずれでもサンプルはデータから遠くなる。",
         source="item 259; Radford et al. 2016, section 3",

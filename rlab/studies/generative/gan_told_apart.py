@@ -78,8 +78,8 @@ STUDIES.register("gan-told-apart")(
         "network that starts afresh, which does not tell data from other data.",
         claim_ja="学習を終えたGANの偽物は、なお本物と見分けがつく。自らの識別器にも、新たに学習したネットワークにも"
         "見分けられる。後者はデータ同士を見分けられない。",
-        correction="The texts say that in the end fakes cannot be told from real ones. That is the optimum of the game, "
-        "where D is 1/2 everywhere; training does not reach it.",
+        correction="The texts say that in the end fakes cannot be told from real ones. That is the optimum of the "
+        "game, where D is 1/2 everywhere; training does not reach it.",
         correction_ja="教材では最後には本物と見分けがつかなくなるとされる。それは識別器の出力が常に1/2となるゲームの"
         "最適点であり、実際の学習はそこに達しない。",
         source="item 258; Goodfellow et al. 2014; Lopez-Paz & Oquab 2017",
