@@ -165,6 +165,7 @@ def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, con
                 device=context.device,
                 journal=context.journal,
                 budget=context.budget,
+                stop=context.stop,
             ),
         )
         if context.start is not None:
@@ -187,13 +188,13 @@ def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, con
     )
 
 
-def profile_copy(build: Callable[[Any, Any], Any], experiment: Any, device: str, journal: Any) -> Any:
+def profile_copy(build: Callable[[Any, Any], Any], experiment: Any, device: str, journal: Any, stop: Any) -> Any:
     """A throwaway copy of a Learner that learns at once, for measuring."""
     from rlab.run.lifecycle import BuildContext
 
     long = replace(experiment.env, steps=max(experiment.env.steps, 10**9))
     quick = replace(experiment, agent=experiment.agent.for_profile(), env=long)
-    return build(quick, BuildContext(device, journal))
+    return build(quick, BuildContext(device, journal, stop=stop))
 
 
 ATARI_LONGEST = 27_000
