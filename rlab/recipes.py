@@ -15,6 +15,7 @@ MODULES = (
     "tasks.sequence.recipes",
     "tasks.sequence.word_recipes",
     "tasks.generative.recipes",
+    "tasks.generative.gan_recipes",
     "tasks.detection.recipes",
 )
 
