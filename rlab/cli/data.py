@@ -302,12 +302,12 @@ def _show_text(flags: Show, put: Callable[[str, Any], None]) -> int:
         lines.append(f"{'unknown':<16}" + ", ".join(f"{split} {n:.2%}" for split, n in facts["unknown"].items()))
     if facts["classes"]:
         lines.append(f"{'classes':<16}{', '.join(map(printable, facts['classes']))}")
-    for number, example in enumerate(facts["examples"], 1):
+    for place, example in enumerate(facts["examples"], 1):
         lines.append("")
         label = example.pop("class", None)
         for side, of_side in example.items():
             unknown = f", {len(of_side['unknown'])} unknown" if of_side["unknown"] else ""
-            lines.append(f"{number}  {side}, {of_side['length']:,} long{unknown}{f': {label}' if label else ''}")
+            lines.append(f"{place}  {side}, {of_side['length']:,} long{unknown}{f': {label}' if label else ''}")
             lines.append(f"   {_pieces(of_side)}")
     put("\n".join(lines), facts | {"picture": None})
     return 0

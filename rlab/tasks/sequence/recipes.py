@@ -269,7 +269,7 @@ def build_classification(
     return Trainer(task, fit, run.seed, context.device, beside)
 
 
-def sequences_of(part: SequenceDataConfig, seed: int, kinds: tuple[str, ...], more: dict[str, int]) -> Any:
+def sequences_of(part: SequenceDataConfig, seed: int, kinds: tuple[str, ...], more: dict[str, Any]) -> Any:
     """Load a data set of sequences as a run with this seed uses it.
 
     Args:
