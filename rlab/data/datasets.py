@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rlab.data.annotations import AnnotatedImages
 from rlab.data.catalog import DATASETS
+from rlab.data.detection import from_annotated
 from rlab.data.files import reader
 from rlab.data.own import OwnSettings
 from rlab.data.readers import Arrays
@@ -224,14 +226,15 @@ def load(
     own: OwnSettings | None = None,
     text: TextSettings | None = None,
 ) -> Any:
-    """Load a data set, downloading it if it is nowhere: a `TensorDataset`, one of text, or what its source makes.
+    """Load a data set, downloading it if it is nowhere: a `TensorDataset`, a `DetectionDataset`, one of text, or what
+    its source makes.
 
     The published test split stays as it is, and the validation split is drawn from the rest. Where none is published,
     both are drawn. Draws are stratified and depend on the seed alone.
 
     Args:
-        name: a registered name, ``package.module:name``, ``images:DIR``, ``csv:FILE``, ``text:FILE`` or
-            ``pairs:FILE``.
+        name: a registered name, ``package.module:name``, ``images:DIR``, ``voc:DIR``, ``coco:DIR``, ``csv:FILE``,
+            ``text:FILE`` or ``pairs:FILE``.
         seed: of the draw.
         validation: its share: of the training items (default 0.1), or of all (default 0.15) where no test split is
             published, which then is 0.15. 0: no validation split. Of running text it is the end of what is trained
@@ -246,6 +249,8 @@ def load(
     source = DATASETS.get(name)
     if source.own is not None:
         found = source.own.load(own or OwnSettings())
+        if isinstance(found, AnnotatedImages):
+            return from_annotated(source.own.name, found, seed, validation)
         if not isinstance(found, Arrays):
             made = make(str(source.own.path), found, text or TextSettings(), source.tokens, seed, validation)
             return replace(made, name=source.own.name)
@@ -261,6 +266,8 @@ def load(
             f"loadable: {', '.join(n for n in DATASETS if DATASETS.get(n).loadable)}"
         )
     arrays = source.load(reader(name, report))
+    if isinstance(arrays, AnnotatedImages):
+        return from_annotated(name.rpartition(":")[2], arrays, seed, validation)
     return from_arrays(name.rpartition(":")[2], source.kind, arrays, seed, validation)
 
 
