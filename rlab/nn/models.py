@@ -165,7 +165,11 @@ def segmenter(name: str, shape: tuple[int, ...], classes: int, batch: Tensor | N
     Raises:
         RlabError: an unknown name, a shape that the encoder does not take, or it has no maps.
     """
-    encoder = make_encoder(name, shape, batch=batch)
+    return segmenter_on(name, make_encoder(name, shape, batch=batch), shape, classes)
+
+
+def segmenter_on(name: str, encoder: nn.Module, shape: tuple[int, ...], classes: int) -> Segmenter:
+    """Build a segmenter on an encoder that there is; see `segmenter`."""
     return Segmenter(encoder, DenseHead(keep_maps(name, encoder, shape, "a class for every pixel").shape[1], classes))
 
 

@@ -69,7 +69,7 @@ def hard_negatives(losses: Tensor, matched: Tensor, ratio: int) -> Tensor:
     """
     background = matched == -1
     number = (ratio * (matched >= 0).sum(1).clamp(min=1))[:, None]
-    rank = losses.detach().masked_fill(~background, -torch.inf).argsort(1, descending=True, stable=True).argsort(1)
+    rank = losses.detach().masked_fill(~background, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     return (rank < number) & background
 
 
@@ -81,7 +81,7 @@ def sample(matched: Tensor, number: int, share: float) -> Tensor:
     draws = torch.rand(matched.shape, device=matched.device)
 
     def first(of: Tensor, count: Tensor | int) -> Tensor:
-        rank = draws.masked_fill(~of, 2.0).argsort(1).argsort(1)
+        rank = draws.masked_fill(~of, 2.0).argsort(dim=1).argsort(dim=1)
         return (rank < count) & of
 
     positive = first(matched >= 0, round(share * number))
