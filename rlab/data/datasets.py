@@ -209,13 +209,13 @@ def model_inputs(x: np.ndarray, data: TensorDataset) -> Tensor:
                 f"this model was trained on bytes, whole numbers 0..255; these are {x.dtype} from {low:g} to {high:g}"
                 + ("; nearest: (255 * x).round().astype('uint8')" if low >= 0 and high <= 1 and not whole else "")
             )
-        return as_float(torch.from_numpy(np.ascontiguousarray(x, np.uint8)))
+        return as_float(torch.from_numpy(np.require(x, np.uint8, ["C", "W"])))
     if data.kind in IMAGES and (whole or low < 0 or high > 1):
         raise RlabError(
             f"this model was trained on images of floats in 0..1; these are {x.dtype} from {low:g} to {high:g}, so "
             "divide them by the largest value that a pixel can have"
         )
-    return torch.from_numpy(np.ascontiguousarray(x, np.float32))
+    return torch.from_numpy(np.require(x, np.float32, ["C", "W"]))
 
 
 def load(
