@@ -203,7 +203,7 @@ def _settled(now: Augmented, geometry: Geometry, size: Size) -> Augmented:
 
 def _mixed(now: Augmented, share: Tensor, other: Tensor) -> Augmented:
     """Each image, and its target, with another one of the batch."""
-    for what, there in (("masks of classes", now.masks), ("boxes", now.boxes)):
+    for what, there in (("boxes", now.boxes), ("masks of classes", now.masks)):
         if there is not None:
             raise RlabError(f"mixup mixes targets, and {what} cannot be mixed; take it out")
     targets = now.targets
