@@ -57,7 +57,7 @@ def scenes(images: int, seed: int) -> tuple[list[Detections], torch.Tensor, torc
     found = []
     for image in range(images):
         count = int(rng.integers(0, 7))
-        corner, sides = rng.uniform(0, 60, (count, 2)), rng.uniform(5, 30, (count, 2))
+        corner, sides = rng.uniform(0, 60, (count, 2)), rng.uniform(15, 40, (count, 2))
         boxes[image, :count] = torch.from_numpy(np.concatenate([corner, corner + sides], 1)).float()
         labels[image, :count] = torch.from_numpy(rng.integers(0, 3, count))
         near = boxes[image, :count] + torch.from_numpy(rng.normal(0, 2, (count, 4))).float()
