@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +173,9 @@ def parse_coco(data: bytes, name: str) -> tuple[dict[str, Any], list[str]]:
             raise RlabError(f"{name}: annotation {_cut(str(one.get('id')))} names no image or category that there "
                             "is") from None  # fmt: skip
         if len(values) != 4 or None in values:
-            raise RlabError(f"{name}: annotation {_cut(str(one.get('id')))} of {_cut(picture)} has no bbox of 4 numbers")
+            raise RlabError(
+                f"{name}: annotation {_cut(str(one.get('id')))} of {_cut(picture)} has no bbox of 4 numbers"
+            )
         boxes, crowds = found[picture]
         if one.get("iscrowd"):
             found[picture] = boxes, crowds + 1
@@ -281,9 +281,7 @@ class Gathering:
             labels=[np.array([kinds[box.name] for box in boxes], np.int64) for boxes in self.boxes],
             classes=tuple(map(printable, classes)),
             test=test,
-            notes=tuple(
-                f"{self.where}: {n:,} box{'es' if n > 1 else ''} {what}" for n, what in counts if n
-            ),
+            notes=tuple(f"{self.where}: {n:,} box{'es' if n > 1 else ''} {what}" for n, what in counts if n),
         )
 
 

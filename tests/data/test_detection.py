@@ -151,7 +151,10 @@ def test_coco_folder_is_read(tmp_path: Path) -> None:
         ({"images": [{"id": 0, "file_name": "../x.png"}], "annotations": []}, r"'\.\./x.png', which lies outside"),
         ({"images": [{"id": 0, "file_name": "x.png"}], "annotations": []}, "'x.png', which is in none of"),
         ({"annotations": [{"image_id": 99, "category_id": 9, "bbox": [1, 1, 2, 2]}]}, "names no image or category"),
-        ({"annotations": [{"image_id": 0, "category_id": 9, "bbox": [1, 1, True, 2]}]}, "no bbox of 4 numbers|names no"),
+        (
+            {"annotations": [{"image_id": 0, "category_id": 9, "bbox": [1, 1, True, 2]}]},
+            "no bbox of 4 numbers|names no",
+        ),
     ],
 )
 def test_malformed_coco_is_named(change: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -183,7 +186,9 @@ def bright(boxes: torch.Tensor, side: int = 40) -> torch.Tensor:
 def test_boxes_move_as_pixels_do(change: str) -> None:
     box = torch.tensor([[[12.0, 8, 26, 22]]])
     for seed in range(4):
-        done = augment(bright(box[0]), change, torch.Generator().manual_seed(seed), boxes=box, masks=bright(box[0])[:, 0].int())
+        done = augment(
+            bright(box[0]), change, torch.Generator().manual_seed(seed), boxes=box, masks=bright(box[0])[:, 0].int()
+        )
         assert done.boxes is not None
         seen = (done.images[0, 0] > 0.5).nonzero()
         top, left, bottom, right = *seen.amin(0).tolist(), *(seen.amax(0) + 1).tolist()

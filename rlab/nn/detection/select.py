@@ -69,7 +69,9 @@ def hard_negatives(losses: Tensor, matched: Tensor, ratio: int) -> Tensor:
     """
     background = matched == -1
     number = (ratio * (matched >= 0).sum(1).clamp(min=1))[:, None]
-    rank = losses.detach().masked_fill(~background, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    rank = (
+        losses.detach().masked_fill(~background, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    )
     return (rank < number) & background
 
 

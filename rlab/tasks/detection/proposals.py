@@ -78,7 +78,9 @@ def _grouped(image: np.ndarray, segments: np.ndarray) -> list[tuple[int, ...]]:
     rows, columns = np.indices(segments.shape)
     order = np.argsort(segments, axis=None, kind="stable")
     starts = np.searchsorted(segments.ravel()[order], np.arange(count))
-    edges = [reduce.reduceat(at.ravel()[order], starts) for at in (columns, rows) for reduce in (np.minimum, np.maximum)]
+    edges = [
+        reduce.reduceat(at.ravel()[order], starts) for at in (columns, rows) for reduce in (np.minimum, np.maximum)
+    ]
     boxes: list[tuple[int, ...]] = [(int(a), int(c), int(b) + 1, int(d) + 1) for a, b, c, d in zip(*edges, strict=True)]
     pairs = np.concatenate([np.stack([segments[:, :-1], segments[:, 1:]], -1).reshape(-1, 2),
                             np.stack([segments[:-1], segments[1:]], -1).reshape(-1, 2)])  # fmt: skip

@@ -28,7 +28,9 @@ def bilinear(channel: Tensor, x: float, y: float) -> float:
     left, top = min(int(x), width - 2), min(int(y), height - 2)
     a, b = x - left, y - top
     corners = channel[top : top + 2, left : left + 2]
-    return float((1 - b) * ((1 - a) * corners[0, 0] + a * corners[0, 1]) + b * ((1 - a) * corners[1, 0] + a * corners[1, 1]))
+    return float(
+        (1 - b) * ((1 - a) * corners[0, 0] + a * corners[0, 1]) + b * ((1 - a) * corners[1, 0] + a * corners[1, 1])
+    )
 
 
 def test_regions_align_as_a_loop_does() -> None:

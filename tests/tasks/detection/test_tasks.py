@@ -34,7 +34,9 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_each_resumes_to_the_bit(recipe: str, tmp_path: Path) -> None:
-    settings = SMALL | RECIPES[recipe] | {"augment": "hflip,shift:4", "shape": "1x32x32", "examples": 12, "batch_size": 4}
+    settings = (
+        SMALL | RECIPES[recipe] | {"augment": "hflip,shift:4", "shape": "1x32x32", "examples": 12, "batch_size": 4}
+    )
     data = "digit-scenes" if recipe in ("unet", "fcn") else voc(tmp_path / "own", MANY)
     whole, half, other = (of_recipe(recipe, data, **settings) for _ in range(3))
     for _ in range(2):
