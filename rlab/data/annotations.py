@@ -91,8 +91,8 @@ def parse_voc(data: bytes, name: str) -> tuple[str, list[Box]]:
         values = [box.text(part) for part in ("xmin", "ymin", "xmax", "ymax")]
         edges = [_number(value) for value in values]
         if None in edges:
-            raise RlabError(f"{name}: the box of '{_cut(kind)}' has edges {[_cut(value) for value in values]}; they must "
-                            "be numbers")  # fmt: skip
+            shown = [_cut(value) for value in values]
+            raise RlabError(f"{name}: the box of '{_cut(kind)}' has edges {shown}; they must be numbers")
         boxes.append(Box(kind, tuple(edges)))  # type: ignore[arg-type]
     if root.tag != "annotation":
         raise RlabError(f"{name} is no annotation of VOC: its outermost element is '{_cut(root.tag)}'")
@@ -173,9 +173,8 @@ def parse_coco(data: bytes, name: str) -> tuple[dict[str, Any], list[str]]:
             raise RlabError(f"{name}: annotation {_cut(str(one.get('id')))} names no image or category that there "
                             "is") from None  # fmt: skip
         if len(values) != 4 or None in values:
-            raise RlabError(
-                f"{name}: annotation {_cut(str(one.get('id')))} of {_cut(picture)} has no bbox of 4 numbers"
-            )
+            which = _cut(str(one.get("id")))
+            raise RlabError(f"{name}: annotation {which} of {_cut(picture)} has no bbox of 4 numbers")
         boxes, crowds = found[picture]
         if one.get("iscrowd"):
             found[picture] = boxes, crowds + 1

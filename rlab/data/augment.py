@@ -156,8 +156,8 @@ def augment(
             (`Geometry.boxes`).
 
     Returns:
-        Images of the same shape and range, with targets, masks and boxes if they were given. The given tensors stay as they
-        are.
+        Images of the same shape and range, with targets, masks and boxes if they were given. The given tensors stay as
+        they are.
 
     Raises:
         RlabError: no such images, or a parameter that does not fit their size. Pixels are not looked at: a

@@ -54,7 +54,7 @@ def _scene(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(image uint8[S, S], mask int16[S, S], which digits stand in it)."""
     image = rng.uniform(0, 0.25, (SIDE, SIDE)).astype(np.float32)
-    mask, kinds = np.zeros((SIDE, SIDE), np.int16), []
+    mask, kinds = np.zeros((SIDE, SIDE), np.int16), list[int]()
     for digit in rng.choice(part, rng.integers(0, MOST + 1)):
         side = int(rng.integers(12, 29))
         # each pixel of the result takes the bilinear value at its place in the 8x8 digit

@@ -92,7 +92,7 @@ def test_malformed_voc_is_named(text: str, said: str, tmp_path: Path) -> None:
 
 def test_entities_are_found_in_every_encoding() -> None:
     bomb = '<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE a [<!ENTITY b "cc">]><annotation>&b;</annotation>'
-    with pytest.raises(RlabError, match="x.xml has a DOCTYPE"):
+    with pytest.raises(RlabError, match=r"x\.xml has a DOCTYPE"):
         parse_voc(bomb.encode("utf-16"), "x.xml")
     with pytest.raises(RlabError, match=r"x.xml has 5,000,000 bytes"):
         parse_voc(b" " * 5_000_000, "x.xml")
@@ -103,7 +103,7 @@ def test_other_voc_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RlabError, match="without a single box"):
         load(name)
     (tmp_path / "a/JPEGImages/00.png").write_bytes(png()[:100])
-    with pytest.raises(RlabError, match="00.png is damaged or cut off"):
+    with pytest.raises(RlabError, match=r"00\.png is damaged or cut off"):
         load(name)
     (tmp_path / "a/JPEGImages/00.png").unlink()
     with pytest.raises(RlabError, match=r"00.xml has no picture 00.jpg"):
@@ -152,8 +152,8 @@ def test_coco_folder_is_read(tmp_path: Path) -> None:
         ({"images": [{"id": 0, "file_name": "x.png"}], "annotations": []}, "'x.png', which is in none of"),
         ({"annotations": [{"image_id": 99, "category_id": 9, "bbox": [1, 1, 2, 2]}]}, "names no image or category"),
         (
-            {"annotations": [{"image_id": 0, "category_id": 9, "bbox": [1, 1, True, 2]}]},
-            "no bbox of 4 numbers|names no",
+            {"annotations": [{"image_id": 70, "category_id": 9, "bbox": [1, 1, True, 2]}]},
+            "no bbox of 4 numbers",
         ),
     ],
 )

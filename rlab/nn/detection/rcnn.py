@@ -1,4 +1,4 @@
-"""Detectors in two stages: R-CNN, Fast R-CNN and Faster R-CNN (Girshick et al. 2014; Girshick 2015; Ren et al. 2015)."""
+"""Detectors in two stages: R-CNN, Fast and Faster R-CNN (Girshick et al. 2014; Girshick 2015; Ren et al. 2015)."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ class FastRcnn(RegionDetector):
 
 
 class ProposalNetwork(nn.Module):
-    """Tell at every anchor whether there is an object, and where: maps[B, C, h, w] -> scores[B, A], offsets[B, A, 4]."""
+    """Tell at each anchor whether there is an object, and where: maps[B, C, h, w] -> scores[B, A], offsets[B, A, 4]."""
 
     def __init__(self, width: int, anchors: int):
         super().__init__()

@@ -19,6 +19,8 @@ from rlab.tasks.detection.proposals import propose
 from rlab.tasks.detection.scores import AP50, detection_metrics
 from rlab.tasks.task import Losses, SingleLossTask, until
 
+TELLING = Telling()
+
 CHUNK = 16
 """Images of an evaluation that are looked at together."""
 
@@ -50,7 +52,7 @@ class Detection(SingleLossTask):
         *,
         batch_size: int,
         augment: str = "",
-        telling: Telling = Telling(),
+        telling: Telling = TELLING,
         proposals: int = 0,
         bf16: bool = False,
         max_grad_norm: float = 0.0,

@@ -68,10 +68,8 @@ def _grouped(image: np.ndarray, segments: np.ndarray) -> list[tuple[int, ...]]:
     """Boxes of all segments, and of what they are merged to, in that order."""
     count = int(segments.max()) + 1
     bins = np.minimum((image * BINS).astype(int), BINS - 1)
-    histogram = np.stack(
-        [np.bincount(segments.ravel() * BINS + part.ravel(), minlength=count * BINS).reshape(count, BINS) for part in bins],
-        1,
-    ).reshape(count, -1)  # fmt: skip
+    counts = [np.bincount(segments.ravel() * BINS + part.ravel(), minlength=count * BINS) for part in bins]
+    histogram = np.stack([part.reshape(count, BINS) for part in counts], 1).reshape(count, -1)
     sizes = np.bincount(segments.ravel(), minlength=count).astype(float)
     colours = [row / size for row, size in zip(histogram / len(image), sizes, strict=True)]
     size = list(sizes)

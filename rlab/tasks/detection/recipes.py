@@ -81,8 +81,8 @@ def build_detect(make: Callable[..., Any], experiment: Any, context: Any) -> Any
                         f"--data {DEFAULT}, or the recipes fcn and unet")  # fmt: skip
     for split in data.splits:
         if not sum(data.counts(split)):
-            raise RlabError(f"the split '{split}' of data set '{data.name}' has no box, so that nothing could be learned "
-                            "or scored; nearest: more images, or another --split-seed")  # fmt: skip
+            raise RlabError(f"the split '{split}' of data set '{data.name}' has no box, so that nothing could be "
+                            "learned or scored; nearest: more images, or another --split-seed")  # fmt: skip
     crops = make is make_rcnn
     outside = settings.proposals if make in (make_rcnn, make_fast) else 0
     data = with_proposals(data, outside) if outside else data

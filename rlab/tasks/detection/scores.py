@@ -78,7 +78,7 @@ def precision_recall(scores: np.ndarray, hits: np.ndarray, positives: int) -> tu
 def _curve(
     scores: np.ndarray, hits: np.ndarray, weights: np.ndarray, positives: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Recall and interpolated precision [R, K], the k most probable detections counted as often as weights[R, K] say."""
+    """Recall and interpolated precision [R, K] of the most probable, each counted as often as weights[R, K] say."""
     order = np.argsort(-scores, kind="stable")
     weights, hits = weights[:, order], hits[order]
     right, all_ = np.cumsum(weights * hits, 1), np.cumsum(weights, 1)
@@ -190,7 +190,7 @@ def coco_documents(
     found: Sequence[Detections], boxes: Tensor, labels: Tensor, classes: tuple[str, ...]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Write true boxes and detections as COCO's evaluators take them; classes and images count from 1."""
-    truth, told = [], []
+    truth, told = list[dict[str, Any]](), list[dict[str, Any]]()
     for image, (one, box, label) in enumerate(zip(found, boxes, labels, strict=True), 1):
         for (left, top, right, bottom), kind in zip(box.tolist(), label.tolist(), strict=True):
             if kind >= 0:

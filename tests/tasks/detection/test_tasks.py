@@ -20,7 +20,7 @@ from tests.checkpoints import from_file
 from tests.data.test_detection import MANY, voc
 from tests.tasks.test_trainer import of_recipe
 
-SMALL: dict[str, Any] = {"examples": 24, "epochs": 2, "batch_size": 8}
+SMALL: dict[str, Any] = {"examples": 12, "epochs": 2, "batch_size": 4}
 REGIONS = {"proposals": 8, "regions": 8}
 RECIPES: dict[str, dict[str, Any]] = {
     "ssd": {"mining": "random", "width": 16},
