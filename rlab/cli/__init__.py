@@ -27,6 +27,9 @@ TASKS = {
         "report": "write a page with curves, score, settings and video",
         "compare": "compare runs over seeds, with intervals",
     },
+    "make smaller": {
+        "compress": "a smaller run of a trained one: quantised, pruned",
+    },
     "play Go": {
         "play": "play against a player: rlab play go9 --with RUN",
         "analyze": "judge the moves of a game's record",
