@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -39,6 +39,9 @@ RECENT = 100
 
 LONGEST = 27_000
 """Steps after which evaluations cut an episode that nothing else limits: as many as an Atari game has at the most."""
+
+MEASURED = 1.0
+"""Seconds for which the pace of a run is measured before it begins."""
 
 COPIES = 32
 """Environments that play an evaluation side by side, at the most."""
@@ -81,6 +84,18 @@ class Agent(Protocol):
 
     def restore_policy(self, state: dict[str, Any]) -> None:
         """Take over only what playing needs."""
+
+
+@runtime_checkable
+class Pausing(Protocol):
+    """An agent that puts down a long piece of learning when the run is to stop, and takes it up again later."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether what `learn` was given last is not all learned from yet."""
+
+    def go_on(self) -> dict[str, float] | None:
+        """Go on with that; return metrics if it is done."""
 
 
 class EnvStream:
@@ -302,7 +317,7 @@ class Interaction:
         ticks: int,
         evaluate_episodes: int,
         final_episodes: int,
-        profile_copy: Callable[[Journal], Interaction] | None = None,
+        profile_copy: Callable[[Journal, Stop], Interaction] | None = None,
         evaluates: bool = True,
     ):
         self.agent = agent
@@ -328,13 +343,24 @@ class Interaction:
 
     @property
     def done(self) -> int:
-        """Environment steps taken."""
-        return self.stream.done
+        """Environment steps taken; without those of the last tick while learning that belongs to it is put down."""
+        return self.stream.done - self._unfinished * self.envs.num_envs
+
+    @property
+    def _unfinished(self) -> bool:
+        return isinstance(self.agent, Pausing) and self.agent.unfinished
 
     def step(self) -> Metrics:
-        """Take `ticks` steps of every environment and learn; stops early at the end of the budget."""
+        """Take `ticks` steps of every environment and learn; stops early at the end of the budget.
+
+        Learning that a stop interrupted is all that the next step does, so that both together are the same step.
+        """
         clock = dict.fromkeys(("act", "env", "learn"), 0.0)
         metrics: dict[str, float] = {}
+        if isinstance(self.agent, Pausing) and self.agent.unfinished:
+            started = time.perf_counter()
+            metrics = self.agent.go_on() or {}
+            return metrics | {"clock_learn": time.perf_counter() - started}
         for _ in range(self.ticks):
             if self.done >= self.budget.end(self.total_steps):
                 break
@@ -424,7 +450,7 @@ class Interaction:
             self.close()
         with scratch_folder() as scratch:
             journal = Journal(scratch)
-            with closing(journal), closing(self.profile_copy(journal)) as copy:
+            with closing(journal), closing(self.profile_copy(journal, stop)) as copy:
                 notes = copy.envs.examine()
                 per_step = copy.seconds_per_step(stop)
                 journal.flush()
@@ -451,7 +477,7 @@ class Interaction:
             ) from e.__cause__
 
     def seconds_per_step(self, stop: Stop) -> float:
-        """Wall time of an environment step with all its learning, measured for about a second. Alters this learner.
+        """Wall time of an environment step with all its learning, measured for `MEASURED` seconds. Alters this learner.
 
         Raises:
             Stopped: a stop was requested before there was a result.
@@ -461,7 +487,7 @@ class Interaction:
         while learned < 3 and time.perf_counter() < deadline:
             learned += "loss" in self._unless(stop)
         before, started = self.done, time.perf_counter()
-        while time.perf_counter() - started < 1.0:
+        while time.perf_counter() - started < MEASURED:
             self._unless(stop)
         return (time.perf_counter() - started) / max(1, self.done - before)
 
@@ -472,7 +498,8 @@ class Interaction:
 
     def state(self) -> State:
         """Everything but the environments themselves, and the way to bring those back."""
-        return {"agent": self.agent.state()} | self.stream.state()
+        unfinished = {"unfinished": True} if self._unfinished else {}
+        return {"agent": self.agent.state()} | self.stream.state() | unfinished
 
     def restore(self, state: State, stop: Stop) -> None:
         """Restore the agent, then reset the environments and re-execute the logged actions.
@@ -505,7 +532,7 @@ class Interaction:
     def restore_policy(self, state: State) -> None:
         """Take over only what evaluating and watching need; it cannot go on learning then."""
         self.agent.restore_policy(state["agent"])
-        self.stream.ticks = state["ticks"]
+        self.stream.ticks = state["ticks"] - bool(state.get("unfinished"))
         self.close()  # of a simulator there may be one
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from gymnasium.spaces import Discrete
 
 from rlab.errors import RlabError
 from rlab.run.budget import Budget
+from rlab.run.contract import Stop
 from rlab.run.journal import Journal
 
 
@@ -33,6 +34,7 @@ class AgentContext:
         device: torch device.
         journal: takes what is too long for a checkpoint, such as a replay's rows.
         budget: the run's; `place` asks it.
+        stop: the run's; learning that takes long polls it.
     """
 
     observation_space: gym.Space[Any]
@@ -45,6 +47,7 @@ class AgentContext:
     device: str
     journal: Journal
     budget: Budget = field(default_factory=Budget)
+    stop: Stop = field(default_factory=Stop)
 
     def place(self, steps: int) -> float:
         """Where schedules stand after some steps, 0..total_steps: there, or by the clock at the share of time."""

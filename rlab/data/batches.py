@@ -57,7 +57,10 @@ class Batch:
 
 
 class Dataset(Protocol):
-    """Items with splits, which `Batches` makes batches of: text, pairs of sequences, images with boxes, waveforms."""
+    """Items with splits, which `Batches` makes batches of: text, pairs of sequences, images with boxes, waveforms.
+
+    A set that also has ``arrange(items, batch, generator)`` orders the items of an epoch itself, such as by length.
+    """
 
     @property
     def name(self) -> str:
@@ -113,7 +116,7 @@ class Batches:
         augment: changes of images, such as ``"flip,crop:4"``, or what `rlab.data.augment.parse` made of it. Masks
             follow.
         split: which items.
-        shuffle: a new order every epoch; else the split's own.
+        shuffle: a new order every epoch, any one or what the data set's `arrange` draws; else the split's own.
         transform: applied to x last, such as a fitted `rlab.data.preprocess.Transform`.
         per_epoch: how many whole batches an epoch has, through which passes over the split follow each other without
             a gap; None: an epoch is one pass.
@@ -176,7 +179,11 @@ class Batches:
         known, order = self._order  # read once: another thread may make the next batch
         if known != epoch:
             generator = torch.Generator().manual_seed(derive(self.seed, "order", epoch))
-            order = self._items[torch.randperm(len(self._items), generator=generator)]
+            arrange: Callable[[Tensor, int, torch.Generator], Tensor] | None = getattr(self.dataset, "arrange", None)
+            if arrange is None:
+                order = self._items[torch.randperm(len(self._items), generator=generator)]
+            else:
+                order = arrange(self._items, self.batch, generator)
             self._order = epoch, order
         return order
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rlab.data import own, readers
+from rlab.data import own, readers, synthetic
+from rlab.data.text import corpora, dialogues, rules
 from rlab.registry import Registry
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ class DataSource:
     """One data set.
 
     Attributes:
-        kind: images, segmentation, table, series, text, sentence pairs, detection, dialogues or games.
+        kind: images, segmentation, table, series, text, pairs (of sentences), labelled text, labelled steps,
+            detection, dialogues or games.
         summary: one line: what, how much.
         licence: under which it is published.
         source: the page that describes it.
@@ -49,6 +51,8 @@ class DataSource:
         folder: where its files lie, below a folder of data sets; empty is the set's own name.
         make: (reader, seed, validation share or None) -> a data set of another kind, in place of `load`.
         own: files of the user's that are read by settings, in place of `load`.
+        corpus: reader of checked files -> text, in place of `load`.
+        tokens: what text is usually cut into, one of `rlab.data.text.settings.KINDS`.
     """
 
     kind: str
@@ -61,6 +65,13 @@ class DataSource:
     folder: str = ""
     make: Callable[[Read, int, float | None], Dataset] | None = None
     own: own.OwnFiles | None = None
+    corpus: Callable[[Read], corpora.Corpus] | None = None
+    tokens: str = "characters"
+
+    @property
+    def loadable(self) -> bool:
+        """Whether the lab can make tensors of it."""
+        return any(way is not None for way in (self.load, self.make, self.own, self.corpus))
 
     @property
     def embedded(self) -> bool:
@@ -69,7 +80,7 @@ class DataSource:
 
 
 class DataSets(Registry[DataSource]):
-    """The registry of data sets, in which ``images:DIR`` and ``csv:FILE`` are a user's files (`rlab.data.own`)."""
+    """The registry of data sets, in which ``images:DIR``, ``csv:FILE`` and others are a user's (`rlab.data.own`)."""
 
     def get(self, name: str) -> DataSource:
         """Look a name up.
@@ -87,6 +98,7 @@ class DataSets(Registry[DataSource]):
             source=str(files.path),
             examples=files.examples(),
             own=files,
+            tokens=files.tokens,
         )
 
 
@@ -182,6 +194,21 @@ DATASETS.register("fsdd")(
     )
 )
 
+for _name, _speaker in (("fsdd_mel", ""), ("fsdd_mel_speaker", "theo")):
+    DATASETS.register(_name)(
+        DataSource(
+            kind="series",
+            summary="fsdd as log-mel spectrograms, 40 bands every 10 ms; test is "
+            + (f"the speaker {_speaker}, whom training has not" if _speaker else "takes 0 to 4"),
+            licence="CC BY-SA 4.0",
+            source="https://github.com/Jakobovski/free-spoken-digit-dataset",
+            examples=2_250 if _speaker else 2_430,
+            load=partial(readers.spoken_digits_mel, archive="fsdd.tar.xz", samples=8192, speaker=_speaker),
+            files=DATASETS.get("fsdd").files,
+            folder="fsdd",
+        )
+    )
+
 DATASETS.register("japanese_vowels")(
     DataSource(
         kind="series",
@@ -234,10 +261,13 @@ _ENJA = "https://raw.githubusercontent.com/odashi/small_parallel_enja/master/"
 
 DATASETS.register("small_parallel_enja")(
     DataSource(
-        kind="sentence pairs",
-        summary="50,000 + 500 + 500 pairs of short English and Japanese sentences, cut into words",
+        kind="pairs",
+        summary="50,000 + 500 + 500 pairs of short Japanese and English sentences, cut into words",
         licence="Tanaka corpus, CC BY 2.0 FR",
         source="https://github.com/odashi/small_parallel_enja",
+        examples=50_000,
+        corpus=corpora.enja,
+        tokens="words",
         files=tuple(
             File(name, size, digest, _ENJA + name)
             for name, size, digest in (
@@ -259,9 +289,11 @@ DATASETS.register("small_parallel_enja")(
 DATASETS.register("tinyshakespeare")(
     DataSource(
         kind="text",
-        summary="1.1 MB of Shakespeare",
+        summary="1.1 MB of Shakespeare; test is the last 111,540 characters",
         licence="public domain",
         source="https://github.com/karpathy/char-rnn",
+        examples=3_528,
+        corpus=corpora.shakespeare,
         files=(
             File(
                 "input.txt",
@@ -276,9 +308,11 @@ DATASETS.register("tinyshakespeare")(
 DATASETS.register("wagahai")(
     DataSource(
         kind="text",
-        summary="吾輩は猫である (I Am a Cat) by Natsume Soseki, 1.1 MB with readings, in UTF-8",
+        summary="吾輩は猫である (I Am a Cat) by Natsume Soseki, 320,000 characters without readings and notes",
         licence="public domain",
         source="https://www.aozora.gr.jp/cards/000148/card789.html",
+        examples=1_000,
+        corpus=partial(corpora.aozora, file="wagahaiwa_nekodearu.txt"),
         files=(
             File(
                 "wagahaiwa_nekodearu.txt",
@@ -294,9 +328,12 @@ _WIKITEXT = "https://raw.githubusercontent.com/pytorch/examples/main/word_langua
 DATASETS.register("wikitext2")(
     DataSource(
         kind="text",
-        summary="WikiText-2, validation and test parts (2.4 MB)",
+        summary="WikiText-2 without its training part: 1.1 MB, published for validation, and 1.3 MB test",
         licence="CC BY-SA 3.0",
         source="https://huggingface.co/datasets/Salesforce/wikitext",
+        examples=770,
+        corpus=corpora.wikitext,
+        tokens="words",
         files=(
             File(
                 "valid.txt",
@@ -321,6 +358,8 @@ DATASETS.register("sgd_dialogues")(
         summary="schema-guided dialogues: 5,110 + 964 + 1,024 of many turns",
         licence="CC BY-SA 4.0",
         source="https://github.com/google-research-datasets/dstc8-schema-guided-dialogue",
+        examples=4_599,
+        make=dialogues.sgd,
         files=(
             File("train.jsonl.xz", 693_372, "fae01c59bde2695cd70d56b5d84730319cefb38c3fa7800f2e39b1fea8f7cfbc"),
             File("dev.jsonl.xz", 159_092, "d2498c5f4c4f08359c517ef42c002ff60245b3b1f7002b66af115a83518ce89b"),
@@ -331,10 +370,13 @@ DATASETS.register("sgd_dialogues")(
 
 DATASETS.register("sentence_polarity")(
     DataSource(
-        kind="text",
+        kind="labelled text",
         summary="10,662 sentences of film reviews, positive or negative",
         licence="CC BY 4.0",
         source="http://www.cs.cornell.edu/people/pabo/movie-review-data/",
+        examples=7_464,
+        corpus=partial(corpora.sentence_polarity, archive="sentence_polarity.zip"),
+        tokens="words",
         files=(
             File(
                 "sentence_polarity.zip",
@@ -390,3 +432,73 @@ for _name, _kind, _examples, _summary in (
             load=partial(readers.from_sklearn, name=_name),
         )
     )
+
+for _name, _summary, _paper in (
+    ("gaussians-8", "20,000 points of 8 Gaussians on a ring, for generators", "https://arxiv.org/abs/1611.02163"),
+    ("gaussians-25", "20,000 points of 25 Gaussians on a grid, for generators", "https://arxiv.org/abs/1705.07761"),
+):
+    DATASETS.register(_name)(
+        DataSource(
+            kind="table",
+            examples=17_000,
+            summary=_summary,
+            licence="ours, drawn by a program",
+            source=_paper,
+            load=partial(synthetic.gaussians, name=_name),
+        )
+    )
+
+DATASETS.register("shakespeare-small")(
+    DataSource(
+        kind="text",
+        summary="100,000 characters of Shakespeare, which the package brings: the beginning of tinyshakespeare",
+        licence="public domain",
+        source="https://github.com/karpathy/char-rnn",
+        examples=316,
+        corpus=corpora.shakespeare_small,
+    )
+)
+
+for _name, _kind, _examples, _tokens, _corpus, _source, _summary in (
+    ("rule-pairs", "pairs", 1_400, "words", rules.rule_pairs, "https://en.wikipedia.org/wiki/Context-free_grammar",
+     "2,000 Japanese sentences with their English translation, by a grammar of our own"),
+    ("dates", "pairs", 1_400, "characters", rules.dates, "https://arxiv.org/abs/1409.0473",
+     "2,000 dates as people write them, and as ISO 8601 does"),
+    ("reversal", "pairs", 1_400, "characters", rules.reversal, "https://arxiv.org/abs/1409.3215",
+     "2,000 strings of 4 to 12 letters, and the same backwards"),
+    ("binary-addition", "labelled steps", 11_468, "", rules.binary_addition, "https://arxiv.org/abs/1410.4615",
+     "all sums of two numbers below 128, the lowest bit first: 8 steps of 2 bits; longer: 16 steps"),
+    ("anbn", "labelled steps", 1_400, "", rules.anbn, "https://doi.org/10.1109/72.963769",
+     "a^n b^n, n up to 50: the next symbol where it is certain; longer: n = 51 to 100"),
+    ("anbncn", "labelled steps", 1_400, "", rules.anbncn, "https://doi.org/10.1109/72.963769",
+     "a^n b^n c^n, n up to 50: the next symbol where it is certain; longer: n = 51 to 100"),
+    ("dyck1", "labelled steps", 1_400, "", rules.dyck1, "https://arxiv.org/abs/1911.03329",
+     "brackets of up to 50 symbols: whether one is open; longer: 52 to 100"),
+    ("copy", "labelled steps", 3_500, "", rules.copy, "https://arxiv.org/abs/1511.06464",
+     "10 symbols of 8 kinds, to be said again after 20 steps; longer: after 60"),
+):  # fmt: skip
+    DATASETS.register(_name)(
+        DataSource(_kind, _summary, "Apache-2.0", _source, examples=_examples, corpus=_corpus, tokens=_tokens)
+    )
+
+DATASETS.register("delayed-recall")(
+    DataSource(
+        kind="series",
+        summary="3,000 series of 21 steps: which of 4 symbols stood at the first step, under noise",
+        licence="Apache-2.0",
+        source="https://doi.org/10.1162/neco.1997.9.8.1735",
+        examples=2_100,
+        load=rules.delayed_recall,
+    )
+)
+
+DATASETS.register("rule-dialogues")(
+    DataSource(
+        kind="dialogues",
+        summary="600 bookings by two sides in 12 turns, made by a rule: what is answered depends on what was said",
+        licence="Apache-2.0",
+        source="https://arxiv.org/abs/1507.04808",
+        examples=420,
+        make=dialogues.by_rule,
+    )
+)

@@ -16,6 +16,9 @@ from rlab.data.catalog import DATASETS
 from rlab.data.files import reader
 from rlab.data.own import OwnSettings
 from rlab.data.readers import Arrays
+from rlab.data.splits import split_items
+from rlab.data.text.datasets import make
+from rlab.data.text.settings import TextSettings
 from rlab.errors import RlabError, nearest, printable
 from rlab.seeding import derive
 
@@ -25,14 +28,8 @@ IMAGES = ("images", "segmentation")
 DIMS = {"images": 4, "segmentation": 4, "table": 2, "series": 3}
 """Kind -> dimensions of x."""
 
-VALIDATION = 0.1
-"""Share of the training items that become the validation split where a test split is published."""
-
 LARGEST_SIDE = 4_096
 """Of images that are resized."""
-
-PART = 0.15
-"""Share of all items that each of validation and test gets where no test split is published."""
 
 
 @dataclass(frozen=True)
@@ -225,33 +222,43 @@ def load(
     validation: float | None = None,
     report: Callable[[str], None] | None = None,
     own: OwnSettings | None = None,
+    text: TextSettings | None = None,
 ) -> Any:
-    """Load a data set, downloading it if it is nowhere: a `TensorDataset`, or what its source makes.
+    """Load a data set, downloading it if it is nowhere: a `TensorDataset`, one of text, or what its source makes.
 
     The published test split stays as it is, and the validation split is drawn from the rest. Where none is published,
     both are drawn. Draws are stratified and depend on the seed alone.
 
     Args:
-        name: a registered name, ``package.module:name``, ``images:DIR`` or ``csv:FILE``.
+        name: a registered name, ``package.module:name``, ``images:DIR``, ``csv:FILE``, ``text:FILE`` or
+            ``pairs:FILE``.
         seed: of the draw.
         validation: its share: of the training items (default 0.1), or of all (default 0.15) where no test split is
-            published, which then is 0.15. 0: no validation split.
+            published, which then is 0.15. 0: no validation split. Of running text it is the end of what is trained
+            on, and a test split that is not published the last tenth.
         report: takes a line for each download.
-        own: how ``images:`` and ``csv:`` are read.
+        own: how a user's own files are read.
+        text: how text becomes tokens and windows.
 
     Raises:
         RlabError: the set is unknown, not there, damaged, or nothing that the lab makes tensors of.
     """
     source = DATASETS.get(name)
     if source.own is not None:
-        arrays = source.own.load(own or OwnSettings())
-        return from_arrays(source.own.name, source.kind, arrays, seed, validation)
+        found = source.own.load(own or OwnSettings())
+        if not isinstance(found, Arrays):
+            made = make(str(source.own.path), found, text or TextSettings(), source.tokens, seed, validation)
+            return replace(made, name=source.own.name)
+        return from_arrays(source.own.name, source.kind, found, seed, validation)
+    if source.corpus is not None:
+        corpus = source.corpus(reader(name, report))
+        return make(name.rpartition(":")[2], corpus, text or TextSettings(), source.tokens, seed, validation)
     if source.make is not None:
         return source.make(reader(name, report), seed, validation)
     if source.load is None:
         raise RlabError(
             f"data set '{name}' ({source.kind}) can be listed, fetched and verified, but not loaded yet; "
-            f"loadable: {', '.join(n for n in DATASETS if DATASETS.get(n).load)}"
+            f"loadable: {', '.join(n for n in DATASETS if DATASETS.get(n).loadable)}"
         )
     arrays = source.load(reader(name, report))
     return from_arrays(name.rpartition(":")[2], source.kind, arrays, seed, validation)
@@ -311,60 +318,6 @@ def _plain(name: str, what: str, given: Any) -> Any:
         )
     kind = np.dtype(np.float64) if array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
     return np.require(array, kind, ["C", "W"])
-
-
-def split_items(
-    name: str,
-    n: int,
-    strata: np.ndarray | None,
-    test: np.ndarray | None,
-    seed: int,
-    validation: float | None,
-) -> dict[str, np.ndarray]:
-    """Draw the splits that are not published.
-
-    Args:
-        name: of the set, for messages.
-        n: number of items.
-        strata: group of each item, int64[n]: each split gets its share of every group, rounded; None is one group.
-        test: items of the published test split.
-        seed: of the draw.
-        validation: see `load`.
-
-    Returns:
-        train, validation (unless it is 0) and test -> items, ascending.
-
-    Raises:
-        RlabError: a share is out of range, or nothing is left for a split.
-    """
-    share = validation if validation is not None else (PART if test is None else VALIDATION)
-    if not 0 <= share < (1 - PART if test is None else 1):
-        raise RlabError(
-            f"the validation share of '{name}' is {share:g}; it must be at least 0 and leave items to train"
-        )
-    groups = np.zeros(n, np.int64) if strata is None else strata
-    if len(groups) != n:
-        raise RlabError(f"data set '{name}' has {n:,} items but {len(groups):,} labels")
-    generator = np.random.default_rng(derive(seed, "splits"))
-    rest = np.arange(n)
-    if test is None:
-        test = _draw(rest, groups, PART, generator)
-        share /= 1 - PART
-    rest = np.setdiff1d(rest, test)
-    held = _draw(rest, groups, share, generator) if share else rest[:0]
-    splits = {"train": np.setdiff1d(rest, held), "validation": held, "test": np.sort(test)}
-    return splits if share else {"train": rest, "test": splits["test"]}
-
-
-def _draw(items: np.ndarray, groups: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
-    """A share of the items, and of each group of them (to the item, by the largest remainders), ascending."""
-    members = [items[groups[items] == group] for group in np.unique(groups[items])]
-    wanted = np.array([share * len(of_group) for of_group in members])
-    sizes = np.floor(wanted).astype(int)
-    more = round(share * len(items)) - int(sizes.sum())
-    sizes[np.argsort(sizes - wanted, kind="stable")[:more]] += 1
-    drawn = [generator.permutation(of_group)[:n] for of_group, n in zip(members, sizes, strict=True)]
-    return np.sort(np.concatenate(drawn)) if drawn else items[:0]
 
 
 def _check_x(data: TensorDataset) -> None:

@@ -1,4 +1,5 @@
-"""Data sets of a user's own files: ``images:DIR``, pictures in one folder a class, and ``csv:FILE``, a table."""
+"""Data sets of a user's own files: ``images:DIR``, pictures in one folder a class, ``csv:FILE``, a table,
+``text:FILE``, running text, and ``pairs:FILE``, sentences with their translations."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from rlab.data.media import open_picture
 from rlab.data.readers import Arrays
+from rlab.data.text.corpora import Corpus, Pairs, Stream, pairs_of, unix_lines
 from rlab.errors import RlabError, nearest, printable, shortened
 from rlab.machine import available_memory, gigabytes
 
@@ -71,6 +73,8 @@ class OwnFiles(ABC):
 
     path: Path
     kind: ClassVar[str]
+    tokens: ClassVar[str] = ""
+    """What text is usually cut into."""
 
     @property
     def name(self) -> str:
@@ -86,23 +90,23 @@ class OwnFiles(ABC):
         """About how many examples there are to train on."""
 
     @abstractmethod
-    def arrays(self, settings: OwnSettings, read: Reading) -> Arrays:
+    def contents(self, settings: OwnSettings, read: Reading) -> Arrays | Corpus:
         """Read the files through `read`."""
 
-    def load(self, settings: OwnSettings) -> Arrays:
+    def load(self, settings: OwnSettings) -> Arrays | Corpus:
         """Read the files.
 
         Raises:
             RlabError: what is wrong with them, by file, line and column; or they have another digest.
         """
         read = Reading(self.path)
-        arrays = self.arrays(settings, read)
+        found = self.contents(settings, read)
         if settings.digest and read.digest() != settings.digest:
             raise RlabError(
                 f"the files of {self.path} have changed since the run began (SHA-256 {read.digest()[:12]}, then "
                 f"{settings.digest[:12]}); put the old ones back, or start a new run"
             )
-        return arrays
+        return found
 
     def digest(self, settings: OwnSettings) -> str:
         """The SHA-256, in hex, of all that `load` reads."""
@@ -206,7 +210,7 @@ class Pictures(OwnFiles):
         """About how many pictures there are to train on."""
         return int(0.7 * sum(1 for _ in self._pictures())) + 1
 
-    def arrays(self, settings: OwnSettings, read: Reading) -> Arrays:
+    def contents(self, settings: OwnSettings, read: Reading) -> Arrays:
         """Decode the pictures: one channel if all are grey, else three."""
         from PIL import Image
 
@@ -268,7 +272,7 @@ class Table(OwnFiles):
         """The names of all columns; their numbers, from 1, where the first line names none."""
         return _rows(self.path, Reading(self.path)).header
 
-    def arrays(self, settings: OwnSettings, read: Reading) -> Arrays:
+    def contents(self, settings: OwnSettings, read: Reading) -> Arrays:
         """Read the numbers."""
         rows = _rows(self.path, read)
         if settings.target not in rows.header:
@@ -289,6 +293,51 @@ class Table(OwnFiles):
         if settings.test_file:
             test = _named([str(line) for line in rows.lines], settings.test_file, read, f"{self.path}, by its line")
         return Arrays(np.concatenate(x, 1), y, classes, test, columns=tuple(names), missing=settings.missing == "mean")
+
+
+class TextFile(OwnFiles):
+    """A text in UTF-8, or in UTF-16 with a byte-order mark."""
+
+    kind = "text"
+    tokens = "characters"
+
+    def files(self) -> list[Path]:
+        """The file."""
+        return [self.path]
+
+    def examples(self) -> int:
+        """About how many windows of 256 bytes there are to train on."""
+        return _bytes_of(self.path) // 316 + 1
+
+    def contents(self, settings: OwnSettings, read: Reading) -> Stream:
+        """Read the text.
+
+        Raises:
+            RlabError: it is empty, or no text.
+        """
+        text = _text(self.path, read(self.path))
+        if not text.strip():
+            raise RlabError(f"{self.path} is empty; it takes text")
+        return Stream(unix_lines(text))
+
+
+class PairsFile(OwnFiles):
+    """Sentences with their translations in UTF-8, one pair a line, divided by a tab."""
+
+    kind = "pairs"
+    tokens = "sentencepiece"
+
+    def files(self) -> list[Path]:
+        """The file."""
+        return [self.path]
+
+    def examples(self) -> int:
+        """About how many pairs there are to train on."""
+        return int(0.7 * Reading(self.path)(self.path).count(b"\n")) + 1
+
+    def contents(self, settings: OwnSettings, read: Reading) -> Pairs:
+        """Read the pairs."""
+        return pairs_of(_text(self.path, read(self.path)), str(self.path))
 
 
 @dataclass(frozen=True)
@@ -463,7 +512,8 @@ def _text(path: Path, data: bytes) -> str:
             f"{path}, line {line}: it is no text in {encoding[:6].strip('-').upper()}; save it as UTF-8"
         ) from None
     if "\0" in text:
-        raise RlabError(f"{path} is no text: it holds zero bytes")
+        line = text[: text.index("\0")].count("\n") + 1
+        raise RlabError(f"{path}, line {line}: it is no text, for it holds zero bytes")
     return text
 
 
@@ -501,6 +551,18 @@ def _has_header(cells: list[list[str]]) -> bool:
 
 def _is_number(cell: str) -> bool:
     return bool(_NUMBER.fullmatch(cell) or _DECIMAL_COMMA.fullmatch(cell))
+
+
+def _bytes_of(path: Path) -> int:
+    """The size of a file.
+
+    Raises:
+        RlabError: it is not there.
+    """
+    try:
+        return path.stat().st_size
+    except OSError as e:
+        raise RlabError(f"{path} cannot be read ({e.strerror or e})") from None
 
 
 def _named(names: list[str], file: str, read: Reading, where: str) -> np.ndarray:
@@ -542,11 +604,11 @@ def _cut(text: str, most: int = 40) -> str:
     return printable(shortened(text, most))
 
 
-OWN: dict[str, type[OwnFiles]] = {"images": Pictures, "csv": Table}
+OWN: dict[str, type[OwnFiles]] = {"images": Pictures, "csv": Table, "text": TextFile, "pairs": PairsFile}
 """What stands before the colon -> how the files behind it are read."""
 
 
 def files_of(name: str) -> OwnFiles | None:
-    """A user's files by the name of a data set, ``images:DIR`` or ``csv:FILE``; None if it is of another kind."""
+    """A user's files by the name of a data set, such as ``csv:FILE``; None if it is of another kind."""
     prefix, _, path = name.partition(":")
     return OWN[prefix](Path(os.path.abspath(Path(path).expanduser()))) if path and prefix in OWN else None

@@ -43,12 +43,14 @@ class BuildContext:
         journal: where the learner appends its logs.
         start: the run's folder if the learner starts at 0, where what it takes from other runs lies; else None.
         budget: where schedules stand, for parts that the run cannot give it to (`FollowsClock`).
+        stop: the run's, for parts that work long within one step.
     """
 
     device: str
     journal: Journal
     start: Path | None = None
     budget: Budget = field(default_factory=Budget)
+    stop: Stop = field(default_factory=Stop)
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def start_run(
             journal = Journal(folder.journal)
             stack.callback(journal.close)
             budget = _budget_of(config)
-            context = BuildContext(device, journal, folder.path, budget)
+            context = BuildContext(device, journal, folder.path, budget, stop)
             learner = entry.build(config, context)
             stack.callback(learner.close)
             _begin_with_agent(recipe, learner, folder)
@@ -297,7 +299,7 @@ def resume_run(
                 config = extension.applied(folder, entry, config, notes, done)
             budget = _budget_of(config, was_extended(entry, config, notes.config))
             start = folder.path if saved is None else None
-            learner: Learner = entry.build(config, BuildContext(chosen, journal, start, budget))
+            learner: Learner = entry.build(config, BuildContext(chosen, journal, start, budget, stop))
             stack.callback(learner.close)
             if saved is None:
                 _begin_with_agent(recipe, learner, folder)

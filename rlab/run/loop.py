@@ -206,7 +206,8 @@ class Loop:
             self._newest = None
             self._add_metrics(self._step(before))
             progress = self.learner.progress()
-            self._tell_the_end(self.budget.read(progress.done, self._seconds()), progress)
+            if progress.done > before:  # a step that a stop interrupted goes on by the same reading
+                self._tell_the_end(self.budget.read(progress.done, self._seconds()), progress)
             progress = self._progress()
             if crossed(before, progress.done, self.config.log_steps) or progress.finished:
                 self._log(progress)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rlab.data.batches import Batch, Batches, DataModule, Dataset
     from rlab.data.catalog import DATASETS, DataSource
-    from rlab.data.datasets import TensorDataset, load, split_items
+    from rlab.data.datasets import TensorDataset, load
     from rlab.data.readers import Arrays
+    from rlab.data.splits import split_items
     from rlab.tasks.config import ExamplesConfig, FitConfig
     from rlab.tasks.pictures import png
     from rlab.tasks.task import Losses, Metric, SingleLossTask, Task, until
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "rlab.data.batches": ("Batch", "Batches", "DataModule", "Dataset"),
-    "rlab.data.datasets": ("TensorDataset", "load", "split_items"),
+    "rlab.data.datasets": ("TensorDataset", "load"),
+    "rlab.data.splits": ("split_items",),
     "rlab.data.readers": ("Arrays",),
     "rlab.data.catalog": ("DATASETS", "DataSource"),
     "rlab.tasks.config": ("ExamplesConfig", "FitConfig"),

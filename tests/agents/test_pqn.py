@@ -10,14 +10,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rlab as lab
+from rlab.agents.interaction import Interaction
 from rlab.agents.types import Step
 from rlab.agents.value.config import PQNConfig
 from rlab.agents.value.pqn import PQN, _rows, rectification
 from rlab.agents.value.returns import lambda_returns
 from rlab.errors import RlabError
-from rlab.run.contract import NonFinite, Stop
+from rlab.registry import RECIPES
+from rlab.run import lifecycle as life
+from rlab.run.config import changed
+from rlab.run.contract import Footprint, NonFinite, Stop
+from rlab.run.folder import find_run
+from rlab.run.loop import Outcome
 from tests.agents.helpers import agent_context
 from tests.checkpoints import from_file
+from tests.run.fake import QuietView, digest_of, rows_of
 
 
 def agent(**settings: object) -> PQN:
@@ -223,6 +231,59 @@ def test_it_goes_on_in_the_middle_of_a_rollout(overlap: bool, tmp_path: Path) ->
     whole.state(), other.state()
     assert all(torch.equal(v, other.online.state_dict()[k]) for k, v in whole.online.state_dict().items())
     assert not all(torch.equal(v, saved[k]) for k, v in whole.online.state_dict().items())
+
+
+class StopAt(Stop):
+    """A stop that is requested when it is polled for the k-th time."""
+
+    def __init__(self, k: int):
+        self.left = k
+
+    @property
+    def requested(self) -> bool:  # type: ignore[override]
+        self.left -= 1
+        return self.left < 0
+
+
+@pytest.mark.parametrize(("overlap", "threads"), [(False, 1), (True, 1), (True, 2)])
+def test_a_stop_puts_a_round_down(
+    overlap: bool,
+    threads: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    threads_of_torch: Callable[[int], None],
+) -> None:
+    """Of 16 updates a rollout; some of the stops come between them. Nothing of the run may tell that there were any."""
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    settings = {
+        "num_envs": 4,
+        "rollout": 8,
+        "batch_size": 4,
+        "overlap": overlap,
+        "threads": threads,
+        "steps": 128 if threads == 1 else 96,
+    }
+    settings |= {"evaluate_steps": 64 * (threads == 1), "evaluate_episodes": 1, "final_episodes": 1, "log_steps": 8}
+    config = changed(RECIPES.get("pqn").default("CartPole-v1"), settings)
+    monkeypatch.setattr(Interaction, "footprint", lambda self, stop: Footprint(10, 0, 10, seconds=1.0))
+
+    def go(stop: Stop) -> Outcome:
+        return life.resume_run(find_run("run"), None, stop, QuietView())
+
+    life.start_run("pqn", config, "whole", Stop(), QuietView(), lambda c, *_: c)
+    outcome = life.start_run("pqn", config, "run", StopAt(9), QuietView(), lambda c, *_: c)[1]
+    put_down, polls = 0, iter((13, 17, 30, 11, 40, 90, 500))
+    while not outcome.finished:
+        saved = life.read_newest(find_run("run"))
+        assert saved is not None
+        if "round" in saved.state["agent"]:
+            put_down += 1
+            with lab.load("run") as loaded:
+                assert loaded.step == saved.done
+        outcome = go(StopAt(next(polls)))
+    assert put_down >= 2
+    assert digest_of(find_run("run")) == digest_of(find_run("whole"))
+    assert rows_of(find_run("run")) == rows_of(find_run("whole"))
 
 
 @pytest.mark.parametrize("overlap", [False, True])

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlab.data.batches import Batches
-from rlab.data.datasets import TensorDataset, from_arrays, load, split_items
+from rlab.data.datasets import TensorDataset, from_arrays, load
 from rlab.data.preprocess import fit
 from rlab.data.readers import Arrays
+from rlab.data.splits import split_items
 from rlab.errors import RlabError
 
 

@@ -37,15 +37,18 @@ class Background(Generic[Result]):
         finally:
             torch.set_num_threads(threads)
 
-    def start(self, job: Callable[[], Result]) -> None:
-        """Run a job; the one before must have been waited for."""
-        threads = torch.get_num_threads()
+    def start(self, job: Callable[[], Result], threads: int) -> None:
+        """Run a job, which gets half of so many threads; the one before must have been waited for."""
         if self._on_cpu and threads > 1:
             self._pool = self._pool or ThreadPoolExecutor(1, "rlab-learner")
             self._job = self._pool.submit(self._with_half, threads, job)
             return
+        before = torch.get_num_threads()
         self._job = Future()
-        self._job.set_result(job())
+        try:
+            self._job.set_result(self._with_half(threads, job))
+        finally:
+            torch.set_num_threads(before)
 
     def wait(self) -> Result | None:
         """The result of the job, None if none was started since.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -27,7 +28,7 @@ from rlab.nn.init import orthogonal
 from rlab.nn.modes import drawing_for
 from rlab.nn.optim import make_optimiser, memories_alone, restore, state_of
 from rlab.nn.precision import use_bf16
-from rlab.run.contract import NonFinite, Stop
+from rlab.run.contract import NonFinite, Stop, Stopped
 from rlab.seeding import derive
 from rlab.tasks.transfer import counts, freeze, trainable
 
@@ -35,11 +36,46 @@ BETA2 = 0.999
 """Adam's decay of squared gradients."""
 
 
+@dataclass
+class Round:
+    """What is to be learned from a rollout of R steps beside its observations, and how far that is.
+
+    Attributes:
+        action: int64[R], what was done.
+        target: float32[R], the returns.
+        orders: int64[epochs, R], in which to go over it.
+        mask: bool[ROWS, A] of allowed actions, of the first ones.
+        steps: environment steps when it began.
+        rate: the step size.
+        terminals: share of steps that ended a game.
+        threads: that torch had when it began.
+        measured: [3] of each update so far: loss, norm of the gradient, mean Q.
+    """
+
+    action: Tensor
+    target: Tensor
+    orders: Tensor
+    mask: Tensor
+    steps: int
+    rate: float
+    terminals: float
+    threads: int
+    measured: list[Tensor]
+
+    def to(self, device: torch.device) -> Round:
+        """The same, its numbers of updates on a device."""
+        names = ("action", "target", "orders")
+        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in names}
+        return replace(self, **moved, measured=[numbers.to(device) for numbers in self.measured])
+
+
 class PQN:
     """The agent: collects a rollout, computes its returns, goes over it a few times, forgets it.
 
     With `overlap` it goes over a rollout while the next one is collected, by what it knew before: actions and the
     values that returns bootstrap from are of one rollout earlier. Nothing depends on which of the two is faster.
+
+    A rollout takes many updates. When the run is to stop they end after the present one, and go on after a resume.
 
     Args:
         config: hyperparameters.
@@ -67,7 +103,8 @@ class PQN:
         self.online = network.to(self.device)
         self.acting = copy.deepcopy(self.online).requires_grad_(False) if config.overlap else self.online
         """What acts and values; with overlap as it was before the rollout that is being learned from."""
-        self.background: Background[dict[str, float]] = Background(self.device)
+        self.background: Background[dict[str, float] | None] = Background(self.device)
+        self._round: Round | None = None  # that is under way
         self._learned: dict[str, float] | None = None  # metrics of the round that was waited for
         self.optimizer = make_optimiser(
             "adam",
@@ -137,16 +174,26 @@ class PQN:
         """Add a step of all environments to the rollout; learn from the rollout when it is full."""
         with self._beside():
             self._store(step)
-        if self.filled < self.config.rollout:
+        return self.go_on() if self.unfinished else None
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is a full rollout that is to be learned from before the agent acts again."""
+        return self.filled == self.config.rollout
+
+    def go_on(self) -> dict[str, float] | None:
+        """Learn from the full rollout, or with overlap begin to; None, too, if a stop comes first."""
+        if self._round is None and not self.config.overlap:
+            self._round = self._begin()
+        if not self._finish():
             return None
-        self.filled = 0
-        if not self.config.overlap:
-            return self._round()()
-        self._wait()
         learned, self._learned = self._learned, None
-        self.acting.load_state_dict(self.online.state_dict())
-        self.background.start(self._round())
-        self.rollout["obs"], self._spare = self._spare, self.rollout["obs"]
+        if self.config.overlap:
+            self.acting.load_state_dict(self.online.state_dict())
+            self._round = self._begin()
+            self.rollout["obs"], self._spare = self._spare, self.rollout["obs"]
+            self.background.start(partial(self._fit, self._round), self._round.threads)
+        self.filled = 0
         return learned
 
     def _store(self, step: Step) -> None:
@@ -173,58 +220,75 @@ class PQN:
         return self.background.half_of_threads() if self.config.overlap else nullcontext()
 
     def _wait(self) -> None:
-        """Wait for learning that is under way; its metrics come with the next full rollout, whoever waited."""
-        self._learned = self.background.wait() or self._learned
+        """Wait for learning that is under way.
+
+        Raises:
+            Stopped: a stop came first.
+        """
+        if not self._finish():
+            raise Stopped
+
+    def _finish(self) -> bool:
+        """Finish the round that is under way; whether it is done, which a stop can prevent.
+
+        Its metrics come with the next full rollout, whoever waited.
+        """
+        if (current := self._round) is None:
+            return True
+        if self.config.overlap:
+            learned = self.background.wait()
+            if learned is None:  # it was put down
+                self.background.start(partial(self._fit, current), current.threads)
+                learned = self.background.wait()
+        else:
+            learned = self._fit(current)
+        if learned is None:
+            return False
+        self._learned, self._round = learned, None
+        return True
 
     def loss(self, obs: Tensor, action: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """(half the mean squared error to the returns, mean Q of the actions taken); obs[B, *shape]."""
         q = self.online(obs).gather(1, action.unsqueeze(1)).squeeze(1)
         return 0.5 * (q - target).square().mean(), q.detach().mean()
 
-    def _round(self) -> partial[dict[str, float]]:
+    def _begin(self) -> Round:
         """Everything that learning from the full rollout needs, none of which acting changes."""
         c, r = self.config, self.rollout
         returns = lambda_returns(r["reward"], r["discount"], r["last"], r["next_value"], c.lam)
-        return partial(
-            self._fit,
-            r["obs"].flatten(0, 1),
-            torch.from_numpy(r["action"].reshape(-1)).to(self.device, copy=True),
-            torch.from_numpy(returns.reshape(-1)).to(self.device),
-            [torch.from_numpy(self.rng.permutation(returns.size)).to(self.device) for _ in range(c.epochs)],
-            self.steps,
-            linear(c.learning_rate, c.final_learning_rate, self.context.place(self.steps), self.total_steps),
-            float((r["discount"] == 0).mean()),
-            torch.from_numpy(r["mask"].reshape(-1, self.num_actions)[:ROWS].copy()),
+        return Round(
+            action=torch.from_numpy(r["action"].reshape(-1)).to(self.device, copy=True),
+            target=torch.from_numpy(returns.reshape(-1)).to(self.device),
+            orders=torch.from_numpy(np.stack([self.rng.permutation(returns.size) for _ in range(c.epochs)])).to(
+                self.device
+            ),
+            mask=torch.from_numpy(r["mask"].reshape(-1, self.num_actions)[:ROWS].copy()),
+            steps=self.steps,
+            rate=linear(c.learning_rate, c.final_learning_rate, self.context.place(self.steps), self.total_steps),
+            terminals=float((r["discount"] == 0).mean()),
+            threads=torch.get_num_threads(),
+            measured=[],
         )
 
-    def _fit(
-        self,
-        obs: Tensor,
-        action: Tensor,
-        target: Tensor,
-        orders: list[Tensor],
-        steps: int,
-        rate: float,
-        terminals: float,
-        mask: Tensor,
-    ) -> dict[str, float]:
-        """Go over a rollout of R steps in each of `orders` int64[R]; metrics. mask bool[ROWS, A]: of the first ones."""
-        c, updates = self.config, self.updates
-        measured = [
-            self._update(_rows(obs, chosen), action[chosen], target[chosen], rate)
-            for order in orders
-            for chosen in order.split(c.batch_size)
-        ]
-        numbers = torch.stack(measured).mean(0).tolist()  # one transfer; a NaN in any of them shows
+    def _fit(self, r: Round) -> dict[str, float] | None:
+        """Go over a rollout in each of its orders, from where that was put down; metrics, None if a stop comes."""
+        c, obs = self.config, self._spare.flatten(0, 1)
+        batches = [chosen for order in r.orders for chosen in order.split(c.batch_size)]
+        for chosen in batches[len(r.measured) :]:
+            if self.context.stop.requested:
+                return None
+            r.measured.append(self._update(_rows(obs, chosen), r.action[chosen], r.target[chosen], r.rate))
+        numbers = torch.stack(r.measured).mean(0).tolist()  # one transfer; a NaN in any of them shows
+        before = self.updates - len(batches)
         for quantity, value in zip(("loss", "gradient"), numbers, strict=False):
             if not math.isfinite(value):
-                raise NonFinite(quantity, value, f"step {steps:,} (update {self.updates:,})")
+                raise NonFinite(quantity, value, f"step {r.steps:,} (update {before:,})")
         metrics = dict(zip(("loss", "grad_norm", "q_mean"), numbers, strict=True))
         if c.gamma:
-            metrics["terminals"] = terminals
-        if due(updates, self.updates):
+            metrics["terminals"] = r.terminals
+        if due(before, self.updates):
             sample = obs[:ROWS].cpu().numpy()
-            metrics |= value_diagnostics(self.online, lambda: self.online.predict(sample), len(sample), mask, c.gamma)
+            metrics |= value_diagnostics(self.online, lambda: self.online.predict(sample), len(sample), r.mask, c.gamma)
         return metrics
 
     def _update(self, obs: Tensor, action: Tensor, target: Tensor, rate: float) -> Tensor:
@@ -249,11 +313,11 @@ class PQN:
         held = 2 * rollout if self.config.overlap else rollout
         working = 4 * weights + self.config.batch_size * 40 * max(rollout // (obs.shape[0] * obs.shape[1]), 1_000)
         memory, device_memory = (held + working, 0) if self.device.type == "cpu" else (0, held + working)
-        return Needs(memory, device_memory, 3 * weights + rollout, 0, *counts(self.online))
+        return Needs(memory, device_memory, 3 * weights + held, 0, *counts(self.online))
 
     def state(self) -> dict[str, Any]:
-        """Everything that decides what the agent does next; waits for learning that is under way."""
-        self._wait()
+        """Everything that decides what the agent does next; waits for learning that is under way, up to a stop."""
+        self._finish()
         return {
             "online": self.online.state_dict(),
             "acting": self.acting.state_dict() if self.config.overlap else None,
@@ -264,10 +328,19 @@ class PQN:
             "updates": self.updates,
             "filled": self.filled,
             "rollout": {name: column[: self.filled] for name, column in self.rollout.items()},
-        }
+        } | self._put_down()
+
+    def _put_down(self) -> dict[str, Any]:
+        """The round that a stop interrupted, if there is one; without overlap its observations are the rollout's."""
+        if self._round is None:
+            return {}
+        obs = {"round_obs": self._spare} if self.config.overlap else {}
+        return {"round": asdict(self._round)} | obs
 
     def restore(self, state: dict[str, Any], stop: Stop) -> None:
         """Become the agent that `state` describes."""
+        self.background.wait()
+        self._round = None
         self.restore_policy(state)
         if self.config.overlap:
             self.acting.load_state_dict(state["acting"])
@@ -277,6 +350,10 @@ class PQN:
         self.steps, self.updates, self.filled = state["steps"], state["updates"], state["filled"]
         for name, column in state["rollout"].items():
             self.rollout[name][: self.filled] = column
+        if "round" in state:
+            self._round = Round(**state["round"]).to(self.device)
+        if "round_obs" in state:
+            self._spare.copy_(state["round_obs"])
 
     def restore_policy(self, state: dict[str, Any]) -> None:
         """Take over only what playing needs."""
