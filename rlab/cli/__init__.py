@@ -31,6 +31,7 @@ TASKS = {
     },
     "make smaller": {
         "compress": "a smaller run of a trained one: quantised, pruned",
+        "export": "one file that runs without rlab: ONNX, torch",
     },
     "language": {
         "neighbours": "words near a word, and analogies, by word vectors",

@@ -135,7 +135,7 @@ def compress(
     for part in place[:-1]:
         inner = inner[part]
     inner[place[-1]] = packed
-    sizes = [node.nbytes if isinstance(node, Packed) else node.nbytes for node in packed.values()]
+    sizes = [node.nbytes for node in packed.values()]
     zeros = [w for name, w in weights.items() if name in rates]
     made = _write(folder, state, saved.loop, saved.done, how, name)
     return Compressed(
@@ -187,7 +187,9 @@ def network_in(state: State, run: str) -> tuple[tuple[str, ...], dict[str, Tenso
             node = node.get(part) if isinstance(node, dict) else None
         if isinstance(node, dict) and any(isinstance(value, Tensor) for value in node.values()):
             return place, node
-    raise RlabError(f"run '{run}' has no network that could be made smaller; models, deep agents and players of Go have")
+    raise RlabError(
+        f"run '{run}' has no network that could be made smaller; models, deep agents and players of Go have"
+    )
 
 
 def _is_weight(tensor: Tensor) -> bool:
