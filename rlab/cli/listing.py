@@ -59,6 +59,7 @@ FAMILIES = (
     "tables and planning",
     "Go",
     "networks",
+    "sequences",
     "ensembles of trees",
 )
 """Families of agents and models in the order in which they are listed; others follow."""

@@ -41,8 +41,17 @@ BELOW = "below."
 """What the names of the feed-forward part of a recurrent encoder begin with."""
 
 
-def warm_start_encoder(part: str, experiment: Any) -> tuple[Any, WarmStart]:
+FORM = ("width", "layers", "heads", "positions", "norm", "ffn")
+"""Settings of a sequence encoder that a run takes over with its weights."""
+
+
+def warm_start_encoder(part: str, experiment: Any, sequence: bool = False) -> tuple[Any, WarmStart]:
     """Take the encoder that the configuration's `part` (agent, model) names, if that is a run.
+
+    Args:
+        part: of the configuration.
+        experiment: the configuration.
+        sequence: whether it is a sequence encoder, of which the form is taken over, too.
 
     Returns:
         The experiment with the encoder's registered name, and what is to be put into the new run's folder: nothing if
@@ -53,17 +62,33 @@ def warm_start_encoder(part: str, experiment: Any) -> tuple[Any, WarmStart]:
     """
     settings = getattr(experiment, part)
     name = settings.encoder
-    if _registered(name):
+    registered = _sequence_encoders() if sequence else None
+    if name in registered if registered is not None else _registered(name):
         if getattr(settings, "freeze", False):  # stable-baselines3 has no such setting
             raise RlabError(
                 f"--freeze keeps an encoder as another run has learned it, but '{name}' is a registered encoder, whose "
                 "weights start at random; nearest: --encoder RUN --freeze"
             )
         return experiment, WarmStart()
-    folder, progress = _find(name)
+    folder, progress = _find(name, [*AUTO, *ENCODERS] if registered is None else registered)
     kind, weights, done = encoder_of(folder, progress)
+    taken = {"encoder": kind}
+    if registered is not None:
+        if kind not in registered:
+            raise RlabError(f"run '{folder.name}' has the encoder '{kind}', which reads no sequences; "
+                            f"{nearest(kind, registered)}")  # fmt: skip
+        theirs = folder.config()["config"]["model"]
+        taken |= {field: theirs[field] for field in FORM if field in theirs}
     source = source_of(folder.name, done, weights)
-    return replace(experiment, **{part: replace(settings, encoder=kind)}), WarmStart({ROLE: source})
+    return replace(experiment, **{part: replace(settings, **taken)}), WarmStart({ROLE: source})
+
+
+def _sequence_encoders() -> list[str]:
+    from rlab.nn.sequence import SEQUENCE_ENCODERS
+    from rlab.nn.sequence import load_all as load_sequence_encoders
+
+    load_sequence_encoders()
+    return list(SEQUENCE_ENCODERS)
 
 
 def encoder_of(folder: RunFolder, progress: int | None = None) -> tuple[str, Weights, int]:
@@ -145,13 +170,13 @@ def _names_checkpoint(name: str) -> bool:
     return False
 
 
-def _find(name: str) -> tuple[RunFolder, int | None]:
+def _find(name: str, encoders: Iterable[str]) -> tuple[RunFolder, int | None]:
     try:
         return run_at(name)
     except RlabError:
         if name == "latest" or ":" in name:
             raise
-        valid = [*AUTO, *ENCODERS, *(run.name for run in all_runs())]
+        valid = [*encoders, *(run.name for run in all_runs())]
         raise RlabError(f"unknown encoder '{name}', and there is no such run; {nearest(name, valid)}") from None
 
 

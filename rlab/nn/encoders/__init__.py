@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -26,7 +28,36 @@ class Encoder(Protocol):
         """obs[B, *shape] (float, images scaled to 0..1) -> features[B, D]."""
 
 
-ENCODERS: Registry[Callable[[tuple[int, ...]], torch.nn.Module]] = Registry("encoder")
+Factory = Callable[[tuple[int, ...]], torch.nn.Module]
+
+
+class Encoders(Registry[Factory]):
+    """The registry of encoders, in which ``mlp-500-30`` is an mlp of layers with 500 and 30 units."""
+
+    def get(self, name: str) -> Factory:
+        """Look a name up.
+
+        Raises:
+            RlabError: the name is unknown; the message gives the nearest valid ones.
+        """
+        widths = mlp_widths(name)
+        if not widths:
+            return super().get(name)
+        from rlab.nn.encoders.mlp import MLP
+
+        return partial(MLP, widths=widths)
+
+    def __contains__(self, name: str) -> bool:
+        return bool(mlp_widths(name)) or super().__contains__(name)
+
+
+def mlp_widths(name: str) -> tuple[int, ...]:
+    """Read the widths out of a name: "mlp-500-30" -> (500, 30); of any other name ()."""
+    found = re.fullmatch(r"mlp((?:-[1-9][0-9]{0,4})+)", name)
+    return tuple(int(width) for width in found[1].split("-")[1:]) if found else ()
+
+
+ENCODERS = Encoders("encoder")
 """name -> factory(input shape without batch) -> Encoder."""
 
 SMALLEST = 5
@@ -67,10 +98,11 @@ def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     if len(shape) == 4:
         channels, *sides = image_shape(shape[1:])
         return (shape[0] * channels, *sides)
-    return (shape[2], *shape[:2]) if _channels_last(shape) else shape
+    return (shape[2], *shape[:2]) if is_channels_last(shape) else shape
 
 
-def _channels_last(shape: tuple[int, ...]) -> bool:
+def is_channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether the last of three axes holds the channels, by the rule of `image_shape`."""
     if len(shape) != 3:
         return False
     first, second, last = shape
@@ -80,7 +112,7 @@ def _channels_last(shape: tuple[int, ...]) -> bool:
 
 def _reorder(encoder: torch.nn.Module, shape: tuple[int, ...]) -> None:
     """Let an encoder made for `image_shape(shape)` take inputs of that shape, whatever axes lie before it."""
-    last, stacked = _channels_last(shape[-3:]), len(shape) == 4
+    last, stacked = is_channels_last(shape[-3:]), len(shape) == 4
 
     def order(module: torch.nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         x = given[0].movedim(-1, -3) if last else given[0]
