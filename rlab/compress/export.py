@@ -131,9 +131,16 @@ def export(graph: Graph, file: Path, form: Literal["onnx", "torch"]) -> float:
                 return _difference(module, lambda inputs: loaded(inputs).numpy(), x)
             import onnxruntime
 
-            names = {"input_names": [graph.inputs], "output_names": [graph.outputs[0]]}
             torch.onnx.export(
-                module, (x,), str(file), **names, dynamic_shapes=shapes, dynamo=True, external_data=False, verbose=False
+                module,
+                (x,),
+                str(file),
+                input_names=[graph.inputs],
+                output_names=[graph.outputs[0]],
+                dynamic_shapes=shapes,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
             )
             session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
             return _difference(module, lambda inputs: session.run(None, {graph.inputs: inputs.numpy()})[0], x)
