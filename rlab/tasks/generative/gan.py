@@ -77,7 +77,8 @@ class Gan(Sampler):
         loss: see `discriminator_loss`.
         smoothing: of the discriminator's label for data.
         penalty: factor of the gradient penalty; see `GanConfig`.
-        noise: deviation of the noise that both data and samples get before they are judged; falls with the rate.
+        noise: deviation of the noise that both data and samples get before they are judged; falls with the square
+            of the learning rate.
         discriminator_steps: updates of the discriminator for one of the generator.
         ema: rate of the generator's moving average.
         conditional: whether both are given the class.
@@ -158,7 +159,7 @@ class Gan(Sampler):
         spread = [(rows.detach().var(0, correction=0).sum() + 1e-12).sqrt() for rows in (fake, x)]
         if self.noise:
             group = optimizers["discriminator"].param_groups[0]
-            level = self.noise * float(group["lr"]) / (float(group.get("initial_lr", group["lr"])) or 1.0)
+            level = self.noise * (float(group["lr"]) / (float(group.get("initial_lr", group["lr"])) or 1.0)) ** 2
             x, fake = (rows + level * torch.randn_like(rows) for rows in (x, fake))
         metrics = self._update_discriminator(x, fake.detach(), y, optimizers["discriminator"])
         if turn:

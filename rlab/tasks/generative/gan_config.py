@@ -46,7 +46,8 @@ class GanConfig:
     norm at data, halved (R1, Mescheder et al. 2018)."""
     noise: float = 0.0
     """Deviation of the noise that scaled data and samples get before they are judged (instance noise, Sonderby et al.
-    2017): it falls with the learning rate, so a schedule that ends at 0, such as cosine, ends without noise."""
+    2017): it falls with the square of the learning rate, so a schedule that ends at 0, such as cosine, ends without
+    noise."""
     octaves: int = 0
     """mlp: give the discriminator sines and cosines of the data, too, of so many doubling frequencies."""
     beta1: float = 0.5
