@@ -175,6 +175,25 @@ class GoSolved:
     """Print one JSON object; everything else goes to stderr."""
 
 
+@dataclass(frozen=True)
+class Words:
+    """Train word vectors beside gensim on the same text with the same settings: words a second, held-out loss, and how
+    well both agree with people on WordSim-353. gensim is in the extra `oracles`."""
+
+    data: str = "shakespeare-small"
+    """A data set of text, or `text:FILE`."""
+    method: Literal["skip-gram", "cbow"] = "skip-gram"
+    """Of both."""
+    epochs: int = 5
+    """Passes over the text."""
+    rounds: int = 3
+    """How often each trains, in turn, each time with another seed; the median speed counts."""
+    workers: int = 2
+    """Threads of each; 0: one for every core."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     benchmarks = {
@@ -186,6 +205,7 @@ def main(argv: Sequence[str]) -> int:
         "go": _go,
         "go-solved": _go_solved,
         "speed": _speed,
+        "words": _words,
     }
     if argv and argv[0] in benchmarks:
         return benchmarks[argv[0]](argv[1:])
@@ -200,6 +220,7 @@ def main(argv: Sequence[str]) -> int:
         )
         print("       rlab bench go [--size N] [--rounds N] [--seconds S] [--granularity | --search] [--json]")
         print("       rlab bench go-solved [PLAYER] [--size N] [--opponent PLAYER] [--games N] [--seed N] [--json]")
+        print("       rlab bench words [--data SET] [--method M] [--epochs N] [--rounds N] [--workers N] [--json]")
         print("       rlab bench breakout-gpu [--steps N] [--seed N] [--device D] [--json]")
         return 0
     problem = f"there is no benchmark '{argv[0]}'" if argv else "name a benchmark"
@@ -441,6 +462,30 @@ def _measure_go_solved(argv: Sequence[str], stop: Stop) -> int:
         bad = [f"{reply} ({good} of {n})" for reply, (good, n) in m["itself"]["replies"].items() if good < n]
         if bad:
             lines.append(f"not after every answer: {', '.join(bad)}")
+        put("\n".join(lines), m)
+        return 0
+
+
+def _words(argv: Sequence[str]) -> int:
+    flags = parse(Words, "bench words", argv)
+    refuse_below(flags, epochs=1, rounds=1, workers=0)
+    with results(flags.json) as put:
+        from rlab.bench.words import measure
+
+        m = measure(flags.data, flags.method, flags.epochs, flags.rounds, flags.workers, say)
+        lines = [f"{m['method']}, {m['words']:,} words of {m['vocabulary']:,}, {m['epochs']} epochs, "
+                 f"{m['workers']} threads",
+                 f"ours    {m['ours_words_per_s']:>12,.0f} words/s"]  # fmt: skip
+        if m["ratio"] is None:
+            lines.append("gensim is not installed: pip install gensim")
+        else:
+            lines += [f"gensim  {m['peer_words_per_s']:>12,.0f} words/s",
+                      f"ratio   {m['ratio']:>12.2f}  ({m['whole_ratio']:.2f} from the file to the vectors)",
+                      f"loss    {m['loss_ratio']:>12.3f}  ours over gensim's, held out"]  # fmt: skip
+        if m["wordsim"] is not None:
+            w = m["wordsim"]
+            lines.append(f"people  {w['ours']:>12.3f}  gensim {w['peer']:.3f}: Spearman over {w['pairs']} pairs of "
+                         f"WordSim-353, difference {w['low']:.3f} to {w['high']:.3f}")  # fmt: skip
         put("\n".join(lines), m)
         return 0
 

@@ -227,6 +227,9 @@ STEEP = 100.0
 EPISODES = 20
 """Ended episodes after which a terminal, and a reward where returns are not 0, must have been seen."""
 
+SILENT = 0.1
+"""Nats below which the code of an example says next to nothing: one fair coin has 0.69."""
+
 PATIENCE = 300
 """Ended episodes without any reward that are too many even for a sparse one (an outcome of 1 in 100: 5 % luck)."""
 
@@ -366,6 +369,19 @@ RULES = (
         cause="a learning rate that is too large, or too little weight on entropy: it stopped exploring too early",
         advice="--learning-rate ten times smaller, a larger --entropy-coef, --normalise-advantages",
         collapse=True,
+    ),
+    Rule(
+        name="kl-collapse",
+        needs=("kl", "active_units"),
+        bad=lambda row, past: row["kl"] < SILENT,
+        lines=10,
+        saw=lambda row, past: (
+            f"codes cost {row['kl']:.2g} nats, and {row['active_units']:.3g} of their numbers differ from example to "
+            "example: the decoder does not use them, and all samples are draws of one mean image"
+        ),
+        cause="a divergence that weighs more than what a code can explain, or data that are all alike",
+        advice="--warm-up 10, a smaller --beta, a smaller --learning-rate",
+        collapse=False,
     ),
     Rule(
         name="mode-collapse",
