@@ -14,7 +14,7 @@ from rlab.run.config import RunConfig
 from rlab.tasks.config import ExamplesConfig, FitConfig
 from rlab.tasks.generative.diffusion_config import DiffusionConfig, DiffusionExperiment
 from rlab.tasks.generative.gan_config import GanConfig, GanExperiment
-from rlab.tasks.recipes import examples_of, note_files
+from rlab.tasks.recipes import describe_data, examples_of, note_files
 
 GANS: dict[str, tuple[str, GanConfig]] = {
     "gan": (
@@ -83,13 +83,6 @@ def default_diffusion(recipe: str, data: str) -> DiffusionExperiment:
     return DiffusionExperiment(run, part, DIFFUSIONS[recipe][1], fit)
 
 
-def describe(experiment: Any) -> dict[str, str]:
-    """Describe a run's data, as `rlab train` prints it before the run starts."""
-    part = experiment.data
-    held_out = f", {100 * part.validation:g} % held out" if part.validation else ""
-    return {"data": f"{part.data}, {experiment.fit.epochs} epochs{held_out}"}
-
-
 def _loaded(part: ExamplesConfig, seed: int, conditional: bool) -> Any:
     """The data set, with classes where they are wanted.
 
@@ -118,7 +111,7 @@ def build_gan(experiment: GanExperiment, context: Any) -> Any:
     from rlab.seeding import derive
     from rlab.tasks.generative.gan import Gan
     from rlab.tasks.generative.samples import refuse_constant
-    from rlab.tasks.recipes import _check_last_batch, _fused
+    from rlab.tasks.recipes import check_last_batch, fused
     from rlab.tasks.trainer import Trainer
 
     run, settings, fit = experiment.run, experiment.gan, experiment.fit
@@ -143,7 +136,7 @@ def build_gan(experiment: GanExperiment, context: Any) -> Any:
             )
     refuse_constant(data)
     for player in (generator, discriminator):
-        _check_last_batch(player, len(data.items("train")), fit.batch_size)
+        check_last_batch(player, len(data.items("train")), fit.batch_size)
     rates = {"generator": fit.learning_rate, "discriminator": settings.discriminator_rate * fit.learning_rate}
     task = Gan(
         data,
@@ -155,7 +148,7 @@ def build_gan(experiment: GanExperiment, context: Any) -> Any:
             lr=rates[name],
             betas=(settings.beta1, settings.beta2),
             weight_decay=fit.weight_decay,
-            **_fused(fit.optimiser),
+            **fused(fit.optimiser),
         ),
         batch_size=fit.batch_size,
         loss=settings.loss,
@@ -232,7 +225,7 @@ def _register(name: str, summary: str, default: Any, build: Any) -> None:
             subject=("data",),
             unit="examples",
             budget="fit.epochs",
-            describe=describe,
+            describe=describe_data,
             family="autoencoders and generative models",
             memory_hint="take a smaller --batch-size or --width",
             warm_start=lambda experiment: (note_files(experiment), None),
