@@ -90,7 +90,7 @@ class DialogueModel(nn.Module):
         self.context_kind = settings.context
         self.latent = settings.latent
         width, given = settings.width, settings.width + settings.latent
-        # Of deviation 1, as torch has it: with small vectors all turns are read alike at first, and contexts learn late.
+        # Of deviation 1, as torch has it: with small vectors all turns are read alike, and contexts learn late.
         self.embedding = nn.Embedding(vocabulary, width, padding_idx=PAD)
         self.reader = RecurrentLayer("gru", width, width)
         self.dialogue = RecurrentLayer("gru", width, width)
