@@ -108,6 +108,28 @@ class Backbones:
 
 
 @dataclass(frozen=True)
+class Generative:
+    """Train generative models for the same minutes each, and hold their samples against real test data."""
+
+    models: str | None = None
+    """Which, A,B; by default autoencoder, vae, gan, dcgan, wgan-gp, flow and ddpm."""
+    data: str = "mnist,fashion_mnist"
+    """On which data sets of images, A,B."""
+    seeds: int = 3
+    """Of every model on every data set."""
+    minutes: float = 10.0
+    """Of every run, on one thread."""
+    samples: int = 10_000
+    """That are drawn of each run."""
+    jobs: int | None = None
+    """Runs at a time; by default as many as there are cores."""
+    name: str = "generative"
+    """Of the folder under the runs; the same plan goes on."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
 class Go:
     """Play random games of Go, beside OpenSpiel where it is installed: one thread each. With --search, search trees
     too, beside mctx with pgx: all cores. The peers are the extra `oracles`."""
@@ -179,6 +201,7 @@ def main(argv: Sequence[str]) -> int:
         "breakout-gpu": _breakout,
         "data": _data,
         "envs": _environments,
+        "generative": _generative,
         "go": _go,
         "go-solved": _go_solved,
         "speed": _speed,
@@ -192,6 +215,9 @@ def main(argv: Sequence[str]) -> int:
         print("       rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
         print("                 [--ladder | --beside N | --to-score X]")
         print("       rlab bench envs [--rounds N] [--seconds S] [--json]")
+        print(
+            "       rlab bench generative [--models A,B] [--data A,B] [--seeds N] [--minutes M] [--samples N] [--json]"
+        )
         print("       rlab bench go [--size N] [--rounds N] [--seconds S] [--granularity | --search] [--json]")
         print("       rlab bench go-solved [PLAYER] [--size N] [--opponent PLAYER] [--games N] [--seed N] [--json]")
         print("       rlab bench words [--data SET] [--method M] [--epochs N] [--rounds N] [--workers N] [--json]")
@@ -226,6 +252,29 @@ def _measure_backbones(argv: Sequence[str], stop: Stop) -> int:
             return stopped_status(stop)
         files = write(result, Path(result["folder"]))
         put("\n".join([table(result), *(f"wrote   {path}" for path in files.values())]), result)
+        return 0
+
+
+def _generative(argv: Sequence[str]) -> int:
+    return until_stopped(lambda stop: _measure_generative(argv, stop))
+
+
+def _measure_generative(argv: Sequence[str], stop: Stop) -> int:
+    flags = parse(Generative, "bench generative", argv)
+    with results(flags.json) as put:
+        from rlab.bench.generative import MODELS, Plan, measure, table, write_picture
+        from rlab.compare.processes import Lines
+
+        models, data = (
+            tuple(part.strip() for part in given.split(",") if part.strip())
+            for given in (",".join(MODELS) if flags.models is None else flags.models, flags.data)
+        )
+        plan = Plan(models, data, flags.seeds, flags.minutes, flags.samples)
+        result = measure(plan, flags.name, flags.jobs, stop, Lines(), say)
+        if not result["finished"]:
+            say(f"stopped; the same command goes on in {result['folder']}")
+            return stopped_status(stop)
+        put(f"{table(result)}\nwrote   {write_picture(result)}", result)
         return 0
 
 

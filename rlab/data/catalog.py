@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rlab.data import own, readers
+from rlab.data import own, readers, synthetic
 from rlab.data.text import corpora, dialogues, rules
 from rlab.registry import Registry
 
@@ -308,7 +308,7 @@ DATASETS.register("tinyshakespeare")(
 DATASETS.register("wagahai")(
     DataSource(
         kind="text",
-        summary="吾輩は猫である (I Am a Cat) by Natsume Soseki, 330,000 characters without readings and notes",
+        summary="吾輩は猫である (I Am a Cat) by Natsume Soseki, 320,000 characters without readings and notes",
         licence="public domain",
         source="https://www.aozora.gr.jp/cards/000148/card789.html",
         examples=1_000,
@@ -430,6 +430,21 @@ for _name, _kind, _examples, _summary in (
             licence="CC BY 4.0 (UCI)" if _name != "diabetes" else "none stated (Efron et al. 2004)",
             source=_SKLEARN,
             load=partial(readers.from_sklearn, name=_name),
+        )
+    )
+
+for _name, _summary, _paper in (
+    ("gaussians-8", "20,000 points of 8 Gaussians on a ring, for generators", "https://arxiv.org/abs/1611.02163"),
+    ("gaussians-25", "20,000 points of 25 Gaussians on a grid, for generators", "https://arxiv.org/abs/1705.07761"),
+):
+    DATASETS.register(_name)(
+        DataSource(
+            kind="table",
+            examples=17_000,
+            summary=_summary,
+            licence="ours, drawn by a program",
+            source=_paper,
+            load=partial(synthetic.gaussians, name=_name),
         )
     )
 

@@ -8,10 +8,15 @@ from typing import Any
 from rlab.errors import printable as printable
 from rlab.errors import printable_lines as printable_lines
 
+SMALL = 0.1
+"""Size below which a number is shown by its first three figures: errors are often as small."""
+
 
 def number(value: Any, digits: int = 2) -> str:
     """Format a number, or a dash where there is none."""
-    return "-" if value is None else f"{value:,.{digits}f}"
+    if value is None:
+        return "-"
+    return f"{value:.{digits + 1}g}" if 0 < abs(value) < SMALL else f"{value:,.{digits}f}"
 
 
 def score_text(score: Mapping[str, Any]) -> str:
@@ -30,7 +35,7 @@ def score_text(score: Mapping[str, Any]) -> str:
 def over_text(score: Mapping[str, Any]) -> str:
     """Say what an evaluation is over: how many games, or examples of which split."""
     if "measure" in score:
-        return f"{score['examples']:,} {score['split']} examples"
+        return f"{score['examples']:,} {score['split']} {score.get('items', 'examples')}"
     return f"{score.get('episodes')} episodes"
 
 
@@ -53,6 +58,18 @@ def how_text(score: Mapping[str, Any]) -> str:
     """Say how an evaluation was made, as far as its score says so."""
     names = (*RULES, "epsilon", "seed", "drawn", "mse_train", "mse_held", "sign")
     parts = [f"{name} {score[name]}" for name in names if score.get(name) is not None]
+    if "effective_samples" in score:
+        parts.append(f"{score['samples']:,} codes drawn, as good as {number(score['effective_samples'])} equal ones "
+                     f"({number(score['effective_least'])} at the least)")  # fmt: skip
+    if "nats_per_character" in score:
+        parts.append(f"{number(score['nats_per_character'], 4)} nats per character")
+    if "whole" in score:
+        parts.append(f"of all {score['whole']['examples']:,} examples {number(score['whole']['exact'])} percent")
+    if "unseen" in score:
+        unseen = score["unseen"]
+        parts.append(f"{number(unseen['mean'])} on {unseen['examples']:,} whose reference is not in training")
+    if "signature" in score:
+        parts.append(f"signature {score['signature']}, beam {score['beam']}")
     if score.get("cut"):
         parts.append(f"{score['cut']} episodes cut, for nothing ended them")
     if "validation" in score:

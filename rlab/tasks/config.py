@@ -54,9 +54,9 @@ class ExamplesConfig:
         at_least(self, validation=0, examples=0)
         kind = self.data.partition(":")[0]
         if kind != "csv":
-            _only_with(self, "--data csv:FILE", "target", "missing")
+            only_with(self, "--data csv:FILE", "target", "missing")
         if kind not in ("csv", "images"):
-            _only_with(self, "--data images:DIR or --data csv:FILE", "test_file", "digest")
+            only_with(self, "--data images:DIR or --data csv:FILE", "test_file", "digest")
         if self.shape:
             shape_of(self.shape)
         if self.validation >= 1:
@@ -162,7 +162,7 @@ class TeacherConfig:
         if not 0 < self.temperature < math.inf:
             raise RlabError(f"--temperature is {self.temperature}; it must be a number above 0")
         if not self.teacher:
-            _only_with(self, "--teacher RUN", "temperature", "distil")
+            only_with(self, "--teacher RUN", "temperature", "distil")
 
 
 @dataclass(frozen=True)
@@ -189,14 +189,14 @@ class SemiConfig:
         if not 0 <= self.average < 1:
             raise RlabError(f"--average is {self.average}; it must be a share below 1")
         if self.semi == "none":
-            _only_with(self, "--semi METHOD", "semi_weight", "ramp_up")
+            only_with(self, "--semi METHOD", "semi_weight", "ramp_up")
         if self.semi != "self-training":
-            _only_with(self, "--semi self-training", "threshold")
+            only_with(self, "--semi self-training", "threshold")
         if self.semi != "mean-teacher":
-            _only_with(self, "--semi mean-teacher", "average")
+            only_with(self, "--semi mean-teacher", "average")
 
 
-def _only_with(config: Any, what: str, *names: str) -> None:
+def only_with(config: Any, what: str, *names: str) -> None:
     """Refuse settings that would do nothing: others than the default without what they are for."""
     for f in fields(config):
         if f.name in names and getattr(config, f.name) != f.default:

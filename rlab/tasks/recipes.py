@@ -56,6 +56,7 @@ def default_classify(recipe: str, data: str) -> ClassifyExperiment:
     """The settings that a model starts from on a data set."""
     name = data or "digits"
     source = DATASETS.get(name)
+    refuse_text(name)
     images = source.kind in ("images", "segmentation")
     fit = FitConfig() if source.examples > 10_000 else SMALL if images else TABLES
     pace = max(source.examples or 10_000, 2_000)  # an epoch, of small sets several
@@ -94,7 +95,7 @@ def build_classify(experiment: ClassifyExperiment, context: Any) -> Any:
     task = Classification(
         data if experiment.unlabelled.semi != "none" or not part.labelled else data.drop_split("unlabelled"),
         model,
-        make_optimiser(how.optimiser, groups, lr=how.learning_rate, **_fused(how.optimiser)),
+        make_optimiser(how.optimiser, groups, lr=how.learning_rate, **fused(how.optimiser)),
         batch_size=how.batch_size,
         augment=part.augment,
         preprocess=part.preprocess,
@@ -109,7 +110,7 @@ def build_classify(experiment: ClassifyExperiment, context: Any) -> Any:
         seed=derive(run.seed, "batches"),
         device=context.device,
     )
-    _check_last_batch(model, len(data.items("train")), how.batch_size)
+    check_last_batch(model, len(data.items("train")), how.batch_size)
     return Trainer(task, how, run.seed, context.device, kept)
 
 
@@ -142,7 +143,7 @@ def _build_segment(experiment: ClassifyExperiment, data: Any, context: Any) -> A
         data,
         model,
         make_optimiser(
-            how.optimiser, _groups(model, experiment.model, how), lr=how.learning_rate, **_fused(how.optimiser)
+            how.optimiser, _groups(model, experiment.model, how), lr=how.learning_rate, **fused(how.optimiser)
         ),
         batch_size=how.batch_size,
         augment=part.augment,
@@ -153,7 +154,7 @@ def _build_segment(experiment: ClassifyExperiment, data: Any, context: Any) -> A
         seed=derive(run.seed, "batches"),
         device=context.device,
     )
-    _check_last_batch(model, len(data.items("train")), how.batch_size)
+    check_last_batch(model, len(data.items("train")), how.batch_size)
     return Trainer(task, how, run.seed, context.device)
 
 
@@ -163,14 +164,36 @@ def examples_of(part: ExamplesConfig, seed: int) -> Any:
     Raises:
         RlabError: there is no such set, or not so many examples.
     """
-    from rlab.data.datasets import load
+    from rlab.data.datasets import TensorDataset, load
+    from rlab.errors import RlabError
     from rlab.seeding import derive
 
+    refuse_text(part.data)
     drawn_by = derive(seed if part.split_seed is None else part.split_seed, "data")
     data = load(part.data, drawn_by, part.validation, own=own_settings(part))
+    if not isinstance(data, TensorDataset):
+        raise RlabError(
+            f"data set '{part.data}' is no labelled images, tables or series, which this recipe learns from"
+        )
     if part.examples:
         data = data.subsample(part.examples, seed)
     return data.resized(shape_of(part.shape)) if part.shape else data
+
+
+def refuse_text(name: str) -> None:
+    """Refuse a data set of text, which recipes of images, tables and series do not learn from.
+
+    Raises:
+        RlabError: it is one.
+    """
+    from rlab.errors import RlabError
+
+    source = DATASETS.get(name)
+    if source.corpus is not None or (source.own is not None and source.own.tokens):
+        raise RlabError(
+            f"data set '{name}' is of kind {source.kind}, and this recipe learns from images, tables and series; "
+            "`rlab list models` has those of text"
+        )
 
 
 def own_settings(part: ExamplesConfig) -> OwnSettings:
@@ -271,7 +294,7 @@ def make_model(
     return classifier(settings.encoder, shape, outputs, dropout=settings.dropout, batch=first)
 
 
-def _check_last_batch(model: Any, examples: int, batch_size: int) -> None:
+def check_last_batch(model: Any, examples: int, batch_size: int) -> None:
     """BatchNorm has no variance over one example.
 
     Raises:
@@ -283,14 +306,15 @@ def _check_last_batch(model: Any, examples: int, batch_size: int) -> None:
 
     normed = any(isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)) for part in model.modules())
     if normed and 1 in (batch_size, examples % batch_size):
-        other = next(size for size in range(max(batch_size, 2), examples + 2) if examples % size != 1)
+        fit = (str(size) for size in range(max(batch_size, 2), examples + 2) if examples % size != 1)
+        other = next(fit, "an encoder without BatchNorm")  # there is but one example
         raise RlabError(
             f"--batch-size is {batch_size}; of {examples:,} training examples that leaves a batch of one, over which "
             f"BatchNorm has no variance; nearest: {other}"
         )
 
 
-def _fused(optimiser: str) -> dict[str, bool]:
+def fused(optimiser: str) -> dict[str, bool]:
     """The option of those optimisers that torch can step through all parameters in one call."""
     return {"fused": True} if optimiser in ("adagrad", "adam", "adamw", "momentum", "nesterov", "sgd") else {}
 
@@ -336,9 +360,9 @@ def describe_data(experiment: Any) -> dict[str, str]:
     held_out = f"{100 * part.validation:g} % held out" if part.validation else "nothing held out"
     if isinstance(experiment, TreesExperiment):
         return {"data": f"{part.data}, {held_out}", "members": f"{experiment.trees.members:,}"}
-    labels = f", {part.labelled:,} labels" if part.labelled else ""
+    labels = f", {part.labelled:,} labels" if getattr(part, "labelled", 0) else ""
     lines = {"data": f"{part.data}, {experiment.fit.epochs} epochs, {held_out}{labels}"}
-    return lines | ({"augment": part.augment} if part.augment else {})
+    return lines | ({"augment": part.augment} if getattr(part, "augment", "") else {})
 
 
 TREES = {
@@ -350,6 +374,7 @@ TREES = {
 
 def default_trees(recipe: str, data: str) -> TreesExperiment:
     """The settings that an ensemble of trees starts from."""
+    refuse_text(data or "digits")
     run = RunConfig(threads=0, evaluate_steps=0, checkpoint_steps=0, log_steps=10)  # its steps are as many trees
     trees = TreesConfig(method=recipe, members=TREES[recipe][1])  # type: ignore[arg-type]
     return TreesExperiment(run, ExamplesConfig(data=data or "digits", validation=0.0), trees)

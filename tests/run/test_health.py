@@ -142,6 +142,27 @@ CASES: dict[str, list[tuple[Lines, int, Lines]]] = {
             lines(6, lambda i: {"policy_spread": 1e-4, "return_mean": 0.99 if i else 1}),  # solved in the first line
         ),
     ],
+    "kl-collapse": [
+        (
+            lines(12, lambda i: {"kl": 3.0 if i == 0 else 0.02, "active_units": 0.0}),
+            11,
+            lines(12, lambda i: {"kl": 0.02 if i < 9 else 0.3, "active_units": 1.0}),  # a slow start
+        )
+    ],
+    "mode-collapse": [
+        (
+            lines(6, lambda i: {"sample_spread": 0.9 if i < 2 else 0.04}),
+            5,
+            lines(6, lambda i: {"sample_spread": 0.04 if i == 2 else 0.06}),  # at the start, and then few modes
+        )
+    ],
+    "discriminator-won": [
+        (
+            lines(12, lambda i: {"discriminator_accuracy": 0.999, "loss_generator": 9.0}),
+            10,
+            lines(30, lambda i: {"discriminator_accuracy": 0.999 if i % 10 else 0.95, "loss_generator": 9.0}),
+        )
+    ],
 }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -26,7 +28,36 @@ class Encoder(Protocol):
         """obs[B, *shape] (float, images scaled to 0..1) -> features[B, D]."""
 
 
-ENCODERS: Registry[Callable[[tuple[int, ...]], torch.nn.Module]] = Registry("encoder")
+Factory = Callable[[tuple[int, ...]], torch.nn.Module]
+
+
+class Encoders(Registry[Factory]):
+    """The registry of encoders, in which ``mlp-500-30`` is an mlp of layers with 500 and 30 units."""
+
+    def get(self, name: str) -> Factory:
+        """Look a name up.
+
+        Raises:
+            RlabError: the name is unknown; the message gives the nearest valid ones.
+        """
+        widths = mlp_widths(name)
+        if not widths:
+            return super().get(name)
+        from rlab.nn.encoders.mlp import MLP
+
+        return partial(MLP, widths=widths)
+
+    def __contains__(self, name: str) -> bool:
+        return bool(mlp_widths(name)) or super().__contains__(name)
+
+
+def mlp_widths(name: str) -> tuple[int, ...]:
+    """Read the widths out of a name: "mlp-500-30" -> (500, 30); of any other name ()."""
+    found = re.fullmatch(r"mlp((?:-[1-9][0-9]{0,4})+)", name)
+    return tuple(int(width) for width in found[1].split("-")[1:]) if found else ()
+
+
+ENCODERS = Encoders("encoder")
 """name -> factory(input shape without batch) -> Encoder."""
 
 SMALLEST = 5
@@ -45,12 +76,12 @@ def load_all() -> None:
         googlenet,
         impala,
         lenet,
-        lstm,
         minatar,
         mlp,
         mobilenet,
         nature,
         neocognitron,
+        recurrent,
         residual,
         resnet,
         vgg,
@@ -67,10 +98,11 @@ def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     if len(shape) == 4:
         channels, *sides = image_shape(shape[1:])
         return (shape[0] * channels, *sides)
-    return (shape[2], *shape[:2]) if _channels_last(shape) else shape
+    return (shape[2], *shape[:2]) if is_channels_last(shape) else shape
 
 
-def _channels_last(shape: tuple[int, ...]) -> bool:
+def is_channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether the last of three axes holds the channels, by the rule of `image_shape`."""
     if len(shape) != 3:
         return False
     first, second, last = shape
@@ -80,7 +112,7 @@ def _channels_last(shape: tuple[int, ...]) -> bool:
 
 def _reorder(encoder: torch.nn.Module, shape: tuple[int, ...]) -> None:
     """Let an encoder made for `image_shape(shape)` take inputs of that shape, whatever axes lie before it."""
-    last, stacked = _channels_last(shape[-3:]), len(shape) == 4
+    last, stacked = is_channels_last(shape[-3:]), len(shape) == 4
 
     def order(module: torch.nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         x = given[0].movedim(-1, -3) if last else given[0]
@@ -91,7 +123,11 @@ def _reorder(encoder: torch.nn.Module, shape: tuple[int, ...]) -> None:
 
 
 def make_encoder(
-    name: str, shape: tuple[int, ...], recurrent: bool = False, batch: Tensor | None = None
+    name: str,
+    shape: tuple[int, ...],
+    recurrent: bool = False,
+    batch: Tensor | None = None,
+    memory: str = "lstm",
 ) -> torch.nn.Module:
     """Build an encoder for inputs of a shape; ``auto`` takes nature for images, minatar for small ones, mlp for the
     rest. Images may have their channels first or last, or be a stack of such (see `image_shape`).
@@ -102,21 +138,23 @@ def make_encoder(
     Args:
         name: a registered name, or auto, and parts.
         shape: of one input, without batch.
-        recurrent: whoever asks carries a state: an encoder that has none gets an LSTM on top (see `lstm`). The result
+        recurrent: whoever asks carries a state: an encoder that has none gets a sequence encoder on top. The result
             takes ``(x[T, B, *shape], state[B, S], first bool[T, B])`` and gives ``(features[T, B, D], state)``; S is
             its ``state_dim``.
         batch: real inputs[B, *shape], for the initialisation lsuv.
+        memory: the sequence encoder of a recurrent one, with options: ``gtrxl+layers=2`` (see `recurrent`).
 
     Raises:
         RlabError: the name is unknown, the encoder does not take that shape, or it is recurrent and nobody asked for
             that.
     """
     load_all()
-    from rlab.nn.encoders import lstm, modifiers, nature
+    from rlab.nn.encoders import modifiers, nature
+    from rlab.nn.encoders.recurrent import recurrent_encoder
 
     given, shape = shape, image_shape(shape)
     if recurrent:
-        encoder = lstm.recurrent_encoder(name, shape)
+        encoder = recurrent_encoder(name, shape, memory)
         _reorder(encoder, given)
     else:
         base = modifiers.split_name(name)[0]
@@ -131,7 +169,7 @@ def make_encoder(
         if getattr(encoder, "recurrent", False):
             raise RlabError(
                 f"encoder '{name}' is recurrent, and this agent carries no state from step to step; nearest: the agent "
-                "drqn, or --recurrent where there is that flag"
+                "drqn, or --memory lstm where there is that flag"
             )
     if not isinstance(getattr(encoder, "out_dim", None), int):
         raise RlabError(f"encoder '{name}' has no integer attribute out_dim")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -15,16 +16,30 @@ DEPTH = 2
 
 
 class MLP(nn.Module):
-    """Fully connected layers with ReLU (LayerNorm before it if `norm`): any shape, flattened, to `width` features."""
+    """Fully connected layers with ReLU (LayerNorm before it if `norm`): any shape, flattened, to the last width.
 
-    def __init__(self, shape: tuple[int, ...], width: int = WIDTH, depth: int = DEPTH, norm: bool = False):
+    Args:
+        shape: of an input.
+        width, depth: of layers that are all alike.
+        norm: LayerNorm before every ReLU.
+        widths: of each layer, in place of `width` and `depth`.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        width: int = WIDTH,
+        depth: int = DEPTH,
+        norm: bool = False,
+        widths: Sequence[int] = (),
+    ):
         super().__init__()
-        sizes = [math.prod(shape), *[width] * depth]
+        sizes = [math.prod(shape), *(widths or [width] * depth)]
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(sizes):
             layers += [nn.Linear(n_in, n_out), *[nn.LayerNorm(n_out)] * norm, nn.ReLU()]
         self.layers = nn.Sequential(nn.Flatten(), *layers)
-        self.out_dim = width
+        self.out_dim = sizes[-1]
 
     def forward(self, obs: Tensor) -> Tensor:
         """obs[B, *shape] -> [B, out_dim]."""

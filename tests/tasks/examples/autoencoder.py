@@ -98,6 +98,6 @@ def build(experiment: AutoencoderExperiment, context: Any) -> tasks.Trainer:
 
 
 tasks.DATASETS.register("cartpole")(tasks.DataSource("table", "CartPole's observations", "ours", "", observations))
-RECIPES.register("autoencoder")(
+RECIPES.register("coder")(
     Recipe("an autoencoder", lambda data: AutoencoderExperiment(), build, ("data",), "examples", "fit.epochs")
 )

@@ -1,0 +1,82 @@
+"""What ``rlab sample RUN`` does with a run that makes images: a grid as PNG, and a way between images as GIF."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlab.errors import RlabError
+from rlab.run.contract import Interpolates, Samples
+from rlab.run.files import replace_durably
+
+if TYPE_CHECKING:
+    from rlab.api import Player, Predictor
+
+MOST = 10_000
+"""Images of a grid."""
+
+ROWS, STEPS = 16, 24
+"""Ways that an animation shows at the same time, and pictures of each."""
+
+
+def main_images(
+    loaded: Predictor | Player,
+    n: int,
+    seed: int,
+    out: Path | None,
+    interpolate: Path | None,
+    put: Callable[[str, Any], None],
+) -> None:
+    """Write a grid of n new images, and an animation that goes from some images to others.
+
+    Args:
+        loaded: what was learned.
+        n: images of the grid.
+        seed: of the draws; the same seed makes the same files.
+        out: the PNG; None: ``pictures/samples.png`` in the run's folder, unless only an animation is wanted.
+        interpolate: the GIF; None: no animation.
+        put: prints the result, given text and JSON.
+
+    Raises:
+        RlabError: the run makes no images, or a file cannot be written.
+    """
+    from rlab.api import write_pictures
+    from rlab.tasks.generative.pictures import gif, grid
+
+    if not 1 <= n <= MOST:
+        raise RlabError(f"-n is {n}; a grid has 1 to {MOST:,} images")
+    written = []
+    if out is not None or interpolate is None:
+        images = loaded.ability(Samples).sample(n, seed)
+        _check_images(images.shape[1:], loaded.folder.name)
+        png = grid(images)
+        written.append(
+            write_pictures(loaded.folder, {"samples": png})["samples"] if out is None else _write(out, ".png", png)
+        )
+    if interpolate is not None:
+        frames = loaded.ability(Interpolates).interpolate(ROWS, STEPS, seed)
+        _check_images(frames.shape[2:], loaded.folder.name)
+        written.append(_write(interpolate, ".gif", gif(frames.swapaxes(0, 1))))
+    lines = "\n".join(f"wrote   {path}" for path in written)
+    put(lines, {"run": loaded.folder.name, "seed": seed, "files": [str(path) for path in written]})
+
+
+def _check_images(shape: tuple[int, ...], run: str) -> None:
+    if len(shape) != 3:
+        raise RlabError(f"run '{run}' makes items of shape {list(shape)}, which are no images for a grid; "
+                        f"nearest: rlab.load('{run}').sample(n)")  # fmt: skip
+
+
+def _write(path: Path, ending: str, data: bytes) -> Path:
+    """Write a file whole, or not at all.
+
+    Raises:
+        RlabError: it has another ending, or cannot be written.
+    """
+    if path.suffix.lower() != ending:
+        raise RlabError(f"'{path}' is written as {ending[1:].upper()}; nearest: {path.with_suffix(ending)}")
+    if not path.parent.is_dir():
+        raise RlabError(f"'{path}' cannot be written: there is no folder '{path.parent}'")
+    replace_durably(path, data)
+    return path

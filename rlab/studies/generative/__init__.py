@@ -1,0 +1,1 @@
+"""Autoencoders and generative models: items 152-166 and 253-262."""
