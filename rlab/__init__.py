@@ -20,7 +20,19 @@ PACKAGES = ("agents", "compare", "data", "envs", "nn", "stats", "studies", "task
 """Parts that are imported when first asked for, so that ``rlab.compare.compare_runs`` needs `import rlab` alone."""
 
 if TYPE_CHECKING:
-    from rlab.api import Player, Predictor, Run, draw, evaluate, evaluate_together, load, resume, train
+    from rlab.api import (
+        Player,
+        Predictor,
+        Run,
+        draw,
+        evaluate,
+        evaluate_together,
+        load,
+        resume,
+        sample,
+        train,
+        translate,
+    )
     from rlab.run.callbacks import StopTraining
 
     __version__: str
@@ -36,7 +48,9 @@ __all__ = [
     "evaluate_together",
     "load",
     "resume",
+    "sample",
     "train",
+    "translate",
 ]
 
 

@@ -10,15 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from rlab.errors import RlabError, printable
 from rlab.run.config import changed, to_plain, with_curve
 from rlab.run.contract import (
     Ability,
     Acts,
+    Converses,
     Detects,
     Draws,
+    Embeds,
     Interpolates,
     Plays,
     Predicts,
@@ -28,6 +30,8 @@ from rlab.run.contract import (
     Speaks,
     Stop,
     Stopped,
+    Translates,
+    Writes,
     ability,
 )
 from rlab.run.files import disk_error, make_folder, read_document, replace_durably, to_json
@@ -300,7 +304,8 @@ class Loaded:
         found = ability(self.learner, kind)
         if found is None:
             can = [text for one, text in ABILITIES.items() if ability(self.learner, one) is not None]
-            wanted = ABILITIES.get(kind, f"can {kind.__name__.lower()}").replace("can ", "cannot ", 1)
+            wanted = ABILITIES.get(kind, f"can {kind.__name__.lower()}")
+            wanted = wanted.replace("can ", "cannot ", 1).replace("has ", "has no ", 1)
             recipe = self.folder.config()["recipe"]
             rest = ", ".join(can) or "can only be trained"
             raise RlabError(f"run '{self.folder.name}' ({recipe}) {wanted}; it {rest}")
@@ -421,6 +426,13 @@ class Player(Loaded):
 
         return self._policy.act(obs, np.zeros(len(obs), bool) if first is None else first, mask)
 
+    def hear(self, reward: np.ndarray) -> None:
+        """Tell the policy what its last actions paid, float[N]: one that goes for a return asks for the rest then."""
+        from rlab.agents.evaluation import HearsRewards
+
+        if isinstance(self._policy, HearsRewards):
+            self._policy.hear(reward)
+
     def action_values(self) -> np.ndarray | None:
         """What was expected of each action when it last acted, [N, A]; None of agents that have no such values."""
         return self._policy.q_values if isinstance(self._policy, ShowsValues) else None
@@ -538,6 +550,16 @@ class Predictor(Loaded):
         """
         return self.ability(Samples).sample(n, seed)
 
+    def write(self, prompt: str = "", n: int = 1, seed: int = 0, **how: Any) -> list[str]:
+        """n texts that go on from a prompt; see `rlab.sample`."""
+        writer = self.ability(Writes)
+        how = {"length": 300, "temperature": 0.8, "top_k": 0, "top_p": 1.0} | how
+        return ["".join(writer.write(prompt, seed + i, **how)) for i in range(n)]
+
+    def translate(self, texts: Sequence[str], beam: int = 0) -> list[str]:
+        """Translate texts; see `rlab.translate`."""
+        return [done.text for done in self.ability(Translates).translate(texts, beam)]
+
     def outputs(self, stop: Stop) -> tuple[Any, Any]:
         """Outputs for the test examples, and their targets; see `Classification.outputs`.
 
@@ -562,8 +584,12 @@ ABILITIES: dict[type, str] = {
     Predicts: "can predict",
     Samples: "can make new data",
     Interpolates: "can go from one item to another",
+    Writes: "can write text",
+    Translates: "can translate",
     Detects: "can find objects",
     Draws: "can be drawn",
+    Embeds: "has vectors of words",
+    Converses: "can converse",
     Speaks: "can play Go by itself",
 }
 """What a run can do, in words."""
@@ -627,6 +653,76 @@ def evaluate(
         return loaded.evaluate(episodes, seed, stop=stop)
 
 
+def sample(
+    run: RunFolder | Path | str,
+    prompt: str = "",
+    n: int = 1,
+    seed: int = 0,
+    device: str = "auto",
+    *,
+    length: int = 300,
+    temperature: float = 0.8,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    trust: Sequence[str] = (),
+) -> list[str]:
+    """Let a language model write: n texts that go on from a prompt, which is not part of them.
+
+    Args:
+        run: as `load` takes it.
+        prompt: where the texts begin; empty: anywhere.
+        n: how many.
+        seed: of the first one; the next one has the next seed.
+        device: auto, cpu, cuda or cuda:N.
+        length: of a text, in tokens.
+        temperature: below 1 the probable tokens come more often; 0 takes the most probable one each time.
+        top_k: draw among so many tokens, the most probable ones; 0: among all.
+        top_p: draw among the most probable tokens that have this share of the probability together.
+        trust: modules and programs that the run names and may use; see docs/security.md.
+
+    Raises:
+        RlabError: there is no such run, or it writes no text.
+    """
+    _refuse_below(n=(n, 1), length=(length, 1), top_k=(top_k, 0))
+    with load(run, device, seed, trust=trust) as loaded:
+        if not isinstance(loaded, Predictor):
+            loaded.ability(Writes)  # says what it can do
+        return cast(Predictor, loaded).write(
+            prompt, n, seed, length=length, temperature=temperature, top_k=top_k, top_p=top_p
+        )
+
+
+def translate(
+    run: RunFolder | Path | str,
+    texts: str | Sequence[str],
+    beam: int = 0,
+    device: str = "auto",
+    *,
+    trust: Sequence[str] = (),
+) -> str | list[str]:
+    """Translate a text, or several, with a trained model.
+
+    Args:
+        run: as `load` takes it.
+        texts: one, or several.
+        beam: translations that are followed at a time; 0: as many as in the run's evaluations.
+        device: auto, cpu, cuda or cuda:N.
+        trust: modules and programs that the run names and may use; see docs/security.md.
+
+    Returns:
+        The translation of the one text, or a list of them.
+
+    Raises:
+        RlabError: there is no such run, it does not translate, or a text is empty or too long.
+    """
+    _refuse_below(beam=(beam, 0))
+    with load(run, device, trust=trust) as loaded:
+        if not isinstance(loaded, Predictor):
+            loaded.ability(Translates)  # says what it can do
+        done = cast(Predictor, loaded).translate([texts] if isinstance(texts, str) else list(texts), beam)
+    return done[0] if isinstance(texts, str) else done
+
+
 def evaluate_together(
     runs: Sequence[RunFolder | Path | str], device: str = "auto", *, stop: Stop | None = None
 ) -> dict[str, Any]:
@@ -659,7 +755,7 @@ def evaluate_together(
                 raise RlabError(f"run '{folder.name}' plays games, so that it cannot be taken together with models")
             outputs, targets = loaded.outputs(stop or Stop())
             task = loaded.learner.task
-            items = task.dataset.items("test")
+            items = task.dataset.splits["test"]
             members.append(Member(folder.name, task.dataset.name, task.classes, items, outputs, targets))
     return ensemble_score(members)
 

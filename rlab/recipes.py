@@ -9,12 +9,30 @@ from rlab.errors import RlabError
 from rlab.registry import RECIPES, Recipe, Registry
 from rlab.run.config import to_plain
 
+MODULES = (
+    "agents.recipes",
+    "tasks.recipes",
+    "tasks.sequence.recipes",
+    "tasks.sequence.word_recipes",
+    "tasks.generative.recipes",
+    "tasks.generative.gan_recipes",
+    "tasks.detection.recipes",
+)
+
 
 def load_recipes() -> Registry[Recipe[Any]]:
     """The registry, with everything of the lab in it."""
-    for module in ("agents", "tasks", "tasks.sequence", "tasks.generative", "tasks.detection"):
-        import_module(f"rlab.{module}.recipes")  # they register themselves
+    for module in MODULES:
+        import_module(f"rlab.{module}")  # they register themselves
     return RECIPES
+
+
+def verb_of(document: dict[str, Any]) -> str:
+    """Return the verb that shows what a run has learned, given the run's config.json; watch where that is not known."""
+    try:
+        return load_recipes().get(document["recipe"]).shown_by
+    except (RlabError, LookupError, TypeError, ImportError):
+        return "watch"
 
 
 def defaults_of(document: dict[str, Any]) -> dict[str, Any]:

@@ -107,6 +107,7 @@ class Recipe(Generic[C]):
         budget: part and field of the configuration that say how long a run is.
         budget_step: budgets that are chosen by the clock are multiples of it.
         describe: configuration -> what `rlab train` tells of it before it starts, label -> text.
+        shown_by: the verb that shows what a run has learned.
         draws: whether a run on data can have pictures; False spares opening it, for which its data must be there.
         memory_hint: what to do if it does not fit into the memory.
         resume: what a resumed run does not keep; empty where it is the same run to the bit.
@@ -125,6 +126,7 @@ class Recipe(Generic[C]):
     budget: str = "env.steps"
     budget_step: int = 1
     describe: Callable[[C], dict[str, str]] = lambda config: {}
+    shown_by: str = "watch"
     draws: bool = True
     memory_hint: str = ""
     resume: str = ""

@@ -21,6 +21,14 @@ def _own_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield state
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _short_measurements() -> Iterator[None]:
+    """The pace of a run is measured before it begins, as always, but not for a whole second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rlab.agents.interaction.MEASURED", 0.03)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _interrupts_are_heard() -> None:
     """A shell starts what runs in its background, and all that this starts, with SIGINT ignored."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from rlab.cli import main
 from tests.processes import LONGEST, Spawn, until
 
 CARTPOLE = [
@@ -63,9 +64,18 @@ def rlab(runs: Path, *args: str) -> str:
     return done.stdout
 
 
-def result(runs: Path, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def here(runs: Path, capsys: pytest.CaptureFixture[str], *args: str) -> str:
+    """What a command prints that is run in this process, whose torch is loaded."""
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RLAB_RUNS", str(runs))
+        assert main([*args]) == 0, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+def result(runs: Path, name: str, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """(what `rlab runs show` tells, the rows of metrics.jsonl without clocks)."""
-    shown = json.loads(rlab(runs, "runs", "show", name, "--json"))
+    shown = json.loads(here(runs, capsys, "runs", "show", name, "--json"))
     rows = [json.loads(line) for line in (runs / name / "metrics.jsonl").read_text().splitlines()]
     for row in rows:
         row.pop("clock", None)
@@ -96,9 +106,9 @@ def kill_and_resume(runs: Path, start: list[str], kills: int, rng: random.Random
 @pytest.mark.parametrize(
     ("start", "kills", "longest"),
     [
-        pytest.param(CARTPOLE, 5, 4.0, id="CartPole, 5 kills"),
+        pytest.param(CARTPOLE, 3, 4.0, id="CartPole, 3 kills"),
         pytest.param(BREAKOUT, 1, 6.0, id="Breakout, 1 kill"),
-        pytest.param(A2C, 3, 4.0, id="a2c on Pendulum, 3 kills"),
+        pytest.param(A2C, 2, 4.0, id="a2c on Pendulum, 2 kills"),
         pytest.param([*LENET, "12"], 1, 4.0, id="lenet, 1 kill"),
         pytest.param(
             [*LENET, "3", *LBFGS], 12, 6.0, id="lbfgs, 12 kills", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -110,13 +120,13 @@ def kill_and_resume(runs: Path, start: list[str], kills: int, rng: random.Random
     ],
 )
 def test_killed_and_resumed_is_the_same_to_the_bit(
-    start: list[str], kills: int, longest: float, tmp_path: Path, spawn: Spawn
+    start: list[str], kills: int, longest: float, tmp_path: Path, spawn: Spawn, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = random.Random()  # other instants each time; any failure is a real one
-    rlab(tmp_path, *start, "--name", "whole")
+    here(tmp_path, capsys, *start, "--name", "whole")
     kill_and_resume(tmp_path, start, kills, rng, longest, spawn)
-    whole, whole_rows = result(tmp_path, "whole")
-    killed, killed_rows = result(tmp_path, "killed")
+    whole, whole_rows = result(tmp_path, "whole", capsys)
+    killed, killed_rows = result(tmp_path, "killed", capsys)
     assert killed["status"] == whole["status"] == "finished"
     assert killed["digest"] == whole["digest"]
     assert killed_rows == whole_rows

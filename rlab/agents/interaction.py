@@ -40,6 +40,9 @@ RECENT = 100
 LONGEST = 27_000
 """Steps after which evaluations cut an episode that nothing else limits: as many as an Atari game has at the most."""
 
+MEASURED = 1.0
+"""Seconds for which the pace of a run is measured before it begins."""
+
 COPIES = 32
 """Environments that play an evaluation side by side, at the most."""
 
@@ -474,7 +477,7 @@ class Interaction:
             ) from e.__cause__
 
     def seconds_per_step(self, stop: Stop) -> float:
-        """Wall time of an environment step with all its learning, measured for about a second. Alters this learner.
+        """Wall time of an environment step with all its learning, measured for `MEASURED` seconds. Alters this learner.
 
         Raises:
             Stopped: a stop was requested before there was a result.
@@ -484,7 +487,7 @@ class Interaction:
         while learned < 3 and time.perf_counter() < deadline:
             learned += "loss" in self._unless(stop)
         before, started = self.done, time.perf_counter()
-        while time.perf_counter() - started < 1.0:
+        while time.perf_counter() - started < MEASURED:
             self._unless(stop)
         return (time.perf_counter() - started) / max(1, self.done - before)
 

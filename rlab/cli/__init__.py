@@ -24,8 +24,14 @@ TASKS = {
         "runs": "list the runs, show one, remove some",
         "eval": "play whole games and score them",
         "watch": "play, show it, and write a video",
+        "sample": "let a model write: rlab sample RUN --prompt TEXT",
+        "translate": "translate text: rlab translate RUN TEXT",
         "report": "write a page with curves, score, settings and video",
         "compare": "compare runs over seeds, with intervals",
+    },
+    "language": {
+        "neighbours": "words near a word, and analogies, by word vectors",
+        "chat": "converse with a run that learned from dialogues",
     },
     "play Go": {
         "play": "play against a player: rlab play go9 --with RUN",

@@ -11,7 +11,7 @@ from dataclasses import MISSING
 from typing import Annotated, Any, TypeVar
 
 from rlab.cli.flags import Arg, flags_of, help_text, read_words
-from rlab.errors import RlabError
+from rlab.errors import RlabError, shortened
 from rlab.run.contract import Stop
 from rlab.run.folder import RunFolder, find_run
 from rlab.run.formatting import printable_lines
@@ -111,14 +111,17 @@ def reference(folder: RunFolder) -> str:
 
 
 def shown_by(folder: RunFolder) -> str:
-    """The command that shows what a run has learned: a game against it where it plays Go, else a film or pictures."""
+    """The command that shows what a run has learned: a game against it where it plays Go, text that it writes or
+    translates, else a film or pictures."""
     from rlab.data.catalog import DATASETS
     from rlab.envs.go.ids import go_size
 
     document = folder.config()
     env, data = (document["subject"].get(part, "") for part in ("env", "data"))
     go = go_size(env) is not None or (data in DATASETS and DATASETS.get(data).kind == "games")
-    return f"rlab {'play' if go else 'watch'} {reference(folder)}"
+    from rlab.recipes import verb_of
+
+    return f"rlab {'play' if go else verb_of(document)} {reference(folder)}"
 
 
 def duration(seconds: float) -> str:
@@ -129,6 +132,38 @@ def duration(seconds: float) -> str:
     if s < 3600:
         return f"{s // 60} min {s % 60:02d} s"
     return f"{s // 3600} h {s % 3600 // 60:02d} min"
+
+
+LONGEST_LINE = 1_000_000
+"""Of standard input, in bytes."""
+
+
+def input_lines() -> Iterator[str]:
+    """Yield the lines of standard input, without their ends, as they come.
+
+    Raises:
+        RlabError: a line is no UTF-8, or too long.
+    """
+    source = getattr(sys.stdin, "buffer", None)
+    number = 0
+    while source is not None and (line := source.readline(LONGEST_LINE + 1)):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise RlabError(
+                f"line {number:,} of the input has more than {LONGEST_LINE:,} bytes; nearest: split it into lines"
+            )
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as e:
+            raise RlabError(f"line {number:,} of the input is no UTF-8 (byte {e.start + 1:,})") from None
+
+
+def note_unknown(pieces: Sequence[str]) -> None:
+    """Say which parts of a text a model has never seen."""
+    if pieces:
+        shown = ", ".join(f"'{piece}'" for piece in list(dict.fromkeys(pieces))[:5])
+        more = "" if len(set(pieces)) <= 5 else f" and {len(set(pieces)) - 5:,} more"
+        say(f"note    unknown to this model: {shortened(shown, 200)}{more}")
 
 
 def refuse_below(flags: Any, **bounds: int) -> None:

@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-ON_RUNS = ("resume", "eval", "watch", "report", "compare", "analyze", "play", "gtp")
+ON_RUNS = ("resume", "eval", "watch", "report", "sample", "translate", "compare", "analyze", "play", "gtp")
 """Verbs whose words are names of runs."""
 
 NAMES_RUN = ("--start", "--like", "--encoder", "--teacher", "--policy", "--value", "--rollout", "--play", "--with")

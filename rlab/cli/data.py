@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from rlab.cli.common import JsonFlag, parse, refuse_below, results, say
+from rlab.cli.common import JsonFlag, RunName, parse, reference, refuse_below, results, say
 from rlab.cli.flags import Arg
 from rlab.errors import RlabError, nearest, printable, shortened
+from rlab.run.formatting import number
 
 if TYPE_CHECKING:
     from rlab.data.datasets import TensorDataset
 
 MOST_DRAWN = 40
 """Items beside each other in a picture."""
+
+MOST_TOKENS = 40
+"""Tokens of an example that are printed."""
 
 Names = Annotated[tuple[str, ...], Arg("NAME", positional=True)]
 
@@ -50,10 +54,11 @@ class Verify:
 
 @dataclass(frozen=True)
 class Show:
-    """Say what is in a data set, and draw some of it; of sets without tensors, what stands first in their files."""
+    """Say what is in a data set, and draw some of it, or print examples of text with their tokens; of sets without
+    tensors, what stands first in their files."""
 
     set: Annotated[str, Arg("SET", positional=True)]
-    """A data set, images:DIR or csv:FILE."""
+    """A data set, images:DIR, csv:FILE, text:FILE or pairs:FILE."""
     target: str = ""
     """Of csv: the column that is predicted; by default the last one."""
     missing: Literal["refuse", "mean"] = "refuse"
@@ -64,12 +69,26 @@ class Show:
     """Resize images to channels x height x width, such as 3x64x64."""
     augment: str = ""
     """What to do to images, such as flip,crop:4,rotate:15; `rlab data augmentations` lists all."""
+    tokens: Literal["", "characters", "words", "sentencepiece", "japanese"] = ""
+    """What text is cut into; by default what is usual for the set."""
+    vocabulary: int = 0
+    """Of text: pieces at the most; 0: what is usual."""
     out: Path | None = None
     """The picture (.png); by default SET.png in the current directory."""
     count: int = 10
-    """How many items are drawn."""
+    """How many items are drawn or printed."""
     seed: int = 0
     """Of the splits, of the choice and of the augmentation."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
+class FromRun:
+    """Keep the whole episodes of a run's replay as a data set in its folder, for `rlab train decision-transformer`."""
+
+    run: RunName
+    """A run's name, a path, or `latest`; one of dqn or its variants."""
     json: JsonFlag = False
     """Print one JSON object; everything else goes to stderr."""
 
@@ -85,6 +104,7 @@ class Augmentations:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     verbs = {"list": _list, "get": _get, "verify": _verify, "show": _show, "augmentations": _augmentations}
+    verbs["from-run"] = _from_run
     if argv and argv[0] in verbs:
         return verbs[argv[0]](argv[1:])
     if argv and argv[0] in ("-h", "--help"):
@@ -92,8 +112,10 @@ def main(argv: Sequence[str]) -> int:
         print("       rlab data get NAME... [--json]")
         print("       rlab data verify [NAME...] [--json]")
         print("       rlab data show SET [--augment a,b:1,c] [--out FILE.png] [--count N] [--seed N] [--json]")
-        print("           and of csv:FILE [--target COLUMN] [--missing mean], of images:DIR [--shape CxHxW]")
+        print("           and of csv:FILE [--target COLUMN] [--missing mean], of images:DIR [--shape CxHxW],")
+        print("           of text, text:FILE and pairs:FILE.tsv [--tokens KIND] [--vocabulary N]")
         print("       rlab data augmentations [--json]")
+        print("       rlab data from-run RUN [--json]")
         return 0
     if argv and not argv[0].startswith("-"):
         say(f"rlab: `rlab data` cannot {argv[0]}; {nearest(argv[0], verbs)}")
@@ -111,7 +133,7 @@ def _list(argv: Sequence[str]) -> int:
         for name in DATASETS:
             source = DATASETS.get(name)
             row: dict[str, Any] = {"name": name, "kind": source.kind, "size_bytes": sum(f.size for f in source.files)}
-            row |= {"from": place(name), "loadable": source.load is not None, "summary": source.summary}
+            row |= {"from": place(name), "loadable": source.loadable, "summary": source.summary}
             rows.append(row | {"licence": source.licence, "source": source.source})
         table = [
             (
@@ -190,7 +212,7 @@ def _verify(argv: Sequence[str]) -> int:
 
 def _show(argv: Sequence[str]) -> int:
     flags = parse(Show, "data show", argv)
-    refuse_below(flags, count=1, seed=0)
+    refuse_below(flags, count=1, seed=0, vocabulary=0)
     if flags.count > MOST_DRAWN:
         raise RlabError(f"--count is {flags.count}; it must be at most {MOST_DRAWN}")
     from rlab.data.own import OwnSettings, Table, files_of
@@ -206,7 +228,12 @@ def _show(argv: Sequence[str]) -> int:
     with results(flags.json) as put:
         from rlab.data.catalog import DATASETS
 
-        if flags.set in DATASETS and DATASETS.get(flags.set).load is None:
+        source = DATASETS.get(flags.set)
+        if source.corpus is not None or (files is not None and files.tokens):
+            return _show_text(flags, put)
+        if flags.tokens or flags.vocabulary:
+            raise RlabError(f"--tokens and --vocabulary are for text, and '{flags.set}' is of kind {source.kind}")
+        if flags.set in DATASETS and source.load is None:
             return _show_files(flags, put)
         from rlab.data.augment import parse as parse_changes
         from rlab.data.datasets import load
@@ -243,6 +270,56 @@ def _show_files(flags: Show, put: Callable[[str, Any], None]) -> int:
     facts = {"name": flags.set, "kind": source.kind, "summary": source.summary, "licence": source.licence}
     put("\n".join(lines), facts | {"source": source.source, "files": files, "picture": None})
     return 0
+
+
+def _show_text(flags: Show, put: Callable[[str, Any], None]) -> int:
+    """Of text: its tokens instead of a picture."""
+    from rlab.data.catalog import DATASETS
+    from rlab.data.datasets import load
+    from rlab.data.text.describe import describe
+    from rlab.data.text.settings import TextSettings
+
+    kind = DATASETS.get(flags.set).kind
+    if flags.augment:
+        raise RlabError(f"an augmentation changes images, and '{flags.set}' is of kind {kind}")
+    for name in ("shape", "out"):
+        if getattr(flags, name):
+            raise RlabError(f"--{name} is for pictures, and '{flags.set}' is of kind {kind}")
+    if kind == "labelled steps" and (flags.tokens or flags.vocabulary):
+        raise RlabError(f"--tokens and --vocabulary are for text, and '{flags.set}' is of kind {kind}")
+    data = load(flags.set, flags.seed, report=say, text=TextSettings(flags.tokens, flags.vocabulary))
+    facts = describe(data, flags.count, flags.seed)
+    sizes = ", ".join(f"{split} {n:,}" for split, n in facts["splits"].items())
+    lines = [f"{printable(facts['name']) + ' ':<16}{facts['kind']}", f"{'items':<16}{sizes}"]
+    if kind == "text":
+        lines[0] += f", windows of {facts['window']} tokens"
+        lines.append(f"{'tokens':<16}" + ", ".join(f"{split} {n:,}" for split, n in facts["tokens"].items()))
+    for side, of_side in facts["vocabularies"].items():
+        lines.append(f"{side + ' as':<16}{of_side['tokens']}, {of_side['size']:,} ids")
+    for side, of_side in facts["lengths"].items():
+        lines.append(f"{side + ' length':<16}{of_side['shortest']} to {of_side['longest']}, median {of_side['median']}")
+    if facts["unknown"]:
+        lines.append(f"{'unknown':<16}" + ", ".join(f"{split} {n:.2%}" for split, n in facts["unknown"].items()))
+    if facts["classes"]:
+        lines.append(f"{'classes':<16}{', '.join(map(printable, facts['classes']))}")
+    for place, example in enumerate(facts["examples"], 1):
+        lines.append("")
+        label = example.pop("class", None)
+        for side, of_side in example.items():
+            unknown = f", {len(of_side['unknown'])} unknown" if of_side["unknown"] else ""
+            lines.append(f"{place}  {side}, {of_side['length']:,} long{unknown}{f': {label}' if label else ''}")
+            lines.append(f"   {_pieces(of_side)}")
+    put("\n".join(lines), facts | {"picture": None})
+    return 0
+
+
+def _pieces(side: dict[str, Any]) -> str:
+    """The first tokens of an example, divided by spaces; unknown ones in brackets."""
+    shown = [
+        {"\n": "↵", " ": "␣"}.get(piece, printable(shortened(piece, 40))) for piece in side["pieces"][:MOST_TOKENS]
+    ]
+    marked = [f"[{piece}]" if place in side["unknown"] else piece for place, piece in enumerate(shown)]
+    return " ".join([*marked, *(["…"] if len(side["pieces"]) > MOST_TOKENS else [])])
 
 
 def _facts(data: TensorDataset) -> dict[str, Any]:
@@ -285,6 +362,25 @@ def _text(facts: dict[str, Any]) -> str:
         ]
         lines += ["", _columns((what, *facts["splits"]), table)]
     return "\n".join([*lines, "", f"wrote   {facts['picture']}"])
+
+
+def _from_run(argv: Sequence[str]) -> int:
+    flags = parse(FromRun, "data from-run", argv)
+    with results(flags.json) as put:
+        from rlab.agents.sequence.trajectories import FILE, save_trajectories
+        from rlab.run.folder import find_run
+
+        folder = find_run(flags.run)
+        note = dict(save_trajectories(folder).note)
+        low, mean, high = (number(note["returns"][key]) for key in ("min", "mean", "max"))
+        put(
+            f"episodes {note['episodes']:,} whole ones of {note['env']}, {note['steps']:,} steps\n"
+            f"returns  {low} to {high}, {mean} on average\n"
+            f"wrote    {folder.path / FILE}\n"
+            f"next     rlab train decision-transformer --env {note['env']} --trajectories {reference(folder)}",
+            note | {"file": str(folder.path / FILE)},
+        )
+        return 0
 
 
 def _augmentations(argv: Sequence[str]) -> int:

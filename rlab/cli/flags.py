@@ -41,6 +41,7 @@ class Arg:
         name: the flag's name without dashes, where a field cannot be called so.
         repeat: of a tuple: each occurrence gives one word. Otherwise a flag takes all words up to the next flag.
         default: what help says of the default; empty: the field's.
+        short: another name, of one letter, as in ``-n``.
     """
 
     metavar: str = ""
@@ -48,6 +49,7 @@ class Arg:
     name: str = ""
     repeat: bool = False
     default: str = ""
+    short: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,9 @@ class Flag:
         """All that it may be called; a switch can be turned on and off."""
         if self.arg.positional:
             return ()
-        return (self.name, f"--no-{self.name[2:]}") if self.hint is bool else (self.name,)
+        if self.hint is bool:
+            return (self.name, f"--no-{self.name[2:]}")
+        return (f"-{self.arg.short}", self.name) if self.arg.short else (self.name,)
 
     @property
     def metavar(self) -> str:
@@ -222,7 +226,7 @@ def _add(parser: argparse.ArgumentParser, flag: Flag) -> None:
         how: dict[str, Any] = {"action": "append"} if flag.arg.repeat else {"action": "extend", "nargs": "*"}
         parser.add_argument(flag.name, dest=flag.field, **given, **how)
     else:
-        parser.add_argument(flag.name, dest=flag.field, **given)
+        parser.add_argument(*flag.spellings, dest=flag.field, **given)
 
 
 def _value(hint: Any, name: str, text: str) -> Any:
@@ -290,7 +294,7 @@ def first_sentence(text: str) -> str:
 
 def _flag_text(flag: Flag, short: bool) -> str:
     on = flag.hint is bool and flag.default is True
-    head = f"  {', '.join(flag.spellings) if on else flag.name}"
+    head = f"  {', '.join(flag.spellings) if on or flag.arg.short else flag.name}"
     if not flag.arg.positional and flag.metavar:
         head += f" {flag.metavar}"
     text = first_sentence(flag.text) if short else flag.text

@@ -53,11 +53,13 @@ def main(argv: Sequence[str]) -> int:
 
 FAMILIES = (
     "deep Q-networks",
+    "policies from trajectories",
     "policy gradients",
     "algorithms of stable-baselines3",
     "tables and planning",
     "Go",
     "networks",
+    "sequences",
     "ensembles of trees",
 )
 """Families of agents and models in the order in which they are listed; others follow."""

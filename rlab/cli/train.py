@@ -154,6 +154,8 @@ GROUPS = {
     "trees": "the trees",
     "teaching": "learning from another model",
     "unlabelled": "examples without labels",
+    "writing": "what is written in evaluations",
+    "decoding": "how translations are written",
 }
 """Part of a configuration -> the heading of its flags, in this order."""
 
@@ -161,6 +163,7 @@ BASICS = (
     *("env", "data", "steps", "epochs", "games", "members", "minutes", "name", "seed", "device", "threads"),
     *("start", "like", "config", "policy", "rollout", "play", "teacher", "augment", "validation", "examples"),
     *("evaluate_steps", "encoder", "freeze", "hidden", "num_envs", "batch_size", "learning_rate", "optimiser"),
+    *("tokens", "window", "width", "layers", "attention", "scheduled_sampling", "beam", "loss", "standardise"),
     *("gamma", "lam", "n_step", "learning_starts", "memory_size", "epsilon_end", "visits", "depth", "json"),
 )
 """Settings that `--help` shows, beside the options of the environment; `--help-all` shows every one."""

@@ -247,7 +247,8 @@ def load(
     if source.own is not None:
         found = source.own.load(own or OwnSettings())
         if not isinstance(found, Arrays):
-            return make(str(source.own.path), found, text or TextSettings(), source.tokens, seed, validation)
+            made = make(str(source.own.path), found, text or TextSettings(), source.tokens, seed, validation)
+            return replace(made, name=source.own.name)
         return from_arrays(source.own.name, source.kind, found, seed, validation)
     if source.corpus is not None:
         corpus = source.corpus(reader(name, report))

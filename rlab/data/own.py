@@ -21,7 +21,7 @@ import numpy as np
 
 from rlab.data.media import open_picture
 from rlab.data.readers import Arrays
-from rlab.data.text.corpora import Corpus, Pairs, Stream, pairs_of, stream_of
+from rlab.data.text.corpora import Corpus, Pairs, Stream, pairs_of, unix_lines
 from rlab.errors import RlabError, nearest, printable, shortened
 from rlab.machine import available_memory, gigabytes
 
@@ -318,7 +318,7 @@ class TextFile(OwnFiles):
         text = _text(self.path, read(self.path))
         if not text.strip():
             raise RlabError(f"{self.path} is empty; it takes text")
-        return stream_of(text)
+        return Stream(unix_lines(text))
 
 
 class PairsFile(OwnFiles):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
@@ -246,6 +246,60 @@ class Interpolates(Protocol):
 
 
 @runtime_checkable
+class Writes(Protocol):
+    """A learner or task that writes text: it goes on from a prompt."""
+
+    def write(
+        self, prompt: str, seed: int, *, length: int, temperature: float, top_k: int, top_p: float
+    ) -> Iterator[str]:
+        """Yield what follows `prompt` piece by piece as it is drawn, by the seed alone; `length` tokens at the most.
+
+        Args:
+            prompt: where the text begins; empty: anywhere.
+            seed: of the draws.
+            length: of the text, in tokens.
+            temperature: of the probabilities; 0 takes the most probable token each time.
+            top_k: draw among so many tokens, the most probable ones; 0: among all.
+            top_p: draw among the most probable tokens that have this share of the probability together.
+        """
+
+    def unknown(self, text: str) -> list[str]:
+        """Return the pieces of a text that the model has no token for."""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """One text translated.
+
+    Attributes:
+        text: the translation.
+        source: the tokens that were read.
+        target: the tokens that were written.
+        attention: of each written token over those that were read, float[T, S]; None of models without.
+    """
+
+    text: str
+    source: list[str]
+    target: list[str]
+    attention: np.ndarray | None
+
+
+@runtime_checkable
+class Translates(Protocol):
+    """A learner or task that turns one text into another."""
+
+    def translate(self, texts: Sequence[str], beam: int = 0) -> list[Translation]:
+        """Translate texts by beam search; a beam of 0 is that of the run's evaluations.
+
+        Raises:
+            RlabError: a text is empty, or too long for the model.
+        """
+
+    def unknown(self, text: str) -> list[str]:
+        """Return the pieces of a text that the model has no token for."""
+
+
+@runtime_checkable
 class Detects(Protocol):
     """A learner or task that detects objects in images."""
 
@@ -259,6 +313,22 @@ class Draws(Protocol):
 
     def draw(self, stop: Stop) -> dict[str, bytes]:
         """Draw pictures, as PNG by name; polls `stop` (raises `Stopped`)."""
+
+
+@runtime_checkable
+class Embeds(Protocol):
+    """A learner or task that has a vector for each word of a vocabulary."""
+
+    def embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
+        """Return the words [V] and their vectors, float32[V, D]."""
+
+
+@runtime_checkable
+class Converses(Protocol):
+    """A learner or task that answers in a dialogue."""
+
+    def answer(self, turns: list[str], temperature: float = 0.0, seed: int = 0) -> str:
+        """Answer the last of some turns, the oldest first; temperature 0 takes the most probable word each time."""
 
 
 @runtime_checkable

@@ -35,7 +35,7 @@ def score_text(score: Mapping[str, Any]) -> str:
 def over_text(score: Mapping[str, Any]) -> str:
     """Say what an evaluation is over: how many games, or examples of which split."""
     if "measure" in score:
-        return f"{score['examples']:,} {score['split']} examples"
+        return f"{score['examples']:,} {score['split']} {score.get('items', 'examples')}"
     return f"{score.get('episodes')} episodes"
 
 
@@ -61,6 +61,15 @@ def how_text(score: Mapping[str, Any]) -> str:
     if "effective_samples" in score:
         parts.append(f"{score['samples']:,} codes drawn, as good as {number(score['effective_samples'])} equal ones "
                      f"({number(score['effective_least'])} at the least)")  # fmt: skip
+    if "nats_per_character" in score:
+        parts.append(f"{number(score['nats_per_character'], 4)} nats per character")
+    if "whole" in score:
+        parts.append(f"of all {score['whole']['examples']:,} examples {number(score['whole']['exact'])} percent")
+    if "unseen" in score:
+        unseen = score["unseen"]
+        parts.append(f"{number(unseen['mean'])} on {unseen['examples']:,} whose reference is not in training")
+    if "signature" in score:
+        parts.append(f"signature {score['signature']}, beam {score['beam']}")
     if score.get("cut"):
         parts.append(f"{score['cut']} episodes cut, for nothing ended them")
     if "validation" in score:

@@ -17,7 +17,7 @@ from rlab.errors import RlabError
 from rlab.run.config import flat
 from rlab.run.files import JSON_BYTES, disk_error, make_folder, read_json, read_plain, replace_durably
 from rlab.run.folder import RunFolder
-from rlab.run.formatting import RULES, number, score_text
+from rlab.run.formatting import RULES, number, printable_lines, score_text
 from rlab.run.health import warnings_in
 from rlab.run.metrics import read_metrics, read_score
 from rlab.run.status import checkpoint_paths, newest_checkpoint, status_of, subject_of
@@ -77,6 +77,7 @@ td.bar { width: 30%; } td.bar div { background: #3b82f6; height: .7rem; border-r
 tr.own th { color: var(--fg); }
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
 code { background: var(--soft); padding: .1rem .35rem; border-radius: .25rem; }
+pre { margin: 0; white-space: pre-wrap; font-size: .85rem; }
 """
 
 
@@ -124,6 +125,7 @@ def report_html(folder: RunFolder, defaults: Mapping[str, Any]) -> str:
         "<h2>Learning</h2>",
         _learning(train, evals, unit),
         _section("Training health", _health(warnings_in(rows))),
+        _section("Written in evaluations", _written(evals)),
         _section("Pictures", _pictures(folder)),
         "" if "data" in document["subject"] else _section("Video", _video(folder)),
         _section("Network", _network(folder)),
@@ -187,10 +189,11 @@ def _model_score(score: dict[str, Any]) -> str:
     cards = [
         (_number(score.get("mean")), score["measure"]),
         (f"{_number(score.get('low'))} – {_number(score.get('high'))}", "95% interval"),
-        (f"{score['examples']:,}", f"{score['split']} examples"),
+        (f"{score['examples']:,}", f"{score['split']} {score.get('items', 'examples')}"),
         (_number(score.get("loss")), "cross-entropy, nats"),
         (_number(score.get("calibration_error")), "calibration error, percent"),
         (_number(score.get("rmse")), "root mean squared error"),
+        (_number(score.get("nats_per_character")), "nats per character"),
     ]
     shown = _cards(cards)
     classes = score.get("per_class") or {}
@@ -203,6 +206,24 @@ def _cards(cards: list[tuple[str, str]]) -> str:
     return f'<div class="cards">{shown}</div>'
 
 
+WRITTEN = 8
+"""Evaluations whose text is shown: the first, the last, and some between."""
+
+
+def _written(evals: list[dict[str, Any]]) -> str:
+    """What a model of text wrote as it learned: evaluations' ``sample``, a text."""
+    rows = [row for row in evals if isinstance(row.get("sample"), str)]
+    chosen = sorted({round(i * (len(rows) - 1) / max(WRITTEN - 1, 1)) for i in range(WRITTEN)}) if rows else []
+    lines = ""
+    for row in (rows[i] for i in chosen):
+        score = f"{escape(str(row.get('measure', '')))} {_number(row.get('mean'))}"
+        text = escape(printable_lines(row["sample"]))
+        lines += (
+            f'<tr><td class="n">{row["step"]:,}<br><span class="dim">{score}</span></td><td><pre>{text}</pre></td></tr>'
+        )
+    return f'<div class="wide"><table>{lines}</table></div>' if lines else ""
+
+
 MOST_PICTURES = 20
 """That a report shows."""
 
@@ -213,6 +234,9 @@ def _pictures(folder: RunFolder) -> str:
         "confusion": "which classes it confuses",
         "wrong": "what it gets wrong, being most sure",
         "looked": "where it looks",
+        "alignments": "which words each written one looks at",
+        "samples": "samples",
+        "samples_over_training": "samples of the same latent codes over training",
         "values": "values and greedy policy",
         "reconstructions": "test examples and what comes back",
         "walk": "a walk along the numbers of the code that say the most, a row each",

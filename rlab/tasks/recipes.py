@@ -56,6 +56,7 @@ def default_classify(recipe: str, data: str) -> ClassifyExperiment:
     """The settings that a model starts from on a data set."""
     name = data or "digits"
     source = DATASETS.get(name)
+    refuse_text(name)
     images = source.kind in ("images", "segmentation")
     fit = FitConfig() if source.examples > 10_000 else SMALL if images else TABLES
     pace = max(source.examples or 10_000, 2_000)  # an epoch, of small sets several
@@ -163,14 +164,36 @@ def examples_of(part: ExamplesConfig, seed: int) -> Any:
     Raises:
         RlabError: there is no such set, or not so many examples.
     """
-    from rlab.data.datasets import load
+    from rlab.data.datasets import TensorDataset, load
+    from rlab.errors import RlabError
     from rlab.seeding import derive
 
+    refuse_text(part.data)
     drawn_by = derive(seed if part.split_seed is None else part.split_seed, "data")
     data = load(part.data, drawn_by, part.validation, own=own_settings(part))
+    if not isinstance(data, TensorDataset):
+        raise RlabError(
+            f"data set '{part.data}' is no labelled images, tables or series, which this recipe learns from"
+        )
     if part.examples:
         data = data.subsample(part.examples, seed)
     return data.resized(shape_of(part.shape)) if part.shape else data
+
+
+def refuse_text(name: str) -> None:
+    """Refuse a data set of text, which recipes of images, tables and series do not learn from.
+
+    Raises:
+        RlabError: it is one.
+    """
+    from rlab.errors import RlabError
+
+    source = DATASETS.get(name)
+    if source.corpus is not None or (source.own is not None and source.own.tokens):
+        raise RlabError(
+            f"data set '{name}' is of kind {source.kind}, and this recipe learns from images, tables and series; "
+            "`rlab list models` has those of text"
+        )
 
 
 def own_settings(part: ExamplesConfig) -> OwnSettings:
@@ -351,6 +374,7 @@ TREES = {
 
 def default_trees(recipe: str, data: str) -> TreesExperiment:
     """The settings that an ensemble of trees starts from."""
+    refuse_text(data or "digits")
     run = RunConfig(threads=0, evaluate_steps=0, checkpoint_steps=0, log_steps=10)  # its steps are as many trees
     trees = TreesConfig(method=recipe, members=TREES[recipe][1])  # type: ignore[arg-type]
     return TreesExperiment(run, ExamplesConfig(data=data or "digits", validation=0.0), trees)

@@ -6,7 +6,7 @@ The new run's configuration takes over the encoder's registered name; `rlab.run.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,17 @@ BELOW = "below."
 """What the names of the feed-forward part of a recurrent encoder begin with."""
 
 
-def warm_start_encoder(part: str, experiment: Any) -> tuple[Any, WarmStart]:
+FORM = ("width", "layers", "heads", "positions", "norm", "ffn")
+"""Settings of a sequence encoder that a run takes over with its weights."""
+
+
+def warm_start_encoder(part: str, experiment: Any, sequence: bool = False) -> tuple[Any, WarmStart]:
     """Take the encoder that the configuration's `part` (agent, model) names, if that is a run.
+
+    Args:
+        part: of the configuration.
+        experiment: the configuration.
+        sequence: whether it is a sequence encoder, of which the form is taken over, too.
 
     Returns:
         The experiment with the encoder's registered name, and what is to be put into the new run's folder: nothing if
@@ -53,17 +62,33 @@ def warm_start_encoder(part: str, experiment: Any) -> tuple[Any, WarmStart]:
     """
     settings = getattr(experiment, part)
     name = settings.encoder
-    if _registered(name):
+    registered = _sequence_encoders() if sequence else None
+    if name in registered if registered is not None else _registered(name):
         if getattr(settings, "freeze", False):  # stable-baselines3 has no such setting
             raise RlabError(
                 f"--freeze keeps an encoder as another run has learned it, but '{name}' is a registered encoder, whose "
                 "weights start at random; nearest: --encoder RUN --freeze"
             )
         return experiment, WarmStart()
-    folder, progress = _find(name)
+    folder, progress = _find(name, [*AUTO, *ENCODERS] if registered is None else registered)
     kind, weights, done = encoder_of(folder, progress)
+    taken = {"encoder": kind}
+    if registered is not None:
+        if kind not in registered:
+            raise RlabError(f"run '{folder.name}' has the encoder '{kind}', which reads no sequences; "
+                            f"{nearest(kind, registered)}")  # fmt: skip
+        theirs = folder.config()["config"]["model"]
+        taken |= {field: theirs[field] for field in FORM if field in theirs}
     source = source_of(folder.name, done, weights)
-    return replace(experiment, **{part: replace(settings, encoder=kind)}), WarmStart({ROLE: source})
+    return replace(experiment, **{part: replace(settings, **taken)}), WarmStart({ROLE: source})
+
+
+def _sequence_encoders() -> list[str]:
+    from rlab.nn.sequence import SEQUENCE_ENCODERS
+    from rlab.nn.sequence import load_all as load_sequence_encoders
+
+    load_sequence_encoders()
+    return list(SEQUENCE_ENCODERS)
 
 
 def encoder_of(folder: RunFolder, progress: int | None = None) -> tuple[str, Weights, int]:
@@ -145,13 +170,13 @@ def _names_checkpoint(name: str) -> bool:
     return False
 
 
-def _find(name: str) -> tuple[RunFolder, int | None]:
+def _find(name: str, encoders: Iterable[str]) -> tuple[RunFolder, int | None]:
     try:
         return run_at(name)
     except RlabError:
         if name == "latest" or ":" in name:
             raise
-        valid = [*AUTO, *ENCODERS, *(run.name for run in all_runs())]
+        valid = [*encoders, *(run.name for run in all_runs())]
         raise RlabError(f"unknown encoder '{name}', and there is no such run; {nearest(name, valid)}") from None
 
 
@@ -160,12 +185,18 @@ def _feed_forward(encoder: nn.Module) -> nn.Module:
     return below if isinstance(below, nn.Module) else encoder
 
 
+def _cores(weights: Mapping[str, Tensor]) -> set[str]:
+    """Names of what a recurrent encoder remembers with."""
+    return {key for key in weights if not key.startswith(BELOW)}
+
+
 def _copy_into(weights: Weights, encoder: nn.Module, run: str) -> None:
     """Copy weights into an encoder of the same shapes; of a recurrent one and another, what both have."""
     recurrent = any(key.startswith(BELOW) for key in weights)
     if recurrent and _feed_forward(encoder) is encoder:
         weights = {key.removeprefix(BELOW): t for key, t in weights.items() if key.startswith(BELOW)}
-    elif not recurrent:
+    elif not recurrent or _cores(weights) != _cores(encoder.state_dict()):  # another kind of memory stays behind
+        weights = {key.removeprefix(BELOW): t for key, t in weights.items() if not recurrent or key.startswith(BELOW)}
         encoder = _feed_forward(encoder)
     own = encoder.state_dict()
     for key in sorted({*weights, *own}):

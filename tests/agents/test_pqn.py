@@ -255,7 +255,14 @@ def test_a_stop_puts_a_round_down(
 ) -> None:
     """Of 16 updates a rollout; some of the stops come between them. Nothing of the run may tell that there were any."""
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
-    settings = {"num_envs": 4, "rollout": 8, "batch_size": 4, "overlap": overlap, "threads": threads, "steps": 128}
+    settings = {
+        "num_envs": 4,
+        "rollout": 8,
+        "batch_size": 4,
+        "overlap": overlap,
+        "threads": threads,
+        "steps": 128 if threads == 1 else 96,
+    }
     settings |= {"evaluate_steps": 64 * (threads == 1), "evaluate_episodes": 1, "final_episodes": 1, "log_steps": 8}
     config = changed(RECIPES.get("pqn").default("CartPole-v1"), settings)
     monkeypatch.setattr(Interaction, "footprint", lambda self, stop: Footprint(10, 0, 10, seconds=1.0))

@@ -27,6 +27,15 @@ SETTINGS = {
 }
 
 
+HALF = {
+    "steps": 1_500,
+    "target_every": 25,
+    "batch_size": 32,
+    "learning_rate": 2e-3,
+    "final_learning_rate": 1e-5,
+}
+"""As many targets in half of the steps; all values come out to four places."""
+
 QUICK = {
     "steps": 1_200,
     "target_every": 24,
@@ -66,21 +75,19 @@ def largest_error(journal: Journal, probe: str, recipe: str = "dqn", **settings:
 
 @pytest.mark.parametrize("probe", sorted(PROBES))
 def test_q_values_are_right(journal: Journal, probe: str) -> None:
-    assert largest_error(journal, probe, seed=0) < 0.05
+    assert largest_error(journal, probe, **HALF, seed=0) < 0.05
 
 
-@pytest.mark.parametrize("settings", [{"double": True}, {"n_step": 3}], ids=str)
-def test_variants_find_the_same_values(journal: Journal, settings: dict[str, object]) -> None:
-    assert largest_error(journal, "rlab/Probe3-v0", **settings) < 0.05
+def test_several_steps_find_the_same_values(journal: Journal) -> None:
+    assert largest_error(journal, "rlab/Probe3-v0", n_step=3) < 0.05
 
 
 @pytest.mark.parametrize(
-    ("preset", "probe"),
-    [(preset, f"rlab/Probe{(k + j) % 5 + 1}-v0") for k, preset in enumerate(sorted(PARTS)) for j in (0, 2)],
+    ("preset", "probe"), [(preset, f"rlab/Probe{k % 5 + 1}-v0") for k, preset in enumerate(sorted(PARTS))]
 )
 def test_every_preset_finds_the_values(journal: Journal, preset: str, probe: str) -> None:
-    """Two probes each, so that every probe has several presets; all of them: the slow test below."""
-    settings = QUICK | (SHORT if PARTS[preset].get("recurrent") else {})
+    """A probe each, so that every probe has two presets; all of them: the slow test below."""
+    settings = QUICK | (SHORT if PARTS[preset].get("memory") else {})
     assert largest_error(journal, probe, preset, **settings, seed=0) < 0.1
 
 
@@ -89,7 +96,7 @@ def test_every_preset_finds_the_values(journal: Journal, preset: str, probe: str
 @pytest.mark.parametrize("preset", sorted(PARTS))
 @pytest.mark.parametrize("seed", range(10))
 def test_every_preset_finds_the_values_ten_times_of_ten(journal: Journal, preset: str, probe: str, seed: int) -> None:
-    settings = QUICK | (SHORT if PARTS[preset].get("recurrent") else {})
+    settings = QUICK | (SHORT if PARTS[preset].get("memory") else {})
     assert largest_error(journal, probe, preset, **settings, seed=seed) < 0.1
 
 

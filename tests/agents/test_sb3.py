@@ -62,29 +62,31 @@ def test_each_trains_evaluates_and_tells_its_metrics(recipe: str, journal: Journ
 
 
 @pytest.mark.parametrize("recipe", sorted(EXPERIMENTS))
-@pytest.mark.parametrize("at", [2, 9])
-def test_resume_is_exact(recipe: str, at: int, tmp_path: Path) -> None:
-    """Rollout or replay, optimisers, random numbers and environments, through the disk; the ring has wrapped."""
+def test_resume_is_exact(recipe: str, tmp_path: Path) -> None:
+    """Rollout or replay, optimisers, random numbers and environments, through the disk; the ring has wrapped.
+
+    Early and late in one run.
+    """
 
     def build(folder: str) -> Sb3Learner:
         return make(Journal(tmp_path / folder), recipe, reset_steps=100, steps=800)
 
     whole, run = build("whole"), build("killed")
-    for _ in range(at):
-        run.step()
-    path = Checkpoints(tmp_path / "checkpoints", run.journal).save(run.state(), {}, run.done)
-    before = digest(run.state())
-    run.close()
-    run.journal.close()
-    journal = Journal(tmp_path / "killed")
-    saved = Checkpoints(tmp_path / "checkpoints", journal).load(path)
-    again = make(journal, recipe, reset_steps=100, steps=800)
-    again.restore(saved.state, Stop())
-    assert digest(again.state()) == before
+    for steps in (2, 7):
+        for _ in range(steps):
+            run.step()
+        path = Checkpoints(tmp_path / f"after-{steps}", run.journal).save(run.state(), {}, run.done)
+        before = digest(run.state())
+        run.close()
+        run.journal.close()
+        run = build("killed")
+        saved = Checkpoints(tmp_path / f"after-{steps}", run.journal).load(path)
+        run.restore(saved.state, Stop())
+        assert digest(run.state()) == before
     run_out(whole)
-    run_out(again)
-    assert digest(again.state()) == digest(whole.state())
-    for each in (whole, again):
+    run_out(run)
+    assert digest(run.state()) == digest(whole.state())
+    for each in (whole, run):
         each.close()
         each.journal.close()
 

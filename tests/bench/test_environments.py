@@ -6,11 +6,14 @@ import json
 
 import pytest
 
+from rlab.bench import environments
 from rlab.cli import main
 
 
-def test_every_game_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "envs", "--rounds", "1", "--seconds", "0.02", "--json"]) == 0
+def test_every_game_is_measured(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "COPIES", {"minatar": 8, "atari": 2})
+    monkeypatch.setattr(environments, "GO", [(env, 4) for env, _ in environments.GO])
+    assert main(["bench", "envs", "--rounds", "1", "--seconds", "0.01", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["through"] for row in rows] == ["engine"] * 5 + ["make_vec"] * 15
     assert sum(row["env"].startswith("MinAtar/") for row in rows) == 10

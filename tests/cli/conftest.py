@@ -12,7 +12,7 @@ from rlab.cli import main
 CARTPOLE = ["--env", "CartPole-v1", "--steps", "3_000", "--threads", "1", "--evaluate-steps", "1000"]
 CARTPOLE += ["--evaluate-episodes", "2", "--final-episodes", "3", "--checkpoint-steps", "1000"]
 BREAKOUT = ["--env=Breakout", "--steps", "600", "--learning-starts", "200", "--memory-size", "2000"]
-BREAKOUT += ["--threads", "1", "--final-episodes", "1"]
+BREAKOUT += ["--batch-size", "32", "--threads", "1", "--final-episodes", "1"]
 
 
 @pytest.fixture

@@ -211,3 +211,52 @@ def test_show_tells_what_files_without_tensors_hold(rlab, rlab_json, tmp_path: P
     assert "first\\x1b[2J line" in said.out
     found = rlab_json("data", "show", "mine")["files"]
     assert [(file["unit"], file["number"]) for file in found] == [("lines", 2), ("lines", 1), ("members", 2)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("shakespeare-small",),
+            ("text, windows of 256 tokens", "characters, 65 ids", "test 0.00%", "1  text, 257 long"),
+        ),
+        (("dates", "--tokens", "words"), ("target as       words, 1,404 ids", "source, 1 long, 1 unknown\n   [")),
+        (("rule-pairs", "--tokens", "japanese"), ("source as       japanese", "source length")),
+        (("anbn",), ("labelled steps", "classes         a, b, end", "   start a")),
+        (("text:mine.txt", "--vocabulary", "8"), ("text as         characters, 12 ids", "[<unk>]", "↵", "\\x1b")),
+        (("pairs:mine.tsv",), ("train 28, validation 6, test 6", "source as       sentencepiece", "▁猫")),
+    ],
+)
+def test_show_prints_tokens_of_text(
+    rlab, rlab_json, tmp_path: Path, words: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    (tmp_path / "mine.txt").write_text("abc\x1b def é\n" * 50, "utf-8")
+    (tmp_path / "mine.tsv").write_text("猫 です\tit is a cat\n" * 40, "utf-8")
+    shown = rlab("data", "show", *words, "--count", "40")
+    assert shown.status == 0, shown.err
+    missing = [part for part in said if part not in shown.out]
+    assert not missing, shown.out[:2000]
+    facts = rlab_json("data", "show", *words, "--count", "3")
+    assert len(facts["examples"]) == min(3, facts["splits"]["train"])
+    for example in facts["examples"]:
+        for side in example.values():
+            assert isinstance(side, str) or len(side["pieces"]) == side["length"] > max(side["unknown"], default=-1)
+    assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("digits", "--tokens", "words"), "--tokens and --vocabulary are for text, and 'digits' is of kind images"),
+        (("anbn", "--vocabulary", "9"), "--tokens and --vocabulary are for text"),
+        (("dates", "--out", "it.png"), "--out is for pictures, and 'dates' is of kind pairs"),
+        (("text:absent.txt",), "absent.txt cannot be read"),
+        (("pairs:one.tsv",), "one.tsv, line 1: it has one column"),
+    ],
+)
+def test_show_refuses_what_text_has_not(rlab, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    (tmp_path / "one.tsv").write_text("alone\n")
+    refused = rlab("data", "show", *words)
+    assert refused.status == 1
+    assert said in refused.err
+    assert refused.err.count("\n") == 1

@@ -336,7 +336,9 @@ def test_a_signal_while_training_saves_and_the_run_goes_on(
         assert rlab_json("runs")["runs"][0]["step"] >= result["step"]
 
 
-def test_an_interrupt_that_the_import_system_swallows_is_not_lost(rlab, monkeypatch) -> None:
+def test_an_interrupt_that_the_import_system_swallows_is_not_lost(tmp_path: Path, rlab, monkeypatch) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+
     def interrupted(name: str) -> SimpleNamespace:
         verb = import_module(name)
         with suppress(KeyboardInterrupt):  # as in a callback of the import system
@@ -352,6 +354,7 @@ def test_an_interrupt_that_the_import_system_swallows_is_not_lost(rlab, monkeypa
             signal.signal(number, handler)
     assert said.status == 130
     assert "nothing was written" in said.err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_interrupt_inside_an_exec_ends_with_the_status_of_one(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_wrong_list_is_one_sentence(words: list[str], status: int, said: str, rl
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (["tr"], {"train"}),
+        (["tr"], {"train", "translate"}),
         (["train", "dq"], {"dqn"}),
         (["train", "dqn", "--env", "CartP"], {"CartPole-v1"}),
         (["train", "dqn", "--env", "Breakout", "--stic"], {"--sticky"}),

@@ -221,7 +221,7 @@ class _Nowhere:
     ("recipe", "subject", "settings"),
     [
         ("lenet", "digits", {"epochs": 1, "batch_size": 128, "augment": "shift:1", "log_steps": 500}),
-        ("pqn", "CartPole-v1", {"steps": 1_500, "num_envs": 8, "rollout": 16, "overlap": True, "final_episodes": 1}),
+        ("pqn", "CartPole-v1", {"steps": 500, "num_envs": 8, "rollout": 8, "overlap": True, "final_episodes": 1}),
     ],
 )
 def test_learners_go_on_exactly_through_changes(

@@ -15,7 +15,7 @@ from rlab.cli import main
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import digest
-from rlab.run.config import with_curve
+from rlab.run.config import changed, with_curve
 from rlab.run.contract import Detects, Metrics, Predicts, Progress, Samples, Stop
 from rlab.run.folder import find_run
 from rlab.run.lifecycle import read_newest, resume_run, start_run
@@ -40,7 +40,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RLAB_RUNS", str(folder))
         for task, data in TASKS.items():
-            assert main(["train", recipe_of(task), "--data", data, "--name", data]) == 0
+            assert main(["train", recipe_of(task), "--data", data, "--name", data, "--threads", "1"]) == 0
         yield folder
 
 
@@ -64,7 +64,7 @@ def test_each_task_is_one_short_file(task: str) -> None:
 @by_task
 def test_stopped_run_resumes_exactly(task: str, runs: Path) -> None:
     data, stop = TASKS[task], Stop()
-    config = with_curve(RECIPES.get(recipe_of(task)).default(data))
+    config = changed(with_curve(RECIPES.get(recipe_of(task)).default(data)), {"threads": 1})
     total = 3 * find_run(data).config()["config"]["fit"]["epochs"]
     cut, outcome = start_run(
         recipe_of(task), config, f"{data}-cut", stop, Until(stop, 7 * total), lambda config, *_: config

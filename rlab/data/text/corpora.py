@@ -109,7 +109,7 @@ def shakespeare_small(read: Read) -> Stream:
 
 def wikitext(read: Read) -> Stream:
     """Read WikiText-2 without its training part: trained is on what was published for validation."""
-    return Stream(read("valid.txt").decode(), read("test.txt").decode())
+    return Stream(*(unix_lines(read(name).decode()) for name in ("valid.txt", "test.txt")))
 
 
 def aozora(read: Read, file: str) -> Stream:
@@ -122,6 +122,7 @@ def aozora_text(text: str) -> str:
 
     Readings stand in 《》 behind their word, which ｜ may begin; notes in ［＃］, for a letter behind ※.
     """
+    text = unix_lines(text)
     rules = [at.end() for at in re.finditer(r"^-{20,}\n", text, re.MULTILINE)][:2]
     text = text[rules[-1] :] if rules else text
     text = re.split(r"^底本：", text, maxsplit=1, flags=re.MULTILINE)[0]
@@ -162,9 +163,9 @@ def sentence_polarity(read: Read, archive: str) -> Labelled:
     return Labelled(texts, np.array(y, np.int64), ("negative", "positive"))
 
 
-def stream_of(text: str) -> Stream:
-    """Make a stream of a user's text; every kind of line end becomes the same."""
-    return Stream(text.replace("\r\n", "\n").replace("\r", "\n"))
+def unix_lines(text: str) -> str:
+    """The text with every kind of line end as one newline."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def pairs_of(text: str, name: str) -> Pairs:
@@ -180,7 +181,7 @@ def pairs_of(text: str, name: str) -> Pairs:
     sources: list[str] = []
     targets: list[str] = []
     lines: list[int] = []
-    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
+    for number, line in enumerate(unix_lines(text).split("\n"), 1):
         if not line.strip():
             continue
         if len(line) > 2 * LONGEST_LINE:

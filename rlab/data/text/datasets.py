@@ -454,9 +454,12 @@ def _pairs(
     if 0 < len(unseen) < len(splits["test"]):
         splits["test_unseen"] = unseen
     sides: list[tuple[Tokenizer, Ragged]] = []
-    for texts, ids in ((corpus.sources, source_ids), (corpus.targets, target_ids)):
+    for texts, ids, cut in (
+        (corpus.sources, source_ids, kind),
+        (corpus.targets, target_ids, settings.target_tokens or kind),
+    ):
         _check_characters(name, texts, corpus.lines)
-        tokenizer = learn_tokenizer(kind, (texts[n] for n in train), settings.vocabulary)
+        tokenizer = learn_tokenizer(cut, (texts[n] for n in train), settings.vocabulary)
         sides.append((tokenizer, _ragged(name, texts, tokenizer, ids, settings, corpus.lines)))
     (source_tokenizer, source), (target_tokenizer, target) = sides
     return PairDataset(
@@ -485,8 +488,8 @@ def _steps(name: str, corpus: Steps, seed: int, validation: float | None) -> Lab
     splits = {split: torch.from_numpy(usual[items]) for split, items in drawn.items()}
     if len(longer):
         splits["longer"] = torch.from_numpy(longer)
-    tensors = [torch.from_numpy(array) for array in (corpus.x, corpus.y, corpus.mask, corpus.lengths)]
-    return LabelledSteps(name, *tensors, corpus.classes, corpus.inputs, splits)
+    x, y, mask, lengths = (torch.from_numpy(a) for a in (corpus.x, corpus.y, corpus.mask, corpus.lengths))
+    return LabelledSteps(name, x, y, mask, lengths, corpus.classes, corpus.inputs, splits)
 
 
 def _ragged(

@@ -7,8 +7,8 @@ lengths. The first argument of those that are registered reads files and is not 
 from __future__ import annotations
 
 import datetime
-import itertools
 from collections.abc import Callable, Sequence
+from itertools import product
 
 import numpy as np
 
@@ -56,12 +56,12 @@ def reversal(read: Read | None = None, n: int = 2_000, shortest: int = 4, longes
 _PEOPLE = (("私", "i"), ("彼", "he"), ("彼女", "she"), ("先生", "the teacher"), ("学生", "the student"),
            ("母", "my mother"), ("友達", "my friend"), ("子供", "the child"))  # fmt: skip
 
-_ACTS = (  # object particle and verb, English verb after "i" and after the others
-    ("を 食べ ま", "eat", "eats", ("りんご", "an apple"), ("パン", "bread"), ("魚", "fish")),
-    ("を 読み ま", "read", "reads", ("本", "a book"), ("新聞", "the newspaper"), ("手紙", "a letter")),
-    ("を 買い ま", "buy", "buys", ("りんご", "an apple"), ("本", "a book"), ("車", "a car"), ("花", "flowers")),
-    ("を 見 ま", "see", "sees", ("犬", "a dog"), ("猫", "a cat"), ("車", "a car"), ("花", "flowers")),
-    ("が 好き で", "like", "likes", ("犬", "dogs"), ("猫", "cats"), ("音楽", "music"), ("花", "flowers")),
+_ACTS = (  # object particle and verb; English verb after "i", and after the others; objects
+    ("を 食べ ま", "eat", "eats", (("りんご", "an apple"), ("パン", "bread"), ("魚", "fish"))),
+    ("を 読み ま", "read", "reads", (("本", "a book"), ("新聞", "the newspaper"), ("手紙", "a letter"))),
+    ("を 買い ま", "buy", "buys", (("りんご", "an apple"), ("本", "a book"), ("車", "a car"), ("花", "flowers"))),
+    ("を 見 ま", "see", "sees", (("犬", "a dog"), ("猫", "a cat"), ("車", "a car"), ("花", "flowers"))),
+    ("が 好き で", "like", "likes", (("犬", "dogs"), ("猫", "cats"), ("音楽", "music"), ("花", "flowers"))),
 )
 
 _TIMES = (("", ""), ("毎日", "every day"), ("朝", "in the morning"), ("夜", "at night"), ("時々", "sometimes"),
@@ -77,18 +77,16 @@ def rule_pairs(read: Read | None = None, n: int = 2_000) -> Pairs:
     attention has to find.
     """
     pairs: list[tuple[str, str]] = []
-    for (ja_time, en_time), (ja_who, en_who), (ja_place, en_place), act, negated in itertools.product(
-        _TIMES, _PEOPLE, _PLACES, _ACTS, (False, True)
-    ):
-        ja_verb, plain, third, *objects = act
+    for time, who, place, act, negated in product(_TIMES, _PEOPLE, _PLACES, _ACTS, (False, True)):
+        ja_verb, first, third, objects = act
+        if negated:
+            end, verb = "せ ん" if ja_verb.endswith("ま") else "は あり ま せ ん", f"not {first}"
+            verb = f"do {verb}" if who[1] == "i" else f"does {verb}"
+        else:
+            end, verb = "す", first if who[1] == "i" else third
         for ja_what, en_what in objects:
-            if en_who == "i":
-                verb = f"do not {plain}" if negated else plain
-            else:
-                verb = f"does not {plain}" if negated else third
-            end = ("せ ん" if ja_verb.endswith("ま") else "は あり ま せ ん") if negated else "す"
-            ja = f"{ja_time} {ja_who} は {ja_place} {ja_what} {ja_verb} {end} 。"
-            en = f"{en_who} {verb} {en_what} {en_place} {en_time} ."
+            ja = f"{time[0]} {who[0]} は {place[0]} {ja_what} {ja_verb} {end} 。"
+            en = f"{who[1]} {verb} {en_what} {place[1]} {time[1]} ."
             pairs.append((" ".join(ja.split()), " ".join(en.split())))
     order = _generator("rule-pairs").permutation(len(pairs))[:n]
     return Pairs([pairs[k][0] for k in order], [pairs[k][1] for k in order])

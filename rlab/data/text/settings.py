@@ -23,16 +23,19 @@ class TextSettings:
             characters, and all words that occur twice.
         window: L, the number of tokens that a language model predicts in one item.
         longest: tokens of a sentence at the most; a data set with a longer one is refused.
+        target_tokens: of pairs, what the targets are cut into; empty: the same as the sources.
     """
 
     tokens: str = ""
     vocabulary: int = 0
     window: int = 256
     longest: int = 512
+    target_tokens: str = ""
 
     def __post_init__(self) -> None:
-        if self.tokens and self.tokens not in KINDS:
-            raise RlabError(f"there are no tokens '{self.tokens}'; {nearest(self.tokens, KINDS)}")
+        for kind in (self.tokens, self.target_tokens):
+            if kind and kind not in KINDS:
+                raise RlabError(f"there are no tokens '{kind}'; {nearest(kind, KINDS)}")
         if self.vocabulary and self.vocabulary < SHORTEST_VOCABULARY:
             raise RlabError(
                 f"the vocabulary is {self.vocabulary}; it must be at least {SHORTEST_VOCABULARY}, or 0: what is usual"

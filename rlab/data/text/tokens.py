@@ -9,6 +9,8 @@ import base64
 import binascii
 import importlib
 import io
+import re
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -30,6 +32,9 @@ UNKNOWN = "<unk>"
 
 SUBWORDS = 4_000
 """Pieces of sentencepiece, unless more or fewer are asked for."""
+
+BLOCK = 1 << 20
+"""Characters that are encoded at a time, so that a large text needs little memory beside it."""
 
 CUT = 1_000
 """Characters of a line after which sentencepiece and MeCab, which limit lines, begin a new one."""
@@ -126,9 +131,11 @@ class Characters(_Pieces):
 
     def encode_array(self, text: str) -> np.ndarray:
         """By one look into a table for each character."""
-        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-        found: np.ndarray = self._table[np.minimum(points, len(self._table) - 1)]
-        return found
+        ids = np.empty(len(text), np.int32)
+        for start in range(0, len(text), BLOCK):
+            points = _points(text[start : start + BLOCK])
+            ids[start : start + BLOCK] = self._table[np.minimum(points, len(self._table) - 1)]
+        return ids
 
     def encode(self, text: str) -> list[int]:
         """Ids of the characters."""
@@ -162,7 +169,7 @@ class JapaneseWords(_Pieces):
 
     def pieces(self, text: str) -> list[str]:
         """The words and the ends of lines; white space is left out."""
-        return _by_line(text.replace("\0", "\ufffd"), self._cut)
+        return _by_line(_valid(text.replace("\0", "\ufffd")), self._cut)
 
     def _cut(self, line: str) -> list[str]:
         return [str(word.surface) for part in _parts(line) for word in self._tagger(part)]
@@ -230,9 +237,10 @@ class SentencePiece:
 
     def pieces(self, text: str) -> list[str]:
         """Parts of words, of which ▁ begins a word, and the ends of lines."""
-        return _by_line(
-            text, lambda line: [p for part in _parts(line) for p in self._processor.encode(part, out_type=str)]
-        )
+        return _by_line(_valid(text), self._cut)
+
+    def _cut(self, line: str) -> list[str]:
+        return [piece for part in _parts(line) for piece in self._processor.encode(part, out_type=str)]
 
     def encode(self, text: str) -> list[int]:
         """Ids of the pieces."""
@@ -242,7 +250,7 @@ class SentencePiece:
     def encode_array(self, text: str) -> np.ndarray:
         """Line by line."""
         rows: list[int] = []
-        for number, line in enumerate(text.split("\n")):
+        for number, line in enumerate(_valid(text).split("\n")):
             if number:
                 rows.append(self._newline)
             for part in _parts(line):
@@ -284,10 +292,8 @@ def learn_tokenizer(kind: str, texts: Iterable[str], vocabulary: int = 0) -> Tok
         return SentencePiece.learn(texts, vocabulary or SUBWORDS)
     if kind not in _OF_PIECES:
         raise RlabError(f"there are no tokens '{kind}'; {nearest(kind, KINDS)}")
-    make, counts = _OF_PIECES[kind], Counter[str]()
-    cut = str.__iter__ if kind == Characters.name else make(()).pieces
-    for text in texts:
-        counts.update(cut(text))
+    make = _OF_PIECES[kind]
+    counts = _characters(texts) if kind == Characters.name else Counter(_cut(texts, make(()).pieces))
     counts.pop(UNKNOWN, None)
     if not counts:
         raise RlabError(f"there is no text to learn {kind} from")
@@ -340,6 +346,31 @@ def japanese_tagger() -> Any:
         return importlib.import_module("fugashi").Tagger()
     except (ImportError, RuntimeError):
         raise RlabError("Japanese words need fugashi and unidic-lite: pip install 'rlab-rl[japanese]'") from None
+
+
+def _valid(text: str) -> str:
+    """The text without halves of surrogate pairs, which no UTF-8 has: a prompt of other bytes brings such."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def _points(text: str) -> np.ndarray:
+    """The code points, uint32[n]."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def _characters(texts: Iterable[str]) -> Counter[str]:
+    """How often characters occur."""
+    counts, text = np.zeros(sys.maxunicode + 1, np.int64), "".join(texts)
+    for start in range(0, len(text), BLOCK):
+        often = np.bincount(_points(text[start : start + BLOCK]))
+        counts[: len(often)] += often
+    return Counter({chr(point): int(counts[point]) for point in counts.nonzero()[0]})
+
+
+def _cut(texts: Iterable[str], pieces: Callable[[str], list[str]]) -> Iterator[str]:
+    for text in texts:
+        for line in text.splitlines(keepends=True):
+            yield from pieces(line)
 
 
 def _by_line(text: str, cut: Callable[[str], list[str]]) -> list[str]:

@@ -50,7 +50,7 @@ SEQUENCE_ENCODERS: Registry[Callable[..., nn.Module]] = Registry("sequence encod
 
 def load_all() -> None:
     """Register the sequence encoders of the lab."""
-    from rlab.nn.sequence import recurrent, transformer  # noqa: F401 - they do it when imported
+    from rlab.nn.sequence import elman, recurrent, transformer  # noqa: F401 - they do it when imported
 
 
 def make_sequence_encoder(

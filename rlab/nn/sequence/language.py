@@ -65,7 +65,8 @@ class LanguageModel(nn.Module):
         weight = self.embedding.weight
         if isinstance(self.encoder, Transformer):
             return {"tokens": torch.zeros(batch, 0, dtype=torch.int64, device=weight.device), "cache": ()}
-        return weight.new_zeros(batch, self.encoder.state_dim)  # type: ignore[arg-type]
+        size: int = self.encoder.state_dim  # type: ignore[assignment]
+        return weight.new_zeros(batch, size)
 
     def step(self, ids: Tensor, state: Any) -> tuple[Tensor, Any]:
         """ids int64[B], state -> (logits[B, K] of what follows, state after them)."""

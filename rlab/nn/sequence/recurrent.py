@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -247,20 +248,19 @@ class Recurrent(nn.Module):
     def _run(self, x: Tensor, state: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
             x, state = self._dtype_like(x), self._dtype_like(state)
-            parts = list(state.split(self.width, dim=1))
-            after: list[Tensor] = []
-            for n, layer in enumerate(self.layers):
-                backwards = n % self.directions == 1
-                if not backwards:
-                    x = self._drop(x, n // self.directions)
-                    outputs = []
-                given = reverse(x, lengths) if backwards else x
-                before, parts = tuple(parts[: layer.states]), parts[layer.states :]  # type: ignore[index, misc]
-                out, new = layer(given, before, lengths)
-                after += new
-                outputs.append(reverse(out, lengths) if backwards else out)
-                if len(outputs) == self.directions:
-                    x = outputs[0] if self.causal else torch.cat(outputs, 2) if self.merge == "concat" else sum(outputs)
+            parts, after = list(state.split(self.width, dim=1)), []
+            for level in range(len(self.dropouts)):
+                x, outputs = self._drop(x, level), []
+                for backwards in range(self.directions):
+                    layer: Any = self.layers[level * self.directions + backwards]
+                    before, parts = tuple(parts[: layer.states]), parts[layer.states :]
+                    out, new = layer(reverse(x, lengths) if backwards else x, before, lengths)
+                    after += new
+                    outputs.append(reverse(out, lengths) if backwards else out)
+                if self.causal:
+                    x = outputs[0]
+                else:
+                    x = torch.cat(outputs, dim=2) if self.merge == "concat" else outputs[0] + outputs[1]
             return x, torch.cat(after, dim=1)
 
     def _drop(self, x: Tensor, level: int) -> Tensor:

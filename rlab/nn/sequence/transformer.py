@@ -26,17 +26,21 @@ Cache = tuple[KeysValues, ...]
 """Keys and values [B, heads, t, D] of every layer."""
 
 
+def _angles(positions: Tensor, size: int) -> Tensor:
+    """positions[...] times rates from 1 to nearly 1 / 10,000: float64[..., size / 2], exact far out, too."""
+    rates = torch.arange(0, size, 2, device=positions.device, dtype=torch.float64) * (-math.log(10000.0) / size)
+    return positions.unsqueeze(-1) * rates.exp()
+
+
 def sinusoids(positions: Tensor, width: int) -> Tensor:
     """Sines and cosines of positions[...] at wavelengths from 2 pi to 10,000 * 2 pi: [..., width] (Vaswani 2017)."""
-    rates = torch.exp(torch.arange(0, width, 2, device=positions.device) * (-math.log(10000.0) / width))
-    angles = positions.unsqueeze(-1) * rates
+    angles = _angles(positions, width)
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)[..., :width]
 
 
 def rotation(positions: Tensor, size: int) -> Tensor:
     """Cosines and sines by which heads of `size` numbers are turned at positions[T]: [2, T, size / 2] (Su 2021)."""
-    rates = torch.exp(torch.arange(0, size, 2, device=positions.device) * (-math.log(10000.0) / size))
-    angles = positions.unsqueeze(-1) * rates
+    angles = _angles(positions, size)
     return torch.stack([angles.cos(), angles.sin()])
 
 
@@ -284,6 +288,8 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """features[B, T, D] and mask bool[B, T] (False: padding) -> [B, T, W]; padding is not seen, and gives 0."""
         steps = x.shape[1]
+        if self.position is not None:
+            self._check_length(steps)
         window = self.context if steps > self.context and self.causal else None
         allowed = None
         if mask is not None:
@@ -313,6 +319,8 @@ class Transformer(nn.Module):
             memory_mask: bool[B, 1, 1, S] of what is no padding in it.
         """
         past = cache[0][0].shape[2] if cache else 0
+        if self.position is not None:
+            self._check_length(past + x.shape[1])
         positions = torch.arange(past, past + x.shape[1], device=x.device)
         x, turn = self._enter(x, positions), self._turn(positions)
         longer = []
@@ -342,6 +350,8 @@ class Transformer(nn.Module):
         if first is not None:
             start = torch.where(first, t, start).cummax(1).values
         since = t - start
+        if self.position is not None:
+            self._check_length(int(since.max()) + 1)
         positions = torch.arange(-slots, steps, device=x.device)
         allowed = (positions <= t[:, None]) & (positions >= t[:, None] - slots) & (positions >= start[:, :, None])
         x, turn = self._enter(x, since), self._turn(positions + slots)
@@ -370,15 +380,17 @@ class Transformer(nn.Module):
             x, _ = block(x, None, self.causal, turn, None, None, memory[n], memory_mask)
         raise RlabError("a Transformer without layers attends to nothing; nearest: 1 layer")
 
+    def _check_length(self, steps: int) -> None:
+        if steps > self.context:
+            raise RlabError(
+                f"{steps} steps are more than this Transformer's context of {self.context}, and its positions are "
+                "learned; nearest: a longer context, or positions rotary"
+            )
+
     def _enter(self, x: Tensor, positions: Tensor) -> Tensor:
         """Project x[B, T, D] and add what tells its positions[T] or [B, T]."""
         x = self.project(x)
         if self.position is not None:
-            if positions.numel() and (last := int(positions.max())) >= self.context:
-                raise RlabError(
-                    f"{last + 1} steps are more than this Transformer's context of {self.context}, and its positions "
-                    "are learned; nearest: a longer context, or positions rotary"
-                )
             x = x + self.position(positions)
         elif self.positions == "sinusoidal":
             x = x + sinusoids(positions, self.out_dim).to(x.dtype)

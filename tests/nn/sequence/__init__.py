@@ -1,0 +1,1 @@
+"""Sequence encoders and what is built of them."""
