@@ -245,6 +245,7 @@ class Interpolates(Protocol):
         """Make the way between `rows` pairs of items, float[rows, steps, *shape], images in 0..1; by the seed alone."""
 
 
+@runtime_checkable
 class Writes(Protocol):
     """A learner or task that writes text: it goes on from a prompt."""
 
