@@ -150,7 +150,8 @@ def build_translation(experiment: TranslationExperiment, context: Any) -> Any:
     from rlab.tasks.trainer import Trainer
 
     run, part, settings, fit = experiment.run, experiment.data, experiment.model, experiment.fit
-    data = sequences_of(part, run.seed, ("pairs",), {"longest": part.longest})
+    target = "" if part.target_tokens == "auto" else part.target_tokens
+    data = sequences_of(part, run.seed, ("pairs",), {"longest": part.longest, "target_tokens": target})
     attending = settings.body == "transformer"
     vocabularies = len(data.source_tokenizer), len(data.target_tokenizer)
     sizes = {"width": settings.width, "layers": settings.layers, "dropout": settings.dropout}
@@ -226,7 +227,7 @@ def build_classification(
     from rlab.tasks.trainer import Trainer
 
     run, part, settings, fit = experiment.run, experiment.data, experiment.model, experiment.fit
-    more = {"longest": part.longest} if isinstance(part, LabelledTextConfig) else {}
+    more: dict[str, Any] = {"longest": part.longest} if isinstance(part, LabelledTextConfig) else {}
     data = sequences_of(part, run.seed, kinds, more)
     if data.classes is None:
         raise RlabError(f"the labels of '{part.data}' are numbers, and this model tells classes")
@@ -269,7 +270,7 @@ def build_classification(
     return Trainer(task, fit, run.seed, context.device, beside)
 
 
-def sequences_of(part: SequenceDataConfig, seed: int, kinds: tuple[str, ...], more: dict[str, int]) -> Any:
+def sequences_of(part: SequenceDataConfig, seed: int, kinds: tuple[str, ...], more: dict[str, Any]) -> Any:
     """Load a data set of sequences as a run with this seed uses it.
 
     Args:
