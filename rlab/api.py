@@ -17,8 +17,10 @@ from rlab.run.config import changed, to_plain, with_curve
 from rlab.run.contract import (
     Ability,
     Acts,
+    Converses,
     Detects,
     Draws,
+    Embeds,
     Interpolates,
     Plays,
     Predicts,
@@ -302,7 +304,8 @@ class Loaded:
         found = ability(self.learner, kind)
         if found is None:
             can = [text for one, text in ABILITIES.items() if ability(self.learner, one) is not None]
-            wanted = ABILITIES.get(kind, f"can {kind.__name__.lower()}").replace("can ", "cannot ", 1)
+            wanted = ABILITIES.get(kind, f"can {kind.__name__.lower()}")
+            wanted = wanted.replace("can ", "cannot ", 1).replace("has ", "has no ", 1)
             recipe = self.folder.config()["recipe"]
             rest = ", ".join(can) or "can only be trained"
             raise RlabError(f"run '{self.folder.name}' ({recipe}) {wanted}; it {rest}")
@@ -422,6 +425,13 @@ class Player(Loaded):
         import numpy as np
 
         return self._policy.act(obs, np.zeros(len(obs), bool) if first is None else first, mask)
+
+    def hear(self, reward: np.ndarray) -> None:
+        """Tell the policy what its last actions paid, float[N]: one that goes for a return asks for the rest then."""
+        from rlab.agents.evaluation import HearsRewards
+
+        if isinstance(self._policy, HearsRewards):
+            self._policy.hear(reward)
 
     def action_values(self) -> np.ndarray | None:
         """What was expected of each action when it last acted, [N, A]; None of agents that have no such values."""
@@ -578,6 +588,8 @@ ABILITIES: dict[type, str] = {
     Translates: "can translate",
     Detects: "can find objects",
     Draws: "can be drawn",
+    Embeds: "has vectors of words",
+    Converses: "can converse",
     Speaks: "can play Go by itself",
 }
 """What a run can do, in words."""

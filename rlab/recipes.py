@@ -9,11 +9,21 @@ from rlab.errors import RlabError
 from rlab.registry import RECIPES, Recipe, Registry
 from rlab.run.config import to_plain
 
+MODULES = (
+    "agents.recipes",
+    "tasks.recipes",
+    "tasks.sequence.recipes",
+    "tasks.sequence.word_recipes",
+    "tasks.generative.recipes",
+    "tasks.generative.gan_recipes",
+    "tasks.detection.recipes",
+)
+
 
 def load_recipes() -> Registry[Recipe[Any]]:
     """The registry, with everything of the lab in it."""
-    for module in ("agents", "tasks", "tasks.sequence", "tasks.generative", "tasks.detection"):
-        import_module(f"rlab.{module}.recipes")  # they register themselves
+    for module in MODULES:
+        import_module(f"rlab.{module}")  # they register themselves
     return RECIPES
 
 

@@ -74,6 +74,10 @@ OLD_OPTIONS = {"protocol": "classic", "sticky": None, "ramping": True, "opponent
 """Fields that `EnvConfig` had in 0.1 and 0.2 -> their defaults."""
 
 
+NO_MEMORY = "none"
+"""The memory of an agent that decides by what it sees at the moment."""
+
+
 class AgentSettings:
     """The base of every agent's settings: what a run asks of them besides their fields."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -18,6 +18,14 @@ class Policy(Protocol):
 
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """obs[N, *shape], first bool[N] (an episode starts), mask bool[N, A] or None -> int64[N] or floats."""
+
+
+@runtime_checkable
+class HearsRewards(Protocol):
+    """A policy that is told what its actions paid, as it goes for a return that was asked for."""
+
+    def hear(self, reward: np.ndarray) -> None:
+        """Take the raw rewards float[N] of the last actions."""
 
 
 def refuse_no_games(episodes: int, seed: int) -> None:
@@ -62,6 +70,8 @@ def play(policy: Policy, envs: VectorEnv, episodes: int, seed: int, stop: Stop) 
             raise Stopped
         obs, _, terminated, truncated, info = envs.step(policy.act(obs, first, info.get("action_mask")))
         first = terminated | truncated
+        if isinstance(policy, HearsRewards):
+            policy.hear(info["raw_reward"])
         total += info["raw_reward"]
         length += 1
         for i in np.nonzero(first)[0]:

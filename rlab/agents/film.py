@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rlab.agents.evaluation import Policy
+from rlab.agents.evaluation import HearsRewards, Policy
 from rlab.envs import make_vec
 from rlab.errors import RlabError
 from rlab.run.contract import Stop
@@ -110,6 +110,8 @@ def film(
                     screen.show(frame)
             obs, _, terminated, truncated, info = envs.step(action)
             first = terminated | truncated
+            if isinstance(policy, HearsRewards):
+                policy.hear(info["raw_reward"])
             done.running += float(info["raw_reward"][0])
             done.steps += 1
             if first[0]:

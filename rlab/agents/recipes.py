@@ -75,10 +75,11 @@ def default_variant(settings: Callable[..., QConfig], env: str, preset: str = "d
 
 
 def warm_start(experiment: Any) -> Any:
-    """Take the encoder of another run, if one is named; see `rlab.tasks.transfer`."""
+    """Take the encoder, and what remembers, of other runs, if they are named; see `rlab.tasks.transfer`."""
+    from rlab.agents.memory import warm_start_memory
     from rlab.tasks.transfer import warm_start_encoder
 
-    return warm_start_encoder("agent", experiment)
+    return warm_start_memory(*warm_start_encoder("agent", experiment))
 
 
 PROTOCOLS = {
@@ -169,9 +170,11 @@ def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, con
             ),
         )
         if context.start is not None:
+            from rlab.agents.memory import start_memory
             from rlab.tasks.transfer import start_from
 
             start_from(agent.encoders, context.start)
+            start_memory(agent.encoders, context.start)
     except BaseException:
         envs.close()
         raise
@@ -222,7 +225,7 @@ ON_GO: dict[str, Any] = IN_ENV | {"family": "Go", "plays": ("go",)}
 DQN, PQN, POLICY_GRADIENT = (
     _later("value.dqn", "DQN"),
     _later("value.pqn", "PQN"),
-    _later("policy.policy_gradient", "PolicyGradient"),
+    _later("policy.recurrent", "make_policy_gradient"),
 )
 
 for _name, (_summary, _agent) in {
@@ -324,6 +327,32 @@ for _name, _summary in POLICY_SUMMARIES.items():
             **IN_ANY | {"family": "policy gradients"},
         )
     )
+
+
+# Policies from what other runs have played.
+
+
+def describe_trajectories(experiment: Any) -> dict[str, str]:
+    """What `rlab train` tells of a run on trajectories before it starts."""
+    method = {"dt": "asks for a return", "bc": "clones", "filtered-bc": f"clones the best {experiment.model.keep:.0%}"}
+    data = f"trajectories of {experiment.data.trajectories}, {experiment.fit.epochs} epochs"
+    return {"env": experiment.env.env, "data": data, "method": method[experiment.model.method]}
+
+
+RECIPES.register("decision-transformer")(
+    Recipe(
+        "a Transformer that plays for the return that one asks for, from another run's games (Chen et al. 2021)",
+        _later("sequence.config", "default_sequence_policy"),
+        _later("sequence.decision_transformer", "build_sequence_policy"),
+        unit="examples",
+        budget="fit.epochs",
+        describe=describe_trajectories,
+        family="policies from trajectories",
+        plays=("discrete",),
+        examples=("CartPole-v1", "MinAtar/Breakout"),
+        warm_start=_later("sequence.decision_transformer", "note_trajectories"),
+    )
+)
 
 
 # Algorithms of stable-baselines3.

@@ -29,6 +29,10 @@ TASKS = {
         "report": "write a page with curves, score, settings and video",
         "compare": "compare runs over seeds, with intervals",
     },
+    "language": {
+        "neighbours": "words near a word, and analogies, by word vectors",
+        "chat": "converse with a run that learned from dialogues",
+    },
     "play Go": {
         "play": "play against a player: rlab play go9 --with RUN",
         "analyze": "judge the moves of a game's record",

@@ -108,6 +108,28 @@ class Backbones:
 
 
 @dataclass(frozen=True)
+class Generative:
+    """Train generative models for the same minutes each, and hold their samples against real test data."""
+
+    models: str | None = None
+    """Which, A,B; by default autoencoder, vae, gan, dcgan, wgan-gp, flow and ddpm."""
+    data: str = "mnist,fashion_mnist"
+    """On which data sets of images, A,B."""
+    seeds: int = 3
+    """Of every model on every data set."""
+    minutes: float = 10.0
+    """Of every run, on one thread."""
+    samples: int = 10_000
+    """That are drawn of each run."""
+    jobs: int | None = None
+    """Runs at a time; by default as many as there are cores."""
+    name: str = "generative"
+    """Of the folder under the runs; the same plan goes on."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
 class Go:
     """Play random games of Go, beside OpenSpiel where it is installed: one thread each. With --search, search trees
     too, beside mctx with pgx: all cores. The peers are the extra `oracles`."""
@@ -153,6 +175,25 @@ class GoSolved:
     """Print one JSON object; everything else goes to stderr."""
 
 
+@dataclass(frozen=True)
+class Words:
+    """Train word vectors beside gensim on the same text with the same settings: words a second, held-out loss, and how
+    well both agree with people on WordSim-353. gensim is in the extra `oracles`."""
+
+    data: str = "shakespeare-small"
+    """A data set of text, or `text:FILE`."""
+    method: Literal["skip-gram", "cbow"] = "skip-gram"
+    """Of both."""
+    epochs: int = 5
+    """Passes over the text."""
+    rounds: int = 3
+    """How often each trains, in turn, each time with another seed; the median speed counts."""
+    workers: int = 2
+    """Threads of each; 0: one for every core."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     benchmarks = {
@@ -160,9 +201,11 @@ def main(argv: Sequence[str]) -> int:
         "breakout-gpu": _breakout,
         "data": _data,
         "envs": _environments,
+        "generative": _generative,
         "go": _go,
         "go-solved": _go_solved,
         "speed": _speed,
+        "words": _words,
     }
     if argv and argv[0] in benchmarks:
         return benchmarks[argv[0]](argv[1:])
@@ -172,8 +215,12 @@ def main(argv: Sequence[str]) -> int:
         print("       rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
         print("                 [--ladder | --beside N | --to-score X]")
         print("       rlab bench envs [--rounds N] [--seconds S] [--json]")
+        print(
+            "       rlab bench generative [--models A,B] [--data A,B] [--seeds N] [--minutes M] [--samples N] [--json]"
+        )
         print("       rlab bench go [--size N] [--rounds N] [--seconds S] [--granularity | --search] [--json]")
         print("       rlab bench go-solved [PLAYER] [--size N] [--opponent PLAYER] [--games N] [--seed N] [--json]")
+        print("       rlab bench words [--data SET] [--method M] [--epochs N] [--rounds N] [--workers N] [--json]")
         print("       rlab bench breakout-gpu [--steps N] [--seed N] [--device D] [--json]")
         return 0
     problem = f"there is no benchmark '{argv[0]}'" if argv else "name a benchmark"
@@ -205,6 +252,29 @@ def _measure_backbones(argv: Sequence[str], stop: Stop) -> int:
             return stopped_status(stop)
         files = write(result, Path(result["folder"]))
         put("\n".join([table(result), *(f"wrote   {path}" for path in files.values())]), result)
+        return 0
+
+
+def _generative(argv: Sequence[str]) -> int:
+    return until_stopped(lambda stop: _measure_generative(argv, stop))
+
+
+def _measure_generative(argv: Sequence[str], stop: Stop) -> int:
+    flags = parse(Generative, "bench generative", argv)
+    with results(flags.json) as put:
+        from rlab.bench.generative import MODELS, Plan, measure, table, write_picture
+        from rlab.compare.processes import Lines
+
+        models, data = (
+            tuple(part.strip() for part in given.split(",") if part.strip())
+            for given in (",".join(MODELS) if flags.models is None else flags.models, flags.data)
+        )
+        plan = Plan(models, data, flags.seeds, flags.minutes, flags.samples)
+        result = measure(plan, flags.name, flags.jobs, stop, Lines(), say)
+        if not result["finished"]:
+            say(f"stopped; the same command goes on in {result['folder']}")
+            return stopped_status(stop)
+        put(f"{table(result)}\nwrote   {write_picture(result)}", result)
         return 0
 
 
@@ -392,6 +462,30 @@ def _measure_go_solved(argv: Sequence[str], stop: Stop) -> int:
         bad = [f"{reply} ({good} of {n})" for reply, (good, n) in m["itself"]["replies"].items() if good < n]
         if bad:
             lines.append(f"not after every answer: {', '.join(bad)}")
+        put("\n".join(lines), m)
+        return 0
+
+
+def _words(argv: Sequence[str]) -> int:
+    flags = parse(Words, "bench words", argv)
+    refuse_below(flags, epochs=1, rounds=1, workers=0)
+    with results(flags.json) as put:
+        from rlab.bench.words import measure
+
+        m = measure(flags.data, flags.method, flags.epochs, flags.rounds, flags.workers, say)
+        lines = [f"{m['method']}, {m['words']:,} words of {m['vocabulary']:,}, {m['epochs']} epochs, "
+                 f"{m['workers']} threads",
+                 f"ours    {m['ours_words_per_s']:>12,.0f} words/s"]  # fmt: skip
+        if m["ratio"] is None:
+            lines.append("gensim is not installed: pip install gensim")
+        else:
+            lines += [f"gensim  {m['peer_words_per_s']:>12,.0f} words/s",
+                      f"ratio   {m['ratio']:>12.2f}  ({m['whole_ratio']:.2f} from the file to the vectors)",
+                      f"loss    {m['loss_ratio']:>12.3f}  ours over gensim's, held out"]  # fmt: skip
+        if m["wordsim"] is not None:
+            w = m["wordsim"]
+            lines.append(f"people  {w['ours']:>12.3f}  gensim {w['peer']:.3f}: Spearman over {w['pairs']} pairs of "
+                         f"WordSim-353, difference {w['low']:.3f} to {w['high']:.3f}")  # fmt: skip
         put("\n".join(lines), m)
         return 0
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from rlab.cli.common import JsonFlag, parse, refuse_below, results, say
+from rlab.cli.common import JsonFlag, RunName, parse, reference, refuse_below, results, say
 from rlab.cli.flags import Arg
 from rlab.errors import RlabError, nearest, printable, shortened
+from rlab.run.formatting import number
 
 if TYPE_CHECKING:
     from rlab.data.datasets import TensorDataset
@@ -83,6 +84,16 @@ class Show:
 
 
 @dataclass(frozen=True)
+class FromRun:
+    """Keep the whole episodes of a run's replay as a data set in its folder, for `rlab train decision-transformer`."""
+
+    run: RunName
+    """A run's name, a path, or `latest`; one of dqn or its variants."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
 class Augmentations:
     """List the augmentations with their parameters and defaults."""
 
@@ -93,6 +104,7 @@ class Augmentations:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     verbs = {"list": _list, "get": _get, "verify": _verify, "show": _show, "augmentations": _augmentations}
+    verbs["from-run"] = _from_run
     if argv and argv[0] in verbs:
         return verbs[argv[0]](argv[1:])
     if argv and argv[0] in ("-h", "--help"):
@@ -103,6 +115,7 @@ def main(argv: Sequence[str]) -> int:
         print("           and of csv:FILE [--target COLUMN] [--missing mean], of images:DIR [--shape CxHxW],")
         print("           of text, text:FILE and pairs:FILE.tsv [--tokens KIND] [--vocabulary N]")
         print("       rlab data augmentations [--json]")
+        print("       rlab data from-run RUN [--json]")
         return 0
     if argv and not argv[0].startswith("-"):
         say(f"rlab: `rlab data` cannot {argv[0]}; {nearest(argv[0], verbs)}")
@@ -289,12 +302,12 @@ def _show_text(flags: Show, put: Callable[[str, Any], None]) -> int:
         lines.append(f"{'unknown':<16}" + ", ".join(f"{split} {n:.2%}" for split, n in facts["unknown"].items()))
     if facts["classes"]:
         lines.append(f"{'classes':<16}{', '.join(map(printable, facts['classes']))}")
-    for number, example in enumerate(facts["examples"], 1):
+    for place, example in enumerate(facts["examples"], 1):
         lines.append("")
         label = example.pop("class", None)
         for side, of_side in example.items():
             unknown = f", {len(of_side['unknown'])} unknown" if of_side["unknown"] else ""
-            lines.append(f"{number}  {side}, {of_side['length']:,} long{unknown}{f': {label}' if label else ''}")
+            lines.append(f"{place}  {side}, {of_side['length']:,} long{unknown}{f': {label}' if label else ''}")
             lines.append(f"   {_pieces(of_side)}")
     put("\n".join(lines), facts | {"picture": None})
     return 0
@@ -349,6 +362,25 @@ def _text(facts: dict[str, Any]) -> str:
         ]
         lines += ["", _columns((what, *facts["splits"]), table)]
     return "\n".join([*lines, "", f"wrote   {facts['picture']}"])
+
+
+def _from_run(argv: Sequence[str]) -> int:
+    flags = parse(FromRun, "data from-run", argv)
+    with results(flags.json) as put:
+        from rlab.agents.sequence.trajectories import FILE, save_trajectories
+        from rlab.run.folder import find_run
+
+        folder = find_run(flags.run)
+        note = dict(save_trajectories(folder).note)
+        low, mean, high = (number(note["returns"][key]) for key in ("min", "mean", "max"))
+        put(
+            f"episodes {note['episodes']:,} whole ones of {note['env']}, {note['steps']:,} steps\n"
+            f"returns  {low} to {high}, {mean} on average\n"
+            f"wrote    {folder.path / FILE}\n"
+            f"next     rlab train decision-transformer --env {note['env']} --trajectories {reference(folder)}",
+            note | {"file": str(folder.path / FILE)},
+        )
+        return 0
 
 
 def _augmentations(argv: Sequence[str]) -> int:

@@ -53,6 +53,7 @@ def main(argv: Sequence[str]) -> int:
 
 FAMILIES = (
     "deep Q-networks",
+    "policies from trajectories",
     "policy gradients",
     "algorithms of stable-baselines3",
     "tables and planning",

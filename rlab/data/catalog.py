@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rlab.data import own, readers
-from rlab.data.text import corpora, rules
+from rlab.data import own, readers, synthetic
+from rlab.data.text import corpora, dialogues, rules
 from rlab.registry import Registry
 
 if TYPE_CHECKING:
@@ -358,6 +358,8 @@ DATASETS.register("sgd_dialogues")(
         summary="schema-guided dialogues: 5,110 + 964 + 1,024 of many turns",
         licence="CC BY-SA 4.0",
         source="https://github.com/google-research-datasets/dstc8-schema-guided-dialogue",
+        examples=4_599,
+        make=dialogues.sgd,
         files=(
             File("train.jsonl.xz", 693_372, "fae01c59bde2695cd70d56b5d84730319cefb38c3fa7800f2e39b1fea8f7cfbc"),
             File("dev.jsonl.xz", 159_092, "d2498c5f4c4f08359c517ef42c002ff60245b3b1f7002b66af115a83518ce89b"),
@@ -431,6 +433,21 @@ for _name, _kind, _examples, _summary in (
         )
     )
 
+for _name, _summary, _paper in (
+    ("gaussians-8", "20,000 points of 8 Gaussians on a ring, for generators", "https://arxiv.org/abs/1611.02163"),
+    ("gaussians-25", "20,000 points of 25 Gaussians on a grid, for generators", "https://arxiv.org/abs/1705.07761"),
+):
+    DATASETS.register(_name)(
+        DataSource(
+            kind="table",
+            examples=17_000,
+            summary=_summary,
+            licence="ours, drawn by a program",
+            source=_paper,
+            load=partial(synthetic.gaussians, name=_name),
+        )
+    )
+
 DATASETS.register("shakespeare-small")(
     DataSource(
         kind="text",
@@ -472,5 +489,16 @@ DATASETS.register("delayed-recall")(
         source="https://doi.org/10.1162/neco.1997.9.8.1735",
         examples=2_100,
         load=rules.delayed_recall,
+    )
+)
+
+DATASETS.register("rule-dialogues")(
+    DataSource(
+        kind="dialogues",
+        summary="600 bookings by two sides in 12 turns, made by a rule: what is answered depends on what was said",
+        licence="Apache-2.0",
+        source="https://arxiv.org/abs/1507.04808",
+        examples=420,
+        make=dialogues.by_rule,
     )
 )

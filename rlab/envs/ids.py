@@ -46,7 +46,7 @@ IDS: dict[str, dict[str, Any]] = {
         }
         for length in CHAINS
     },
-    "rlab/TMaze-v0": {"entry_point": "rlab.envs.pomdp:TMaze", "max_episode_steps": 100},
+    "rlab/TMaze-v0": {"entry_point": "rlab.envs.pomdp:TMaze", "max_episode_steps": 100_000},  # it has its own limit
     "rlab/FlickerCartPole-v0": {
         "entry_point": "gymnasium.envs.classic_control.cartpole:CartPoleEnv",
         "max_episode_steps": 500,

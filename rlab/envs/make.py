@@ -375,9 +375,12 @@ class MinAtarOptions:
     """The games get harder with time; off: they stay as they begin."""
     max_frames: int = 5_000
     """Frames, which are steps here, after which a game is truncated."""
+    flicker: float = 0.0
+    """Probability that an observation is missing, each by itself: zeros in its place (Hausknecht & Stone 2015)."""
 
     def __post_init__(self) -> None:
         _probability_below_one(self, "sticky")
+        _probability_below_one(self, "flicker")
         _at_least(self, max_frames=1)
 
 
@@ -397,6 +400,7 @@ def _make_minatar(
         ramping=options.ramping,
         minimal=minimal,
         max_steps=options.max_frames,
+        flicker=options.flicker,
     )
 
 

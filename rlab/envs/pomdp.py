@@ -27,19 +27,24 @@ class TMaze(gym.Env[Obs, int]):
 
     Three numbers are seen: 011 or 110 at the start (turn north, turn south), 101 in the corridor, 010 at the junction.
     The right turn pays 4, the wrong one -0.1, both end the episode; a step against a wall pays -0.1, any other 0. So
-    the best return is 4, and 1.95 is the mean of who has forgotten the cue.
+    the best return is 4, and 1.95 is the mean of who has forgotten the cue. An episode is cut after 5 (N + 10) steps.
 
     Args:
         length: N, steps from the start to the junction.
+        passive: whatever it does, the agent goes on to the junction, and no step on the way pays: so that a long
+            corridor is hard to remember over, and not to explore (Ni et al. 2023, section 5.1).
     """
 
     best = 4.0
     chance = 1.95
 
-    def __init__(self, length: int = 10):
+    def __init__(self, length: int = 10, passive: bool = False):
         if length < 1:
             raise RlabError(f"a T-maze has a corridor of at least 1 step, not {length}")
         self.length = length
+        self.passive = passive
+        self.limit = 5 * (length + 10)
+        self.steps = 0
         self.observation_space = Box(0, 1, (3,), np.float32)
         self.action_space = Discrete(4)  # type: ignore[assignment]
         self.place = 0
@@ -48,17 +53,21 @@ class TMaze(gym.Env[Obs, int]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Obs, dict[str, Any]]:
         """Start at the cue, obs [3]."""
         super().reset(seed=seed)
-        self.place = 0
+        self.place = self.steps = 0
         self.goal = int(self.np_random.choice([NORTH, SOUTH]))
         return self._see(), {}
 
     def step(self, action: int) -> tuple[Obs, float, bool, bool, dict[str, Any]]:
         """Walk north (0), east (1), south (2) or west (3); obs [3]."""
+        self.steps += 1
         if self.place == self.length and action in (NORTH, SOUTH):
             return self._see(), self.best if action == self.goal else -0.1, True, False, {}
         before = self.place
-        self.place = min(self.length, max(0, before + int(action == EAST) - int(action == WEST)))
-        return self._see(), -0.1 if self.place == before else 0.0, False, False, {}
+        way = 1 if self.passive and before < self.length else int(action == EAST) - int(action == WEST)
+        self.place = min(self.length, max(0, before + way))
+        if self.passive:
+            self.place = max(self.place, before)
+        return self._see(), -0.1 if self.place == before else 0.0, False, self.steps >= self.limit, {}
 
     def _see(self) -> Obs:
         if self.place == self.length:

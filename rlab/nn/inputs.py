@@ -63,20 +63,34 @@ class ObservationEncoder(nn.Module):
     Args:
         space: of one observation: Box, Discrete, MultiDiscrete or MultiBinary.
         encoder: a registered name, or auto.
+        memory: what remembers, see `rlab.nn.encoders.recurrent`; "" is nothing.
+
+    Attributes:
+        out_dim: D, the number of features.
+        state_dim: S, numbers in a recurrent state; 0 without a memory.
 
     Raises:
         RlabError: the space has no fixed shape, or the encoder does not take it.
     """
 
-    def __init__(self, space: gym.Space, encoder: str):
+    def __init__(self, space: gym.Space, encoder: str, memory: str = ""):
         super().__init__()
         self.inputs = Inputs(space)
-        self.encoder = make_encoder(encoder, self.inputs.shape)
+        self.encoder = make_encoder(encoder, self.inputs.shape, bool(memory), memory=memory)
+        self.state_dim = int(self.encoder.state_dim) if memory else 0  # type: ignore[arg-type]
         self.out_dim = int(self.encoder.out_dim)  # type: ignore[arg-type]
         self.modes = depends_on_mode(self.encoder, self.inputs.shape)
         self.eval()
 
     def forward(self, obs: Tensor) -> Tensor:
-        """obs[B, *shape] in the space's dtype -> features float32[B, D]."""
+        """obs[B, *shape] in the space's dtype -> features float32[B, D]; each may be the first of an episode."""
+        if self.state_dim:
+            first = torch.ones(1, len(obs), dtype=torch.bool, device=obs.device)
+            return self.unroll(obs.unsqueeze(0), torch.zeros(len(obs), self.state_dim, device=obs.device), first)[0][0]
         features: Tensor = encode(self.encoder, self.modes, self.inputs(obs))
         return features
+
+    def unroll(self, obs: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+        """With a memory: obs[T, B, *shape], state[B, S], first bool[T, B] -> features[T, B, D], state after them."""
+        features, after = encode(self.encoder, self.modes, self.inputs(obs), state, first)
+        return features, after

@@ -316,6 +316,22 @@ class Draws(Protocol):
 
 
 @runtime_checkable
+class Embeds(Protocol):
+    """A learner or task that has a vector for each word of a vocabulary."""
+
+    def embeddings(self) -> tuple[tuple[str, ...], np.ndarray]:
+        """Return the words [V] and their vectors, float32[V, D]."""
+
+
+@runtime_checkable
+class Converses(Protocol):
+    """A learner or task that answers in a dialogue."""
+
+    def answer(self, turns: list[str], temperature: float = 0.0, seed: int = 0) -> str:
+        """Answer the last of some turns, the oldest first; temperature 0 takes the most probable word each time."""
+
+
+@runtime_checkable
 class Speaks(Protocol):
     """A learner that plays Go with a search: against other programs (GTP), in tournaments, as an analyst."""
 

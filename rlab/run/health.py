@@ -234,6 +234,13 @@ PATIENCE = 300
 """Ended episodes without any reward that are too many even for a sparse one (an outcome of 1 in 100: 5 % luck)."""
 
 
+NARROW = 0.05
+"""Deviation of samples over that of the data below which they are one mode; two far apart have most of it."""
+
+WON = 0.995
+"""Accuracy of a discriminator that is nearly never wrong; on small images healthy ones reach 0.95."""
+
+
 def _no_reward(row: Row, past: Past) -> bool:
     if past["reward_size"].high > 0:
         return False
@@ -374,6 +381,31 @@ RULES = (
         ),
         cause="a divergence that weighs more than what a code can explain, or data that are all alike",
         advice="--warm-up 10, a smaller --beta, a smaller --learning-rate",
+        collapse=False,
+    ),
+    Rule(
+        name="mode-collapse",
+        needs=("sample_spread",),
+        bad=lambda row, past: row["sample_spread"] < NARROW,
+        lines=3,
+        saw=lambda row, past: (
+            f"samples are all but the same: their deviation is {row['sample_spread']:.2g} of that of the data"
+        ),
+        cause="the generator has found one output that the discriminator takes for real, and makes nothing else",
+        advice="--loss wgan-gp or hinge, --penalty 1, --discriminator-norm spectral, a smaller --learning-rate",
+        collapse=True,
+    ),
+    Rule(
+        name="discriminator-won",
+        needs=("discriminator_accuracy", "loss_generator"),
+        bad=lambda row, past: row["discriminator_accuracy"] > WON,
+        lines=10,
+        saw=lambda row, past: (
+            f"the discriminator tells {row['discriminator_accuracy']:.1%} of data and samples apart, so that the "
+            "generator learns little from it"
+        ),
+        cause="a discriminator that learns faster than the generator, or a loss that saturates (minimax)",
+        advice="--discriminator-rate 0.25, --penalty 1, --label-smoothing 0.1, --loss non-saturating",
         collapse=False,
     ),
 )

@@ -235,6 +235,8 @@ def _pictures(folder: RunFolder) -> str:
         "wrong": "what it gets wrong, being most sure",
         "looked": "where it looks",
         "alignments": "which words each written one looks at",
+        "samples": "samples",
+        "samples_over_training": "samples of the same latent codes over training",
         "values": "values and greedy policy",
         "reconstructions": "test examples and what comes back",
         "walk": "a walk along the numbers of the code that say the most, a row each",

@@ -6,7 +6,7 @@ The new run's configuration takes over the encoder's registered name; `rlab.run.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -185,12 +185,18 @@ def _feed_forward(encoder: nn.Module) -> nn.Module:
     return below if isinstance(below, nn.Module) else encoder
 
 
+def _cores(weights: Mapping[str, Tensor]) -> set[str]:
+    """Names of what a recurrent encoder remembers with."""
+    return {key for key in weights if not key.startswith(BELOW)}
+
+
 def _copy_into(weights: Weights, encoder: nn.Module, run: str) -> None:
     """Copy weights into an encoder of the same shapes; of a recurrent one and another, what both have."""
     recurrent = any(key.startswith(BELOW) for key in weights)
     if recurrent and _feed_forward(encoder) is encoder:
         weights = {key.removeprefix(BELOW): t for key, t in weights.items() if key.startswith(BELOW)}
-    elif not recurrent:
+    elif not recurrent or _cores(weights) != _cores(encoder.state_dict()):  # another kind of memory stays behind
+        weights = {key.removeprefix(BELOW): t for key, t in weights.items() if not recurrent or key.startswith(BELOW)}
         encoder = _feed_forward(encoder)
     own = encoder.state_dict()
     for key in sorted({*weights, *own}):

@@ -88,7 +88,7 @@ def test_resumed_run_keeps_every_network(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"value": "c51"}, "--value c51"),
-        ({"recurrent": True}, "--recurrent exclude"),
+        ({"memory": "lstm"}, "--memory lstm exclude"),
         ({"averaged": 0}, "--averaged is 0"),
     ],
 )

@@ -124,7 +124,7 @@ def test_priorities_are_part_of_the_state(journal: Journal) -> None:
 
 def test_an_update_sets_the_priorities_of_its_batch(journal: Journal) -> None:
     config = QConfig(
-        num_envs=2, memory_size=100, batch_size=8, memory="prioritised", priority_alpha=1.0, precision="fp32"
+        num_envs=2, memory_size=100, batch_size=8, replay="prioritised", priority_alpha=1.0, precision="fp32"
     )
     a = DQN(config, agent_context(journal))
     from tests.agents.test_dqn import step

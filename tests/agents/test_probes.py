@@ -87,7 +87,7 @@ def test_several_steps_find_the_same_values(journal: Journal) -> None:
 )
 def test_every_preset_finds_the_values(journal: Journal, preset: str, probe: str) -> None:
     """A probe each, so that every probe has two presets; all of them: the slow test below."""
-    settings = QUICK | (SHORT if PARTS[preset].get("recurrent") else {})
+    settings = QUICK | (SHORT if PARTS[preset].get("memory") else {})
     assert largest_error(journal, probe, preset, **settings, seed=0) < 0.1
 
 
@@ -96,7 +96,7 @@ def test_every_preset_finds_the_values(journal: Journal, preset: str, probe: str
 @pytest.mark.parametrize("preset", sorted(PARTS))
 @pytest.mark.parametrize("seed", range(10))
 def test_every_preset_finds_the_values_ten_times_of_ten(journal: Journal, preset: str, probe: str, seed: int) -> None:
-    settings = QUICK | (SHORT if PARTS[preset].get("recurrent") else {})
+    settings = QUICK | (SHORT if PARTS[preset].get("memory") else {})
     assert largest_error(journal, probe, preset, **settings, seed=seed) < 0.1
 
 

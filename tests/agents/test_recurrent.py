@@ -27,7 +27,7 @@ from tests.agents.test_interaction import save_and_restore
 
 def agent(journal: Journal, **settings: Any) -> DQN:
     small = {"num_envs": 2, "memory_size": 200, "learning_starts": 10_000, "batch_size": 18, "precision": "fp32"}
-    config = QConfig(**(small | {"recurrent": True, "burn_in": 4, "sequence": 6, "n_step": 2} | settings))
+    config = QConfig(**(small | {"memory": "lstm", "burn_in": 4, "sequence": 6, "n_step": 2} | settings))
     return DQN(config, agent_context(journal, actions=3, has_masks=True))
 
 
@@ -81,7 +81,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"double": True, "dueling": True},
     {"value": "c51", "double": True, "atoms": 7},
     {"value": "qr", "quantiles": 5},
-    {"value": "iqn", "taus": 3, "act_taus": 4, "memory": "prioritised"},
+    {"value": "iqn", "taus": 3, "act_taus": 4, "replay": "prioritised"},
     {"munchausen": True, "explore": "noisy", "hidden": 16},
     {"burn_in": 0, "n_step": 1},
 ]
@@ -239,7 +239,7 @@ def test_evaluating_leaves_the_agents_own_memory_alone(journal: Journal) -> None
 
 
 @pytest.mark.parametrize(
-    ("places", "settings"), [((1, 28, 46), {}), ((10, 19, 37, 55), {"memory": "prioritised", "explore": "noisy"})]
+    ("places", "settings"), [((1, 28, 46), {}), ((10, 19, 37, 55), {"replay": "prioritised", "explore": "noisy"})]
 )
 def test_saving_at_any_step_is_exact(places: tuple[int, ...], settings: dict[str, Any], tmp_path: Path) -> None:
     """Around resets, episodes' ends, and steps that were acted but not learned from; several times in one run."""
@@ -271,7 +271,7 @@ def test_saving_at_any_step_is_exact(places: tuple[int, ...], settings: dict[str
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"compile": "on"}, "--recurrent and --compile on .* nearest: --recurrent --compile off"),
+        ({"compile": "on"}, "--memory lstm and --compile on .* nearest: --memory lstm --compile off"),
         ({"sequence": 1}, "--sequence is 1"),
         ({"burn_in": -1}, "--burn-in is -1"),
         ({"memory_size": 4_000}, "--memory-size is 4000; it must be a number of at least 4640"),
@@ -280,11 +280,11 @@ def test_saving_at_any_step_is_exact(places: tuple[int, ...], settings: dict[str
 )
 def test_what_cannot_be_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(RlabError, match=message):
-        QConfig(recurrent=True, **settings)
+        QConfig(memory="lstm", **settings)
 
 
 def test_an_lstm_is_not_slipped_under_an_agent_that_forgets(journal: Journal) -> None:
-    with pytest.raises(RlabError, match="nearest: the agent drqn, or --recurrent"):
+    with pytest.raises(RlabError, match="nearest: the agent drqn, or --memory"):
         learner(journal, "dqn", "CartPole-v1", encoder="lstm")
     named = learner(journal, "drqn", "CartPole-v1", encoder="lstm")  # what drqn has anyway
     assert type(named.agent.online.encoder.below).__name__ == "MLP"

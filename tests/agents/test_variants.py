@@ -148,8 +148,8 @@ def test_what_cannot_be_combined_is_refused(settings: dict[str, Any], message: s
 def test_every_part_of_a_preset_can_be_switched_by_itself(name: str) -> None:
     """Item 274: nothing but Munchausen's two refusals stands in the way of an ablation."""
     switches: list[dict[str, Any]] = [
-        {"double": True}, {"double": False}, {"dueling": False}, {"n_step": 2}, {"memory": "uniform"},
-        {"memory": "prioritised"}, {"explore": "epsilon"}, {"explore": "noisy"}, {"munchausen": False},
+        {"double": True}, {"double": False}, {"dueling": False}, {"n_step": 2}, {"replay": "uniform"},
+        {"replay": "prioritised"}, {"explore": "epsilon"}, {"explore": "noisy"}, {"munchausen": False},
         *({"value": v} for v in ("expected", "c51", "qr", "iqn")),
     ]  # fmt: skip
     for preset in (PRESETS[name], VECTOR_PRESETS[name]):

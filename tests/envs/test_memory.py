@@ -85,3 +85,49 @@ def test_what_cannot_be_made_is_refused() -> None:
         Flicker(gym.make("CartPole-v1"), p=1.5)
     with pytest.raises(RlabError, match=r"only a Box .* can flicker, not Discrete"):
         Flicker(gym.make("CliffWalking-v1"))
+
+
+def test_boards_flicker_by_their_state_and_nothing_else_changes() -> None:
+    """MinAtar: as often as said, each copy by itself, the last board of a game too; a restored state shows the same."""
+    flickers, plain = make_vec("MinAtar/Breakout", 64, 0, flicker=0.3), make_vec("MinAtar/Breakout", 64, 0)
+    rng, missing, ends = np.random.default_rng(0), [], []
+    flickers.reset(seed=5), plain.reset(seed=5)
+    for _ in range(120):
+        action = rng.integers(0, flickers.num_actions, 64)
+        (obs, *rest, info), (same, *others, _) = flickers.step(action), plain.step(action)
+        gone = ~obs.any(axis=(1, 2, 3))
+        np.testing.assert_array_equal(obs[~gone], same[~gone])
+        over = rest[1]
+        ends.append(~info["final_obs"][over].any(axis=(1, 2, 3)))
+        np.testing.assert_array_equal(info["final_obs"][~over], obs[~over])
+        for a, b in zip(rest, others, strict=True):
+            np.testing.assert_array_equal(a, b)
+        missing.append(gone)
+    together = np.stack(missing)
+    assert abs(together.mean() - 0.3) < 5 * np.sqrt(0.21 / together.size)
+    assert len({tuple(column) for column in together.T}) == 64
+    assert abs((together[1:] == together[:-1]).mean() - 0.58) < 0.03  # one after the other, too
+    assert 0.15 < np.concatenate(ends).mean() < 0.45
+    np.testing.assert_array_equal(flickers.restore(flickers.state())[0], obs)
+    flickers.close()
+    plain.close()
+
+
+def test_passive_maze_carries_to_the_junction_and_pays_the_turn() -> None:
+    for turn in (NORTH, SOUTH):
+        env = TMaze(length=4, passive=True)
+        env.reset(seed=0)
+        paid = [env.step(action) for action in (WEST, NORTH, EAST, SOUTH)]
+        assert [(reward, over) for _, reward, over, _, _ in paid] == [(0.0, False)] * 4
+        assert env.step(WEST)[1] == -0.1  # at the junction it does not go back
+        _, reward, over, _, _ = env.step(turn)
+        assert (over, reward) == (True, 4.0 if turn == env.goal else -0.1)
+
+
+@pytest.mark.parametrize("length", [10, 100])
+def test_maze_is_cut_after_five_corridors(length: int) -> None:
+    env = make_vec("rlab/TMaze-v0", 1, 0, env_args={"length": length})
+    env.reset()
+    cuts = [bool(env.step(np.array([WEST]))[3][0]) for _ in range(5 * (length + 10))]
+    assert cuts == [False] * (len(cuts) - 1) + [True]
+    env.close()

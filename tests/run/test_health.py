@@ -149,6 +149,20 @@ CASES: dict[str, list[tuple[Lines, int, Lines]]] = {
             lines(12, lambda i: {"kl": 0.02 if i < 9 else 0.3, "active_units": 1.0}),  # a slow start
         )
     ],
+    "mode-collapse": [
+        (
+            lines(6, lambda i: {"sample_spread": 0.9 if i < 2 else 0.04}),
+            5,
+            lines(6, lambda i: {"sample_spread": 0.04 if i == 2 else 0.06}),  # at the start, and then few modes
+        )
+    ],
+    "discriminator-won": [
+        (
+            lines(12, lambda i: {"discriminator_accuracy": 0.999, "loss_generator": 9.0}),
+            10,
+            lines(30, lambda i: {"discriminator_accuracy": 0.999 if i % 10 else 0.95, "loss_generator": 9.0}),
+        )
+    ],
 }
 
 

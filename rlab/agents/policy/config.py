@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from rlab.agents.config import AgentSettings, EnvConfig, short_of_rollout
+from rlab.agents.config import NO_MEMORY, AgentSettings, EnvConfig, short_of_rollout
 from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least, within
 
@@ -21,6 +21,10 @@ class PolicyConfig(AgentSettings):
     path, latest), whose encoder this one starts from; of a name that both have, the registered encoder is meant."""
     freeze: bool = False
     """Keep the encoder of the other run as it is; only what sits on it learns."""
+    memory: str = NO_MEMORY
+    """What remembers, between encoder and heads: none, or a sequence encoder with a state, which goes on from step to
+    step: lstm, gru, mingru, gtrxl ... with options as in gtrxl+layers=2+width=64. Its gradient goes back as far as the
+    rollout. Or a run whose sequence encoder this one starts from, such as one of rnn-lm."""
     share_encoder: bool = True
     """One encoder under policy and value (Mnih et al. 2016) instead of one for each."""
     rollout: int = 5
@@ -74,6 +78,11 @@ class PolicyConfig(AgentSettings):
         if self.rollout_unit == "episodes":  # nobody knows how long they are
             return ""
         return short_of_rollout("--rollout", self.rollout, self.num_envs, steps - 1)
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether it remembers."""
+        return self.memory != NO_MEMORY
 
     @property
     def ticks(self) -> int:

@@ -7,6 +7,7 @@ theorem is left out (Sutton & Barto 2018, 13.3, keep it).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -43,7 +44,8 @@ class ActorCritic(nn.Module):
 
     def __init__(self, space: gym.Space[Any], actions: gym.Space[Any], config: PolicyConfig):
         super().__init__()
-        self.encoder = ObservationEncoder(space, config.encoder)
+        memory = config.memory if config.recurrent else ""
+        self.encoder = ObservationEncoder(space, config.encoder, memory)
         width = self.encoder.out_dim
         self.head: CategoricalHead | GaussianHead
         if isinstance(actions, Box):
@@ -53,7 +55,7 @@ class ActorCritic(nn.Module):
             self.head = CategoricalHead(width, int(actions.n))
         self.value_head = ValueHead(width) if config.value_coef else None
         separate = config.value_coef and not config.share_encoder
-        self.value_encoder = ObservationEncoder(space, config.encoder) if separate else None
+        self.value_encoder = ObservationEncoder(space, config.encoder, memory) if separate else None
         if config.freeze:
             freeze(self.encoders)
 
@@ -79,6 +81,21 @@ class ActorCritic(nn.Module):
             return self.head(features, mask), None
         other = features if self.value_encoder is None else self.value_encoder(obs)
         return self.head(features, mask), self.value_head(other)
+
+    def unroll(self, obs: Tensor, state: Tensor, first: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Unroll what remembers: obs[T, B, *shape], state[B, S], first bool[T, B] -> features [T, B, D] for the policy
+        and for the value, and the state after them."""
+        own = self.encoder.state_dim
+        features, after = self.encoder.unroll(obs, state[:, :own], first)
+        if self.value_encoder is None:
+            return features, features, after
+        other, more = self.value_encoder.unroll(obs, state[:, own:], first)
+        return features, other, torch.cat([after, more], dim=1)
+
+    def initial_state(self, streams: int) -> Tensor:
+        """The state before anything was seen: zeros [streams, S]."""
+        width = self.encoder.state_dim * (1 if self.value_encoder is None else 2)
+        return torch.zeros(streams, width, device=next(self.parameters()).device)
 
 
 class Rollout(NamedTuple):
@@ -159,13 +176,17 @@ class PolicyGradient:
         """Draw actions, or take the most probable ones without `rng`: int64[N], or float32[N, K] without bounds."""
         with torch.inference_mode():
             policy = self.network.policy(self._tensor(obs), None if mask is None else self._tensor(mask))
-            if rng is None:
-                return policy.mode().cpu().numpy()
-            if isinstance(self.action_space, Box):
-                noise = rng.standard_normal(policy[0].shape, np.float32)
-            else:
-                noise = rng.random(policy[0].shape, np.float32)
-            return policy.sample(torch.from_numpy(noise).to(self.device)).cpu().numpy()
+            return self.draw(policy, rng)
+
+    def draw(self, policy: Policy, rng: np.random.Generator | None) -> np.ndarray:
+        """The actions of a policy over N states, drawn as in `choose`."""
+        if rng is None:
+            return policy.mode().cpu().numpy()
+        if isinstance(self.action_space, Box):
+            noise = rng.standard_normal(policy[0].shape, np.float32)
+        else:
+            noise = rng.random(policy[0].shape, np.float32)
+        return policy.sample(torch.from_numpy(noise).to(self.device)).cpu().numpy()
 
     def executed(self, action: np.ndarray) -> np.ndarray:
         """What an environment is given: int64[N], or [N, *shape] clipped to the bounds of the Box."""
@@ -212,14 +233,30 @@ class PolicyGradient:
             returns = discounted_returns(reward, discount, last)  # a truncation is taken for the end: nothing stands in
             return returns, returns
         with torch.no_grad():
-            flat = rollout.obs.reshape(-1, *rollout.obs.shape[2:])
-            value = torch.cat([self.network.value(self._tensor(part)) for part in _parts(flat)]).cpu()
-            final = torch.cat([self.network.value(self._tensor(part)) for part in _parts(rollout.final_obs)]).cpu()
-        value = value.reshape(reward.shape)
+            value, final = self.values(rollout)
         next_value = torch.cat([value[1:], value[-1:]])
         next_value[torch.from_numpy(rollout.cut)] = final
         advantage = gae(reward, discount, last, value, next_value, c.gae_lambda)
         return advantage, advantage + value
+
+    def values(self, rollout: Rollout) -> tuple[Tensor, Tensor]:
+        """(values [T, N] of a rollout's observations, values [M] of what was reached where it is cut), on the CPU."""
+        flat = rollout.obs.reshape(-1, *rollout.obs.shape[2:])
+        value = torch.cat([self.network.value(self._tensor(part)) for part in _parts(flat)]).cpu()
+        final = torch.cat([self.network.value(self._tensor(part)) for part in _parts(rollout.final_obs)]).cpu()
+        return value.reshape(rollout.reward.shape), final
+
+    def outputs(self, rollout: Rollout) -> Iterator[tuple[slice, Policy, Tensor | None]]:
+        """Policy and value of all T N observations, with gradients, one part of them after the other."""
+        rows = rollout.reward.size
+        obs = rollout.obs.reshape(rows, *rollout.obs.shape[2:])
+        mask = None if rollout.mask is None else rollout.mask.reshape(rows, -1)
+        for i in range(0, rows, CHUNK):
+            part = slice(i, i + CHUNK)
+            masked = None if mask is None else self._tensor(mask[part])
+            with drawing_for(self.network.encoder.modes, self.device, self.seed, "update", self.updates, i):
+                policy, value = self.network(self._tensor(obs[part]), masked)
+            yield part, policy, value
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """One gradient step on a rollout.
@@ -237,14 +274,9 @@ class PolicyGradient:
         rows = len(advantage)
         obs = rollout.obs.reshape(rows, *rollout.obs.shape[2:])
         action = rollout.action.reshape(rows, *rollout.action.shape[2:])
-        mask = None if rollout.mask is None else rollout.mask.reshape(rows, -1)
         self.optimizer.zero_grad()
         sums = torch.zeros(4, device=self.device)
-        for i in range(0, rows, CHUNK):
-            part = slice(i, i + CHUNK)
-            masked = None if mask is None else self._tensor(mask[part])
-            with drawing_for(self.network.encoder.modes, self.device, self.seed, "update", self.updates, i):
-                policy, value = self.network(self._tensor(obs[part]), masked)
+        for part, policy, value in self.outputs(rollout):
             gain = (policy.log_prob(self._tensor(action[part])) * advantage[part]).sum() / rows
             entropy = policy.entropy().sum() / rows
             error = torch.zeros_like(gain) if value is None else (value - target[part]).square().sum() / rows

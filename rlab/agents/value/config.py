@@ -6,9 +6,21 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
-from rlab.agents.config import AgentSettings, EnvConfig, short_of_rollout
+from rlab.agents.config import NO_MEMORY, AgentSettings, EnvConfig, short_of_rollout
 from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least, within
+
+DRAWINGS = ("uniform", "prioritised")
+"""Ways of drawing from a replay."""
+
+
+def refuse_replay(memory: str) -> None:
+    """Refuse a way of replaying in place of what remembers: `--memory` was the name of `--replay` in 0.2."""
+    if memory in DRAWINGS:
+        raise RlabError(
+            f"--memory is {memory}; it says what remembers (none, lstm, gru, mingru, gtrxl, ...), and --replay how the "
+            f"replay draws; nearest: --replay {memory}"
+        )
 
 
 @dataclass(frozen=True)
@@ -67,20 +79,21 @@ class QConfig(AgentSettings):
     """Of the softmax policy, tau (munchausen)."""
     munchausen_clip: float = -1.0
     """Lower bound of tau log pi, l0 (munchausen)."""
-    memory: Literal["uniform", "prioritised"] = "uniform"
+    replay: Literal["uniform", "prioritised"] = "uniform"
     """How the replay draws: uniformly, or in proportion to priority^alpha (Schaul et al. 2016)."""
     priority_alpha: float = 0.5
     """Exponent of priorities: 0 is uniform, 1 proportional to the error (prioritised)."""
     priority_beta: float = 0.4
     """Exponent of the importance weights at the start; it goes to 1 linearly over the run (prioritised)."""
-    recurrent: bool = False
-    """Remember: an LSTM between encoder and head, whose state goes on from step to step (Hausknecht & Stone 2015),
-    learned from replayed sequences with stored states (Kapturowski et al. 2019)."""
+    memory: str = "none"
+    """What remembers, between encoder and head: none, or a sequence encoder with a state, which goes on from step to
+    step (Hausknecht & Stone 2015), learned from replayed sequences with stored states (Kapturowski et al. 2019): lstm,
+    gru, mingru, gtrxl ... with options as in gtrxl+layers=2+width=64. Or a run whose sequence encoder this one starts
+    from, such as one of rnn-lm."""
     burn_in: int = 20
-    """Steps at a sequence's start that only bring its stored state up to date (recurrent)."""
+    """Steps at a sequence's start that only bring its stored state up to date (memory)."""
     sequence: int = 40
-    """Steps of a sequence that are learned from; a batch has batch_size / sequence of them, at least one
-    (recurrent)."""
+    """Steps of a sequence that are learned from; a batch has batch_size / sequence of them, at least one (memory)."""
     explore: Literal["epsilon", "noisy"] = "epsilon"
     """How to explore: random actions, or noise in the head's weights (Fortunato et al. 2018). With noise, random
     actions remain as far as the settings of epsilon say; evaluations play without noise."""
@@ -125,9 +138,10 @@ class QConfig(AgentSettings):
             at_least(self, memory_size=self.num_envs * (entries + self.sequence))
             if self.compile == "on":
                 raise RlabError(
-                    "--recurrent and --compile on exclude each other: no two batches have as many transitions; "
-                    "nearest: --recurrent --compile off"
+                    f"--memory {self.memory} and --compile on exclude each other: no two batches have as many "
+                    f"transitions; nearest: --memory {self.memory} --compile off"
                 )
+        refuse_replay(self.memory)
         if self.munchausen:
             if self.double:
                 raise RlabError(
@@ -144,6 +158,21 @@ class QConfig(AgentSettings):
                     f"--munchausen-temperature is {self.munchausen_temperature} and --munchausen-clip "
                     f"{self.munchausen_clip}; the first must be above 0, the second at most 0"
                 )
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether it remembers."""
+        return self.memory != NO_MEMORY
+
+    @staticmethod
+    def migrate(plain: dict[str, Any]) -> dict[str, Any]:
+        """In 0.2 the replay's drawing was called `memory`, and an LSTM was `recurrent`."""
+        old = "recurrent" in plain or plain.get("memory") in DRAWINGS
+        if not old or "replay" in plain:
+            return plain
+        kept = {name: value for name, value in plain.items() if name not in ("recurrent", "memory")}
+        memory = "lstm" if plain.get("recurrent") else NO_MEMORY
+        return {"replay": plain.get("memory", "uniform"), "memory": memory} | kept
 
     @property
     def ticks(self) -> int:
@@ -170,10 +199,10 @@ class AveragedDQNConfig(QConfig):
         super().__post_init__()
         at_least(self, averaged=1)
         if self.value != "expected" or self.recurrent:
-            other = "--recurrent" if self.recurrent else f"--value {self.value}"
+            other = f"--memory {self.memory}" if self.recurrent else f"--value {self.value}"
             raise RlabError(
                 f"averaged-dqn and {other} exclude each other: it averages expectations of networks without a state; "
-                "nearest: --value expected --no-recurrent"
+                "nearest: --value expected --memory none"
             )
 
 
@@ -347,18 +376,18 @@ WIDE: dict[str, Any] = {"encoder": "nature-conv", "hidden": 512}
 PARTS: dict[str, dict[str, Any]] = {
     "double-dqn": {"double": True},
     "dueling-dqn": {"dueling": True, **WIDE},
-    "prioritized-dqn": {"memory": "prioritised", "priority_alpha": 0.6},
+    "prioritized-dqn": {"replay": "prioritised", "priority_alpha": 0.6},
     "c51": {"value": "c51"},
     "qr-dqn": {"value": "qr"},
     "iqn": {"value": "iqn"},
     "noisy-dqn": {"explore": "noisy", "epsilon_start": 0.0, "epsilon_end": 0.0, **WIDE},
-    "drqn": {"recurrent": True},
+    "drqn": {"memory": "lstm"},
     "rainbow": {
         "double": True,
         "dueling": True,
         "n_step": 3,
         "value": "c51",
-        "memory": "prioritised",
+        "replay": "prioritised",
         "explore": "noisy",
         "epsilon_start": 0.0,
         "epsilon_end": 0.0,
@@ -381,7 +410,7 @@ PARTS: dict[str, dict[str, Any]] = {
         "munchausen_alpha": 0.9,
         "munchausen_temperature": 0.03,
         "munchausen_clip": -1.0,
-        "memory": "prioritised",
+        "replay": "prioritised",
         "priority_alpha": 0.2,
         "priority_beta": 0.4,
         "explore": "noisy",
@@ -413,7 +442,7 @@ def _flat(parts: dict[str, Any]) -> dict[str, Any]:
 
 DRQN_VECTOR = replace(
     VECTOR,
-    recurrent=True,
+    memory="lstm",
     burn_in=4,
     sequence=20,
     num_envs=16,

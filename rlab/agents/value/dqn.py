@@ -72,7 +72,7 @@ class DQN:
         self.generator = torch.Generator().manual_seed(derive(seed, "noise"))  # of noise and fractions, on every device
         self._draws = config.explore == "noisy" or config.value == "iqn"
         each = config.memory_size // config.num_envs
-        alpha = config.priority_alpha if config.memory == "prioritised" else None
+        alpha = config.priority_alpha if config.replay == "prioritised" else None
         self.ring = Replay(
             (each - each % config.sequence if config.recurrent else each) * config.num_envs,
             config.num_envs,

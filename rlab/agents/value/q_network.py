@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import gymnasium as gym
 import numpy as np
@@ -46,7 +46,7 @@ class QNetwork(nn.Module):
         shape = self.inputs.shape
         c = config or QConfig()
         self.recurrent = c.recurrent
-        self.encoder = make_encoder(encoder, shape, c.recurrent)
+        self.encoder = make_encoder(encoder, shape, c.recurrent, memory=c.memory)
         self.modes = depends_on_mode(self.encoder, shape)
         features: int = self.encoder.out_dim  # type: ignore[assignment]
         self.value = c.value
@@ -166,16 +166,46 @@ class QNetwork(nn.Module):
         return torch.from_numpy(np.array(array)).to(self.act_taus.device)
 
 
-class RecurrentState:
-    """The recurrent state of N streams, carried from step to step, if the network has one.
+class StartsAtZero(Protocol):
+    """A network with a recurrent state."""
+
+    def initial_state(self, streams: int) -> Tensor:
+        """The state before anything was seen: zeros [streams, S]."""
+
+
+class CarriedState:
+    """The recurrent state of N streams, carried from step to step.
 
     Attributes:
         state: float32[N, S] before the next step; None before the first one, and for networks without a state.
     """
 
-    def __init__(self, network: QNetwork):
-        self.network = network
+    def __init__(self, network: StartsAtZero):
+        self._starts = network
         self.state: np.ndarray | None = None
+
+    def before(self, streams: int, first: np.ndarray) -> np.ndarray:
+        """The state [N, S] before the step that comes next, where `first` zeros are still to be put.
+
+        Raises:
+            RlabError: these are other streams than before, and not all of them start.
+        """
+        if self.state is None or (len(self.state) != streams and first.all()):
+            self.state = self._starts.initial_state(streams).cpu().numpy()
+        if len(self.state) != streams:
+            raise RlabError(
+                f"a recurrent policy follows {len(self.state)} games, but {streams} observations came; say with "
+                "`first` that all of them start"
+            )
+        return self.state
+
+
+class RecurrentState(CarriedState):
+    """The recurrent state of a Q-network, if it has one."""
+
+    def __init__(self, network: QNetwork):
+        super().__init__(network)
+        self.network = network
 
     def predict(self, obs: np.ndarray, first: np.ndarray, noise: bool = False) -> np.ndarray:
         """obs[N, *shape], first bool[N] (an episode starts) -> Q float32[N, A].
@@ -187,17 +217,6 @@ class RecurrentState:
             return self.network.predict(obs, noise)
         q, self.state = self.network.predict_step(obs, self.before(len(obs), first), first, noise)
         return q
-
-    def before(self, streams: int, first: np.ndarray) -> np.ndarray:
-        """The state [N, S] before the step that comes next, where `first` zeros are still to be put."""
-        if self.state is None or (len(self.state) != streams and first.all()):
-            self.state = self.network.initial_state(streams).cpu().numpy()
-        if len(self.state) != streams:
-            raise RlabError(
-                f"a recurrent policy follows {len(self.state)} games, but {streams} observations came; say with "
-                "`first` that all of them start"
-            )
-        return self.state
 
 
 class QPolicy:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from rlab.envs.minatar import asterix, breakout, freeway, seaquest, space_invaders
 from rlab.envs.minatar.common import OBSERVE, RESET, SIZE, STEP, GameStates, MinAtarGame, MinAtarRules, StepBuffers
-from rlab.envs.splitmix import rng_key
+from rlab.envs.splitmix import mix, rng_key, split, uniforms
 from rlab.envs.vector import StepResult, VecEnv
 from rlab.errors import RlabError, nearest
 from rlab.machine import cores
@@ -192,6 +192,7 @@ class MinAtar(VecEnv):
         seed: of the first reset.
         threads, sticky, ramping, minimal, max_steps: see `MinAtarEngine`.
         render: prepare for ``frame()``.
+        flicker: probability that an observation is missing: zeros in its place. Pictures are whole.
 
     Raises:
         RlabError: a number out of range.
@@ -209,12 +210,16 @@ class MinAtar(VecEnv):
         ramping: bool = True,
         minimal: bool = True,
         max_steps: int = MAX_STEPS,
+        flicker: float = 0.0,
     ):
         if not 0 <= sticky < 1:
             raise RlabError(f"sticky is a probability below 1, but got {sticky}")
         if max_steps < 0:
             raise RlabError(f"max_steps must be 1 or more, or 0 for no limit, but got {max_steps}")
+        if not 0 <= flicker < 1:
+            raise RlabError(f"flicker is a probability below 1, but got {flicker}")
         self.game = game
+        self._flicker = flicker
         self._engine = MinAtarEngine(
             game,
             num_envs,
@@ -260,12 +265,12 @@ class MinAtar(VecEnv):
         self._buffers = self._engine.buffers()
         self._engine.observe(self._buffers)
         self._turn = "send"
-        return self._buffers.obs, {}
+        return self._flickering(self._buffers.obs), {}
 
     def _reset(self, seeds: NDArray[np.int64] | None) -> tuple[NDArray[Any], dict[str, Any]]:
         self._buffers = self._engine.buffers()
         self._engine.reset(seeds, self._buffers)
-        return self._buffers.obs, {}
+        return self._flickering(self._buffers.obs), {}
 
     def _send(self, actions: NDArray[np.int64]) -> None:
         self._actions = actions
@@ -276,17 +281,25 @@ class MinAtar(VecEnv):
         self._engine.wait()
         buffers = self._buffers
         (ended,) = np.nonzero(buffers.terminated | buffers.truncated)
-        final_obs = buffers.obs
+        obs = final_obs = self._flickering(buffers.obs)
         if len(ended):
             final_obs = final_obs.copy()
-            final_obs[ended] = buffers.final[ended]
+            final_obs[ended] = self._flickering(buffers.final, last=True)[ended]
         own = {
             "final_obs": final_obs,
             "raw_reward": buffers.reward,
             "action": self._actions,
             "life_lost": np.zeros(self.num_envs, bool),
         }
-        return buffers.obs, buffers.reward, buffers.terminated, buffers.truncated, own
+        return obs, buffers.reward, buffers.terminated, buffers.truncated, own
+
+    def _flickering(self, obs: NDArray[np.uint8], last: bool = False) -> NDArray[np.uint8]:
+        """Observations [N, C, 10, 10], some of them missing; which follows from the games' state alone."""
+        if not self._flicker:
+            return obs
+        states = self._engine.states
+        coins = uniforms(split(mix(states.rng_keys), 2 * states.steps + last))
+        return np.where((coins < self._flicker)[:, None, None, None], np.uint8(0), obs)
 
     def _frame(self) -> NDArray[np.uint8]:
         on = self._buffers.obs[0] != 0

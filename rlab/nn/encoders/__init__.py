@@ -76,12 +76,12 @@ def load_all() -> None:
         googlenet,
         impala,
         lenet,
-        lstm,
         minatar,
         mlp,
         mobilenet,
         nature,
         neocognitron,
+        recurrent,
         residual,
         resnet,
         vgg,
@@ -123,7 +123,11 @@ def _reorder(encoder: torch.nn.Module, shape: tuple[int, ...]) -> None:
 
 
 def make_encoder(
-    name: str, shape: tuple[int, ...], recurrent: bool = False, batch: Tensor | None = None
+    name: str,
+    shape: tuple[int, ...],
+    recurrent: bool = False,
+    batch: Tensor | None = None,
+    memory: str = "lstm",
 ) -> torch.nn.Module:
     """Build an encoder for inputs of a shape; ``auto`` takes nature for images, minatar for small ones, mlp for the
     rest. Images may have their channels first or last, or be a stack of such (see `image_shape`).
@@ -134,21 +138,23 @@ def make_encoder(
     Args:
         name: a registered name, or auto, and parts.
         shape: of one input, without batch.
-        recurrent: whoever asks carries a state: an encoder that has none gets an LSTM on top (see `lstm`). The result
+        recurrent: whoever asks carries a state: an encoder that has none gets a sequence encoder on top. The result
             takes ``(x[T, B, *shape], state[B, S], first bool[T, B])`` and gives ``(features[T, B, D], state)``; S is
             its ``state_dim``.
         batch: real inputs[B, *shape], for the initialisation lsuv.
+        memory: the sequence encoder of a recurrent one, with options: ``gtrxl+layers=2`` (see `recurrent`).
 
     Raises:
         RlabError: the name is unknown, the encoder does not take that shape, or it is recurrent and nobody asked for
             that.
     """
     load_all()
-    from rlab.nn.encoders import lstm, modifiers, nature
+    from rlab.nn.encoders import modifiers, nature
+    from rlab.nn.encoders.recurrent import recurrent_encoder
 
     given, shape = shape, image_shape(shape)
     if recurrent:
-        encoder = lstm.recurrent_encoder(name, shape)
+        encoder = recurrent_encoder(name, shape, memory)
         _reorder(encoder, given)
     else:
         base = modifiers.split_name(name)[0]
@@ -163,7 +169,7 @@ def make_encoder(
         if getattr(encoder, "recurrent", False):
             raise RlabError(
                 f"encoder '{name}' is recurrent, and this agent carries no state from step to step; nearest: the agent "
-                "drqn, or --recurrent where there is that flag"
+                "drqn, or --memory lstm where there is that flag"
             )
     if not isinstance(getattr(encoder, "out_dim", None), int):
         raise RlabError(f"encoder '{name}' has no integer attribute out_dim")

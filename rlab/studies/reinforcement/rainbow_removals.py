@@ -32,7 +32,9 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     from rlab.studies.rl import learner, run, score
 
     changes = {"steps": settings.steps, "learning_starts": settings.learning_starts}
-    with learner("rainbow", settings.env, seed, **changes, **variant) as built:
+    # Results are filed under the variants' first words, where the replay's drawing was called memory.
+    changes |= {"replay" if name == "memory" else name: value for name, value in variant.items()}
+    with learner("rainbow", settings.env, seed, **changes) as built:
         way = run(built, POINTS, lambda it: score(it, settings.episodes, seed))
     return {"curve": np.round(way, 3), "score": float(np.mean(way[-POINTS // 5 :]))}
 

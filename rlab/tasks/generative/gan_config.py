@@ -1,0 +1,96 @@
+"""Settings of generative adversarial networks. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rlab.errors import RlabError
+from rlab.run.config import RunConfig, at_least, within
+from rlab.tasks.config import ExamplesConfig, FitConfig
+
+Norm = Literal["none", "batch", "layer", "instance", "group", "spectral"]
+
+
+@dataclass(frozen=True)
+class GanConfig:
+    """Settings of generator, discriminator and the game between them."""
+
+    net: Literal["auto", "mlp", "dcgan"] = "auto"
+    """mlp: fully connected layers, for tables and small images. dcgan: convolutions (Radford et al. 2016). auto: dcgan
+    for images."""
+    loss: Literal["non-saturating", "minimax", "hinge", "wgan-gp"] = "non-saturating"
+    """minimax: the generator lowers log(1 - D(G(z))), whose gradient vanishes where D is sure; non-saturating: it
+    raises log D(G(z)) (Goodfellow et al. 2014, section 3). hinge: Lim & Ye 2017. wgan-gp: Wasserstein distance
+    (Gulrajani et al. 2017)."""
+    latent: int = 64
+    """Dimensions of the latent code, a standard normal vector."""
+    width: int = 64
+    """mlp: units of a hidden layer. dcgan: channels of the largest maps."""
+    depth: int = 3
+    """mlp: hidden layers."""
+    generator_norm: Norm = "batch"
+    """Norm in the generator's hidden layers."""
+    discriminator_norm: Norm = "batch"
+    """Norm in the discriminator's; spectral: of its weights (Miyato et al. 2018)."""
+    strided: bool = True
+    """dcgan: strides change the size of maps; --no-strided: pooling and repeated pixels do."""
+    leak: float = 0.2
+    """Slope of the discriminator's leaky ReLU below 0; 0: ReLU."""
+    conditional: bool = False
+    """Give both networks the class, so that samples of a class can be drawn."""
+    discriminator_steps: int = 1
+    """Updates of the discriminator for each of the generator, every one on a batch of its own."""
+    penalty: float = 0.0
+    """Factor of the gradient penalty. wgan-gp: of (norm - 1)^2 between data and samples. The others: of the squared
+    norm at data, halved (R1, Mescheder et al. 2018)."""
+    beta1: float = 0.5
+    """Adam's memory of gradients, of both networks."""
+    beta2: float = 0.999
+    """Adam's memory of squared gradients."""
+    discriminator_rate: float = 1.0
+    """Factor of the discriminator's learning rate (two time scales, Heusel et al. 2017)."""
+    ema: float = 0.999
+    """Rate of the moving average of the generator, from which samples are drawn; 0: the generator itself."""
+    samples: int = 2_000
+    """How many an evaluation draws."""
+
+    def __post_init__(self) -> None:
+        at_least(self, latent=1, width=1, depth=1, discriminator_steps=1, penalty=0, samples=2, discriminator_rate=0)
+        within(self, 0, 1, "leak")
+        for name in ("beta1", "beta2", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise RlabError(f"--{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        if self.loss == "wgan-gp" and self.discriminator_norm in ("batch", "spectral"):
+            why = "mixes the samples whose gradients are penalised one by one" if (
+                self.discriminator_norm == "batch"
+            ) else "bounds the gradient already"  # fmt: skip
+            raise RlabError(
+                f"--discriminator-norm {self.discriminator_norm} {why}, so it does not go with --loss wgan-gp; "
+                "nearest: --discriminator-norm layer"
+            )
+
+
+@dataclass(frozen=True)
+class GanExperiment:
+    """Settings of a run that trains a GAN."""
+
+    run: RunConfig = field(default_factory=RunConfig)
+    data: ExamplesConfig = field(default_factory=ExamplesConfig)
+    gan: GanConfig = field(default_factory=GanConfig)
+    fit: FitConfig = field(default_factory=FitConfig)
+
+    def __post_init__(self) -> None:
+        if self.fit.optimiser not in ADAMS:
+            raise RlabError(
+                f"--optimiser is {self.fit.optimiser}; both players of a GAN are trained by one of {', '.join(ADAMS)}"
+            )
+        if self.fit.label_smoothing and self.gan.loss in ("hinge", "wgan-gp"):
+            raise RlabError(
+                f"--label-smoothing {self.fit.label_smoothing} is of the discriminator's label for data, which --loss "
+                f"{self.gan.loss} has not; nearest: --label-smoothing 0"
+            )
+
+
+ADAMS = ("adam", "adamw", "nadam", "radam", "adamax")
+"""Optimisers that take both betas."""

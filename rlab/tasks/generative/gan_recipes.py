@@ -1,0 +1,238 @@
+"""Recipes of GANs, flow matching and diffusion; torch is imported when one is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from rlab.data.catalog import DATASETS
+from rlab.data.synthetic import MIXTURES
+from rlab.errors import RlabError
+from rlab.registry import RECIPES, Recipe
+from rlab.run.config import RunConfig
+from rlab.tasks.config import ExamplesConfig, FitConfig
+from rlab.tasks.generative.diffusion_config import DiffusionConfig, DiffusionExperiment
+from rlab.tasks.generative.gan_config import GanConfig, GanExperiment
+from rlab.tasks.recipes import examples_of, note_files
+
+GANS: dict[str, tuple[str, GanConfig]] = {
+    "gan": (
+        "generator against discriminator, fully connected (Goodfellow et al. 2014)",
+        GanConfig(net="mlp", width=256, generator_norm="none", discriminator_norm="none"),
+    ),
+    "dcgan": ("GAN of convolutions with BatchNorm (Radford et al. 2016)", GanConfig(net="dcgan", latent=100)),
+    "wgan-gp": (
+        "Wasserstein GAN with gradient penalty (Gulrajani et al. 2017)",
+        GanConfig(loss="wgan-gp", penalty=10.0, discriminator_steps=5, discriminator_norm="none", beta1=0.0, beta2=0.9),
+    ),
+}
+"""Recipe -> (summary, what it starts from on images)."""
+
+DIFFUSIONS = {
+    "flow": ("flow matching with a small U-Net (Lipman et al. 2023)", DiffusionConfig()),
+    "ddpm": (
+        "denoising diffusion with a small U-Net (Ho et al. 2020), sampled by DDIM",
+        DiffusionConfig(sampler="ddim"),
+    ),
+}
+
+SAMPLERS = {"flow": ("euler", "heun"), "ddpm": ("ddim", "ddpm")}
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a kind of data is gone through: epochs, examples of an update, learning rate."""
+
+    epochs: int
+    batch_size: int
+    rate: float
+
+
+def _start(name: str, images: Pace, small: Pace, table: Pace) -> tuple[RunConfig, ExamplesConfig, Pace, bool]:
+    """(run, data, pace, whether it is images) that a run on a data set starts from."""
+    source = DATASETS.get(name)
+    is_image = source.kind not in ("table", "series")
+    pace = table if not is_image else images if source.examples > 10_000 else small
+    examples = max(source.examples or 10_000, 2_000)
+    run = RunConfig(evaluate_steps=2 * examples, checkpoint_steps=10 * examples, log_steps=max(1, examples // 4))
+    return run, ExamplesConfig(data=name, validation=0.0), pace, is_image
+
+
+def default_gan(recipe: str, data: str) -> GanExperiment:
+    """The settings that a GAN starts from on a data set."""
+    name = data or "digits"
+    run, part, pace, images = _start(name, Pace(20, 64, 2e-4), Pace(100, 64, 2e-4), Pace(120, 256, 1e-3))
+    gan = GANS[recipe][1]
+    if not images:
+        gan = replace(gan, latent=16, width=128, generator_norm="none", discriminator_norm="none")
+        if gan.loss == "non-saturating":
+            gan = replace(gan, penalty=1.0)
+    schedule = "cosine" if name in MIXTURES else "constant"
+    fit = FitConfig(
+        pace.epochs, pace.batch_size, "adam", pace.rate, schedule=schedule, weight_decay=0.0, precision="fp32"
+    )
+    return GanExperiment(run, part, gan, fit)
+
+
+def default_diffusion(recipe: str, data: str) -> DiffusionExperiment:
+    """The settings that flow matching or diffusion starts from on a data set."""
+    name = data or "digits"
+    run, part, pace, _ = _start(name, Pace(10, 128, 1e-3), Pace(60, 64, 1e-3), Pace(60, 256, 2e-3))
+    fit = FitConfig(pace.epochs, pace.batch_size, "adamw", pace.rate, weight_decay=0.0, max_grad_norm=1.0)
+    return DiffusionExperiment(run, part, DIFFUSIONS[recipe][1], fit)
+
+
+def describe(experiment: Any) -> dict[str, str]:
+    """Describe a run's data, as `rlab train` prints it before the run starts."""
+    part = experiment.data
+    held_out = f", {100 * part.validation:g} % held out" if part.validation else ""
+    return {"data": f"{part.data}, {experiment.fit.epochs} epochs{held_out}"}
+
+
+def _loaded(part: ExamplesConfig, seed: int, conditional: bool) -> Any:
+    """The data set, with classes where they are wanted.
+
+    Raises:
+        RlabError: it has none.
+    """
+    data = examples_of(part, seed)
+    if conditional and not getattr(data, "classes", None):
+        raise RlabError(
+            f"data set '{part.data}' has no classes, so samples cannot be of one; nearest: --no-conditional"
+        )
+    return data
+
+
+def build_gan(experiment: GanExperiment, context: Any) -> Any:
+    """Build the Learner: data, both networks, both optimisers.
+
+    Raises:
+        RlabError: the data set is unknown, or the networks do not take it.
+    """
+    import torch
+
+    from rlab.nn.decoders.dcgan import DcganGenerator, DenseGenerator, dcgan_discriminator, dense_discriminator
+    from rlab.nn.optim import make_optimiser
+    from rlab.nn.precision import use_bf16
+    from rlab.seeding import derive
+    from rlab.tasks.generative.gan import Gan
+    from rlab.tasks.generative.samples import refuse_constant
+    from rlab.tasks.recipes import _check_last_batch
+    from rlab.tasks.trainer import Trainer
+
+    run, settings, fit = experiment.run, experiment.gan, experiment.fit
+    data = _loaded(experiment.data, run.seed, settings.conditional)
+    shape, classes = data.shape, len(data.classes) if settings.conditional else 0
+    net = settings.net if settings.net != "auto" else "dcgan" if data.kind == "images" else "mlp"
+    first, second = settings.generator_norm, settings.discriminator_norm
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(run.seed, "network"))
+        generator: Any
+        if net == "dcgan":
+            generator = DcganGenerator(settings.latent, shape, classes, settings.width, first, settings.strided)
+            discriminator = dcgan_discriminator(shape, classes, settings.width, second, settings.leak, settings.strided)
+        else:
+            generator = DenseGenerator(settings.latent, shape, classes, settings.width, settings.depth, first)
+            discriminator = dense_discriminator(shape, classes, settings.width, settings.depth, second, settings.leak)
+    refuse_constant(data)
+    for player in (generator, discriminator):
+        _check_last_batch(player, len(data.items("train")), fit.batch_size)
+    rates = {"generator": fit.learning_rate, "discriminator": settings.discriminator_rate * fit.learning_rate}
+    task = Gan(
+        data,
+        generator,
+        discriminator,
+        lambda name, parameters: make_optimiser(
+            fit.optimiser,
+            parameters,
+            lr=rates[name],
+            betas=(settings.beta1, settings.beta2),
+            weight_decay=fit.weight_decay,
+        ),
+        batch_size=fit.batch_size,
+        loss=settings.loss,
+        smoothing=fit.label_smoothing,
+        penalty=settings.penalty,
+        discriminator_steps=settings.discriminator_steps,
+        ema=settings.ema,
+        conditional=settings.conditional,
+        samples=settings.samples,
+        bf16=use_bf16(fit.precision, torch.device(context.device), data.kind == "images"),
+        max_grad_norm=fit.max_grad_norm,
+        seed=derive(run.seed, "batches"),
+        device=context.device,
+    )
+    return Trainer(task, fit, run.seed, context.device)
+
+
+def build_diffusion(recipe: str, experiment: DiffusionExperiment, context: Any) -> Any:
+    """Build the Learner: data, network, process.
+
+    Raises:
+        RlabError: the data set is unknown, or the sampler is of the other recipe.
+    """
+    import torch
+
+    from rlab.nn.optim import decayed, make_optimiser
+    from rlab.nn.precision import use_bf16
+    from rlab.nn.unet import PointNet, UNet
+    from rlab.seeding import derive
+    from rlab.tasks.generative.diffusion import Denoising, Diffusion, Flow
+    from rlab.tasks.trainer import Trainer
+
+    run, settings, fit = experiment.run, experiment.diffusion, experiment.fit
+    if settings.sampler not in SAMPLERS[recipe]:
+        raise RlabError(f"--sampler {settings.sampler} does not go with {recipe}; valid: {', '.join(SAMPLERS[recipe])}")
+    data = _loaded(experiment.data, run.seed, settings.conditional)
+    images, classes = data.kind == "images", len(data.classes) if settings.conditional else 0
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(run.seed, "network"))
+        network: Any = UNet(data.shape, classes, settings.width) if images else PointNet(
+            data.shape, classes, 4 * settings.width
+        )  # fmt: skip
+    process: Any = (
+        Flow(settings.steps, settings.sampler == "heun")
+        if recipe == "flow"
+        else Diffusion(settings.timesteps, settings.steps, settings.sampler == "ddpm", 1.0 if images else 0.0)
+    )
+    task = Denoising(
+        data,
+        network,
+        process,
+        make_optimiser(fit.optimiser, decayed(network, fit.weight_decay), lr=fit.learning_rate),
+        batch_size=fit.batch_size,
+        ema=settings.ema,
+        conditional=settings.conditional,
+        guidance=settings.guidance,
+        dropped=settings.dropped,
+        samples=settings.samples,
+        bf16=use_bf16(fit.precision, torch.device(context.device), images),
+        max_grad_norm=fit.max_grad_norm,
+        seed=derive(run.seed, "batches"),
+        device=context.device,
+    )
+    return Trainer(task, fit, run.seed, context.device)
+
+
+def _register(name: str, summary: str, default: Any, build: Any) -> None:
+    RECIPES.register(name)(
+        Recipe(
+            summary,
+            default,
+            build,
+            subject=("data",),
+            unit="examples",
+            budget="fit.epochs",
+            describe=describe,
+            family="autoencoders and generative models",
+            memory_hint="take a smaller --batch-size or --width",
+            warm_start=lambda experiment: (note_files(experiment), None),
+        )
+    )
+
+
+for _name, (_summary, _) in GANS.items():
+    _register(_name, _summary, partial(default_gan, _name), build_gan)
+for _name, (_summary, _) in DIFFUSIONS.items():
+    _register(_name, _summary, partial(default_diffusion, _name), partial(build_diffusion, _name))
