@@ -204,7 +204,8 @@ def default_series(data: str) -> SeriesExperiment:
         run = RunConfig(evaluate_steps=1_000, checkpoint_steps=5_000, log_steps=100)
         return SeriesExperiment(run, replace(part, examples=10_000), model, fit)
     steps = source.kind == "labelled steps"
-    model = SequenceClassifierConfig(encoder="lstm" if steps else "bigru", width=64)
+    pooling = SequenceClassifierConfig().pooling if steps else "max"
+    model = SequenceClassifierConfig(encoder="lstm" if steps else "bigru", width=64, pooling=pooling)
     fit = SequenceFitConfig(epochs=30, batch_size=32, learning_rate=3e-3, max_grad_norm=1.0)
     return SeriesExperiment(_run_config(source.examples), part, model, fit)
 
