@@ -53,7 +53,7 @@ def test_quantised_model_is_smaller_and_evaluates(capsys: pytest.CaptureFixture[
     assert result["bytes_before"] > 3.8 * result["bytes_after"] > 3.8 * 40_000
     assert result["bytes_after"] < size_of("small") < result["bytes_after"] + 4_000
     assert abs(result["after"]["mean"] - result["before"]["mean"]) < 2
-    for name, weight in weights_of("small").items():
+    for weight in weights_of("small").values():
         if weight.dim() > 1:
             assert len(weight[0].unique()) <= 255
     assert main(["report", "small"]) == 0
@@ -61,6 +61,7 @@ def test_quantised_model_is_smaller_and_evaluates(capsys: pytest.CaptureFixture[
 
 
 def test_pruned_and_trained_weights_stay_zero() -> None:
+    """Item 288: in rounds of pruning and training."""
     made = compress(find_run("lenet"), Compression("prune", share=0.9, rounds=2, epochs=1), "pruned")
     assert made.zeros == pytest.approx(0.9, abs=1e-3)
     both = compress(made.folder, Compression("quantise", bits=4), "pruned-4")

@@ -67,8 +67,9 @@ def draw(figure: Any, results: Results) -> None:
 
 STUDIES.register("quantised-weights")(
     Study(
-        claim="Weights of 8 bits keep the accuracy of 32; with 2 bits it falls, and less so with a scale for each unit.",
-        claim_ja="重みを 32 ビットから 8 ビットにしても精度は保たれる。2 ビットでは下がるが、ユニットごとに尺度を持てば下がり方は小さい。",
+        claim="Weights of 8 bits keep the accuracy of 32; with 2 bits it falls, less so with a scale for each unit.",
+        claim_ja="重みを 32 ビットから 8 ビットにしても精度は保たれる。2 ビットでは下がるが、ユニットごとに尺度を持てば"
+        "下がり方は小さい。",
         source="item 285; Nagel et al. 2021, section 2",
         correction="The texts name 64 to 32 bits; today it is 32 to 16, 8 or 4.",
         correction_ja="教材は 64 ビットから 32 ビットと書くが、現在は 32 から 16・8・4 ビットが普通である。",
