@@ -80,8 +80,8 @@ def draw(figure: Any, results: Results) -> None:
 
 STUDIES.register("pruned-weights")(
     Study(
-        claim="Half of the weights can be set to 0 without loss if training goes on, and very many are better pruned in "
-        "rounds of pruning and training than in one step.",
+        claim="Half of the weights can be set to 0 without loss if training goes on, and of very many more is kept in "
+        "rounds of pruning and training than by one step.",
         claim_ja="学習を続ければ重みの半分を 0 にしても精度は落ちず、ごく多くを刈り込むときは一度にではなく"
         "刈り込みと学習を繰り返すほうがよい。",
         source="items 288, 289; Han et al. 2015, section 4",
