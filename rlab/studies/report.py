@@ -66,6 +66,7 @@ CHAPTERS: dict[str, dict[Language, str]] = {
         "ja": "ドロップアウト・早期終了・アンサンブル・転移",
     },
     "vision": {"en": "Convolutional networks", "ja": "畳み込みネットワーク"},
+    "sequences": {"en": "Sequences and language", "ja": "系列と言語"},
     "reinforcement": {"en": "Reinforcement learning", "ja": "強化学習"},
     "go": {"en": "Go", "ja": "囲碁"},
     "others": {"en": "Others", "ja": "その他"},
