@@ -86,10 +86,16 @@ STUDIES.register("gru-or-lstm")(
         correction_ja="テキストは GRU の重みが大幅に少ないというが、少ないのは四分の一で、どちらが良いかは課題による。",
         source="items 223, 225, 226; Cho et al. 2014; Chung et al. 2014, section 5; Greff et al. 2017",
         settings=Settings(),
-        smoke={"data": "shakespeare-small", "width": 8, "window": 8, "updates": 2, "test": 4, "sums": 20,
-               "sum_updates": 2},
-        small={"data": "shakespeare-small", "width": 48, "window": 32, "updates": 300, "test": 200,
-               "sum_updates": 250},
+        smoke={
+            "data": "shakespeare-small",
+            "width": 8,
+            "window": 8,
+            "updates": 2,
+            "test": 4,
+            "sums": 20,
+            "sum_updates": 2,
+        },
+        small={"data": "shakespeare-small", "width": 48, "window": 32, "updates": 300, "test": 200, "sum_updates": 250},
         small_seeds=6,
         variants={"lstm": ("lstm", 1.0), "gru": ("gru", 1.0), "wider gru": ("gru", 1.155), "rnn": ("rnn", 1.0)},
         measure=measure,
@@ -100,14 +106,19 @@ STUDIES.register("gru-or-lstm")(
                 above=-1e-9,
                 exact=True,
             ),
-            Contrast("an LSTM four times those of a plain network", {"lstm/weights": 1, "rnn/weights": -4},
-                     above=-1e-9, exact=True),
-            Contrast("at equal width a GRU is as good on a text (0.03 nats)", {"lstm/nats": 1, "gru/nats": -1},
-                     above=-0.03),
+            Contrast(
+                "an LSTM four times those of a plain network",
+                {"lstm/weights": 1, "rnn/weights": -4},
+                above=-1e-9,
+                exact=True,
+            ),
+            Contrast(
+                "at equal width a GRU is as good on a text (0.03 nats)", {"lstm/nats": 1, "gru/nats": -1}, above=-0.03
+            ),
             Contrast("with as many weights, too", {"lstm/nats": 1, "wider gru/nats": -1}, above=-0.03),
             Contrast("of few sums it learns more", {"gru/bits": 1, "lstm/bits": -1}),
         ),
         draw=draw,
         seeds=8,
     )
-)  # fmt: skip
+)

@@ -61,7 +61,7 @@ STUDIES.register("rare-words")(
         source="item 252; Mikolov et al. 2013; its authors' notes on word2vec, 2013",
         settings=Settings(),
         smoke={"length": 600, "topics": 3, "each": 8, "epochs": 1, "width": 16, "rare": 5},
-        small={"length": 50_000, "topics": 10, "each": 100, "rare": 10},
+        small={"length": 400_000, "topics": 10, "rare": 40},
         small_seeds=8,
         variants={"skip-gram": "skip-gram", "cbow": "cbow"},
         measure=measure,
