@@ -65,7 +65,7 @@ STUDIES.register("exposure-bias")(
         settings=Settings(),
         smoke={"length": 3, "kinds": 3, "width": 8, "updates": 3, "test": 4},
         small={"length": 8, "kinds": 6, "width": 24, "updates": 400, "rate": 1e-2, "test": 200},
-        small_seeds=6,
+        small_seeds=5,
         variants={"0": 0.0, "0.5": 0.5},
         measure=measure,
         contrasts=(

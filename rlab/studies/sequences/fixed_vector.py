@@ -46,13 +46,24 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     learn_pairs(model, batches, settings.rate, seed)
     held = [reversals(settings.test, length, settings.kinds, generator) for length in lengths]
     curve = [float(written(model, batch).double().mean()) for batch in held]
-    return {"curve": np.round(curve, 4), "short": curve[0], "long": curve[-1], "lengths": lengths}
+    found = {"curve": np.round(curve, 4), "short": curve[0], "long": curve[-1], "lengths": lengths}
+    if variant == "none":
+        return found
+    with torch.no_grad():
+        one = held[-1]
+        weights = model.alignments(one.source[:1], one.source_mask[:1], one.target[:1, :-1])[0]
+    return found | {"alignment": np.round(weights.numpy(), 3)}
 
 
 def draw(figure: Any, results: Results) -> None:
-    """Shares by the length."""
+    """Shares by the length, and what each letter of a long string looked at."""
+    left, right = figure.subplots(1, 2)
     lengths = results["none"][0]["lengths"]
-    curves(figure.subplots(), lengths, columns(results, "curve"), ("letters of a string", "share written right"))
+    curves(left, lengths, columns(results, "curve"), ("letters of a string", "share written right"))
+    right.imshow(np.array(results["attention"][0]["alignment"]), cmap="Blues", vmin=0, vmax=1)
+    right.set_xlabel("letter read", fontsize=9)
+    right.set_ylabel("letter written", fontsize=9)
+    right.tick_params(labelsize=8)
 
 
 STUDIES.register("fixed-vector")(
@@ -65,7 +76,7 @@ STUDIES.register("fixed-vector")(
         "translation)",
         settings=Settings(),
         smoke={"lengths": (2, 3), "kinds": 3, "width": 8, "updates": 3, "test": 4},
-        small={"lengths": (3, 6, 12), "kinds": 6, "width": 48, "updates": 600, "rate": 1e-2, "test": 100},
+        small={"lengths": (3, 6, 12), "kinds": 6, "width": 48, "updates": 450, "rate": 1e-2, "test": 100},
         small_seeds=5,
         variants={"none": "none", "attention": "scaled"},
         measure=measure,

@@ -95,8 +95,8 @@ STUDIES.register("gru-or-lstm")(
             "sums": 20,
             "sum_updates": 2,
         },
-        small={"data": "shakespeare-small", "width": 48, "window": 32, "updates": 300, "test": 200, "sum_updates": 250},
-        small_seeds=6,
+        small={"data": "shakespeare-small", "width": 48, "window": 32, "updates": 200, "test": 200, "sum_updates": 250},
+        small_seeds=5,
         variants={"lstm": ("lstm", 1.0), "gru": ("gru", 1.0), "wider gru": ("gru", 1.155), "rnn": ("rnn", 1.0)},
         measure=measure,
         contrasts=(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from rlab.studies.plots import columns, dots
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
@@ -46,7 +48,7 @@ def sequences(settings: Settings, n: int, seed: int) -> tuple[Any, Any]:
 
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
-    """Squared error on new sequences in % of the outputs' variance, and its log10."""
+    """Squared error on new sequences in % of the outputs' variance, its log10, and gates over a sequence."""
     import torch
     from torch.nn.functional import mse_loss
 
@@ -60,14 +62,37 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     learn(model, x[:-n], y[:-n], settings.updates, seed, rate=settings.rate, loss=mse_loss)
     with torch.no_grad():
         error = 100 * (model(x[-n:]) - y[-n:]).square().mean() / y[-n:].var()
-    return {"error": float(error), "log_error": float(error.log10())}
+        found = {"error": float(error), "log_error": float(error.log10())}
+        return found | ({"gates": gates(model, x[-1:])} if variant["encoder"] == "lstm" else {})
+
+
+def gates(model: Any, x: Any) -> Any:
+    """Both flags of a sequence x[1, T, 3], and input and output gate of the cell that stores most clearly: [4, T]."""
+    import torch
+
+    w, u, bias_ih, bias_hh = model.encoder.layers[0].weights()
+    before = torch.nn.functional.pad(model.encoder(x)[0, :-1], (0, 0, 1, 0))
+    i, _, _, o = (x[0] @ w.T + bias_ih + before @ u.T + bias_hh).sigmoid().chunk(4, dim=1)
+    stored, asked = x[0, :, 1], x[0, :, 2]
+    lead = (i * stored[:, None]).sum(0) / stored.sum() - (i * (1 - stored)[:, None]).sum(0) / (1 - stored).sum()
+    cell = int(lead.argmax())
+    return np.round(torch.stack([stored, asked, i[:, cell], o[:, cell]]).numpy(), 3)
 
 
 def draw(figure: Any, results: Results) -> None:
-    """Errors."""
-    axes = figure.subplots()
-    dots(axes, columns(results, "error"), "squared error, % of variance")
-    axes.set(yscale="log")
+    """Errors, and the gates of a cell over a sequence."""
+    above, below = figure.subplots(2, 1)
+    dots(above, columns(results, "error"), "squared error, % of variance")
+    above.set(yscale="log")
+    stored, asked, opened, shown = np.array(results["lstm"][0]["gates"])
+    steps = np.arange(len(stored))
+    for flags, label, marker in ((stored, "keep!", "v"), (asked, "asked", "^")):
+        below.plot(steps[flags > 0], np.full(int(flags.sum()), 1.1), marker, label=label, ms=5)
+    below.step(steps, opened, where="mid", label="input gate")
+    below.step(steps, shown, where="mid", label="output gate")
+    below.set(ylim=(0, 1.2))
+    below.set_xlabel("step of a sequence; the cell that stores most clearly", fontsize=9)
+    below.legend(fontsize=7, ncols=4, loc="lower center")
 
 
 STUDIES.register("latch-gates")(

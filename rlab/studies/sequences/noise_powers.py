@@ -56,7 +56,7 @@ STUDIES.register("noise-powers")(
         source="item 250; Mikolov et al. 2013 (Distributed representations of words and phrases), section 2.2",
         settings=Settings(),
         smoke={"length": 600, "topics": 3, "each": 8, "epochs": 1, "width": 16},
-        small={"length": 200_000, "topics": 10},
+        small={"length": 100_000, "topics": 10},
         small_seeds=10,
         variants={"0": 0.0, "0.75": 0.75, "1": 1.0},
         measure=measure,

@@ -65,8 +65,8 @@ STUDIES.register("translating-cells")(
         source="item 228; Britz et al. 2017, section 4.2",
         settings=Settings(),
         smoke={"data": "rule-pairs", "width": 8, "updates": 1, "test": 8},
-        small={"data": "rule-pairs", "width": 32, "updates": 100, "rate": 1e-2, "test": 200},
-        small_seeds=6,
+        small={"data": "rule-pairs", "width": 32, "updates": 80, "rate": 1e-2, "test": 200},
+        small_seeds=5,
         variants={
             "lstm": {"cell": "lstm", "part": 1.0},
             "gru": {"cell": "gru", "part": 1.0},
