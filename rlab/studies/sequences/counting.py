@@ -40,7 +40,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     x, mask = torch.from_numpy(made.x), torch.from_numpy(made.mask)
     y = torch.from_numpy(made.y).masked_fill(~mask, NONE)
     longer = torch.from_numpy(np.asarray(made.longer))
-    model = classifier(variant, x.shape[2], len(made.classes), settings.width, seed, "steps")
+    model: Any = classifier(variant, x.shape[2], len(made.classes), settings.width, seed, "steps")
     known = 2 * settings.most + 1
     learn(
         model, x[: settings.strings, :known], y[: settings.strings, :known], settings.updates, seed,

@@ -48,7 +48,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         asked[:, -1] = 1
         x = torch.cat([x, asked], 2)
         options = variant.get("options", {})
-        model = classifier(variant["encoder"], x.shape[2], 4, settings.width, seed, "steps", **options)
+        model: Any = classifier(variant["encoder"], x.shape[2], 4, settings.width, seed, "steps", **options)
         if variant.get("plain"):
             built(model.encoder.layers[0].core.reset_parameters, seed)
         cut = settings.examples
