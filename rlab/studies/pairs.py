@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ def reversals(n: int, length: int, kinds: int, generator: torch.Generator) -> Ba
     return Batch(letters, torch.ones_like(letters, dtype=torch.bool), *padded(first))
 
 
-def learn_pairs(model: Seq2Seq, batches: Any, rate: float, seed: int, own: float = 0.0) -> None:
+def learn_pairs(model: Seq2Seq, batches: Iterable[Batch], rate: float, seed: int, own: float = 0.0) -> None:
     """Train a translator by Adam on batches, with norms of gradients of 1 at most.
 
     Args:
@@ -47,15 +48,15 @@ def learn_pairs(model: Seq2Seq, batches: Any, rate: float, seed: int, own: float
         seed: of what is drawn.
         own: share of the target's tokens that are the model's own in the end; it grows to it on a line.
     """
-    batches = list(batches)
+    every = list(batches)
     optimiser = make_optimiser("adam", model.parameters(), lr=rate)
     generator = torch.Generator().manual_seed(derive(seed, "own"))
     model.train()
-    for number, batch in enumerate(batches):
-        if number == 3 * len(batches) // 4:
+    for number, batch in enumerate(every):
+        if number == 3 * len(every) // 4:
             for group in optimiser.param_groups:
                 group["lr"] = rate / 10
-        share = own * number / len(batches)
+        share = own * number / len(every)
         logits = model(batch.source, batch.source_mask, batch.target[:, :-1], own=share, generator=generator)
         wanted = batch.target[:, 1:]
         loss = cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=PAD)
