@@ -81,7 +81,7 @@ STUDIES.register("fixed-vector")(
         variants={"none": "none", "attention": "scaled"},
         measure=measure,
         contrasts=(
-            Contrast("a vector holds a short source", {"none/short": 1}, above=0.9),
+            Contrast("a vector holds a short source", {"none/short": 1}, above=0.9, trials="test"),
             Contrast("of a long one it loses a fifth or more", {"none/short": 1, "none/long": -1}, above=0.2),
             Contrast("attention writes more of a long one", {"attention/long": 1, "none/long": -1}, above=0.1),
             Contrast(
