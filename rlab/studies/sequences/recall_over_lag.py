@@ -77,7 +77,7 @@ STUDIES.register("recall-over-lag")(
         source="items 215, 217, 222; Hochreiter & Schmidhuber 1997, section 5; Vaswani et al. 2017, section 4",
         settings=Settings(),
         smoke={"lags": (2, 4), "examples": 32, "test": 10, "updates": 3},
-        small={"lags": (2, 10, 20), "examples": 800, "test": 200, "updates": 300},
+        small={"lags": (2, 20), "examples": 1_000, "test": 200, "updates": 700},
         small_seeds=5,
         variants={
             "rnn": {"encoder": "rnn", "plain": True},  # weights as torch has them, of a spectral radius below 1
