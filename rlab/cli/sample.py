@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 from rlab.cli.common import (
@@ -21,8 +22,9 @@ from rlab.cli.common import (
     results,
 )
 from rlab.cli.flags import Arg
+from rlab.cli.sample_images import main_images
 from rlab.errors import RlabError, printable_lines
-from rlab.run.contract import Writes
+from rlab.run.contract import Interpolates, Samples, Writes, ability
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class Flags:
     """Draw among the most probable tokens that have this share of the probability together (Holtzman et al. 2020)."""
     seed: int = 0
     """Of the draws; the same seed writes the same text."""
+    out: Annotated[Path | None, Arg("FILE")] = None
+    """Of a run that makes images: the PNG with a grid of them, `-n` in all; else in the folder of its pictures."""
+    interpolate: Annotated[Path | None, Arg("FILE")] = None
+    """Of a run that makes images or learned codes of them: a GIF that goes from some images to others."""
     device: DeviceName = None
     """Where the network runs; by default a GPU where there is one."""
     trust: TrustFlag = ()
@@ -66,8 +72,16 @@ def main(argv: Sequence[str]) -> int:
         from rlab.api import load
 
         with load(flags.run, flags.device or "auto") as loaded:
-            _text(flags, loaded.ability(Writes), loaded.folder.name, put)
+            if ability(loaded.learner, Writes) is None and _makes_images(loaded.learner):
+                main_images(loaded, flags.count, flags.seed, flags.out, flags.interpolate, put)
+            else:
+                _text(flags, loaded.ability(Writes), loaded.folder.name, put)
     return 0
+
+
+def _makes_images(learner: Any) -> bool:
+    """Whether a run makes new data, or goes from one item to another."""
+    return any(ability(learner, kind) is not None for kind in (Samples, Interpolates))
 
 
 def _text(flags: Flags, writer: Writes, run: str, put: Callable[[str, Any], None]) -> None:

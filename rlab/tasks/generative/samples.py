@@ -109,7 +109,6 @@ class History(nn.Module):
         self.kept: Tensor
         self.register_buffer("frames", like.new_zeros(FRAMES, *like.shape))
         self.register_buffer("updates", torch.zeros(FRAMES, dtype=torch.int64))
-        self.kept: Tensor
         self.done: Tensor
         for name in ("kept", "done"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
