@@ -23,8 +23,9 @@ from rlab.cli.common import (
 )
 from rlab.cli.flags import Arg
 from rlab.cli.sample_images import main_images
+from rlab.cli.sample_sounds import main_sounds
 from rlab.errors import RlabError, printable_lines
-from rlab.run.contract import Interpolates, Samples, Writes, ability
+from rlab.run.contract import Interpolates, Samples, Sounds, Writes, ability
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class Flags:
     """How many texts, for each prompt."""
     length: int = 300
     """Tokens of a text at the most, the prompt not counted."""
-    temperature: float = 0.8
-    """Below 1 the probable tokens come more often, above 1 less; 0 takes the most probable one each time."""
+    temperature: float | None = None
+    """Below 1 the probable tokens come more often, above 1 less; 0 takes the most probable one each time. By default
+    0.8 for text and 1 for sound."""
     top_k: int = 0
     """Draw among so many tokens, the most probable ones; 0: among all."""
     top_p: float = 1.0
@@ -52,6 +54,15 @@ class Flags:
     """Of a run that makes images: the PNG with a grid of them, `-n` in all; else in the folder of its pictures."""
     interpolate: Annotated[Path | None, Arg("FILE")] = None
     """Of a run that makes images or learned codes of them: a GIF that goes from some images to others."""
+    play_to: Annotated[Path | None, Arg("FILE")] = None
+    """Of a run that makes sounds: the WAV file that one is written to, by default RUN.wav; with `-n 4` FILE-1.wav to
+    FILE-4.wav."""
+    digit: Annotated[str, Arg("CLASS")] = ""
+    """Of a run that makes sounds: their class, such as the digit that is spoken; without it all in turn."""
+    speaker: Annotated[str, Arg("NAME")] = ""
+    """Of a run that makes sounds: who speaks; without it all in turn."""
+    seconds: float = 0.0
+    """Of a run that makes sounds: how long they are; 0: what is usual for the class and the speaker."""
     device: DeviceName = None
     """Where the network runs; by default a GPU where there is one."""
     trust: TrustFlag = ()
@@ -64,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     flags = parse(Flags, "sample", argv)
     refuse_below(flags, count=1, length=1, top_k=0, seed=0)
-    if not 0 <= flags.temperature < math.inf:
+    if flags.temperature is not None and not 0 <= flags.temperature < math.inf:
         raise RlabError(f"--temperature is {flags.temperature}; it must be a number of at least 0")
     if not 0 < flags.top_p <= 1:
         raise RlabError(f"--top-p is {flags.top_p}; it must lie above 0, and be 1 at the most")
@@ -72,11 +83,29 @@ def main(argv: Sequence[str]) -> int:
         from rlab.api import load
 
         with load(flags.run, flags.device or "auto") as loaded:
+            if ability(loaded.learner, Sounds) is not None:
+                main_sounds(
+                    loaded, flags.count, flags.seed, flags.play_to, put, label=flags.digit, speaker=flags.speaker,
+                    seconds=flags.seconds, temperature=1.0 if flags.temperature is None else flags.temperature,
+                )  # fmt: skip
+                return 0
+            _refuse_of_sounds(flags, loaded.folder.name)
             if ability(loaded.learner, Writes) is None and _makes_images(loaded.learner):
                 main_images(loaded, flags.count, flags.seed, flags.out, flags.interpolate, put)
             else:
                 _text(flags, loaded.ability(Writes), loaded.folder.name, put)
     return 0
+
+
+def _refuse_of_sounds(flags: Flags, run: str) -> None:
+    """Refuse what only a run that makes sounds takes.
+
+    Raises:
+        RlabError: something of it is given.
+    """
+    for name in ("play_to", "digit", "speaker", "seconds"):
+        if getattr(flags, name):
+            raise RlabError(f"--{name.replace('_', '-')} is of runs that make sounds, and '{run}' makes none")
 
 
 def _makes_images(learner: Any) -> bool:
@@ -94,7 +123,7 @@ def _text(flags: Flags, writer: Writes, run: str, put: Callable[[str, Any], None
                 prompt,
                 flags.seed + i,
                 length=flags.length,
-                temperature=flags.temperature,
+                temperature=0.8 if flags.temperature is None else flags.temperature,
                 top_k=flags.top_k,
                 top_p=flags.top_p,
             )

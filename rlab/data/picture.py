@@ -111,9 +111,7 @@ def draw_sounds(sounds: Sequence[tuple[str, np.ndarray]], rate: int, title: str)
     figure = Figure(figsize=(7.5, 0.8 * len(sounds) + 0.7), dpi=110, facecolor="white", layout="constrained")
     buffer = io.BytesIO()
     with plain_text():
-        for (left, right), (name, sound) in zip(
-            figure.subplots(len(sounds), 2, squeeze=False), sounds, strict=True
-        ):
+        for (left, right), (name, sound) in zip(figure.subplots(len(sounds), 2, squeeze=False), sounds, strict=True):
             seconds = len(sound) / rate
             left.plot(np.arange(len(sound)) / rate, sound, lw=0.4)
             left.set(xlim=(0, seconds), ylim=(-1, 1), yticks=[])
@@ -121,9 +119,7 @@ def draw_sounds(sounds: Sequence[tuple[str, np.ndarray]], rate: int, title: str)
             frames = np.lib.stride_tricks.sliding_window_view(np.pad(sound, width // 2), width)[:: width // 4]
             power = np.abs(np.fft.rfft(frames * np.hanning(width), axis=1)) ** 2
             loud = 10 * np.log10(np.maximum(power / max(float(power.max()), 1e-12), 1e-8))
-            right.imshow(
-                loud.T, origin="lower", aspect="auto", vmin=-70, vmax=0, extent=(0, seconds, 0, rate / 2_000)
-            )
+            right.imshow(loud.T, origin="lower", aspect="auto", vmin=-70, vmax=0, extent=(0, seconds, 0, rate / 2_000))
             right.set_ylabel("kHz", fontsize=6)
             for axes in (left, right):
                 axes.tick_params(labelsize=6)

@@ -13,6 +13,7 @@ from rlab.data.sound import RATE, Recordings, mu_law
 from rlab.data.splits import split_items
 from rlab.data.text.datasets import by_length
 from rlab.errors import RlabError, printable
+from rlab.seeding import derive
 
 SILENCE = 128
 """The code of 0, with which batches are padded."""
@@ -123,6 +124,14 @@ class WaveDataset:
     def to(self, device: torch.device) -> WaveDataset:
         """The same set, whose codes are on a device."""
         return self if self.codes.device == device else replace(self, codes=self.codes.to(device))
+
+
+def chosen(data: WaveDataset, count: int, seed: int) -> list[int]:
+    """Draw some training recordings by the seed, ascending."""
+    items = data.part("train")
+    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(derive(seed, "examples")))
+    numbers: list[int] = items[order[:count]].sort().values.tolist()
+    return numbers
 
 
 def make(name: str, found: Recordings, seed: int = 0, validation: float | None = None) -> WaveDataset:

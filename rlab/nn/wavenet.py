@@ -172,13 +172,14 @@ class CachedWaveNet:
             int64[T] codes of each.
         """
         codes = [np.zeros(len(draws), np.int64) for draws in uniform]
-        added = [self.conditions(label, speaker) for label, speaker in zip(labels, speakers, strict=True)]
+        of = list(zip(labels, speakers, strict=True))
+        added = {pair: self.conditions(*pair) for pair in set(of)}
         nothing = np.empty((0, self.model.classes), self.weights.embedding.dtype)
 
         def some(low: int, high: int) -> None:
             for n in range(low, high):
                 places = self.places(len(codes[n]))
-                generate(self.weights, added[n], places, uniform[n], float(temperature), 0, codes[n], nothing)
+                generate(self.weights, added[of[n]], places, uniform[n], float(temperature), 0, codes[n], nothing)
 
         THREADS.share(some, len(codes), least=1)
         return codes
@@ -198,25 +199,36 @@ class CachedWaveNet:
 
 @torch.no_grad()
 def generate_naively(
-    model: WaveNet, label: int, speaker: int, uniform: np.ndarray, temperature: float = 1.0, most: int | None = None
+    model: WaveNet,
+    label: int,
+    speaker: int,
+    uniform: np.ndarray,
+    temperature: float = 1.0,
+    *,
+    start: Tensor | None = None,
+    most: int | None = None,
 ) -> np.ndarray:
     """Generate one recording by a whole pass over the receptive field for every sample: the slow reference.
 
     Args:
-        model: the network.
+        model: the network, on the CPU.
         label, speaker: what it is conditioned on.
         uniform: float64[T] in 0..1, by which the T codes are drawn.
         temperature: that logits are divided by; 0: the most probable code is taken each time.
-        most: stop after so many samples of the T; None: all.
+        start: the first of the T codes, int64[S].
+        most: stop after so many new samples; None: at the end.
 
     Returns:
-        int64[T] codes, or the first `most` of them.
+        int64[T - S], the new codes, or the first `most` of them.
     """
-    n = len(uniform) if most is None else most
+    known = 0 if start is None else len(start)
+    end = len(uniform) if most is None else min(known + most, len(uniform))
     codes = torch.zeros(1, len(uniform), dtype=torch.int64)
+    if start is not None:
+        codes[0, :known] = start
     position = (torch.arange(len(uniform)) / len(uniform))[None]
     ids = torch.tensor([label]), torch.tensor([speaker])
-    for t in range(n):
+    for t in range(known, end):
         seen = slice(max(0, t - model.field), t + 1)
         scores = model(codes[:, seen], *ids, position[:, seen])[0, -1].numpy()
         if temperature == 0:
@@ -224,4 +236,4 @@ def generate_naively(
             continue
         share = np.exp((scores.astype(np.float64) - float(scores.max())) / temperature).cumsum()
         codes[0, t] = min(int(share.searchsorted(uniform[t] * share[-1], side="right")), model.classes - 1)
-    return codes[0, :n].numpy()
+    return codes[0, known:end].numpy()

@@ -137,7 +137,9 @@ class WaveModelling(SingleLossTask):
         labels = self._chosen("class", label, self.dataset.classes, n)
         speakers = self._chosen("speaker", speaker, self.dataset.speakers, n)
         if seconds and not 1 / self.rate <= seconds <= LONGEST:
-            raise RlabError(f"{seconds:g} seconds are no length of a sound; it must be {1 / self.rate:g} to {LONGEST:g}")
+            raise RlabError(
+                f"{seconds:g} seconds are no length of a sound; it must be {1 / self.rate:g} to {LONGEST:g}"
+            )
         draws = []
         for number, (of, by) in enumerate(zip(labels, speakers, strict=True)):
             length = round(seconds * self.rate) if seconds else self._usual_length(of, by)

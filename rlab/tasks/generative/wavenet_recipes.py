@@ -76,9 +76,7 @@ def build_wavenet(experiment: WaveNetExperiment, context: Any) -> Any:
     task = WaveModelling(
         data,
         model,
-        make_optimiser(
-            fit.optimiser, decayed(model, fit.weight_decay), lr=fit.learning_rate, **fused(fit.optimiser)
-        ),
+        make_optimiser(fit.optimiser, decayed(model, fit.weight_decay), lr=fit.learning_rate, **fused(fit.optimiser)),
         window=experiment.data.window,
         batch_size=fit.batch_size,
         label_smoothing=fit.label_smoothing,
