@@ -1,4 +1,4 @@
-"""WaveNet's generation: the compiled loop beside a whole pass for every sample, and whether both make the same sound."""
+"""WaveNet's generation: the compiled loop beside a whole pass for every sample, and whether both sound the same."""
 
 from __future__ import annotations
 

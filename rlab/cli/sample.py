@@ -83,13 +83,13 @@ def main(argv: Sequence[str]) -> int:
         from rlab.api import load
 
         with load(flags.run, flags.device or "auto") as loaded:
+            _refuse_others(flags, loaded.learner, loaded.folder.name)
             if ability(loaded.learner, Sounds) is not None:
                 main_sounds(
                     loaded, flags.count, flags.seed, flags.play_to, put, label=flags.digit, speaker=flags.speaker,
                     seconds=flags.seconds, temperature=1.0 if flags.temperature is None else flags.temperature,
                 )  # fmt: skip
                 return 0
-            _refuse_of_sounds(flags, loaded.folder.name)
             if ability(loaded.learner, Writes) is None and _makes_images(loaded.learner):
                 main_images(loaded, flags.count, flags.seed, flags.out, flags.interpolate, put)
             else:
@@ -97,15 +97,32 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _refuse_of_sounds(flags: Flags, run: str) -> None:
-    """Refuse what only a run that makes sounds takes.
+FLAGS_OF = {
+    "write text": ("prompt", "length", "top_k", "top_p"),
+    "make images": ("out", "interpolate"),
+    "make sounds": ("play_to", "digit", "speaker", "seconds"),
+}
+"""What a run can do -> the flags that only such a run takes."""
+
+
+def _refuse_others(flags: Flags, learner: Any, run: str) -> None:
+    """Refuse what only another kind of run takes.
 
     Raises:
         RlabError: something of it is given.
     """
-    for name in ("play_to", "digit", "speaker", "seconds"):
-        if getattr(flags, name):
-            raise RlabError(f"--{name.replace('_', '-')} is of runs that make sounds, and '{run}' makes none")
+    does = "write text"
+    if ability(learner, Sounds) is not None:
+        does = "make sounds"
+    elif ability(learner, Writes) is None:
+        if not _makes_images(learner):
+            return  # it can do nothing of all this, which is told by who asks for it
+        does = "make images"
+    for kind, names in FLAGS_OF.items():
+        for name in names if kind != does else ():
+            if getattr(flags, name) != getattr(Flags, name):
+                flag, verb = name.replace("_", "-"), does.replace(" ", "s ", 1)
+                raise RlabError(f"--{flag} is of runs that {kind}, and '{run}' {verb}")
 
 
 def _makes_images(learner: Any) -> bool:

@@ -464,7 +464,7 @@ for _name, _summary, _paper in (
 DATASETS.register("tones")(
     DataSource(
         kind="waves",
-        summary="240 tones of 0.04 to 0.08 s, made by a rule: 4 classes (a pitch that stays, rises, falls, beats), high or low",
+        summary="240 tones of 0.04 to 0.08 s by a rule: the pitch stays, rises, falls or beats, and is high or low",
         licence="ours, drawn by a program",
         source="https://arxiv.org/abs/1609.03499",
         examples=168,

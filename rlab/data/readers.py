@@ -216,6 +216,8 @@ def _mel_bands(rate: int, bands: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Recording(NamedTuple):
+    """One spoken digit: by whom, which take, and the sound, float32[T] in -1..1."""
+
     digit: int
     speaker: str
     take: int

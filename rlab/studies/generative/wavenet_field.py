@@ -70,7 +70,7 @@ def draw(figure: Any, results: Results) -> None:
 STUDIES.register("wavenet-field")(
     Study(
         claim="Dilated causal convolutions predict sound better than as many without dilation, and the better the "
-        "further they see; a classifier of the next sample is far below a table of pairs, and so a model that generates.",
+        "further they see; a classifier of the next sample is far below a table of pairs, and it generates.",
         claim_ja="膨張因果畳み込みは、同じ層数で膨張のない畳み込みより音声をよく予測し、受容野が広いほどよい。"
         "次の標本のクラスを当てる識別モデルは、2標本の頻度表をはるかに下回るビット数となり、そのまま生成モデルになる。",
         source="items 206, 260; van den Oord et al. 2016",

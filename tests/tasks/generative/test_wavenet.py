@@ -160,6 +160,8 @@ def test_run_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         (["--seconds", "100"], "100 seconds are no length of a sound"),
         (["--play-to", "a.mp3"], "written as WAV; nearest: a.wav"),
         (["--play-to", "no/a.wav"], "there is no folder 'no'"),
+        (["--top-k", "3"], "--top-k is of runs that write text, and 't' makes sounds"),
+        (["--out", "a.png"], "--out is of runs that make images, and 't' makes sounds"),
     ):
         assert main(["sample", "t", *flags]) == 1
         assert said in capsys.readouterr().err
@@ -170,7 +172,7 @@ def test_run_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         padded = loaded.sample(2, 0)
         assert padded.shape[0] == 2
         assert np.abs(padded).max() <= 1
-        with pytest.raises(RlabError, match="cannot write text; it can .*make sounds"):
+        with pytest.raises(RlabError, match=r"cannot write text; it can .*make sounds"):
             loaded.ability(rlab.run.contract.Writes)
 
 
@@ -184,7 +186,7 @@ def test_impossible_networks_are_refused(settings: dict[str, int], said: str) ->
 
 
 def test_other_data_and_optimisers_are_refused() -> None:
-    with pytest.raises(RlabError, match="'digits' is of kind images, and this model learns from waves: .*tones"):
+    with pytest.raises(RlabError, match=r"'digits' is of kind images, and this model learns from waves: .*tones"):
         of_recipe("wavenet", "digits")
     fit = WaveNetExperiment().fit
     with pytest.raises(RlabError, match="nearest: --optimiser adamw"):
