@@ -364,7 +364,7 @@ def _cell(spread: dict[str, Any]) -> str:
 def write_picture(result: dict[str, Any]) -> Path:
     """Draw samples of every model beside its FID, a column a data set; return the PNG in the benchmark's folder."""
     from rlab import api
-    from rlab.tasks.generative.samples import strip
+    from rlab.tasks.generative.pictures import sheet
     from rlab.tasks.pictures import png
 
     folder, plan = Path(result["folder"]), result["plan"]
@@ -374,7 +374,7 @@ def write_picture(result: dict[str, Any]) -> Path:
         for model in models:
             with api.load(RunFolder(folder / _name(model, data, 0)), "cpu") as loaded:
                 task: Any = ability(loaded.learner, Samples)
-                strips[data, model] = None if task is None else strip(task.sample(10, 0))
+                strips[data, model] = None if task is None else sheet(task.sample(10, 0), 10)
 
     def draw(figure: Any) -> None:
         axes = figure.subplots(len(models), len(sets), squeeze=False)

@@ -1,4 +1,4 @@
-"""``rlab sample RUN --prompt TEXT``: let a model write."""
+"""``rlab sample RUN``: let a model write text, or make images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,47 +22,44 @@ from rlab.cli.common import (
     results,
 )
 from rlab.cli.flags import Arg
-from rlab.cli.sample_images import main_images
-from rlab.cli.sample_sounds import main_sounds
 from rlab.errors import RlabError, printable_lines
 from rlab.run.contract import Interpolates, Samples, Sounds, Writes, ability
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Let a language model write: what follows a prompt, shown as it is drawn. Without a prompt, every line of standard
-    input is one; without any, the text begins anywhere."""
+    """Let a model make something new. A language model writes what follows a prompt, shown as it is drawn; without
+    --prompt every line of standard input is one, and without any the text begins anywhere. A model of images draws them
+    in one picture, a model of sound writes WAV files."""
 
     run: RunName
     """A run's name, a path, or `latest`; RUN:best is its best checkpoint."""
     prompt: Annotated[str | None, Arg("TEXT")] = None
     """Where the text begins."""
-    count: Annotated[int, Arg("N", short="n")] = 1
-    """How many texts, for each prompt."""
+    count: Annotated[int | None, Arg("N", short="n", default="(default: 1, of images 64)")] = None
+    """How many texts for each prompt, images or sounds."""
     length: int = 300
     """Tokens of a text at the most, the prompt not counted."""
-    temperature: float | None = None
-    """Below 1 the probable tokens come more often, above 1 less; 0 takes the most probable one each time. By default
-    0.8 for text and 1 for sound."""
+    temperature: Annotated[float | None, Arg(default="(default: 0.8, of sounds 1)")] = None
+    """Below 1 the probable tokens come more often, above 1 less; 0 takes the most probable one each time."""
     top_k: int = 0
     """Draw among so many tokens, the most probable ones; 0: among all."""
     top_p: float = 1.0
     """Draw among the most probable tokens that have this share of the probability together (Holtzman et al. 2020)."""
-    seed: int = 0
-    """Of the draws; the same seed writes the same text."""
-    out: Annotated[Path | None, Arg("FILE")] = None
-    """Of a run that makes images: the PNG with a grid of them, `-n` in all; else in the folder of its pictures."""
-    interpolate: Annotated[Path | None, Arg("FILE")] = None
-    """Of a run that makes images or learned codes of them: a GIF that goes from some images to others."""
-    play_to: Annotated[Path | None, Arg("FILE")] = None
-    """Of a run that makes sounds: the WAV file that one is written to, by default RUN.wav; with `-n 4` FILE-1.wav to
-    FILE-4.wav."""
+    out: Annotated[Path | None, Arg("FILE.png")] = None
+    """Of images: the picture; by default pictures/samples.png in the run's folder."""
+    interpolate: Annotated[Path | None, Arg("FILE.gif")] = None
+    """Of images: an animation that goes from some to others, by way of their codes."""
+    play_to: Annotated[Path | None, Arg("FILE.wav")] = None
+    """Of sounds: the file, by default RUN.wav; several are FILE-1.wav and so on."""
     digit: Annotated[str, Arg("CLASS")] = ""
-    """Of a run that makes sounds: their class, such as the digit that is spoken; without it all in turn."""
+    """Of sounds: their class, such as the digit that is spoken; without it all in turn."""
     speaker: Annotated[str, Arg("NAME")] = ""
-    """Of a run that makes sounds: who speaks; without it all in turn."""
+    """Of sounds: who speaks; without it all in turn."""
     seconds: float = 0.0
-    """Of a run that makes sounds: how long they are; 0: what is usual for the class and the speaker."""
+    """Of sounds: how long they are; 0: what is usual for the class and the speaker."""
+    seed: int = 0
+    """Of the draws; the same seed makes the same."""
     device: DeviceName = None
     """Where the network runs; by default a GPU where there is one."""
     trust: TrustFlag = ()
@@ -74,7 +71,9 @@ class Flags:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     flags = parse(Flags, "sample", argv)
-    refuse_below(flags, count=1, length=1, top_k=0, seed=0)
+    refuse_below(flags, length=1, top_k=0, seed=0)
+    if flags.count is not None and flags.count < 1:
+        raise RlabError(f"-n is {flags.count}; it must be at least 1")
     if flags.temperature is not None and not 0 <= flags.temperature < math.inf:
         raise RlabError(f"--temperature is {flags.temperature}; it must be a number of at least 0")
     if not 0 < flags.top_p <= 1:
@@ -83,51 +82,44 @@ def main(argv: Sequence[str]) -> int:
         from rlab.api import load
 
         with load(flags.run, flags.device or "auto") as loaded:
-            _refuse_others(flags, loaded.learner, loaded.folder.name)
+            name = loaded.folder.name
             if ability(loaded.learner, Sounds) is not None:
+                from rlab.cli.sample_sounds import main_sounds
+
+                _refuse(flags, f"run '{name}' makes sounds", *OF_TEXT, *OF_IMAGES)
+                temperature = 1.0 if flags.temperature is None else flags.temperature
                 main_sounds(
-                    loaded, flags.count, flags.seed, flags.play_to, put, label=flags.digit, speaker=flags.speaker,
-                    seconds=flags.seconds, temperature=1.0 if flags.temperature is None else flags.temperature,
+                    loaded, flags.count or 1, flags.seed, flags.play_to, put, label=flags.digit,
+                    speaker=flags.speaker, seconds=flags.seconds, temperature=temperature,
                 )  # fmt: skip
                 return 0
-            if ability(loaded.learner, Writes) is None and _makes_images(loaded.learner):
-                main_images(loaded, flags.count, flags.seed, flags.out, flags.interpolate, put)
-            else:
-                _text(flags, loaded.ability(Writes), loaded.folder.name, put)
+            images = ability(loaded.learner, Samples) is not None or ability(loaded.learner, Interpolates) is not None
+            if not images:
+                writer = loaded.ability(Writes)
+                _refuse(flags, f"run '{name}' writes text", *OF_IMAGES, *OF_SOUNDS)
+                _text(flags, writer, name, put)
+                return 0
+            from rlab.cli.sample_images import main_images
+
+            _refuse(flags, f"run '{name}' makes images", *OF_TEXT, "temperature", *OF_SOUNDS)
+            main_images(loaded, flags.count or IMAGES, flags.seed, flags.out, flags.interpolate, put)
     return 0
 
 
-FLAGS_OF = {
-    "write text": ("prompt", "length", "top_k", "top_p"),
-    "make images": ("out", "interpolate"),
-    "make sounds": ("play_to", "digit", "speaker", "seconds"),
-}
-"""What a run can do -> the flags that only such a run takes."""
+OF_TEXT = ("prompt", "length", "top_k", "top_p")
+OF_IMAGES = ("out", "interpolate")
+OF_SOUNDS = ("play_to", "digit", "speaker", "seconds")
+"""Flags that runs of one kind alone take."""
+
+IMAGES = 64
+"""In a picture, unless another number is asked for."""
 
 
-def _refuse_others(flags: Flags, learner: Any, run: str) -> None:
-    """Refuse what only another kind of run takes.
-
-    Raises:
-        RlabError: something of it is given.
-    """
-    does = "write text"
-    if ability(learner, Sounds) is not None:
-        does = "make sounds"
-    elif ability(learner, Writes) is None:
-        if not _makes_images(learner):
-            return  # it can do nothing of all this, which is told by who asks for it
-        does = "make images"
-    for kind, names in FLAGS_OF.items():
-        for name in names if kind != does else ():
-            if getattr(flags, name) != getattr(Flags, name):
-                flag, verb = name.replace("_", "-"), does.replace(" ", "s ", 1)
-                raise RlabError(f"--{flag} is of runs that {kind}, and '{run}' {verb}")
-
-
-def _makes_images(learner: Any) -> bool:
-    """Whether a run makes new data, or goes from one item to another."""
-    return any(ability(learner, kind) is not None for kind in (Samples, Interpolates))
+def _refuse(flags: Flags, why: str, *names: str) -> None:
+    """Refuse flags that would do nothing."""
+    for f in fields(Flags):
+        if f.name in names and getattr(flags, f.name) != f.default:
+            raise RlabError(f"--{f.name.replace('_', '-')} is {getattr(flags, f.name)}, which does nothing: {why}")
 
 
 def _text(flags: Flags, writer: Writes, run: str, put: Callable[[str, Any], None]) -> None:
@@ -135,7 +127,7 @@ def _text(flags: Flags, writer: Writes, run: str, put: Callable[[str, Any], None
     samples = []
     for number, prompt in enumerate(_prompts(flags)):
         note_unknown(writer.unknown(prompt))
-        for i in range(flags.count):
+        for i in range(flags.count or 1):
             pieces = writer.write(
                 prompt,
                 flags.seed + i,

@@ -160,8 +160,8 @@ def test_run_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         (["--seconds", "100"], "100 seconds are no length of a sound"),
         (["--play-to", "a.mp3"], "written as WAV; nearest: a.wav"),
         (["--play-to", "no/a.wav"], "there is no folder 'no'"),
-        (["--top-k", "3"], "--top-k is of runs that write text, and 't' makes sounds"),
-        (["--out", "a.png"], "--out is of runs that make images, and 't' makes sounds"),
+        (["--top-k", "3"], "--top-k is 3, which does nothing: run 't' makes sounds"),
+        (["--out", "a.png"], "--out is a.png, which does nothing: run 't' makes sounds"),
     ):
         assert main(["sample", "t", *flags]) == 1
         assert said in capsys.readouterr().err
