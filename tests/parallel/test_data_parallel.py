@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+import rlab
+from rlab.cli import main
 from rlab.data.batches import Batch, Batches
 from rlab.data.datasets import load
+from rlab.parallel import data_parallel
 from rlab.parallel.data_parallel import JointLearning, Shard
+from rlab.parallel.group import TIMEOUT, LostRank
+from rlab.run.folder import find_run
 from rlab.tasks.task import SingleLossTask
 
 
@@ -92,3 +102,53 @@ def test_ranks_learn_as_one(world: int) -> None:
     assert joint_losses == pytest.approx(losses, abs=1e-9)
     for name, tensor in one.items():
         assert torch.allclose(joint[name].double(), tensor.double(), rtol=0, atol=1e-9), name
+
+
+SMALL: dict[str, Any] = {"data": "digits", "epochs": 2, "batch_size": 64, "examples": 300, "evaluate_steps": 0,
+                         "optimiser": "momentum", "checkpoint_steps": 64, "threads": 1}  # fmt: skip
+
+
+def final(name: str) -> dict[str, Tensor]:
+    """The parameters of a run's newest checkpoint."""
+    newest = max(find_run(name).checkpoints.iterdir())
+    return load_file(next(newest.glob("*.safetensors")))
+
+
+def test_lost_ranks_are_named_and_made_good(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A paused and then a killed peer end the session by name; resumed, the run comes to the same bits."""
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    monkeypatch.setenv(TIMEOUT, "4")
+    monkeypatch.setattr(data_parallel, "LEAVING", 1.0)
+    signals = {2: signal.SIGSTOP, 3: signal.SIGKILL}
+    steps = 0
+
+    def hit(progress: Any, metrics: Any) -> None:
+        nonlocal steps
+        steps += 1
+        if steps in signals:
+            psutil.Process().children()[-1].send_signal(signals[steps])
+
+    rlab.train("lenet", name="whole", workers=2, **SMALL)
+    with pytest.raises(LostRank, match=r"rank 1 \(.*, process \d+\) did not answer within 4 s"):
+        rlab.train("lenet", name="cut", workers=2, on_step=hit, **SMALL)
+    with pytest.raises(LostRank, match="rank 1 was ended by signal 9"):
+        rlab.resume("cut", on_step=hit)
+    rlab.resume("cut")
+    assert final("cut").keys() == final("whole").keys()
+    assert all(torch.equal(tensor, final("cut")[name]) for name, tensor in final("whole").items())
+    assert find_run("cut").config()["config"]["fit"]["workers"] == 2
+
+
+def test_ranks_that_always_die_end_the_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    assert main(["train", "lenet", "--data", "digits", "--epochs", "1", "--name", "alone", "--threads", "1"]) == 0
+    monkeypatch.setattr(data_parallel, "FOLLOWER", (sys.executable, "-c", "raise SystemExit(3)"))
+    assert main(["resume", "alone", "--epochs", "2", "--workers", "2"]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "rank 1 ended with status 3 before it began to learn; after 3 new starts the run ends here" in said
+    assert "not bit-exact from here: 1 processes learned together before, and 2 do now" in said
+    assert main(["train", "gan", "--data", "digits", "--epochs", "1", "--name", "gan", "--workers", "2"]) == 1
+    assert "'gan' learns in one process" in capsys.readouterr().err
+    assert not (tmp_path / "gan").exists()
