@@ -668,12 +668,13 @@ def sample(
     top_k: int = 0,
     top_p: float = 1.0,
     trust: Sequence[str] = (),
-) -> list[str]:
-    """Let a language model write: n texts that go on from a prompt, which is not part of them.
+) -> list[str] | np.ndarray:
+    """Let a model make something new: n texts that go on from a prompt, or n items as its data set has them.
 
     Args:
         run: as `load` takes it.
-        prompt: where the texts begin; empty: anywhere.
+        prompt: where texts begin, which is no part of what is returned; empty: anywhere. This and what stands below
+            `device` is of text alone.
         n: how many.
         seed: of the first one; the next one has the next seed.
         device: auto, cpu, cuda or cuda:N.
@@ -684,15 +685,16 @@ def sample(
         trust: modules and programs that the run names and may use; see docs/security.md.
 
     Raises:
-        RlabError: there is no such run, or it writes no text.
+        RlabError: there is no such run, or it makes nothing new.
     """
     _refuse_below(n=(n, 1), length=(length, 1), top_k=(top_k, 0))
     with load(run, device, seed, trust=trust) as loaded:
         if not isinstance(loaded, Predictor):
             loaded.ability(Writes)  # says what it can do
-        return cast(Predictor, loaded).write(
-            prompt, n, seed, length=length, temperature=temperature, top_k=top_k, top_p=top_p
-        )
+        model = cast(Predictor, loaded)
+        if ability(model.learner, Samples) is not None:
+            return model.sample(n, seed)
+        return model.write(prompt, n, seed, length=length, temperature=temperature, top_k=top_k, top_p=top_p)
 
 
 def translate(

@@ -1,4 +1,4 @@
-"""``rlab sample RUN --prompt TEXT``: let a model write."""
+"""``rlab sample RUN``: let a model write text, or make images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Annotated, Any
 
 from rlab.cli.common import (
@@ -22,20 +23,21 @@ from rlab.cli.common import (
 )
 from rlab.cli.flags import Arg
 from rlab.errors import RlabError, printable_lines
-from rlab.run.contract import Writes
+from rlab.run.contract import Interpolates, Samples, Writes, ability
 
 
 @dataclass(frozen=True)
 class Flags:
-    """Let a language model write: what follows a prompt, shown as it is drawn. Without a prompt, every line of standard
-    input is one; without any, the text begins anywhere."""
+    """Let a model make something new. A language model writes what follows a prompt, shown as it is drawn; without
+    --prompt every line of standard input is one, and without any the text begins anywhere. A model of images draws them
+    in one picture."""
 
     run: RunName
     """A run's name, a path, or `latest`; RUN:best is its best checkpoint."""
     prompt: Annotated[str | None, Arg("TEXT")] = None
     """Where the text begins."""
-    count: Annotated[int, Arg("N", short="n")] = 1
-    """How many texts, for each prompt."""
+    count: Annotated[int | None, Arg("N", short="n", default="(default: 1, of images 64)")] = None
+    """How many texts for each prompt, or images."""
     length: int = 300
     """Tokens of a text at the most, the prompt not counted."""
     temperature: float = 0.8
@@ -44,8 +46,12 @@ class Flags:
     """Draw among so many tokens, the most probable ones; 0: among all."""
     top_p: float = 1.0
     """Draw among the most probable tokens that have this share of the probability together (Holtzman et al. 2020)."""
+    out: Annotated[Path | None, Arg("FILE.png")] = None
+    """Of images: the picture; by default pictures/samples.png in the run's folder."""
+    interpolate: Annotated[Path | None, Arg("FILE.gif")] = None
+    """Of images: an animation that goes from some to others, by way of their codes."""
     seed: int = 0
-    """Of the draws; the same seed writes the same text."""
+    """Of the draws; the same seed makes the same."""
     device: DeviceName = None
     """Where the network runs; by default a GPU where there is one."""
     trust: TrustFlag = ()
@@ -57,7 +63,9 @@ class Flags:
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     flags = parse(Flags, "sample", argv)
-    refuse_below(flags, count=1, length=1, top_k=0, seed=0)
+    refuse_below(flags, length=1, top_k=0, seed=0)
+    if flags.count is not None and flags.count < 1:
+        raise RlabError(f"-n is {flags.count}; it must be at least 1")
     if not 0 <= flags.temperature < math.inf:
         raise RlabError(f"--temperature is {flags.temperature}; it must be a number of at least 0")
     if not 0 < flags.top_p <= 1:
@@ -66,8 +74,29 @@ def main(argv: Sequence[str]) -> int:
         from rlab.api import load
 
         with load(flags.run, flags.device or "auto") as loaded:
-            _text(flags, loaded.ability(Writes), loaded.folder.name, put)
+            name = loaded.folder.name
+            images = ability(loaded.learner, Samples) is not None or ability(loaded.learner, Interpolates) is not None
+            if not images:
+                writer = loaded.ability(Writes)
+                _refuse(flags, f"run '{name}' writes text", "out", "interpolate")
+                _text(flags, writer, name, put)
+                return 0
+            from rlab.cli.sample_images import main_images
+
+            _refuse(flags, f"run '{name}' makes images", "prompt", "length", "temperature", "top_k", "top_p")
+            main_images(loaded, flags.count or IMAGES, flags.seed, flags.out, flags.interpolate, put)
     return 0
+
+
+IMAGES = 64
+"""In a picture, unless another number is asked for."""
+
+
+def _refuse(flags: Flags, why: str, *names: str) -> None:
+    """Refuse flags that would do nothing."""
+    for f in fields(Flags):
+        if f.name in names and getattr(flags, f.name) != f.default:
+            raise RlabError(f"--{f.name.replace('_', '-')} is {getattr(flags, f.name)}, which does nothing: {why}")
 
 
 def _text(flags: Flags, writer: Writes, run: str, put: Callable[[str, Any], None]) -> None:
@@ -75,7 +104,7 @@ def _text(flags: Flags, writer: Writes, run: str, put: Callable[[str, Any], None
     samples = []
     for number, prompt in enumerate(_prompts(flags)):
         note_unknown(writer.unknown(prompt))
-        for i in range(flags.count):
+        for i in range(flags.count or 1):
             pieces = writer.write(
                 prompt,
                 flags.seed + i,
