@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,23 +23,7 @@ from rlab.parallel.data_parallel import JointLearning, Shard
 from rlab.parallel.group import TIMEOUT, LostRank
 from rlab.run.folder import find_run
 from rlab.tasks.task import SingleLossTask
-
-
-class Sums:
-    """What `Group.sum` does, between threads."""
-
-    def __init__(self, world: int):
-        self.world, self.parts, self.barrier = world, {}, threading.Barrier(world)
-
-    def of(self, rank: int) -> Callable[[Tensor], Tensor]:
-        def total(tensor: Tensor) -> Tensor:
-            self.parts[rank] = tensor.clone()
-            self.barrier.wait(60)
-            tensor.copy_(sum(self.parts[r] for r in range(self.world)))
-            self.barrier.wait(60)
-            return tensor
-
-        return total
+from tests.parallel.sums import Sums
 
 
 class Doubled(nn.Module):
@@ -114,25 +96,31 @@ def final(name: str) -> dict[str, Tensor]:
     return load_file(next(newest.glob("*.safetensors")))
 
 
-def test_lost_ranks_are_named_and_made_good(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A paused and then a killed peer end the session by name; resumed, the run comes to the same bits."""
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (signal.SIGSTOP, r"rank 1 \(.*, process \d+\) did not answer within 3 s"),
+        pytest.param(signal.SIGKILL, "rank 1 was ended by signal 9", marks=pytest.mark.slow),
+    ],
+)
+def test_lost_ranks_are_named_and_made_good(
+    number: int, says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A paused or killed peer ends the session by name; resumed, the run comes to the same bits."""
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
-    monkeypatch.setenv(TIMEOUT, "4")
-    monkeypatch.setattr(data_parallel, "LEAVING", 1.0)
-    signals = {2: signal.SIGSTOP, 3: signal.SIGKILL}
+    monkeypatch.setenv(TIMEOUT, "3")
+    monkeypatch.setattr(data_parallel, "LEAVING", 0.5)
     steps = 0
 
     def hit(progress: Any, metrics: Any) -> None:
         nonlocal steps
         steps += 1
-        if steps in signals:
-            psutil.Process().children()[-1].send_signal(signals[steps])
+        if steps == 3:
+            psutil.Process().children()[-1].send_signal(number)
 
     rlab.train("lenet", name="whole", workers=2, **SMALL)
-    with pytest.raises(LostRank, match=r"rank 1 \(.*, process \d+\) did not answer within 4 s"):
+    with pytest.raises(LostRank, match=says):
         rlab.train("lenet", name="cut", workers=2, on_step=hit, **SMALL)
-    with pytest.raises(LostRank, match="rank 1 was ended by signal 9"):
-        rlab.resume("cut", on_step=hit)
     rlab.resume("cut")
     assert final("cut").keys() == final("whole").keys()
     assert all(torch.equal(tensor, final("cut")[name]) for name, tensor in final("whole").items())
