@@ -30,6 +30,7 @@ from rlab.data.batches import Batch, DataModule
 from rlab.errors import RlabError
 from rlab.machine import cores
 from rlab.parallel.group import JOINING, Group, LostRank, environment, meet
+from rlab.registry import RECIPES
 from rlab.run.budget import Budget
 from rlab.run.config import from_plain
 from rlab.run.contract import Learner, Metrics, Stop
@@ -212,6 +213,13 @@ def leading(workers: int | None, folder: RunFolder, learner: Learner, view: View
         LostRank: a process is gone.
     """
     document = folder.config()
+    if document["config"].get("agent", {}).get("actors"):
+        from rlab.parallel.actors import played
+
+        config = from_plain(type(RECIPES.get(document["recipe"]).default("")), document["config"], "settings")
+        with played(learner, config, view.event):
+            yield
+        return
     before = int(document["config"].get("fit", {}).get("workers", 1))
     world = int(os.environ.get("WORLD_SIZE", 0)) or workers or before
     if world != before:

@@ -74,8 +74,8 @@ def draw(figure: Any, results: Results) -> None:
 
 STUDIES.register("pipeline-bubble")(
     Study(
-        claim="Stages of a pipeline wait (p-1)/(m+p-1) of the time, with p stages and m micro-batches: nearly half with "
-        "m = p = 8, about a tenth with m = 64; gradients are those of the whole network.",
+        claim="Stages of a pipeline wait (p-1)/(m+p-1) of the time, with p stages and m micro-batches: nearly half "
+        "with m = p = 8, about a tenth with m = 64; gradients are those of the whole network.",
         claim_ja="パイプラインのステージが待つ時間の割合は、ステージ数をp、マイクロバッチ数をmとして(p-1)/(m+p-1)である。"
         "勾配はネットワーク全体で計算したものと等しい。",
         source="item 282; Huang et al. 2019, section 2",
