@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rlab.agents.config import AgentSettings, EnvConfig
+from rlab.agents.imitation.config import default_distillation, default_gail
 from rlab.agents.policy.config import POLICY_PRESETS, POLICY_VECTOR_PRESETS, PolicyExperiment
 from rlab.agents.sb3.config import EXPERIMENTS, SB3_PRESETS, VECTOR_STEPS
 from rlab.agents.tabular.config import TABULAR_SUMMARIES, default_tabular
@@ -351,6 +352,30 @@ RECIPES.register("decision-transformer")(
         plays=("discrete",),
         examples=("CartPole-v1", "MinAtar/Breakout"),
         warm_start=_later("sequence.decision_transformer", "note_trajectories"),
+    )
+)
+
+
+# Policies from other agents.
+
+IMITATION: dict[str, Any] = IN_DISCRETE | {"family": "imitation", "examples": ("CartPole-v1", "MinAtar/Breakout")}
+
+RECIPES.register("policy-distillation")(
+    Recipe(
+        "a small network that learns a trained agent's policy (Rusu et al. 2016)",
+        default_distillation,
+        _later("imitation.distillation", "build_distillation"),
+        warm_start=_later("imitation.distillation", "warm_start_teacher"),
+        **IMITATION,
+    )
+)
+RECIPES.register("gail")(
+    Recipe(
+        "a policy gradient paid by a discriminator for playing like another run's games (Ho & Ermon 2016)",
+        default_gail,
+        _later("imitation.gail", "build_gail"),
+        warm_start=_later("imitation.gail", "warm_start_expert"),
+        **IMITATION,
     )
 )
 
