@@ -24,6 +24,7 @@ from rlab.agents.value.config import (
     QConfig,
     QExperiment,
 )
+from rlab.agents.world_model.config import default_world_model
 from rlab.machine import cores
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig, to_plain
@@ -376,6 +377,17 @@ RECIPES.register("gail")(
         _later("imitation.gail", "build_gail"),
         warm_start=_later("imitation.gail", "warm_start_expert"),
         **IMITATION,
+    )
+)
+
+
+RECIPES.register("world-model")(
+    Recipe(
+        "a policy that learns in the dreams of a recurrent model of its world (Ha & Schmidhuber 2018)",
+        default_world_model,
+        partial(build, _later("world_model.agent", "WorldModelAgent")),
+        **IN_DISCRETE | {"family": "world models"},
+        memory_hint="take a smaller --memory-size (the recorded steps)",
     )
 )
 

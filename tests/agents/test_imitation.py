@@ -84,7 +84,7 @@ def test_teacher_acts_if_it_is_to() -> None:
     assert (agent.act(ROWS[0], np.ones(4, bool), None) == best).all()  # at 0.01 nothing else is likely
 
 
-@pytest.mark.parametrize("reward", ["logit", "expert"])
+@pytest.mark.parametrize("reward", ["balanced", "expert"])
 def test_gail_does_as_its_expert_whatever_is_paid(reward: str) -> None:
     """The expert takes action 1 where the first number is positive, else 2; the environment pays for action 0."""
     obs = torch.from_numpy(ROWS.reshape(-1, 3))
@@ -97,7 +97,7 @@ def test_gail_does_as_its_expert_whatever_is_paid(reward: str) -> None:
     )  # fmt: skip
     agent = Gail(config, agent_context(), expert)
     logits = torch.tensor([-1.0, 2.0])
-    by_hand = {"logit": logits, "expert": -(1 - logits.sigmoid()).log()}
+    by_hand = {"balanced": 2 * logits.sigmoid() - 1, "expert": -(1 - logits.sigmoid()).log()}
     torch.testing.assert_close(agent._reward(logits), by_hand[reward])
     for _ in range(80):
         metrics = agent.update(rollout_of(agent))

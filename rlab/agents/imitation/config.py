@@ -80,10 +80,10 @@ class GailConfig(PolicyConfig):
     """A run of which `rlab data from-run RUN` has kept the trajectories, or their folder."""
     expert_episodes: int = 10
     """The expert: so many of the trajectories' episodes, those of the highest return."""
-    reward: Literal["logit", "expert", "policy"] = "logit"
-    """What an action is paid, with D the probability that the expert took it: logit: log D - log(1 - D), which is
-    neither always above 0 nor below (Fu et al. 2018); expert: -log(1 - D), the paper's, always above 0, so that it
-    pays to go on living, whoever the expert is; policy: log D, always below 0."""
+    reward: Literal["expert", "policy", "balanced"] = "expert"
+    """What a step is paid, with D the probability that the expert took it. expert: -log(1 - D), the paper's, always
+    above 0, which pays for going on: where the score is an episode's length, a discriminator that has learned nothing
+    does as well. policy: log D, always below 0, which pays for an end. balanced: 2 D - 1."""
     discriminator: str = "mlp-64-64"
     """Network of the discriminator on observations and actions."""
     discriminator_rate: float = 1e-3

@@ -1,7 +1,7 @@
 """Generative adversarial imitation learning (Ho & Ermon 2016): a policy that cannot be told from an expert.
 
-The discriminator learns which of two steps (s, a) is the expert's. Its logit, log D - log(1 - D) with D the probability
-of the expert, makes the reward of the lab's own policy gradient; what the environment pays is not looked at.
+The discriminator learns which of two steps (s, a) is the expert's. Its probability D of that makes the reward of the
+lab's own policy gradient; what the environment pays is not looked at.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Gail(PolicyGradient):
     def _reward(self, logits: Tensor) -> Tensor:
         if self.gail.reward == "expert":
             return F.softplus(logits)
-        return F.logsigmoid(logits) if self.gail.reward == "policy" else logits
+        return F.logsigmoid(logits) if self.gail.reward == "policy" else (logits / 2).tanh()
 
     def _tell_apart(self, obs: Tensor, action: Tensor) -> dict[str, float]:
         """One gradient step of the discriminator, on as many steps of the expert."""
