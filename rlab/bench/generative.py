@@ -206,12 +206,12 @@ def run_numbers(folder: RunFolder, samples: int, seed: int, stop: Stop) -> dict[
             return dict.fromkeys(MEASURES)
         dataset = task.dataset
         classes = len(dataset.classes or "1") if getattr(task, "conditional", False) else 0
-        drawn, labels = [], []
-        for number, chosen in enumerate(_portions(samples, classes)):
+        drawn: list[np.ndarray] = []
+        labels: list[int] = []
+        for number, (count, label) in enumerate(_portions(samples, classes)):
             if stop.requested:
                 raise Stopped
-            stop.tell(sum(map(len, drawn)), samples)
-            count, label = chosen
+            stop.tell(len(labels), samples)
             more = {} if label is None else {"label": label}
             drawn.append(task.sample(count, 1_000 * seed + number, **more))
             labels += [-1 if label is None else label] * count
@@ -222,7 +222,8 @@ def run_numbers(folder: RunFolder, samples: int, seed: int, stop: Stop) -> dict[
 def _portions(samples: int, classes: int) -> list[tuple[int, int | None]]:
     """(how many, of which class) at a time."""
     parts: list[tuple[int, int | None]] = []
-    for label in range(classes) if classes else [None]:  # type: ignore[list-item]
+    labels: Sequence[int | None] = range(classes) if classes else [None]
+    for label in labels:
         left = samples // max(classes, 1)
         while left > 0:
             parts.append((min(CHUNK, left), label))
@@ -250,8 +251,8 @@ def sample_numbers(x: Any, y: Any, dataset: Any, seed: int, stop: Stop) -> dict[
     real = scorer.real("test", stop)
     fake = scorer.embed(as_float(x), stop)
     generator = torch.Generator().manual_seed(0)
-    few = [rows[torch.randperm(len(rows), generator=generator)[:COMPARED]] for rows in (fake, real.features)]
-    precision, recall = precision_recall(*few)
+    few, some = (rows[torch.randperm(len(rows), generator=generator)[:COMPARED]] for rows in (fake, real.features))
+    precision, recall = precision_recall(few, some)
     return {
         "fid": frechet(moments(fake), real.moments),
         "kid": 1_000 * kernel_distance(fake, real.features)[0],
@@ -363,7 +364,7 @@ def _cell(spread: dict[str, Any]) -> str:
 def write_picture(result: dict[str, Any]) -> Path:
     """Draw samples of every model beside its FID, a column a data set; return the PNG in the benchmark's folder."""
     from rlab import api
-    from rlab.tasks.generative.samples import strip
+    from rlab.tasks.generative.pictures import sheet
     from rlab.tasks.pictures import png
 
     folder, plan = Path(result["folder"]), result["plan"]
@@ -373,7 +374,7 @@ def write_picture(result: dict[str, Any]) -> Path:
         for model in models:
             with api.load(RunFolder(folder / _name(model, data, 0)), "cpu") as loaded:
                 task: Any = ability(loaded.learner, Samples)
-                strips[data, model] = None if task is None else strip(task.sample(10, 0))
+                strips[data, model] = None if task is None else sheet(task.sample(10, 0), 10)
 
     def draw(figure: Any) -> None:
         axes = figure.subplots(len(models), len(sets), squeeze=False)

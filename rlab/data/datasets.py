@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rlab.data import waves
 from rlab.data.annotations import AnnotatedImages
 from rlab.data.catalog import DATASETS
 from rlab.data.detection import from_annotated
 from rlab.data.files import reader
 from rlab.data.own import OwnSettings
 from rlab.data.readers import Arrays
+from rlab.data.sound import Recordings
 from rlab.data.splits import split_items
 from rlab.data.text.datasets import make
 from rlab.data.text.settings import TextSettings
@@ -234,7 +236,7 @@ def load(
 
     Args:
         name: a registered name, ``package.module:name``, ``images:DIR``, ``voc:DIR``, ``coco:DIR``, ``csv:FILE``,
-            ``text:FILE`` or ``pairs:FILE``.
+            ``text:FILE``, ``pairs:FILE`` or ``wav:DIR``.
         seed: of the draw.
         validation: its share: of the training items (default 0.1), or of all (default 0.15) where no test split is
             published, which then is 0.15. 0: no validation split. Of running text it is the end of what is trained
@@ -251,6 +253,8 @@ def load(
         found = source.own.load(own or OwnSettings())
         if isinstance(found, AnnotatedImages):
             return from_annotated(source.own.name, found, seed, validation)
+        if isinstance(found, Recordings):
+            return waves.make(source.own.name, found, seed, validation)
         if not isinstance(found, Arrays):
             made = make(str(source.own.path), found, text or TextSettings(), source.tokens, seed, validation)
             return replace(made, name=source.own.name)

@@ -261,9 +261,14 @@ def test_verbs_take_these_runs(runs: Path, capsys: pytest.CaptureFixture[str], t
         assert (first.shape, first.dtype) == ((12, 1, 8, 8), loaded.learner.task.dataset.x.numpy().dtype)
         assert np.array_equal(first, loaded.sample(12, 3))
         assert not np.array_equal(first, loaded.sample(12, 4))
+        assert np.array_equal(first, rlab.sample("vae", n=12, seed=3))
+        assert main(["sample", "vae", "-n", "12", "--seed", "3", "--out", str(tmp_path / "c.png")]) == 0
+        assert main(["sample", "vae", "--prompt", "a"]) == 1
+        assert "--prompt is a, which does nothing: run 'vae' makes images" in capsys.readouterr().err
         files: list[Any] = []
         main_images(loaded, 12, 3, tmp_path / "a.png", tmp_path / "a.gif", lambda text, data: files.append(data))
         assert files == [{"run": "vae", "seed": 3, "files": [str(tmp_path / "a.png"), str(tmp_path / "a.gif")]}]
+        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "c.png").read_bytes()
         with Image.open(tmp_path / "a.gif") as film:
             assert film.n_frames > 20
         with pytest.raises(RlabError, match=r"'.*a.jpg' is written as PNG; nearest: .*a.png"):

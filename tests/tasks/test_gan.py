@@ -243,7 +243,7 @@ def test_samples_depend_on_seed_and_class_alone(recipe: str) -> None:
 
 
 @pytest.mark.parametrize(("recipe", "settings"), [
-    ("gan", {"batch_size": 1, "examples": 8}),
+    ("gan", {"batch_size": 1, "examples": 8, "noise": 0.5, "octaves": 2}),
     ("gan", {"loss": "minimax", "penalty": 1.0, "label_smoothing": 0.1}),
     ("dcgan", {"loss": "hinge", "discriminator_norm": "spectral", "no": 0}),
     ("wgan-gp", {"precision": "bf16", "discriminator_norm": "layer", "conditional": True}),
@@ -288,6 +288,8 @@ def test_every_shape_of_data_is_learned(kind: str) -> None:
     ("wgan-gp", "digits", {"discriminator_norm": "batch"}, "mixes the samples .*nearest: --discriminator-norm layer"),
     ("gan", "digits", {"optimiser": "lbfgs"}, "both players of a GAN are trained by one of adam, adamw"),
     ("wgan-gp", "digits", {"label_smoothing": 0.1}, "--loss wgan-gp has not; nearest: --label-smoothing 0"),
+    ("dcgan", "digits", {"octaves": 2}, "--octaves does nothing with --net dcgan; nearest: octaves = 0"),
+    ("gan", "digits", {"strided": False}, "--strided does nothing with --net mlp; nearest: strided = True"),
     ("gan", "digits", {"ema": 1.0}, "--ema is 1.0; it must be at least 0 and below 1"),
     ("flow", "digits", {"sampler": "ddim"}, "--sampler ddim does not go with flow; valid: euler, heun"),
     ("flow", "digits", {"sampler": "heun", "steps": 5}, "two evaluations a step; nearest: 6"),

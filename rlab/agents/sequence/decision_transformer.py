@@ -300,9 +300,9 @@ def build_sequence_policy(experiment: SequencePolicyExperiment, context: Any) ->
         model = DecisionTransformer(space, int(actions.n), how, scale, int(found.length.max()))
     fit = experiment.fit
     items = found.best(how.keep) if how.method == "filtered-bc" else None
-    batches = Batches(
-        Windows(found, how.context, items), fit.batch_size, derive(experiment.run.seed, "data"), context.device
-    )
+    updates = -(-len(found.reward) // fit.batch_size)  # of an epoch, however many of the steps are learned from
+    windows, seed = Windows(found, how.context, items), derive(experiment.run.seed, "data")
+    batches = Batches(windows, fit.batch_size, seed, context.device, per_epoch=updates)
     groups = [group | {"lr": fit.learning_rate} for group in decayed(model, fit.weight_decay)]
     optimizer = make_optimiser(fit.optimiser, groups, lr=fit.learning_rate)
     bf16 = use_bf16(fit.precision, torch.device(context.device), is_image(space))

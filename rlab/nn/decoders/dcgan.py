@@ -89,12 +89,29 @@ class DenseGenerator(Generator):
         return x.view(-1, *self.shape)
 
 
+class Waves(nn.Module):
+    """Numbers beside their sines and cosines, whose frequencies double: steep functions are learned fast of them.
+
+    Fourier features (Tancik et al. 2020, section 6.1): data[B, *shape] -> [B, D (1 + 2 octaves)].
+    """
+
+    def __init__(self, octaves: int):
+        super().__init__()
+        self.octaves = octaves
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x[B, *shape] -> [B, D (1 + 2 octaves)]."""
+        x = x.flatten(1)
+        angles = (x[:, :, None] * 2.0 ** torch.arange(self.octaves, device=x.device)).flatten(1)
+        return torch.cat([x, angles.sin(), angles.cos()], dim=1)
+
+
 def dense_discriminator(
-    shape: tuple[int, ...], classes: int, width: int, depth: int, norm: str, leak: float
+    shape: tuple[int, ...], classes: int, width: int, depth: int, norm: str, leak: float, octaves: int = 0
 ) -> Discriminator:
-    """Build fully connected layers with leaky ReLU below a discriminator's head."""
-    layers: list[nn.Module] = [nn.Flatten()]
-    for n_in, n_out in pairwise([math.prod(shape)] + [width] * depth):
+    """Build fully connected layers with leaky ReLU below a discriminator's head, on `Waves` if there are octaves."""
+    layers: list[nn.Module] = [Waves(octaves) if octaves else nn.Flatten()]
+    for n_in, n_out in pairwise([math.prod(shape) * (1 + 2 * octaves)] + [width] * depth):
         layers += [NORMS.get(norm)(nn.Linear(n_in, n_out)), nn.LeakyReLU(leak)]
     return Discriminator(nn.Sequential(*layers), width, classes, norm == "spectral")
 
@@ -163,8 +180,7 @@ def dcgan_discriminator(
     layers: list[nn.Module] = []
     channels = [shape[0], *(width * 2**i for i in range(stages(shape)))]
     for place, (n_in, n_out) in enumerate(pairwise(channels)):
-        window = {"kernel_size": 4, "stride": 2} if strided else {"kernel_size": 3}
-        convolution = nn.Conv2d(n_in, n_out, padding=1, **window)
+        convolution = nn.Conv2d(n_in, n_out, 4, 2, 1) if strided else nn.Conv2d(n_in, n_out, 3, 1, 1)
         named = norm if place or norm == "spectral" else "none"
         layers += [NORMS.get(named)(convolution), nn.LeakyReLU(leak), *([] if strided else [nn.MaxPool2d(2)])]
     layers.append(nn.Flatten())

@@ -58,8 +58,8 @@ STUDIES.register("gan-mode-coverage")(
         small={"epochs": 100},
         small_seeds=5,
         variants={
-            "plain": {"recipe": "gan", "penalty": 0.0},
-            "R1": {"recipe": "gan", "penalty": 1.0},
+            "plain": {"recipe": "gan", "noise": 0.0, "octaves": 0},
+            "R1": {"recipe": "gan", "noise": 0.0, "octaves": 0, "penalty": 1.0},
             "wgan-gp": {"recipe": "wgan-gp", "discriminator_steps": 1, "penalty": 0.1},
         },
         measure=measure,

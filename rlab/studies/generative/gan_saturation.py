@@ -43,7 +43,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
             found.append(float(torch.cat([g.flatten() for g in gradients]).norm().clamp(min=1e-30).log10()))
         return found
 
-    how = {"width": settings.width, "depth": 2, "epochs": settings.epochs, "penalty": 0.0, "learning_rate": 1e-3}
+    how = {"width": settings.width, "depth": 2, "epochs": settings.epochs, "noise": 0.0, "learning_rate": 1e-3}
     how |= {"discriminator_steps": settings.ahead, "loss": variant, "samples": 500, "beta1": 0.5, "batch_size": 128}
     with learner("gan", "gaussians-8", seed, examples=4_000, **how) as built:
         seen = np.array(run(built, settings.points, norms))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from rlab.data.batches import Batch, Batches
+from rlab.data.batches import Batch, Batches, DataModule
 from rlab.data.datasets import TensorDataset
 from rlab.nn.decoders.dcgan import Discriminator, Generator
 from rlab.nn.ema import EMA
@@ -77,6 +77,8 @@ class Gan(Sampler):
         loss: see `discriminator_loss`.
         smoothing: of the discriminator's label for data.
         penalty: factor of the gradient penalty; see `GanConfig`.
+        noise: deviation of the noise that both data and samples get before they are judged; falls with the square
+            of the learning rate.
         discriminator_steps: updates of the discriminator for one of the generator.
         ema: rate of the generator's moving average.
         conditional: whether both are given the class.
@@ -101,6 +103,7 @@ class Gan(Sampler):
         loss: str = "non-saturating",
         smoothing: float = 0.0,
         penalty: float = 0.0,
+        noise: float = 0.0,
         discriminator_steps: int = 1,
         ema: float = 0.999,
         conditional: bool = False,
@@ -112,10 +115,10 @@ class Gan(Sampler):
     ):
         self.dataset = dataset
         self.device = torch.device(device)
-        self.data = Batches(dataset, batch_size, seed, device)
+        self.data: DataModule = Batches(dataset, batch_size, seed, device)
         parts = {"generator": EMA(generator, ema), "discriminator": discriminator, "scaling": Scaling(dataset)}
         self.modules = nn.ModuleDict(parts).to(self.device)
-        self.loss, self.smoothing, self.penalty = loss, smoothing, penalty
+        self.loss, self.smoothing, self.penalty, self.noise = loss, smoothing, penalty, noise
         self.discriminator_steps = discriminator_steps
         self.bf16, self.max_grad_norm = bf16, max_grad_norm
         self.start(conditional, samples)
@@ -153,12 +156,17 @@ class Gan(Sampler):
             optimizer.zero_grad(set_to_none=True)
         with self._autocast(), torch.set_grad_enabled(turn):
             fake = self.generator(torch.randn(len(batch), *self.code_shape, device=self.device), y).float()
+        spread = [(rows.detach().var(0, correction=0).sum() + 1e-12).sqrt() for rows in (fake, x)]
+        if self.noise:
+            group = optimizers["discriminator"].param_groups[0]
+            level = self.noise * (float(group["lr"]) / (float(group.get("initial_lr", group["lr"])) or 1.0)) ** 2
+            x, fake = (rows + level * torch.randn_like(rows) for rows in (x, fake))
         metrics = self._update_discriminator(x, fake.detach(), y, optimizers["discriminator"])
         if turn:
             self._update_generator(fake, y, optimizers["generator"], metrics)
-        spread = [(rows.detach().var(0, correction=0).sum() + 1e-12).sqrt() for rows in (fake, x)]
         self.history.done.fill_(done)
-        return metrics | {"loss_generator": self.history.generator_loss.clone(), "sample_spread": spread[0] / spread[1]}
+        last: Any = self.history.generator_loss
+        return metrics | {"loss_generator": last.clone(), "sample_spread": spread[0] / spread[1]}
 
     def _update_discriminator(
         self, x: Tensor, fake: Tensor, y: Tensor | None, optimizer: Optimizer
@@ -205,7 +213,8 @@ class Gan(Sampler):
         optimizer.step()
         ema: Any = self.modules["generator"]
         ema.update()
-        self.history.generator_loss.copy_(loss.detach())  # type: ignore[operator]
+        last: Any = self.history.generator_loss
+        last.copy_(loss.detach())
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)

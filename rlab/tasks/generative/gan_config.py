@@ -44,6 +44,12 @@ class GanConfig:
     penalty: float = 0.0
     """Factor of the gradient penalty. wgan-gp: of (norm - 1)^2 between data and samples. The others: of the squared
     norm at data, halved (R1, Mescheder et al. 2018)."""
+    noise: float = 0.0
+    """Deviation of the noise that scaled data and samples get before they are judged (instance noise, Sonderby et al.
+    2017): it falls with the square of the learning rate, so a schedule that ends at 0, such as cosine, ends without
+    noise."""
+    octaves: int = 0
+    """mlp: give the discriminator sines and cosines of the data, too, of so many doubling frequencies."""
     beta1: float = 0.5
     """Adam's memory of gradients, of both networks."""
     beta2: float = 0.999
@@ -56,7 +62,18 @@ class GanConfig:
     """How many an evaluation draws."""
 
     def __post_init__(self) -> None:
-        at_least(self, latent=1, width=1, depth=1, discriminator_steps=1, penalty=0, samples=2, discriminator_rate=0)
+        at_least(
+            self,
+            latent=1,
+            width=1,
+            depth=1,
+            discriminator_steps=1,
+            penalty=0,
+            noise=0,
+            octaves=0,
+            samples=2,
+            discriminator_rate=0,
+        )
         within(self, 0, 1, "leak")
         for name in ("beta1", "beta2", "ema"):
             if not 0 <= getattr(self, name) < 1:

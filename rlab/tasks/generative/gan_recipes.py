@@ -14,7 +14,7 @@ from rlab.run.config import RunConfig
 from rlab.tasks.config import ExamplesConfig, FitConfig
 from rlab.tasks.generative.diffusion_config import DiffusionConfig, DiffusionExperiment
 from rlab.tasks.generative.gan_config import GanConfig, GanExperiment
-from rlab.tasks.recipes import examples_of, note_files
+from rlab.tasks.recipes import describe_data, examples_of, note_files
 
 GANS: dict[str, tuple[str, GanConfig]] = {
     "gan": (
@@ -65,9 +65,9 @@ def default_gan(recipe: str, data: str) -> GanExperiment:
     run, part, pace, images = _start(name, Pace(20, 64, 2e-4), Pace(100, 64, 2e-4), Pace(120, 256, 1e-3))
     gan = GANS[recipe][1]
     if not images:
-        gan = replace(gan, latent=16, width=128, generator_norm="none", discriminator_norm="none")
-        if gan.loss == "non-saturating":
-            gan = replace(gan, penalty=1.0)
+        gan = replace(gan, latent=8, width=128, generator_norm="none", discriminator_norm="none")
+    if name in MIXTURES and gan.net == "mlp":
+        gan = replace(gan, noise=0.5, octaves=5, beta2=0.9)  # else few modes are found, or none of them sharply
     schedule = "cosine" if name in MIXTURES else "constant"
     fit = FitConfig(
         pace.epochs, pace.batch_size, "adam", pace.rate, schedule=schedule, weight_decay=0.0, precision="fp32"
@@ -81,13 +81,6 @@ def default_diffusion(recipe: str, data: str) -> DiffusionExperiment:
     run, part, pace, _ = _start(name, Pace(10, 128, 1e-3), Pace(60, 64, 1e-3), Pace(60, 256, 2e-3))
     fit = FitConfig(pace.epochs, pace.batch_size, "adamw", pace.rate, weight_decay=0.0, max_grad_norm=1.0)
     return DiffusionExperiment(run, part, DIFFUSIONS[recipe][1], fit)
-
-
-def describe(experiment: Any) -> dict[str, str]:
-    """Describe a run's data, as `rlab train` prints it before the run starts."""
-    part = experiment.data
-    held_out = f", {100 * part.validation:g} % held out" if part.validation else ""
-    return {"data": f"{part.data}, {experiment.fit.epochs} epochs{held_out}"}
 
 
 def _loaded(part: ExamplesConfig, seed: int, conditional: bool) -> Any:
@@ -118,13 +111,17 @@ def build_gan(experiment: GanExperiment, context: Any) -> Any:
     from rlab.seeding import derive
     from rlab.tasks.generative.gan import Gan
     from rlab.tasks.generative.samples import refuse_constant
-    from rlab.tasks.recipes import _check_last_batch
+    from rlab.tasks.recipes import check_last_batch, fused
     from rlab.tasks.trainer import Trainer
 
     run, settings, fit = experiment.run, experiment.gan, experiment.fit
     data = _loaded(experiment.data, run.seed, settings.conditional)
     shape, classes = data.shape, len(data.classes) if settings.conditional else 0
     net = settings.net if settings.net != "auto" else "dcgan" if data.kind == "images" else "mlp"
+    for field in ("depth", "octaves") if net == "dcgan" else ("strided",):
+        value, usual = getattr(settings, field), getattr(GanConfig(), field)
+        if value != usual:
+            raise RlabError(f"--{field} does nothing with --net {net}; nearest: {field} = {usual}")
     first, second = settings.generator_norm, settings.discriminator_norm
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(run.seed, "network"))
@@ -134,10 +131,12 @@ def build_gan(experiment: GanExperiment, context: Any) -> Any:
             discriminator = dcgan_discriminator(shape, classes, settings.width, second, settings.leak, settings.strided)
         else:
             generator = DenseGenerator(settings.latent, shape, classes, settings.width, settings.depth, first)
-            discriminator = dense_discriminator(shape, classes, settings.width, settings.depth, second, settings.leak)
+            discriminator = dense_discriminator(
+                shape, classes, settings.width, settings.depth, second, settings.leak, settings.octaves
+            )
     refuse_constant(data)
     for player in (generator, discriminator):
-        _check_last_batch(player, len(data.items("train")), fit.batch_size)
+        check_last_batch(player, len(data.items("train")), fit.batch_size)
     rates = {"generator": fit.learning_rate, "discriminator": settings.discriminator_rate * fit.learning_rate}
     task = Gan(
         data,
@@ -149,11 +148,13 @@ def build_gan(experiment: GanExperiment, context: Any) -> Any:
             lr=rates[name],
             betas=(settings.beta1, settings.beta2),
             weight_decay=fit.weight_decay,
+            **fused(fit.optimiser),
         ),
         batch_size=fit.batch_size,
         loss=settings.loss,
         smoothing=fit.label_smoothing,
         penalty=settings.penalty,
+        noise=settings.noise,
         discriminator_steps=settings.discriminator_steps,
         ema=settings.ema,
         conditional=settings.conditional,
@@ -224,7 +225,7 @@ def _register(name: str, summary: str, default: Any, build: Any) -> None:
             subject=("data",),
             unit="examples",
             budget="fit.epochs",
-            describe=describe,
+            describe=describe_data,
             family="autoencoders and generative models",
             memory_hint="take a smaller --batch-size or --width",
             warm_start=lambda experiment: (note_files(experiment), None),
@@ -232,7 +233,7 @@ def _register(name: str, summary: str, default: Any, build: Any) -> None:
     )
 
 
-for _name, (_summary, _) in GANS.items():
-    _register(_name, _summary, partial(default_gan, _name), build_gan)
-for _name, (_summary, _) in DIFFUSIONS.items():
-    _register(_name, _summary, partial(default_diffusion, _name), partial(build_diffusion, _name))
+for _name in GANS:
+    _register(_name, GANS[_name][0], partial(default_gan, _name), build_gan)
+for _name in DIFFUSIONS:
+    _register(_name, DIFFUSIONS[_name][0], partial(default_diffusion, _name), partial(build_diffusion, _name))

@@ -40,7 +40,7 @@ def grid(images: np.ndarray, columns: int = 0, gap: int = 1) -> bytes:
     from PIL import Image
 
     data = io.BytesIO()
-    Image.fromarray(_laid_out(images, columns, gap)).save(data, "PNG")
+    Image.fromarray(sheet(images, columns, gap)).save(data, "PNG")
     return data.getvalue()
 
 
@@ -54,15 +54,15 @@ def gif(frames: np.ndarray, columns: int = 0, seconds: float = 0.08) -> bytes:
     """
     from PIL import Image
 
-    laid = [Image.fromarray(_laid_out(images, columns, 1)) for images in frames]
+    laid = [Image.fromarray(sheet(images, columns, 1)) for images in frames]
     laid += laid[-2:0:-1]
     data = io.BytesIO()
     laid[0].save(data, "GIF", save_all=True, append_images=laid[1:], duration=round(1000 * seconds), loop=0)
     return data.getvalue()
 
 
-def _laid_out(images: np.ndarray, columns: int, gap: int) -> np.ndarray:
-    """Images in a grid: uint8[H', W', 3]."""
+def sheet(images: np.ndarray, columns: int = 0, gap: int = 1) -> np.ndarray:
+    """Lay images out as `grid` does: uint8[H', W', 3]."""
     if images.dtype != np.uint8:
         images = (255 * np.nan_to_num(images).clip(0, 1)).round().astype(np.uint8)
     images = images if images.shape[1] == 3 else images[:, :1].repeat(3, 1)
@@ -87,7 +87,7 @@ def rows(named: Mapping[str, Tensor], title: str) -> bytes:
         for axes, (name, images) in zip(
             figure.subplots(len(named), 1, squeeze=False)[:, 0], named.items(), strict=True
         ):
-            axes.imshow(_laid_out(images[:count].float().cpu().numpy(), count, 1))
+            axes.imshow(sheet(images[:count].float().cpu().numpy(), count, 1))
             axes.set(xticks=[], yticks=[])
             axes.set_ylabel(name, fontsize=8)
 

@@ -13,6 +13,7 @@ from rlab.data.datasets import TensorDataset, as_float
 from rlab.errors import RlabError, nearest, shortened
 from rlab.run.contract import Stop
 from rlab.seeding import derive
+from rlab.tasks.generative.pictures import grid
 from rlab.tasks.generative.scores import Scorer
 from rlab.tasks.pictures import png
 from rlab.tasks.task import until
@@ -28,9 +29,6 @@ FOLLOWED = {"images": 40, "table": 512}
 
 SHOWN = {"images": 80, "table": 2_000}
 """Kind -> samples of a picture."""
-
-SHOWN_SIDE = 40
-"""Pixels that an image is enlarged to, at the least, by whole factors."""
 
 FRAME_MS = 350
 
@@ -109,7 +107,6 @@ class History(nn.Module):
         self.kept: Tensor
         self.register_buffer("frames", like.new_zeros(FRAMES, *like.shape))
         self.register_buffer("updates", torch.zeros(FRAMES, dtype=torch.int64))
-        self.kept: Tensor
         self.done: Tensor
         for name in ("kept", "done"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
@@ -257,30 +254,6 @@ class Sampler:
             return grid(samples.numpy(), columns)
         real = self.scorer.examples("train", len(samples)).numpy()
         return scatter(real, samples.numpy(), self.dataset.columns)
-
-
-def strip(images: np.ndarray, columns: int = 10) -> np.ndarray:
-    """Lay images[n, C, H, W], bytes or in 0..1, side by side: uint8[H', W', 3]; of other than 3 channels the first."""
-    images = images if images.dtype == np.uint8 else (255 * images.clip(0, 1)).round().astype(np.uint8)
-    images = images if images.shape[1] == 3 else images[:, :1].repeat(3, axis=1)
-    n, _, height, width = images.shape
-    columns = min(columns, n)
-    rows = -(-n // columns)
-    sheet = np.full((3, rows, height + 1, columns, width + 1), 255, np.uint8)
-    for place in range(n):
-        sheet[:, place // columns, :height, place % columns, :width] = images[place]
-    return sheet.reshape(3, rows * (height + 1), columns * (width + 1)).transpose(1, 2, 0)
-
-
-def grid(images: np.ndarray, columns: int = 10) -> bytes:
-    """Draw images[n, C, H, W], bytes or in 0..1, side by side as a PNG, small ones enlarged."""
-    from PIL import Image
-
-    factor = max(1, -(-SHOWN_SIDE // max(images.shape[2:])))
-    pixels = strip(images, columns).repeat(factor, axis=0).repeat(factor, axis=1)
-    data = io.BytesIO()
-    Image.fromarray(pixels).save(data, format="PNG", optimize=True)
-    return data.getvalue()
 
 
 def scatter(real: np.ndarray, samples: np.ndarray, columns: tuple[str, ...] | None) -> bytes:

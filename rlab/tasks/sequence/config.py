@@ -65,6 +65,8 @@ class PairsConfig(SequenceDataConfig):
     tokens: Tokens = "auto"
     """What sentences are cut into: characters; words, as white space divides them; sentencepiece, parts of words;
     japanese, words by fugashi. auto: what is usual for the data set."""
+    target_tokens: Tokens = "auto"
+    """What targets are cut into, if that is something else; auto: the same as sources."""
     vocabulary: int = 0
     """Different tokens of each language at the most; what is rarer is unknown. 0: 4,000 of sentencepiece, else all that
     count."""

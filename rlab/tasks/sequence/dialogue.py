@@ -90,6 +90,7 @@ class DialogueModel(nn.Module):
         self.context_kind = settings.context
         self.latent = settings.latent
         width, given = settings.width, settings.width + settings.latent
+        # Of deviation 1, as torch has it: with small vectors all turns are read alike, and contexts learn late.
         self.embedding = nn.Embedding(vocabulary, width, padding_idx=PAD)
         self.reader = RecurrentLayer("gru", width, width)
         self.dialogue = RecurrentLayer("gru", width, width)
@@ -97,9 +98,6 @@ class DialogueModel(nn.Module):
         self.begin = nn.Linear(given, width)
         self.head = nn.Linear(width, vocabulary)
         self.dropout = nn.Dropout(settings.dropout)
-        nn.init.normal_(self.embedding.weight, std=width**-0.5)
-        with torch.no_grad():
-            self.embedding.weight[PAD] = 0
         if settings.latent:
             self.prior = GaussianLayer(width, width, settings.latent)
             self.posterior = GaussianLayer(2 * width, width, settings.latent)

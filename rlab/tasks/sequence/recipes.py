@@ -150,7 +150,8 @@ def build_translation(experiment: TranslationExperiment, context: Any) -> Any:
     from rlab.tasks.trainer import Trainer
 
     run, part, settings, fit = experiment.run, experiment.data, experiment.model, experiment.fit
-    data = sequences_of(part, run.seed, ("pairs",), {"longest": part.longest})
+    target = "" if part.target_tokens == "auto" else part.target_tokens
+    data = sequences_of(part, run.seed, ("pairs",), {"longest": part.longest, "target_tokens": target})
     attending = settings.body == "transformer"
     vocabularies = len(data.source_tokenizer), len(data.target_tokenizer)
     sizes = {"width": settings.width, "layers": settings.layers, "dropout": settings.dropout}
@@ -203,7 +204,8 @@ def default_series(data: str) -> SeriesExperiment:
         run = RunConfig(evaluate_steps=1_000, checkpoint_steps=5_000, log_steps=100)
         return SeriesExperiment(run, replace(part, examples=10_000), model, fit)
     steps = source.kind == "labelled steps"
-    model = SequenceClassifierConfig(encoder="lstm" if steps else "bigru", width=64)
+    pooling = SequenceClassifierConfig().pooling if steps else "max"
+    model = SequenceClassifierConfig(encoder="lstm" if steps else "bigru", width=64, pooling=pooling)
     fit = SequenceFitConfig(epochs=30, batch_size=32, learning_rate=3e-3, max_grad_norm=1.0)
     return SeriesExperiment(_run_config(source.examples), part, model, fit)
 
@@ -226,7 +228,7 @@ def build_classification(
     from rlab.tasks.trainer import Trainer
 
     run, part, settings, fit = experiment.run, experiment.data, experiment.model, experiment.fit
-    more = {"longest": part.longest} if isinstance(part, LabelledTextConfig) else {}
+    more: dict[str, Any] = {"longest": part.longest} if isinstance(part, LabelledTextConfig) else {}
     data = sequences_of(part, run.seed, kinds, more)
     if data.classes is None:
         raise RlabError(f"the labels of '{part.data}' are numbers, and this model tells classes")

@@ -121,6 +121,8 @@ def test_attention_is_drawn(call: Callable[..., Any], tmp_path: Path) -> None:
         (("sample", "letters", "--top-k", "-1"), b"", "--top-k is -1; it must be at least 0"),
         (("sample", "letters"), b"the\n\xff\xfe\n", "line 2 of the input is no UTF-8 (byte 1)"),
         (("sample", "letters"), b"x" * 2_000, "line 1 of the input has more than 1,000 bytes"),
+        (("sample", "letters", "-n", "0"), b"", "-n is 0; it must be at least 1"),
+        (("sample", "letters", "--out", "a.png"), b"", "--out is a.png, which does nothing: run 'letters' writes text"),
         (("sample", "pairs"), b"", "cannot write text; it can translate, can be drawn"),
         (("translate", "letters", "x"), b"", "cannot translate; it can write text"),
         (("translate", "pairs", " "), b"", "there is nothing to translate in an empty text"),
