@@ -24,6 +24,7 @@ TASKS = {
         "runs": "list the runs, show one, remove some",
         "eval": "play whole games and score them",
         "watch": "play, show it, and write a video",
+        "predict": "say what a model sees in pictures: rlab predict RUN IMAGE",
         "sample": "let a model write: rlab sample RUN --prompt TEXT",
         "translate": "translate text: rlab translate RUN TEXT",
         "report": "write a page with curves, score, settings and video",

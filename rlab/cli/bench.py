@@ -130,6 +130,22 @@ class Generative:
 
 
 @dataclass(frozen=True)
+class Detection:
+    """Time R-CNN, Fast, Faster R-CNN and SSD on the same encoder: images a second, in detection and in training."""
+
+    data: str = "digit-scenes"
+    """A data set of images with boxes."""
+    encoder: str = "resnet"
+    """Of all four."""
+    images: int = 16
+    """Of one measurement."""
+    rounds: int = 3
+    """How often each is measured, in turn; the median counts."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
 class Go:
     """Play random games of Go, beside OpenSpiel where it is installed: one thread each. With --search, search trees
     too, beside mctx with pgx: all cores. The peers are the extra `oracles`."""
@@ -221,6 +237,7 @@ def main(argv: Sequence[str]) -> int:
         "backbones": _backbones,
         "breakout-gpu": _breakout,
         "data": _data,
+        "detection": _detection,
         "envs": _environments,
         "generative": _generative,
         "go": _go,
@@ -234,6 +251,7 @@ def main(argv: Sequence[str]) -> int:
     if argv and argv[0] in ("-h", "--help"):
         print("usage: rlab bench backbones [--encoders A,B] [--worlds A,B] [--seeds N] [--minutes M] [--full] [--json]")
         print("       rlab bench data [--data SET] [--batch-size N] [--updates N] [--rounds N] [--threads N] [--json]")
+        print("       rlab bench detection [--data SET] [--encoder NAME] [--images N] [--rounds N] [--json]")
         print("       rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
         print("                 [--ladder | --beside N | --to-score X]")
         print("       rlab bench envs [--rounds N] [--seconds S] [--json]")
@@ -316,6 +334,24 @@ def _data(argv: Sequence[str]) -> int:
             for row in measured["rows"]
         ]
         put("\n".join(lines), measured)
+        return 0
+
+
+def _detection(argv: Sequence[str]) -> int:
+    flags = parse(Detection, "bench detection", argv)
+    refuse_below(flags, images=1, rounds=1)
+    with results(flags.json) as put:
+        from rlab.bench.detection import measure
+
+        m = measure(flags.data, flags.encoder, flags.images, flags.rounds, say)
+        lines = [f"{'images/s':<14}{'detection':>12}{'network':>12}{'training':>12}{'parameters':>14}"]
+        lines += [
+            f"{row['model']:<14}{row['images_per_s']:>12.1f}{row['network_images_per_s']:>12.1f}"
+            f"{row['training_images_per_s']:>12.1f}{row['parameters']:>14,}"
+            for row in m["rows"]
+        ]
+        lines.append("network: without selective search, which R-CNN and Fast R-CNN wait for; one thread, on the CPU")
+        put("\n".join(lines), m)
         return 0
 
 

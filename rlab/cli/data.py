@@ -251,6 +251,8 @@ def _show(argv: Sequence[str]) -> int:
         picture = draw(data, changes, flags.count, flags.seed)
         replace_durably(out, picture)
         facts = _facts(data) | ({"target": target} if target else {}) | {"picture": str(out)}
+        for note in getattr(data, "notes", ()):
+            say(f"note    {note}")
         put(_text(facts), facts)
         return 0
 
@@ -394,7 +396,7 @@ def _text(facts: dict[str, Any]) -> str:
     if facts["columns"]:
         lines.append(f"{'columns of x':<16}{', '.join(facts['columns'])}")
     if facts["counts"]:
-        what = "class (pixels)" if facts["kind"] == "segmentation" else "class"
+        what = {"segmentation": "class (pixels)", "detection": "class (boxes)"}.get(facts["kind"], "class")
         table = [
             (shortened(name, 40), *(f"{facts['counts'][split][n]:,}" for split in facts["splits"]))
             for n, name in enumerate(facts["classes"])

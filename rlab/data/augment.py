@@ -78,11 +78,13 @@ class Change:
 
 
 class Augmented(NamedTuple):
-    """The result of an augmentation: images float[B, C, H, W]; targets [B] or [B, K] and masks [B, H, W], if given."""
+    """The result of an augmentation: images float[B, C, H, W]; targets [B] or [B, K], masks [B, H, W] and boxes
+    [B, M, 4], if given."""
 
     images: Tensor
     targets: Tensor | None = None
     masks: Tensor | None = None
+    boxes: Tensor | None = None
 
 
 AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation")
@@ -139,6 +141,7 @@ def augment(
     targets: Tensor | None = None,
     masks: Tensor | None = None,
     classes: int | None = None,
+    boxes: Tensor | None = None,
 ) -> Augmented:
     """Change a batch of images.
 
@@ -149,10 +152,12 @@ def augment(
         targets: whole numbers [B] or float [B, K]. Mixup makes float[B, `classes`] of whole numbers.
         masks: whole numbers [B, H, W]; geometry moves them as it moves the images, with 0 from outside.
         classes: how many there are, for mixup of whole numbers.
+        boxes: float32[B, M, 4], left, top, right and bottom in pixels; geometry moves and clips them
+            (`Geometry.boxes`).
 
     Returns:
-        Images of the same shape and range, with targets and masks if they were given. The given tensors stay as they
-        are.
+        Images of the same shape and range, with targets, masks and boxes if they were given. The given tensors stay as
+        they are.
 
     Raises:
         RlabError: no such images, or a parameter that does not fit their size. Pixels are not looked at: a
@@ -162,20 +167,20 @@ def augment(
     size = _check(images, generator, masks, todo)
     if classes is not None and targets is not None and any(c.name == "mixup" for c in todo):
         targets = torch.nn.functional.one_hot(targets.long(), classes).float()
-    now, pending = Augmented(images, targets, masks), None
+    now, pending = Augmented(images, targets, masks, boxes), None
     for change in todo:
         one = AUGMENTATIONS.get(change.name)
         if change.values[0] == 0:
             continue
         if pending is not None and (one.kind not in GEOMETRY or pending.displacement is not None):
-            now, pending = _settled(now, pending), None
+            now, pending = _settled(now, pending, size), None
         if one.kind in GEOMETRY:
             pending = _then(pending or identity(size, images.device), one, change, size, generator)
         elif one.kind == "pixels":
             now = now._replace(images=one.run(now.images, generator, *change.values))
         else:
             now = _mixed(now, *one.run(size, generator, *change.values))
-    return now if pending is None else _settled(now, pending)
+    return now if pending is None else _settled(now, pending, size)
 
 
 GEOMETRY = ("maps", "exact maps", "displacements")
@@ -190,15 +195,17 @@ def _then(before: Geometry, one: Augmentation, change: Change, size: Size, gener
     return before.then(one.run(size, generator, *change.values), one.kind == "exact maps")
 
 
-def _settled(now: Augmented, geometry: Geometry) -> Augmented:
+def _settled(now: Augmented, geometry: Geometry, size: Size) -> Augmented:
     masks = None if now.masks is None else geometry.masks(now.masks)
-    return now._replace(images=geometry.images(now.images), masks=masks)
+    boxes = None if now.boxes is None else geometry.boxes(now.boxes, size)
+    return now._replace(images=geometry.images(now.images), masks=masks, boxes=boxes)
 
 
 def _mixed(now: Augmented, share: Tensor, other: Tensor) -> Augmented:
     """Each image, and its target, with another one of the batch."""
-    if now.masks is not None:
-        raise RlabError("mixup mixes targets, and masks of classes cannot be mixed; take it out")
+    for what, there in (("boxes", now.boxes), ("masks of classes", now.masks)):
+        if there is not None:
+            raise RlabError(f"mixup mixes targets, and {what} cannot be mixed; take it out")
     targets = now.targets
     if targets is not None:
         if not targets.is_floating_point():

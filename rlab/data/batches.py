@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rlab.data.augment import Change, augment, parse
 from rlab.data.datasets import IMAGES, TensorDataset
+from rlab.data.detection import DetectionDataset
 from rlab.errors import RlabError, nearest
 from rlab.seeding import derive
 
@@ -153,7 +154,7 @@ class Batches:
         self.transform = transform
         self.per_epoch = per_epoch
         kind = getattr(dataset, "kind", "other")
-        if self.changes and kind not in IMAGES:
+        if self.changes and kind not in IMAGES and not isinstance(dataset, DetectionDataset):
             raise RlabError(f"augmentation changes images, and '{dataset.name}' is of kind {kind}")
         self._items = dataset.splits[split] if items is None else items
         self._source = dataset.to(self.device)
@@ -216,7 +217,7 @@ class Batches:
         generator = torch.Generator(self.device).manual_seed(derive(self.seed, "augment", *draw))
         tensors = dict(self._source.collate(items, generator))
         if self.changes:
-            tensors |= self._augmented(tensors["x"], tensors["y"], generator)
+            tensors |= self._augmented(tensors, generator)
         if self.transform is not None:
             tensors["x"] = self.transform(tensors["x"])
         return Batch(tensors, items, (epoch, number))
@@ -235,8 +236,11 @@ class Batches:
         whole = Batches(self.dataset, batch, 0, self.device, split=split, shuffle=False, transform=self.transform)
         return whole.epoch(0)
 
-    def _augmented(self, x: Tensor, y: Tensor, generator: torch.Generator) -> Tree:
+    def _augmented(self, tensors: dict[str, Any], generator: torch.Generator) -> Tree:
+        if isinstance(self.dataset, DetectionDataset):
+            return self.dataset.augmented(tensors, self.changes, generator)
         assert isinstance(self.dataset, TensorDataset)
+        x, y = tensors["x"], tensors["y"]
         if self.dataset.kind == "segmentation":
             done = augment(x, self.changes, generator, masks=y)
             return {"x": done.images, "y": done.masks}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rlab.data import own, readers, sound, synthetic
+from rlab.data import digit_scenes, own, readers, sound, synthetic
+from rlab.data.annotations import AnnotatedImages, blood_cells, nuclei_instances
 from rlab.data.text import corpora, dialogues, rules
 from rlab.registry import Registry
 
@@ -45,7 +46,8 @@ class DataSource:
         summary: one line: what, how much.
         licence: under which it is published.
         source: the page that describes it.
-        load: reader of checked files -> arrays of labelled items; None where the lab cannot make tensors of it.
+        load: reader of checked files -> arrays of labelled items, or images with boxes; None where the lab cannot make
+            tensors of it.
         files: all its files; none if scikit-learn brings it.
         examples: to train on, about: the pace of a run; 0: not known.
         folder: where its files lie, below a folder of data sets; empty is the set's own name.
@@ -59,7 +61,7 @@ class DataSource:
     summary: str
     licence: str
     source: str
-    load: Callable[[Read], Arrays] | None = None
+    load: Callable[[Read], Arrays | AnnotatedImages] | None = None
     files: tuple[File, ...] = ()
     examples: int = 0
     folder: str = ""
@@ -260,12 +262,38 @@ DATASETS.register("dsb2018")(
     )
 )
 
+DATASETS.register("dsb2018_instances")(
+    DataSource(
+        kind="detection",
+        summary="cell nuclei: the 538 images of dsb2018, each nucleus an object with box and mask",
+        licence="CC0",
+        source="https://bbbc.broadinstitute.org/BBBC038",
+        examples=377,
+        load=partial(nuclei_instances, archive="dsb2018_small.tar", side=96),
+        files=DATASETS.get("dsb2018").files,
+        folder="dsb2018_bbbc038",
+    )
+)
+
+DATASETS.register("digit-scenes")(
+    DataSource(
+        kind="detection",
+        summary="480 + 120 scenes 64x64 of up to 5 of scikit-learn's digits, with boxes and masks, 10 classes",
+        licence="CC BY 4.0 (UCI)",
+        source="https://scikit-learn.org/stable/datasets/toy_dataset.html",
+        examples=432,
+        load=digit_scenes.digit_scenes,
+    )
+)
+
 DATASETS.register("bccd")(
     DataSource(
         kind="detection",
-        summary="blood cells: 364 images with 4,888 boxes of 3 classes",
+        summary="blood cells: 292 + 72 images, resized to 320x240, with 4,886 boxes of 3 classes",
         licence="MIT",
         source="https://github.com/Shenggan/BCCD_Dataset",
+        examples=263,
+        load=partial(blood_cells, archive="bccd.tar", shape=(3, 240, 320)),
         files=(File("bccd.tar", 9_379_840, "bd226038b63fd4edad03ad456574c1d8479432bd40e09c12c111d564a7c13c3c"),),
     )
 )

@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from rlab.data import waves
+from rlab.data.annotations import AnnotatedImages
 from rlab.data.catalog import DATASETS
+from rlab.data.detection import from_annotated
 from rlab.data.files import reader
 from rlab.data.own import OwnSettings
 from rlab.data.readers import Arrays
@@ -209,13 +211,13 @@ def model_inputs(x: np.ndarray, data: TensorDataset) -> Tensor:
                 f"this model was trained on bytes, whole numbers 0..255; these are {x.dtype} from {low:g} to {high:g}"
                 + ("; nearest: (255 * x).round().astype('uint8')" if low >= 0 and high <= 1 and not whole else "")
             )
-        return as_float(torch.from_numpy(np.ascontiguousarray(x, np.uint8)))
+        return as_float(torch.from_numpy(np.require(x, np.uint8, ["C", "W"])))
     if data.kind in IMAGES and (whole or low < 0 or high > 1):
         raise RlabError(
             f"this model was trained on images of floats in 0..1; these are {x.dtype} from {low:g} to {high:g}, so "
             "divide them by the largest value that a pixel can have"
         )
-    return torch.from_numpy(np.ascontiguousarray(x, np.float32))
+    return torch.from_numpy(np.require(x, np.float32, ["C", "W"]))
 
 
 def load(
@@ -226,14 +228,15 @@ def load(
     own: OwnSettings | None = None,
     text: TextSettings | None = None,
 ) -> Any:
-    """Load a data set, downloading it if it is nowhere: a `TensorDataset`, one of text, or what its source makes.
+    """Load a data set, downloading it if it is nowhere: a `TensorDataset`, a `DetectionDataset`, one of text, or what
+    its source makes.
 
     The published test split stays as it is, and the validation split is drawn from the rest. Where none is published,
     both are drawn. Draws are stratified and depend on the seed alone.
 
     Args:
-        name: a registered name, ``package.module:name``, ``images:DIR``, ``csv:FILE``, ``text:FILE``,
-            ``pairs:FILE`` or ``wav:DIR``.
+        name: a registered name, ``package.module:name``, ``images:DIR``, ``voc:DIR``, ``coco:DIR``, ``csv:FILE``,
+            ``text:FILE``, ``pairs:FILE`` or ``wav:DIR``.
         seed: of the draw.
         validation: its share: of the training items (default 0.1), or of all (default 0.15) where no test split is
             published, which then is 0.15. 0: no validation split. Of running text it is the end of what is trained
@@ -248,6 +251,8 @@ def load(
     source = DATASETS.get(name)
     if source.own is not None:
         found = source.own.load(own or OwnSettings())
+        if isinstance(found, AnnotatedImages):
+            return from_annotated(source.own.name, found, seed, validation)
         if isinstance(found, Recordings):
             return waves.make(source.own.name, found, seed, validation)
         if not isinstance(found, Arrays):
@@ -265,6 +270,8 @@ def load(
             f"loadable: {', '.join(n for n in DATASETS if DATASETS.get(n).loadable)}"
         )
     arrays = source.load(reader(name, report))
+    if isinstance(arrays, AnnotatedImages):
+        return from_annotated(name.rpartition(":")[2], arrays, seed, validation)
     return from_arrays(name.rpartition(":")[2], source.kind, arrays, seed, validation)
 
 

@@ -64,6 +64,36 @@ class Geometry:
         sampled = F.grid_sample(masks[:, None].float(), grid, "nearest", "zeros", align_corners=False)
         return sampled[:, 0].to(masks.dtype)
 
+    def boxes(self, boxes: Tensor, size: Size) -> Tensor:
+        """Move boxes float32[B, M, 4] (left, top, right, bottom in pixels) as the maps move the images, and clip them.
+
+        A turned box becomes the upright one around it. What lies outside of the image becomes four zeros, as padding
+        is; so does what had no area.
+        """
+        if self.displacement is not None:
+            return self._boxes_by_pixels(boxes, size)
+        half = boxes.new_tensor([size.width / 2, size.height / 2])
+        left, top, right, bottom = boxes.unbind(-1)
+        corners = torch.stack([left, top, right, top, left, bottom, right, bottom], -1).view(*boxes.shape[:2], 4, 2)
+        inverse = torch.linalg.inv(self.maps)[:, None, None]  # [B, 1, 1, 3, 3]
+        moved = (inverse[..., :2, :2] @ (corners - half)[..., None])[..., 0] + inverse[..., :2, 2] + half
+        return _clipped(torch.cat([moved.amin(2), moved.amax(2)], -1), boxes, size)
+
+    def _boxes_by_pixels(self, boxes: Tensor, size: Size) -> Tensor:
+        """Displacements have no inverse in closed form: a box is around the pixels that come from inside of it."""
+        height, width = size.height, size.width
+        grid = self._grid(torch.Size((height, width)))
+        x, y = (grid[..., 0] + 1) * (width / 2), (grid[..., 1] + 1) * (height / 2)  # where each pixel comes from
+        left, top, right, bottom = (edge[..., None, None] for edge in boxes.unbind(-1))
+        x, y = x[:, None], y[:, None]
+        inside = (x > left) & (x < right) & (y > top) & (y < bottom)  # [B, M, H, W]
+        edges = []
+        for along, n in ((inside.any(2), width), (inside.any(3), height)):
+            at = torch.arange(n, device=boxes.device)
+            edges.append((torch.where(along, at, n).amin(2), torch.where(along, at + 1, 0).amax(2)))
+        around = torch.stack([edges[0][0], edges[1][0], edges[0][1], edges[1][1]], -1).to(boxes.dtype)
+        return _clipped(around, boxes, size)
+
     def _grid(self, size: torch.Size) -> Tensor:
         """[B, H, W, 2] in `grid_sample`'s units: -1 and 1 are the outer edges of the outermost pixels."""
         u, v = _axes(size, self.maps)
@@ -76,6 +106,14 @@ class Geometry:
             if self.displacement is not None:
                 out.addcmul_(by_u[:, axis], self.displacement[0]).addcmul_(by_v[:, axis], self.displacement[1])
         return grid
+
+
+def _clipped(moved: Tensor, before: Tensor, size: Size) -> Tensor:
+    """Boxes [B, M, 4] clipped to an image; zeros where nothing is left, or was."""
+    most = moved.new_tensor([size.width, size.height, size.width, size.height])
+    result = torch.minimum(moved.clamp(min=0), most)
+    there = (result[..., 2:] > result[..., :2]).all(-1) & (before[..., 2:] > before[..., :2]).all(-1)
+    return torch.where(there[..., None], result, 0.0)
 
 
 def identity(size: Size, device: torch.device) -> Geometry:

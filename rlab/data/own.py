@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from rlab.data.sound import Recordings, read_mono
 from rlab.data.text.corpora import Corpus, Pairs, Stream, pairs_of, unix_lines
 from rlab.errors import RlabError, nearest, printable, shortened
 from rlab.machine import available_memory, gigabytes
+
+if TYPE_CHECKING:
+    from rlab.data.annotations import AnnotatedImages
 
 PICTURES = (".png", ".jpg", ".jpeg")
 """How names of pictures end."""
@@ -91,10 +94,10 @@ class OwnFiles(ABC):
         """About how many examples there are to train on."""
 
     @abstractmethod
-    def contents(self, settings: OwnSettings, read: Reading) -> Arrays | Corpus | Recordings:
+    def contents(self, settings: OwnSettings, read: Reading) -> Arrays | Corpus | Recordings | AnnotatedImages:
         """Read the files through `read`."""
 
-    def load(self, settings: OwnSettings) -> Arrays | Corpus | Recordings:
+    def load(self, settings: OwnSettings) -> Arrays | Corpus | Recordings | AnnotatedImages:
         """Read the files.
 
         Raises:
@@ -166,24 +169,24 @@ class Pictures(OwnFiles):
         Raises:
             RlabError: there are not two of them, or other folders for splits than train and test.
         """
-        folders = {part.name: part for part in _listed(self.path) if part.is_dir()}
+        folders = {part.name: part for part in listed(self.path) if part.is_dir()}
         roots = [self.path]
-        if "train" in folders and any(part.is_dir() for part in _listed(folders["train"])):
+        if "train" in folders and any(part.is_dir() for part in listed(folders["train"])):
             if folders.keys() - {"train", "test"}:
                 raise RlabError(
-                    f"{self.path} has the folders {_some(folders)}; of splits, only train and test can stand beside "
+                    f"{self.path} has the folders {some(folders)}; of splits, only train and test can stand beside "
                     "each other (--validation draws from train)"
                 )
             roots = list(folders.values())[::-1]
         found: dict[str, list[Path]] = {}
         for root in roots:
-            for part in _listed(root):
+            for part in listed(root):
                 if part.is_dir():
                     found.setdefault(part.name, []).append(part)
                 elif part.suffix.lower() in PICTURES:
                     raise RlabError(f"{part} lies in no class's folder; move it into {root / 'CLASS'}")
         if len(found) < 2:
-            raise RlabError(f"{self.path} holds {_some(found) or 'no folder'}; it takes a folder for each class, "
+            raise RlabError(f"{self.path} holds {some(found) or 'no folder'}; it takes a folder for each class, "
                             "at least two")  # fmt: skip
         return dict(sorted(found.items()))
 
@@ -195,7 +198,7 @@ class Pictures(OwnFiles):
         """
         for name, folders in self._classes().items():
             empty = True
-            for path in (path for folder in folders for path in _listed(folder)):
+            for path in (path for folder in folders for path in listed(folder)):
                 if path.suffix.lower() not in PICTURES or path.is_dir():
                     raise RlabError(f"{path} is no picture; a class's folder holds {', '.join(PICTURES)} alone")
                 empty = False
@@ -251,7 +254,7 @@ class Pictures(OwnFiles):
 
     def _test(self, names: list[str], settings: OwnSettings, read: Reading) -> np.ndarray | None:
         if settings.test_file:
-            return _named(names, settings.test_file, read, str(self.path))
+            return named(names, settings.test_file, read, str(self.path))
         beside = np.flatnonzero([name.startswith("test/") and name.count("/") == 2 for name in names])
         return beside if len(beside) else None
 
@@ -277,7 +280,7 @@ class Table(OwnFiles):
         """Read the numbers."""
         rows = _rows(self.path, read)
         if settings.target not in rows.header:
-            known = f"{self.path} has the columns {_some(rows.header)}"
+            known = f"{self.path} has the columns {some(rows.header)}"
             if not settings.target:
                 raise RlabError(f"--target names the column that is predicted; {known}")
             close = nearest(settings.target, rows.header)
@@ -292,7 +295,7 @@ class Table(OwnFiles):
         y, classes = rows.target(rows.header.index(settings.target))
         test = None
         if settings.test_file:
-            test = _named([str(line) for line in rows.lines], settings.test_file, read, f"{self.path}, by its line")
+            test = named([str(line) for line in rows.lines], settings.test_file, read, f"{self.path}, by its line")
         return Arrays(np.concatenate(x, 1), y, classes, test, columns=tuple(names), missing=settings.missing == "mean")
 
 
@@ -316,7 +319,7 @@ class TextFile(OwnFiles):
         Raises:
             RlabError: it is empty, or no text.
         """
-        text = _text(self.path, read(self.path))
+        text = text_of(self.path, read(self.path))
         if not text.strip():
             raise RlabError(f"{self.path} is empty; it takes text")
         return Stream(unix_lines(text))
@@ -338,7 +341,7 @@ class PairsFile(OwnFiles):
 
     def contents(self, settings: OwnSettings, read: Reading) -> Pairs:
         """Read the pairs."""
-        return pairs_of(_text(self.path, read(self.path)), str(self.path))
+        return pairs_of(text_of(self.path, read(self.path)), str(self.path))
 
 
 class WaveFiles(OwnFiles):
@@ -352,8 +355,8 @@ class WaveFiles(OwnFiles):
         Raises:
             RlabError: there is something else, or nothing.
         """
-        there = _listed(self.path)
-        folders = {path.name: _listed(path) for path in there if path.is_dir()}
+        there = listed(self.path)
+        folders = {path.name: listed(path) for path in there if path.is_dir()}
         if folders and len(folders) < len(there):
             alone = next(path for path in there if not path.is_dir())
             raise RlabError(f"{alone} lies in no class's folder; move it into {self.path / 'CLASS'}")
@@ -516,7 +519,7 @@ def _rows(path: Path, read: Reading) -> _Rows:
     Raises:
         RlabError: it is no text, has one column, or a line has another number of cells than the first.
     """
-    text = _text(path, read(path))
+    text = text_of(path, read(path))
     delimiter = _delimiter(path, text)
     cells, lines = [], []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True)
@@ -549,7 +552,7 @@ def _rows(path: Path, read: Reading) -> _Rows:
     return _Rows(path, header, cells, lines, delimiter)
 
 
-def _text(path: Path, data: bytes) -> str:
+def text_of(path: Path, data: bytes) -> str:
     """UTF-8, with or without a byte-order mark, or UTF-16 with one."""
     encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
@@ -613,7 +616,7 @@ def _bytes_of(path: Path) -> int:
         raise RlabError(f"{path} cannot be read ({e.strerror or e})") from None
 
 
-def _named(names: list[str], file: str, read: Reading, where: str) -> np.ndarray:
+def named(names: list[str], file: str, read: Reading, where: str) -> np.ndarray:
     """The places of those names that a file has, one a line.
 
     Raises:
@@ -621,7 +624,7 @@ def _named(names: list[str], file: str, read: Reading, where: str) -> np.ndarray
     """
     path = Path(file).expanduser()
     places = {name: n for n, name in enumerate(names)}
-    wanted = [line.strip().removeprefix("./") for line in _text(path, read(path)).splitlines() if line.strip()]
+    wanted = [line.strip().removeprefix("./") for line in text_of(path, read(path)).splitlines() if line.strip()]
     for number, name in enumerate(wanted, 1):
         if name not in places:
             raise RlabError(f"{path}, line {number}: there is no example '{_cut(name)}' in {where}; they are named "
@@ -629,7 +632,7 @@ def _named(names: list[str], file: str, read: Reading, where: str) -> np.ndarray
     return np.unique([places[name] for name in wanted])
 
 
-def _listed(folder: Path) -> list[Path]:
+def listed(folder: Path) -> list[Path]:
     """What is in a folder, by name, without what file managers and programs hide there.
 
     Raises:
@@ -642,7 +645,7 @@ def _listed(folder: Path) -> list[Path]:
     return [path for path in found if not path.name.startswith(".") and path.name.lower() not in IGNORED]
 
 
-def _some(names: Any) -> str:
+def some(names: Any) -> str:
     """A few names in a sentence."""
     given = [_cut(name) for name in names]
     return ", ".join(given[:12]) + (f", ... ({len(given):,} in all)" if len(given) > 12 else "")
@@ -659,7 +662,7 @@ OWN: dict[str, type[OwnFiles]] = {
     "pairs": PairsFile,
     "wav": WaveFiles,
 }
-"""What stands before the colon -> how the files behind it are read."""
+"""What stands before the colon -> how the files behind it are read; `rlab.data.annotations` adds voc and coco."""
 
 
 def files_of(name: str) -> OwnFiles | None:

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from rlab.data.augment import Change, augment
 from rlab.data.datasets import TensorDataset, as_float
+from rlab.data.detection import DetectionDataset
 from rlab.data.preprocess import fit
 from rlab.errors import RlabError, shortened
 from rlab.seeding import derive
 
 
-def draw(data: TensorDataset, changes: tuple[Change, ...], count: int, seed: int) -> bytes:
+def draw(data: TensorDataset | DetectionDataset, changes: tuple[Change, ...], count: int, seed: int) -> bytes:
     """Draw some training items.
 
     Args:
@@ -41,7 +42,9 @@ def draw(data: TensorDataset, changes: tuple[Change, ...], count: int, seed: int
     chosen = items[torch.randperm(len(items), generator=generator)[:count]]
     buffer = io.BytesIO()
     with plain_text():
-        if data.kind in ("images", "segmentation"):
+        if isinstance(data, DetectionDataset):
+            figure = _boxes(Figure, data, chosen, changes, generator)
+        elif data.kind in ("images", "segmentation"):
             figure = _images(Figure, data, chosen, changes, generator)
         elif changes:
             raise RlabError(f"augmentation changes images, and '{data.name}' is of kind {data.kind}")
@@ -93,6 +96,32 @@ def _images(
     if masks is None and data.classes is not None:
         for axes, label in zip(grid[0], y.tolist(), strict=True):
             axes.set_title(shortened(data.classes[label], NAME), fontsize=7)
+    figure.suptitle(" ".join([data.name, *(str(change) for change in changes)]), fontsize=9)
+    return figure
+
+
+def _boxes(
+    make: Any, data: DetectionDataset, chosen: Tensor, changes: tuple[Change, ...], generator: torch.Generator
+) -> Any:
+    """Rows: the images with their boxes, what became of them, and again."""
+    from matplotlib.patches import Rectangle
+
+    batch = data.collate(chosen)
+    rows = [("original", batch)]
+    rows += [(f"augmented {n}", data.augmented(batch, changes, generator)) for n in range(1, 3 if changes else 1)]
+    high = data.shape[1] / data.shape[2]
+    figure = make(figsize=(1.6 * len(chosen) + 0.4, 1.8 * high * len(rows) + 0.6), dpi=110, facecolor="white")
+    for line, (title, part) in zip(figure.subplots(len(rows), len(chosen), squeeze=False), rows, strict=True):
+        line[0].set_ylabel(title, fontsize=8)
+        for axes, image, boxes, labels in zip(line, part["x"], part["boxes"], part["labels"], strict=True):
+            axes.imshow(as_image(image), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            for (left, top, right, bottom), label in zip(boxes.tolist(), labels.tolist(), strict=True):
+                if label >= 0:
+                    colour = f"C{label % 10}"
+                    edges = (left - 0.5, top - 0.5), right - left, bottom - top
+                    axes.add_patch(Rectangle(*edges, fill=False, ec=colour, lw=0.8))
+                    axes.text(left, top, shortened(data.classes[label], NAME), fontsize=5, color=colour)
     figure.suptitle(" ".join([data.name, *(str(change) for change in changes)]), fontsize=9)
     return figure
 

@@ -231,7 +231,7 @@ def recordings(read: Read, archive: str, samples: int) -> list[Recording]:
         RlabError: there is none.
     """
     found = []
-    for name, data in _members(read(archive), archive):
+    for name, data in members(read(archive), archive):
         if match := re.search(r"(\d)_(\w+?)_(\d+)\.wav$", name):
             sound = read_sound(data, f"{archive}: {name}", samples).mean(1)
             found.append(Recording(int(match[1]), match[2], int(match[3]), sound))
@@ -267,7 +267,7 @@ def nuclei(read: Read, archive: str, side: int) -> Arrays:
     from PIL import Image
 
     x, y, coloured = [], [], []
-    parts = dict(_members(read(archive), archive))
+    parts = dict(members(read(archive), archive))
     for name in sorted(n for n in parts if n.startswith("image/")):
         label = name.replace("image/", "label/", 1)
         if label not in parts:
@@ -287,7 +287,7 @@ def nuclei(read: Read, archive: str, side: int) -> Arrays:
     )
 
 
-def _members(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
+def members(data: bytes, name: str) -> Iterator[tuple[str, bytes]]:
     """(path, content) of the files in a .tar or .tar.xz; nothing is written to disk."""
     if name.endswith(".xz"):
         data = lzma.decompress(data)

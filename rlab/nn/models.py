@@ -165,30 +165,34 @@ def segmenter(name: str, shape: tuple[int, ...], classes: int, batch: Tensor | N
     Raises:
         RlabError: an unknown name, a shape that the encoder does not take, or it has no maps.
     """
-    encoder = make_encoder(name, shape, batch=batch)
-    return Segmenter(encoder, DenseHead(_keep_maps(name, encoder, shape, "a class for every pixel").shape[1], classes))
+    return segmenter_on(name, make_encoder(name, shape, batch=batch), shape, classes)
+
+
+def segmenter_on(name: str, encoder: nn.Module, shape: tuple[int, ...], classes: int) -> Segmenter:
+    """Build a segmenter on an encoder that there is; see `segmenter`."""
+    return Segmenter(encoder, DenseHead(keep_maps(name, encoder, shape, "a class for every pixel").shape[1], classes))
 
 
 def _maps_head(
     name: str, encoder: nn.Module, shape: tuple[int, ...], classes: int, top: Top, dropout: float
 ) -> ClassifyHead:
     """A head on an encoder's maps."""
-    maps = _keep_maps(name, encoder, shape, f"a head with top '{top}'")
+    maps = keep_maps(name, encoder, shape, f"a head with top '{top}'")
     return ClassifyHead(maps.shape[1] if top == "mean" else maps[0].numel(), classes, top, dropout)
 
 
-def _keep_maps(name: str, encoder: nn.Module, shape: tuple[int, ...], use: str) -> Tensor:
+def keep_maps(name: str, encoder: nn.Module, shape: tuple[int, ...], use: str) -> Tensor:
     """The encoder's maps of one image [1, C, h, w], without values; its dense layers go, which nothing would use."""
     if not hasattr(encoder, "feature_maps"):
         raise RlabError(f"encoder '{name}' has no feature maps for {use}; nearest: resnet20")
-    maps = _with_shapes_alone(encoder, shape, lambda network, image: network.feature_maps(image))
+    maps = with_shapes_alone(encoder, shape, lambda network, image: network.feature_maps(image))
     if hasattr(encoder, "dense"):
         encoder.dense = nn.Flatten()
-        encoder.out_dim = _with_shapes_alone(encoder, shape, lambda network, image: network(image).shape[1])
+        encoder.out_dim = with_shapes_alone(encoder, shape, lambda network, image: network(image).shape[1])
     return maps
 
 
-def _with_shapes_alone(module: nn.Module, shape: tuple[int, ...], call: Callable[[Any, Tensor], T]) -> T:
+def with_shapes_alone(module: nn.Module, shape: tuple[int, ...], call: Callable[[Any, Tensor], T]) -> T:
     """What a function of the module and one image [1, C, H, W] says, when only shapes are computed.
 
     It gets a copy in evaluation; the module stays as it is.
@@ -215,4 +219,4 @@ def multiply_adds(module: nn.Module, shape: tuple[int, ...]) -> int:
             network(image)
         return int(counter.get_total_flops()) // 2
 
-    return _with_shapes_alone(module, shape, count)
+    return with_shapes_alone(module, shape, count)

@@ -235,6 +235,8 @@ def _pictures(folder: RunFolder) -> str:
         "wrong": "what it gets wrong, being most sure",
         "looked": "where it looks",
         "alignments": "which words each written one looks at",
+        "precision": "precision over recall",
+        "hits": "hits, false boxes and missed objects",
         "samples": "samples",
         "samples_over_training": "samples of the same latent codes over training",
         "values": "values and greedy policy",

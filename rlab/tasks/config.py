@@ -28,7 +28,8 @@ class ExamplesConfig:
     """Settings of the data that a model is trained on, and of what is held out."""
 
     data: str = "digits"
-    """A data set (`rlab data list`), `images:DIR` with one folder of pictures a class, or `csv:FILE`."""
+    """A data set (`rlab data list`), `images:DIR` with one folder of pictures a class, `csv:FILE`, or pictures with
+    boxes, `voc:DIR` and `coco:DIR`."""
     target: str = ""
     """Of `csv:`: the column that is predicted."""
     missing: Literal["refuse", "mean"] = "refuse"
@@ -55,7 +56,7 @@ class ExamplesConfig:
         kind = self.data.partition(":")[0]
         if kind != "csv":
             only_with(self, "--data csv:FILE", "target", "missing")
-        if kind not in ("csv", "images"):
+        if kind not in ("csv", "images", "voc", "coco"):
             only_with(self, "--data images:DIR or --data csv:FILE", "test_file", "digest")
         if self.shape:
             shape_of(self.shape)

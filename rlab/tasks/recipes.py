@@ -88,7 +88,7 @@ def build_classify(experiment: ClassifyExperiment, context: Any) -> Any:
     data = data.split_labelled(part.labelled, run.seed) if part.labelled else data
     heads = parse(settings.tasks, data, part.class_weights)
     model: Any = _initial(experiment, data, heads[-1].outputs.stop, context)
-    groups = _groups(model, settings, how)
+    groups = parameter_groups(model, settings, how)
     if experiment.unlabelled.semi == "mean-teacher":
         model = EMA(model, experiment.unlabelled.average)
     weight, terms, kept = _more_to_learn(experiment, data, heads[0].classes, model, context)
@@ -143,7 +143,7 @@ def _build_segment(experiment: ClassifyExperiment, data: Any, context: Any) -> A
         data,
         model,
         make_optimiser(
-            how.optimiser, _groups(model, experiment.model, how), lr=how.learning_rate, **fused(how.optimiser)
+            how.optimiser, parameter_groups(model, experiment.model, how), lr=how.learning_rate, **fused(how.optimiser)
         ),
         batch_size=how.batch_size,
         augment=part.augment,
@@ -319,7 +319,7 @@ def fused(optimiser: str) -> dict[str, bool]:
     return {"fused": True} if optimiser in ("adagrad", "adam", "adamw", "momentum", "nesterov", "sgd") else {}
 
 
-def _groups(model: Any, settings: ModelConfig, how: FitConfig) -> list[Any]:
+def parameter_groups(model: Any, settings: ModelConfig, how: FitConfig) -> list[Any]:
     """What an optimiser is given: the parameters that learn, by rate and decay; for L-BFGS one list of all."""
     from rlab.errors import RlabError
     from rlab.nn.optim import decayed, staged

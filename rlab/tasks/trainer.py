@@ -239,6 +239,7 @@ class Trainer:
             4 * weights + kept + 20_000,
             min(times) * self.total,
             *counts(learning),
+            notes=tuple(getattr(getattr(self.task.data, "dataset", None), "notes", ())),
             one_thread=isinstance(x, Tensor) and x.ndim < 3 and x.is_floating_point(),
         )
 

@@ -54,10 +54,8 @@ def test_digits_are_images_in_0_to_1(folders) -> None:
 
 
 def test_a_set_without_a_loader_says_so() -> None:
-    with pytest.raises(
-        RlabError, match=r"'bccd' \(detection\) can be listed, fetched and verified, but not loaded yet"
-    ):
-        load("bccd")
+    with pytest.raises(RlabError, match=r"'go9x9' \(games\) can be listed, fetched and verified, but not loaded yet"):
+        load("go9x9")
 
 
 def test_idx_by_hand() -> None:

@@ -1,0 +1,39 @@
+"""Non-maximum suppression: of boxes that overlap, the most probable one stays."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rlab.nn.detection.boxes import iou
+
+
+def nms(boxes: Tensor, scores: Tensor, threshold: float, classes: Tensor | None = None) -> Tensor:
+    """Suppress boxes that overlap one with a higher score by more than `threshold`.
+
+    It compares pairs of the same class only, rather than moving classes apart by an offset, which half precision
+    cannot hold; overlaps are computed in float32. Equal scores go by their order.
+
+    Args:
+        boxes: [K, 4].
+        scores: [K].
+        threshold: of intersection over union.
+        classes: int64[K]; boxes of different classes leave each other alone. None: all are of one.
+
+    Returns:
+        Which stay, int64[k], the highest score first.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    ranked = boxes[order]
+    covers = (iou(ranked, ranked) > threshold).triu(1)  # [K, K]: the first would suppress the second
+    if classes is not None:
+        ranked_classes = classes[order]
+        covers &= ranked_classes[:, None] == ranked_classes
+    # A box goes if one that stays covers it. Repeated from "all stay", the first k boxes are right after k rounds at
+    # the latest, usually after a few: where nothing changes, it is what going through them one by one gives.
+    stays = torch.ones(len(order), dtype=torch.bool, device=boxes.device)
+    while True:
+        now = ~(covers & stays[:, None]).any(0)
+        if torch.equal(now, stays):
+            return order[stays]
+        stays = now

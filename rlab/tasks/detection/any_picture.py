@@ -1,0 +1,91 @@
+"""What a model says of any picture: read as its data set has them, and told in the picture's own pixels."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rlab.data.media import open_picture
+from rlab.data.own import Reading
+from rlab.tasks.detection.pictures import PALETTE
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it is, and as a model takes it: ``x``, [1, C, H, W] of the data set's type."""
+
+    image: Any
+    x: np.ndarray
+
+
+def read_picture(path: Path, data: Any) -> Picture:
+    """Read a PNG or JPEG and resize it to the images of a data set.
+
+    Raises:
+        RlabError: it is no whole picture, or a very large one; the message names the file.
+    """
+    from PIL import Image
+
+    image = open_picture(Reading(path.parent)(path), str(path))
+    channels, height, width = data.shape
+    small = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
+    x = np.array(small).reshape(1, height, width, channels).transpose(0, 3, 1, 2)
+    bytes_ = data.x.dtype == torch.uint8
+    return Picture(image, np.ascontiguousarray(x) if bytes_ else np.ascontiguousarray(x, np.float32) / np.float32(255))
+
+
+def tell_boxes(task: Any, picture: Picture, score: float) -> tuple[dict[str, Any], tuple[str, bytes]]:
+    """Find objects: ({"boxes": [class, probability, box in the picture's pixels]}, the picture with them)."""
+    from PIL import ImageDraw, ImageFont
+
+    (found,) = task.detect(picture.x)
+    width, height = picture.image.size
+    across, down = width / picture.x.shape[3], height / picture.x.shape[2]
+    sure = found["scores"] >= score
+    boxes = found["boxes"][sure] * np.array([across, down, across, down])
+    drawn = picture.image.convert("RGB")
+    pen, thick = ImageDraw.Draw(drawn), max(1, round(min(width, height) / 200))
+    font = ImageFont.load_default(max(10, min(width, height) // 30))
+    told = []
+    for box, kind, probability in zip(boxes.tolist(), found["classes"][sure], found["scores"][sure], strict=True):
+        name, colour = task.classes[kind], PALETTE[int(kind) % len(PALETTE)]
+        told.append({"class": name, "probability": round(float(probability), 4), "box": [round(e, 2) for e in box]})
+        pen.rectangle(box, outline=colour, width=thick)
+        pen.text((box[0] + thick, box[1] + thick), f"{name} {probability:.2f}", fill=colour, font=font)
+    return {"size": [width, height], "boxes": told}, ("boxes.png", _png(drawn))
+
+
+def tell_mask(task: Any, picture: Picture) -> tuple[dict[str, Any], tuple[str, bytes]]:
+    """Segment: ({"shares": class -> share of the pixels}, a PNG with a palette whose pixels are numbers of classes)."""
+    from PIL import Image, ImageColor
+
+    mask = task.predict(picture.x)[0].argmax(0).astype(np.uint8)
+    image = Image.fromarray(mask).resize(picture.image.size, Image.Resampling.NEAREST)
+    colours = [(0, 0, 0), *map(ImageColor.getrgb, PALETTE)]
+    image = image.convert("P") if image.mode != "P" else image
+    image.putpalette([part for colour in colours for part in colour[:3]])
+    shares = np.bincount(np.asarray(image).ravel(), minlength=len(task.classes)) / (image.width * image.height)
+    told = {"size": list(picture.image.size), "shares": dict(zip(task.classes, shares.tolist(), strict=True))}
+    return told, ("mask.png", _png(image))
+
+
+def tell_classes(task: Any, picture: Picture) -> tuple[dict[str, Any], None]:
+    """Classify: {"classes": [class and probability, the most probable first]}, or {"numbers": ...} of numbers."""
+    outputs = np.asarray(task.predict(picture.x))[0]
+    if task.classes is None:
+        return {"numbers": np.atleast_1d(outputs).tolist()}, None
+    order = np.argsort(-outputs, kind="stable")
+    return {
+        "classes": [{"class": task.classes[k], "probability": round(float(outputs[k]), 6)} for k in order.tolist()]
+    }, None
+
+
+def _png(image: Any) -> bytes:
+    data = io.BytesIO()
+    image.save(data, "PNG")
+    return data.getvalue()

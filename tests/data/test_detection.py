@@ -1,0 +1,253 @@
+"""Images with boxes: what is read of VOC and COCO, what is refused, and how augmentation moves boxes and masks."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rlab.data.annotations import parse_voc
+from rlab.data.augment import augment
+from rlab.data.batches import Batches
+from rlab.data.catalog import DATASETS
+from rlab.data.datasets import load
+from rlab.data.own import OwnSettings
+from rlab.errors import RlabError
+
+BOX = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
+
+
+def png(width: int = 40, height: int = 30) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (height, width), np.uint8)).save(out, "PNG")
+    return out.getvalue()
+
+
+def xml(*boxes: tuple[Any, ...]) -> str:
+    return "<annotation>" + "".join(BOX.format(*box) for box in boxes) + "</annotation>"
+
+
+def voc(folder: Path, documents: dict[str, str], test: str = "") -> str:
+    for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (folder / part).mkdir(parents=True)
+    for name, text in documents.items():
+        (folder / "Annotations" / f"{name}.xml").write_text(text)
+        (folder / "JPEGImages" / f"{name}.png").write_bytes(png())
+    if test:
+        (folder / "ImageSets/Main/test.txt").write_text(test)
+    return f"voc:{folder}"
+
+
+MANY = {f"{n:02}": xml(("cat", 2, 3, 20, 25), ("dog", 0, 0, 10 + n, 10)) for n in range(20)}
+
+
+def test_voc_folder_is_read(tmp_path: Path) -> None:
+    name = voc(tmp_path, MANY | {"05": xml(("cat", 4, 4, 4, 9), ("dog", -3, 5, 60, 20)), "06": xml()}, "00\n07\n")
+    data = load(name)
+    assert (data.classes, data.shape, len(data)) == (("cat", "dog"), (1, 30, 40), 20)
+    assert data.splits["test"].tolist() == [0, 7]
+    assert data.boxes[3].tolist() == [[2, 3, 20, 25], [0, 0, 13, 10]]
+    assert data.boxes[5, 0].tolist() == [0, 5, 40, 20]  # at the edge: clipped, not lost
+    assert data.labels[5].tolist() == [1, -1]
+    assert data.labels[6].tolist() == [-1, -1]
+    assert data.notes == (f"{tmp_path}: 1 box without area left out", f"{tmp_path}: 1 box clipped to their pictures")
+    small = load(name, own=OwnSettings(shape=(3, 15, 20)))
+    assert small.boxes[3, 0].tolist() == [1, 1.5, 10, 12.5]
+    files = DATASETS.get(name).own
+    digest = files.digest(OwnSettings())
+    load(name, own=OwnSettings(digest=digest))
+    (tmp_path / "Annotations/00.xml").write_text(xml(("cat", 1, 1, 9, 9)))
+    with pytest.raises(RlabError, match="have changed since the run began"):
+        load(name, own=OwnSettings(digest=digest))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (xml(("cat", 50, 3, 60, 9)), r"04.xml: the box \(50, 3, 60, 9\) of 'cat' lies outside of .*04.png, .* 40x30"),
+        (xml(("cat", 9, 3, 2, 9)), "04.xml: the box .* has its edges the wrong way round"),
+        (xml(("cat", "x", 3, 2, 9)), "04.xml: the box of 'cat' has edges .*'x'.* must be numbers"),
+        (xml(("cat", "nan", 3, 2, 9)), "must be numbers"),
+        (xml(("", 1, 3, 2, 9)), "04.xml has an object without a name"),
+        ("<annotation><object>", "04.xml is no whole XML"),
+        ("", "04.xml is no whole XML"),
+        ("<html></html>", "04.xml is no annotation of VOC: its outermost element is 'html'"),
+        ("<a>" * 30, "inside each other"),
+        ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "04.xml has a DOCTYPE"),
+        ('<!DOCTYPE a SYSTEM "/etc/hostname"><annotation/>', "04.xml has a DOCTYPE"),
+    ],
+)
+def test_malformed_voc_is_named(text: str, said: str, tmp_path: Path) -> None:
+    name = voc(tmp_path, MANY | {"04": text})
+    with pytest.raises(RlabError, match=said) as told:
+        load(name)
+    assert "\n" not in str(told.value)
+
+
+def test_entities_are_found_in_every_encoding() -> None:
+    bomb = '<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE a [<!ENTITY b "cc">]><annotation>&b;</annotation>'
+    with pytest.raises(RlabError, match=r"x\.xml has a DOCTYPE"):
+        parse_voc(bomb.encode("utf-16"), "x.xml")
+    with pytest.raises(RlabError, match=r"x.xml has 5,000,000 bytes"):
+        parse_voc(b" " * 5_000_000, "x.xml")
+
+
+def test_other_voc_folders_are_refused(tmp_path: Path) -> None:
+    name = voc(tmp_path / "a", {"00": xml()})
+    with pytest.raises(RlabError, match="without a single box"):
+        load(name)
+    (tmp_path / "a/JPEGImages/00.png").write_bytes(png()[:100])
+    with pytest.raises(RlabError, match=r"00\.png is damaged or cut off"):
+        load(name)
+    (tmp_path / "a/JPEGImages/00.png").unlink()
+    with pytest.raises(RlabError, match=r"00.xml has no picture 00.jpg"):
+        load(name)
+    (tmp_path / "a/Annotations/00.xml").unlink()
+    with pytest.raises(RlabError, match=r"holds no annotation \*.xml"):
+        load(name)
+
+
+def coco(folder: Path, change: dict[str, Any]) -> str:
+    (folder / "images").mkdir(parents=True)
+    (folder / "annotations").mkdir()
+    for n in range(12):
+        (folder / f"images/{n}.png").write_bytes(png())
+    for split, numbers in (("train", range(10)), ("test", range(10, 12))):
+        document: dict[str, Any] = {
+            "images": [{"id": 7 * n, "file_name": f"{n}.png"} for n in numbers],
+            "categories": [{"id": 9, "name": "dog"}, {"id": 3, "name": "cat"}],
+            "annotations": [
+                {"id": n, "image_id": 7 * n, "category_id": 9, "bbox": [1, 2.5, 10, 20], "iscrowd": int(n == 1)}
+                for n in numbers
+            ],
+        }
+        (folder / f"annotations/instances_{split}.json").write_text(json.dumps(document | change))
+    return f"coco:{folder}"
+
+
+def test_coco_folder_is_read(tmp_path: Path) -> None:
+    data = load(coco(tmp_path, {}))
+    assert (data.classes, len(data)) == (("cat", "dog"), 12)
+    assert data.boxes[0].tolist() == [[1, 2.5, 11, 22.5]]
+    assert (data.labels[:, 0] == -1).sum() == 1  # a crowd counts for nothing
+    assert data.notes == (f"{tmp_path}: 1 box of crowds left out",)
+    names = sorted((tmp_path / "annotations").iterdir())  # the test file comes first
+    assert names[0].name == "instances_test.json"
+    assert data.splits["test"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"images": None}, "no annotation of COCO"),
+        ({"annotations": [3]}, "no annotation of COCO"),
+        ({"images": [{"id": 0}]}, "an image or category has no whole id and name"),
+        ({"images": [{"id": 0, "file_name": "../x.png"}], "annotations": []}, r"'\.\./x.png', which lies outside"),
+        ({"images": [{"id": 0, "file_name": "x.png"}], "annotations": []}, "'x.png', which is in none of"),
+        ({"annotations": [{"image_id": 99, "category_id": 9, "bbox": [1, 1, 2, 2]}]}, "names no image or category"),
+        (
+            {"annotations": [{"image_id": 70, "category_id": 9, "bbox": [1, 1, True, 2]}]},
+            "no bbox of 4 numbers",
+        ),
+    ],
+)
+def test_malformed_coco_is_named(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(RlabError, match=said) as told:
+        load(coco(tmp_path, change))
+    assert "\n" not in str(told.value)
+
+
+def test_cut_off_json_is_named(tmp_path: Path) -> None:
+    name = coco(tmp_path, {})
+    for text in ('{"images": [', "[" * 100_000):
+        (tmp_path / "annotations/instances_train.json").write_text(text)
+        with pytest.raises(RlabError, match=r"instances_train.json is no whole JSON"):
+            load(name)
+
+
+def bright(boxes: torch.Tensor, side: int = 40) -> torch.Tensor:
+    """An image with a bright rectangle for each box."""
+    image = torch.zeros(1, 1, side, side)
+    for left, top, right, bottom in boxes.int().tolist():
+        image[..., top:bottom, left:right] = 1.0
+    return image
+
+
+@pytest.mark.parametrize(
+    "change", ["hflip:1", "vflip:1", "crop:12", "shift:9", "scale:0.5", "hflip:1,crop:9,scale:0.4", "rotate:20",
+               "shear:20", "elastic:40:4", "scale:0.3,noise:0.01,shift:5", "rotate:90,elastic:30:5,hflip:1"],
+)  # fmt: skip
+def test_boxes_move_as_pixels_do(change: str) -> None:
+    box = torch.tensor([[[12.0, 8, 26, 22]]])
+    for seed in range(4):
+        done = augment(
+            bright(box[0]), change, torch.Generator().manual_seed(seed), boxes=box, masks=bright(box[0])[:, 0].int()
+        )
+        assert done.boxes is not None
+        seen = (done.images[0, 0] > 0.5).nonzero()
+        top, left, bottom, right = *seen.amin(0).tolist(), *(seen.amax(0) + 1).tolist()
+        around = torch.tensor([left, top, right, bottom]).float()
+        assert (done.boxes[0, 0] - around).abs().max() <= 1.5
+        assert done.masks is not None
+        assert (done.masks[0] == (done.images[0, 0] > 0.5)).float().mean() > 0.96
+
+
+def test_clipped_boxes_stay_and_vanished_go() -> None:
+    data = load("digit-scenes")
+    batches = Batches(data, 200, augment="shift:30,hflip")
+    plain, moved = Batches(data, 200).at(0, 0), batches.at(0, 0)
+    there, before = moved["labels"] >= 0, plain["labels"] >= 0
+    assert 0 < (before & ~there).sum() < there.sum()
+    assert (moved["boxes"][~there] == 0).all()
+    kept = moved["boxes"][there]
+    assert ((kept[:, 2:] - kept[:, :2]) >= 1).all()
+    assert kept.amin() >= 0
+    assert kept.amax() <= 64
+    assert (moved["labels"][there] == plain["labels"][there]).all()
+    narrower = (kept[:, 2] - kept[:, 0]) < (plain["boxes"][there][:, 2] - plain["boxes"][there][:, 0]) - 1
+    assert narrower.any()
+    for mask, labels in zip(moved["masks"], moved["labels"], strict=True):
+        assert {int(n) for n in mask.unique()} <= {0, *(int(n) + 1 for n in (labels >= 0).nonzero())}
+    assert torch.equal(batches.at(0, 0)["boxes"], moved["boxes"])
+    with pytest.raises(RlabError, match="boxes cannot be mixed"):
+        Batches(data, 4, augment="mixup").at(0, 0)
+
+
+def test_scenes_of_digits_are_the_same_every_time() -> None:
+    data, again = load("digit-scenes"), load("digit-scenes")
+    assert torch.equal(data.x, again.x)
+    assert (data.shape, len(data.splits["test"])) == ((1, 64, 64), 120)
+    assert min(data.counts("train")) > 50
+    assert (data.labels >= 0).sum(1).min() == 0
+    item = int((data.labels >= 0).sum(1).argmax())
+    for number, (left, top, right, bottom) in enumerate(data.boxes[item].int().tolist(), 1):
+        rows, columns = (data.masks[item] == number).nonzero(as_tuple=True)
+        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (left, top, right, bottom)
+    large = data.resized((3, 128, 96))
+    assert (large.shape, large.masks.shape[1:]) == ((3, 128, 96), (128, 96))
+    torch.testing.assert_close(large.boxes, data.boxes * torch.tensor([1.5, 2, 1.5, 2]))
+    # a mask is resized by the nearest pixel: between two numbers there is no third object
+    assert set(large.masks[item].unique().tolist()) <= set(data.masks[item].unique().tolist())
+    few = data.subsample(30, 0)
+    assert len(few.items("train")) == 30
+    with pytest.raises(RlabError, match="has 432 train images"):
+        data.subsample(1_000, 0)
+
+
+@pytest.mark.data
+def test_blood_cells_and_nuclei() -> None:
+    cells = load("bccd")
+    assert {split: len(items) for split, items in cells.splits.items()} == {"train": 263, "validation": 29, "test": 72}
+    assert sum(sum(cells.counts(split)) for split in cells.splits) == 4_886
+    assert cells.counts("test") == [69, 805, 71]
+    assert cells.notes == ("bccd.tar: 2 boxes without area left out",)
+    assert (cells.boxes[..., 2:] >= cells.boxes[..., :2]).all()
+    nuclei = load("dsb2018_instances")
+    assert len(nuclei) == 538
+    assert int(nuclei.masks.max()) == int((nuclei.labels >= 0).sum(1).max())

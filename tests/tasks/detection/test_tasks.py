@@ -1,0 +1,195 @@
+"""Detectors and segmenters through the whole lab: trained, resumed to the bit, scored, drawn, and asked of pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import rlab
+from rlab.cli import main
+from rlab.errors import RlabError
+from rlab.run.checkpoint import digest
+from rlab.run.contract import Detects, Stop, ability
+from rlab.run.lifecycle import read_newest
+from tests.checkpoints import from_file
+from tests.data.test_detection import MANY, voc
+from tests.tasks.test_trainer import of_recipe
+
+SMALL: dict[str, Any] = {"examples": 12, "epochs": 2, "batch_size": 4}
+REGIONS = {"proposals": 8, "regions": 8}
+RECIPES: dict[str, dict[str, Any]] = {
+    "ssd": {"mining": "random", "width": 16},
+    "faster-rcnn": {"width": 16, **REGIONS},
+    "fast-rcnn": {"width": 16, **REGIONS},
+    "rcnn": REGIONS,
+    "unet": {"width": 4},
+    "fcn": {},
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_each_resumes_to_the_bit(recipe: str, tmp_path: Path) -> None:
+    settings = (
+        SMALL | RECIPES[recipe] | {"augment": "hflip,shift:4", "shape": "1x32x32", "examples": 12, "batch_size": 4}
+    )
+    data = "digit-scenes" if recipe in ("unet", "fcn") else voc(tmp_path / "own", MANY)
+    whole, half, other = (of_recipe(recipe, data, **settings) for _ in range(3))
+    for _ in range(2):
+        whole.step()
+        half.step()
+    other.restore(from_file(half.state(), tmp_path), Stop())
+    for _ in range(2):
+        assert {k: v for k, v in whole.step().items() if "clock" not in k} == {
+            k: v for k, v in other.step().items() if "clock" not in k
+        }
+    assert digest(whole.state()) == digest(other.state())
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A runs folder with a detector that has learned something, a segmenter and a classifier."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RLAB_RUNS", str(folder))
+        how = ["--threads", "1", "--validation", "0", "--evaluate-steps", "0"]
+        words = ["--examples", "96", "--epochs", "4", "--batch-size", "8", "--width", "16"]
+        assert main(["train", "ssd", "--name", "boxes", *words, *how]) == 0
+        assert main(["train", "unet", "--name", "masks", "--examples", "24", "--epochs", "1", *how]) == 0
+        assert main(["train", "logistic", "--data", "digits", "--name", "digits", "--epochs", "1", *how]) == 0
+        yield folder
+
+
+def test_ssd_tells_boxes_and_classes_in_one_pass(runs: Path) -> None:
+    """Items 291, 292: one pass gives boxes and classes, here of a run that was trained, evaluated and reported."""
+    score = rlab.evaluate("boxes")
+    assert score["mean"] > 0.1
+    assert score["low"] <= score["mean"] <= score["high"]
+    assert main(["report", "boxes"]) == 0
+    assert sorted(path.name for path in (runs / "boxes/pictures").glob("*.png")) == ["hits.png", "precision.png"]
+    with rlab.load("boxes") as loaded:
+        finder = loaded.ability(Detects)
+        found = finder.detect(np.zeros((2, 1, 64, 64), np.uint8))
+        assert [set(one) for one in found] == [{"boxes", "classes", "scores"}] * 2
+        with pytest.raises(RlabError, match=r"takes inputs of shape \[1, 64, 64\]"):
+            finder.detect(np.zeros((2, 3, 64, 64), np.uint8))
+
+
+def test_segmentation_tells_a_class_for_each_pixel(runs: Path) -> None:
+    """Item 294: H x W x classes outputs, and instances of them."""
+    score = rlab.evaluate("masks")
+    assert set(score["watershed_gain"]) == {"mean", "low", "high"}
+    assert 0 <= score["components"] <= 100
+    with rlab.load("masks") as loaded:
+        assert loaded.predict(np.zeros((2, 1, 64, 64), np.uint8)).shape == (2, 11, 64, 64)
+
+
+def pictures(folder: Path) -> Path:
+    """A picture of every kind, one that is cut off, and one that is none."""
+    folder.mkdir()
+    scene = np.random.default_rng(0).integers(0, 255, (50, 90), np.uint8)
+    grey = Image.fromarray(scene)
+    for name, image in {
+        "grey": grey,
+        "colour": grey.convert("RGB"),
+        "palette": grey.convert("P"),
+        "alpha": grey.convert("RGBA"),
+        "deep": Image.fromarray(scene.astype(np.uint16) * 257),
+    }.items():
+        image.save(folder / f"{name}.png")
+    grey.save(folder / "photo.jpg")
+    (folder / "broken.png").write_bytes((folder / "grey.png").read_bytes()[:200])
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_predictions_of_any_pictures(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = pictures(tmp_path / "in"), tmp_path / "out"
+    assert main(["predict", "boxes", str(folder), "--out", str(out), "--score", "0.05", "--json"]) == 1
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert len(document["predictions"]) == 6
+    assert "broken.png is damaged or cut off" in told.err
+    assert json.loads((out / "predictions.json").read_text())["predictions"] == document["predictions"]
+    assert len(list(out.glob("*_boxes.png"))) == 6
+    same = [one["boxes"] for one in document["predictions"] if Path(one["picture"]).suffix == ".png"]
+    assert all(boxes == same[0] for boxes in same), "the same scene, however its pixels are stored"
+    for one in document["predictions"]:
+        assert one["size"] == [90, 50]
+        for box in one["boxes"]:
+            assert 0 <= box["box"][0] < box["box"][2] <= 90
+            assert 0 <= box["box"][1] < box["box"][3] <= 50
+    assert main(["predict", "masks", str(folder / "deep.png"), "--out", str(out)]) == 0
+    with Image.open(out / "deep_mask.png") as mask:
+        assert (mask.mode, mask.size) == ("P", (90, 50))
+    assert main(["predict", "digits", str(folder / "colour.png"), "--json"]) == 0
+    (classes,) = json.loads(capsys.readouterr().out.splitlines()[-1])["predictions"]
+    assert sum(one["probability"] for one in classes["classes"]) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["boxes", "{in}/broken.png"], "broken.png is damaged or cut off"),
+        (["boxes", "{in}/notes.txt"], "notes.txt is no PNG or JPEG"),
+        (["boxes", "{in}/nothing.png"], "there is no picture"),
+        (["boxes", "{in}/empty"], "holds no pictures"),
+        (["boxes"], "there is no picture to predict from"),
+        (["boxes", "{in}/grey.png", "--score", "2"], "--score is 2.0"),
+        (["boxes", "{in}/grey.png", "--out", "{in}/notes.txt"], "which is no folder"),
+    ],
+)
+def test_bad_pictures_are_one_sentence(
+    words: list[str], said: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = pictures(tmp_path / "in")
+    (folder / "empty").mkdir()
+    capsys.readouterr()
+    assert main(["predict", *(word.replace("{in}", str(folder)) for word in words)]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_encoder_of_a_detector_goes_under_an_agent(runs: Path) -> None:
+    how: dict[str, Any] = {"examples": 24, "epochs": 1, "threads": 1, "evaluate_steps": 0, "validation": 0.0}
+    run = rlab.train("fcn", data="digit-scenes", encoder="boxes", freeze=True, **how)
+    theirs, ours = (read_newest(one) for one in (rlab.load("boxes").folder, run))
+    assert theirs is not None
+    assert ours is not None
+    weights = {n: t for n, t in ours.state["modules"].items() if n.startswith("model.encoder.convolutions.")}
+    assert weights
+    assert all((t == theirs.state["modules"][name]).all() for name, t in weights.items())
+
+
+@pytest.mark.parametrize(
+    ("recipe", "data", "settings", "said"),
+    [
+        ("ssd", "digits", {}, "is of kind images, and this recipe learns from images with boxes or masks"),
+        ("lenet", "digit-scenes", {}, "is no labelled images, tables or series"),
+        ("ssd", "digit-scenes", {"encoder": "mlp"}, "encoder 'mlp' has no feature maps for detection"),
+        ("unet", "digit-scenes", {"encoder": "mlp"}, "encoder 'mlp' has no feature maps"),
+        ("ssd", "digit-scenes", {"encoder": "resnet+lsuv"}, "starts by looking at whole images"),
+        ("ssd", "digit-scenes", {"optimiser": "lbfgs"}, "lbfgs asks for the loss of a batch several times"),
+        ("ssd", "digit-scenes", {"label_smoothing": 0.1}, "--label-smoothing is 0.1"),
+        ("ssd", "digit-scenes", {"mining": "none", "negatives": 5}, "--negatives is 5, which does nothing without"),
+        ("ssd", "digit-scenes", {"examples": 9_999}, "has 432 train images"),
+    ],
+)
+def test_what_does_not_go_together(recipe: str, data: str, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(RlabError, match=said):
+        of_recipe(recipe, data, **settings)
+
+
+def test_classes_without_masks_are_refused(tmp_path: Path) -> None:
+    name = voc(tmp_path, MANY)
+    with pytest.raises(RlabError, match="has boxes, but no masks"):
+        of_recipe("unet", name)
+    fit = of_recipe("ssd", name, epochs=1, batch_size=4, width=8)
+    fit.step()
+    assert fit.task.dataset.shape == (1, 30, 40)
+    assert ability(fit, Detects) is fit.task
