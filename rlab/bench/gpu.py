@@ -137,10 +137,11 @@ def compiled(device: str) -> Figures:
 def distributed(device: str) -> Figures:
     """DistributedDataParallel with NCCL on one card: it starts, steps, and its gradients are the plain ones."""
     import torch.distributed as dist
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
     from torch.nn.parallel import DistributedDataParallel
 
     backend = "nccl" if device.startswith("cuda") else "gloo"
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     dist.init_process_group(backend, store=store, rank=0, world_size=1)
     try:
         model, x, y = _images(device)
@@ -160,19 +161,21 @@ def distributed(device: str) -> Figures:
 
 def exported(device: str) -> Figures:
     """Export of a model that lies on the device to ONNX; ONNX Runtime on the CPU computes the same."""
-    import io
-
     import onnxruntime
+
+    from rlab.run.files import scratch_folder
 
     model, x, _ = _images(device)
     model = model.eval()
-    buffer = io.BytesIO()
-    torch.onnx.export(model, (x[:2],), buffer, dynamo=False, opset_version=17, input_names=["x"])
-    session = onnxruntime.InferenceSession(buffer.getvalue(), providers=["CPUExecutionProvider"])
+    with scratch_folder() as folder:
+        path = folder / "model.onnx"
+        torch.onnx.export(model, (x[:2],), path, dynamo=False, opset_version=17, input_names=["x"])
+        graph = path.read_bytes()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     with torch.no_grad():
         expected = model(x[:2]).cpu().numpy()
     (outputs,) = session.run(None, {"x": x[:2].cpu().numpy()})
-    return {"bytes": len(buffer.getvalue()), "largest_difference": float(np.abs(outputs - expected).max())}
+    return {"bytes": len(graph), "largest_difference": float(np.abs(outputs - expected).max())}
 
 
 TRIALS: dict[str, Callable[[str], Figures]] = {
@@ -195,7 +198,8 @@ def measure(minutes: float, device: str, path: Path, say: Callable[[str], None])
     """
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise RlabError(f"torch {torch.__version__} sees no GPU here, so none of its {len(TRIALS)} paths was tried")
-    began, trials = time.monotonic(), []
+    began = time.monotonic()
+    trials: list[Figures] = []
     for name, trial in TRIALS.items():
         started = time.monotonic()
         if started - began > 60 * minutes:

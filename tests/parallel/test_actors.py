@@ -139,5 +139,5 @@ def test_learning_survives_a_killed_actor(
     assert rows[-1]["kind"] == "eval"
     assert "is gone (ActorDiedError); it starts again" in capsys.readouterr().err
     assert len([row for row in rows if row["kind"] == "eval"]) == 1
-    assert all(0 <= row["lag"] <= row["lag_max"] <= 2_000 for row in rows if "lag" in row)
+    assert all(0 <= row["lag"] <= row["largest_lag"] <= 2_000 for row in rows if "lag" in row)
     assert any("lag" in row for row in rows)
