@@ -29,6 +29,10 @@ TASKS = {
         "report": "write a page with curves, score, settings and video",
         "compare": "compare runs over seeds, with intervals",
     },
+    "make smaller": {
+        "compress": "a smaller run of a trained one: quantised, pruned",
+        "export": "one file that runs without rlab: ONNX, torch",
+    },
     "language": {
         "neighbours": "words near a word, and analogies, by word vectors",
         "chat": "converse with a run that learned from dialogues",

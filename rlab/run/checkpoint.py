@@ -42,6 +42,7 @@ from rlab.run.files import (
 from rlab.run.folder import BEST, KEPT
 from rlab.run.journal import Journal, Segment
 from rlab.run.manifest import FILES, SCHEMA, read_manifest, sealed
+from rlab.run.packing import Packed
 
 KEEP = 3
 """How many checkpoints are kept, the newest ones."""
@@ -70,8 +71,8 @@ def flatten(state: State) -> tuple[Any, dict[str, torch.Tensor], dict[str, Log]]
     """Split a state's tree into plain JSON, tensors and logs.
 
     Returns:
-        (tree with ``{"$tensor": key}``, ``{"$array": key}`` and ``{"$log": [name, start, end]}`` in the leaves'
-        places, tensors by key, logs by name). A key that starts with ``$`` gets another one.
+        (tree with ``{"$tensor": key}``, ``{"$array": key}``, ``{"$packed": ...}`` and ``{"$log": [name, start, end]}``
+        in the leaves' places, tensors by key, logs by name). A key that starts with ``$`` gets another one.
     """
     tensors: dict[str, torch.Tensor] = {}
     logs: dict[str, Log] = {}
@@ -94,6 +95,9 @@ def flatten(state: State) -> tuple[Any, dict[str, torch.Tensor], dict[str, Log]]
             return {"$tensor": add(node.detach(), path)}
         if isinstance(node, np.ndarray):
             return {"$array": add(torch.from_numpy(np.require(node, requirements=("C", "W"))), path)}
+        if isinstance(node, Packed):
+            parts = {name: add(part, f"{path}.{name}") for name, part in node.parts().items()}
+            return {"$packed": {"shape": list(node.shape), "bits": node.bits, "parts": parts}}
         if isinstance(node, Log):
             if node.name in logs:
                 raise ValueError(f"the state holds log '{node.name}' twice")
@@ -117,6 +121,10 @@ def unflatten(tree: Any, tensors: dict[str, torch.Tensor], read: Callable[[str, 
                 return tensors[node["$tensor"]]
             if "$array" in node:
                 return tensors[node["$array"]].numpy()
+            if "$packed" in node:
+                packed = node["$packed"]
+                parts = {name: tensors[key] for name, key in packed["parts"].items()}
+                return Packed(tuple(packed["shape"]), packed["bits"], **parts).unpack()
             if "$log" in node:
                 name, start, end = node["$log"]
                 return Log(name, start, end, lambda: read(name, start, end))

@@ -66,8 +66,13 @@ CHAPTERS: dict[str, dict[Language, str]] = {
         "ja": "ドロップアウト・早期終了・アンサンブル・転移",
     },
     "vision": {"en": "Convolutional networks", "ja": "畳み込みネットワーク"},
+    "sequences": {"en": "Sequences and language", "ja": "系列と言語"},
+    "generative": {"en": "Autoencoders and generative models", "ja": "自己符号化器と生成モデル"},
     "reinforcement": {"en": "Reinforcement learning", "ja": "強化学習"},
     "go": {"en": "Go", "ja": "囲碁"},
+    "compression": {"en": "Quantisation, pruning, distillation", "ja": "量子化・枝刈り・蒸留"},
+    "distribution": {"en": "Data and model parallelism", "ja": "データ並列・モデル並列"},
+    "detection": {"en": "Detection and segmentation", "ja": "物体検出とセグメンテーション"},
     "others": {"en": "Others", "ja": "その他"},
 }
 

@@ -1,0 +1,1 @@
+"""Smaller networks: bits of a weight, pruning, units that matter."""
