@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
@@ -27,6 +28,7 @@ from rlab.run.contract import (
     Samples,
     ScoresData,
     ShowsValues,
+    Sounds,
     Speaks,
     Stop,
     Stopped,
@@ -109,6 +111,7 @@ def train(
             collapsed (with `stop_on_collapse`).
         Stopped: a stop was asked for before the run began; nothing was written.
     """
+    from rlab.parallel.data_parallel import leading, settled
     from rlab.recipes import load_recipes
     from rlab.run.lifecycle import start_run
 
@@ -135,7 +138,7 @@ def train(
                 raise Stopped
             return config
 
-        return start_run(agent, config, name, stop, view, prepare)[0]
+        return start_run(agent, settled(config), name, stop, view, prepare, lead=partial(leading, None))[0]
 
     callbacks = {"on_step": on_step, "on_evaluation": on_evaluation, "on_checkpoint": on_checkpoint}
     folder = _driven(" on ".join([agent, *names]), start, callbacks)
@@ -175,6 +178,7 @@ def resume(
         RlabError: there is no such run, another process holds it, no checkpoint is whole, or as in `train`.
         Untrusted: the run names a module or program that nobody else has named.
     """
+    from rlab.parallel.data_parallel import leading
     from rlab.recipes import load_recipes
     from rlab.run.lifecycle import resume_run
 
@@ -198,7 +202,7 @@ def resume(
         more["extension"] = Extension(name, amount, schedules)
 
     def start(stop: Stop, view: View) -> RunFolder:
-        resume_run(folder, device, stop, view, give=_giver(folder, env), **more)
+        resume_run(folder, device, stop, view, give=_giver(folder, env), lead=partial(leading, None), **more)
         return folder
 
     callbacks = {"on_step": on_step, "on_evaluation": on_evaluation, "on_checkpoint": on_checkpoint}
@@ -585,6 +589,7 @@ ABILITIES: dict[type, str] = {
     Samples: "can make new data",
     Interpolates: "can go from one item to another",
     Writes: "can write text",
+    Sounds: "can make sounds",
     Translates: "can translate",
     Detects: "can find objects",
     Draws: "can be drawn",

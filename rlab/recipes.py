@@ -16,6 +16,7 @@ MODULES = (
     "tasks.sequence.word_recipes",
     "tasks.generative.recipes",
     "tasks.generative.gan_recipes",
+    "tasks.generative.wavenet_recipes",
     "tasks.detection.recipes",
 )
 

@@ -98,6 +98,19 @@ class Pausing(Protocol):
         """Go on with that; return metrics if it is done."""
 
 
+@runtime_checkable
+class Imitates(Protocol):
+    """An agent that learns from another one, whose score is its measure."""
+
+    def compared(self, mean: float, play: Callable[[Policy], float]) -> dict[str, Any]:
+        """What an evaluation says besides, such as ``share``: how much a mean return is of the other agent's.
+
+        Args:
+            mean: the agent's own mean return.
+            play: plays a policy in the same games, and returns its mean return.
+        """
+
+
 class EnvStream:
     """Environments whose way can be gone again, and what is counted of their episodes.
 
@@ -409,10 +422,17 @@ class Interaction:
         with closing(self._evaluation_envs(episodes, seed)) as envs:
             policy = self.agent.policy(derive(seed, "policy"))
             returns, lengths = play(policy, envs, episodes, seed, stop)
+            beside: dict[str, Any] = {}
+            if isinstance(self.agent, Imitates):
+
+                def mean_of(other: Policy) -> float:
+                    return float(play(other, envs, episodes, seed, stop)[0].mean())
+
+                beside = self.agent.compared(float(returns.mean()), mean_of)
         own = to_plain({k: v for k, v in self.rules.items() if v is not None})  # others are the game's own
         how = {"protocol": envs.protocol, "epsilon": getattr(policy, "epsilon", None), "seed": seed}
         cut = int((lengths >= LONGEST).sum()) if self.envs.endless else 0
-        return score(returns, lengths, self.env) | own | how | ({"cut": cut} if cut else {})
+        return score(returns, lengths, self.env) | own | how | beside | ({"cut": cut} if cut else {})
 
     def _evaluation_envs(self, episodes: int, seed: int) -> VecEnv:
         """Of a user's environment no more copies than learn side by side."""

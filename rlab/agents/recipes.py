@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rlab.agents.config import AgentSettings, EnvConfig
+from rlab.agents.imitation.config import default_distillation, default_gail
 from rlab.agents.policy.config import POLICY_PRESETS, POLICY_VECTOR_PRESETS, PolicyExperiment
 from rlab.agents.sb3.config import EXPERIMENTS, SB3_PRESETS, VECTOR_STEPS
 from rlab.agents.tabular.config import TABULAR_SUMMARIES, default_tabular
@@ -23,6 +24,7 @@ from rlab.agents.value.config import (
     QConfig,
     QExperiment,
 )
+from rlab.agents.world_model.config import default_world_model
 from rlab.machine import cores
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig, to_plain
@@ -351,6 +353,41 @@ RECIPES.register("decision-transformer")(
         plays=("discrete",),
         examples=("CartPole-v1", "MinAtar/Breakout"),
         warm_start=_later("sequence.decision_transformer", "note_trajectories"),
+    )
+)
+
+
+# Policies from other agents.
+
+IMITATION: dict[str, Any] = IN_DISCRETE | {"family": "imitation", "examples": ("CartPole-v1", "MinAtar/Breakout")}
+
+RECIPES.register("policy-distillation")(
+    Recipe(
+        "a small network that learns a trained agent's policy (Rusu et al. 2016)",
+        default_distillation,
+        _later("imitation.distillation", "build_distillation"),
+        warm_start=_later("imitation.distillation", "warm_start_teacher"),
+        **IMITATION,
+    )
+)
+RECIPES.register("gail")(
+    Recipe(
+        "a policy gradient paid by a discriminator for playing like another run's games (Ho & Ermon 2016)",
+        default_gail,
+        _later("imitation.gail", "build_gail"),
+        warm_start=_later("imitation.gail", "warm_start_expert"),
+        **IMITATION,
+    )
+)
+
+
+RECIPES.register("world-model")(
+    Recipe(
+        "a policy that learns in the dreams of a recurrent model of its world (Ha & Schmidhuber 2018)",
+        default_world_model,
+        partial(build, _later("world_model.agent", "WorldModelAgent")),
+        **IN_DISCRETE | {"family": "world models"},
+        memory_hint="take a smaller --memory-size (the recorded steps)",
     )
 )
 

@@ -176,6 +176,27 @@ class GoSolved:
 
 
 @dataclass(frozen=True)
+class WaveNet:
+    """Let a WaveNet generate by a compiled loop that keeps its layers' last inputs, and by a whole pass for every
+    sample: samples a second, and whether both make the same. With --classifier, whether its words are understood."""
+
+    run: str = ""
+    """Whose network; by default one of 2,048 samples' receptive field with random weights."""
+    samples: int = 4_000
+    """Of each sound."""
+    rounds: int = 3
+    """How often each way is measured, in turn; the median counts."""
+    classifier: str = ""
+    """A run on fsdd_mel, which listens to words of --run instead."""
+    each: int = 5
+    """Words of each class by each speaker that are listened to."""
+    seed: int = 0
+    """Of the draws of these words."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
 class Words:
     """Train word vectors beside gensim on the same text with the same settings: words a second, held-out loss, and how
     well both agree with people on WordSim-353. gensim is in the extra `oracles`."""
@@ -205,6 +226,7 @@ def main(argv: Sequence[str]) -> int:
         "go": _go,
         "go-solved": _go_solved,
         "speed": _speed,
+        "wavenet": _wavenet,
         "words": _words,
     }
     if argv and argv[0] in benchmarks:
@@ -221,6 +243,7 @@ def main(argv: Sequence[str]) -> int:
         print("       rlab bench go [--size N] [--rounds N] [--seconds S] [--granularity | --search] [--json]")
         print("       rlab bench go-solved [PLAYER] [--size N] [--opponent PLAYER] [--games N] [--seed N] [--json]")
         print("       rlab bench words [--data SET] [--method M] [--epochs N] [--rounds N] [--workers N] [--json]")
+        print("       rlab bench wavenet [--run RUN] [--samples N] [--rounds N] [--classifier RUN] [--each N] [--json]")
         print("       rlab bench breakout-gpu [--steps N] [--seed N] [--device D] [--json]")
         return 0
     problem = f"there is no benchmark '{argv[0]}'" if argv else "name a benchmark"
@@ -511,3 +534,35 @@ def _table(rows: list[dict[str, Any]]) -> None:
         interval = f"{row['low']:.2f} to {row['high']:.2f}" if row.get("low") is not None else ""
         table.add_row(row["name"], row["agent"], row["peer"], *speeds, f"{row['ratio']:.2f}x", interval)
     Console(file=sys.stdout, highlight=False).print(table)
+
+
+def _wavenet(argv: Sequence[str]) -> int:
+    flags = parse(WaveNet, "bench wavenet", argv)
+    refuse_below(flags, samples=1, rounds=1, each=1, seed=0)
+    with results(flags.json) as put:
+        from rlab.bench.wavenet import BATCH_BAR, RATIO_BAR, SPEED_BAR, measure, spoken_accuracy
+
+        if flags.classifier:
+            if not flags.run:
+                raise RlabError("--classifier listens to the words of a run; name it: --run RUN")
+            m = spoken_accuracy(flags.run, flags.classifier, flags.each, flags.seed, say)
+            put(
+                f"{m['accuracy']:.1f} % [{m['low']:.1f}, {m['high']:.1f}] of {m['words']:,} words are understood; of "
+                f"recordings {m['real']:.1f} %",
+                m,
+            )
+            return 0
+        m = measure(flags.run, flags.samples, flags.rounds, say)
+        met = {bar: "met" if yes else "not met" for bar, yes in m["met"].items()}
+        put(
+            f"field {m['field']:,} samples, {m['width']} channels{'samples/s':>22}\n"
+            f"  {'one sound':<34}{m['single_per_s']:>12,.0f}   bar {SPEED_BAR:,.0f}: {met['single']}\n"
+            f"  {str(m['together']) + ' sounds together':<34}{m['batch_per_s']:>12,.0f}   bar {BATCH_BAR:,.0f}: "
+            f"{met['batch']}\n"
+            f"  {'a whole pass for every sample':<34}{m['naive_per_s']:>12,.1f}   ratio {m['ratio']:,.0f}x, bar "
+            f"{RATIO_BAR:g}x: {met['ratio']}\n"
+            f"in float64 {m['same_codes']} of {m['checked']} samples are the same; float32 logits are at most "
+            f"{m['logits_apart']:.1g} apart",
+            m,
+        )
+        return 0

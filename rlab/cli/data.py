@@ -58,7 +58,7 @@ class Show:
     tensors, what stands first in their files."""
 
     set: Annotated[str, Arg("SET", positional=True)]
-    """A data set, images:DIR, csv:FILE, text:FILE or pairs:FILE."""
+    """A data set, images:DIR, csv:FILE, text:FILE, pairs:FILE or wav:DIR."""
     target: str = ""
     """Of csv: the column that is predicted; by default the last one."""
     missing: Literal["refuse", "mean"] = "refuse"
@@ -233,6 +233,8 @@ def _show(argv: Sequence[str]) -> int:
             return _show_text(flags, put)
         if flags.tokens or flags.vocabulary:
             raise RlabError(f"--tokens and --vocabulary are for text, and '{flags.set}' is of kind {source.kind}")
+        if source.kind == "waves":
+            return _show_waves(flags, out, put)
         if flags.set in DATASETS and source.load is None:
             return _show_files(flags, put)
         from rlab.data.augment import parse as parse_changes
@@ -269,6 +271,43 @@ def _show_files(flags: Show, put: Callable[[str, Any], None]) -> int:
         lines += [f"  {line if len(line) <= 76 else line[:75] + '…'}" for line in map(printable, file["first"])]
     facts = {"name": flags.set, "kind": source.kind, "summary": source.summary, "licence": source.licence}
     put("\n".join(lines), facts | {"source": source.source, "files": files, "picture": None})
+    return 0
+
+
+def _show_waves(flags: Show, out: Path, put: Callable[[str, Any], None]) -> int:
+    """Of recordings: how many and how long they are, and a picture of some."""
+    from rlab.data.datasets import load
+    from rlab.data.picture import draw_sounds
+    from rlab.data.sound import from_mu_law
+    from rlab.data.waves import chosen
+    from rlab.run.files import replace_durably
+
+    if flags.augment or flags.shape:
+        raise RlabError(f"--augment and --shape are for images, and '{flags.set}' is of kind waves")
+    data = load(flags.set, flags.seed, report=say)
+    shown = chosen(data, flags.count, flags.seed)
+    sounds = [(data.classes[int(data.labels[n])], from_mu_law(data.recording(n).numpy())) for n in shown]
+    replace_durably(out, draw_sounds(sounds, data.rate, data.name))
+    seconds = data.lengths.double() / data.rate
+    facts = {
+        "name": data.name,
+        "kind": data.kind,
+        "classes": list(data.classes),
+        "speakers": list(data.speakers),
+        "splits": {split: len(items) for split, items in data.splits.items()},
+        "rate": data.rate,
+        "seconds": {"shortest": float(seconds.min()), "mean": float(seconds.mean()), "longest": float(seconds.max())},
+        "picture": str(out),
+    }
+    lines = [
+        f"{printable(data.name) + ' ':<16}{data.kind}, {data.rate:,} samples a second as 256 mu-law codes",
+        f"{'items':<16}" + ", ".join(f"{split} {len(items):,}" for split, items in data.splits.items()),
+        f"{'seconds':<16}{seconds.min():.2f} to {seconds.max():.2f}, mean {seconds.mean():.2f}",
+        f"{'classes':<16}{', '.join(data.classes)}",
+        f"{'speakers':<16}{', '.join(data.speakers)}",
+        f"wrote           {out}",
+    ]
+    put("\n".join(lines), facts)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from rlab.cli.common import (
@@ -13,13 +14,14 @@ from rlab.cli.common import (
     TrustFlag,
     parse,
     reference,
+    refuse_below,
     results,
     say,
     shown_by,
     stopped_status,
     until_stopped,
 )
-from rlab.cli.train import finish, halted
+from rlab.cli.train import finish, follow, follows, halted
 from rlab.errors import RlabError
 from rlab.run.contract import NonFinite, Stop, Stopped
 from rlab.run.folder import RunFolder, find_run
@@ -52,6 +54,8 @@ class Flags:
     the new one."""
     device: DeviceName = None
     """Another device than the run was started on; not bit-exact then."""
+    workers: int | None = None
+    """Another number of processes that learn together than the run was started with; not bit-exact then."""
     trust: TrustFlag = ()
     """A module or program that the run names and may use; can be given several times (docs/security.md)."""
     json: JsonFlag = False
@@ -89,11 +93,15 @@ def _counted(folder: RunFolder) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
+    if follows(argv):
+        return follow()
     return until_stopped(lambda stop: _resume(argv, stop))
 
 
 def _resume(argv: Sequence[str], stop: Stop) -> int:
     flags = parse(Flags, "resume", argv)
+    if flags.workers is not None:
+        refuse_below(flags, workers=1)
     with results(flags.json) as put:
         folder = find_run(flags.run)
         if folder.shipped:
@@ -133,6 +141,8 @@ def _resume(argv: Sequence[str], stop: Stop) -> int:
             from rlab.recipes import load_recipes
 
             load_recipes()
+            from rlab.parallel.data_parallel import leading, persistently
+            from rlab.parallel.group import LostRank
             from rlab.run.lifecycle import resume_run
             from rlab.run.progress import LiveView
 
@@ -141,7 +151,12 @@ def _resume(argv: Sequence[str], stop: Stop) -> int:
             document = folder.config()
             with LiveView(f"{document['recipe']} on {subject_of(document) or folder.name}") as view:
                 view.event(f"going on with {folder.path} at {status.done:,} {unit}")
-                outcome = resume_run(folder, flags.device, stop, view, budget)
+                lead = partial(leading, flags.workers)
+                go_on = partial(resume_run, folder, flags.device, stop, view, lead=lead)
+                try:
+                    outcome = go_on(budget)
+                except LostRank as e:
+                    outcome = persistently(e, go_on, view.event)
         except Stopped:
             say(f"stopped before the run went on; nothing was changed; go on with: rlab resume {name}")
             if flags.json:

@@ -23,24 +23,24 @@ from rlab.cli.common import (
 )
 from rlab.cli.flags import Arg
 from rlab.errors import RlabError, printable_lines
-from rlab.run.contract import Interpolates, Samples, Writes, ability
+from rlab.run.contract import Interpolates, Samples, Sounds, Writes, ability
 
 
 @dataclass(frozen=True)
 class Flags:
     """Let a model make something new. A language model writes what follows a prompt, shown as it is drawn; without
     --prompt every line of standard input is one, and without any the text begins anywhere. A model of images draws them
-    in one picture."""
+    in one picture, a model of sound writes WAV files."""
 
     run: RunName
     """A run's name, a path, or `latest`; RUN:best is its best checkpoint."""
     prompt: Annotated[str | None, Arg("TEXT")] = None
     """Where the text begins."""
     count: Annotated[int | None, Arg("N", short="n", default="(default: 1, of images 64)")] = None
-    """How many texts for each prompt, or images."""
+    """How many texts for each prompt, images or sounds."""
     length: int = 300
     """Tokens of a text at the most, the prompt not counted."""
-    temperature: float = 0.8
+    temperature: Annotated[float | None, Arg(default="(default: 0.8, of sounds 1)")] = None
     """Below 1 the probable tokens come more often, above 1 less; 0 takes the most probable one each time."""
     top_k: int = 0
     """Draw among so many tokens, the most probable ones; 0: among all."""
@@ -50,6 +50,14 @@ class Flags:
     """Of images: the picture; by default pictures/samples.png in the run's folder."""
     interpolate: Annotated[Path | None, Arg("FILE.gif")] = None
     """Of images: an animation that goes from some to others, by way of their codes."""
+    play_to: Annotated[Path | None, Arg("FILE.wav")] = None
+    """Of sounds: the file, by default RUN.wav; several are FILE-1.wav and so on."""
+    digit: Annotated[str, Arg("CLASS")] = ""
+    """Of sounds: their class, such as the digit that is spoken; without it all in turn."""
+    speaker: Annotated[str, Arg("NAME")] = ""
+    """Of sounds: who speaks; without it all in turn."""
+    seconds: float = 0.0
+    """Of sounds: how long they are; 0: what is usual for the class and the speaker."""
     seed: int = 0
     """Of the draws; the same seed makes the same."""
     device: DeviceName = None
@@ -66,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
     refuse_below(flags, length=1, top_k=0, seed=0)
     if flags.count is not None and flags.count < 1:
         raise RlabError(f"-n is {flags.count}; it must be at least 1")
-    if not 0 <= flags.temperature < math.inf:
+    if flags.temperature is not None and not 0 <= flags.temperature < math.inf:
         raise RlabError(f"--temperature is {flags.temperature}; it must be a number of at least 0")
     if not 0 < flags.top_p <= 1:
         raise RlabError(f"--top-p is {flags.top_p}; it must lie above 0, and be 1 at the most")
@@ -75,18 +83,33 @@ def main(argv: Sequence[str]) -> int:
 
         with load(flags.run, flags.device or "auto") as loaded:
             name = loaded.folder.name
+            if ability(loaded.learner, Sounds) is not None:
+                from rlab.cli.sample_sounds import main_sounds
+
+                _refuse(flags, f"run '{name}' makes sounds", *OF_TEXT, *OF_IMAGES)
+                temperature = 1.0 if flags.temperature is None else flags.temperature
+                main_sounds(
+                    loaded, flags.count or 1, flags.seed, flags.play_to, put, label=flags.digit,
+                    speaker=flags.speaker, seconds=flags.seconds, temperature=temperature,
+                )  # fmt: skip
+                return 0
             images = ability(loaded.learner, Samples) is not None or ability(loaded.learner, Interpolates) is not None
             if not images:
                 writer = loaded.ability(Writes)
-                _refuse(flags, f"run '{name}' writes text", "out", "interpolate")
+                _refuse(flags, f"run '{name}' writes text", *OF_IMAGES, *OF_SOUNDS)
                 _text(flags, writer, name, put)
                 return 0
             from rlab.cli.sample_images import main_images
 
-            _refuse(flags, f"run '{name}' makes images", "prompt", "length", "temperature", "top_k", "top_p")
+            _refuse(flags, f"run '{name}' makes images", *OF_TEXT, "temperature", *OF_SOUNDS)
             main_images(loaded, flags.count or IMAGES, flags.seed, flags.out, flags.interpolate, put)
     return 0
 
+
+OF_TEXT = ("prompt", "length", "top_k", "top_p")
+OF_IMAGES = ("out", "interpolate")
+OF_SOUNDS = ("play_to", "digit", "speaker", "seconds")
+"""Flags that runs of one kind alone take."""
 
 IMAGES = 64
 """In a picture, unless another number is asked for."""
@@ -109,7 +132,7 @@ def _text(flags: Flags, writer: Writes, run: str, put: Callable[[str, Any], None
                 prompt,
                 flags.seed + i,
                 length=flags.length,
-                temperature=flags.temperature,
+                temperature=0.8 if flags.temperature is None else flags.temperature,
                 top_k=flags.top_k,
                 top_p=flags.top_p,
             )

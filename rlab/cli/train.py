@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 import typing
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from rlab.registry import RECIPES, Recipe
 from rlab.run.config import HasOptions, changed, flat, from_plain, settings_of, to_plain, with_curve
 from rlab.run.contract import NonFinite, Stop, Stopped
 from rlab.run.files import read_plain
-from rlab.run.folder import CONFIG_BYTES, RunFolder, find_run
+from rlab.run.folder import CONFIG_BYTES, RunFolder, find_run, runs_dir
 from rlab.run.formatting import how_text, score_text
 from rlab.run.health import Collapsed
 from rlab.run.status import newest_checkpoint
@@ -58,8 +59,23 @@ class Flags:
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
+    if follows(argv):
+        return follow()
     # Signals first: torch takes seconds to import, and a Ctrl-C in them must end in one line, too.
     return until_stopped(lambda stop: _train(list(argv), stop))
+
+
+def follows(argv: Sequence[str]) -> bool:
+    """Whether this process learns with a leader, as torchrun or the leader has started it."""
+    return os.environ.get("RANK", "0") != "0" and not {"-h", "--help", "--help-all"} & set(argv)
+
+
+def follow() -> int:
+    """Learn with a leader until it ends; see `rlab.parallel.data_parallel`."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else it warns at each second that the leader evaluates
+    from rlab.parallel.data_parallel import follow
+
+    return follow()
 
 
 def _train(argv: list[str], stop: Stop) -> int:
@@ -117,8 +133,12 @@ def _train(argv: list[str], stop: Stop) -> int:
             subject = " and ".join(recipe.subjects(config).values())
             title = f"{agent} on {subject}" if subject else agent
             say(f"{title}: measuring what it takes ...")  # torch, which comes next, takes seconds
-            from rlab.run.lifecycle import start_run
+            from rlab.parallel.data_parallel import leading, persistently, restarted, settled
+            from rlab.parallel.group import LostRank
+            from rlab.run.lifecycle import resume_run, start_run
             from rlab.run.progress import LiveView
+
+            config = settled(config)
 
             def prepare(config: Any, footprint: Any, folder: RunFolder) -> Any:
                 if stop.requested:
@@ -130,7 +150,20 @@ def _train(argv: list[str], stop: Stop) -> int:
             if stop.requested:
                 raise Stopped
             with LiveView(title) as view:
-                folder, outcome = start_run(agent, config, flags.name, stop, view, prepare, None, flags.start)
+                lead = partial(leading, None)
+                try:
+                    if restarted() and flags.name and (runs_dir() / flags.name).is_dir():
+                        made.append(find_run(flags.name))
+                        folder, outcome = made[0], resume_run(made[0], None, stop, view, lead=lead)
+                    else:
+                        folder, outcome = start_run(
+                            agent, config, flags.name, stop, view, prepare, None, flags.start, lead
+                        )
+                except LostRank as e:
+                    if not made or not made[0].path.is_dir():
+                        raise
+                    folder = made[0]
+                    outcome = persistently(e, lambda: resume_run(folder, None, stop, view, lead=lead), view.event)
         except Stopped:
             say("stopped before the run began; nothing was written")
             nothing = {"run": None, "path": None, "finished": False, "step": 0, "score": None, "seconds": 0.0}

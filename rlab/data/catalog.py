@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from rlab.data import own, readers, synthetic
+from rlab.data import own, readers, sound, synthetic
 from rlab.data.text import corpora, dialogues, rules
 from rlab.registry import Registry
 
@@ -41,7 +41,7 @@ class DataSource:
 
     Attributes:
         kind: images, segmentation, table, series, text, pairs (of sentences), labelled text, labelled steps,
-            detection, dialogues or games.
+            detection, dialogues, waves or games.
         summary: one line: what, how much.
         licence: under which it is published.
         source: the page that describes it.
@@ -208,6 +208,19 @@ for _name, _speaker in (("fsdd_mel", ""), ("fsdd_mel_speaker", "theo")):
             folder="fsdd",
         )
     )
+
+DATASETS.register("fsdd_wave")(
+    DataSource(
+        kind="waves",
+        summary="fsdd as mu-law codes with digit and speaker, 8,000 a second; test is takes 0 to 4",
+        licence="CC BY-SA 4.0",
+        source="https://github.com/Jakobovski/free-spoken-digit-dataset",
+        examples=2_430,
+        make=sound.spoken_digits,
+        files=DATASETS.get("fsdd").files,
+        folder="fsdd",
+    )
+)
 
 DATASETS.register("japanese_vowels")(
     DataSource(
@@ -447,6 +460,17 @@ for _name, _summary, _paper in (
             load=partial(synthetic.gaussians, name=_name),
         )
     )
+
+DATASETS.register("tones")(
+    DataSource(
+        kind="waves",
+        summary="240 tones of 0.04 to 0.08 s by a rule: the pitch stays, rises, falls or beats, and is high or low",
+        licence="ours, drawn by a program",
+        source="https://arxiv.org/abs/1609.03499",
+        examples=168,
+        make=sound.tones,
+    )
+)
 
 DATASETS.register("shakespeare-small")(
     DataSource(

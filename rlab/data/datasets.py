@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rlab.data import waves
 from rlab.data.catalog import DATASETS
 from rlab.data.files import reader
 from rlab.data.own import OwnSettings
 from rlab.data.readers import Arrays
+from rlab.data.sound import Recordings
 from rlab.data.splits import split_items
 from rlab.data.text.datasets import make
 from rlab.data.text.settings import TextSettings
@@ -230,8 +232,8 @@ def load(
     both are drawn. Draws are stratified and depend on the seed alone.
 
     Args:
-        name: a registered name, ``package.module:name``, ``images:DIR``, ``csv:FILE``, ``text:FILE`` or
-            ``pairs:FILE``.
+        name: a registered name, ``package.module:name``, ``images:DIR``, ``csv:FILE``, ``text:FILE``,
+            ``pairs:FILE`` or ``wav:DIR``.
         seed: of the draw.
         validation: its share: of the training items (default 0.1), or of all (default 0.15) where no test split is
             published, which then is 0.15. 0: no validation split. Of running text it is the end of what is trained
@@ -246,6 +248,8 @@ def load(
     source = DATASETS.get(name)
     if source.own is not None:
         found = source.own.load(own or OwnSettings())
+        if isinstance(found, Recordings):
+            return waves.make(source.own.name, found, seed, validation)
         if not isinstance(found, Arrays):
             made = make(str(source.own.path), found, text or TextSettings(), source.tokens, seed, validation)
             return replace(made, name=source.own.name)

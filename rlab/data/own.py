@@ -1,5 +1,5 @@
 """Data sets of a user's own files: ``images:DIR``, pictures in one folder a class, ``csv:FILE``, a table,
-``text:FILE``, running text, and ``pairs:FILE``, sentences with their translations."""
+``text:FILE``, running text, ``pairs:FILE``, sentences with their translations, and ``wav:DIR``, recordings."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import numpy as np
 
 from rlab.data.media import open_picture
 from rlab.data.readers import Arrays
+from rlab.data.sound import Recordings, read_mono
 from rlab.data.text.corpora import Corpus, Pairs, Stream, pairs_of, unix_lines
 from rlab.errors import RlabError, nearest, printable, shortened
 from rlab.machine import available_memory, gigabytes
@@ -90,10 +91,10 @@ class OwnFiles(ABC):
         """About how many examples there are to train on."""
 
     @abstractmethod
-    def contents(self, settings: OwnSettings, read: Reading) -> Arrays | Corpus:
+    def contents(self, settings: OwnSettings, read: Reading) -> Arrays | Corpus | Recordings:
         """Read the files through `read`."""
 
-    def load(self, settings: OwnSettings) -> Arrays | Corpus:
+    def load(self, settings: OwnSettings) -> Arrays | Corpus | Recordings:
         """Read the files.
 
         Raises:
@@ -338,6 +339,53 @@ class PairsFile(OwnFiles):
     def contents(self, settings: OwnSettings, read: Reading) -> Pairs:
         """Read the pairs."""
         return pairs_of(_text(self.path, read(self.path)), str(self.path))
+
+
+class WaveFiles(OwnFiles):
+    """WAV files: one folder for each class, or all in one folder, which is the only class then."""
+
+    kind = "waves"
+
+    def _sounds(self) -> list[tuple[str, Path]]:
+        """(class, file), in a fixed order.
+
+        Raises:
+            RlabError: there is something else, or nothing.
+        """
+        there = _listed(self.path)
+        folders = {path.name: _listed(path) for path in there if path.is_dir()}
+        if folders and len(folders) < len(there):
+            alone = next(path for path in there if not path.is_dir())
+            raise RlabError(f"{alone} lies in no class's folder; move it into {self.path / 'CLASS'}")
+        found = [(name, path) for name, paths in (folders or {self.name: there}).items() for path in paths]
+        for _, path in found:
+            if path.suffix.lower() != ".wav" or path.is_dir():
+                raise RlabError(f"{path} is no WAV file; {path.parent} may hold nothing else")
+        if empty := [name for name, paths in folders.items() if not paths]:
+            raise RlabError(f"{self.path / empty[0]} holds no WAV files; fill or remove it")
+        if not found:
+            raise RlabError(f"{self.path} holds no WAV files")
+        return found
+
+    def files(self) -> list[Path]:
+        """All WAV files."""
+        return [path for _, path in self._sounds()]
+
+    def examples(self) -> int:
+        """About how many recordings there are to train on."""
+        return int(0.7 * len(self._sounds())) + 1
+
+    def contents(self, settings: OwnSettings, read: Reading) -> Recordings:
+        """Decode the recordings, each mixed to one channel and resampled; nobody knows their speakers."""
+        found = self._sounds()
+        classes = tuple(dict.fromkeys(name for name, _ in found))
+        return Recordings(
+            [read_mono(read(path), str(path)) for _, path in found],
+            np.array([classes.index(name) for name, _ in found]),
+            classes,
+            np.zeros(len(found), np.int64),
+            ("unknown",),
+        )
 
 
 @dataclass(frozen=True)
@@ -604,7 +652,13 @@ def _cut(text: str, most: int = 40) -> str:
     return printable(shortened(text, most))
 
 
-OWN: dict[str, type[OwnFiles]] = {"images": Pictures, "csv": Table, "text": TextFile, "pairs": PairsFile}
+OWN: dict[str, type[OwnFiles]] = {
+    "images": Pictures,
+    "csv": Table,
+    "text": TextFile,
+    "pairs": PairsFile,
+    "wav": WaveFiles,
+}
 """What stands before the colon -> how the files behind it are read."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,37 @@ def _images(
             axes.set_title(shortened(data.classes[label], NAME), fontsize=7)
     figure.suptitle(" ".join([data.name, *(str(change) for change in changes)]), fontsize=9)
     return figure
+
+
+def draw_sounds(sounds: Sequence[tuple[str, np.ndarray]], rate: int, title: str) -> bytes:
+    """Draw sounds below each other as a PNG, each with its waveform and its spectrogram.
+
+    Args:
+        sounds: name and samples float[T] in -1..1 of each.
+        rate: samples a second.
+        title: above them.
+    """
+    from matplotlib.figure import Figure
+
+    width = 256 if rate >= 8_000 else 64
+    figure = Figure(figsize=(7.5, 0.8 * len(sounds) + 0.7), dpi=110, facecolor="white", layout="constrained")
+    buffer = io.BytesIO()
+    with plain_text():
+        for (left, right), (name, sound) in zip(figure.subplots(len(sounds), 2, squeeze=False), sounds, strict=True):
+            seconds = len(sound) / rate
+            left.plot(np.arange(len(sound)) / rate, sound, lw=0.4)
+            left.set(xlim=(0, seconds), ylim=(-1, 1), yticks=[])
+            left.set_ylabel(shortened(name, NAME), fontsize=8)
+            frames = np.lib.stride_tricks.sliding_window_view(np.pad(sound, width // 2), width)[:: width // 4]
+            power = np.abs(np.fft.rfft(frames * np.hanning(width), axis=1)) ** 2
+            loud = 10 * np.log10(np.maximum(power / max(float(power.max()), 1e-12), 1e-8))
+            right.imshow(loud.T, origin="lower", aspect="auto", vmin=-70, vmax=0, extent=(0, seconds, 0, rate / 2_000))
+            right.set_ylabel("kHz", fontsize=6)
+            for axes in (left, right):
+                axes.tick_params(labelsize=6)
+        figure.suptitle(f"{title}, by seconds", fontsize=9)
+        figure.savefig(buffer, format="png")
+    return buffer.getvalue()
 
 
 def _series(make: Any, data: TensorDataset, chosen: Tensor) -> Any:

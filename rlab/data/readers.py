@@ -162,7 +162,7 @@ def spoken_digits(read: Read, archive: str, samples: int) -> Arrays:
         archive: the file that holds the recordings.
         samples: T; what is longer (17 of 3,000 recordings, at 8,192 samples or 1.02 s) is cut off.
     """
-    found = _recordings(read, archive, samples)
+    found = recordings(read, archive, samples)
     return _digits(found, [one.sound[:, None] for one in found], [one.take < 5 for one in found], samples)
 
 
@@ -175,7 +175,7 @@ def spoken_digits_mel(read: Read, archive: str, samples: int, speaker: str = "")
         samples: what is longer is cut off.
         speaker: whose recordings are the test split; empty: takes 0 to 4 of all are.
     """
-    found = _recordings(read, archive, samples)
+    found = recordings(read, archive, samples)
     test = [one.speaker == speaker if speaker else one.take < 5 for one in found]
     series = [log_mel(one.sound) for one in found]
     return _digits(found, series, test, max(map(len, series)))
@@ -215,14 +215,16 @@ def _mel_bands(rate: int, bands: int) -> tuple[np.ndarray, np.ndarray]:
     return hann(width, sym=False).astype(np.float32), triangles.astype(np.float32)
 
 
-class _Recording(NamedTuple):
+class Recording(NamedTuple):
+    """One spoken digit: by whom, which take, and the sound, float32[T] in -1..1."""
+
     digit: int
     speaker: str
     take: int
     sound: np.ndarray
 
 
-def _recordings(read: Read, archive: str, samples: int) -> list[_Recording]:
+def recordings(read: Read, archive: str, samples: int) -> list[Recording]:
     """The recordings of an archive, of several channels their mean.
 
     Raises:
@@ -232,13 +234,13 @@ def _recordings(read: Read, archive: str, samples: int) -> list[_Recording]:
     for name, data in _members(read(archive), archive):
         if match := re.search(r"(\d)_(\w+?)_(\d+)\.wav$", name):
             sound = read_sound(data, f"{archive}: {name}", samples).mean(1)
-            found.append(_Recording(int(match[1]), match[2], int(match[3]), sound))
+            found.append(Recording(int(match[1]), match[2], int(match[3]), sound))
     if not found:
         raise RlabError(f"{archive} holds no recordings DIGIT_SPEAKER_TAKE.wav")
     return found
 
 
-def _digits(found: list[_Recording], series: list[np.ndarray], test: list[bool], longest: int) -> Arrays:
+def _digits(found: list[Recording], series: list[np.ndarray], test: list[bool], longest: int) -> Arrays:
     """Series [t, C] of recordings, padded to `longest` steps with zeros."""
     x = np.zeros((len(series), longest, series[0].shape[1]), np.float32)
     for row, one in zip(x, series, strict=True):

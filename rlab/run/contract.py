@@ -267,6 +267,34 @@ class Writes(Protocol):
         """Return the pieces of a text that the model has no token for."""
 
 
+@runtime_checkable
+class Sounds(Protocol):
+    """A learner or task that makes sounds.
+
+    Attributes:
+        rate: samples a second.
+    """
+
+    rate: int
+
+    def sounds(
+        self, n: int, seed: int, *, label: str, speaker: str, seconds: float, temperature: float
+    ) -> list[np.ndarray]:
+        """Make n new sounds, float32[T] each in -1..1, by the seed alone.
+
+        Args:
+            n: how many.
+            seed: of the draws; a sound does not depend on how many others there are.
+            label: the name of their class; empty: all in turn.
+            speaker: the name of their speaker; empty: all in turn.
+            seconds: how long they are; 0: what is usual.
+            temperature: of the probabilities; 0 takes the most probable sample each time.
+
+        Raises:
+            RlabError: there is no such class or speaker, or the length is out of range.
+        """
+
+
 @dataclass(frozen=True)
 class Translation:
     """One text translated.

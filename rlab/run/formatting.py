@@ -70,6 +70,13 @@ def how_text(score: Mapping[str, Any]) -> str:
         parts.append(f"{number(unseen['mean'])} on {unseen['examples']:,} whose reference is not in training")
     if "signature" in score:
         parts.append(f"signature {score['signature']}, beam {score['beam']}")
+    if "share" in score:
+        other = "teacher" if "teacher" in score else "expert"
+        parts.append(f"{number(100 * score['share'])} % of the {other}'s {number(score[other])}")
+    if "parameters_share" in score:
+        parts.append(
+            f"{score['parameters']:,} parameters, {number(100 * score['parameters_share'])} % of the teacher's"
+        )
     if score.get("cut"):
         parts.append(f"{score['cut']} episodes cut, for nothing ended them")
     if "validation" in score:

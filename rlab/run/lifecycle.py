@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -135,6 +135,7 @@ def start_run(
     prepare: Prepare,
     clock: Callable[[], float] | None = None,
     start: str = "",
+    lead: Lead | None = None,
 ) -> tuple[RunFolder, Outcome]:
     """Create a run and drive it to its end or to a stop.
 
@@ -147,6 +148,7 @@ def start_run(
         prepare: sees the learner's footprint before anything starts; may return a configuration with another budget.
         clock: tells seconds, for a run that goes by them.
         start: a run whose agent's parameters this one begins with; "" is none.
+        lead: see `Lead`.
 
     Raises:
         RlabError: the run cannot start, or ended at a bad number, a collapse or a failing disk.
@@ -201,6 +203,8 @@ def start_run(
             document = folder.config() | {"config": to_plain(config)}
             write_document(folder.path / "config.json", document)
             _write_sessions(folder, [describe_session(device, config.run.threads, config.run.seed)])
+            if lead is not None:
+                stack.enter_context(lead(folder, learner, view))
         except BaseException:
             stack.close()
             shutil.rmtree(folder.path, ignore_errors=True)  # nothing was learned yet
@@ -224,6 +228,10 @@ Prepare = Callable[[Any, Footprint, RunFolder], Any]
 
 Give = Callable[[Any], Any]
 """Configuration -> the same with what no file could hold, such as an environment that only Python code has."""
+
+
+Lead = Callable[[RunFolder, Learner, View], AbstractContextManager[None]]
+"""(folder, learner, view) -> a context in which other processes learn with this one (`rlab.parallel`)."""
 
 
 def _planned_by_clock(recipe: str, config: Any, footprint: Footprint) -> tuple[Any, Footprint]:
@@ -252,6 +260,7 @@ def resume_run(
     extension: Extension | None = None,
     clock: Callable[[], float] | None = None,
     give: Give = lambda config: config,
+    lead: Lead | None = None,
 ) -> Outcome:
     """Go on with a run where its newest whole checkpoint stands; without one, from 0.
 
@@ -263,6 +272,7 @@ def resume_run(
         extension: another budget than it was begun with, or None; config.json and later checkpoints tell of it.
         clock: tells seconds, for a run that goes by them.
         give: see `Give`.
+        lead: see `Lead`.
 
     Raises:
         RlabError: another process holds the run, no checkpoint is whole, or more is done than the extension allows.
@@ -320,6 +330,8 @@ def resume_run(
                 view.event(note(folder, entry, before, config, progress, done))
             checkpoints.discard_after(saved)
             chosen_threads = _logged_threads(folder, view.event) if threads == "auto" else None
+            if lead is not None:
+                stack.enter_context(lead(folder, learner, view))
             return _drive(
                 folder, learner, checkpoints, config, stop, view, notes, budget, clock, loaded, done, chosen_threads
             )

@@ -140,9 +140,11 @@ class FitConfig:
     """Stop when this many validations in a row were no better than the best one; 0: go through all epochs."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the encoder; auto: bf16 for images where the processor or GPU is faster in it."""
+    workers: int = 1
+    """Processes that learn together, each from its part of every batch, as one would from the whole (data parallel)."""
 
     def __post_init__(self) -> None:
-        at_least(self, epochs=1, batch_size=1, learning_rate=0, weight_decay=0, max_grad_norm=0, patience=0)
+        at_least(self, epochs=1, batch_size=1, learning_rate=0, weight_decay=0, max_grad_norm=0, patience=0, workers=1)
         within(self, 0, 1, "label_smoothing")
 
 

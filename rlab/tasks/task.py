@@ -91,6 +91,17 @@ Term = Callable[[Any, Batch, Any], Losses]
 """(task, batch, outputs) -> ``loss``, what is added to the task's own, and other scalars to be logged."""
 
 
+Learn = Callable[[Callable[[Batch], Losses], Batch], Losses]
+"""(losses of a batch, batch) -> its losses, with the gradients of ``loss`` added up in the parameters."""
+
+
+def backpropagate(losses: Callable[[Batch], Losses], batch: Batch) -> Losses:
+    """Compute the losses of a batch and the gradients of ``loss``."""
+    computed = losses(batch)
+    computed["loss"].backward()
+    return computed
+
+
 class SingleLossTask:
     """A `Task` of one model, one loss and one optimiser: forward, backward, clip and step are written here once.
 
@@ -108,6 +119,8 @@ class SingleLossTask:
     """
 
     primary = Metric("loss", higher_is_better=False)
+    learn: Learn = staticmethod(backpropagate)
+    """How gradients come about; `rlab.parallel` puts in its place what shares a batch with other processes."""
 
     def __init__(
         self,
@@ -174,8 +187,7 @@ class SingleLossTask:
         def closure() -> Tensor:
             nonlocal metrics
             self.optimizer.zero_grad(set_to_none=True)
-            metrics = self.losses(batch)
-            metrics["loss"].backward()
+            metrics = self.learn(self.losses, batch)
             metrics["grad_norm"] = clip_gradients(self.model, self.max_grad_norm)
             return metrics["loss"]
 

@@ -115,7 +115,7 @@ class Trainer:
         batch = self._batch()
         ready = time.perf_counter()
         for optimizer in self.optimizers.values():
-            scale_rates(optimizer, self._schedule(self._place))
+            scale_rates(optimizer, self._schedule(self.schedule_place))
         self.task.modules.train()
         for part in self._frozen:  # or BatchNorm would go on taking means, and dropout dropping
             part.eval()
@@ -126,7 +126,7 @@ class Trainer:
         return metrics | {"clock_data": ready - started, "clock_learn": time.perf_counter() - ready}
 
     @property
-    def _place(self) -> float:
+    def schedule_place(self) -> float:
         """Where schedules stand, 0..1."""
         share = self.budget.share(self.done)
         return self.updates / (self.per_epoch * self.budget.horizon(self.config.epochs)) if share is None else share

@@ -45,6 +45,7 @@ UNFIT = {
     "averaged-dqn": BOX,
     "nature": BOX,
     "pqn": BOX,
+    "world-model": BOX + MASKS + ["Breakout"],
     **dict.fromkeys(PARTS, BOX),
     "ppo": MASKS,
     "sb3-a2c": MASKS,

@@ -18,7 +18,6 @@ PLANNED = "planned: "
 LATER = {
     "autoencoders",
     "sequences",
-    "language",
     "generative models",
     "detection",
     "lightweighting",

@@ -119,11 +119,27 @@ class QConfig(AgentSettings):
     """Probability of a random action in evaluations."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the encoder. auto: bf16 for images where the processor or GPU is faster in it."""
+    actors: int = 0
+    """Processes that play, each with its share of the environments, while this one learns (Horgan et al. 2018); they
+    need Ray. 0: environments step here."""
+    cluster: str = "auto"
+    """Where actors play: local, this machine; an address of Ray, such as host:6379; auto: what RAY_ADDRESS names, else
+    this machine."""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile of the update. auto: on a GPU, where it is captured as a CUDA graph."""
 
     def __post_init__(self) -> None:
-        at_least(self, num_envs=1, batch_size=1, train_every=1, learning_starts=0, n_step=1, target_every=1, hidden=0)
+        at_least(
+            self,
+            num_envs=1,
+            batch_size=1,
+            train_every=1,
+            learning_starts=0,
+            n_step=1,
+            target_every=1,
+            hidden=0,
+        )
+        at_least(self, actors=0)
         at_least(self, memory_size=2 * self.num_envs * (self.n_step + 4))
         at_least(self, learning_rate=0, final_learning_rate=0, adam_epsilon=0, max_grad_norm=0)
         within(self, 0, 1, "gamma", "epsilon_start", "epsilon_end", "epsilon_fraction", "evaluate_epsilon")

@@ -145,14 +145,14 @@ class DQN:
         """What evaluations and videos play."""
         return QPolicy(self.online, seed, self.config.evaluate_epsilon)
 
-    def learn(self, step: Step) -> dict[str, float] | None:
-        """Remember a step of all environments, and make the updates that are due.
+    def learn(self, step: Step, columns: np.ndarray | None = None) -> dict[str, float] | None:
+        """Remember a step of all environments, or of those numbered `columns`, and make the updates that are due.
 
         Returns:
             The last update's metrics, or None if there was none.
         """
         c = self.config
-        self._remember(step)
+        self._remember(step, columns)
         before, self.steps = self.steps, self.steps + len(step.action)
         metrics = None
         if self.steps > c.learning_starts and self.memory.ready(c.n_step):
@@ -166,9 +166,9 @@ class DQN:
             self.update_target()
         return metrics
 
-    def _remember(self, step: Step) -> None:
+    def _remember(self, step: Step, columns: np.ndarray | None) -> None:
         if isinstance(self.memory, Replay):
-            self.memory.add(step)
+            self.memory.add(step, columns)
             return
         after = self.recurrent_state.before(len(step.action), step.last)
         known = [*self._before, after]

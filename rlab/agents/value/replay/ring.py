@@ -80,12 +80,12 @@ class Replay:
         columns += 0 if self.priorities is None else self.priorities.bytes_needed(entries)
         return (columns + frames, 0) if self.device.type == "cpu" else (columns, frames)
 
-    def add(self, step: Step) -> None:
-        """Append one step of every environment, and the final frame of every episode that ends."""
+    def add(self, step: Step, columns: np.ndarray | None = None) -> None:
+        """Append one step of every environment, or of `columns`, and the final frame of every episode that ends."""
         if self._frames is None:
             self._allocate()
-        envs = np.arange(self.num_envs)
-        flags = FIRST * self._starting + LAST * step.last
+        envs = np.arange(self.num_envs) if columns is None else columns
+        flags = FIRST * self._starting[envs] + LAST * step.last
         self._append(
             envs,
             self._newest(step.obs),
@@ -95,13 +95,13 @@ class Replay:
             flags.astype(np.uint8),
             step.mask,
         )
-        self._starting = step.last.copy()
+        self._starting[envs] = step.last
         if step.last.any():
             (ended,) = np.nonzero(step.last)
             nothing = np.zeros(len(ended), np.float32)
             flags = np.full(len(ended), FINAL, np.uint8)
             next_mask = None if step.next_mask is None else step.next_mask[ended]
-            self._append(ended, self._newest(step.next_obs[ended]), nothing, nothing, nothing, flags, next_mask)
+            self._append(envs[ended], self._newest(step.next_obs[ended]), nothing, nothing, nothing, flags, next_mask)
 
     def terminals(self) -> float:
         """The share of terminals among the steps held, none: 0; a lost life that ends a return is one."""

@@ -1,0 +1,359 @@
+"""Data parallel training: several processes learn as one, each from its part of every batch.
+
+Rank 0 leads: it has the run's folder, evaluates and saves. The others build the same learner and make the same steps.
+Before each step of the optimiser gradients are added up over all, weighted by items, and BatchNorm takes its moments
+over the whole batch, so that N processes learn what one would from the same batches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from rlab.data.batches import Batch, DataModule
+from rlab.errors import RlabError
+from rlab.machine import cores
+from rlab.parallel.group import JOINING, Group, LostRank, environment, meet
+from rlab.registry import RECIPES
+from rlab.run.budget import Budget
+from rlab.run.config import from_plain
+from rlab.run.contract import Learner, Metrics, Stop
+from rlab.run.folder import RunFolder
+from rlab.run.journal import Journal
+from rlab.run.lifecycle import BuildContext, begin_process
+from rlab.run.loop import View
+from rlab.seeding import derive
+from rlab.tasks.task import Losses, SingleLossTask
+from rlab.tasks.trainer import Trainer
+from rlab.trust import environment as trusted
+from rlab.trust import foreign
+
+RESTARTS = 3
+"""How often a run goes on from its last checkpoint by itself after it has lost a process."""
+
+FOLLOWER = (sys.executable, "-m", "rlab", "train")
+"""The command that follows a leader, found by the variables that torchrun sets."""
+
+LEAVING = 20.0
+"""Seconds that processes have to end after the leader has."""
+
+
+class Shard:
+    """The part of a `DataModule`'s batches that one of several processes learns from.
+
+    A rank for which a small last batch has no item gets the first one, which counts nothing (``items`` is empty): it
+    takes part in everything that the others wait for.
+    """
+
+    def __init__(self, data: DataModule, rank: int, world: int):
+        self._data, self._rank, self._world = data, rank, world
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._data, name)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def at(self, epoch: int, number: int, rank: int = 0, world: int = 1) -> Batch:
+        """Make the part of this process of a batch."""
+        batch = self._data.at(epoch, number, self._rank, self._world)
+        if len(batch):
+            return batch
+        other = self._data.at(epoch, number, 0, self._world)
+        return Batch(other.tensors, other.items[:0], other.place)
+
+
+class JointLearning:
+    """What computes gradients in place of `rlab.tasks.task.backpropagate`: those of the whole batch, in each process.
+
+    Args:
+        model: whose gradients they are; its BatchNorm layers take joint moments from now on.
+        total: adds up a tensor over all processes, in place, and returns it.
+    """
+
+    def __init__(self, model: nn.Module, total: Callable[[Tensor], Tensor]):
+        self.model, self.total = model, total
+        self.counted = True
+        """Whether the items at hand count."""
+        for part in model.modules():
+            if isinstance(part, _BatchNorm):
+                part.forward = partial(self._normalise, part)  # type: ignore[method-assign]
+
+    def __call__(self, losses: Callable[[Batch], Losses], batch: Batch) -> Losses:
+        """Compute the gradients of the mean loss over the items of all processes; the losses are that mean, too."""
+        items = len(batch)
+        self.counted = items > 0
+        computed = losses(batch)
+        (items * computed["loss"]).backward()
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        numbers = torch.stack([_wide(value.detach()) for value in computed.values()])
+        parts = [_wide(g).flatten() for g in gradients] + [items * numbers, numbers.new_tensor([float(items)])]
+        joint = self.total(torch.cat(parts))
+        joint /= joint[-1].clone()
+        for gradient, part in zip(gradients, joint.split([p.numel() for p in parts]), strict=False):
+            gradient.copy_(part.view_as(gradient))
+        return dict(zip(computed, joint[-1 - len(numbers) : -1].unbind(), strict=True))
+
+    def _normalise(self, norm: _BatchNorm, x: Tensor) -> Tensor:
+        """BatchNorm over the items of all processes (torch's own is for GPUs only).
+
+        Args:
+            norm: the layer.
+            x: [B, C, ...].
+        """
+        if not norm.training:
+            return type(norm).forward(norm, x)
+        rows, axes = _wide(x), [0, *range(2, x.dim())]
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        number = x.numel() // x.shape[1] * self.counted
+        sums = rows.sum(axes) * self.counted
+        first = _Sum.apply(torch.cat([sums, sums.new_tensor([number])]), self.total)
+        whole = first[-1].detach()
+        mean = first[:-1] / whole
+        centred = rows - mean.view(shape)
+        var = _Sum.apply(centred.square().sum(axes) * self.counted, self.total) / whole
+        y = centred * (var + norm.eps).rsqrt().view(shape)
+        if norm.affine:
+            y = y * norm.weight.view(shape) + norm.bias.view(shape)
+        if norm.track_running_stats and norm.running_mean is not None and norm.running_var is not None:
+            with torch.no_grad():
+                assert norm.num_batches_tracked is not None
+                norm.num_batches_tracked += 1
+                rate = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+                norm.running_mean.lerp_(mean, rate)
+                norm.running_var.lerp_(var * (whole / (whole - 1).clamp(min=1)), rate)
+        return y.to(x.dtype)
+
+    def release(self) -> None:
+        """Give the layers back as they were."""
+        for part in self.model.modules():
+            if isinstance(part, _BatchNorm) and "forward" in vars(part):
+                del part.forward
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """In float32 or what is wider."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+class _Sum(torch.autograd.Function):
+    """A sum over processes through which gradients flow; theirs are summed, too."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:  # type: ignore[override]
+        ctx.total = total
+        return total(tensor.clone())
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return ctx.total(gradient.clone()), None
+
+
+class _Led(Budget):
+    """Where the leader's schedules stand."""
+
+    at = 0.0
+
+    def share(self, done: int) -> float | None:
+        """What the leader has said."""
+        return self.at
+
+
+def ranks(config: Any) -> int:
+    """How many processes learn together: as torchrun says, or else the configuration."""
+    return int(os.environ.get("WORLD_SIZE", 0)) or int(getattr(getattr(config, "fit", None), "workers", 1))
+
+
+def settled(config: Any) -> Any:
+    """A configuration for data parallel training: with the number of processes, and the cores divided among them.
+
+    Raises:
+        RlabError: torchrun started several processes, and this recipe learns in one.
+    """
+    from dataclasses import replace
+
+    world = ranks(config)
+    if world == 1:
+        return config
+    if not hasattr(getattr(config, "fit", None), "workers"):
+        raise RlabError(f"torchrun started {world} processes, and this learns in one; models on data learn in several")
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    threads = max(1, cores() // here) if config.run.threads == "auto" else config.run.threads
+    return replace(config, run=replace(config.run, threads=threads), fit=replace(config.fit, workers=world))
+
+
+@contextmanager
+def leading(workers: int | None, folder: RunFolder, learner: Learner, view: View) -> Iterator[None]:
+    """Let other processes learn with this one, within; starts them unless torchrun did.
+
+    Args:
+        workers: how many there are with this one; None: as the run's settings say.
+        folder: the run.
+        learner: its learner, as it is to go on.
+        view: told of what is not as it was.
+
+    Raises:
+        RlabError: what learns cannot be shared.
+        LostRank: a process is gone.
+    """
+    document = folder.config()
+    if document["config"].get("agent", {}).get("actors"):
+        from rlab.parallel.actors import played
+
+        config = from_plain(type(RECIPES.get(document["recipe"]).default("")), document["config"], "settings")
+        with played(learner, config, view.event):
+            yield
+        return
+    before = int(document["config"].get("fit", {}).get("workers", 1))
+    world = int(os.environ.get("WORLD_SIZE", 0)) or workers or before
+    if world != before:
+        view.event(f"not bit-exact from here: {before} processes learned together before, and {world} do now; "
+                   "batches are the same")  # fmt: skip
+    if world == 1:
+        yield
+        return
+    trainer = _shareable(learner, document["recipe"])
+    with contextlib.ExitStack() as stack:
+        started: dict[int, subprocess.Popen[bytes]] = {}
+        if "WORLD_SIZE" in os.environ:
+            _, _, store = meet()
+        else:
+            server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+            store = dist.PrefixStore("rlab/0", server)
+            stack.callback(_end, started)
+            for rank in range(1, world):
+                variables = os.environ | trusted() | environment(rank, world, server.port)
+                started[rank] = subprocess.Popen(FOLLOWER, env=variables, stdin=subprocess.DEVNULL, stdout=2)
+        store.set("run", json.dumps(document))
+        group = Group(0, world, store, _device_of(trainer), started)
+        stack.callback(group.close)
+        stack.callback(group.say, "end")
+        group.share(trainer.state())
+        step = trainer.step
+
+        def led() -> Metrics:
+            group.say(f"{trainer.updates} {trainer.schedule_place!r}")
+            return step()
+
+        joint = _join(trainer, group)
+        trainer.step = led  # type: ignore[method-assign]
+        stack.callback(joint.release)
+        yield
+
+
+def following() -> bool:
+    """Whether this process is one that follows a leader."""
+    return os.environ.get("RANK", "0") != "0" and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def follow() -> int:
+    """Learn with a leader until it ends; return the exit status."""
+    from rlab.recipes import load_recipes
+
+    for number in (signal.SIGINT, signal.SIGTERM):  # the leader hears them, too, saves, and says that it is over
+        signal.signal(number, signal.SIG_IGN)
+    rank, world, store = meet()
+    store.wait(["run"], timedelta(seconds=JOINING))
+    document = json.loads(store.get("run"))
+    foreign(document)
+    recipe = load_recipes().get(document["recipe"])
+    config = from_plain(type(recipe.default("")), document["config"], "the leader's settings")
+    begin_process(config.run.threads)
+    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if config.run.device.startswith("cuda") else "cpu"
+    with tempfile.TemporaryDirectory() as made, contextlib.ExitStack() as stack:
+        journal = Journal(Path(made))
+        stack.callback(journal.close)
+        trainer = _shareable(recipe.build(config, BuildContext(device, journal)), document["recipe"])
+        stack.callback(trainer.close)
+        group = Group(rank, world, store, _device_of(trainer))
+        stack.callback(group.close)
+        trainer.restore(group.share(None), Stop())
+        trainer.seed = derive(trainer.seed, "rank", rank)  # dropout of each draws for itself
+        trainer.budget = budget = _Led()
+        _join(trainer, group)
+        while (said := group.hear()) != "end":
+            update, place = said.split()
+            assert trainer.updates == int(update), (trainer.updates, update)
+            budget.at = float(place)
+            trainer.step()
+    return 0
+
+
+def restarted() -> bool:
+    """Whether torchrun has started this process again after a failure."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def persistently(failure: LostRank, go_on: Callable[[], Any], say: Callable[[str], None]) -> Any:
+    """Go on with a run that has lost a process, from its last checkpoint, `RESTARTS` times at the most.
+
+    Under torchrun the failure is raised again: it starts all processes anew.
+
+    Raises:
+        LostRank: it lost one each time.
+    """
+    if "WORLD_SIZE" in os.environ:
+        raise failure
+    for number in range(1, RESTARTS + 1):
+        say(f"{failure}; going on from the last checkpoint ({number} of {RESTARTS})")
+        try:
+            return go_on()
+        except LostRank as e:
+            failure = e
+    raise LostRank(f"{failure}; after {RESTARTS} new starts the run ends here, with its last checkpoint kept")
+
+
+def _device_of(trainer: Trainer) -> torch.device:
+    return trainer.device
+
+
+def _shareable(learner: Learner, recipe: str) -> Trainer:
+    """A learner that several processes can share.
+
+    Raises:
+        RlabError: it is none.
+    """
+    task = getattr(learner, "task", None)
+    if (
+        not isinstance(learner, Trainer)
+        or not isinstance(task, SingleLossTask)
+        or type(task).update is not SingleLossTask.update
+    ):
+        raise RlabError(f"'{recipe}' learns in one process; models of one loss on data learn in several: --workers 1")
+    return learner
+
+
+def _join(trainer: Trainer, group: Group) -> JointLearning:
+    """Let a trainer learn from its part of each batch, and from the gradients of all."""
+    task = trainer.task
+    assert isinstance(task, SingleLossTask)
+    task.data = Shard(task.data, group.rank, group.world)
+    joint = JointLearning(task.model, group.sum)
+    task.learn = joint
+    return joint
+
+
+def _end(started: Mapping[int, subprocess.Popen[bytes]]) -> None:
+    """Wait for processes that were told to end, and kill those that do not."""
+    for process in started.values():
+        try:
+            process.wait(LEAVING)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

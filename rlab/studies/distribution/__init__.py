@@ -1,0 +1,1 @@
+"""Several machines that learn together: items 278-282."""

@@ -1,0 +1,1 @@
+"""Recurrent nets, attention, dialogue and word vectors: items 208-252."""

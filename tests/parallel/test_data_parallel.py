@@ -1,0 +1,142 @@
+"""Data parallel training: several processes learn what one would."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import rlab
+from rlab.cli import main
+from rlab.data.batches import Batch, Batches
+from rlab.data.datasets import load
+from rlab.parallel import data_parallel
+from rlab.parallel.data_parallel import JointLearning, Shard
+from rlab.parallel.group import TIMEOUT, LostRank
+from rlab.run.folder import find_run
+from rlab.tasks.task import SingleLossTask
+from tests.parallel.sums import Sums
+
+
+class Doubled(nn.Module):
+    """A network with BatchNorm that is used twice in a forward pass, as a siamese one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+        self.last = nn.BatchNorm1d(10, momentum=None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.body(x.double()) + self.body(1 - x.double()))
+
+
+class Pictures(SingleLossTask):
+    def loss(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": nn.functional.cross_entropy(outputs, batch.y)}
+
+
+def learned(data: Any, size: int, world: int) -> tuple[dict[str, Tensor], list[float], list[int]]:
+    """(model, losses, items that counted) after an epoch of so many ranks, which must agree."""
+    sums = Sums(world)
+
+    def task_of(rank: int) -> Pictures:
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            model = Doubled().double()  # BatchNorm of two items makes much of float32's rounding
+        task = Pictures(model, Batches(data, size, seed=3), torch.optim.SGD(model.parameters(), 0.1, momentum=0.9))
+        if world > 1:
+            task.data, task.learn = Shard(task.data, rank, world), JointLearning(model, sums.of(rank))
+        return task
+
+    def run(task: Pictures) -> tuple[list[float], list[int]]:
+        batches = [task.data.at(0, number) for number in range(len(task.data))]
+        losses = [float(task.update(batch, task.optimizers())["loss"]) for batch in batches]
+        return losses, [item for batch in batches for item in batch.items.tolist()]
+
+    tasks = [task_of(rank) for rank in range(world)]
+    with ThreadPoolExecutor(world) as threads:
+        done = list(threads.map(run, tasks))
+    states = [task.model.state_dict() for task in tasks]
+    for state in states[1:]:
+        assert all(torch.equal(tensor, state[name]) for name, tensor in states[0].items())
+    return states[0], done[0][0], [item for _, items in done for item in items]
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_learn_as_one(world: int) -> None:
+    """Item 279: gradients are merged, and BatchNorm's moments, in two forwards of one backward pass.
+
+    101 items in batches of 33 leave two at the end: they count once, and the third rank has none and hinders nobody.
+    """
+    data = load("digits", 0, 0.0).subsample(101, 0)
+    one, losses, items = learned(data, 33, 1)
+    joint, joint_losses, joint_items = learned(data, 33, world)
+    assert sorted(joint_items) == sorted(items)
+    assert len(set(items)) == 101
+    assert joint_losses == pytest.approx(losses, abs=1e-9)
+    for name, tensor in one.items():
+        assert torch.allclose(joint[name].double(), tensor.double(), rtol=0, atol=1e-9), name
+
+
+SMALL: dict[str, Any] = {"data": "digits", "epochs": 2, "batch_size": 64, "examples": 300, "evaluate_steps": 0,
+                         "optimiser": "momentum", "checkpoint_steps": 64, "threads": 1}  # fmt: skip
+
+
+def final(name: str) -> dict[str, Tensor]:
+    """The parameters of a run's newest checkpoint."""
+    newest = max(find_run(name).checkpoints.iterdir())
+    return load_file(next(newest.glob("*.safetensors")))
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (signal.SIGSTOP, r"rank 1 \(.*, process \d+\) did not answer within 3 s"),
+        pytest.param(signal.SIGKILL, "rank 1 was ended by signal 9", marks=pytest.mark.slow),
+    ],
+)
+def test_lost_ranks_are_named_and_made_good(
+    number: int, says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A paused or killed peer ends the session by name; resumed, the run comes to the same bits."""
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    monkeypatch.setenv(TIMEOUT, "3")
+    monkeypatch.setattr(data_parallel, "LEAVING", 0.5)
+    steps = 0
+
+    def hit(progress: Any, metrics: Any) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            psutil.Process().children()[-1].send_signal(number)
+
+    rlab.train("lenet", name="whole", workers=2, **SMALL)
+    with pytest.raises(LostRank, match=says):
+        rlab.train("lenet", name="cut", workers=2, on_step=hit, **SMALL)
+    rlab.resume("cut")
+    assert final("cut").keys() == final("whole").keys()
+    assert all(torch.equal(tensor, final("cut")[name]) for name, tensor in final("whole").items())
+    assert find_run("cut").config()["config"]["fit"]["workers"] == 2
+
+
+def test_ranks_that_always_die_end_the_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    assert main(["train", "lenet", "--data", "digits", "--epochs", "1", "--name", "alone", "--threads", "1"]) == 0
+    monkeypatch.setattr(data_parallel, "FOLLOWER", (sys.executable, "-c", "raise SystemExit(3)"))
+    assert main(["resume", "alone", "--epochs", "2", "--workers", "2"]) == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "rank 1 ended with status 3 before it began to learn; after 3 new starts the run ends here" in said
+    assert "not bit-exact from here: 1 processes learned together before, and 2 do now" in said
+    assert main(["train", "gan", "--data", "digits", "--epochs", "1", "--name", "gan", "--workers", "2"]) == 1
+    assert "'gan' learns in one process" in capsys.readouterr().err
+    assert not (tmp_path / "gan").exists()
