@@ -138,7 +138,7 @@ STUDIES.register("jump-then-settle")(
         correction_ja="教材は、学習率が大きければ山を越えて大域最適解に向かえると述べる。実際に飛び出すのは歩幅に対して狭すぎる谷からであり、"
         "最も深い谷でも狭ければ飛び出してしまう。",
         settings=Settings(),
-        smoke={"steps": 8, "starts": 4, "data": "digits", "examples": 50, "updates": 8},
+        smoke={"steps": 20, "starts": 10, "data": "digits", "examples": 50, "updates": 20},
         small={"steps": 200, "starts": 100, "data": "digits", "examples": 500, "updates": 250},
         small_seeds=4,
         seeds=5,
