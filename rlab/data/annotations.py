@@ -237,7 +237,7 @@ class Gathering:
             raise RlabError(f"{source} has {len(kept):,} boxes in {name}; at most {MOST_BOXES:,} are read")
         across, down = pixels.shape[2] / given[0], pixels.shape[1] / given[1]
         scale = (across, down, across, down)
-        self.boxes.append([Box(b.name, tuple(e * s for e, s in zip(b.edges, scale, strict=True))) for b in kept])  # type: ignore[arg-type]
+        self.boxes.append([Box(b.name, tuple(e * s for e, s in zip(b.edges, scale, strict=True))) for b in kept])
         self.x.append(pixels)
         self.names.append(name)
         self.crowds += crowds
