@@ -12,7 +12,7 @@ PIP := $(PINNED) $(BIN)/python -m pip --disable-pip-version-check -q
 WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help setup dev docs studies breakout lint test test-setup test-data test-slow test-oracles bench hashes release clean
+.PHONY: help setup dev docs studies breakout lint test test-setup test-data test-slow test-oracles bench gpu-check hashes release clean
 
 help:
 	@echo "make breakout   set up, train DQN on Breakout for about ten minutes, evaluate, write video and report"
@@ -24,6 +24,7 @@ help:
 	@echo "make docs       the documentation as a site, docs/_build/html"
 	@echo "make studies    the studies that an exam asks about first, at the full budget: hours; goes on where it was stopped"
 	@echo "make bench      speed against stable-baselines3"
+	@echo "make gpu-check  try every path that differs on a GPU (nine minutes), and say what works"
 	@echo "make hashes     write requirements-release.txt: every version of constraints.txt with its digests"
 	@echo "make release    build sdist and wheel into dist/ with packages of exactly those digests, and try the wheel"
 	@echo "make setup      only set up; TORCH=... chooses another build of torch"
@@ -94,6 +95,10 @@ studies: setup
 
 bench: setup
 	$(BIN)/rlab bench speed
+
+# On a machine with a GPU: make gpu-check TORCH="torch --index-url <your CUDA index>"
+gpu-check: setup
+	$(BIN)/rlab bench gpu --minutes 9
 
 hashes:
 	rm -rf build/hashes

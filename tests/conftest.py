@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tests.processes import Spawn, end
 
@@ -27,6 +28,11 @@ def _short_measurements() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rlab.agents.interaction.MEASURED", 0.03)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # tests run side by side
 
 
 @pytest.fixture(autouse=True)

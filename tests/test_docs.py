@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 DOCS = Path(__file__).parent.parent / "docs"
 SMALL = {
@@ -30,7 +31,8 @@ def test_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     notebook = nbformat.read(DOCS / "tutorials" / f"{name}.ipynb", as_version=4)
     (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     parameters.source = SMALL[name]
-    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
+    sockets = Config({"KernelManager": {"transport": "ipc"}})  # a port that is free now may be another's a moment later
+    client = NotebookClient(notebook, timeout=300, config=sockets, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()  # raises at the first cell that fails
     assert len(list(tmp_path.glob("*/config.json"))) == 3
 

@@ -48,6 +48,32 @@ class Environments:
 
 
 @dataclass(frozen=True)
+class Gpu:
+    """Try every path that differs on a GPU, say what works and how fast, and write it to a JSON file."""
+
+    minutes: float = 9.0
+    """No trial begins after this time."""
+    device: str = "cuda"
+    """torch device; cpu only tries the command itself."""
+    out: Path | None = None
+    """The file; by default bench-gpu.json among the runs."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """Measure what this processor can do at the most by its arithmetic and by its memory, and how near layers come."""
+
+    threads: int = 1
+    """Of torch."""
+    seconds: float = 0.3
+    """How long each measurement takes."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
 class BreakoutGpu:
     """Train PQN on Breakout on a GPU with settings for one, evaluate it, and hold it against the clock."""
 
@@ -242,6 +268,8 @@ def main(argv: Sequence[str]) -> int:
         "generative": _generative,
         "go": _go,
         "go-solved": _go_solved,
+        "gpu": _gpu,
+        "roofline": _roofline,
         "speed": _speed,
         "wavenet": _wavenet,
         "words": _words,
@@ -261,6 +289,8 @@ def main(argv: Sequence[str]) -> int:
         print("       rlab bench go [--size N] [--rounds N] [--seconds S] [--granularity | --search] [--json]")
         print("       rlab bench go-solved [PLAYER] [--size N] [--opponent PLAYER] [--games N] [--seed N] [--json]")
         print("       rlab bench words [--data SET] [--method M] [--epochs N] [--rounds N] [--workers N] [--json]")
+        print("       rlab bench gpu [--minutes M] [--device D] [--out FILE] [--json]")
+        print("       rlab bench roofline [--threads N] [--seconds S] [--json]")
         print("       rlab bench wavenet [--run RUN] [--samples N] [--rounds N] [--classifier RUN] [--each N] [--json]")
         print("       rlab bench breakout-gpu [--steps N] [--seed N] [--device D] [--json]")
         return 0
@@ -351,6 +381,51 @@ def _detection(argv: Sequence[str]) -> int:
             for row in m["rows"]
         ]
         lines.append("network: without selective search, which R-CNN and Fast R-CNN wait for; one thread, on the CPU")
+        put("\n".join(lines), m)
+        return 0
+
+
+def _gpu(argv: Sequence[str]) -> int:
+    flags = parse(Gpu, "bench gpu", argv)
+    if not 0 < flags.minutes < 600:
+        raise RlabError(f"--minutes is {flags.minutes:g}; it must be more than 0 and less than 600")
+    with results(flags.json) as put:
+        from rlab.bench.gpu import measure
+        from rlab.run.folder import runs_dir
+
+        path = flags.out or runs_dir() / "bench-gpu.json"
+        m = measure(flags.minutes, flags.device, path, say)
+        lines = [f"{m['device']}, torch {m['torch']}, {m['minutes']:g} minutes"]
+        for trial in m["trials"]:
+            figures = ", ".join(
+                f"{name} {value:,.4g}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in trial.get("figures", {}).items()
+            )
+            works = {True: "works", False: "FAILS", None: "not tried"}[trial["works"]]
+            lines.append(f"{trial['name']:<30}{works:<10}{figures or trial.get('why', '')}")
+        put("\n".join([*lines, f"wrote   {path}"]), m)
+        return 0 if all(trial["works"] is not False for trial in m["trials"]) else 1
+
+
+def _roofline(argv: Sequence[str]) -> int:
+    flags = parse(Roofline, "bench roofline", argv)
+    refuse_below(flags, threads=1)
+    if not 0 < flags.seconds < 3600:
+        raise RlabError(f"--seconds is {flags.seconds:g}; it must be more than 0 and less than 3600")
+    with results(flags.json) as put:
+        from rlab.bench.roofline import measure
+
+        m = measure(flags.threads, flags.seconds, say)
+        lines = [
+            f"memory {m['gbytes_per_s']:.1f} GB/s, arithmetic {m['peak_gflops']:.0f} GFLOP/s, threads: {m['threads']}; "
+            f"below {m['ridge']:.1f} operations a byte memory decides",
+            f"{'layer':<24}{'operations/byte':>16}{'GFLOP/s':>10}{'roof':>10}  limited by",
+        ]
+        lines += [
+            f"{row['layer']:<24}{row['intensity']:>16.2f}{row['gflops']:>10.1f}{row['roof_gflops']:>10.1f}  "
+            f"{row['limited_by']}"
+            for row in m["rows"]
+        ]
         put("\n".join(lines), m)
         return 0
 

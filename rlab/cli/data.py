@@ -85,7 +85,8 @@ class Show:
 
 @dataclass(frozen=True)
 class FromRun:
-    """Keep the whole episodes of a run's replay as a data set in its folder, for `rlab train decision-transformer`."""
+    """Keep the whole episodes of a run's replay as a data set in its folder, for `rlab train decision-transformer` and
+    `gail`."""
 
     run: RunName
     """A run's name, a path, or `latest`; one of dqn or its variants."""

@@ -195,6 +195,7 @@ GROUPS = {
 BASICS = (
     *("env", "data", "steps", "epochs", "games", "members", "minutes", "name", "seed", "device", "threads"),
     *("start", "like", "config", "policy", "rollout", "play", "teacher", "augment", "validation", "examples"),
+    *("trajectories", "expert_episodes", "random_steps", "untrained_memory"),
     *("evaluate_steps", "encoder", "freeze", "hidden", "num_envs", "batch_size", "learning_rate", "optimiser"),
     *("tokens", "window", "width", "layers", "attention", "scheduled_sampling", "beam", "loss", "standardise"),
     *("gamma", "lam", "n_step", "learning_starts", "memory_size", "epsilon_end", "visits", "depth", "json"),

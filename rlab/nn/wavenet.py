@@ -107,10 +107,10 @@ class WaveNet(nn.Module):
         part = part_of(position, self.places)
         condition = torch.take_along_dim(self.conditions(label, speaker), part[:, :, None], 1).transpose(1, 2)
         x = F.pad(self.embedding(codes).transpose(1, 2), (1, 0))[:, :, :-1]  # before the first one there is nothing
-        total: Tensor | None = None
+        total = torch.zeros((), device=x.device, dtype=x.dtype)
         for layer in self.layers:
             x, skip = layer(x, condition)
-            total = skip if total is None else total + skip
+            total = total + skip
         logits: Tensor = self.logits(F.relu(self.hidden(F.relu(total))))
         return logits.transpose(1, 2)
 

@@ -7,6 +7,7 @@ old. An actor that dies or falls silent is started again; its episode is cut whe
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import signal
@@ -269,7 +270,7 @@ class FleetLearning:
         self._stale.discard(actor)
         self.fleet.ask(actor, restart=not good)
         lag = float(self.agent.updates - chunk.version)
-        metrics: dict[str, float] = {"lag": lag, "lag_max": lag, "actors_lost_last": float(self.fleet.lost)}
+        metrics: dict[str, float] = {"lag": lag, "largest_lag_max": lag, "actors_lost_last": float(self.fleet.lost)}
         if not good:
             self._cut(actor)
         else:
@@ -332,9 +333,9 @@ def connected(cluster: str, say: Callable[[str], None]) -> Iterator[None]:
         import ray
     except ImportError:
         raise RlabError("--actors needs Ray, which is not installed: pip install 'rlab-rl[cluster]'") from None
-    options = {"include_dashboard": False, "object_store_memory": 256 << 20} if address is None else {}
+    options: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 256 << 20} if address is None else {}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="error", **options)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
     except (ConnectionError, RuntimeError, ValueError) as e:
         raise RlabError(f"no cluster of Ray answers at '{cluster}' ({str(e).splitlines()[0]})") from None
     finally:

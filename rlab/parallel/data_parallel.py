@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from rlab.data.batches import Batch, DataModule
@@ -156,12 +156,12 @@ class _Sum(torch.autograd.Function):
     """A sum over processes through which gradients flow; theirs are summed, too."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, tensor: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
         ctx.total = total
         return total(tensor.clone())
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return ctx.total(gradient.clone()), None
 
 
@@ -234,8 +234,8 @@ def leading(workers: int | None, folder: RunFolder, learner: Learner, view: View
         if "WORLD_SIZE" in os.environ:
             _, _, store = meet()
         else:
-            server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-            store = dist.PrefixStore("rlab/0", server)
+            server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+            store = PrefixStore("rlab/0", server)
             stack.callback(_end, started)
             for rank in range(1, world):
                 variables = os.environ | trusted() | environment(rank, world, server.port)

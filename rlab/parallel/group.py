@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed import DistStoreError, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from rlab.errors import RlabError
 from rlab.run.checkpoint import flatten, unflatten
@@ -73,7 +74,7 @@ class Group:
         self,
         rank: int,
         world: int,
-        store: dist.Store,
+        store: Store,
         device: torch.device,
         started: Mapping[int, Popen[bytes]] | None = None,
     ):
@@ -85,7 +86,8 @@ class Group:
         store.set(f"who/{rank}", f"{socket.gethostname()}, process {os.getpid()}")
         for other in range(world):
             self._join(other)
-        threading.Thread(target=self._beat, args=(store.clone(),), daemon=True).start()
+        beating: Any = store  # its stub has no clone()
+        threading.Thread(target=self._beat, args=(beating.clone(),), daemon=True).start()
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(
             backend, store=store, rank=rank, world_size=world, timeout=timedelta(seconds=self._patience)
@@ -173,7 +175,7 @@ class Group:
         except RuntimeError:  # the leader had the store
             return dict.fromkeys(range(1, self.world), b"") if self.rank else {}
 
-    def _beat(self, store: dist.Store) -> None:
+    def _beat(self, store: Store) -> None:
         number = 0
         while not self._over.wait(BEAT):
             number += 1
@@ -204,7 +206,7 @@ class Group:
                 now, beat = time.monotonic(), self._beats().get(0, b"")
                 if beat and beat != last:
                     last, heard = beat, now
-                if now - heard > self._patience or not isinstance(e, dist.DistStoreError):
+                if now - heard > self._patience or not isinstance(e, DistStoreError):
                     raise LostRank(f"rank 0, the leader, did not answer within {self._patience:g} s") from None
 
 
@@ -217,7 +219,7 @@ def environment(rank: int, world: int, port: int) -> dict[str, str]:
     return {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
-def meet() -> tuple[int, int, dist.Store]:
+def meet() -> tuple[int, int, Store]:
     """(rank, world, store) of a process that torchrun or a leader started.
 
     Raises:
@@ -230,9 +232,9 @@ def meet() -> tuple[int, int, dist.Store]:
         raise RlabError(f"RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT must be set, as torchrun does ({e})") from None
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     try:
-        store = dist.TCPStore(
+        store = TCPStore(
             host, port, is_master=rank == 0 and not agent, timeout=timedelta(seconds=JOINING), wait_for_workers=False
         )
     except RuntimeError as e:
         raise LostRank(f"rank {rank} found nobody at {host}:{port} ({str(e).splitlines()[0]})") from None
-    return rank, world, dist.PrefixStore(f"rlab/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    return rank, world, PrefixStore(f"rlab/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)

@@ -61,11 +61,11 @@ class _SumForward(torch.autograd.Function):
     """Outputs are summed over processes; the gradient of each part is that of the sum."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, total: Total) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, tensor: Tensor, total: Total) -> Tensor:
         return total(tensor.clone())
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
 
 
@@ -73,10 +73,10 @@ class _SumBackward(torch.autograd.Function):
     """The input goes to all processes; its gradient is the sum of theirs."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, total: Total) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, tensor: Tensor, total: Total) -> Tensor:
         ctx.total = total
         return tensor.view_as(tensor)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return ctx.total(gradient.clone()), None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
-from torch import Tensor
 
 from rlab.data.synthetic import MIXTURES
 from rlab.seeding import derive
-from rlab.studies.supervised import accuracy, fit, network
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NEAR = 0.25
 """Part of the distance between neighbouring modes within which a sample counts as theirs."""
@@ -33,6 +35,10 @@ def told_apart(real: Tensor, fake: Tensor, seed: int, hidden: int = 128, steps: 
 
     A classifier's two-sample test (Lopez-Paz & Oquab 2017): one half of each is learned from, the other tested.
     """
+    import torch
+
+    from rlab.studies.supervised import accuracy, fit, network
+
     half = len(real) // 2
     x = torch.cat([real[:half], fake[:half]])
     y = torch.arange(2).repeat_interleave(half)

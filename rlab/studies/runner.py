@@ -169,7 +169,7 @@ def _seed(
     """
     cells: dict[str, Any] = {} if fresh else _read_seed(path, study)
     kept = len(cells)
-    started = time.perf_counter()
+    started, source = time.perf_counter(), git_state()
     for variant, value in study.variants.items():
         if variant in cells:
             continue
@@ -179,7 +179,7 @@ def _seed(
             "seconds": round(time.perf_counter() - began, 3),
             "cpu_seconds": round(time.process_time() - began_cpu, 3),
         }
-        cells[variant] = {"numbers": numbers, **took, **git_state()}
+        cells[variant] = {"numbers": numbers, **took, **source}
         replace_durably(path, to_json({"schema": SCHEMA, "study": name, "seed": seed, "cells": cells}))
     return (
         seed,

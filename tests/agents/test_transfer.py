@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "runs"
 
 
-QUICK = {"steps": 400, "num_envs": 2, "evaluate_steps": 0, "checkpoint_steps": 0, "learning_starts": 40}
+Taught = Callable[[str, Path], RunFolder]
+
+QUICK = {"steps": 160, "num_envs": 2, "evaluate_steps": 0, "checkpoint_steps": 0, "learning_starts": 40}
 
 
 def trained(recipe: str, name: str, env: str = "CartPole-v1", at_once: bool = False, **settings: Any) -> RunFolder:
@@ -55,6 +58,21 @@ def trained(recipe: str, name: str, env: str = "CartPole-v1", at_once: bool = Fa
     config = changed(default, small | settings)
     folder, _ = start_run(recipe, config, name, stop, Quiet(), prepare)
     return folder
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Taught:
+    """A finished run `source` of a recipe in a runs folder, trained once and copied."""
+    kept = tmp_path_factory.mktemp("kept")
+
+    def copy(recipe: str, runs: Path) -> RunFolder:
+        if not (kept / recipe).exists():
+            shutil.copytree(trained(recipe, "source").path, kept / recipe)
+        else:
+            shutil.copytree(kept / recipe, runs / "source")
+        return find_run("source")
+
+    return copy
 
 
 def at_start(recipe: str, name: str, env: str = "CartPole-v1", **settings: Any) -> RunFolder:
@@ -89,8 +107,8 @@ def head(folder: RunFolder) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("source", ["dqn", "pqn", "a2c", "reinforce", "ppo", "sb3-dqn"])
-def test_whatever_learned_it_a_dqn_starts_from_it(source: str) -> None:
-    there = encoder(trained(source, "source"))
+def test_whatever_learned_it_a_dqn_starts_from_it(source: str, taught: Taught, runs: Path) -> None:
+    there = encoder(taught(source, runs))
     assert there
     new = at_start("dqn", "new", encoder="source")
     assert same(encoder(new), there)
@@ -99,7 +117,7 @@ def test_whatever_learned_it_a_dqn_starts_from_it(source: str) -> None:
     target = saved.state["agent"]["target"]
     assert same({k.removeprefix("encoder."): v for k, v in target.items() if k.startswith("encoder.")}, there)
     document = new.config()
-    assert document["warm_start"]["encoder"] == {"run": "source", "step": 400, "digest": digest(there)}
+    assert document["warm_start"]["encoder"] == {"run": "source", "step": QUICK["steps"], "digest": digest(there)}
     assert document["config"]["agent"]["encoder"] == find_run("source").config()["config"]["agent"]["encoder"]
 
 
@@ -111,8 +129,8 @@ def test_parts_of_an_encoder_travel_but_not_its_start() -> None:
 
 @pytest.mark.parametrize("recipe", ["dqn", "pqn", "a2c", "actor-critic", "reinforce-baseline", "rainbow", "drqn"])
 @pytest.mark.parametrize("frozen", [False, True])
-def test_frozen_weights_stay_to_the_bit_and_others_move(recipe: str, frozen: bool) -> None:
-    there = encoder(trained("pqn", "source"))  # with LayerNorm
+def test_frozen_weights_stay_to_the_bit_and_others_move(recipe: str, frozen: bool, taught: Taught, runs: Path) -> None:
+    there = encoder(taught("pqn", runs))  # with LayerNorm
     start = at_start(recipe, "start", encoder="source", freeze=frozen)
     end = trained(recipe, "end", encoder="source", freeze=frozen)
     below = "below." if recipe == "drqn" else ""
@@ -136,8 +154,8 @@ def test_frozen_weights_stay_to_the_bit_and_others_move(recipe: str, frozen: boo
 
 
 def test_spectral_norm_of_a_frozen_encoder_does_not_move() -> None:
-    small = {"steps": 60, "memory_size": 200, "batch_size": 2, "train_every": 8, "evaluate_episodes": 1}
-    quick = small | {"final_episodes": 1, "encoder": "impala-btr", "hidden": 8}
+    small = {"steps": 24, "learning_starts": 8, "memory_size": 200, "batch_size": 2, "train_every": 8}
+    quick = small | {"final_episodes": 1, "evaluate_episodes": 1, "encoder": "impala-btr", "hidden": 8}
     there = encoder(at_start("dqn", "source", "MinAtar/Breakout", **quick))
     assert any(k.endswith(".u") for k in there)
     end = trained("dqn", "end", "MinAtar/Breakout", **(quick | {"encoder": "source", "freeze": True}))
@@ -151,8 +169,8 @@ def test_memory_travels_too_and_leaves_its_lstm_where_there_is_no_place_for_it()
     assert same(encoder(at_start("dqn", "part", encoder="source")), below)
 
 
-def test_an_algorithm_of_stable_baselines3_starts_from_it_as_well() -> None:
-    there = encoder(trained("dqn", "source"))
+def test_an_algorithm_of_stable_baselines3_starts_from_it_as_well(taught: Taught, runs: Path) -> None:
+    there = encoder(taught("dqn", runs))
     for recipe in ("ppo", "sb3-dqn"):
         new = at_start(recipe, f"new-{recipe}", encoder="source")
         saved = read_newest(new)
@@ -166,10 +184,10 @@ def test_an_algorithm_of_stable_baselines3_starts_from_it_as_well() -> None:
 
 
 @pytest.mark.parametrize("recipe", ["dqn", "a2c"])
-@pytest.mark.parametrize("saved_at", [0, 200])
-def test_it_resumes_exactly_without_the_source(recipe: str, saved_at: int, runs: Path) -> None:
+@pytest.mark.parametrize("saved_at", [0, 80])
+def test_it_resumes_exactly_without_the_source(recipe: str, saved_at: int, taught: Taught, runs: Path) -> None:
     """Stopped half-way, or killed before the first checkpoint: the old run is gone, and the result is the same."""
-    source = trained("dqn", "source")
+    source = taught("dqn", runs)
     whole = trained(recipe, "whole", encoder="source", freeze=True)
 
     class Until(Quiet):
@@ -193,11 +211,11 @@ def test_it_resumes_exactly_without_the_source(recipe: str, saved_at: int, runs:
     assert other is not None
     assert digest(one.state) == digest(other.state)
     with rlab.load(broken) as player:  # to play, too, it needs nobody
-        assert player.step == 400
+        assert player.step == QUICK["steps"]
 
 
-def test_a_copy_that_is_gone_or_damaged_is_not_passed_over(runs: Path) -> None:
-    trained("dqn", "source")
+def test_a_copy_that_is_gone_or_damaged_is_not_passed_over(taught: Taught, runs: Path) -> None:
+    taught("dqn", runs)
     new = at_start("dqn", "new", encoder="source")
     shutil.rmtree(new.checkpoints)
     copy = new.path / "encoder.safetensors"
@@ -209,8 +227,8 @@ def test_a_copy_that_is_gone_or_damaged_is_not_passed_over(runs: Path) -> None:
         resume_run(new, None, Stop(), Quiet())
 
 
-def test_shapes_that_do_not_fit_are_named_and_nothing_is_left(runs: Path) -> None:
-    trained("dqn", "source")
+def test_shapes_that_do_not_fit_are_named_and_nothing_is_left(taught: Taught, runs: Path) -> None:
+    taught("dqn", runs)
     with pytest.raises(RlabError, match=r"'source' does not fit.*'layers\.1\.weight' has shape \[256, 4\] there and "):
         trained("dqn", "other", "rlab/TMaze-v0", encoder="source")
     at_start("pqn", "norm")

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-import torch
 
 import rlab.agents.recipes  # noqa: F401 - registers the recipes
 from rlab.bench import speed
@@ -107,7 +106,6 @@ def test_busy_processes_end_whatever_happens() -> None:
 
 
 def test_the_plain_pqn_learns_from_every_rollout() -> None:
-    torch.set_num_threads(1)  # tests run side by side
     asked: list[int] = []
     args = pqn.Args(num_envs=2, rollout=3, batch_size=4, epochs=1, total_steps=12)
     pqn.train(args, lambda steps, scores: asked.append(steps) or False)  # type: ignore[func-returns-value]

@@ -6,12 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)  # tests run side by side
 
 
 @pytest.fixture

@@ -35,11 +35,6 @@ B = np.array([1.0, -2.0, 0.5])
 START = np.array([0.7, -0.3, 1.1])
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)  # tests run side by side
-
-
 Update = Callable[[int, np.ndarray, dict[str, Any]], np.ndarray]
 """(t from 1, gradient, memory) -> step to subtract."""
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from rlab.studies import STUDIES, Contrast, Study
 
@@ -45,7 +44,6 @@ class Fake:
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.set_num_threads(1)
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
 
 

@@ -235,15 +235,24 @@ def test_encoder_goes_under_a_classifier(source: str, recipe: str, data: str, ru
     assert all(torch.equal(t, best[name]) for name, t in weights.items())
 
 
-def test_encoder_goes_under_an_agent(runs: Path) -> None:
-    quick = {"steps": 200, "learning_starts": 50, "threads": 1, "final_episodes": 1, "num_envs": 1}
-    run = rlab.train("dqn", env="MinAtar/Breakout-v1", encoder="boards", freeze=True, **quick)
-    ours, theirs = read_newest(run), read_newest(find_run("boards"))
+@pytest.mark.parametrize(
+    ("kind", "recipe", "freeze"), [("autoencoder", "dqn", True), ("autoencoder", "pqn", False), ("vae", "pqn", True)]
+)
+def test_encoder_goes_under_an_agent(kind: str, recipe: str, freeze: bool, runs: Path) -> None:
+    source, small = "boards", {"epochs": 1, "threads": 1, "encoder": "minatar", "code": 3, "nll_samples": 5}
+    if kind == "vae":
+        source = rlab.train("vae", data=BOARDS, **small).name
+    quick = {"steps": 200, "threads": 1, "final_episodes": 1}
+    quick |= {"num_envs": 1, "learning_starts": 50} if recipe == "dqn" else {"num_envs": 4, "rollout": 8}
+    run = rlab.train(recipe, env="MinAtar/Breakout-v1", encoder=source, freeze=freeze, **quick)
+    assert run.config()["warm_start"]["encoder"]["run"] == source
+    ours, theirs = read_newest(run), read_newest(find_run(source))
     assert ours is not None
     assert theirs is not None
     online = {name: t for name, t in ours.state["agent"]["online"].items() if name.startswith("encoder.")}
     assert online
-    assert all(torch.equal(t, theirs.state["best"]["modules"][f"model.{name}"]) for name, t in online.items())
+    kept = [torch.equal(t, theirs.state["best"]["modules"][f"model.{name}"]) for name, t in online.items()]
+    assert all(kept) if freeze else not any(kept)
 
 
 def test_verbs_take_these_runs(runs: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

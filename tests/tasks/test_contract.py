@@ -23,14 +23,19 @@ from rlab.run.metrics import read_metrics
 from tests.agents.test_transfer import Quiet
 
 HOME = "tests.tasks.examples"
-TASKS = {"gan": "ring", "language_model:lm": "lines", "box_finder:boxes": "scenes", "autoencoder:coder": "cartpole"}
+TASKS = {
+    "gan:ring-gan": "ring",
+    "language_model:lm": "lines",
+    "box_finder:boxes": "scenes",
+    "autoencoder:coder": "cartpole",
+}
 """Recipe in `examples` -> its data set."""
 
 by_task = pytest.mark.parametrize("task", TASKS)
 
 
 def recipe_of(task: str) -> str:
-    return f"{HOME}.{task}" if ":" in task else f"{HOME}.{task}:{task}"
+    return f"{HOME}.{task}"
 
 
 @pytest.fixture(scope="module")

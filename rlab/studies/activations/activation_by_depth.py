@@ -64,7 +64,7 @@ STUDIES.register("activation-by-depth")(
         "しかしXavierの重みと適切な学習率を使ったtanhに対しては、10層でも差は小さい。",
         source="items 048, 050, 052, 054; Glorot et al. 2011; Krizhevsky et al. 2012, section 3.1",
         settings=Settings(),
-        smoke={"data": "digits", "width": 8, "steps": 3, "rates": (0.03,)},
+        smoke={"data": "digits", "train": 100, "test": 50, "width": 8, "steps": 3, "rates": (0.03,)},
         small={"data": "digits", "train": 0, "test": 0, "width": 32, "steps": 200, "rates": (0.1, 0.02)},
         small_seeds=5,
         variants={name: {"activation": name} for name in INIT},

@@ -93,7 +93,7 @@ STUDIES.register("early-stopping-models")(
         "もニューラルネットワークでもブースティング木でも誤りを減らす。",
         source="item 142; Prechelt 1998; Friedman 2001",
         settings=Settings(),
-        smoke={"updates": 50, "trees": 5},
+        smoke={"updates": 20, "trees": 3},
         small={"updates": 900, "trees": 150},
         small_seeds=8,
         variants={kind: kind for kind in KINDS},

@@ -89,7 +89,7 @@ STUDIES.register("standardised-shape")(
         "標準化の後に正規分布であるのは、初めから正規分布だったものだけである。",
         source="items 082; Lilliefors 1967",
         settings=Settings(),
-        smoke={"share": 0.5, "samples": 50},
+        smoke={"share": 0.3, "samples": 20},
         small={"share": 0.7, "samples": 1_000},
         small_seeds=5,
         variants={

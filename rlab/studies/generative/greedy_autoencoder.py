@@ -84,7 +84,7 @@ STUDIES.register("greedy-autoencoder")(
         "Adam でも 1 層のものに及ばないが、先に 1 層ずつ貪欲に学習すればその差の多くを取り戻せる。",
         source="items 155, 156, 157; Hinton & Salakhutdinov 2006; Bengio et al. 2007",
         settings=Settings(),
-        smoke={"data": "digits", "train": 100, "test": 50, "widths": (12, 8), "code": 3, "steps": 12},
+        smoke={"data": "digits", "train": 100, "test": 50, "widths": (12, 8), "code": 3, "steps": 20},
         small={"data": "digits", "train": 0, "test": 0, "widths": (48, 36, 28, 20), "code": 10, "steps": 1_500},
         small_seeds=5,
         variants={

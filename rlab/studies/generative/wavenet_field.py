@@ -94,6 +94,6 @@ STUDIES.register("wavenet-field")(
             ),
         ),
         draw=draw,
-        seeds=3,
+        seeds=5,
     )
 )  # fmt: skip

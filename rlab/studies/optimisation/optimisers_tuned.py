@@ -159,7 +159,7 @@ STUDIES.register("optimisers-tuned")(
         correction_ja="教材は後発の手法はいずれもモーメンタムより効率がよいと述べる。それが成り立つのは座標ごとに尺度が違う問題"
         "であり、一般にはいえない。",
         settings=Settings(),
-        smoke={"data": "digits", "steps": 4, "rates": 2, "examples": 100},
+        smoke={"data": "digits", "steps": 3, "rates": 2, "examples": 100},
         small={"data": "digits", "steps": 50, "rates": 4, "examples": 400},
         small_seeds=3,
         seeds=5,

@@ -167,7 +167,7 @@ STUDIES.register("saddle-escape")(
         correction_ja="教材は、停滞を抜けるには方向ごとに歩幅を増減しなければならないとする。それは脱出を速めるが必要ではなく、"
         "雑音やモーメンタムでも抜けられる。逆に尾根の真上では適応的な歩幅でも抜けられない。",
         settings=Settings(),
-        smoke={"steps": 60, "starts": 4, "rates": 4},
+        smoke={"steps": 30, "starts": 4, "rates": 3},
         small={"steps": 400, "rates": 7},
         small_seeds=4,
         variants=VARIANTS,

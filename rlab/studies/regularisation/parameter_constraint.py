@@ -106,7 +106,7 @@ STUDIES.register("parameter-constraint")(
         "penalty or by a bound on the distance; held near those of an unlike task it does worse.",
         source="item 103; Lasserre et al. 2006; Goodfellow et al. 2016, section 7.9",
         settings=Settings(),
-        smoke={"steps": 20},
+        smoke={"steps": 10},
         small={"steps": 200},
         small_seeds=6,
         variants={"like": {"a": "like"}, "unlike": {"a": "unlike"}},

@@ -136,7 +136,7 @@ STUDIES.register("parameter-sharing")(
         "digit may lie anywhere, and tying an autoencoder's two matrices saves half at little loss.",
         source="item 104; LeCun 1989; Vincent et al. 2010; Goodfellow et al. 2016, section 7.9",
         settings=Settings(),
-        smoke={"sizes": (50, 100), "steps": 10, "channels": 4},
+        smoke={"sizes": (20, 40), "steps": 5, "channels": 4},
         small={"sizes": (100, 500), "steps": 200},
         small_seeds=4,
         variants={

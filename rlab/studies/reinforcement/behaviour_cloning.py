@@ -127,7 +127,7 @@ STUDIES.register("behaviour-cloning")(
         "reach; reinforcement learning comes to long games from rewards alone.",
         source="item 012; Pomerleau 1991; Ross et al. 2011, section 2",
         settings=Settings(),
-        smoke={"steps": 1_100, "updates": 10, "episodes": 2},
+        smoke={"steps": 600, "updates": 5, "episodes": 1},
         variants={
             "10 labels": {"labels": 10},
             "30 labels": {"labels": 30},

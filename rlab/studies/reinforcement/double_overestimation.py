@@ -97,7 +97,7 @@ STUDIES.register("double-overestimation")(
         "in tables and in networks.",
         source="item 271; van Hasselt 2010; van Hasselt et al. 2016; Sutton & Barto 2018, example 6.7",
         settings=Settings(),
-        smoke={"table_steps": 600, "deep_steps": 400},
+        smoke={"table_steps": 300, "deep_steps": 200},
         variants=VARIANTS,
         measure=measure,
         contrasts=(

@@ -50,7 +50,7 @@ STUDIES.register("drqn-memory")(
         "and frames that are missing.",
         source="item 274; Hausknecht & Stone 2015, section 5; Bakker 2002, section 4.1",
         settings=Settings(),
-        smoke={"maze_steps": 300, "flicker_steps": 300, "episodes": 1},
+        smoke={"maze_steps": 150, "flicker_steps": 150, "episodes": 1},
         variants={f"{recipe} {task}": {"recipe": recipe, "task": task} for task in ENVS for recipe in ("drqn", "dqn")},
         measure=measure,
         contrasts=(

@@ -120,7 +120,7 @@ STUDIES.register("dueling-actions")(
         "policy's values with less error, and the more so the more such actions there are.",
         source="item 272; Wang et al. 2016, section 4.1 and figure 3",
         settings=Settings(),
-        smoke={"updates": 60, "width": 10, "height": 3},
+        smoke={"updates": 20, "width": 6, "height": 3},
         variants=VARIANTS,
         measure=measure,
         contrasts=(

@@ -65,7 +65,7 @@ STUDIES.register("noisy-exploration")(
         "finds the reward at the end where they do not.",
         source="item 274; Fortunato et al. 2018; the chain of Osband et al. 2016, section 5.1",
         settings=Settings(),
-        smoke={"length": 10, "steps": 400},
+        smoke={"length": 10, "steps": 120, "learning_starts": 40, "hidden": 16},
         variants={
             "noisy": {"explore": "noisy", "epsilon_start": 0.0, "epsilon_end": 0.0},
             "lowered": {"epsilon_start": 1.0, "epsilon_end": 0.01, "epsilon_fraction": 0.2},

@@ -94,7 +94,7 @@ STUDIES.register("per-cliffwalk")(
         "rarer what is worth learning.",
         source="item 274; Schaul et al. 2016, section 3.1 and figure 1",
         settings=Settings(),
-        smoke={"most": 500},
+        smoke={"most": 150},
         variants={f"{kind}-{n}": {"length": n, "memory": kind} for n in LENGTHS for kind in ("uniform", "prioritised")},
         measure=measure,
         contrasts=(

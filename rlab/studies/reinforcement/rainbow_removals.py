@@ -60,7 +60,7 @@ STUDIES.register("rainbow-removals")(
         claim="Each of Rainbow's six parts contributes: taking any one out lowers the score.",
         source="item 274; Hessel et al. 2018, figures 3 and 4",
         settings=Settings(),
-        smoke={"steps": 192, "learning_starts": 128, "episodes": 1},
+        smoke={"steps": 96, "learning_starts": 64, "episodes": 1},
         variants={"rainbow": {}} | {f"without {part}": changes for part, changes in REMOVALS.items()},
         measure=measure,
         contrasts=tuple(

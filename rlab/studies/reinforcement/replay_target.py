@@ -54,7 +54,7 @@ STUDIES.register("replay-target")(
         claim="DQN needs both its replay memory and its target network: without either it scores less.",
         source="item 270; Mnih et al. 2015, extended data table 3",
         settings=Settings(),
-        smoke={"steps": 320, "learning_starts": 100, "episodes": 1},
+        smoke={"steps": 160, "learning_starts": 64, "episodes": 1},
         variants={
             "dqn": {},
             "without replay": RECENT,

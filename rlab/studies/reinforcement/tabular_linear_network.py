@@ -95,7 +95,7 @@ STUDIES.register("tabular-linear-network")(
         "network makes more than a table of cells or a function linear in the raw observation.",
         source="item 269; Sutton & Barto 2018, chapter 9; Mnih et al. 2013",
         settings=Settings(),
-        smoke={"steps": 900, "episodes": 2},
+        smoke={"steps": 400, "episodes": 1},
         variants={
             # A weight of the table is only moved when its cell is met, so its steps are larger.
             "table": {"encoder": "cartpole-cells", "learning_rate": 1e-2},

@@ -101,7 +101,7 @@ STUDIES.register("combined-techniques")(
         "勝る。互いに補い合うので、一つだけ抜いても損は小さい。",
         source="item 295; He et al. 2015; Ioffe & Szegedy 2015",
         settings=Settings(train=1_000, steps=500),
-        smoke={"data": "digits", "train": 80, "test": 60, "steps": 10, "units": 16, "hidden": 2},
+        smoke={"data": "digits", "train": 40, "test": 30, "steps": 4, "units": 8, "hidden": 2},
         small={"data": "digits", "train": 300, "test": 0, "steps": 100, "units": 48},
         small_seeds=4,
         variants={

@@ -97,6 +97,6 @@ def build(experiment: GanExperiment, context: Any) -> tasks.Trainer:
 
 
 tasks.DATASETS.register("ring")(tasks.DataSource("table", "points on a ring", "ours", "", ring))
-RECIPES.register("gan")(
+RECIPES.register("ring-gan")(
     Recipe("a GAN of points", lambda data: GanExperiment(), build, ("data",), "examples", "fit.epochs")
 )
