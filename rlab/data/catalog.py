@@ -15,6 +15,7 @@ from rlab.registry import Registry
 if TYPE_CHECKING:
     from rlab.data.batches import Dataset
     from rlab.data.readers import Arrays, Read
+    from rlab.data.sound import Recordings
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class DataSource:
     summary: str
     licence: str
     source: str
-    load: Callable[[Read], Arrays | AnnotatedImages] | None = None
+    load: Callable[[Read], Recordings | Arrays | AnnotatedImages] | None = None
     files: tuple[File, ...] = ()
     examples: int = 0
     folder: str = ""
@@ -218,7 +219,7 @@ DATASETS.register("fsdd_wave")(
         licence="CC BY-SA 4.0",
         source="https://github.com/Jakobovski/free-spoken-digit-dataset",
         examples=2_430,
-        make=sound.spoken_digits,
+        load=sound.spoken_digits,
         files=DATASETS.get("fsdd").files,
         folder="fsdd",
     )
@@ -496,7 +497,7 @@ DATASETS.register("tones")(
         licence="ours, drawn by a program",
         source="https://arxiv.org/abs/1609.03499",
         examples=168,
-        make=sound.tones,
+        load=sound.tones,
     )
 )
 

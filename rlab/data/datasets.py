@@ -272,6 +272,8 @@ def load(
     arrays = source.load(reader(name, report))
     if isinstance(arrays, AnnotatedImages):
         return from_annotated(name.rpartition(":")[2], arrays, seed, validation)
+    if isinstance(arrays, Recordings):
+        return waves.make(name.rpartition(":")[2], arrays, seed, validation)
     return from_arrays(name.rpartition(":")[2], source.kind, arrays, seed, validation)
 
 

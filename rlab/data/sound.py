@@ -7,16 +7,12 @@ import math
 import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rlab.data.media import read_sound
 from rlab.data.readers import Read, recordings
 from rlab.errors import RlabError
-
-if TYPE_CHECKING:
-    from rlab.data.waves import WaveDataset
 
 RATE = 8_000
 """Samples a second of all recordings; those of another rate are resampled."""
@@ -100,13 +96,11 @@ def wav_bytes(sound: np.ndarray, rate: int = RATE) -> bytes:
     return out.getvalue()
 
 
-def spoken_digits(read: Read, seed: int, validation: float | None) -> WaveDataset:
+def spoken_digits(read: Read) -> Recordings:
     """Read the Free Spoken Digit Dataset; takes 0 to 4 are the test split."""
-    from rlab.data.waves import make
-
     found = recordings(read, "fsdd.tar.xz", LONGEST)
     speakers = tuple(sorted({one.speaker for one in found}))
-    parts = Recordings(
+    return Recordings(
         [one.sound for one in found],
         np.array([one.digit for one in found]),
         tuple("0123456789"),
@@ -114,7 +108,6 @@ def spoken_digits(read: Read, seed: int, validation: float | None) -> WaveDatase
         speakers,
         np.flatnonzero([one.take < 5 for one in found]),
     )
-    return make("fsdd_wave", parts, seed, validation)
 
 
 TONES = ("tone", "rise", "fall", "beat")
@@ -127,10 +120,8 @@ TONES_EACH, SHORTEST_TONE, LONGEST_TONE = 30, 320, 640
 """Tones of each class and speaker, and their lengths in samples."""
 
 
-def tones(read: Read, seed: int, validation: float | None) -> WaveDataset:
+def tones(read: Read) -> Recordings:
     """Make 240 short tones by rule, the same ones every time; no file is read."""
-    from rlab.data.waves import make
-
     rng = np.random.default_rng(0)
     sounds, labels, by = [], [], []
     for speaker, (low, high) in enumerate(PITCHES.values()):
@@ -147,5 +138,4 @@ def tones(read: Read, seed: int, validation: float | None) -> WaveDataset:
                 sounds.append(sound.astype(np.float32))
                 labels.append(label)
                 by.append(speaker)
-    parts = Recordings(sounds, np.array(labels), TONES, np.array(by), tuple(PITCHES))
-    return make("tones", parts, seed, validation)
+    return Recordings(sounds, np.array(labels), TONES, np.array(by), tuple(PITCHES))

@@ -15,7 +15,15 @@ from rlab.run.contract import Stopped
 ROOT = Path(__file__).parents[2]
 PAGES = [*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")]
 PLACEHOLDERS = {"S": "0", "KOMI": "7"}
-OWN = ("houses.csv", "faults.csv", "pets/cat/0.png", "pets/dog/0.png", "novel.txt", "birds/robin/0.wav")
+OWN = (
+    "houses.csv",
+    "faults.csv",
+    "pets/cat/0.png",
+    "pets/dog/0.png",
+    "novel.txt",
+    "birds/robin/0.wav",
+    "cells/JPEGImages/0.png",
+)
 """Files of a user's that are named."""
 
 

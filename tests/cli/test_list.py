@@ -65,7 +65,7 @@ def test_wrong_list_is_one_sentence(words: list[str], status: int, said: str, rl
         (["train", "dqn", "--env", "Breakout", "--stic"], {"--sticky"}),
         (["train", "dqn", "--env", "CartPole-v1", "--stic"], set()),
         (["train", "dqn", "--value", "q"], {"qr"}),
-        (["train", "lenet", "--data", "dig"], {"digits"}),
+        (["train", "lenet", "--data", "dig"], {"digits", "digit-scenes"}),
         (["eval", "ca"], {"cart"}),
         (["eval", "cart", "--epi"], {"--episodes"}),
         (["runs", "s"], {"show"}),
