@@ -185,7 +185,7 @@ def test_unknown_agent_env_and_flag_name_the_nearest(rlab, tmp_path: Path, monke
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path / "none"))
     agent = rlab("train", "dqm", "--env", "Breakout")
     assert agent.status == 1
-    assert agent.err == "rlab: unknown agent 'dqm'; nearest: dqn, ddpm, drqn\n"
+    assert agent.err == "rlab: unknown agent 'dqm'; nearest: dqn, drqn, ddpm\n"
     env = rlab("train", "dqn", "--env", "Brekout", "--json")
     assert env.status == 1
     assert "unknown environment 'Brekout'; nearest: Breakout" in env.err
