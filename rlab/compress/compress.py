@@ -170,9 +170,14 @@ def _kept(node: State, place: tuple[str, ...]) -> State:
         elif isinstance(value, (np.ndarray, Tensor)):
             if value.nbytes <= SMALL:
                 kept[name] = value
-        elif not isinstance(value, (Log, list, tuple)):
+        elif not isinstance(value, Log) and (not isinstance(value, (list, tuple)) or _plain(value)):
             kept[name] = value
     return kept
+
+
+def _plain(values: list[Any] | tuple[Any, ...]) -> bool:
+    """Whether a list is one of a few numbers."""
+    return len(values) <= SMALL // 8 and all(isinstance(value, (bool, int, float)) for value in values)
 
 
 def network_in(state: State, run: str) -> tuple[tuple[str, ...], dict[str, Tensor]]:

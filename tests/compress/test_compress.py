@@ -15,6 +15,7 @@ import rlab
 from rlab.cli import main
 from rlab.compress.compress import Compression, compress
 from rlab.errors import RlabError
+from rlab.run.contract import Speaks
 from rlab.run.folder import find_run
 
 LENET = ["lenet", "--data", "digits", "--epochs", "1", "--examples", "200", "--threads", "1"]
@@ -79,6 +80,16 @@ def test_training_with_quantised_weights_moves_them() -> None:
     name = max(trained, key=lambda n: trained[n].numel())
     assert len(trained[name][0].unique()) <= 3
     assert not torch.equal(trained[name].sign(), plain[name].sign())
+
+
+def test_compressed_player_of_go_plays() -> None:
+    made = compress(find_run("go5"), Compression("quantise", bits=6), "go5-6")
+    assert made.before > 4.9 * made.after
+    with rlab.load("go5-6", "cpu") as run:
+        player = run.ability(Speaks).go_player("small", 2)
+        assert player is not None
+        weights = run.learner.network.state_dict()  # type: ignore[attr-defined]
+    assert all(len(w[0].unique()) <= 63 for w in weights.values() if w.dim() > 1)
 
 
 def test_compressed_agent_plays() -> None:
