@@ -125,7 +125,7 @@ def test_run_resumes_exactly_without_its_source(recipe: str, source: RunFolder) 
 
     class Until(Quiet):
         def show(self, progress: Any, metrics: Any) -> None:
-            if progress.done >= 200:
+            if progress.done >= 80:
                 stop.request("test")
 
     stop, default = Stop(), RECIPES.get(recipe).default("CartPole-v1")

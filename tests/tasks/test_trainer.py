@@ -271,7 +271,7 @@ def test_a_frozen_encoder_has_no_rates() -> None:
     model: Any = fit.task.modules["model"]
     model.encoder.requires_grad_(False)
     from rlab.tasks.config import ModelConfig
-    from rlab.tasks.recipes import _groups
+    from rlab.tasks.recipes import parameter_groups
 
-    groups = _groups(model, ModelConfig(rate_decay=0.5), fit.config)
+    groups = parameter_groups(model, ModelConfig(rate_decay=0.5), fit.config)
     assert {id(p) for g in groups for p in g["params"]} == {id(p) for p in model.head.parameters()}

@@ -53,6 +53,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         encoder.requires_grad_(not variant["frozen"])
         head = nn.Linear(settings.widths[-1], 10)
         nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
         model = nn.Sequential(encoder, head)
         learning = [p for p in model.parameters() if p.requires_grad]
         few = order[:count]
