@@ -150,7 +150,7 @@ def test_trajectories_are_what_the_run_played(source: RunFolder, capsys: pytest.
 
 def test_run_of_a_policy_from_trajectories_lives(source: RunFolder, runs: Path) -> None:
     """Trained, killed half-way and resumed to the bit, scored at asked returns, and loaded to play."""
-    small = SHORT | {"final_episodes": 2, "checkpoint_steps": 200}
+    small = SHORT | {"final_episodes": 2, "checkpoint_steps": 200, "threads": 1}
     whole = trained("decision-transformer", "whole", trajectories="source", **small)
     half = at_start("decision-transformer", "half", trajectories="source", **small)
     resume_run(half, None, Stop(), Quiet())
