@@ -71,6 +71,10 @@ class Compression:
             raise RlabError(f"--share is {self.share:g}; it must be at least 0 and below 1, such as 0.8")
         if self.rounds < 1 or self.epochs < 0 or self.learning_rate <= 0:
             raise RlabError("--rounds must be at least 1, --epochs at least 0, and --learning-rate above 0")
+        if self.epochs and self.method == "quantise":
+            raise RlabError("--epochs does nothing with --method quantise; nearest: --method qat, or --epochs 0")
+        if self.rounds > 1 and (self.method != "prune" or not self.epochs):
+            raise RlabError("--rounds above 1 are for --method prune with --epochs 1 or more")
         if self.method == "qat" and (self.epochs < 1 or self.bits not in BITS):
             raise RlabError("--method qat trains with quantised weights: it needs --epochs 1 or more and --bits 2 to 8")
 

@@ -59,6 +59,8 @@ def test_quantised_model_is_smaller_and_evaluates(capsys: pytest.CaptureFixture[
             assert len(weight[0].unique()) <= 255
     assert main(["report", "small"]) == 0
     assert main(["resume", "small"]) == 0  # finished: nothing to do
+    assert main(["resume", "small", "--epochs", "3"]) != 0
+    assert "made by `rlab compress`" in capsys.readouterr().err
 
 
 def test_pruned_and_trained_weights_stay_zero() -> None:
@@ -106,6 +108,8 @@ def test_compressed_agent_plays() -> None:
         ("cart", {"method": "prune", "epochs": 1}, "trains models on data sets; nearest: --epochs 0"),
         ("lenet", {"bits": 9}, "--bits is 9; valid: 2, 3"),
         ("lenet", {"method": "prune", "share": 1.0}, "--share is 1; it must be at least 0 and below 1"),
+        ("lenet", {"epochs": 2}, "does nothing with --method quantise"),
+        ("lenet", {"method": "prune", "rounds": 2}, "are for --method prune with --epochs"),
         ("lenet", {"method": "qat"}, "needs --epochs 1 or more"),
     ],
 )
