@@ -282,8 +282,8 @@ def resume_run(
         recipe, config = configuration_of(folder)
         if extension is not None and folder.config().get("compressed"):
             raise RlabError(
-                f"run '{folder.name}' was made by `rlab compress` and keeps only what acts or predicts, so it cannot learn "
-                "further; go on with the run that it was made of"
+                f"run '{folder.name}' was made by `rlab compress` and keeps only what acts or predicts, so it "
+                "cannot learn further; go on with the run that it was made of"
             )
         config = give(config)
         chosen = resolve_device(device or config.run.device)
