@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -100,6 +101,12 @@ class AgentSettings:
     def for_profile(self) -> Self:
         """The same settings for a short measurement: they learn as soon as they can and compile nothing."""
         return self
+
+
+def shortest_rollout(batch_size: int, num_envs: int) -> int:
+    """Steps of every environment that make whole batches: a measurement that learns that often takes the same time per
+    step as a long rollout with all its updates at its end, which it would hardly see."""
+    return batch_size // math.gcd(batch_size, num_envs)
 
 
 def short_of_rollout(flag: str, length: int, num_envs: int, steps: int) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from rlab.envs.scores import human_normalised
+from rlab.envs.vector import Interrupted, VecEnv
 from rlab.errors import RlabError
 from rlab.run.contract import Stop, Stopped
 from rlab.stats import bootstrap_mean
@@ -62,7 +63,12 @@ def play(policy: Policy, envs: VectorEnv, episodes: int, seed: int, stop: Stop) 
     share = np.full(n, episodes // n) + (np.arange(n) < episodes % n)
     returns: list[list[float]] = [[] for _ in range(n)]
     lengths: list[list[int]] = [[] for _ in range(n)]
-    obs, info = envs.reset(seed=seed)
+    if isinstance(envs, VecEnv):
+        envs.interrupted = lambda: stop.requested
+    try:
+        obs, info = envs.reset(seed=seed)
+    except Interrupted:
+        raise Stopped from None
     first = np.ones(n, bool)
     total, length = np.zeros(n), np.zeros(n, np.int64)
     while any(len(r) < s for r, s in zip(returns, share, strict=True)):

@@ -24,7 +24,7 @@ from rlab.agents.evaluation import Policy, play, refuse_no_games, score
 from rlab.agents.types import Needs, Step
 from rlab.envs import make_vec
 from rlab.envs.make import is_foreign
-from rlab.envs.vector import VecEnv
+from rlab.envs.vector import Interrupted, VecEnv
 from rlab.errors import ForeignError, RlabError
 from rlab.run.budget import Budget
 from rlab.run.config import to_plain
@@ -124,6 +124,7 @@ class EnvStream:
         seed: the run's seed.
         journal: takes the executed actions.
         make: makes the same environments again.
+        lent: they belong to another stream, and are only measured: not seeded, and not closed.
 
     Attributes:
         obs: [N, *shape], shown now.
@@ -140,6 +141,7 @@ class EnvStream:
         seed: int,
         journal: Journal,
         make: Callable[[], VectorEnv] | None = None,
+        lent: bool = False,
     ):
         n = envs.num_envs
         self.envs: Any = envs
@@ -147,6 +149,7 @@ class EnvStream:
         self.seed = seed
         self.journal = journal
         self.make = make
+        self.lent = lent
         self.ticks = 0
         self.obs = np.empty(0)
         self.first = np.ones(n, bool)
@@ -176,8 +179,16 @@ class EnvStream:
         return self._since_reset == self._period
 
     def restart(self) -> None:
-        """Reset all environments from the next derived seed. The step before was marked as a truncation."""
-        self.obs, info = self.envs.reset(seed=derive(self.seed, "environment", self._resets))
+        """Reset all environments from the next derived seed. The step before was marked as a truncation.
+
+        Raises:
+            Stopped: a stop was requested on the way; nothing is counted, and the restart is as due as before.
+        """
+        seed = derive(self.seed, "environment", self._resets)
+        try:
+            self.obs, info = self.envs.reset_anyhow() if self.lent else self.envs.reset(seed=seed)
+        except Interrupted:
+            raise Stopped from None
         self.first = np.ones(self.envs.num_envs, bool)
         self.mask = info.get("action_mask")
         self._return[:] = 0
@@ -316,7 +327,8 @@ class Interaction:
         ticks: vector steps in one `step()`.
         evaluate_episodes: games of an evaluation on the way.
         final_episodes: games of the evaluation at the end.
-        profile_copy: makes a throwaway copy that learns at once, for measuring; None: no measurement.
+        profile_copy: makes a throwaway copy that learns at once, for measuring, in environments of its own or in those
+            that it is given; None: no measurement.
         evaluates: whether there are evaluations before the end.
     """
 
@@ -330,7 +342,7 @@ class Interaction:
         ticks: int,
         evaluate_episodes: int,
         final_episodes: int,
-        profile_copy: Callable[[Journal, Stop], Interaction] | None = None,
+        profile_copy: Callable[[Journal, Stop, VectorEnv | None], Interaction] | None = None,
         evaluates: bool = True,
     ):
         self.agent = agent
@@ -377,6 +389,11 @@ class Interaction:
         for _ in range(self.ticks):
             if self.done >= self.budget.end(self.total_steps):
                 break
+            if self.stream.restart_is_due:
+                try:
+                    self._restart(clock)
+                except Stopped:  # the next step begins with it
+                    break
             learned = self._tick(clock)
             if learned is not None:
                 metrics.update(learned)
@@ -470,7 +487,8 @@ class Interaction:
             self.close()
         with scratch_folder() as scratch:
             journal = Journal(scratch)
-            with closing(journal), closing(self.profile_copy(journal, stop)) as copy:
+            lent = self.envs if self.envs.lends and not self.stream.ticks else None
+            with closing(journal), closing(self.profile_copy(journal, stop, lent)) as copy:
                 notes = copy.envs.examine()
                 per_step = copy.seconds_per_step(stop)
                 journal.flush()
@@ -557,7 +575,8 @@ class Interaction:
 
     def close(self) -> None:
         """Close the environments."""
-        self.envs.close()
+        if not self.stream.lent:
+            self.envs.close()
 
     def gauges(self) -> dict[str, float]:
         """Numbers of acting since the last call: how much is random, and how episodes went."""
@@ -570,9 +589,6 @@ class Interaction:
             started = time.perf_counter()
             learned = self.agent.learn(self._pending)
             learning = time.perf_counter() - started
-        t0 = time.perf_counter()
-        if stream.restart_is_due:
-            stream.restart()
         t1 = time.perf_counter()
         action = self.agent.act(stream.obs, stream.first, stream.mask)
         t2 = time.perf_counter()
@@ -585,5 +601,10 @@ class Interaction:
         t5 = time.perf_counter()
         clock["act"] += t2 - t1
         clock["learn"] += t4 - t3 + learning
-        clock["env"] += t1 - t0 + t3 - t2 + t5 - t4
+        clock["env"] += t3 - t2 + t5 - t4
         return learned
+
+    def _restart(self, clock: dict[str, float]) -> None:
+        started = time.perf_counter()
+        self.stream.restart()
+        clock["env"] += time.perf_counter() - started

@@ -32,6 +32,7 @@ from rlab.run.config import RunConfig, to_plain
 if TYPE_CHECKING:
     from rlab.agents.interaction import Agent
     from rlab.agents.types import AgentContext
+    from rlab.envs.vector import VecEnv
 
 
 def default_experiment(preset: str, env: str) -> QExperiment | PQNExperiment:
@@ -130,13 +131,16 @@ def evaluates(experiment: Any) -> bool:
     return 0 < experiment.run.evaluate_steps < experiment.env.steps
 
 
-def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, context: Any) -> Any:
+def build(
+    make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, context: Any, lent: VecEnv | None = None
+) -> Any:
     """Build the Learner: environments, agent and their interaction.
 
     Args:
         make_agent: an agent's class, or anything else that makes one of (settings, context).
         experiment: settings with the parts `run`, `env` and `agent`; the last is an `AgentSettings`.
         context: device, journal and what the run takes from others.
+        lent: environments of another learner, to be measured in; see `EnvStream`.
 
     Raises:
         RlabError: the environment is unknown, or the agent cannot play it.
@@ -152,16 +156,16 @@ def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, con
     number = cores() if run.threads in ("auto", 0) else run.threads
     threads = max(1, number // 2) if shares else 0  # 0: one per core
     make = partial(make_vec, env.env, settings.num_envs, seed, **env.rules(), training=True, threads=threads)
-    envs = make()
+    envs = make() if lent is None else lent
+    envs.interrupted = lambda: context.stop.requested
     try:
-        _, info = envs.reset()
         agent = make_agent(
             settings,
             AgentContext(
                 observation_space=envs.single_observation_space,
                 action_space=envs.single_action_space,
                 frame_stack=envs.frame_stack,
-                has_masks="action_mask" in info,
+                has_masks=envs.masks,
                 longest_episode=env.reset_steps if envs.protocol is None else min(env.reset_steps, ATARI_LONGEST),
                 total_steps=context.budget.horizon(env.steps),
                 seed=run.seed,
@@ -178,11 +182,12 @@ def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, con
             start_from(agent.encoders, context.start)
             start_memory(agent.encoders, context.start)
     except BaseException:
-        envs.close()
+        if lent is None:
+            envs.close()
         raise
     return Interaction(
         agent,
-        EnvStream(envs, env.env, env.reset_steps, run.seed, context.journal, make),
+        EnvStream(envs, env.env, env.reset_steps, run.seed, context.journal, make, lent is not None),
         rules=env.rules(),
         total_steps=env.steps,
         ticks=settings.ticks,
@@ -193,13 +198,15 @@ def build(make_agent: Callable[[Any, AgentContext], Agent], experiment: Any, con
     )
 
 
-def profile_copy(build: Callable[[Any, Any], Any], experiment: Any, device: str, journal: Any, stop: Any) -> Any:
+def profile_copy(
+    build: Callable[..., Any], experiment: Any, device: str, journal: Any, stop: Any, lent: VecEnv | None
+) -> Any:
     """A throwaway copy of a Learner that learns at once, for measuring."""
     from rlab.run.lifecycle import BuildContext
 
     long = replace(experiment.env, steps=max(experiment.env.steps, 10**9))
     quick = replace(experiment, agent=experiment.agent.for_profile(), env=long)
-    return build(quick, BuildContext(device, journal, stop=stop))
+    return build(quick, BuildContext(device, journal, stop=stop), lent)
 
 
 ATARI_LONGEST = 27_000
@@ -426,7 +433,7 @@ def default_sb3_experiment(recipe: str, env: str) -> Any:
     return make(agent=presets.get(env, presets["vectors"]), env=steps, run=run)
 
 
-def build_sb3(recipe: str, experiment: Any, context: Any) -> Any:
+def build_sb3(recipe: str, experiment: Any, context: Any, lent: VecEnv | None = None) -> Any:
     """Build the Learner: environments and the algorithm in them.
 
     Raises:
@@ -440,8 +447,8 @@ def build_sb3(recipe: str, experiment: Any, context: Any) -> Any:
     run, env, config = experiment.run, experiment.env, experiment.agent
     seed = derive(run.seed, "environment")
     make = partial(make_vec, env.env, config.num_envs, seed, **env.rules(), training=True)
-    envs = make()
-    stream = EnvStream(envs, env.env, env.reset_steps, run.seed, context.journal, make)
+    envs = make() if lent is None else lent
+    stream = EnvStream(envs, env.env, env.reset_steps, run.seed, context.journal, make, lent is not None)
     try:
         learner = Sb3Learner(
             make_agent(recipe, config, stream, context.device),
@@ -460,7 +467,8 @@ def build_sb3(recipe: str, experiment: Any, context: Any) -> Any:
             start_from(learner.sb3.encoders, context.start)
         return learner
     except BaseException:
-        envs.close()
+        if lent is None:
+            envs.close()
         raise
 
 

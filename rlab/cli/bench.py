@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from rlab.cli.common import JsonFlag, parse, refuse_below, results, say, stopped_status, until_stopped
-from rlab.cli.flags import Arg
+from rlab.cli.flags import Arg, filled
 from rlab.errors import RlabError
 from rlab.run.contract import Stop
 
@@ -36,7 +36,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Environments:
+class Envs:
     """Step the environments with random actions, nobody learning: MinAtar's games and the same ones of Atari; Go."""
 
     rounds: int = 3
@@ -259,40 +259,28 @@ class Words:
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
-    benchmarks = {
-        "backbones": _backbones,
-        "breakout-gpu": _breakout,
-        "data": _data,
-        "detection": _detection,
-        "envs": _environments,
-        "generative": _generative,
-        "go": _go,
-        "go-solved": _go_solved,
-        "gpu": _gpu,
-        "roofline": _roofline,
-        "speed": _speed,
-        "wavenet": _wavenet,
-        "words": _words,
+    benchmarks: dict[str, tuple[type, Callable[[Sequence[str]], int]]] = {
+        "backbones": (Backbones, _backbones),
+        "breakout-gpu": (BreakoutGpu, _breakout),
+        "data": (Data, _data),
+        "detection": (Detection, _detection),
+        "envs": (Envs, _environments),
+        "generative": (Generative, _generative),
+        "go": (Go, _go),
+        "go-solved": (GoSolved, _go_solved),
+        "gpu": (Gpu, _gpu),
+        "roofline": (Roofline, _roofline),
+        "speed": (Speed, _speed),
+        "wavenet": (WaveNet, _wavenet),
+        "words": (Words, _words),
     }
     if argv and argv[0] in benchmarks:
-        return benchmarks[argv[0]](argv[1:])
+        return benchmarks[argv[0]][1](argv[1:])
     if argv and argv[0] in ("-h", "--help"):
-        print("usage: rlab bench backbones [--encoders A,B] [--worlds A,B] [--seeds N] [--minutes M] [--full] [--json]")
-        print("       rlab bench data [--data SET] [--batch-size N] [--updates N] [--rounds N] [--threads N] [--json]")
-        print("       rlab bench detection [--data SET] [--encoder NAME] [--images N] [--rounds N] [--json]")
-        print("       rlab bench speed [--agent NAME] [--rounds N] [--steps N] [--json]")
-        print("                 [--ladder | --beside N | --to-score X]")
-        print("       rlab bench envs [--rounds N] [--seconds S] [--json]")
-        print(
-            "       rlab bench generative [--models A,B] [--data A,B] [--seeds N] [--minutes M] [--samples N] [--json]"
-        )
-        print("       rlab bench go [--size N] [--rounds N] [--seconds S] [--granularity | --search] [--json]")
-        print("       rlab bench go-solved [PLAYER] [--size N] [--opponent PLAYER] [--games N] [--seed N] [--json]")
-        print("       rlab bench words [--data SET] [--method M] [--epochs N] [--rounds N] [--workers N] [--json]")
-        print("       rlab bench gpu [--minutes M] [--device D] [--out FILE] [--json]")
-        print("       rlab bench roofline [--threads N] [--seconds S] [--json]")
-        print("       rlab bench wavenet [--run RUN] [--samples N] [--rounds N] [--classifier RUN] [--each N] [--json]")
-        print("       rlab bench breakout-gpu [--steps N] [--seed N] [--device D] [--json]")
+        print("usage: rlab bench NAME [FLAG ...]\n")
+        for name, (flags, _) in benchmarks.items():
+            print(f"  {name:<14}{filled(' '.join((flags.__doc__ or '').split()), 16)[16:]}")
+        print("\nrlab bench NAME --help shows the flags of one.")
         return 0
     problem = f"there is no benchmark '{argv[0]}'" if argv else "name a benchmark"
     say(f"rlab: {problem}; valid: {', '.join(benchmarks)}")
@@ -490,7 +478,7 @@ def _speed(argv: Sequence[str]) -> int:
 
 
 def _environments(argv: Sequence[str]) -> int:
-    flags = parse(Environments, "bench envs", argv)
+    flags = parse(Envs, "bench envs", argv)
     _check_turns(flags)
     with results(flags.json) as put:
         from rlab.bench.environments import measure
@@ -624,7 +612,7 @@ def _words(argv: Sequence[str]) -> int:
         return 0
 
 
-def _check_turns(flags: Environments | Go) -> None:
+def _check_turns(flags: Envs | Go) -> None:
     refuse_below(flags, rounds=1)
     if not 0 < flags.seconds < 3600:
         raise RlabError(f"--seconds is {flags.seconds:g}; it must be more than 0 and less than 3600")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -88,7 +89,14 @@ def results(as_json: bool) -> Iterator[Callable[[str, Any], None]]:
 def until_stopped(work: Callable[[Stop], int]) -> int:
     """Do `work` with a `Stop` that Ctrl-C and SIGTERM set; nothing is interrupted half-way."""
     stop = Stop()
-    with stop_on_signals(stop):
+
+    def leave(number: int) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write("\x1b[?25h\r\n")  # a progress bar hides the cursor
+        say("stopped before anything was learned; nothing was written")
+        os._exit(143 if number == signal.SIGTERM else 130)
+
+    with stop_on_signals(stop, leave):
         status = work(stop)
     if stop.requested:
         # The process ends now; another Ctrl-C must not put a traceback into that.

@@ -68,17 +68,19 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-ON_RUNS = ("resume", "eval", "watch", "report", "sample", "translate", "compare", "analyze", "play", "gtp")
-"""Verbs whose words are names of runs."""
-
 NAMES_RUN = ("--start", "--like", "--encoder", "--teacher", "--policy", "--value", "--rollout", "--play", "--with")
 """Flags whose value is a run's name."""
 
 SUB_VERBS = {
-    "runs": ("list", "show", "rm", "pack"),
-    "data": ("list", "get", "verify", "show", "augmentations"),
-    "study": ("list", "run", "report"),
+    "bench": (
+        *("backbones", "breakout-gpu", "data", "detection", "envs", "generative", "go", "go-solved", "gpu"),
+        *("roofline", "speed", "wavenet", "words"),
+    ),
+    "data": ("list", "get", "verify", "show", "augmentations", "from-run"),
+    "runs": ("list", "show", "rm", "pack", "repair"),
+    "study": ("list", "run", "report", "judge", "counts"),
 }
+"""Verbs whose first word is one of these."""
 
 
 def candidates(words: list[str]) -> list[str]:
@@ -102,7 +104,7 @@ def _of_verb(before: list[str], current: str) -> list[str]:
         return [spelling for flag in flags for spelling in flag.spellings] + ["--help"]
     if verb in SUB_VERBS and not rest:
         return list(SUB_VERBS[verb])
-    if verb in ON_RUNS or (verb == "runs" and rest[0] in ("show", "rm", "pack")):
+    if any(flag.arg.positional and flag.name.strip("[").startswith("RUN") for flag in flags):
         return _runs()
     if verb == "data" and rest[0] in ("get", "verify", "show"):
         return _rows("data")
@@ -124,7 +126,7 @@ def _flags(verb: str, rest: list[str]) -> list[Flag]:
     from rlab.cli import module_of
 
     module = module_of(verb)
-    kind = _dataclass(module, rest[0].capitalize() if rest else "") or _dataclass(module, "Flags")
+    kind = _dataclass(module, rest[0].replace("-", "") if rest else "") or _dataclass(module, "flags")
     return flags_of(kind) if kind else []
 
 
@@ -141,8 +143,9 @@ def _flags_of_train(rest: list[str]) -> list[Flag]:
 
 
 def _dataclass(module: ModuleType, name: str) -> type | None:
-    kind = getattr(module, name, None) if name else None
-    return kind if isinstance(kind, type) and is_dataclass(kind) else None
+    """The flags' type of that name, in upper or lower case."""
+    found = (kind for key, kind in vars(module).items() if name and key.lower() == name)
+    return next((kind for kind in found if isinstance(kind, type) and is_dataclass(kind)), None)
 
 
 def _values(flag: Flag) -> list[str]:

@@ -102,6 +102,19 @@ class Augmentations:
     """Print one JSON object; everything else goes to stderr."""
 
 
+USAGE = """usage: rlab data list
+       rlab data show SET [FLAG ...]
+       rlab data get NAME...
+       rlab data verify [NAME...]
+       rlab data augmentations
+       rlab data from-run RUN
+
+SET is a name of `rlab data list`, or files of your own: images:DIR, csv:FILE,
+voc:DIR, coco:DIR, text:FILE or pairs:FILE.tsv.
+rlab data show --help lists the flags; --json is one of each.
+"""
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     verbs = {"list": _list, "get": _get, "verify": _verify, "show": _show, "augmentations": _augmentations}
@@ -109,14 +122,7 @@ def main(argv: Sequence[str]) -> int:
     if argv and argv[0] in verbs:
         return verbs[argv[0]](argv[1:])
     if argv and argv[0] in ("-h", "--help"):
-        print("usage: rlab data list [--json]")
-        print("       rlab data get NAME... [--json]")
-        print("       rlab data verify [NAME...] [--json]")
-        print("       rlab data show SET [--augment a,b:1,c] [--out FILE.png] [--count N] [--seed N] [--json]")
-        print("           and of csv:FILE [--target COLUMN] [--missing mean], of images:DIR [--shape CxHxW],")
-        print("           of text, text:FILE and pairs:FILE.tsv [--tokens KIND] [--vocabulary N]")
-        print("       rlab data augmentations [--json]")
-        print("       rlab data from-run RUN [--json]")
+        print(USAGE, end="")
         return 0
     if argv and not argv[0].startswith("-"):
         say(f"rlab: `rlab data` cannot {argv[0]}; {nearest(argv[0], verbs)}")

@@ -279,7 +279,7 @@ def help_text(usage: str, text: str, flags: Sequence[Flag], after: str = "", sho
         after: what stands at the end.
         short: of each flag's text only the first sentence.
     """
-    blocks = [f"usage: {usage}", filled(" ".join(text.split()))]
+    blocks = [filled(f"usage: {usage}", 7)[7:], filled(" ".join(text.split()))]
     groups = dict.fromkeys(flag.group for flag in flags)
     for group in groups:
         lines = [_flag_text(flag, short) for flag in flags if flag.group == group]

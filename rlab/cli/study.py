@@ -30,11 +30,16 @@ from rlab.studies.study import Budget
 
 C = TypeVar("C")
 
-USAGE = """usage: rlab study list [--json]
-       rlab study run NAME [--budget smoke|small|full] [--seeds N] [--jobs N] [--fresh] [--json] ...
-       rlab study run all|NAME NAME ... [--budget smoke|small|full] [--jobs N] [--nice] [--fresh] [--json]
-       rlab study report [--results FOLDER] [--docs FOLDER] [--json]
-       rlab study judge|counts [--results FOLDER] [--json]
+USAGE = """usage: rlab study list [FLAG ...]
+       rlab study run NAME [FLAG ...]
+       rlab study run all|NAME NAME ... [FLAG ...]
+       rlab study report [FLAG ...]
+       rlab study judge|counts [FLAG ...]
+"""
+
+ABOUT = """Tests a claim by an experiment. The verdict, holds, fails or undecided, is
+computed from the seeds' numbers. A finished seed is kept: the same command goes
+on after an interruption. rlab study run NAME --help shows the flags of one.
 """
 
 NICE = 10
@@ -129,8 +134,7 @@ def main(argv: Sequence[str]) -> int:
     if words and words[0] in verbs:
         return verbs[words[0]](words[1:])
     if words and words[0] in ("-h", "--help"):
-        print(USAGE + "\nTests a claim by an experiment. The verdict, holds, fails or undecided, is computed from the")
-        print("seeds' numbers. A finished seed is kept: the same command goes on after an interruption.")
+        print(f"{USAGE}\n{ABOUT}", end="")
         return 0
     problem = (
         f"there is no 'study {words[0]}'; {nearest(words[0], list(verbs))}"

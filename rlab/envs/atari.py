@@ -14,12 +14,16 @@ from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from rlab.envs.vector import StepResult, VecEnv
+from rlab.envs.vector import Interrupted, StepResult, VecEnv
 
 Protocol = Literal["classic", "v5"]
 STICKY: dict[Protocol, float] = {"classic": 0.0, "v5": 0.25}  # probability of repeating the action before
 MAX_FRAMES = 108_000  # of a game: 30 minutes at 60 Hz
 FRAME_STACK = 4
+
+
+AT_ONCE = 8
+"""Environments that are seeded before somebody may interrupt: most of a second's work."""
 
 
 class Atari(VecEnv):
@@ -38,6 +42,10 @@ class Atari(VecEnv):
         sticky: the probability of repeating the action before, in place of the protocol's.
         max_frames: of a game, in frames; beyond it the game is truncated.
     """
+
+    lends = True  # ALE loads the cartridge anew for each seed: a tenth of a second for each environment
+
+    masks = False
 
     def __init__(
         self,
@@ -79,13 +87,26 @@ class Atari(VecEnv):
         self._fire = meanings.index("FIRE") if classic and "FIRE" in meanings else None
 
     def _reset(self, seeds: NDArray[np.int64] | None) -> tuple[NDArray[Any], dict[str, Any]]:
-        obs, info = self._ale.reset(seed=seeds)
+        obs, info = self._ale.reset() if seeds is None else self._seeded(seeds)
         self._lives = info["lives"]
         self._must_fire = np.zeros(self.num_envs, bool)
         if self._twin is not None:
             picture, _ = self._twin.reset(seed=None if seeds is None else seeds[:1])
             self._picture = picture[0, 0]
         return obs, {}
+
+    def _seeded(self, seeds: NDArray[np.int64]) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Reset with seeds, a few environments at a time."""
+        if self.num_envs <= AT_ONCE:
+            return self._ale.reset(seed=seeds)
+        self._ale.reset()  # of all, which ALE demands before one of some; without seeds it is quick
+        for first in range(0, self.num_envs, AT_ONCE):
+            if self.interrupted():
+                raise Interrupted
+            some = np.zeros(self.num_envs, bool)
+            some[first : first + AT_ONCE] = True
+            obs, info = self._ale.reset(seed=seeds[some], options={"reset_mask": some})
+        return obs, info
 
     def _send(self, actions: NDArray[np.int64]) -> None:
         if self._fire is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,6 +14,10 @@ from numpy.typing import NDArray
 from rlab.errors import RlabError
 
 StepResult = tuple[NDArray[Any], NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
+
+
+class Interrupted(Exception):
+    """Raised by a reset that was to stop before it was whole; another one must follow."""
 
 
 class VecEnv(VectorEnv):
@@ -41,6 +46,7 @@ class VecEnv(VectorEnv):
         endless: nothing that is known limits an episode.
         observation_start: what the environment itself counts observations from: a number, an array, or None for 0.
         action_start: what the environment itself counts Discrete actions from.
+        interrupted: asked during a reset that takes long; if it says so, `reset` raises `Interrupted`.
     """
 
     single_action_space: Discrete | Box
@@ -59,6 +65,10 @@ class VecEnv(VectorEnv):
         "closed": "the environment is closed",
     }
 
+    lends = False
+    """Whether a measurement plays in a learner's environments before they are reset with a seed, instead of its own:
+    where making and seeding them takes long."""
+
     def __init__(self, num_envs: int, observation_space: Space[Any], actions: int | Box, seed: int, render: bool):
         self.num_envs = num_envs
         self.single_observation_space = observation_space
@@ -67,6 +77,7 @@ class VecEnv(VectorEnv):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP}
         self.render_mode = "rgb_array" if render else None
+        self.interrupted: Callable[[], bool] = lambda: False
         self._first_seed: int | None = seed
         self._turn = "reset"
 
@@ -99,6 +110,7 @@ class VecEnv(VectorEnv):
 
         Raises:
             RlabError: closed, a step is under way, a negative seed, or options.
+            Interrupted: it takes long and `interrupted` said so; a whole reset must follow.
         """
         if self._turn in ("recv", "closed"):
             raise RlabError(f"reset() out of turn: {self._needs[self._turn]}")
@@ -113,6 +125,16 @@ class VecEnv(VectorEnv):
         obs, info = self._reset(None if seed is None else spread_seed(seed, self.num_envs))
         self._turn = "send"
         return obs, info
+
+    def reset_anyhow(self) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Start N new episodes by whatever chance there is, as nothing depends on them: `reset` without a seed."""
+        self._first_seed = None
+        return self.reset()
+
+    @property
+    def masks(self) -> bool:
+        """Whether infos hold ``action_mask``; resets, to see it."""
+        return "action_mask" in self.reset()[1]
 
     def send(self, actions: NDArray[Any]) -> None:
         """Hand over the actions of one step and let the environments run.

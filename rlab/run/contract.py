@@ -103,6 +103,9 @@ class Stop:
 
     requested: bool = False
     reason: str = ""
+    undo: Callable[[], object] | None = None
+    """Set while there is nothing to save yet: removes what has been written. Foreign code polls nothing while it is at
+    work, such as the making of a hundred simulators; a process may then undo and end."""
 
     def request(self, reason: str) -> None:
         """Ask for a stop; the first reason is the one that is told."""

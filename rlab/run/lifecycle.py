@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -168,6 +169,7 @@ def start_run(
     with contextlib.ExitStack() as stack:
         lock = folder.lock()
         stack.callback(lock.release)
+        stop.undo = partial(shutil.rmtree, folder.path, ignore_errors=True)
         try:
             journal = Journal(folder.journal)
             stack.callback(journal.close)
@@ -205,7 +207,9 @@ def start_run(
             _write_sessions(folder, [describe_session(device, config.run.threads, config.run.seed)])
             if lead is not None:
                 stack.enter_context(lead(folder, learner, view))
+            stop.undo = None
         except BaseException:
+            stop.undo = None
             stack.close()
             shutil.rmtree(folder.path, ignore_errors=True)  # nothing was learned yet
             raise
@@ -314,6 +318,7 @@ def resume_run(
                 config = extension.applied(folder, entry, config, notes, done)
             budget = _budget_of(config, was_extended(entry, config, notes.config))
             start = folder.path if saved is None else None
+            stop.undo = _nothing
             learner: Learner = entry.build(config, BuildContext(chosen, journal, start, budget, stop))
             stack.callback(learner.close)
             if saved is None:
@@ -331,6 +336,7 @@ def resume_run(
                         learner.restore(saved.state, stop)
                 except Stopped:  # nothing was done that would have to be saved
                     return Outcome(False, saved.done, saved.path, notes.score, notes.seconds)
+            stop.undo = None
             if config != before:
                 view.event(note(folder, entry, before, config, progress, done))
             checkpoints.discard_after(saved)
@@ -341,7 +347,12 @@ def resume_run(
                 folder, learner, checkpoints, config, stop, view, notes, budget, clock, loaded, done, chosen_threads
             )
     finally:
+        stop.undo = None
         lock.release()
+
+
+def _nothing() -> None:
+    """What undoes a resume that has only built and restored."""
 
 
 def _notes(saved: Saved) -> Notes:

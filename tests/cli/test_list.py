@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rlab.cli.completion import SHELLS, candidates
+from rlab.cli.completion import SHELLS, SUB_VERBS, candidates
 from rlab.cli.listing import KINDS
 
 
@@ -93,3 +94,17 @@ def test_bash_completes_by_the_script(rlab: Any, tmp_path: Path) -> None:
     text = fake + rlab("completion", "bash").out + ask
     done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout == "CartPole-v1\n"
+
+
+@pytest.mark.parametrize("verb", SUB_VERBS)
+def test_every_verb_below_a_verb_is_offered_and_has_flags(verb: str, runs: Path) -> None:
+    for word in SUB_VERBS[verb]:
+        assert word in candidates([verb, word[:-1]])
+        assert "--json" in candidates([verb, word, "--j"])
+
+
+@pytest.mark.parametrize("shell", ["fish", "zsh"])
+def test_other_shells_can_read_their_script(shell: str) -> None:
+    if (found := shutil.which(shell)) is None:
+        pytest.skip(f"{shell} is not installed")
+    subprocess.run([found, "-n"], input=SHELLS[shell], text=True, check=True)

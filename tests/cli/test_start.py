@@ -85,12 +85,16 @@ def test_help_of_train_fits_a_terminal(agent: str, rlab) -> None:
     assert not re.search(r"config\.|[╭│]", out)
 
 
-@pytest.mark.parametrize("verb", ["resume", "eval", "watch", "runs", "report", "doctor"])
-def test_help_of_a_verb(verb: str, rlab) -> None:
-    said = rlab(verb, "--help")
+VERBS_ALONE = ["resume", "eval", "watch", "runs", "report", "doctor", "list", "compress", "export", "sample", "predict"]
+
+
+@pytest.mark.parametrize("verb", [*VERBS_ALONE, "bench", "data", "data show", "study", "study report", "bench speed"])
+def test_help_of_a_verb_fits_a_terminal(verb: str, rlab) -> None:
+    said = rlab(*verb.split(), "--help")
     assert said.status == 0
     assert f"usage: rlab {verb}" in said.out
-    assert "--json" in said.out
+    assert max(map(len, said.out.splitlines())) <= 80
+    assert ("--json" in said.out) == (verb not in ("bench", "study"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
-from rlab.agents.config import AgentSettings, EnvConfig, short_of_rollout
+from rlab.agents.config import AgentSettings, EnvConfig, short_of_rollout, shortest_rollout
 from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least, within
 
@@ -104,6 +104,10 @@ class PPOConfig(OnPolicyConfig):
                 f"--batch-size is {self.batch_size}; it must divide a rollout of {rollout} steps "
                 f"(--num-envs x --n-steps); nearest: {near}"
             )
+
+    def for_profile(self) -> Self:
+        """The same, learning from rollouts as short as they can be."""
+        return replace(self, n_steps=shortest_rollout(self.batch_size, self.num_envs))
 
 
 @dataclass(frozen=True)

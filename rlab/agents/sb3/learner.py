@@ -390,8 +390,7 @@ def _refuse_unfit(recipe: str, envs: Any, env: str) -> None:
         _ = envs.num_actions  # refuses with a sentence
     if isinstance(space, Box) and not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
         raise RlabError(f"{recipe} needs finite bounds of actions, but '{env}' has {space}; nearest: a2c")
-    _, info = envs.reset()
-    if "action_mask" in info:
+    if envs.masks:
         raise RlabError(f"{recipe} of stable-baselines3 knows no action masks, which '{env}' needs; nearest: a2c, dqn")
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
-from rlab.agents.config import NO_MEMORY, AgentSettings, EnvConfig, short_of_rollout
+from rlab.agents.config import NO_MEMORY, AgentSettings, EnvConfig, short_of_rollout, shortest_rollout
 from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least, within
 
@@ -357,8 +357,8 @@ class PQNConfig(AgentSettings):
         return self.overlap
 
     def for_profile(self) -> Self:
-        """The same, not compiled."""
-        return replace(self, compile="off")
+        """The same, learning from rollouts as short as they can be, and not compiled."""
+        return replace(self, compile="off", rollout=min(self.rollout, shortest_rollout(self.batch_size, self.num_envs)))
 
 
 @dataclass(frozen=True)
