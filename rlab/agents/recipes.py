@@ -156,8 +156,10 @@ def build(
     number = cores() if run.threads in ("auto", 0) else run.threads
     threads = max(1, number // 2) if shares else 0  # 0: one per core
     make = partial(make_vec, env.env, settings.num_envs, seed, **env.rules(), training=True, threads=threads)
-    envs = make() if lent is None else lent
-    envs.interrupted = lambda: context.stop.requested
+    envs = lent
+    if envs is None:
+        envs = make()
+        envs.interrupted = lambda: context.stop.requested
     try:
         agent = make_agent(
             settings,

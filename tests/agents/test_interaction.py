@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,11 +17,14 @@ import pytest
 from rlab.agents.interaction import Interaction
 from rlab.agents.types import Step
 from rlab.agents.value.config import PARTS
+from rlab.envs import atari
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints, digest
+from rlab.run.config import changed
 from rlab.run.contract import NonFinite, Stop, Stopped
 from rlab.run.journal import Journal
+from rlab.run.lifecycle import BuildContext
 from tests.agents.helpers import contract_cases, known, learner
 from tests.agents.planted import Spoils
 
@@ -334,6 +340,65 @@ def test_footprint_measures_without_touching_the_run(journal: Journal) -> None:
     assert 0 < footprint.seconds < 600
     assert footprint.memory > 0
     assert footprint.disk > 0
+
+
+def test_atari_is_measured_in_the_environments_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    make = atari.AtariVectorEnv
+
+    def counted(*given: Any, **settings: Any) -> Any:
+        made.append(1)
+        return make(*given, **settings)
+
+    monkeypatch.setattr(atari, "AtariVectorEnv", counted)
+    monkeypatch.setattr(atari, "AT_ONCE", 1)
+    digests = []
+    for name in ("measured", "not"):
+        journal = Journal(tmp_path / name)
+        with closing(learner(journal, "pqn", "Breakout", num_envs=2, rollout=2, batch_size=4, encoder="flat")) as run:
+            if name == "measured":
+                late = Stop()
+                assert run.footprint(late).seconds
+                late.request("after the measurement")  # which is not the run's
+            run.step()
+            run.step()
+            digests.append(digest(run.state()))
+    assert digests[0] == digests[1]
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize(("recipe", "length"), [("pqn", "rollout"), ("ppo", "n_steps")])
+def test_measurement_learns_as_often_as_the_run(recipe: str, length: str) -> None:
+    """In every short rollout as many updates for each step, so that a second's measurement sees them."""
+    settings = RECIPES.get(recipe).default("Breakout").agent
+    quick = settings.for_profile()
+    assert getattr(quick, length) * quick.num_envs == math.lcm(settings.batch_size, settings.num_envs)
+    assert replace(quick, **{length: getattr(settings, length)}, **known(quick, {"compile": "auto"})) == settings
+
+
+def test_restart_that_a_stop_interrupts_is_made_later(journal: Journal, tmp_path: Path) -> None:
+    def build(journal: Journal, stop: Stop) -> Interaction:
+        settings = {"num_envs": atari.AT_ONCE + 1, "reset_steps": 2 * (atari.AT_ONCE + 1), "encoder": "flat"}
+        config = changed(RECIPES.get("pqn").default("Breakout"), settings | {"rollout": 1, "batch_size": 9})
+        return RECIPES.get("pqn").build(config, BuildContext("cpu", journal, stop=stop))
+
+    stop, whole = Stop(), Journal(tmp_path / "whole")
+    run, other = build(journal, stop), build(whole, Stop())
+    for _ in range(2):
+        run.step()
+    stop.request("test")
+    before = run.progress().done
+    run.step()
+    assert run.progress().done == before  # neither restarted nor stepped
+    again, later = save_and_restore(run, journal, tmp_path, lambda journal: build(journal, Stop()))
+    for _ in range(4):
+        other.step()
+    again.step()
+    again.step()
+    assert again.progress().done == other.progress().done
+    assert digest(again.state()) == digest(other.state())
+    for each in (run, again, other, later, whole):
+        each.close()
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3])

@@ -1,9 +1,12 @@
 """Atari: where episodes end, what is executed and paid, and that a stream can be replayed."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 
-from rlab.envs import make_vec
+from rlab.envs import atari, make_vec
+from rlab.envs.vector import Interrupted
 
 FIRE = 1  # in Breakout
 
@@ -158,6 +161,23 @@ def test_environments_and_neighbouring_seeds_differ():
     assert len(starts) > 8
     a.close()
     b.close()
+
+
+def test_a_seeded_reset_can_be_interrupted(monkeypatch):
+    monkeypatch.setattr(atari, "AT_ONCE", 2)
+    with closing(make_vec("Breakout", 5, 0)) as env, closing(make_vec("Breakout", 5, 0)) as other:
+        asked = iter([False, True])
+        env.reset(seed=1)
+        env.interrupted = lambda: next(asked)
+        with pytest.raises(Interrupted):
+            env.reset(seed=7)
+        env.interrupted = lambda: False
+        monkeypatch.setattr(atari, "AT_ONCE", 5)
+        for (_, obs, *_), (_, same, *_) in zip(play(env, 20, seed=7), play(other, 20, seed=7), strict=True):
+            np.testing.assert_array_equal(obs, same)
+        monkeypatch.setattr(atari, "AT_ONCE", 2)
+        for (_, obs, *_), (_, same, *_) in zip(play(env, 20, seed=7), play(other, 20, seed=7), strict=True):
+            np.testing.assert_array_equal(obs, same)
 
 
 @pytest.mark.parametrize("protocol", ["classic", "v5"])

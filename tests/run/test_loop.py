@@ -519,3 +519,23 @@ def test_signals_in_a_process_save_and_leave_without_a_traceback(spawn: Spawn) -
     saved = life.read_newest(folder)
     assert saved is not None
     assert (told["finished"], saved.done) == (False, told["done"])
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_foreign_code_is_left_while_nothing_is_begun(begun: bool) -> None:
+    """No handler of Python runs while another library computes; a thread hears of the signal."""
+    code = """
+import hashlib, os, signal, sys, threading
+from rlab.run import signals
+from rlab.run.contract import Stop
+
+signals.GRACE = 0.1
+stop, begun = Stop(), sys.argv[1] == "True"
+stop.undo = None if begun else lambda: print("undone", flush=True)
+with signals.stop_on_signals(stop, lambda number: os._exit(100 + number)):
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    hashlib.pbkdf2_hmac("sha512", b"", b"", 1_000_000 if begun else 1_000_000_000)
+print(stop.reason)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(begun)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == ((0, "SIGINT\n") if begun else (102, "undone\n")), done.stderr
