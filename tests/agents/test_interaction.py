@@ -373,7 +373,10 @@ def test_measurement_learns_as_often_as_the_run(recipe: str, length: str) -> Non
     settings = RECIPES.get(recipe).default("Breakout").agent
     quick = settings.for_profile()
     assert getattr(quick, length) * quick.num_envs == math.lcm(settings.batch_size, settings.num_envs)
-    assert replace(quick, **{length: getattr(settings, length)}, **known(quick, {"compile": "auto"})) == settings
+    assert (
+        replace(quick, **{length: getattr(settings, length)}, **({"compile": "auto"} if recipe == "pqn" else {}))
+        == settings
+    )
 
 
 def test_restart_that_a_stop_interrupts_is_made_later(journal: Journal, tmp_path: Path) -> None:

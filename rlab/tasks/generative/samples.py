@@ -188,18 +188,35 @@ class Sampler:
             raise RlabError(f"{n} samples with seed {seed} cannot be drawn; it takes at least 1, and a seed from 0 on")
         return self.sampled(n, seed, self.class_of(label)).cpu().numpy()
 
-    @torch.no_grad()
     def sampled(self, n: int, seed: int, label: int | None = None, stop: Stop | None = None) -> Tensor:
         """Do the same for a class's number, as a tensor; polls `stop` (raises `Stopped`)."""
+        # numpy's normal numbers, unlike torch's, do not depend on how many follow.
+        drawn = np.random.default_rng(derive(seed, "codes")).standard_normal((n, *self.code_shape), dtype=np.float32)
+        classes = self._classes_in_turn(n) if label is None else torch.full((n,), label)
+        return self._made(torch.from_numpy(drawn), classes, seed, stop or Stop())
+
+    def interpolate(self, rows: int, steps: int, seed: int) -> np.ndarray:
+        """Make samples of codes on the way between pairs of random ones: [rows, steps, *shape], images in 0..1; of one
+        class a row."""
+        dice = np.random.default_rng(derive(seed, "interpolation"))
+        first, last = torch.from_numpy(dice.standard_normal((2, rows, 1, *self.code_shape), dtype=np.float32))
+        angle = torch.linspace(0, torch.pi / 2, steps).view(1, steps, *[1] * len(self.code_shape))
+        way = first * angle.cos() + last * angle.sin()  # all of them as likely as the ends
+        classes = self._classes_in_turn(rows).repeat_interleave(steps)
+        made = as_float(self._made(way.flatten(0, 1), classes, seed, Stop()))
+        return made.view(rows, steps, *self.dataset.shape).cpu().numpy()
+
+    def _classes_in_turn(self, n: int) -> Tensor:
+        return torch.arange(n) % len(self.dataset.classes or "1")
+
+    @torch.no_grad()
+    def _made(self, codes: Tensor, classes: Tensor, seed: int, stop: Stop) -> Tensor:
+        """Samples, as the data set has them, of codes and of classes, which only a conditional run heeds."""
         was = self.modules.training
         self.modules.eval()  # batch norm must not mix the samples of a batch
         generator = torch.Generator().manual_seed(derive(seed, "steps"))
-        # numpy's normal numbers, unlike torch's, do not depend on how many follow.
-        drawn = np.random.default_rng(derive(seed, "codes")).standard_normal((n, *self.code_shape), dtype=np.float32)
-        codes = torch.from_numpy(drawn)
-        classes = torch.arange(n) % len(self.dataset.classes or "1") if label is None else torch.full((n,), label)
         parts = []
-        for rows in until(stop or Stop(), torch.arange(n).split(CHUNK)):
+        for rows in until(stop, torch.arange(len(codes)).split(CHUNK)):
             of = classes[rows].to(self.device) if self.conditional else None
             parts.append(self.scaling.invert(self.generate(codes[rows].to(self.device), of, generator)))
         self.modules.train(was)
