@@ -607,4 +607,4 @@ class Interaction:
     def _restart(self, clock: dict[str, float]) -> None:
         started = time.perf_counter()
         self.stream.restart()
-        clock["env"] += time.perf_counter() - started
+        clock["restart"] = time.perf_counter() - started

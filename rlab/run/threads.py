@@ -160,7 +160,8 @@ class AutoThreads:
         self._learns = self._learns or "loss" in metrics  # before learning starts everything is faster
         if self._learns and done > self.events[-1][0]:
             self._done += done - before
-            self._spent += clock() - started
+            # Environments restart now and then, which takes as long with any number of threads.
+            self._spent += clock() - started - metrics.get("clock_restart", 0.0)
         return metrics
 
     def _choose(self, done: int) -> str:

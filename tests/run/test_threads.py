@@ -30,6 +30,7 @@ class Machine:
     def __init__(self) -> None:
         self.now = 0.0
         self.seconds: Seconds = lambda number, done: 1.0
+        self.restart: Callable[[int], float] = lambda done: 0.0
 
 
 @pytest.fixture
@@ -53,10 +54,11 @@ class Counted(Fake):
 
     def step(self) -> Metrics:
         number = torch.get_num_threads()
-        self.machine.now += self.machine.seconds(number, self.done)
+        restart = self.machine.restart(self.done)
+        self.machine.now += self.machine.seconds(number, self.done) + restart
         metrics = super().step()
         self.total += number * self.done
-        return {**metrics, "threads_last": number}
+        return {**metrics, "threads_last": number, "clock_restart": restart}
 
     def footprint(self, stop: Stop) -> Footprint:
         return Footprint(1000, 0, 1000, seconds=self.machine.seconds(torch.get_num_threads(), 0))
@@ -120,6 +122,13 @@ def test_a_load_that_comes_and_goes_changes_the_number(machine: Machine) -> None
     assert used[20:30] == [1] * 10  # found out soon after
     assert used[-5:] == [4] * 5
     assert set(used) == {1, 2, 4}
+
+
+def test_a_restart_of_environments_is_no_change_of_pace(machine: Machine) -> None:
+    machine.seconds = lambda number, done: 1 / number
+    machine.restart = lambda done: 60.0 if done % 20 == 10 else 0.0
+    folder, _ = train("restarts")
+    assert set(numbers(folder)) == {4}
 
 
 def test_an_explicit_number_is_kept(machine: Machine) -> None:
