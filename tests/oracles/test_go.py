@@ -61,7 +61,10 @@ def test_ten_thousand_games_of_openspiel(size: int) -> None:
 
 @pytest.mark.oracle
 def test_masks_of_envpool_have_superko() -> None:
-    """EnvPool's Chinese rules forbid a position twice: its masks are ours of positional superko, not of simple ko."""
+    """EnvPool's Chinese rules forbid a position twice: its masks are ours of positional superko, not of simple ko.
+
+    It returns the rows in the order in which its threads were done.
+    """
     envpool = pytest.importorskip("envpool")
     number, games, apart = 256, 0, 0
     envs = envpool.make("ChineseGo9x9-v1", env_type="gymnasium", num_envs=number, seed=1)
@@ -73,14 +76,14 @@ def test_masks_of_envpool_have_superko() -> None:
         simple.clear()
         going = np.ones(number, bool)
         while going.any():
-            masks = info["legal_action_mask"].astype(bool)
+            masks = info["legal_action_mask"][np.argsort(info["env_id"])].astype(bool)
             assert (superko.legal() == masks)[going].all()
             apart += int((simple.legal() != masks)[going].any(1).sum())
             moves = np.where(masks, chance.random(masks.shape), -1).argmax(1)
             for boards in (superko, simple):
                 boards.play(np.where(going, moves, -1))
             *_, terminated, truncated, info = envs.step(moves.astype(np.int32))
-            ended = np.asarray(terminated | truncated).reshape(number, -1).any(1)
+            ended = np.asarray(terminated | truncated).reshape(number, -1).any(1)[np.argsort(info["env_id"])]
             games += int((ended & going).sum())
             going &= ~ended & ~superko.over
     assert apart > 0
