@@ -16,6 +16,7 @@ from rlab.nn.encoders.recurrent import Memory, read_memory
 from rlab.nn.sequence import SEQUENCE_ENCODERS, load_all
 from rlab.run.folder import RunFolder, all_runs, run_at
 from rlab.run.warm_start import WarmStart, load_source, source_of
+from rlab.tasks.sequence.config import usual_heads
 from rlab.tasks.transfer import encoder_of
 
 ROLE = "memory"
@@ -65,7 +66,7 @@ def memory_of(folder: RunFolder, progress: int | None = None) -> tuple[Memory, d
     """Read (form, weights, progress) of the sequence encoder in a run's checkpoint.
 
     Raises:
-        RlabError: the run learns no sequence encoder, or has no checkpoint.
+        RlabError: the run learns no sequence encoder, or one that cannot follow an episode, or has no checkpoint.
     """
     load_all()
     document = folder.config()
@@ -80,12 +81,19 @@ def memory_of(folder: RunFolder, progress: int | None = None) -> tuple[Memory, d
     in_dim = next((t.shape[1] for name, t in weights.items() if INPUTS.fullmatch(name)), width)
     options = {"in_dim": in_dim, "width": width, "layers": model["layers"]}
     if any(name.startswith("blocks.") for name in weights):  # a Transformer: see `rlab.tasks.sequence`
-        table = weights.get("position.weight")
-        options["heads"] = model.get("heads") or max(1, width // 32)
-        options["context"] = len(table) if table is not None else data.get("window") or data["longest"]
+        if "window" not in data:
+            raise RlabError(
+                f"run '{folder.name}' ({document['recipe']}) has a Transformer that reads both ways, which carries no "
+                "state from step to step; nearest: a run of transformer-lm"
+            )
+        if "position.weight" in weights:
+            raise RlabError(
+                f"run '{folder.name}' has learned its positions, which end with its window of {data['window']} tokens, "
+                "and an episode may go on; nearest: a run with --positions rotary"
+            )
+        options["heads"] = model.get("heads") or usual_heads(width)
+        options["context"] = data["window"]
         options |= {name: model[name] for name in FORM if model.get(name, "auto") != "auto"}
-        if table is not None:
-            options["positions"] = "learned"
     return Memory(kind, options), weights, done
 
 

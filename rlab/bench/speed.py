@@ -29,7 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rlab.compare.processes import python_command
+from rlab.bench.apart import measured_apart
 from rlab.errors import RlabError
 from rlab.machine import cores
 from rlab.stats import student
@@ -253,11 +253,7 @@ def _need_opencv() -> None:
 
 def _one(request: dict[str, Any]) -> Any:
     """Make one measurement in a process of its own."""
-    command = [*python_command(), "-m", "rlab.bench.speed", json.dumps(request)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise RlabError(f"the measurement of {request['side']} failed: {done.stderr.strip().splitlines()[-1:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return measured_apart("rlab.bench.speed", request)
 
 
 def run_ours(request: dict[str, Any], device: str) -> Any:

@@ -218,6 +218,21 @@ class GoSolved:
 
 
 @dataclass(frozen=True)
+class Sequences:
+    """Train Transformers beside plain PyTorch of the same shape, from the same weights on the same batches: tokens a
+    second and losses. And write with and without a cache of keys and values."""
+
+    rounds: int = 3
+    """How often each side is measured, in turn, each time in a process of its own; the median counts."""
+    steps: int = 200
+    """Timed updates of one measurement."""
+    threads: int = 1
+    """CPU threads of torch, of both; 0: one for every core. With a core to spare ours makes the next batch on it."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
 class WaveNet:
     """Let a WaveNet generate by a compiled loop that keeps its layers' last inputs, and by a whole pass for every
     sample: samples a second, and whether both make the same. With --classifier, whether its words are understood."""
@@ -270,6 +285,7 @@ def main(argv: Sequence[str]) -> int:
         "go-solved": (GoSolved, _go_solved),
         "gpu": (Gpu, _gpu),
         "roofline": (Roofline, _roofline),
+        "sequences": (Sequences, _sequences),
         "speed": (Speed, _speed),
         "wavenet": (WaveNet, _wavenet),
         "words": (Words, _words),
@@ -608,6 +624,32 @@ def _words(argv: Sequence[str]) -> int:
             w = m["wordsim"]
             lines.append(f"people  {w['ours']:>12.3f}  gensim {w['peer']:.3f}: Spearman over {w['pairs']} pairs of "
                          f"WordSim-353, difference {w['low']:.3f} to {w['high']:.3f}")  # fmt: skip
+        put("\n".join(lines), m)
+        return 0
+
+
+def _sequences(argv: Sequence[str]) -> int:
+    flags = parse(Sequences, "bench sequences", argv)
+    refuse_below(flags, rounds=1, steps=1, threads=0)
+    with results(flags.json) as put:
+        from rlab.bench.sequences import measure
+
+        m = measure(flags.rounds, flags.steps, flags.threads, say)
+        heads = f"{'ours tokens/s':>14}{'peer tokens/s':>15}{'ratio':>8}{'by CPU':>8}{'loss':>8}{'peer':>8}  beside"
+        lines = [f"{'a training step':<23}{heads}"]
+        lines += [
+            f"{row['task'] + ', ' + row['precision']:<23}{row['ours_tokens_per_s']:>14,.0f}"
+            f"{row['peer_tokens_per_s']:>15,.0f}{row['ratio']:>7.2f}x{row['cpu_ratio']:>7.2f}x{row['ours_loss']:>8.4f}"
+            f"{row['peer_loss']:>8.4f}  {row['peer']}"
+            for row in m["training"]
+        ]
+        w = m["writing"]
+        lines += [
+            f"losses are after {m['training'][0]['updates']:,} updates from the same weights on the same batches",
+            f"writing {w['tokens']} tokens: {w['cached_tokens_per_s']:,.0f} tokens/s with a cache, "
+            f"{w['uncached_tokens_per_s']:,.0f} without: {w['ratio']:.2f}x, by CPU {w['cpu_ratio']:.2f}x; {w['same']} "
+            "of the tokens are the same",
+        ]
         put("\n".join(lines), m)
         return 0
 

@@ -74,7 +74,7 @@ NAMES_RUN = ("--start", "--like", "--encoder", "--teacher", "--policy", "--value
 SUB_VERBS = {
     "bench": (
         *("backbones", "breakout-gpu", "data", "detection", "envs", "generative", "go", "go-solved", "gpu"),
-        *("roofline", "speed", "wavenet", "words"),
+        *("roofline", "sequences", "speed", "wavenet", "words"),
     ),
     "data": ("list", "get", "verify", "show", "augmentations", "from-run"),
     "runs": ("list", "show", "rm", "pack", "repair"),

@@ -1,8 +1,9 @@
 """Data parallel training: several processes learn as one, each from its part of every batch.
 
 Rank 0 leads: it has the run's folder, evaluates and saves. The others build the same learner and make the same steps.
-Before each step of the optimiser gradients are added up over all, weighted by items, and BatchNorm takes its moments
-over the whole batch, so that N processes learn what one would from the same batches.
+Before each step of the optimiser gradients are added up over all, weighted by what each loss is a mean over (items,
+tokens), and BatchNorm takes its moments over the whole batch, so that N processes learn what one would from the same
+batches.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -39,7 +40,7 @@ from rlab.run.journal import Journal
 from rlab.run.lifecycle import BuildContext, begin_process
 from rlab.run.loop import View
 from rlab.seeding import derive
-from rlab.tasks.task import Losses, SingleLossTask
+from rlab.tasks.task import Losses, of_one_loss
 from rlab.tasks.trainer import Trainer
 from rlab.trust import environment as trusted
 from rlab.trust import foreign
@@ -95,20 +96,29 @@ class JointLearning:
             if isinstance(part, _BatchNorm):
                 part.forward = partial(self._normalise, part)  # type: ignore[method-assign]
 
-    def __call__(self, losses: Callable[[Batch], Losses], batch: Batch) -> Losses:
-        """Compute the gradients of the mean loss over the items of all processes; the losses are that mean, too."""
-        items = len(batch)
-        self.counted = items > 0
-        computed = losses(batch)
-        (items * computed["loss"]).backward()
+    def __call__(
+        self, losses: Callable[[Batch], Losses], denominator: Callable[[Batch], float], batches: Sequence[Batch]
+    ) -> Losses:
+        """Compute the gradients of the mean loss over the batches of all processes; the losses are that mean, too."""
+        totals: dict[str, Tensor] = {}
+        whole = 0.0
+        for batch in batches:
+            self.counted = len(batch) > 0
+            count = float(denominator(batch)) if self.counted else 0.0
+            computed = losses(batch)
+            (count * computed["loss"]).backward()
+            for name, value in computed.items():
+                part = count * _wide(value.detach())
+                totals[name] = totals[name] + part if name in totals else part
+            whole += count
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
-        numbers = torch.stack([_wide(value.detach()) for value in computed.values()])
-        parts = [_wide(g).flatten() for g in gradients] + [items * numbers, numbers.new_tensor([float(items)])]
+        numbers = torch.stack([*totals.values()])
+        parts = [_wide(g).flatten() for g in gradients] + [numbers, numbers.new_tensor([whole])]
         joint = self.total(torch.cat(parts))
-        joint /= joint[-1].clone()
+        joint /= joint[-1].clamp(min=1)
         for gradient, part in zip(gradients, joint.split([p.numel() for p in parts]), strict=False):
             gradient.copy_(part.view_as(gradient))
-        return dict(zip(computed, joint[-1 - len(numbers) : -1].unbind(), strict=True))
+        return dict(zip(totals, joint[-1 - len(numbers) : -1].unbind(), strict=True))
 
     def _normalise(self, norm: _BatchNorm, x: Tensor) -> Tensor:
         """BatchNorm over the items of all processes (torch's own is for GPUs only).
@@ -329,12 +339,7 @@ def _shareable(learner: Learner, recipe: str) -> Trainer:
     Raises:
         RlabError: it is none.
     """
-    task = getattr(learner, "task", None)
-    if (
-        not isinstance(learner, Trainer)
-        or not isinstance(task, SingleLossTask)
-        or type(task).update is not SingleLossTask.update
-    ):
+    if not isinstance(learner, Trainer) or not of_one_loss(learner.task):
         raise RlabError(f"'{recipe}' learns in one process; models of one loss on data learn in several: --workers 1")
     return learner
 
@@ -342,7 +347,7 @@ def _shareable(learner: Learner, recipe: str) -> Trainer:
 def _join(trainer: Trainer, group: Group) -> JointLearning:
     """Let a trainer learn from its part of each batch, and from the gradients of all."""
     task = trainer.task
-    assert isinstance(task, SingleLossTask)
+    assert of_one_loss(task)
     task.data = Shard(task.data, group.rank, group.world)
     joint = JointLearning(task.model, group.sum)
     task.learn = joint

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rlab.data.batches import Batch
 from rlab.errors import RlabError
-from rlab.tasks.task import Learn, Losses
+from rlab.tasks.task import Learn, Losses, backpropagate
 
 Tick = dict[int, int]
 """Stage -> the micro-batch that it works on."""
@@ -24,7 +24,8 @@ Tick = dict[int, int]
 def accumulated(parts: int) -> Learn:
     """Make what a task learns by (`SingleLossTask.learn`), with the activations of one micro-batch in memory at a time.
 
-    The gradient is that of the whole batch, for each micro-batch counts by its items; BatchNorm sees micro-batches.
+    The gradient is that of the whole batch, for each micro-batch counts by what its loss is divided by; BatchNorm sees
+    micro-batches.
 
     Args:
         parts: micro-batches of a batch, at the most.
@@ -35,15 +36,15 @@ def accumulated(parts: int) -> Learn:
     if parts < 1:
         raise RlabError(f"a batch is learned from in at least 1 micro-batch, not {parts}")
 
-    def learn(losses: Callable[[Batch], Losses], batch: Batch) -> Losses:
-        total: Losses = {}
-        for items in torch.arange(len(batch)).tensor_split(min(parts, len(batch))):
-            computed = losses(_part(batch, items))
-            share = len(items) / len(batch)
-            (share * computed["loss"]).backward()
-            for name, value in computed.items():
-                total[name] = total.get(name, torch.zeros(())) + share * value.detach()
-        return total
+    def learn(
+        losses: Callable[[Batch], Losses], denominator: Callable[[Batch], float], batches: Sequence[Batch]
+    ) -> Losses:
+        micro = [
+            _part(batch, items)
+            for batch in batches
+            for items in torch.arange(len(batch)).tensor_split(min(parts, len(batch)))
+        ]
+        return backpropagate(losses, denominator, micro)
 
     return learn
 

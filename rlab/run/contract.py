@@ -193,6 +193,15 @@ class Tells(Protocol):
 
 
 @runtime_checkable
+class SkipsEvaluations(Protocol):
+    """A learner that may have nothing to be scored by before its end."""
+
+    @property
+    def skips_evaluations(self) -> bool:
+        """Whether the final evaluation is the only one."""
+
+
+@runtime_checkable
 class Restores(Protocol):
     """A learner that can restore from a checkpoint only what it needs to act, predict or sample."""
 

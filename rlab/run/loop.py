@@ -12,7 +12,18 @@ from typing import Any, Protocol, runtime_checkable
 from rlab.run.budget import NEVER, Budget, Forecast, Reading
 from rlab.run.checkpoint import Checkpoints
 from rlab.run.config import RunConfig
-from rlab.run.contract import Learner, Metrics, NonFinite, Plays, Progress, Score, Stop, Stopped, Tells
+from rlab.run.contract import (
+    Learner,
+    Metrics,
+    NonFinite,
+    Plays,
+    Progress,
+    Score,
+    SkipsEvaluations,
+    Stop,
+    Stopped,
+    Tells,
+)
 from rlab.run.formatting import over_text
 from rlab.run.health import RULES, THROUGHPUT, Collapsed, Health, Pace
 from rlab.run.metrics import MetricsFile, Window, finite
@@ -154,6 +165,7 @@ class Loop:
         self.notes = notes
         self.observe = observe
         self._tells = learner if isinstance(learner, Tells) else None
+        self._only_final = isinstance(learner, SkipsEvaluations) and learner.skips_evaluations
         self.threads = threads
         self.budget = budget or Budget()
         self.now = now or time.monotonic
@@ -300,7 +312,7 @@ class Loop:
 
     def _evaluate_steps(self, total: int) -> int:
         """How far evaluations are apart: often enough for a curve, if that was asked for; 0: only at the end."""
-        every, wanted = self.config.evaluate_steps, self.config.evaluations
+        every, wanted = 0 if self._only_final else self.config.evaluate_steps, self.config.evaluations
         if not (every and wanted) or total >= NEVER:
             return every
         return min(every, max(-(-total // wanted), -(-every // DENSEST)))

@@ -41,7 +41,8 @@ class ExamplesConfig:
     """Of `images:` and `csv:`: SHA-256 of all files, which a run notes when it starts; a resume refuses others."""
     validation: float = 0.1
     """Share of the training examples, of every class, that is held out: it decides when to stop and which parameters
-    are the best. The test examples never do. 0: nothing is held out, and the last parameters are taken."""
+    are the best. The test examples never do. 0: nothing is held out, no evaluation is made before the final one (but
+    of what makes samples), and the last parameters are taken."""
     split_seed: int | None = None
     """Seed of what is held out, and of the test examples where none are published; None: the run's. Runs of different
     seeds have the same test examples with the same split seed."""
@@ -141,11 +142,15 @@ class FitConfig:
     """Stop when this many validations in a row were no better than the best one; 0: go through all epochs."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the encoder; auto: bf16 for images where the processor or GPU is faster in it."""
+    accumulate: int = 1
+    """Batches of an update: their gradients are added up, as of one batch that is so many times as large and would not
+    fit into memory. The last update of an epoch has those that are left."""
     workers: int = 1
     """Processes that learn together, each from its part of every batch, as one would from the whole (data parallel)."""
 
     def __post_init__(self) -> None:
-        at_least(self, epochs=1, batch_size=1, learning_rate=0, weight_decay=0, max_grad_norm=0, patience=0, workers=1)
+        at_least(self, epochs=1, batch_size=1, learning_rate=0, weight_decay=0, max_grad_norm=0, patience=0)
+        at_least(self, accumulate=1, workers=1)
         within(self, 0, 1, "label_smoothing")
 
 

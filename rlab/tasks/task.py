@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeGuard, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,11 +31,15 @@ class Metric:
         name: such as "accuracy" or "perplexity"; stands as ``measure`` in a score, with the unit.
         unit: such as "percent"; empty: none.
         higher_is_better: whether more of it is better.
+        of_examples: whether it tells how well the examples of a split are done. Of those that are learned from that
+            says little and takes long, so where nothing is held out such a task is scored at the end alone. Others, of
+            samples or of games, are scored on the way all the same.
     """
 
     name: str
     unit: str = ""
     higher_is_better: bool = True
+    of_examples: bool = True
 
     @property
     def measure(self) -> str:
@@ -91,15 +95,33 @@ Term = Callable[[Any, Batch, Any], Losses]
 """(task, batch, outputs) -> ``loss``, what is added to the task's own, and other scalars to be logged."""
 
 
-Learn = Callable[[Callable[[Batch], Losses], Batch], Losses]
-"""(losses of a batch, batch) -> its losses, with the gradients of ``loss`` added up in the parameters."""
+Learn = Callable[[Callable[[Batch], Losses], Callable[[Batch], float], Sequence[Batch]], Losses]
+"""(losses of a batch, what its loss is divided by, batches) -> their losses as of one batch, with the gradients of
+``loss`` added up in the parameters."""
 
 
-def backpropagate(losses: Callable[[Batch], Losses], batch: Batch) -> Losses:
-    """Compute the losses of a batch and the gradients of ``loss``."""
-    computed = losses(batch)
-    computed["loss"].backward()
-    return computed
+def backpropagate(
+    losses: Callable[[Batch], Losses], denominator: Callable[[Batch], float], batches: Sequence[Batch]
+) -> Losses:
+    """Compute the losses of batches as of one, each by its share of the denominator, and the gradients of ``loss``."""
+    if len(batches) == 1:
+        computed = losses(batches[0])
+        computed["loss"].backward()
+        return computed
+    counts = [denominator(batch) for batch in batches]
+    whole, total = max(sum(counts), 1.0), Losses()
+    for batch, count in zip(batches, counts, strict=True):
+        computed = losses(batch)
+        (count / whole * computed["loss"]).backward()
+        for name, value in computed.items():
+            part = count / whole * value.detach()
+            total[name] = total[name] + part if name in total else part
+    return total
+
+
+def of_one_loss(task: Task) -> TypeGuard[SingleLossTask]:
+    """Whether a task makes its updates as `SingleLossTask` does, so that several batches can be one update."""
+    return isinstance(task, SingleLossTask) and type(task).update is SingleLossTask.update
 
 
 class SingleLossTask:
@@ -120,7 +142,7 @@ class SingleLossTask:
 
     primary = Metric("loss", higher_is_better=False)
     learn: Learn = staticmethod(backpropagate)
-    """How gradients come about; `rlab.parallel` puts in its place what shares a batch with other processes."""
+    """How gradients come about; `rlab.parallel` puts in its place what shares batches with other processes."""
 
     def __init__(
         self,
@@ -180,14 +202,25 @@ class SingleLossTask:
             losses |= more | {"loss": losses["loss"] + more["loss"]}
         return losses
 
+    def denominator(self, batch: Batch) -> float:
+        """Tell what the loss of a batch is divided by, by which it counts beside other batches: its items.
+
+        Where the loss is a mean over something else, such as tokens, a subclass says how many of it there are.
+        """
+        return len(batch)
+
     def update(self, batch: Batch, optimizers: Mapping[str, Optimizer]) -> Mapping[str, Tensor]:
         """Make one step of the optimiser; L-BFGS computes the loss of the batch several times."""
+        return self.update_on([batch])
+
+    def update_on(self, batches: Sequence[Batch]) -> Mapping[str, Tensor]:
+        """Make one step of the optimiser by several batches, as if they were one (accumulated gradients)."""
         metrics: Losses = {}
 
         def closure() -> Tensor:
             nonlocal metrics
             self.optimizer.zero_grad(set_to_none=True)
-            metrics = self.learn(self.losses, batch)
+            metrics = self.learn(self.losses, self.denominator, batches)
             metrics["grad_norm"] = clip_gradients(self.model, self.max_grad_norm)
             return metrics["loss"]
 

@@ -24,7 +24,7 @@ from rlab.run.checkpoint import flatten
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
 from rlab.tasks.config import FitConfig
-from rlab.tasks.task import Task
+from rlab.tasks.task import Task, of_one_loss
 from rlab.tasks.transfer import counts
 
 REPORTED = 8
@@ -58,7 +58,8 @@ class Trainer:
         beside: name -> what else belongs to the state.
 
     Raises:
-        RlabError: it should wait for validation scores, and nothing is held out.
+        RlabError: it should wait for validation scores, and nothing is held out; or an update should be made by several
+            batches, and the task learns by more than one loss.
     """
 
     def __init__(
@@ -67,6 +68,11 @@ class Trainer:
         self.held_out = "validation" in task.data.splits
         if config.patience and not self.held_out:
             raise RlabError("--patience waits for validation scores, but --validation is 0; nearest: --validation 0.1")
+        if config.accumulate > 1 and not of_one_loss(task):
+            raise RlabError(
+                f"--accumulate is {config.accumulate}, and this learns by several losses in turn, each from one batch; "
+                "nearest: --accumulate 1"
+            )
         self.task = task
         self.optimizers = task.optimizers()
         for optimizer in self.optimizers.values():
@@ -77,7 +83,7 @@ class Trainer:
         self.budget = Budget()
         self.device = torch.device(device)
         self.size = task.data.examples
-        self.per_epoch = len(task.data)
+        self.per_epoch = -(-len(task.data) // config.accumulate)
         self.updates = 0
         self.best: dict[str, Any] | None = None
         """Score, progress and parameters of the best validation."""
@@ -95,8 +101,8 @@ class Trainer:
         self._schedule = SCHEDULES.get(config.schedule)
         self._metrics: list[Mapping[str, Tensor]] = []
         self._maker = ThreadPoolExecutor(1, "rlab-batches")
-        self._coming: tuple[tuple[int, int], Future[Batch]] | None = None
-        """An update's number and threads, and its batch, which is made while the one before is learned from."""
+        self._coming: tuple[tuple[int, int], Future[list[Batch]]] | None = None
+        """An update's number and threads, and its batches, which are made while those before are learned from."""
 
     @property
     def total(self) -> int:
@@ -107,12 +113,12 @@ class Trainer:
     def done(self) -> int:
         """The number of training examples learned from so far."""
         epoch, number = divmod(self.updates, self.per_epoch)
-        return epoch * self.size + min(number * self.config.batch_size, self.size)
+        return epoch * self.size + min(number * self.config.accumulate * self.config.batch_size, self.size)
 
     def step(self) -> Metrics:
         """Make one update; metrics come with every `REPORTED`-th one and with the last of an epoch."""
         started = time.perf_counter()
-        batch = self._batch()
+        batches = self._batches()
         ready = time.perf_counter()
         for optimizer in self.optimizers.values():
             scale_rates(optimizer, self._schedule(self.schedule_place))
@@ -120,7 +126,10 @@ class Trainer:
         for part in self._frozen:  # or BatchNorm would go on taking means, and dropout dropping
             part.eval()
         with self._drawing("update", self.updates):
-            self._metrics.append(self.task.update(batch, self.optimizers))
+            if len(batches) > 1 and of_one_loss(self.task):
+                self._metrics.append(self.task.update_on(batches))
+            else:
+                self._metrics.append(self.task.update(batches[0], self.optimizers))
         self.updates += 1
         metrics = self._reported() if len(self._metrics) == REPORTED or self.updates % self.per_epoch == 0 else {}
         return metrics | {"clock_data": ready - started, "clock_learn": time.perf_counter() - ready}
@@ -131,21 +140,24 @@ class Trainer:
         share = self.budget.share(self.done)
         return self.updates / (self.per_epoch * self.budget.horizon(self.config.epochs)) if share is None else share
 
-    def _batch(self) -> Batch:
-        """The batch of this update, known by its number; if a core is free, the next one is begun."""
+    def _batches(self) -> list[Batch]:
+        """The batches of this update, known by its number; if a core is free, the next ones are begun."""
         after, threads, coming = self.updates + 1, torch.get_num_threads(), self._coming
         here = (self.updates, threads)
-        batch = coming[1].result() if coming and coming[0] == here else self._make(*here)
+        batches = coming[1].result() if coming and coming[0] == here else self._make(*here)
         # Without a core to spare the two would wait for each other at every operation.
         ahead = after < self.budget.end(self.total) and (self.device.type != "cpu" or threads < cores())
         self._coming = ((after, threads), self._maker.submit(self._make, after, threads)) if ahead else None
-        return batch
+        return batches
 
-    def _make(self, update: int, threads: int) -> Batch:
-        """The batch of an update; in a thread of its own, too, torch computes with `threads`."""
+    def _make(self, update: int, threads: int) -> list[Batch]:
+        """The batches of an update; in a thread of their own, too, torch computes with `threads`."""
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
-        return self.task.data.at(*divmod(update, self.per_epoch))
+        epoch, number = divmod(update, self.per_epoch)
+        first = number * self.config.accumulate
+        last = min(first + self.config.accumulate, len(self.task.data))
+        return [self.task.data.at(epoch, n) for n in range(first, last)]
 
     def _reported(self) -> dict[str, float]:
         names = list(self._metrics[0])
@@ -167,6 +179,11 @@ class Trainer:
     def _epoch_now(self) -> int:
         """The epoch under way, from 1."""
         return (self.updates - 1) // self.per_epoch + 1
+
+    @property
+    def skips_evaluations(self) -> bool:
+        """Whether only the final evaluation is made: nothing is held out, and the task is scored by examples."""
+        return not self.held_out and self.task.primary.of_examples
 
     def evaluate(self, stop: Stop) -> Score:
         """Score on the validation split and keep the best parameters; at the end score those on the test split.

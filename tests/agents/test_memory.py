@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +77,7 @@ def test_any_memory_forgets_where_episodes_start(memory: str) -> None:
         ("gru+widht=8", "has no option 'widht'"),
         ("gru+8", "'8' is no option; write name"),
         ("guru", "unknown sequence encoder 'guru'; nearest: gru"),
+        ("transformer+positions=learned+context=9", "end with its context of 9 steps, .* nearest: positions=rotary"),
     ],
 )
 def test_memory_that_cannot_be_is_refused(memory: str, message: str) -> None:
@@ -184,6 +186,7 @@ class TinyModel:
     width: int = 8
     layers: int = 2
     heads: int = 0
+    positions: str = "rotary"
 
 
 @dataclass(frozen=True)
@@ -225,8 +228,9 @@ class Modelling(tasks.SingleLossTask):
 
 
 def language_model(model: TinyModel) -> LanguageModel:
-    attends = {"heads": 2, "context": 6} if model.encoder in ("transformer", "gtrxl") else {}
-    return LanguageModel(LETTERS, model.encoder, model.width, model.layers, **attends)
+    attends: dict[str, Any] = {"heads": 2, "context": 6, "positions": model.positions}
+    options = attends if model.encoder in ("transformer", "gtrxl") else {}
+    return LanguageModel(LETTERS, model.encoder, model.width, model.layers, **options)
 
 
 def build_tiny(experiment: TinyExperiment, context: Any) -> tasks.Trainer:
@@ -275,10 +279,18 @@ def test_encoder_of_a_language_model_remembers_for_agents(kind: str, heads: int)
 
 def test_memory_of_no_use_is_refused_and_another_kind_stays_behind() -> None:
     trained("drqn", "lstm-run", memory="lstm")
+    trained("tiny-lm", "learned-lm", "", encoder="transformer", heads=2, positions="learned")
     for name, message in (("lstm-run", "has no sequence encoder .* nearest: --encoder lstm-run"),
+                          ("learned-lm", "has learned its positions, which end with its window of 6 tokens"),
                           ("grv", "unknown memory 'grv', and there is no such run; nearest: gru")):  # fmt: skip
         with pytest.raises(RlabError, match=message):
             at_start("drqn", "new", memory=name)
+    learned = find_run("learned-lm")
+    document = learned.config()
+    del document["config"]["data"]["window"]  # as of a classifier, which reads whole texts
+    (learned.path / "config.json").write_text(json.dumps(document))
+    with pytest.raises(RlabError, match=r"has a Transformer that reads both ways.* nearest: a run of transformer-lm"):
+        at_start("drqn", "new", memory="learned-lm")
     new = at_start("drqn", "other", memory="gru+width=8", encoder="lstm-run")
     states = [read_newest(find_run(name)) for name in ("lstm-run", "other")]
     there, here = (state.state["agent"]["online"] for state in states if state is not None)

@@ -16,6 +16,8 @@ from rlab.data.catalog import DATASETS, DataSource
 from rlab.data.datasets import from_arrays
 from rlab.data.readers import Arrays
 from rlab.errors import RlabError
+from rlab.run.folder import find_run
+from rlab.run.metrics import read_metrics
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,16 @@ def test_evaluation_repeats_the_final_score(capfd: pytest.CaptureFixture[str], r
     assert (again["split"], again["mean"]) == ("test", at_the_end["mean"])
     assert sum(map(sum, again["confusion"])) == again["examples"]
     assert "accuracy in percent" in ok(capfd, "eval", "net")
+
+
+@pytest.mark.parametrize(("validation", "splits"), [("0", ["test"]), ("0.2", ["validation"] * 2 + ["test"])])
+def test_nothing_is_scored_on_the_way_without_validation(
+    validation: str, splits: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "logistic", "--data", "iris", "--epochs", "3", "--threads", "1", "--name", f"iris-{validation}"]
+    ok(capfd, *command, "--validation", validation, "--evaluate-steps", "100")
+    rows = read_metrics(find_run(f"iris-{validation}").metrics)
+    assert [row["split"] for row in rows if row["kind"] == "eval"] == splits
 
 
 def test_watch_and_report_show_pictures(capfd: pytest.CaptureFixture[str], runs: Path) -> None:

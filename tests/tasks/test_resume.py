@@ -31,6 +31,7 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "rates by stage": ("lenet", {"rate_decay": 0.7, "encoder_rate": 0.5}),
     "bf16": ("lenet", {"precision": "bf16"}),
     "bagged": ("mlp", {"bootstrap": True}),
+    "several batches an update": ("mlp", {"accumulate": 2, "dropout": 0.2, "augment": "shift:1"}),
     "class weights": ("lenet", {"class_weights": "balanced", "preprocess": "zca:0.01", "augment": "mixup:1"}),
     "several heads": ("mlp", {"tasks": ALL, "augment": "mixup:1,shift:1"}),
     "self-training": ("mlp", {"semi": "self-training", **SEMI}),

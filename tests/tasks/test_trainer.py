@@ -160,6 +160,12 @@ def test_last_parameters_without_validation() -> None:
     assert task.asked == ["train"] * 4 + ["test"]
 
 
+def test_only_samples_are_scored_without_validation() -> None:
+    skipped = [planted(Planted([], held_out=held_out)).skips_evaluations for held_out in (True, False)]
+    assert skipped == [False, True]
+    assert not of_recipe("gan", "digits", examples=32).skips_evaluations
+
+
 def test_patience_needs_something_held_out() -> None:
     with pytest.raises(RlabError, match=r"--patience waits for validation scores, but --validation is 0"):
         planted(Planted([], held_out=False), patience=2)

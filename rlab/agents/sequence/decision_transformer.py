@@ -160,7 +160,7 @@ class SequencePlayer:
 class ActionTask(SingleLossTask):
     """The task of a sequence model of trajectories: the action of every step of a piece."""
 
-    primary = Metric("return of a game")
+    primary = Metric("return of a game", of_examples=False)
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits [B, K, A] of a batch."""
@@ -176,6 +176,10 @@ class ActionTask(SingleLossTask):
             "loss": F.cross_entropy(logits, right),
             "accuracy": (logits.argmax(1) == right).float().mean(),
         }
+
+    def denominator(self, batch: Batch) -> float:
+        """Count the steps that are there."""
+        return float(batch["mask"].sum())
 
     def memory(self, batch_size: int) -> int:
         """Bytes of the trajectories, and of the activations of a batch."""

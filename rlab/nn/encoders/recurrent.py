@@ -131,7 +131,8 @@ def make_core(memory: str, features: int) -> nn.Module:
     """Make the sequence encoder that a text names, with a state and for so many features.
 
     Raises:
-        RlabError: there is none of that name, it has no such option, or it carries no state from step to step.
+        RlabError: there is none of that name, it has no such option, it carries no state from step to step, or it knows
+            no more positions than its context has, which an episode may outlast.
     """
     wanted = read_memory(memory)
     options = dict(wanted.options)
@@ -142,6 +143,11 @@ def make_core(memory: str, features: int) -> nn.Module:
     core = make_sequence_encoder(wanted.name, in_dim, **options)
     if not (core.state_dim and core.causal):
         raise RlabError(f"--memory is '{wanted.name}', which carries no state from step to step; nearest: gru")
+    if getattr(core, "positions", "") == "learned":
+        raise RlabError(
+            f"--memory is '{wanted.name}' with learned positions, which end with its context of {core.context} steps, "
+            "and an episode may go on; nearest: positions=rotary"
+        )
     return core
 
 

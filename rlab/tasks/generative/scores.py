@@ -42,8 +42,8 @@ COVERED = 0.1
 
 NEAR = 3.0
 
-FID = Metric("FID", higher_is_better=False)
-MODES = Metric("modes covered")
+FID = Metric("FID", higher_is_better=False, of_examples=False)
+MODES = Metric("modes covered", of_examples=False)
 
 Moments = tuple[Tensor, Tensor]
 """Mean float64[D] and covariance float64[D, D]."""

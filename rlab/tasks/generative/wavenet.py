@@ -85,6 +85,10 @@ class WaveModelling(SingleLossTask):
         nats = F.cross_entropy(outputs[mask].float(), batch["codes"][mask], label_smoothing=self.label_smoothing)
         return {"loss": nats, "bits": nats.detach() / math.log(2)}
 
+    def denominator(self, batch: Batch) -> float:
+        """Count the codes that are predicted."""
+        return float(batch["mask"].sum())
+
     @torch.no_grad()
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
         """Score every sample of a split once.

@@ -95,6 +95,10 @@ class SequenceClassification(SingleLossTask):
         accuracy = right.mean() if counted is None else (right * counted).sum() / counted.sum().clamp(min=1)
         return {"loss": loss, "accuracy": accuracy}
 
+    def denominator(self, batch: Batch) -> float:
+        """Count the sequences; where the loss is a mean over steps, the steps that count."""
+        return float(batch["mask"].sum()) if self.steps and self.squared is None else len(batch)
+
     def decide(self, logits: Tensor) -> Tensor:
         """Choose the class: logits[..., K] -> int64[...]."""
         return logits.argmax(-1) if self.squared is None else (logits.squeeze(-1) > 0).long()

@@ -20,7 +20,8 @@ class SequenceDataConfig:
     """Of a file of your own: its SHA-256, which a run notes when it starts; a resume refuses another one."""
     validation: float = 0.1
     """Share of the training data that is held out, where no such part is published: it decides when to stop and which
-    parameters are the best. 0: nothing is held out, and the last parameters are taken."""
+    parameters are the best. 0: nothing is held out, no evaluation is made before the final one, and the last parameters
+    are taken."""
     split_seed: int | None = None
     """Seed of what is held out; None: the run's."""
     examples: int = 0
@@ -106,6 +107,11 @@ class SeriesConfig(SequenceDataConfig):
     """Of series: give every channel mean 0 and deviation 1, by the training series."""
 
 
+def usual_heads(width: int) -> int:
+    """Heads of attention where none are named: one for 32 units."""
+    return max(1, width // 32)
+
+
 @dataclass(frozen=True)
 class BodyConfig:
     """Settings of the sequence encoder in a model."""
@@ -124,7 +130,7 @@ class BodyConfig:
     heads: int = 0
     """Of attention; 0: one for 32 units."""
     positions: Literal["auto", "learned", "sinusoidal", "rotary", "none"] = "auto"
-    """How a Transformer knows the order of its inputs; auto: learned."""
+    """How a Transformer knows the order of its inputs; auto: rotary."""
     norm: Literal["auto", "pre", "post"] = "auto"
     """Where a Transformer normalises: before each part or behind it, as Vaswani et al. 2017 do; auto: before."""
     ffn: Literal["auto", "gelu", "swiglu", "relu"] = "auto"

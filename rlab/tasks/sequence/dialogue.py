@@ -256,6 +256,10 @@ class Conversation(SingleLossTask):
             "divergence_weight": torch.tensor(weight),
         }
 
+    def denominator(self, batch: Batch) -> float:
+        """Count the words of answers: of all turns but the first, behind the word that begins them."""
+        return float(batch["mask"][:, 1:, 1:].sum())
+
     def evaluate(self, split: str, stop: Stop) -> Score:
         """Score the answers of a split.
 

@@ -17,7 +17,8 @@ class DialogueDataConfig:
     data: str = "rule-dialogues"
     """A data set of dialogues (`rlab data list`)."""
     validation: float = 0.1
-    """Share of the training dialogues that is held out: it decides which parameters are the best."""
+    """Share of the training dialogues that is held out: it decides which parameters are the best. 0: nothing is held
+    out, no evaluation is made before the final one, and the last parameters are taken."""
     vocabulary: int = 4_000
     """Different words at the most, the most frequent ones; the others are one unknown word."""
     longest: int = 40

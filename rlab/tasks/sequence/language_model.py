@@ -122,6 +122,11 @@ class LanguageModelling(SingleLossTask):
         mask = batch.tensors.get("mask")
         return {"loss": nats.mean() if mask is None else (nats * mask[:, 1:]).sum() / mask[:, 1:].sum().clamp(min=1)}
 
+    def denominator(self, batch: Batch) -> float:
+        """Count the tokens that are predicted."""
+        mask = batch.tensors.get("mask")
+        return float(batch["tokens"][:, 1:].numel() if mask is None else mask[:, 1:].sum())
+
     @torch.no_grad()
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
         """Score every token of a split once, each with at least half a window before it where the text has so much.

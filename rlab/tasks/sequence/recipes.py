@@ -29,6 +29,7 @@ from rlab.tasks.sequence.config import (
     TranslationExperiment,
     TranslationFitConfig,
     TranslatorConfig,
+    usual_heads,
 )
 
 
@@ -343,7 +344,7 @@ def _options(settings: BodyConfig, context: int) -> dict[str, Any]:
     """
     options = settings.options()
     if settings.encoder in ATTENDING:
-        return {"heads": max(1, settings.width // 32), "context": context} | options
+        return {"heads": usual_heads(settings.width), "context": context} | options
     if options:
         name, value = next(iter(options.items()))
         raise RlabError(

@@ -91,6 +91,10 @@ class TranslationTask(SingleLossTask):
         nats, mask = self._nats(outputs, batch, self.label_smoothing)
         return {"loss": nats.sum() / mask.sum().clamp(min=1)}
 
+    def denominator(self, batch: Batch) -> float:
+        """Count the tokens of the targets that are predicted."""
+        return float(batch["target_mask"][:, 1:].sum())
+
     def _nats(self, logits: Tensor, batch: Batch, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
         """(nats of each token of the targets, 0 of padding, and which are none), [B, T - 1] each."""
         mask = batch["target_mask"][:, 1:]

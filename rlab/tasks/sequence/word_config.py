@@ -18,7 +18,8 @@ class WordDataConfig:
     digest: str = ""
     """Of `text:FILE`: its SHA-256, which a run notes when it starts; a resume refuses another one."""
     validation: float = 0.1
-    """Share of the text, at its end, that is held out to be scored on the way. 0: nothing is held out."""
+    """Share of the text, at its end, that is held out to be scored on the way. 0: nothing is held out, and no
+    evaluation is made before the final one."""
     tokens: Literal["words", "japanese"] = "words"
     """What text is cut into: words, as white space divides them, or Japanese words by fugashi."""
     fold: bool = True

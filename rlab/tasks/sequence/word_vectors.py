@@ -416,6 +416,11 @@ class WordsLearner:
             share = done / (self.size * self.budget.horizon(self.task.settings.epochs))
         return self.task.settings.learning_rate * max(1 - share, LAST_RATE)
 
+    @property
+    def skips_evaluations(self) -> bool:
+        """Whether only the final evaluation is made: nothing is held out."""
+        return self.held_out == "train"
+
     def evaluate(self, stop: Stop) -> Score:
         """Score the validation split (without one, the training split), at the end the test split.
 

@@ -78,6 +78,9 @@ class LanguageModel(tasks.SingleLossTask):
         nats, mask = self.surprise(outputs, batch)
         return {"loss": nats.sum() / mask.sum()}
 
+    def denominator(self, batch: tasks.Batch) -> float:
+        return float(batch["mask"][:, 1:].sum())
+
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
         found = [self.surprise(self.forward(batch), batch) for batch in tasks.until(stop, self.data.ordered(split, 50))]
         nats = torch.cat([n.sum(1) for n, _ in found]).double().numpy()

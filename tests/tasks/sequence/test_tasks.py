@@ -30,7 +30,11 @@ STEPS: dict[str, Any] = {"examples": 40, "batch_size": 8}
 TASKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "transformer": ("transformer-lm", "shakespeare-small", {**LM, "dropout": 0.1}),
     "carried state": ("rnn-lm", "shakespeare-small", {**LM, "batch_size": 5, "dropout": 0.1}),
-    "bf16 beside an LSTM": ("rnn-lm", "shakespeare-small", {**LM, "batch_size": 5, "precision": "bf16"}),
+    "bf16 beside an LSTM": (
+        "rnn-lm",
+        "shakespeare-small",
+        {**LM, "batch_size": 5, "precision": "bf16", "accumulate": 2},
+    ),
     "scheduled sampling": ("attention", "rule-pairs", {**PAIRS, "scheduled_sampling": 0.5}),
     "translator": ("transformer", "dates", {**PAIRS, "heads": 2}),
     "adder": ("rnn", "binary-addition", STEPS),

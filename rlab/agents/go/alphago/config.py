@@ -21,7 +21,8 @@ class GamesConfig:
     data: str = "go9x9"
     """A data set of game records (`rlab data list`)."""
     validation: float = 0.05
-    """Share of the games that is held out and decides which parameters are the best."""
+    """Share of the games that is held out and decides which parameters are the best. 0: none is, and no evaluation is
+    made before the final one."""
     test: float = 0.1
     """Share of the games that is looked at in the evaluation at the end, and never before."""
     split_seed: int = 0

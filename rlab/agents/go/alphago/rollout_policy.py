@@ -400,6 +400,11 @@ class RolloutLearner:
             "examples": n,
         }
 
+    @property
+    def skips_evaluations(self) -> bool:
+        """Whether only the final evaluation is made: no game is held out."""
+        return "validation" not in self.moves.splits
+
     def evaluate(self, stop: Stop) -> Score:
         """By validation games on the way, keeping the best weights; by test games, and with those, at the end.
 
