@@ -240,7 +240,9 @@ def test_samples_depend_on_seed_and_class_alone(recipe: str) -> None:
     assert way.min() >= 0
     assert way.max() <= 1
     assert np.allclose(way[:2], task.interpolate(3, 9, 0)[:2])
-    assert (np.abs(np.diff(way, axis=1)).sum((1, 2, 3, 4)) >= np.abs(way[:, 0] - way[:, -1]).sum((1, 2, 3)) - 1e-4).all()
+    assert (
+        np.abs(np.diff(way, axis=1)).sum((1, 2, 3, 4)) >= np.abs(way[:, 0] - way[:, -1]).sum((1, 2, 3)) - 1e-4
+    ).all()
     assert (np.abs(way[:, 0] - way[:, 1]).mean((1, 2, 3)) < np.abs(way[:, 0] - way[:, -1]).mean((1, 2, 3))).all()
     for wrong, said in (({"label": 10}, "no class '10'"), ({"label": "x"}, "no class 'x'"), ({"n": 0}, "at least 1")):
         with pytest.raises(RlabError, match=said):
