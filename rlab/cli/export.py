@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from rlab.cli.common import JsonFlag, RunName, TrustFlag, parse, results
+from rlab.cli.common import (
+    JsonFlag,
+    RunName,
+    TrustFlag,
+    parse,
+    results,
+    say,
+    stopped_status,
+    until_stopped,
+)
 from rlab.errors import RlabError
-from rlab.run.files import disk_error, replace_durably
+from rlab.run.contract import Stop, Stopped
+from rlab.run.files import disk_error, replace_durably, scratch_folder
+
+if TYPE_CHECKING:
+    from rlab.compress.int8 import Agreement
 
 
 @dataclass(frozen=True)
@@ -21,8 +34,13 @@ class Flags:
     format: Literal["onnx", "torch"] = "onnx"
     """onnx: for ONNX Runtime and the like; of an agent in a Gymnasium environment with a script that plays it. torch:
     for torch.export.load."""
+    int8: bool = False
+    """Of ONNX: compute with weights and activations in 8 bits, whose ranges training inputs show, or games that the
+    agent plays."""
     out: str | None = None
     """The file; none: the run's name with the format's ending, in the current directory."""
+    latency: bool = True
+    """Measure how long it takes for 1 input and for 256, beside torch in fp32 and bf16."""
     trust: TrustFlag = ()
     """A module or program that the run names and may use; can be given several times (docs/security.md)."""
     json: JsonFlag = False
@@ -31,18 +49,37 @@ class Flags:
 
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
+    return until_stopped(lambda stop: _export(argv, stop))
+
+
+def _export(argv: Sequence[str], stop: Stop) -> int:
     flags = parse(Flags, "export", argv)
+    if flags.int8 and flags.format != "onnx":
+        raise RlabError("--int8 is for --format onnx, whose engine computes in int8; nearest: without --int8")
     with results(flags.json) as put:
         from rlab.api import load
         from rlab.compress.export import export, graph_of, player_script
+        from rlab.compress.latency import latencies, table
 
-        with load(flags.run, "cpu") as run:
+        with load(flags.run, "cpu") as run, scratch_folder() as scratch:
             graph = graph_of(run.learner, run.folder.name)
-            file = Path(flags.out or f"{run.folder.name}.{'onnx' if flags.format == 'onnx' else 'pt2'}").expanduser()
+            ending = "pt2" if flags.format == "torch" else "onnx"
+            stem = f"{run.folder.name}{'-int8' if flags.int8 else ''}"
+            file = Path(flags.out or f"{stem}.{ending}").expanduser()
             if file.is_dir() or not file.absolute().parent.is_dir():
                 raise RlabError(f"--out is '{file}', which is no file in a folder that exists")
+            fp32 = scratch / "fp32.onnx" if flags.int8 else file
+            agreement: Agreement | None = None
             try:
-                difference = export(graph, file, flags.format)
+                difference = export(graph, fp32, flags.format)
+                if flags.int8:
+                    from rlab.compress.int8 import to_int8
+
+                    agreement = to_int8(run.learner, graph, fp32, scratch / "int8.onnx", stop)
+                    replace_durably(file, (scratch / "int8.onnx").read_bytes())
+                engines = {"fp32": fp32} if flags.format == "onnx" else {}
+                engines |= {"int8": file} if flags.int8 else {}
+                times = latencies(graph, engines, stop) if flags.latency else []
                 env = str(run.folder.config()["subject"].get("env", ""))
                 script = None
                 if flags.format == "onnx" and env and ":" not in env and _of_gymnasium(env):
@@ -50,20 +87,31 @@ def main(argv: Sequence[str]) -> int:
                     replace_durably(script, player_script(env, file.name, graph).encode())
             except OSError as e:
                 raise disk_error(e, file) from None
+            except Stopped:
+                say("stopped")
+                return stopped_status(stop)
         name, words = graph.outputs
         shape = "x".join(map(str, graph.shape)) or "one number"
+        checked = "checked outputs in fp32" if agreement else "checked outputs"
+        lines = [
+            f"wrote   {file} ({file.stat().st_size:,} bytes)",
+            f"takes   {graph.inputs}: {shape}, {str(graph.example.dtype).removeprefix('torch.')}, in batches",
+            f"gives   {name}: {words}",
+            f"{checked} differ by {difference:.1e} of the largest one at the most",
+            *([f"int8    {agreement.text()}"] if agreement else []),
+            *table(times),
+            *([f"wrote   {script}", f"next    python {script}"] if script else []),
+        ]
         put(
-            f"wrote   {file} ({file.stat().st_size:,} bytes)\n"
-            f"takes   {graph.inputs}: {shape}, {str(graph.example.dtype).removeprefix('torch.')}, in batches\n"
-            f"gives   {name}: {words}\n"
-            f"checked outputs differ by {difference:.1e} of the largest one at the most"
-            + (f"\nwrote   {script}\nnext    python {script}" if script else ""),
+            "\n".join(lines),
             {
                 "file": str(file),
                 "bytes": file.stat().st_size,
                 "input": {"name": graph.inputs, "shape": list(graph.shape), "dtype": str(graph.example.dtype)},
                 "output": {"name": name, "meaning": words, "classes": graph.classes},
                 "difference": difference,
+                "int8": agreement.plain() if agreement else None,
+                "latency": [row.plain() for row in times],
                 "script": str(script) if script else None,
             },
         )

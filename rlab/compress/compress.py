@@ -7,27 +7,28 @@ or without those that are 0. Whoever opens the run computes with the float weigh
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rlab.compress.prune import magnitude_masks
+from rlab.compress.prune import magnitude_masks, sparsity
 from rlab.compress.quantise import BITS, quantise
-from rlab.errors import RlabError
-from rlab.registry import RECIPES
-from rlab.run.checkpoint import Checkpoints
-from rlab.run.contract import Learner, Log, State, Stop, Stopped
+from rlab.compress.structured import narrower
+from rlab.compress.training import Hook, initial_weights, masked, plain, quantised, refuse_untrainable, trained
+from rlab.errors import RlabError, nearest
+from rlab.run.checkpoint import Checkpoints, Saved
+from rlab.run.config import to_plain
+from rlab.run.contract import Log, State, Stop
 from rlab.run.files import write_document
-from rlab.run.folder import RunFolder, create_run
+from rlab.run.folder import LONGEST_NAME, RunFolder, check_name, create_run, holds, runs_dir
 from rlab.run.journal import Journal
-from rlab.run.lifecycle import BuildContext, begin_process, configuration_of, find_checkpoint, resolve_device
+from rlab.run.lifecycle import configuration_of, find_checkpoint
 from rlab.run.packing import Packed, pack
-from rlab.tasks.trainer import Trainer, of_several_modules
+from rlab.tasks.trainer import of_several_modules
 
 PLACES = (("modules",), ("agent", "online"), ("agent", "network"), ("agent", "policy"), ("network",))
 """Where a state may hold the parameters of what acts or predicts: models, agents, players of Go."""
@@ -39,44 +40,104 @@ NOTE = "compressed"
 """In config.json: how the run was made of which other one."""
 
 
-@dataclass(frozen=True)
+Method = Literal["quantise", "prune", "structured", "qat"]
+
+USUAL: dict[str, dict[str, Any]] = {
+    "quantise": {"bits": 8, "per_channel": True},
+    "prune": {
+        "share": 0.8,
+        "layerwise": False,
+        "rounds": 1,
+        "epochs": 0,
+        "learning_rate": 0.1,
+        "rewind": False,
+        "rewind_to": 0,
+    },
+    "structured": {"share": 0.5, "rounds": 1, "epochs": 0, "learning_rate": 0.1},
+    "qat": {"bits": 8, "per_channel": True, "epochs": 0, "learning_rate": 0.1},
+}
+"""Method -> the settings that it looks at, and what they are if nobody says anything else."""
+
+
+@dataclass(init=False)
 class Compression:
     """How a run is made smaller.
 
+    Args:
+        method: quantise: weights in `bits` bits. prune: the smallest weights become 0. structured: whole neurons and
+            channels go. qat: quantise, after training in which the forward pass already computes with quantised
+            weights (Jacob et al. 2018).
+        given: settings of that method; the others are as usual.
+
     Attributes:
-        method: quantise: weights in `bits` bits. prune: the smallest weights become 0. qat: quantise, after training in
-            which the forward pass already computes with quantised weights (Jacob et al. 2018).
         bits: 2 to 8 (whole numbers), 16 (half precision), 32.
         per_channel: a scale for each output channel; else one for each tensor.
-        share: of the weights that become 0.
+        share: of the weights that become 0; structured: of each layer's neurons or channels that go.
         layerwise: that share of each layer; else the smallest of the whole network.
         rounds: prune in so many steps, with training after each (Han et al. 2015).
-        epochs: passes over the training data, after each round; 0: none.
+        epochs: passes over the training data, after each round; 0: none, with `rewind` as many as the run had.
         learning_rate: as a factor of the rate that the run was trained with.
+        rewind: before each training the weights that are left go back to where the run started (Frankle & Carbin 2019).
+        rewind_to: the progress of a kept checkpoint to which they go back instead (Frankle et al. 2020).
+
+    Raises:
+        RlabError: a value is out of range, or a setting would do nothing.
     """
 
-    method: Literal["quantise", "prune", "qat"] = "quantise"
-    bits: int = 8
+    method: Method
+    bits: int = 32
     per_channel: bool = True
-    share: float = 0.8
+    share: float = 0.0
     layerwise: bool = False
     rounds: int = 1
     epochs: int = 0
-    learning_rate: float = 0.1
+    learning_rate: float = 1.0
+    rewind: bool = False
+    rewind_to: int = 0
 
-    def __post_init__(self) -> None:
+    def __init__(self, method: Method = "quantise", **given: Any):
+        if method not in USUAL:
+            raise RlabError(f"--method is '{method}'; {nearest(method, USUAL)}")
+        self.method = method
+        for name, value in given.items():
+            users = [other for other, usual in USUAL.items() if name in usual]
+            if name not in USUAL[method]:
+                flag = f"--{name.replace('_', '-')}"
+                raise RlabError(
+                    f"{flag} is {value}, which does nothing with --method {method}; it is for {' and '.join(users)}"
+                )
+        usual = dict(USUAL[method])
+        if given.get("rewind"):
+            usual["learning_rate"] = 1.0
+        for name, value in (usual | given).items():
+            setattr(self, name, value)
         if self.bits not in (*BITS, 16, 32):
             raise RlabError(f"--bits is {self.bits}; valid: {', '.join(map(str, BITS))}, 16, 32")
         if not 0 <= self.share < 1:
             raise RlabError(f"--share is {self.share:g}; it must be at least 0 and below 1, such as 0.8")
-        if self.rounds < 1 or self.epochs < 0 or self.learning_rate <= 0:
-            raise RlabError("--rounds must be at least 1, --epochs at least 0, and --learning-rate above 0")
-        if self.epochs and self.method == "quantise":
-            raise RlabError("--epochs does nothing with --method quantise; nearest: --method qat, or --epochs 0")
-        if self.rounds > 1 and (self.method != "prune" or not self.epochs):
-            raise RlabError("--rounds above 1 are for --method prune with --epochs 1 or more")
-        if self.method == "qat" and (self.epochs < 1 or self.bits not in BITS):
+        if self.rounds < 1 or self.epochs < 0 or self.learning_rate <= 0 or self.rewind_to < 0:
+            raise RlabError(
+                "--rounds must be at least 1, --epochs and --rewind-to at least 0, and --learning-rate above 0"
+            )
+        if self.rounds > 1 and not self.trains:
+            raise RlabError(f"--rounds above 1 are for --method {method} with --epochs 1 or more")
+        if "learning_rate" in given and not self.trains:
+            raise RlabError("--learning-rate does nothing without training; nearest: --epochs 1")
+        if self.rewind_to and not self.rewind:
+            raise RlabError(f"--rewind-to is {self.rewind_to}, which does nothing without --rewind")
+        if self.rewind_to and self.epochs:
+            raise RlabError("--rewind-to goes on from there to the run's own end, so that --epochs says nothing to it")
+        if method == "qat" and (self.epochs < 1 or self.bits not in BITS):
             raise RlabError("--method qat trains with quantised weights: it needs --epochs 1 or more and --bits 2 to 8")
+
+    @property
+    def trains(self) -> bool:
+        """Whether there is any training."""
+        return self.epochs > 0 or self.rewind
+
+    def note(self) -> dict[str, Any]:
+        """Return the method and the settings that it looks at."""
+        return {"method": self.method} | {name: getattr(self, name) for name in USUAL[self.method]}
 
 
 @dataclass(frozen=True)
@@ -88,12 +149,16 @@ class Compressed:
         before: bytes of the network's parameters as float32.
         after: bytes that they take in the new run's checkpoint.
         zeros: share of the weights that are 0.
+        parameters: how many numbers the network has before and after, its buffers included.
+        control: with `rewind`, another run with the same weights at 0 whose others started at random.
     """
 
     folder: RunFolder
     before: int
     after: int
     zeros: float
+    parameters: tuple[int, int]
+    control: RunFolder | None = None
 
 
 def compress(
@@ -118,36 +183,114 @@ def compress(
         RlabError: the run has no network, or training was asked for and it has no data set.
         Stopped: a stop was requested; nothing was written.
     """
+    name = _free_name(folder, how, name)
+    control = f"{name}-random" if how.rewind else None
+    if control is not None:
+        _refuse_taken(control)
     saved = find_checkpoint(folder, None)
     state = policy_state(saved.state)
     place, weights = network_in(state, folder.name)
-    rates = {name: w for name, w in weights.items() if _is_weight(w)}
+    made = _Made(configuration_of(folder)[1], weights)
+    train = partial(_trained, folder, how, device=device, stop=stop or Stop())
+    masks: dict[str, Tensor] = {}
     if how.method == "prune":
+        start = _start(folder, made.config, how, saved.done) if how.rewind else None
         for round_ in range(1, how.rounds + 1):
             share = 1 - (1 - how.share) ** (round_ / how.rounds)
-            masks = magnitude_masks(rates, share, how.layerwise)
-            weights = weights | {name: w * masks[name] for name, w in rates.items()}
-            if how.epochs:
-                weights = _trained(folder, weights, how, _masked(masks), device, stop or Stop())
+            masks = magnitude_masks(made.rates, share, how.layerwise)
+            made = _Made(made.config, _at_zero(start["modules"] if start else made.weights, masks))
+            if how.trains:
+                made = train(made, masked(masks), begin=start if how.rewind_to else None)
                 report(f"round {round_} of {how.rounds}: {100 * share:.1f} % of the weights are 0, trained")
-            rates = {name: weights[name] for name in rates}
+    elif how.method == "structured":
+        for round_ in range(1, how.rounds + 1):
+            share = 1 - (1 - how.share) ** (1 / how.rounds)
+            made = _Made(*narrower(folder, made.config, place, made.weights, share))
+            if how.trains:
+                made = train(made, plain)
+                report(f"round {round_} of {how.rounds}: {made.size:,} numbers are left, trained")
     elif how.method == "qat":
-        weights = _trained(folder, weights, how, _quantised(tuple(rates), how), device, stop or Stop())
+        made = train(made, quantised(tuple(made.rates), how.bits, how.per_channel))
         report(f"trained {how.epochs} epochs with weights of {how.bits} bits")
-    packed = {name: _packed(w, how) for name, w in weights.items()}
-    inner: Any = state
-    for part in place[:-1]:
-        inner = inner[part]
-    inner[place[-1]] = packed
-    sizes = [node.nbytes for node in packed.values()]
-    zeros = [w for name, w in weights.items() if name in rates]
-    made = _write(folder, state, saved.loop, saved.done, how, name)
-    return Compressed(
-        made,
-        sum(4 * w.numel() for w in weights.values()),
-        sum(sizes),
-        1 - sum(int(w.count_nonzero()) for w in zeros) / max(sum(w.numel() for w in zeros), 1),
-    )
+    other = None
+    if control is not None:
+        drawn = replace(made.config, run=replace(made.config.run, seed=made.config.run.seed + OTHER_SEED))
+        random = _at_zero(initial_weights(folder, drawn, start=False), masks)
+        other = train(_Made(made.config, random), masked(masks))
+        report("control: the same weights are 0, the others started at random, trained")
+    before = sum(4 * w.numel() for w in weights.values())
+    note = {"of": folder.name, "step": saved.done, **how.note(), "bytes_before": before}
+    write = partial(_write, folder, state, place, saved, how)
+    new, after = write(made, name, note)
+    beside = None if other is None or control is None else write(other, control, note | {"control": True})[0]
+    numbers = before // 4, made.size
+    return Compressed(new, before, after, sparsity(made.rates.values()), numbers, beside)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Settings of a run, and the weights of its network."""
+
+    config: Any
+    weights: dict[str, Tensor]
+
+    @property
+    def rates(self) -> dict[str, Tensor]:
+        """The weights that are pruned or quantised."""
+        return {name: w for name, w in self.weights.items() if _is_weight(w)}
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return sum(w.numel() for w in self.weights.values())
+
+
+OTHER_SEED = 1_000_003
+"""Added to a run's seed for weights that it never had."""
+
+
+def _at_zero(weights: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: w * masks[name] if name in masks else w for name, w in weights.items()}
+
+
+def _start(folder: RunFolder, config: Any, how: Compression, done: int) -> State:
+    """What weights go back to: the state of a kept checkpoint, or the weights before the first update alone."""
+    refuse_untrainable(folder, config, "--rewind", "--method prune without it")
+    if not how.rewind_to:
+        return {"modules": initial_weights(folder, config)}
+    saved = find_checkpoint(folder, how.rewind_to)
+    if saved.done >= done:
+        raise RlabError(f"--rewind-to is {how.rewind_to}, where run '{folder.name}' ends; take an earlier checkpoint")
+    return of_several_modules(saved.state)
+
+
+def _trained(
+    folder: RunFolder, how: Compression, made: _Made, around: Hook, device: str, stop: Stop, begin: State | None = None
+) -> _Made:
+    """The same after some more epochs of the run's own training."""
+    refuse_untrainable(folder, made.config)
+    fit = made.config.fit
+    fit = replace(fit, epochs=how.epochs or fit.epochs, learning_rate=how.learning_rate * fit.learning_rate)
+    config = replace(made.config, fit=fit)
+    return _Made(made.config, trained(folder, config, made.weights, around, device, stop, begin))
+
+
+def _free_name(folder: RunFolder, how: Compression, name: str | None) -> str:
+    """The new run's name; refused before hours of training, not after them."""
+    if name is not None:
+        _refuse_taken(name)
+        return name
+    detail = f"{how.share:g}" if "share" in USUAL[how.method] else f"{how.bits}bit"
+    ending = f"-{how.method}{'-rewound' if how.rewind else ''}-{detail}"
+    stem = folder.name.encode()[: LONGEST_NAME - len(ending) - 12].decode(errors="ignore") + ending
+    names = (stem, *(f"{stem}-{n}" for n in range(2, 1000)))
+    return next((free for free in names if not holds(runs_dir(), free)), stem)
+
+
+def _refuse_taken(name: str) -> None:
+    check_name(name)
+    if holds(runs_dir(), name):
+        raise RlabError(f"a run named '{name}' exists already; take another --name")
 
 
 def policy_state(state: State) -> State:
@@ -207,11 +350,10 @@ def _is_weight(tensor: Tensor) -> bool:
 
 def _packed(tensor: Tensor, how: Compression) -> Tensor | Packed:
     """A tensor as the new run's checkpoint has it: weights packed, without zeros where that is smaller."""
-    if not _is_weight(tensor):
+    if not _is_weight(tensor) or how.method == "structured":
         return tensor
-    if how.method == "prune" or how.bits >= 16:
-        bits = 32 if how.method == "prune" else how.bits
-        choices = [pack(tensor.float(), bits, sparse=sparse) for sparse in (False, True)]
+    if how.bits >= 16:
+        choices = [pack(tensor.float(), how.bits, sparse=sparse) for sparse in (False, True)]
     else:
         found = quantise(tensor, how.bits, how.per_channel)
         choices = [pack(found.codes, how.bits, found.scale, sparse) for sparse in (False, True)]
@@ -219,90 +361,35 @@ def _packed(tensor: Tensor, how: Compression) -> Tensor | Packed:
 
 
 def _write(
-    folder: RunFolder, state: State, notes: Mapping[str, Any], done: int, how: Compression, name: str | None
-) -> RunFolder:
-    document = folder.config()
-    detail = f"{how.share:g}" if how.method == "prune" else f"{how.bits}bit"
-    new_name = name or f"{folder.name}-{how.method}-{detail}"
-    made = create_run(document["recipe"], document["subject"], document["config"], new_name, document["unit"])
-    note = {"of": folder.name, "step": done, **asdict(how)}
-    write_document(made.path / "config.json", document | {NOTE: [*document.get(NOTE, []), note]})
-    for file in ("env.json", "threads.json"):
-        if (folder.path / file).is_file():
-            (made.path / file).write_bytes((folder.path / file).read_bytes())
-    Checkpoints(made.checkpoints, Journal(made.journal)).save(state, dict(notes), done)
-    return made
+    folder: RunFolder,
+    state: State,
+    place: tuple[str, ...],
+    saved: Saved,
+    how: Compression,
+    made: _Made,
+    name: str,
+    note: dict[str, Any],
+) -> tuple[RunFolder, int]:
+    """Write a new run, whole before it has its name; return it and the bytes of its network."""
+    document, config = folder.config(), to_plain(made.config)
+    packed = {key: _packed(w, how) for key, w in made.weights.items()}
+    state = _replaced(state, place, packed)
+    notes = saved.loop | ({"config": config} if saved.loop.get("config") is not None else {})
+    size = sum(part.nbytes for part in packed.values())
+    note = note | {"bytes": size}
+
+    def fill(new: RunFolder) -> None:
+        write_document(new.path / "config.json", document | new.config() | {NOTE: [*document.get(NOTE, []), note]})
+        for file in ("env.json", "threads.json"):
+            if (folder.path / file).is_file():
+                (new.path / file).write_bytes((folder.path / file).read_bytes())
+        with contextlib.closing(Journal(new.journal)) as journal:
+            Checkpoints(new.checkpoints, journal).save(state, notes, saved.done)
+
+    return create_run(document["recipe"], document["subject"], config, name, document["unit"], fill), size
 
 
-Hook = Callable[[nn.Module], contextlib.AbstractContextManager[None]]
-"""Modules -> what surrounds each step of their training."""
-
-
-def _masked(masks: Mapping[str, Tensor]) -> Hook:
-    """Weights that were pruned stay 0: set back after each step."""
-
-    @contextlib.contextmanager
-    def around(modules: nn.Module) -> Iterator[None]:
-        yield
-        named = dict(modules.named_parameters())
-        with torch.no_grad():
-            for name, mask in masks.items():
-                if name in named:
-                    named[name].mul_(mask.to(named[name].device))
-
-    return around
-
-
-def _quantised(names: tuple[str, ...], how: Compression) -> Hook:
-    """A step is computed with quantised weights, and what it changes is added to the real ones (straight-through)."""
-
-    @contextlib.contextmanager
-    def around(modules: nn.Module) -> Iterator[None]:
-        named = dict(modules.named_parameters())
-        with torch.no_grad():
-            real = {name: named[name].clone() for name in names if name in named}
-            rounded = {name: quantise(w, how.bits, how.per_channel).dequantise() for name, w in real.items()}
-            for name, w in rounded.items():
-                named[name].copy_(w)
-        yield
-        with torch.no_grad():
-            for name, w in real.items():
-                named[name].copy_(w + (named[name] - rounded[name].to(w.device)))
-
-    return around
-
-
-def _trained(
-    folder: RunFolder, weights: dict[str, Tensor], how: Compression, around: Hook, device: str, stop: Stop
-) -> dict[str, Tensor]:
-    """The parameters after some more epochs of the run's own training, each step within `around`."""
-    recipe, config = configuration_of(folder)
-    if not hasattr(config, "fit"):
-        raise RlabError(
-            f"run '{folder.name}' is one of {recipe}, and --epochs trains models on data sets; nearest: --epochs 0"
-        )
-    fit = replace(config.fit, epochs=how.epochs, learning_rate=how.learning_rate * config.fit.learning_rate, patience=0)
-    config = replace(config, fit=fit)
-    begin_process(config.run.threads)
-    with contextlib.ExitStack() as stack:
-        scratch = Path(stack.enter_context(_scratch()))
-        journal = Journal(scratch)
-        stack.callback(journal.close)
-        learner = cast(Learner, RECIPES.get(recipe).build(config, BuildContext(resolve_device(device), journal)))
-        stack.callback(learner.close)
-        if not isinstance(learner, Trainer):
-            raise RlabError(f"run '{folder.name}' is one of {recipe}, which has no epochs to train for")
-        modules = learner.task.modules
-        modules.load_state_dict(weights)
-        while learner.updates < learner.total:
-            if stop.requested:
-                raise Stopped
-            with around(modules):
-                learner.step()
-        return {name: tensor.detach().cpu().clone() for name, tensor in modules.state_dict().items()}
-
-
-def _scratch() -> contextlib.AbstractContextManager[str]:
-    import tempfile
-
-    return tempfile.TemporaryDirectory(prefix="rlab-")
+def _replaced(state: State, place: tuple[str, ...], value: Mapping[str, Any]) -> State:
+    """A copy of a state with another value at a place."""
+    first, *rest = place
+    return state | {first: _replaced(state[first], tuple(rest), value) if rest else value}

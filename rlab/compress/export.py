@@ -95,8 +95,7 @@ def _of_model(task: Classification) -> Graph:
     transform, head = task.transform, task.heads[0]
 
     def call(model: Any, x: Tensor) -> Tensor:
-        logits: Tensor = model(x if transform is None else transform(x))[:, head.outputs]
-        return logits.float()
+        return head.decode(model(x if transform is None else transform(x))).float()
 
     example = (
         torch.rand(2, *task.dataset.shape) if task.dataset.kind == "images" else torch.randn(2, *task.dataset.shape)
@@ -129,8 +128,6 @@ def export(graph: Graph, file: Path, form: Literal["onnx", "torch"]) -> float:
                 torch.export.save(torch.export.export(module, (x,), dynamic_shapes=shapes), file)
                 loaded = torch.export.load(file).module()
                 return _difference(module, lambda inputs: loaded(inputs).numpy(), x)
-            import onnxruntime
-
             torch.onnx.export(
                 module,
                 (x,),
@@ -142,13 +139,22 @@ def export(graph: Graph, file: Path, form: Literal["onnx", "torch"]) -> float:
                 external_data=False,
                 verbose=False,
             )
-            session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+            session = session_of(file)
             return _difference(module, lambda inputs: session.run(None, {graph.inputs: inputs.numpy()})[0], x)
     except ImportError as e:
         raise RlabError(f"ONNX needs the extra: pip install 'rlab-rl[export]' ({e.name} is missing)") from None
     except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException) as e:
         lines = str(e).strip().splitlines()
         raise RlabError(f"this network cannot be written as {form}: {lines[0] if lines else type(e).__name__}") from e
+
+
+def session_of(file: Path, threads: int = 0) -> Any:
+    """Open an ONNX file in ONNX Runtime, on so many threads of the CPU (0: as many as there are cores)."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
 def _difference(module: nn.Module, run: Callable[[Tensor], np.ndarray], x: Tensor) -> float:

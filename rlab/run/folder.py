@@ -310,12 +310,8 @@ def create_run(
         RlabError: the name is taken or cannot be a folder's name, or the disk refuses.
     """
     base = runs_dir()
-    if name is not None and (
-        not re.fullmatch(r"[\w.+-]+", name) or name in {".", "..", "latest", "reference", "studies"}
-    ):
-        raise RlabError(f"'{name}' cannot be a run's name; use letters, digits, '.', '_', '+' and '-'")
-    if name is not None and len(name.encode()) > LONGEST_NAME:
-        raise RlabError(f"a run's name has at most {LONGEST_NAME} characters, and '{name[:40]}...' has {len(name)}")
+    if name is not None:
+        check_name(name)
     created = time.time()
     names = [value.rpartition("/")[2] if part == "data" else value for part, value in subject.items()]  # no whole path
     plain = re.sub(r"[^\w.+-]+", "-", "-".join([recipe, *names])).encode()[: LONGEST_NAME - 30].decode(errors="ignore")
@@ -345,6 +341,18 @@ def create_run(
     except OSError as e:
         raise disk_error(e, base) from None
     return RunFolder(path)
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be a run's name.
+
+    Raises:
+        RlabError: it has other characters than a folder's name may have here, means something else, or is too long.
+    """
+    if not re.fullmatch(r"[\w.+-]+", name) or name in {".", "..", "latest", "reference", "studies"}:
+        raise RlabError(f"'{name}' cannot be a run's name; use letters, digits, '.', '_', '+' and '-'")
+    if len(name.encode()) > LONGEST_NAME:
+        raise RlabError(f"a run's name has at most {LONGEST_NAME} characters, and '{name[:40]}...' has {len(name)}")
 
 
 def never_begun(folder: Path, first: str) -> bool:

@@ -284,7 +284,7 @@ def resume_run(
     lock = folder.lock()
     try:
         recipe, config = configuration_of(folder)
-        if extension is not None and folder.config().get("compressed"):
+        if folder.config().get("compressed"):
             raise RlabError(
                 f"run '{folder.name}' was made by `rlab compress` and keeps only what acts or predicts, so it "
                 "cannot learn further; go on with the run that it was made of"

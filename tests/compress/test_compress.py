@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,14 @@ import torch
 import rlab
 from rlab.cli import main
 from rlab.compress.compress import Compression, compress
+from rlab.compress.export import graph_of
 from rlab.errors import RlabError
+from rlab.run.checkpoint import Checkpoints
 from rlab.run.contract import Speaks
-from rlab.run.folder import find_run
+from rlab.run.folder import all_runs, find_run
+from rlab.run.lifecycle import find_checkpoint
 
-LENET = ["lenet", "--data", "digits", "--epochs", "1", "--examples", "200", "--threads", "1"]
+LENET = ["lenet", "--data", "digits", "--epochs", "1", "--examples", "200", "--threads", "1", "--keep-steps", "128"]
 CARTPOLE = ["dqn", "--env", "CartPole-v1", "--steps", "400", "--learning-starts", "100", "--threads", "1"]
 
 
@@ -48,9 +52,107 @@ def size_of(run: str) -> int:
     return (find_run(run).path / "checkpoints" / "000001" / "tensors.safetensors").stat().st_size
 
 
-def test_quantised_model_is_smaller_and_evaluates(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compress", "lenet", "--bits", "8", "--name", "small", "--json"]) == 0
+def kept_weights(run: str) -> dict[str, torch.Tensor]:
+    """Of the newest checkpoint after the last update, not those that were best in validation."""
+    modules: dict[str, torch.Tensor] = find_checkpoint(find_run(run), None).state["modules"]
+    return modules
+
+
+def test_kill_while_writing_leaves_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a plain resume would train it from 0."""
+    runs = [run.name for run in all_runs()]
+
+    def killed(*args: object) -> None:
+        assert [run.name for run in all_runs()] == runs
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            compress(find_run("lenet"), Compression(), "killed")
+    assert [run.name for run in all_runs()] == runs
+    compress(find_run("lenet"), Compression(), "killed")
+    with pytest.raises(RlabError, match="'killed' exists already; take another --name"):
+        compress(find_run("lenet"), Compression(method="prune"), "killed")
+    assert [compress(find_run("lenet"), Compression()).folder.name for _ in range(2)] == [
+        "lenet-quantise-8bit",
+        "lenet-quantise-8bit-2",
+    ]
+
+
+@pytest.mark.parametrize("place", [0, 128])
+def test_rewound_run_learns_the_same(place: int) -> None:
+    """Nothing pruned, and back at the start or at an early checkpoint: the same updates to the same bits."""
+    how = Compression("prune", share=0.0, rewind=True, rewind_to=place)
+    again = compress(find_run("lenet"), how, f"again-{place}")
+    first, second = kept_weights("lenet"), kept_weights(again.folder.name)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert again.control is not None
+    assert not torch.equal(
+        kept_weights(again.control.name)["model.head.logits.weight"], first["model.head.logits.weight"]
+    )
+
+
+def test_lottery_ticket_beside_random_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    """Frankle & Carbin 2019: what is left starts where it had started; the control has the same mask."""
+    words = ["--method", "prune", "--rewind", "--share", "0.75", "--rounds", "2", "--name", "ticket", "--no-latency"]
+    assert main(["compress", "lenet", *words, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
+    assert result["zeros"] == pytest.approx(0.75, abs=1e-3)
+    assert {"before", "after", "control"} <= result.keys()
+    ticket, control = weights_of("ticket"), weights_of(result["control_run"])
+    for name, weight in ticket.items():
+        if weight.dim() > 1:
+            assert torch.equal(weight == 0, control[name] == 0)
+    assert not torch.equal(ticket["model.head.logits.weight"], control["model.head.logits.weight"])
+    with pytest.raises(RlabError, match="no start to go back to; nearest: the run that it was made of, 'lenet'"):
+        compress(find_run("ticket"), Compression("prune", rewind=True))
+
+
+@pytest.mark.parametrize("run", ["lenet", "cart"])
+def test_structured_run_computes_what_is_left(run: str) -> None:
+    """With the neurons and channels at 0 that are taken out, the old network gives what the new one gives."""
+    made = compress(find_run(run), Compression("structured", share=0.5), f"thin-{run}")
+    assert made.parameters[1] < 0.5 * made.parameters[0]
+    assert made.after == 4 * made.parameters[1] < made.before
+    with rlab.load(run, "cpu") as whole, rlab.load(f"thin-{run}", "cpu") as thin:
+        graphs = [graph_of(loaded.learner, loaded.folder.name) for loaded in (whole, thin)]
+        encoder: Any = graphs[0].module.network.encoder  # type: ignore[union-attr]
+        with torch.no_grad():
+            for layer in [m for m in encoder.modules() if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d))]:
+                norms = layer.weight.abs().flatten(1).sum(1)
+                smallest = norms.argsort()[: len(norms) - round(0.5 * len(norms))]
+                layer.weight[smallest] = 0
+                layer.bias[smallest] = 0
+            outputs = [graph.module(graphs[0].example) for graph in graphs]
+    torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-5)
+
+
+def test_structured_run_serves_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its network is really smaller; verbs take it, and it can be made smaller again."""
+    words = ["--method", "structured", "--rounds", "2", "--epochs", "1", "--name", "thin"]
+    assert main(["compress", "lenet", *words, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["numbers_after"] < 0.4 * result["numbers_before"]
+    assert [row["name"] for row in result["latency"]][::2] == ["before fp32, torch", "after fp32, torch"]
+    assert all(row["ms"]["1"] > 0 and row["ms"]["256"] > row["ms"]["1"] for row in result["latency"])
+    assert main(["eval", "thin"]) == 0
+    assert main(["report", "thin"]) == 0
+    assert find_run("thin").config()["config"]["model"]["encoder"] == "lenet5+width=3.8.60.42"
+    small = compress(find_run("thin"), Compression(bits=4), "thin-4")
+    assert small.before > 6 * small.after
+    train = ["train", "lenet", "--data", "digits", "--encoder", "thin", "--examples", "100", "--epochs", "1"]
+    assert main([*train, "--threads", "1", "--name", "from-thin"]) == 0
+    assert find_run("from-thin").config()["config"]["model"]["encoder"] == "lenet5+width=3.8.60.42"
+
+
+def test_quantised_model_is_smaller_and_evaluates(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--bits", "8", "--name", "small", "--no-latency", "--pareto", "front.png"]
+    assert main(["compress", "lenet", *words, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    drawn = {point["run"]: point["bytes"] for point in result["pareto"]}
+    assert (drawn["small"], drawn["lenet"]) == (result["bytes_after"], result["bytes_before"])
+    assert Path("front.png").read_bytes().startswith(b"\x89PNG")
     assert result["bytes_before"] > 3.8 * result["bytes_after"] > 3.8 * 40_000
     assert result["bytes_after"] < size_of("small") < result["bytes_after"] + 4_000
     assert abs(result["after"]["mean"] - result["before"]["mean"]) < 2
@@ -111,11 +213,48 @@ def test_compressed_agent_plays() -> None:
         ("lenet", {"epochs": 2}, "does nothing with --method quantise"),
         ("lenet", {"method": "prune", "rounds": 2}, "are for --method prune with --epochs"),
         ("lenet", {"method": "qat"}, "needs --epochs 1 or more"),
+        ("lenet", {"share": 0.8}, "--share is 0.8, which does nothing with --method quantise; it is for prune and"),
+        ("lenet", {"layerwise": True}, "--layerwise is True, which does nothing with --method quantise"),
+        ("lenet", {"method": "prune", "bits": 4}, "--bits is 4, which does nothing with --method prune; it is for"),
+        ("lenet", {"method": "structured", "rewind": True}, "does nothing with --method structured"),
+        ("lenet", {"method": "prune", "rewind_to": 128}, "does nothing without --rewind"),
+        ("lenet", {"method": "prune", "rewind": True, "rewind_to": 7}, "no whole checkpoint at 7; there is 128"),
+        ("cart", {"method": "prune", "rewind": True}, "and --rewind trains models on data sets; nearest"),
+        ("go5", {"method": "structured"}, "encoders of our classifiers, value-based agents and policies; nearest"),
     ],
 )
 def test_bad_compression_is_one_sentence(run: str, how: dict[str, object], says: str) -> None:
     with pytest.raises(RlabError, match=says):
         compress(find_run(run), Compression(**how))  # type: ignore[arg-type]
+
+
+def test_int8_export_agrees_with_fp32(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a model on its test split; of an agent in observations of its games."""
+    assert main(["export", "lenet", "--int8", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    int8 = result["int8"]
+    assert int8["same"] > 0.9
+    assert int8["error"] < 0.05
+    assert abs(int8["accuracy"]["int8"] - int8["accuracy"]["fp32"]) < 0.02
+    assert result["bytes"] < 80_000  # of 44,426 numbers
+    assert [row["name"].split(",")[0] for row in result["latency"]] == ["fp32", "bf16", "fp32", "int8"]
+    assert main(["export", "cart", "--int8", "--out", "cart8.onnx", "--no-latency"]) == 0
+    told = capsys.readouterr().out
+    assert "the same action in" in told
+    assert "wrote   cart8.py" in told
+    assert main(["export", "cart", "--int8", "--format", "torch"]) != 0
+    assert "--int8 is for --format onnx" in capsys.readouterr().err
+
+
+def test_exported_regression_has_its_own_unit() -> None:
+    words = ["mlp", "--data", "diabetes", "--epochs", "1", "--threads", "1", "--name", "sugar"]
+    assert main(["train", *words]) == 0
+    assert main(["export", "sugar", "--format", "torch", "--no-latency"]) == 0
+    x = np.random.default_rng(0).standard_normal((4, 10)).astype(np.float32)
+    with rlab.load("sugar", "cpu") as run:
+        expected = run.predict(x)
+    exported = torch.export.load("sugar.pt2").module()(torch.from_numpy(x))
+    np.testing.assert_allclose(exported.detach().numpy()[:, 0], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("form", ["onnx", "torch"])

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlab.compress.pareto import Point, marked
 from rlab.compress.prune import magnitude_masks
 from rlab.compress.quantise import fixed_point, quantise
 from rlab.errors import RlabError
@@ -75,3 +76,18 @@ def test_packed_tensors_come_back(shape: list[int], bits: int, sparse: bool, see
     assert torch.equal(found.unpack(), codes * 0.5)
     kept = int(codes.count_nonzero()) if sparse else codes.numel()
     assert found.values.nbytes == -(-kept * bits // 8)
+
+
+@pytest.mark.parametrize("lower_is_better", [False, True])
+def test_pareto_front_drops_what_is_beaten(lower_is_better: bool) -> None:
+    sign = -1 if lower_is_better else 1
+    scores = {
+        "large": (100, 90.0),
+        "as-good": (60, 90.0),
+        "small": (10, 50.0),
+        "worse": (20, 40.0),
+        "middle": (30, 80.0),
+    }
+    points = [Point(name, size, sign * mean, 0.0, 0.0) for name, (size, mean) in scores.items()]
+    front = [point.run for point in marked(points, lower_is_better) if point.worth]
+    assert front == ["small", "middle", "as-good"]

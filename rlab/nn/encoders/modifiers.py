@@ -1,23 +1,24 @@
-"""Encoders with another activation, norm or initialisation: ``lenet5+silu+group+orthogonal``."""
+"""Encoders with another activation, norm or initialisation: ``lenet5+silu+group+orthogonal``; or narrower ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
 from rlab.errors import RlabError, nearest
+from rlab.nn.encoders.narrow import narrow
 from rlab.nn.init import INITS, LAYERS, initialise
 from rlab.nn.layers import ChannelNorm, ChannelNormReLU
-from rlab.nn.layers.activations import ACTIVATIONS
+from rlab.nn.layers.activations import ACTIVATIONS, BENDS
 from rlab.nn.layers.norm import NORMS
 from rlab.registry import Registry
 
 PLUS = "+"
 
-BENDS = (nn.ReLU6, *(type(ACTIVATIONS.get(name)()) for name in ACTIVATIONS if name != "identity"))
-"""Modules that an activation stands in for."""
+WIDTH = "width="
+"""What a part begins with that says how narrow the layers are; see `rlab.nn.encoders.narrow`."""
 
 NORMALISERS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 """Modules that a norm stands in for."""
@@ -35,12 +36,19 @@ def without_start(name: str) -> str:
     return PLUS.join([base, *(part for part in parts if part not in INITS)])
 
 
+def with_widths(name: str, widths: Sequence[int]) -> str:
+    """Name the same encoder with layers of other widths: "lenet5+silu" -> "lenet5+width=3.8.60.42+silu"."""
+    base, parts = split_name(name)
+    others = (part for part in parts if not part.startswith(WIDTH))
+    return PLUS.join([base, f"{WIDTH}{'.'.join(map(str, widths))}", *others])
+
+
 def exchange(encoder: nn.Module, name: str, batch: Tensor | None) -> None:
     """Give an encoder the parts that its name asks for, each of a kind once.
 
     An activation replaces every other. A norm replaces every other, or follows every layer where there was none; on
     linear layers, which have no positions, "instance" is no norm. Layers without a bias get one if no norm shifts what
-    they give. An initialisation gives all layers new weights.
+    they give. An initialisation gives all layers new weights. Before all that, a width makes the layers narrower.
 
     Args:
         encoder: changed in place.
@@ -53,7 +61,7 @@ def exchange(encoder: nn.Module, name: str, batch: Tensor | None) -> None:
     base, parts = split_name(name)
     chosen: dict[str, str] = {}
     for part in parts:
-        kinds = [kind for kind, known in _KNOWN.items() if part in known]
+        kinds = [kind for kind, known in _KNOWN.items() if part in known] or ["width"] * part.startswith(WIDTH)
         if not kinds:
             known = [one for names in _KNOWN.values() for one in names]
             raise RlabError(f"encoder '{name}': there is no activation, norm or initialisation '{part}'; "
@@ -61,6 +69,8 @@ def exchange(encoder: nn.Module, name: str, batch: Tensor | None) -> None:
         if kinds[0] in chosen:
             raise RlabError(f"encoder '{name}' asks for two of one kind: {kinds[0]} '{chosen[kinds[0]]}' and '{part}'")
         chosen[kinds[0]] = part
+    if "width" in chosen:
+        narrow(encoder, base, chosen["width"].removeprefix(WIDTH))
     if "norm" in chosen and not _norms(encoder, chosen["norm"]):
         raise RlabError(f"encoder '{base}' has no layer that a norm could follow; nearest: {base}")
     if "activation" in chosen and not _activations(encoder, chosen["activation"]):

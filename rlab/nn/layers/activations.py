@@ -36,3 +36,6 @@ for _name, _module in {
     "hardswish": nn.Hardswish,
 }.items():
     ACTIVATIONS.register(_name)(_module)
+
+BENDS = (nn.ReLU6, *(type(ACTIVATIONS.get(_name)()) for _name in ACTIVATIONS if _name != "identity"))
+"""The modules that are activations."""

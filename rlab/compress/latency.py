@@ -1,0 +1,121 @@
+"""How long a network takes for one input and for many, in the precisions and engines that there are for it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rlab.compress.export import Graph, session_of
+from rlab.run.contract import Stop, seconds_of
+
+BATCHES = (1, 256)
+
+SECONDS = 0.1
+"""For which a batch is repeated, once it has been seen to take less."""
+
+LONGEST = 20.0
+"""Seconds above which a batch is not tried, by what one input takes."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """What a network takes in one precision.
+
+    Attributes:
+        name: precision and engine, such as "int8, ONNX Runtime".
+        threads: of the engine.
+        seconds: the fastest of several calls, batch -> seconds; None where that would have taken too long.
+    """
+
+    name: str
+    threads: int
+    seconds: dict[int, float | None]
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON values, in milliseconds."""
+        ms = {str(batch): None if t is None else 1000 * t for batch, t in self.seconds.items()}
+        return {"name": self.name, "threads": self.threads, "ms": ms}
+
+
+def latencies(graph: Graph, files: dict[str, Path], stop: Stop) -> list[Latency]:
+    """Measure a network on this machine's CPU: in torch as fp32 and bf16, and what was exported.
+
+    Args:
+        graph: the network.
+        files: name -> an ONNX file of it.
+        stop: polled between calls.
+
+    Raises:
+        Stopped: a stop was requested.
+    """
+    module, threads = graph.module.cpu().eval(), torch.get_num_threads()
+
+    def in_torch(x: Tensor) -> object:
+        return module(x)
+
+    with torch.inference_mode():
+        rows = [Latency("fp32, torch", threads, _measured(graph.example, in_torch, stop))]
+        with _in_bf16(module):
+            rows.append(Latency("bf16, torch", threads, _measured(graph.example, in_torch, stop)))
+    for name, file in files.items():
+        session = session_of(file, threads)
+
+        def in_engine(x: Tensor, session: Any = session) -> object:
+            return session.run(None, {graph.inputs: x.numpy()})
+
+        rows.append(Latency(f"{name}, ONNX Runtime", threads, _measured(graph.example, in_engine, stop, plain=True)))
+    return rows
+
+
+def table(rows: Sequence[Latency]) -> list[str]:
+    """Lay out some latencies as lines of text, in milliseconds."""
+    if not rows:
+        return []
+    head = f"latency in ms, {rows[0].threads} thread{'s' if rows[0].threads > 1 else ''}"
+    lines = [head.ljust(28) + "".join(f"batch {batch}".rjust(12) for batch in rows[0].seconds)]
+    for row in rows:
+        cells = ["-" if t is None else f"{1000 * t:.3g}" for t in row.seconds.values()]
+        lines.append(f"  {row.name}".ljust(28) + "".join(cell.rjust(12) for cell in cells))
+    return lines
+
+
+def _measured(
+    example: Tensor, call: Callable[[Tensor], object], stop: Stop, plain: bool = False
+) -> dict[int, float | None]:
+    found: dict[int, float | None] = {}
+    each = 0.0
+    for batch in BATCHES:
+        x = example.repeat(math.ceil(batch / len(example)), *(1,) * (example.dim() - 1))[:batch]
+        if x.dim() == 4 and not plain:
+            x = x.contiguous(memory_format=torch.channels_last)
+        found[batch] = None if each * batch > LONGEST else _fastest(partial(call, x), stop)
+        each = each or found[batch] or 0.0
+    return found
+
+
+def _fastest(call: Callable[[], object], stop: Stop) -> float:
+    seconds = seconds_of(call, 1, stop)
+    times = int(SECONDS / seconds)
+    return min(seconds, seconds_of(call, times, stop)) if times > 1 else seconds
+
+
+@contextlib.contextmanager
+def _in_bf16(module: nn.Module) -> Iterator[None]:
+    """Within, a network computes in bfloat16, also one that decides on it by itself."""
+    own = [part for part in module.modules() if isinstance(getattr(part, "bf16", None), bool)]
+    for part in own:
+        part.bf16 = True  # type: ignore[assignment]
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            yield
+    finally:
+        for part in own:
+            part.bf16 = False  # type: ignore[assignment]

@@ -1,0 +1,173 @@
+"""A run's own training once more: with weights that were pruned, quantised, or set back to where they started."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from rlab.compress.quantise import quantise
+from rlab.errors import RlabError
+from rlab.registry import RECIPES
+from rlab.run.contract import Learner, State, Stop, Stopped
+from rlab.run.files import scratch_folder
+from rlab.run.folder import RunFolder
+from rlab.run.journal import Journal
+from rlab.run.lifecycle import BuildContext, begin_process, resolve_device
+from rlab.run.warm_start import notes_of
+from rlab.tasks.trainer import Trainer
+
+Weights = dict[str, Tensor]
+
+Hook = Callable[[nn.Module], contextlib.AbstractContextManager[None]]
+"""Modules -> what surrounds each step of their training."""
+
+
+def masked(masks: Mapping[str, Tensor]) -> Hook:
+    """Weights that were pruned stay 0: set back after each step."""
+
+    @contextlib.contextmanager
+    def around(modules: nn.Module) -> Iterator[None]:
+        yield
+        named = dict(modules.named_parameters())
+        with torch.no_grad():
+            for name, mask in masks.items():
+                if name in named:
+                    named[name].mul_(mask.to(named[name].device))
+
+    return around
+
+
+def quantised(names: tuple[str, ...], bits: int, per_channel: bool) -> Hook:
+    """A step is computed with quantised weights, and what it changes is added to the real ones (straight-through)."""
+
+    @contextlib.contextmanager
+    def around(modules: nn.Module) -> Iterator[None]:
+        named = dict(modules.named_parameters())
+        with torch.no_grad():
+            real = {name: named[name].clone() for name in names if name in named}
+            rounded = {name: quantise(w, bits, per_channel).dequantise() for name, w in real.items()}
+            for name, w in rounded.items():
+                named[name].copy_(w)
+        yield
+        with torch.no_grad():
+            for name, w in real.items():
+                named[name].copy_(w + (named[name] - rounded[name].to(w.device)))
+
+    return around
+
+
+def plain(modules: nn.Module) -> contextlib.AbstractContextManager[None]:
+    """Nothing around a step."""
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def built(folder: RunFolder, config: Any, device: str = "cpu", start: bool = False) -> Iterator[Learner]:
+    """Build a run's learner as it is before its first update, from its settings; it writes into a folder that goes.
+
+    Args:
+        folder: the run.
+        config: its settings, or others of its recipe.
+        device: torch device.
+        start: take what the run took from other runs when it started, such as an encoder.
+
+    Raises:
+        RlabError: the settings do not go together, or what it took is gone.
+    """
+    begin_process(config.run.threads)
+    place = folder.path if start and notes_of(folder) else None
+    with contextlib.ExitStack() as stack:
+        journal = Journal(stack.enter_context(scratch_folder()))
+        stack.callback(journal.close)
+        entry = RECIPES.get(folder.config()["recipe"])
+        learner = cast(Learner, entry.build(config, BuildContext(device, journal, place)))
+        stack.callback(learner.close)
+        yield learner
+
+
+def refuse_untrainable(folder: RunFolder, config: Any, flag: str = "--epochs", nearest: str = "--epochs 0") -> None:
+    """Refuse to train what is no model on a data set.
+
+    Raises:
+        RlabError: one sentence that says so.
+    """
+    if not hasattr(config, "fit"):
+        recipe = folder.config()["recipe"]
+        raise RlabError(
+            f"run '{folder.name}' is one of {recipe}, and {flag} trains models on data sets; nearest: {nearest}"
+        )
+
+
+def trained(
+    folder: RunFolder,
+    config: Any,
+    weights: Weights,
+    around: Hook,
+    device: str,
+    stop: Stop,
+    begin: State | None = None,
+) -> Weights:
+    """Train a run's model from some weights by its own settings, each step within `around`; return what came of it.
+
+    Args:
+        folder: the run.
+        config: its settings, with the epochs and the learning rate that are wanted.
+        weights: of all modules.
+        around: see `Hook`.
+        device: auto, cpu, cuda or cuda:N.
+        stop: polled at every step.
+        begin: a state of the run to go on from, but for its weights; None: the first update.
+
+    Raises:
+        RlabError: the run is not trained in epochs.
+        Stopped: a stop was requested.
+    """
+    refuse_untrainable(folder, config)
+    config = replace(config, fit=replace(config.fit, patience=0))
+    fresh = bool(notes_of(folder)) and "compressed" not in folder.config()
+    with built(folder, config, resolve_device(device), start=fresh) as learner:
+        if not isinstance(learner, Trainer):
+            raise RlabError(f"run '{folder.name}' is of a recipe that has no epochs to train for")
+        if begin is not None:
+            learner.restore(begin | {"modules": weights, "stopped_early": False}, stop)
+        modules = learner.task.modules
+        modules.load_state_dict(weights)
+        while learner.updates < learner.total:
+            if stop.requested:
+                raise Stopped
+            with around(modules):
+                learner.step()
+        return _copied(modules)
+
+
+def initial_weights(folder: RunFolder, config: Any, start: bool = True) -> Weights:
+    """Return the weights that a run's model has before its first update; they follow from its settings and its seed.
+
+    Args:
+        folder: the run.
+        config: its settings; with another seed those that it would have had with that one.
+        start: with what the run took from other runs, such as an encoder; else everything starts at random.
+
+    Raises:
+        RlabError: it was made from another run by `rlab compress`, so that no training has begun with its weights, or
+            what it took from other runs is gone.
+    """
+    made = folder.config().get("compressed")
+    if made:
+        raise RlabError(
+            f"run '{folder.name}' was made by `rlab compress`, so that it has no start to go back to; nearest: the run "
+            f"that it was made of, '{made[0]['of']}'"
+        )
+    with built(folder, config, start=start) as learner:
+        if not isinstance(learner, Trainer):
+            raise RlabError(f"run '{folder.name}' is of a recipe that has no epochs to train for")
+        return _copied(learner.task.modules)
+
+
+def _copied(modules: nn.Module) -> Weights:
+    return {name: tensor.detach().cpu().clone() for name, tensor in modules.state_dict().items()}
