@@ -19,10 +19,10 @@ from rlab.run.checkpoint import digest
 from rlab.run.files import read_json, to_json
 from rlab.run.folder import find_run
 from rlab.run.lifecycle import read_newest
-from tests.fixtures.old_runs.make import describe
+from tests.fixtures.old_runs import make
 
 OLD = Path(__file__).parents[1] / "fixtures/old_runs"
-RUNS = sorted(str(p.parent.relative_to(OLD)) for p in OLD.glob("*/*/config.json"))
+RUNS = [f"{of}/{name}" for of, names in make.RUNS.items() for name in names]
 """``0.1/dqn`` and so on."""
 
 Call = Callable[..., SimpleNamespace]
@@ -42,7 +42,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 def noted(old: Path) -> tuple[dict[str, Any], bool]:
     """What the old code came to, and whether digests can be the same here: processor and packages are."""
     document = read_json(old.parent / "digests.json")
-    return document["runs"][old.name], {**document, "runs": None} == {**describe(), "runs": None}
+    return document["runs"][old.name], {**document, "runs": None} == {**make.describe(), "runs": None}
 
 
 def in_old_words(state: dict[str, Any]) -> dict[str, Any]:
