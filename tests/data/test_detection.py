@@ -338,3 +338,12 @@ def test_blood_cells_and_nuclei() -> None:
     nuclei = load("dsb2018_instances")
     assert len(nuclei) == 538
     assert int(nuclei.masks.max()) == int((nuclei.labels >= 0).sum(1).max())
+    # No picture is nearly another one, turned or mirrored: a split cannot have one on either side.
+    grey = nuclei.resized((1, 32, 32)).x[:, 0].float()
+    flat = grey.flatten(1) - grey.flatten(1).mean(1, keepdim=True)
+    flat /= flat.norm(dim=1, keepdim=True)
+    for turn in range(4):
+        for turned in (grey.rot90(turn, (1, 2)), grey.rot90(turn, (1, 2)).flip(2)):
+            other = turned.flatten(1) - turned.flatten(1).mean(1, keepdim=True)
+            alike = flat @ (other / other.norm(dim=1, keepdim=True)).T
+            assert alike.triu(1).max() < 0.8
