@@ -50,7 +50,7 @@ def _runs(outline: dict[str, Any], size: tuple[int, int], what: str) -> np.ndarr
     if outline.get("size") != list(size):
         raise RlabError(f"{what} has a run-length code of size {str(outline.get('size'))[:40]}, and its picture has "
                         f"{list(size)} (height, width)")  # fmt: skip
-    runs = _decoded(counts) if isinstance(counts, str) else counts
+    runs: Any = _decoded(counts) if isinstance(counts, str) else counts
     right = isinstance(runs, list) and all(isinstance(run, int) and not isinstance(run, bool) for run in runs)
     if not right or min(runs, default=0) < 0 or sum(runs) != size[0] * size[1]:
         raise RlabError(f"{what} has a run-length code whose counts are no runs of {size[0] * size[1]:,} pixels")

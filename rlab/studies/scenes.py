@@ -44,7 +44,8 @@ def average_precision(built: Any) -> float:
     """AP at IoU .5 of a detector on the test scenes, 0..1."""
     from rlab.tasks.detection.scores import detection_metrics
 
-    return float(detection_metrics(*outputs(built), built.task.classes)["mean"]) / 100
+    found, boxes, labels = outputs(built)
+    return float(detection_metrics(found, boxes, labels, built.task.classes)["mean"]) / 100
 
 
 @contextmanager

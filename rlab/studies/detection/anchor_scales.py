@@ -19,9 +19,8 @@ def measure(settings: Scenes, variant: Any, seed: int) -> Numbers:
     from rlab.nn.detection.select import Detections
     from rlab.tasks.detection.scores import detection_metrics, hits_of
 
-    with trained("ssd", settings, seed, outputs, score=settings.score, **variant) as (built, (told,)):
-        found, boxes, labels = told
-        ap = detection_metrics(*told, built.task.classes)["mean"] / 100
+    with trained("ssd", settings, seed, outputs, score=settings.score, **variant) as (built, ((found, boxes, labels),)):
+        ap = detection_metrics(found, boxes, labels, built.task.classes)["mean"] / 100
     sizes, hit = [], []
     for one, box, label in zip(found, boxes, labels, strict=True):
         true = box[label >= 0]

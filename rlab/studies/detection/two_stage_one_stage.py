@@ -24,7 +24,7 @@ class Settings(Scenes):
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """AP at IoU .5 (0..1), and log10 of the seconds that an image takes: all, and without regions from outside."""
-    how = {"score": settings.score} | ({} if variant == "ssd" else {"proposals": settings.proposals})
+    how: dict[str, Any] = {"score": settings.score} | ({} if variant == "ssd" else {"proposals": settings.proposals})
     with trained(variant, settings, seed, average_precision, **how) as (built, (ap,)):
         whole, network = log_seconds(built, settings.images, settings.repeats)
     return {"ap": ap, "clock_all": whole, "clock_network": network}
