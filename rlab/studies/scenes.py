@@ -26,7 +26,7 @@ class Scenes:
 SMOKE = {"shape": "1x32x32", "examples": 8, "epochs": 1, "score": 0.5}
 
 SMALL = {"shape": "1x48x48", "examples": 64, "epochs": 4}
-"""For the small budget, where every region costs a pass of the encoder."""
+"""For the small budget: too short for a detector to find much, long enough to be timed."""
 
 
 def outputs(built: Any) -> Any:

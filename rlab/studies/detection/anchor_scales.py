@@ -57,7 +57,7 @@ STUDIES.register("anchor-scales")(
         source="item 292; Liu et al. 2016, sections 2.2 and 3.2",
         settings=Scenes(),
         smoke=SMOKE,
-        small={"examples": 96, "epochs": 12},
+        small={"examples": 64, "epochs": 8},
         small_seeds=3,
         variants={
             "small": {"stride": 4, "levels": 1},

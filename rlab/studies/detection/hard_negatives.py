@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlab.studies.plots import columns, curves, dots
-from rlab.studies.scenes import SMOKE, Scenes, average_precision, trained
+from rlab.studies.scenes import SMALL, SMOKE, Scenes, average_precision, trained
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
@@ -44,7 +44,7 @@ STUDIES.register("hard-negatives")(
         source="item 292; Liu et al. 2016, section 2.2; Shrivastava et al. 2016",
         settings=Settings(),
         smoke={**SMOKE, "points": 2},
-        small={"examples": 96, "epochs": 12},
+        small={**SMALL, "epochs": 8, "points": 2},
         small_seeds=3,
         variants={"hard": "hard", "random": "random", "all": "none"},
         measure=measure,

@@ -45,7 +45,7 @@ STUDIES.register("unet-skips")(
         source="item 294; Long et al. 2015, section 4.2; Ronneberger et al. 2015, section 2",
         settings=Scenes(epochs=30),
         smoke=SMOKE,
-        small={"examples": 96, "epochs": 8},
+        small={"examples": 64, "epochs": 8},
         small_seeds=3,
         variants={"skips": True, "none": False},
         measure=measure,

@@ -110,10 +110,10 @@ def _worst_and_best(
     images: Tensor, marks: Sequence[tuple[int, int, int]], draw: Callable[[Any, Any, int], None], note: str
 ) -> bytes:
     """The gallery of images with so many (hits, false ones, missed ones); `draw` draws one into two places."""
-    # of images without a mistake, the best ones are those with the most to find
     order = sorted(range(len(marks)), key=lambda i: (-marks[i][1] - marks[i][2], marks[i][0]))
     half = min(SHOWN // 2, -(-len(order) // 2))
-    worst, best = order[:half], order[half:][::-1][:half]
+    # the best ones are not those in which there is nothing to find: hits count as much as mistakes
+    worst, best = order[:half], sorted(order[half:], key=lambda i: marks[i][1] + marks[i][2] - marks[i][0])[:half]
     rows = [part[n : n + PAIRS] for part in (worst, best) for n in range(0, len(part), PAIRS)]
     height, width = images.shape[2:]
 
