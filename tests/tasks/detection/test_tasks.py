@@ -20,7 +20,7 @@ from rlab.run.contract import Detects, Stop, ability
 from rlab.run.lifecycle import read_newest
 from rlab.run.video import VideoFile
 from tests.checkpoints import from_file
-from tests.data.test_detection import MANY, voc
+from tests.data.test_detection import MANY, SQUARE, coco, voc
 from tests.tasks.test_trainer import of_recipe
 
 SMALL: dict[str, Any] = {"examples": 12, "epochs": 2, "batch_size": 4}
@@ -289,3 +289,13 @@ def test_classes_without_masks_are_refused(tmp_path: Path) -> None:
     fit.step()
     assert fit.task.dataset.shape == (1, 30, 40)
     assert ability(fit, Detects) is fit.task
+
+
+def test_segmenters_learn_outlines_of_coco(tmp_path: Path) -> None:
+    few: dict[str, Any] = {"epochs": 1, "batch_size": 4, "width": 4}
+    fit = of_recipe("unet", coco(tmp_path / "a", {}, ([SQUARE],)), **few)
+    fit.step()
+    assert fit.task.source.masks.max() == 1
+    assert fit.task.dataset.classes == ("background", "cat", "dog")
+    with pytest.raises(RlabError, match=r"annotation 10 of 10.png has no segmentation, .* nearest: the recipe ssd"):
+        of_recipe("unet", coco(tmp_path / "b", {}), **few)
