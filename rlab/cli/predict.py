@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rlab.cli.common import DeviceName, JsonFlag, RunName, TrustFlag, parse, results, say, stopped_status, until_stopped
 from rlab.cli.flags import Arg
 from rlab.errors import RlabError, printable
-from rlab.run.contract import Detects, Predicts, Stop, ability
+from rlab.run.contract import Detects, Predicts, Stop, Stopped, ability
+
+if TYPE_CHECKING:
+    from rlab.tasks.detection.any_picture import Told
 
 
 @dataclass(frozen=True)
 class Flags:
     """Tell what a model sees in pictures: classes with their probabilities, a mask of classes, or boxes. Pictures are
-    PNG or JPEG of any size and kind; they are resized to what the model has learned from, and boxes and masks back."""
+    PNG or JPEG of any size and kind; they are resized to what the model has learned from, and boxes and masks back. A
+    video (MP4, MOV, WebM, Matroska, GIF) is told frame by frame, and becomes an mp4 with boxes or masks."""
 
     run: RunName
     """A run's name, a path, or `latest`; RUN:best is its best checkpoint."""
     images: Annotated[tuple[str, ...], Arg("IMAGE [IMAGE ...]", positional=True)] = ()
-    """Pictures, or folders of pictures."""
+    """Pictures, folders of pictures, or videos."""
     out: Annotated[Path | None, Arg("DIR")] = None
     """Where pictures with boxes, masks and predictions.json are written; without it nothing is."""
     score: float = 0.5
@@ -54,7 +60,9 @@ def _predict(argv: Sequence[str], stop: Stop) -> int:
         raise RlabError(f"--out is {flags.out}, which is no folder")
     with results(flags.json) as put:
         from rlab.api import load
+        from rlab.data.media import VIDEOS
         from rlab.run.files import disk_error, make_folder, replace_durably, to_json
+        from rlab.tasks.detection.any_picture import read_picture
 
         told, problems = [], []
         with load(flags.run, flags.device or "auto") as loaded:
@@ -64,19 +72,26 @@ def _predict(argv: Sequence[str], stop: Stop) -> int:
                 if stop.requested:
                     return stopped_status(stop)
                 stop.tell(number, len(paths))
+                drawn: tuple[str, Any] | None = None
                 try:
-                    found, picture = tell(path)
+                    if path.suffix.lower() in VIDEOS:
+                        found = _film(path, tell, flags.out, taken, stop)
+                    else:
+                        found, drawn = tell(read_picture(path))
+                except Stopped:
+                    return stopped_status(stop)
                 except RlabError as e:  # one bad picture of many costs nothing but itself
                     problems.append(e)
                     if len(paths) > 1:
                         say(f"skipped {e}")
                     continue
-                if flags.out is not None and picture is not None:
-                    ending, data = picture
-                    file = flags.out / _free(f"{path.stem}_{ending}", taken)
+                if flags.out is not None and drawn is not None:
+                    ending, image = drawn
+                    file, png = flags.out / _free(f"{path.stem}_{ending}", taken), io.BytesIO()
+                    image.save(png, "PNG")
                     try:
                         make_folder(flags.out)
-                        replace_durably(file, data)
+                        replace_durably(file, png.getvalue())
                     except OSError as e:
                         raise disk_error(e, flags.out) from None
                     found["file"] = str(file)
@@ -126,17 +141,13 @@ def _free(name: str, taken: set[str]) -> str:
     return chosen
 
 
-Told = tuple[dict[str, Any], tuple[str, bytes] | None]
-"""What is told of a picture, and (end of the name, content) of a file that shows it."""
-
-
-def _teller(loaded: Any, score: float) -> Callable[[Path], Told]:
-    """Path of a picture -> what the run says of it.
+def _teller(loaded: Any, score: float) -> Callable[[Any], Told]:
+    """A picture as a PIL image -> what the run says of it.
 
     Raises:
         RlabError: it says nothing of images.
     """
-    from rlab.tasks.detection.any_picture import read_picture, tell_boxes, tell_classes, tell_mask
+    from rlab.tasks.detection.any_picture import as_model_takes, tell_boxes, tell_classes, tell_mask
 
     task = ability(loaded.learner, Detects)
     predicts = task is None
@@ -147,8 +158,8 @@ def _teller(loaded: Any, score: float) -> Callable[[Path], Told]:
         raise RlabError(f"run '{loaded.folder.name}' was trained on '{getattr(data, 'name', 'other data')}', items of "
                         f"shape {list(shape)}, which are no pictures, grey or in colours")  # fmt: skip
 
-    def tell(path: Path) -> Told:
-        picture = read_picture(path, data)
+    def tell(image: Any) -> Told:
+        picture = as_model_takes(image, data)
         if not predicts:
             return tell_boxes(task, picture, score)
         return (tell_mask if data.kind == "segmentation" else tell_classes)(task, picture)
@@ -156,9 +167,58 @@ def _teller(loaded: Any, score: float) -> Callable[[Path], Told]:
     return tell
 
 
+def _film(path: Path, tell: Callable[[Any], Told], out: Path | None, taken: set[str], stop: Stop) -> dict[str, Any]:
+    """Tell every frame of a video, and write an mp4 into the folder `out`, if there is one, of what can be drawn.
+
+    Raises:
+        RlabError: the video cannot be read; then no file is left.
+        Stopped: a stop was requested; the same.
+    """
+    from rlab.data.media import open_video
+    from rlab.run.video import VideoFile
+    from rlab.tasks.detection.any_picture import as_frame
+
+    frames, about = list[dict[str, Any]](), dict[str, Any]()
+    with contextlib.ExitStack() as stack:
+        rate, images = stack.enter_context(open_video(path))
+        film = None
+        for image in images:
+            if stop.requested:
+                raise Stopped
+            found, drawn = tell(image)
+            frames.append({key: value for key, value in found.items() if key != "size"})
+            if out is None or drawn is None:
+                continue
+            if film is None:
+                file = out / _free(f"{path.stem}_{Path(drawn[0]).stem}.mp4", taken)
+                film, about = stack.enter_context(VideoFile(file, rate)), {"file": str(file)}
+            film.add(as_frame(image, drawn[1]))
+    return {"size": list(image.size), "frames_per_s": rate, "frames": frames} | about
+
+
+def _together(frames: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What is told of a video's frames, as of one picture: all boxes, or the mean over frames of anything else."""
+    if "boxes" in frames[0]:
+        return {"boxes": [box for frame in frames for box in frame["boxes"]]}
+    if "numbers" in frames[0]:
+        return {"numbers": [sum(column) / len(frames) for column in zip(*(f["numbers"] for f in frames), strict=True)]}
+    means: dict[str, float] = {}
+    for frame in frames:
+        shares = frame.get("shares") or {one["class"]: one["probability"] for one in frame["classes"]}
+        for name, share in shares.items():
+            means[name] = means.get(name, 0.0) + share / len(frames)
+    if "shares" in frames[0]:
+        return {"shares": means}
+    order = sorted(means, key=lambda name: -means[name])
+    return {"classes": [{"class": name, "probability": means[name]} for name in order]}
+
+
 def _line(told: dict[str, Any]) -> str:
-    """A picture in one line."""
-    path = printable(told["picture"])
+    """A picture, or a video, in one line."""
+    path, file = printable(told["picture"]), f"  ({told['file']})" if "file" in told else ""
+    if "frames" in told:
+        path += f", {len(told['frames']):,} frames"
+        told = _together(told["frames"])
     if "boxes" in told:
         counts: dict[str, int] = {}
         for box in told["boxes"]:
@@ -170,4 +230,4 @@ def _line(told: dict[str, Any]) -> str:
         said = ", ".join(f"{one['class']} {100 * one['probability']:.1f} %" for one in told["classes"][:TOP])
     else:
         said = ", ".join(f"{value:.4g}" for value in told["numbers"])
-    return f"{path}: {said}" + (f"  ({told['file']})" if "file" in told else "")
+    return f"{path}: {said}{file}"

@@ -29,7 +29,8 @@ from rlab.run.formatting import number
 
 @dataclass(frozen=True)
 class Flags:
-    """Play a run's policy as evaluations do; shows it where there is a display, writes an mp4 and a GIF."""
+    """Play a run's policy as evaluations do; shows it where there is a display, writes an mp4 and a GIF. Of a model,
+    what it does with the test examples is drawn: of detectors and segmenters, the worst and the best pictures."""
 
     run: RunName
     """A run's name, a path, or `latest`; RUN:best is its best checkpoint by evaluation."""

@@ -7,12 +7,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from xml.parsers import expat
 
 import numpy as np
 
 from rlab.data.media import open_mask, open_picture
+from rlab.data.outlines import mask_of
 from rlab.data.own import OWN, PICTURES, OwnFiles, OwnSettings, Reading, listed, named, some, text_of
 from rlab.data.readers import Read, members
 from rlab.errors import RlabError, printable, shortened
@@ -29,10 +30,13 @@ MOST_BOXES = 1_000
 
 
 class Box(NamedTuple):
-    """One object as a file has it: its class, and (left, top, right, bottom) in pixels of the picture."""
+    """One object as a file has it: its class, (left, top, right, bottom) in pixels of the picture, and its outline as
+    COCO has it, with the words that name it in messages."""
 
     name: str
     edges: tuple[float, float, float, float]
+    outline: Any = None
+    called: str = ""
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,9 @@ def parse_coco(data: bytes, name: str) -> tuple[dict[str, Any], list[str]]:
             found[picture] = boxes, crowds + 1
             continue
         left, top, width, height = values
-        boxes.append(Box(kind, (left, top, left + width, top + height)))  # type: ignore[operator,arg-type]
+        right, bottom = left + width, top + height  # type: ignore[operator]
+        called = f"{name}: annotation {_cut(str(one.get('id')))} of {_cut(picture)}"
+        boxes.append(Box(kind, (left, top, right, bottom), one.get("segmentation"), called))  # type: ignore[arg-type]
     return found, list(classes.values())
 
 
@@ -202,14 +208,22 @@ class Gathering:
         where: the pictures' folder or archive, for messages.
         shape: [C, H, W] to which pictures and boxes are resized; None: all must have one size.
         classes: names in the order of their numbers; None: ascending, as they occur.
+        outlines: make instance masks of the objects' outlines, and take the boxes around these.
     """
 
-    def __init__(self, where: str, shape: tuple[int, int, int] | None, classes: Sequence[str] | None = None):
+    def __init__(
+        self,
+        where: str,
+        shape: tuple[int, int, int] | None,
+        classes: Sequence[str] | None = None,
+        outlines: bool = False,
+    ):
         self.where, self.shape, self.classes = where, shape, classes
+        self.masks: list[np.ndarray] | None = [] if outlines else None
         self.x: list[np.ndarray] = []
         self.boxes: list[list[Box]] = []
         self.names: list[str] = []
-        self.flat, self.clipped, self.crowds = 0, 0, 0
+        self.flat, self.clipped, self.crowds, self.hidden = 0, 0, 0, 0
 
     def add(self, picture: bytes, name: str, boxes: Iterable[Box], source: str, crowds: int = 0) -> None:
         """Add a picture; boxes are checked, clipped to it and moved with it.
@@ -237,10 +251,29 @@ class Gathering:
             raise RlabError(f"{source} has {len(kept):,} boxes in {name}; at most {MOST_BOXES:,} are read")
         across, down = pixels.shape[2] / given[0], pixels.shape[1] / given[1]
         scale = (across, down, across, down)
-        self.boxes.append([Box(b.name, tuple(e * s for e, s in zip(b.edges, scale, strict=True))) for b in kept])
+        scaled = [Box(b.name, tuple(e * s for e, s in zip(b.edges, scale, strict=True))) for b in kept]
+        self.boxes.append(scaled if self.masks is None else self._outlined(kept, given, pixels.shape[1:]))
         self.x.append(pixels)
         self.names.append(name)
         self.crowds += crowds
+
+    def _outlined(self, boxes: list[Box], given: tuple[int, int], size: tuple[int, ...]) -> list[Box]:
+        """Add a mask [H, W] = `size` of a picture's objects; return the boxes around what is seen of them in it."""
+        assert self.masks is not None
+        numbers = np.zeros(given[::-1], np.int16)
+        areas = [(right - left) * (bottom - top) for (left, top, right, bottom) in (box.edges for box in boxes)]
+        for number in sorted(range(len(boxes)), key=lambda n: -areas[n]):  # small ones lie on large ones
+            numbers[mask_of(boxes[number].outline, given[::-1], boxes[number].called)] = number + 1
+        # of each smaller pixel the one in its middle: between two numbers there is no third object
+        rows, columns = (
+            ((np.arange(new) + 0.5) * old / new).astype(int) for new, old in zip(size, given[::-1], strict=True)
+        )
+        numbers = numbers[rows][:, columns]
+        seen = np.unique(numbers[numbers > 0])
+        self.hidden += len(boxes) - len(seen)
+        self.masks.append((np.searchsorted(seen, numbers, side="right") * (numbers > 0)).astype(np.int16))
+        edges = boxes_of(self.masks[-1]).tolist()
+        return [Box(boxes[n - 1].name, tuple(edge)) for n, edge in zip(seen.tolist(), edges, strict=True)]
 
     def _checked(self, box: Box, size: tuple[int, int], name: str, source: str) -> Box | None:
         left, top, right, bottom = box.edges
@@ -257,7 +290,7 @@ class Gathering:
                             f"{width}x{height} pixels")  # fmt: skip
         inside = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
         self.clipped += inside != (left, top, right, bottom)
-        return Box(box.name, inside)
+        return box._replace(edges=inside)
 
     def done(self, test: np.ndarray | None) -> AnnotatedImages:
         """Make arrays of what was gathered.
@@ -273,21 +306,23 @@ class Gathering:
         most = max(map(len, self.x))
         kinds = {name: number for number, name in enumerate(classes)}
         counts = ((self.flat, "without area left out"), (self.clipped, "clipped to their pictures"),
-                  (self.crowds, "of crowds left out"))  # fmt: skip
+                  (self.crowds, "of crowds left out"), (self.hidden, "of which no pixel is seen left out"))  # fmt: skip
         return AnnotatedImages(
             x=np.stack([np.broadcast_to(part, (most, *part.shape[1:])) for part in self.x]),
             boxes=[np.array([box.edges for box in boxes], np.float32).reshape(-1, 4) for boxes in self.boxes],
             labels=[np.array([kinds[box.name] for box in boxes], np.int64) for boxes in self.boxes],
             classes=tuple(map(printable, classes)),
             test=test,
+            masks=None if self.masks is None else np.stack(self.masks),
             notes=tuple(f"{self.where}: {n:,} box{'es' if n > 1 else ''} {what}" for n, what in counts if n),
         )
 
 
 class AnnotatedFolder(OwnFiles):
-    """A folder of pictures with boxes; a subclass says where their annotations stand."""
+    """A folder of pictures with boxes; a subclass says where their annotations stand, and whether with outlines."""
 
     kind = "detection"
+    outlines: ClassVar[bool] = False
 
     def annotated(self, read: Reading) -> tuple[list[Annotated], list[str] | None]:
         """Read all annotations: pictures in a fixed order, and names of the classes, if the files have them."""
@@ -322,7 +357,7 @@ class AnnotatedFolder(OwnFiles):
             RlabError: what is wrong with them, by file.
         """
         found, classes = self.annotated(read)
-        gathering = Gathering(str(self.path), settings.shape, classes)
+        gathering = Gathering(str(self.path), settings.shape, classes, settings.masks and self.outlines)
         for one in found:
             gathering.add(read(one.picture), str(one.picture), one.boxes, one.source, one.crowds)
             if len(gathering.x) == 1 and 3 * len(found) * gathering.x[0].nbytes > available_memory():
@@ -386,6 +421,8 @@ class CocoFolder(AnnotatedFolder):
     """COCO: JSON files in the folder, in ``annotations/``, or beside the pictures of each split; pictures are looked
     for beside the JSON, in the folder, in ``images/``, and in a folder named as the split. What a file or folder named
     "test" has (or "val", where nothing is) is the test split."""
+
+    outlines = True
 
     def documents(self) -> list[Path]:
         """The JSON files."""

@@ -1,12 +1,18 @@
-"""Pictures and sounds as other programs write them, decoded or refused by name."""
+"""Pictures, videos and sounds as other programs write them, decoded or refused by name."""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import re
 import struct
+import subprocess
+import tempfile
 import warnings
 import wave
 import zlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +21,13 @@ from rlab.errors import RlabError
 
 MOST_PIXELS = 100_000_000
 """Of a picture: what has more is refused before it is decoded."""
+
+
+VIDEOS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".gif")
+"""How names of videos end."""
+
+CONTAINERS = ((4, b"ftyp", "mov"), (0, b"GIF8", "gif"), (0, b"\x1aE\xdf\xa3", "matroska"))
+"""(where, what stands there, ffmpeg's name of it) of the videos that are read; a playlist could name other files."""
 
 
 def open_picture(data: bytes, name: str) -> Any:
@@ -74,6 +87,81 @@ def _decoded(data: bytes, name: str) -> Any:
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as e:
         raise RlabError(f"{name} is damaged or cut off: it cannot be decoded ({e})") from None
     return image
+
+
+@contextlib.contextmanager
+def open_video(path: Path) -> Iterator[tuple[float, Iterator[Any]]]:
+    """Open a video; yields (pictures a second, its pictures one after the other, as PIL images of mode "RGB").
+
+    Sound is left out, and a camera's rotation undone. Damage shows when the pictures before it have been read.
+
+    Raises:
+        RlabError: it is no video of these formats, empty, damaged, cut off, or of very large or small pictures.
+    """
+    import imageio_ffmpeg
+
+    damaged = f"{path} is damaged or cut off: it cannot be decoded"
+    if not path.is_file():  # of a pipe or a device, reading might never end
+        raise RlabError(f"{path} is no regular file")
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as e:
+        raise RlabError(f"{path} cannot be read ({e.strerror or e})") from None
+    if not start:
+        raise RlabError(f"{path} is empty")
+    container = next((name for at, what, name in CONTAINERS if start[at:].startswith(what)), None)
+    if container is None:
+        raise RlabError(f"{path} is no video (MP4, MOV, WebM, Matroska) and no GIF")
+    where, how = f"file:{path.absolute()}", ["-nostdin", "-protocol_whitelist", "file,pipe", "-f", container]
+    program = imageio_ffmpeg.get_ffmpeg_exe()
+    about = subprocess.run([program, "-hide_banner", *how, "-i", where], capture_output=True)
+    rate = re.search(rb"Video: .* ([\d.]+) fps", about.stderr)
+    # -xerror, one thread: ffmpeg would pass over damage in silence
+    command = [program, "-v", "error", "-xerror", "-threads", "1", *how, "-i", where]
+    command += ["-map", "0:v:0", "-fps_mode", "passthrough", "-c:v", "ppm", "-f", "image2pipe", "-"]
+    # A session of its own: Ctrl-C in the terminal is for rlab, which ends ffmpeg.
+    with (
+        tempfile.TemporaryFile() as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, start_new_session=True) as process,
+    ):
+
+        def pictures() -> Iterator[Any]:
+            empty = True
+            for image in _portable_pixmaps(process.stdout, path):
+                empty = False
+                yield image
+            status = process.wait()
+            log.seek(0)
+            if said := log.read(2_000).decode(errors="replace").strip().splitlines():
+                raise RlabError(f"{damaged} ({said[0].rpartition('] ')[2]})")  # without [codec @ address]
+            if status or empty:
+                raise RlabError(damaged if status else f"{path} holds no pictures")
+
+        try:
+            yield float(rate[1]) if rate else FRAMES_PER_S, pictures()
+        finally:
+            process.kill()
+
+
+FRAMES_PER_S = 10.0
+"""Of a video that does not say."""
+
+
+def _portable_pixmaps(stream: Any, path: Path) -> Iterator[Any]:
+    """Images of a stream of PPM files as ffmpeg writes them: three lines, and the pixels."""
+    from PIL import Image
+
+    while stream.readline():
+        width, height = map(int, stream.readline().split())
+        if width * height > MOST_PIXELS or min(width, height) < 2:
+            raise RlabError(f"{path} has pictures of {width:,} x {height:,} pixels; 2 x 2 to {MOST_PIXELS:,} pixels "
+                            "are read")  # fmt: skip
+        stream.readline()
+        pixels = stream.read(3 * width * height)
+        if len(pixels) < 3 * width * height:
+            return
+        yield Image.frombytes("RGB", (width, height), pixels)
 
 
 def read_sound(data: bytes, name: str, samples: int) -> np.ndarray:

@@ -58,6 +58,7 @@ class OwnSettings:
         test_file: names the test examples, one a line: pictures by their path below the folder, rows of a table by
             their line in its file. Empty: they are drawn.
         digest: SHA-256 that the files must have together; empty: any.
+        masks: read outlines of objects as instance masks, where files have such.
     """
 
     target: str = ""
@@ -65,6 +66,7 @@ class OwnSettings:
     shape: tuple[int, int, int] | None = None
     test_file: str = ""
     digest: str = ""
+    masks: bool = False
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,9 @@ Weights = dict[str, Tensor]
 OWN = "sb3"
 """What the networks of stable-baselines3 itself are called."""
 
+DENSE = "dense."
+"""What the names of an encoder's layers behind its maps begin with; where maps are looked at, there are none."""
+
 BELOW = "below."
 """What the names of the feed-forward part of a recurrent encoder begin with."""
 
@@ -124,14 +127,22 @@ def encoder_of(folder: RunFolder, progress: int | None = None) -> tuple[str, Wei
 def start_from(encoders: Iterable[nn.Module], folder: Path) -> None:
     """Copy the weights that a new run starts from into its encoders; does nothing where it starts afresh.
 
+    Between an encoder with dense layers and one of maps alone (a detector's) only what makes the maps is copied.
+
     Raises:
         RlabError: they do not fit, or the copy in the run's folder is gone or damaged.
     """
     source = load_source(folder, ROLE)
     if source is None:
         return
+    fresh = list[nn.Parameter]()
     for encoder in encoders:
-        _copy_into(source.tensors, encoder, f"run '{source.note['run']}'")
+        fresh += _copy_into(source.tensors, encoder, f"run '{source.note['run']}'")
+    if fresh and not any(parameter.requires_grad for parameter in fresh):
+        raise RlabError(
+            f"run '{source.note['run']}' has learned maps alone, so that --freeze would keep the dense layers above "
+            "them as they were drawn; nearest: without --freeze"
+        )
 
 
 def freeze(encoders: Iterable[nn.Module]) -> None:
@@ -190,8 +201,12 @@ def _cores(weights: Mapping[str, Tensor]) -> set[str]:
     return {key for key in weights if not key.startswith(BELOW)}
 
 
-def _copy_into(weights: Weights, encoder: nn.Module, run: str) -> None:
-    """Copy weights into an encoder of the same shapes; of a recurrent one and another, what both have."""
+def _copy_into(weights: Weights, encoder: nn.Module, run: str) -> list[nn.Parameter]:
+    """Copy weights into an encoder of the same shapes; of a recurrent one and another, what both have.
+
+    Returns:
+        Its dense layers' parameters, if the weights have none for them: they stay as they are.
+    """
     recurrent = any(key.startswith(BELOW) for key in weights)
     if recurrent and _feed_forward(encoder) is encoder:
         weights = {key.removeprefix(BELOW): t for key, t in weights.items() if key.startswith(BELOW)}
@@ -199,6 +214,12 @@ def _copy_into(weights: Weights, encoder: nn.Module, run: str) -> None:
         weights = {key.removeprefix(BELOW): t for key, t in weights.items() if not recurrent or key.startswith(BELOW)}
         encoder = _feed_forward(encoder)
     own = encoder.state_dict()
+    dense = {key: t for key, t in own.items() if key.startswith(DENSE)}
+    fresh = bool(dense) and not any(key.startswith(DENSE) for key in weights)
+    if fresh:
+        weights = weights | dense
+    elif not dense:
+        weights = {key: t for key, t in weights.items() if not key.startswith(DENSE)}
     for key in sorted({*weights, *own}):
         there, here = (str(list(w[key].shape)) if key in w else "none" for w in (weights, own))
         if there != here:
@@ -207,3 +228,4 @@ def _copy_into(weights: Weights, encoder: nn.Module, run: str) -> None:
                 "here; nearest: a run on observations of the same shape"
             )
     encoder.load_state_dict(weights)
+    return [p for name, p in encoder.named_parameters() if fresh and name.startswith(DENSE)]

@@ -113,7 +113,8 @@ def test_other_voc_folders_are_refused(tmp_path: Path) -> None:
         load(name)
 
 
-def coco(folder: Path, change: dict[str, Any]) -> str:
+def coco(folder: Path, change: dict[str, Any], outlines: tuple[Any, ...] = (), edges: Any = None) -> str:
+    """A folder of 10 + 2 pictures with a box each, or with these outlines on the first of each split."""
     (folder / "images").mkdir(parents=True)
     (folder / "annotations").mkdir()
     for n in range(12):
@@ -127,6 +128,19 @@ def coco(folder: Path, change: dict[str, Any]) -> str:
                 for n in numbers
             ],
         }
+        if outlines:
+            document["annotations"] = [
+                {
+                    "id": 100 + n,
+                    "image_id": 7 * numbers[0],
+                    "category_id": 9 - 6 * n,
+                    "segmentation": outline,
+                    "bbox": box,
+                }
+                for n, (outline, box) in enumerate(
+                    zip(outlines, edges or [[1, 1, 30, 25]] * len(outlines), strict=True)
+                )
+            ]
         (folder / f"annotations/instances_{split}.json").write_text(json.dumps(document | change))
     return f"coco:{folder}"
 
@@ -161,6 +175,79 @@ def test_malformed_coco_is_named(change: dict[str, Any], said: str, tmp_path: Pa
     with pytest.raises(RlabError, match=said) as told:
         load(coco(tmp_path, change))
     assert "\n" not in str(told.value)
+
+
+SQUARE = [10.0, 4, 22, 4, 22, 16, 10, 16]
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+@pytest.mark.parametrize("scale", [1, 2])
+def test_polygons_and_runs_become_masks(scale: int, tmp_path: Path) -> None:
+    """A polygon of two parts and two run-length codes, as pycocotools reads them, the small ones on the large one."""
+    from pycocotools import mask as oracle
+
+    rng = np.random.default_rng(0)
+    blob = np.zeros((30, 40), np.uint8, order="F")
+    blob[12:28, 2:30], blob[20:24, 5:9] = 1, 0
+    speck = np.asfortranarray((rng.random((30, 40)) < 0.2) & (np.arange(40) > 30)).astype(np.uint8)
+    code = oracle.encode(blob)
+    changes = np.flatnonzero(np.diff(np.r_[0, speck.T.ravel()].astype(int)))
+    runs = np.diff([0, *changes, speck.size]).tolist()
+    polygons = [SQUARE, [1.0, 1, 8, 1, 4, 8]]
+    parts = (polygons, code | {"counts": code["counts"].decode()}, {"size": [30, 40], "counts": runs})
+    categories = [{"id": 9, "name": "a"}, {"id": 3, "name": "b"}, {"id": -3, "name": "c"}]
+    name = coco(tmp_path, {"categories": categories}, parts, [[1, 1, 38, 28], [2, 12, 28, 16], [31, 0, 9, 30]])
+    assert load(name).masks is None, "a detector needs none"
+    data = load(name, own=OwnSettings(masks=True, shape=(1, 30 // scale, 40 // scale)))
+    assert (data.classes, data.masks.shape[1:]) == (("c", "b", "a"), (30 // scale, 40 // scale))
+    mask = data.masks[int(data.masks.flatten(1).amax(1).argmax())].numpy()
+    middle = slice(scale // 2, None, scale)
+    found = [mask == number for number in (1, 2, 3)]
+    assert (found[2] == (speck[middle, middle] > 0)).all()
+    assert (found[1] == (blob[middle, middle] > 0)).all()
+    polygon = oracle.decode(oracle.merge(oracle.frPyObjects(polygons, 30, 40)))
+    polygon = ((polygon > 0) & (blob == 0))[middle, middle]
+    assert (found[0] ^ polygon).sum() <= 0.1 * polygon.sum(), "they differ at most along the edge"
+    if scale == 1:
+        assert found[0][4:12, 10:22].all()
+        assert found[0].sum() - 96 == pytest.approx(24.5, abs=4)  # the triangle
+        assert data.boxes[data.masks.flatten(1).amax(1).argmax()][1].tolist() == [2, 12, 30, 28]
+
+
+@pytest.mark.parametrize(
+    ("outline", "said"),
+    [
+        (None, "no segmentation"),
+        ([], "no segmentation"),
+        ("mask.png", "no segmentation"),
+        ([SQUARE[:4]], "a polygon that is no list"),
+        ([SQUARE[:7]], "a polygon that is no list"),
+        ([[*SQUARE, "x", 3]], "a polygon that is no list"),
+        ([[*SQUARE, float("nan"), 3]], "a polygon that is no list"),
+        ([3, 4, 5, 6, 7, 8], "a polygon that is no list"),
+        ({"size": [40, 30], "counts": [1200]}, r"of size \[40, 30\], and its picture has \[30, 40\]"),
+        ({"counts": [1200]}, "of size None"),
+        ({"size": [30, 40], "counts": [1000, 201]}, "counts are no runs of 1,200 pixels"),
+        ({"size": [30, 40], "counts": [1300, -100]}, "counts are no runs"),
+        ({"size": [30, 40], "counts": [True, 1199]}, "counts are no runs"),
+        ({"size": [30, 40], "counts": "oooooooooooooooooooooooooo"}, "counts are no runs"),
+        ({"size": [30, 40], "counts": "~é"}, "counts are no runs"),
+        ({"size": [30, 40]}, "counts are no runs"),
+    ],
+)
+def test_malformed_outlines_are_named(outline: Any, said: str, tmp_path: Path) -> None:
+    name = coco(tmp_path, {}, (outline,))
+    with pytest.raises(RlabError, match=rf"instances_test.json: annotation 100 of .*\.png has .*{said}") as told:
+        load(name, own=OwnSettings(masks=True))
+    assert "\n" not in str(told.value)
+
+
+def test_objects_without_a_pixel_are_left_out(tmp_path: Path) -> None:
+    tiny = [2.2, 2.2, 2.4, 2.2, 2.4, 2.4]
+    data = load(coco(tmp_path, {}, ([tiny], [SQUARE])), own=OwnSettings(masks=True))
+    assert data.notes == (f"{tmp_path}: 2 boxes of which no pixel is seen left out",)
+    assert data.masks.max() == 1
+    assert data.labels[data.labels >= 0].tolist() == [0, 0]
 
 
 def test_cut_off_json_is_named(tmp_path: Path) -> None:
@@ -251,3 +338,12 @@ def test_blood_cells_and_nuclei() -> None:
     nuclei = load("dsb2018_instances")
     assert len(nuclei) == 538
     assert int(nuclei.masks.max()) == int((nuclei.labels >= 0).sum(1).max())
+    # No picture is nearly another one, turned or mirrored: a split cannot have one on either side.
+    grey = nuclei.resized((1, 32, 32)).x[:, 0].float()
+    flat = grey.flatten(1) - grey.flatten(1).mean(1, keepdim=True)
+    flat /= flat.norm(dim=1, keepdim=True)
+    for turn in range(4):
+        for turned in (grey.rot90(turn, (1, 2)), grey.rot90(turn, (1, 2)).flip(2)):
+            other = turned.flatten(1) - turned.flatten(1).mean(1, keepdim=True)
+            alike = flat @ (other / other.norm(dim=1, keepdim=True)).T
+            assert alike.triu(1).max() < 0.8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,15 +22,23 @@ class Picture:
     x: np.ndarray
 
 
-def read_picture(path: Path, data: Any) -> Picture:
-    """Read a PNG or JPEG and resize it to the images of a data set.
+Told = tuple[dict[str, Any], tuple[str, Any] | None]
+"""What is told of a picture, and (end of the name, PIL image) of a file that shows it."""
+
+
+def read_picture(path: Path) -> Any:
+    """Read a PNG or JPEG as `rlab.data.media.open_picture` does.
 
     Raises:
         RlabError: it is no whole picture, or a very large one; the message names the file.
     """
+    return open_picture(Reading(path.parent)(path), str(path))
+
+
+def as_model_takes(image: Any, data: Any) -> Picture:
+    """Resize a PIL image to the images of a data set."""
     from PIL import Image
 
-    image = open_picture(Reading(path.parent)(path), str(path))
     channels, height, width = data.shape
     small = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
     x = np.array(small).reshape(1, height, width, channels).transpose(0, 3, 1, 2)
@@ -39,7 +46,7 @@ def read_picture(path: Path, data: Any) -> Picture:
     return Picture(image, np.ascontiguousarray(x) if bytes_ else np.ascontiguousarray(x, np.float32) / np.float32(255))
 
 
-def tell_boxes(task: Any, picture: Picture, score: float) -> tuple[dict[str, Any], tuple[str, bytes]]:
+def tell_boxes(task: Any, picture: Picture, score: float) -> Told:
     """Find objects: ({"boxes": [class, probability, box in the picture's pixels]}, the picture with them)."""
     from PIL import ImageDraw, ImageFont
 
@@ -57,11 +64,11 @@ def tell_boxes(task: Any, picture: Picture, score: float) -> tuple[dict[str, Any
         told.append({"class": name, "probability": round(float(probability), 4), "box": [round(e, 2) for e in box]})
         pen.rectangle(box, outline=colour, width=thick)
         pen.text((box[0] + thick, box[1] + thick), f"{name} {probability:.2f}", fill=colour, font=font)
-    return {"size": [width, height], "boxes": told}, ("boxes.png", _png(drawn))
+    return {"size": [width, height], "boxes": told}, ("boxes.png", drawn)
 
 
-def tell_mask(task: Any, picture: Picture) -> tuple[dict[str, Any], tuple[str, bytes]]:
-    """Segment: ({"shares": class -> share of the pixels}, a PNG with a palette whose pixels are numbers of classes)."""
+def tell_mask(task: Any, picture: Picture) -> Told:
+    """Segment: ({"shares": class -> share of the pixels}, an image with a palette whose pixels are classes)."""
     from PIL import Image, ImageColor
 
     mask = task.predict(picture.x)[0].argmax(0).astype(np.uint8)
@@ -71,10 +78,10 @@ def tell_mask(task: Any, picture: Picture) -> tuple[dict[str, Any], tuple[str, b
     image.putpalette([part for colour in colours for part in colour[:3]])
     shares = np.bincount(np.asarray(image).ravel(), minlength=len(task.classes)) / (image.width * image.height)
     told = {"size": list(picture.image.size), "shares": dict(zip(task.classes, shares.tolist(), strict=True))}
-    return told, ("mask.png", _png(image))
+    return told, ("mask.png", image)
 
 
-def tell_classes(task: Any, picture: Picture) -> tuple[dict[str, Any], None]:
+def tell_classes(task: Any, picture: Picture) -> Told:
     """Classify: {"classes": [class and probability, the most probable first]}, or {"numbers": ...} of numbers."""
     outputs = np.asarray(task.predict(picture.x))[0]
     if task.classes is None:
@@ -85,7 +92,12 @@ def tell_classes(task: Any, picture: Picture) -> tuple[dict[str, Any], None]:
     }, None
 
 
-def _png(image: Any) -> bytes:
-    data = io.BytesIO()
-    image.save(data, "PNG")
-    return data.getvalue()
+def as_frame(image: Any, drawn: Any) -> np.ndarray:
+    """Make a frame of a film, uint8[H, W, 3], of a picture and of what shows a prediction: a mask of classes is laid
+    over the picture, which shows through."""
+    from PIL import Image
+
+    if drawn.mode == "P":
+        over = Image.blend(image, drawn.convert("RGB"), 0.5)
+        drawn = Image.composite(over, image, Image.fromarray(np.where(np.asarray(drawn) > 0, 255, 0).astype(np.uint8)))
+    return np.asarray(drawn)

@@ -141,19 +141,11 @@ class InstanceSegmentation(Segmentation):
             Stopped: a stop was requested.
         """
         predicted, true = self.outputs(split, stop)
-        items = self.dataset.items(split)
-        assert self.source.masks is not None
-        rows = []
-        for mask, instances, labels in zip(
-            predicted.numpy(), self.source.masks[items].numpy(), self.source.labels[items].numpy(), strict=True
-        ):
-            row = []
-            for how in (watershed, components):
-                numbers, classes = instances_of(mask, how)
-                overlap = overlaps(numbers, instances)
-                overlap *= classes[: len(overlap), None] == labels[: overlap.shape[1]]
-                row.append([instance_precision(overlap, threshold) for threshold in THRESHOLDS])
-            rows.append(row)
+        ways = [self._compared(split, predicted, how) for how in (watershed, components)]
+        rows = [
+            [[instance_precision(overlap, threshold) for threshold in THRESHOLDS] for _, _, overlap in way]
+            for way in zip(*ways, strict=True)
+        ]
         values = 100 * np.array(rows)  # [n, way, threshold]
         ap50, gain = values[:, 0, 0], values[:, 0, 0] - values[:, 1, 0]
         classes_ = iou_metrics(predicted, true, self.classes)
@@ -171,6 +163,38 @@ class InstanceSegmentation(Segmentation):
             per_class=classes_["per_class"],
             accuracy=classes_["accuracy"],
         )
+
+    @torch.no_grad()
+    def draw(self, stop: Stop) -> dict[str, bytes]:
+        """Draw masks as `Segmentation.draw` does, and instances of test images with hits and misses, as PNG by name.
+
+        Raises:
+            Stopped: a stop was requested.
+        """
+        from rlab.tasks.detection.pictures import instances
+
+        predicted, _ = self.outputs("test", stop)
+        compared = self._compared("test", predicted, watershed)
+        hits = [
+            [1 + np.flatnonzero((overlap >= THRESHOLDS[0]).any(axis)) for axis in (1, 0)] for *_, overlap in compared
+        ]
+        found, true = [part[0] for part in compared], [part[1] for part in compared]
+        return super().draw(stop) | {"instances": instances(self.dataset.inputs("test"), found, true, hits)}
+
+    def _compared(
+        self, split: str, predicted: Tensor, how: Callable[[np.ndarray], np.ndarray]
+    ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Of each image: numbers of instances found, those of true ones, and their IoU[K, M], 0 of other classes."""
+        items, masks = self.dataset.items(split), self.source.masks
+        assert masks is not None
+        result = []
+        for mask, true, labels in zip(
+            predicted.numpy(), masks[items].numpy(), self.source.labels[items].numpy(), strict=True
+        ):
+            numbers, classes = instances_of(mask, how)
+            overlap = overlaps(numbers, true)
+            result.append((numbers, true, overlap * (classes[: len(overlap), None] == labels[: overlap.shape[1]])))
+        return result
 
 
 def _interval(values: np.ndarray) -> tuple[float, float]:

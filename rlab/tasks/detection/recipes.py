@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -34,8 +35,13 @@ def default_detect(kind: type[DetectExperiment], data: str) -> DetectExperiment:
     return kind(run, AnnotatedConfig(name, augment="shift:2"), fit=fit)
 
 
-def images_of(part: AnnotatedConfig, seed: int) -> Any:
+def images_of(part: AnnotatedConfig, seed: int, masks: bool = False) -> Any:
     """Load a data set as a run with this seed uses it: split, reduced and resized as the settings say.
+
+    Args:
+        part: the settings.
+        seed: of the run.
+        masks: read outlines in a user's files as instance masks.
 
     Raises:
         RlabError: there is no such set, or not so many images.
@@ -50,7 +56,7 @@ def images_of(part: AnnotatedConfig, seed: int) -> Any:
             f"data set '{part.data}' is of kind {source.kind}, and this recipe learns from images with boxes or masks; "
             f"nearest: {DEFAULT}"
         )
-    data = load(part.data, drawn_by, part.validation, own=own_settings(part))
+    data = load(part.data, drawn_by, part.validation, own=replace(own_settings(part), masks=masks))
     if part.examples:
         data = data.subsample(part.examples, seed)
     return data.resized(shape_of(part.shape)) if part.shape else data
@@ -114,7 +120,7 @@ def build_segment(skips: bool, experiment: Any, context: Any) -> Any:
     from rlab.tasks.trainer import Trainer
 
     run, fit = experiment.run, experiment.fit
-    source = images_of(experiment.data, run.seed)
+    source = images_of(experiment.data, run.seed, masks=True)
     data = semantic(source) if isinstance(source, DetectionDataset) else source
     model = _started(experiment, context, data.shape, partial(make_unet if skips else make_fcn, data=data))
     common = _common(experiment, context, torch.device(context.device))

@@ -6,18 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from PIL import Image
 
 import rlab
 from rlab.cli import main
+from rlab.data.media import open_video
 from rlab.errors import RlabError
 from rlab.run.checkpoint import digest
 from rlab.run.contract import Detects, Stop, ability
 from rlab.run.lifecycle import read_newest
+from rlab.run.video import VideoFile
 from tests.checkpoints import from_file
-from tests.data.test_detection import MANY, voc
+from tests.data.test_detection import MANY, SQUARE, coco, voc
 from tests.tasks.test_trainer import of_recipe
 
 SMALL: dict[str, Any] = {"examples": 12, "epochs": 2, "batch_size": 4}
@@ -71,6 +74,8 @@ def test_ssd_tells_boxes_and_classes_in_one_pass(runs: Path) -> None:
     assert score["low"] <= score["mean"] <= score["high"]
     assert main(["report", "boxes"]) == 0
     assert sorted(path.name for path in (runs / "boxes/pictures").glob("*.png")) == ["hits.png", "precision.png"]
+    assert main(["watch", "masks"]) == 0
+    assert sorted(path.name for path in (runs / "masks/pictures").glob("*.png")) == ["instances.png", "masks.png"]
     with rlab.load("boxes") as loaded:
         finder = loaded.ability(Detects)
         found = finder.detect(np.zeros((2, 1, 64, 64), np.uint8))
@@ -131,6 +136,59 @@ def test_predictions_of_any_pictures(runs: Path, tmp_path: Path, capsys: pytest.
     assert sum(one["probability"] for one in classes["classes"]) == pytest.approx(1, abs=1e-4)
 
 
+def film(folder: Path, frames: int = 6) -> Path:
+    """A video, the same as GIF, and both of them cut off, empty, and none at all."""
+    folder.mkdir()
+    scenes = np.random.default_rng(0).integers(0, 255, (frames, 50, 90, 3), np.uint8)
+    with VideoFile(folder / "clip.mp4", 5) as video:
+        for scene in scenes:
+            video.add(scene)
+    first, *more = map(Image.fromarray, scenes)
+    first.save(folder / "clip.gif", save_all=True, append_images=more, duration=200)
+    for ending in ("mp4", "gif"):
+        whole = (folder / f"clip.{ending}").read_bytes()
+        (folder / f"cut.{ending}").write_bytes(whole[: len(whole) // 2])
+        (folder / f"head.{ending}").write_bytes(whole[:40])
+        (folder / f"empty.{ending}").touch()
+        (folder / f"list.{ending}").write_text(f"#EXTM3U\n{folder / 'clip.mp4'}\n")
+    damaged = bytearray((folder / "clip.mp4").read_bytes())
+    damaged[len(damaged) // 2 : len(damaged) // 2 + 200] = b"\xff" * 200
+    (folder / "scratched.mp4").write_bytes(damaged)
+    return folder
+
+
+def test_videos_are_told_frame_by_frame(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = film(tmp_path / "in"), tmp_path / "out"
+    clips = [str(folder / name) for name in ("clip.mp4", "clip.gif")]
+    for run, key in (("boxes", "boxes"), ("masks", "shares"), ("digits", "classes")):
+        capsys.readouterr()
+        assert main(["predict", run, *clips, "--out", str(out), "--score", "0.05", "--json"]) == 0
+        for one in json.loads(capsys.readouterr().out)["predictions"]:
+            assert (one["size"], one["frames_per_s"], len(one["frames"])) == ([90, 50], 5, 6)
+            assert all(set(frame) == {key} for frame in one["frames"])
+    assert main(["predict", "digits", clips[0]]) == 0
+    assert "clip.mp4, 6 frames: " in capsys.readouterr().out
+    films = sorted(path.name for path in out.glob("*.mp4"))
+    assert films == ["clip_boxes-2.mp4", "clip_boxes.mp4", "clip_mask-2.mp4", "clip_mask.mp4"]
+    for name in films:
+        with open_video(out / name) as (rate, images):
+            assert (rate, [image.size for image in images]) == (5, [(90, 50)] * 6)
+
+
+def test_bad_videos_are_named(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = film(tmp_path / "in"), tmp_path / "out"
+    said = {"cut": "is damaged or cut off", "head": "is damaged or cut off", "empty": "is empty", "list": "is no video"}
+    names = [f"{name}.{ending}" for name in said for ending in ("mp4", "gif")] + ["scratched.mp4"]
+    capsys.readouterr()
+    assert main(["predict", "boxes", *(str(folder / name) for name in names), "--out", str(out)]) == 1
+    assert main(["predict", "boxes", *(str(folder / name) for name in (*names, "clip.gif")), "--out", str(out)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    for name in names:
+        told = said.get(name.partition(".")[0], "is damaged or cut off")
+        assert sum(f"{name} {told}" in line for line in lines) >= 2, name
+    assert sorted(path.name for path in out.iterdir()) == ["clip_boxes.mp4", "predictions.json"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -155,15 +213,53 @@ def test_bad_pictures_are_one_sentence(
     assert error.count("\n") == 1
 
 
-def test_encoder_of_a_detector_goes_under_an_agent(runs: Path) -> None:
+class Scenes(gym.Env[Any, Any]):
+    """Noise of the scenes' shape; nothing is to be won."""
+
+    observation_space = gym.spaces.Box(0, 255, (64, 64, 1), np.uint8)
+    action_space = gym.spaces.Discrete(2)  # type: ignore[assignment]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        return self.np_random.integers(0, 255, (64, 64, 1), np.uint8), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self.np_random.integers(0, 255, (64, 64, 1), np.uint8), 0.0, True, False, {}
+
+
+def encoder_of(run: Any, *parts: str) -> dict[str, Any]:
+    """The weights of an encoder's convolutions in a run's newest checkpoint."""
+    saved = read_newest(run)
+    assert saved is not None
+    held = saved.state
+    for part in parts[:-1]:
+        held = held[part]
+    prefix = f"{parts[-1]}.convolutions."
+    found = {name.removeprefix(prefix): t for name, t in held.items() if name.startswith(prefix)}
+    assert len(found) > 10
+    return found
+
+
+def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return a.keys() == b.keys() and all((a[name] == b[name]).all() for name in a)
+
+
+def test_encoder_of_a_detector_goes_under_others(runs: Path) -> None:
+    """A segmenter keeps it frozen, DQN learns on from it, with dense layers of its own; and a detector takes DQN's."""
     how: dict[str, Any] = {"examples": 24, "epochs": 1, "threads": 1, "evaluate_steps": 0, "validation": 0.0}
+    theirs = encoder_of(rlab.load("boxes").folder, "modules", "model.encoder")
     run = rlab.train("fcn", data="digit-scenes", encoder="boxes", freeze=True, **how)
-    theirs, ours = (read_newest(one) for one in (rlab.load("boxes").folder, run))
-    assert theirs is not None
-    assert ours is not None
-    weights = {n: t for n, t in ours.state["modules"].items() if n.startswith("model.encoder.convolutions.")}
-    assert weights
-    assert all((t == theirs.state["modules"][name]).all() for name, t in weights.items())
+    assert same(encoder_of(run, "modules", "model.encoder"), theirs)
+    quick: dict[str, Any] = {"steps": 16, "num_envs": 1, "learning_starts": 1_000, "final_episodes": 1, "threads": 1}
+    agent = rlab.train("dqn", Scenes, "agent", encoder="boxes", **quick)
+    for network in ("online", "target"):
+        assert same(encoder_of(agent, "agent", network, "encoder"), theirs), "nothing was learned yet"
+    with pytest.raises(RlabError, match="run 'boxes' has learned maps alone, so that --freeze would keep the dense"):
+        rlab.train("dqn", Scenes, encoder="boxes", freeze=True, **quick)
+    with pytest.raises(RlabError, match=r"the encoder of run 'boxes' does not fit these observations: .* has shape"):
+        rlab.train("dqn", "MinAtar/Breakout", encoder="boxes", **quick)
+    again = rlab.train("ssd", data="digit-scenes", encoder="agent", freeze=True, width=8, **how)
+    assert same(encoder_of(again, "modules", "model.encoder"), theirs)
 
 
 @pytest.mark.parametrize(
@@ -193,3 +289,13 @@ def test_classes_without_masks_are_refused(tmp_path: Path) -> None:
     fit.step()
     assert fit.task.dataset.shape == (1, 30, 40)
     assert ability(fit, Detects) is fit.task
+
+
+def test_segmenters_learn_outlines_of_coco(tmp_path: Path) -> None:
+    few: dict[str, Any] = {"epochs": 1, "batch_size": 4, "width": 4}
+    fit = of_recipe("unet", coco(tmp_path / "a", {}, ([SQUARE],)), **few)
+    fit.step()
+    assert fit.task.source.masks.max() == 1
+    assert fit.task.dataset.classes == ("background", "cat", "dog")
+    with pytest.raises(RlabError, match=r"annotation 10 of 10.png has no segmentation, .* nearest: the recipe ssd"):
+        of_recipe("unet", coco(tmp_path / "b", {}), **few)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from rlab.studies.plots import columns, dots
+from rlab.studies.scenes import SMALL, SMOKE, Scenes, average_precision, log_seconds, trained
 from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Scenes):
     """As many passes over the same scenes for all."""
 
-    data: str = "digit-scenes"
-    encoder: str = "resnet"
-    shape: str = "1x64x64"
-    examples: int = 432
-    epochs: int = 60
-    batch_size: int = 8
+    proposals: int = 64
+    """Regions of an image that detectors in two stages judge."""
     images: int = 32
     """That are timed, in processor time of one thread."""
     repeats: int = 5
@@ -28,22 +24,10 @@ class Settings:
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     """AP at IoU .5 (0..1), and log10 of the seconds that an image takes: all, and without regions from outside."""
-    from rlab.bench.detection import timed
-    from rlab.run.contract import Stop
-    from rlab.studies.rl import learner, run
-
-    how = {name: getattr(settings, name) for name in ("encoder", "shape", "examples", "epochs", "batch_size")}
-    with learner(variant, settings.data, seed, **how) as built:
-        run(built)
-        score = built.evaluate(Stop())
-        # after the score, for timing trains as well
-        times = [timed(built, settings.images) for _ in range(settings.repeats)]
-    whole, network = (min(one[what] for one in times) for what in ("all", "network"))
-    return {
-        "ap": score["mean"] / 100,
-        "clock_all": math.log10(max(whole, 1e-6)),
-        "clock_network": math.log10(max(network, 1e-6)),
-    }
+    how: dict[str, Any] = {"score": settings.score} | ({} if variant == "ssd" else {"proposals": settings.proposals})
+    with trained(variant, settings, seed, average_precision, **how) as (built, (ap,)):
+        whole, network = log_seconds(built, settings.images, settings.repeats)
+    return {"ap": ap, "clock_all": whole, "clock_network": network}
 
 
 def draw(figure: Any, results: Results) -> None:
@@ -63,8 +47,8 @@ STUDIES.register("two-stage-one-stage")(
         "速い。領域を使わない一段階の検出はさらに速く、精度も高い。",
         source="items 290-293; Girshick 2015; Ren et al. 2015; Liu et al. 2016, section 3",
         settings=Settings(),
-        smoke={"shape": "1x32x32", "examples": 8, "epochs": 1, "images": 2, "repeats": 1},
-        small={"shape": "1x48x48", "examples": 64, "epochs": 4, "images": 16, "repeats": 3},
+        smoke={**SMOKE, "proposals": 6, "images": 2, "repeats": 1},
+        small={**SMALL, "images": 16, "repeats": 3},
         small_seeds=3,
         variants={"R-CNN": "rcnn", "Fast R-CNN": "fast-rcnn", "Faster R-CNN": "faster-rcnn", "SSD": "ssd"},
         measure=measure,

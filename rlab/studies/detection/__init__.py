@@ -1,0 +1,1 @@
+"""Detection and segmentation: regions, anchors, hard negatives, skip connections, and the watershed."""

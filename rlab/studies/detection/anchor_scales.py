@@ -1,0 +1,81 @@
+"""SSD with anchors of one scale, small or large, and with both on maps of their own sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlab.studies.plots import column, columns, curves, dots
+from rlab.studies.scenes import SMOKE, Scenes, outputs, trained
+from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
+
+PARTS = 3
+"""Of the true boxes by size, equally many in each."""
+
+
+def measure(settings: Scenes, variant: Any, seed: int) -> Numbers:
+    """AP at IoU .5 (0..1), and the share of the true boxes that a box of at least .5 hits: small ones to large ones."""
+    import numpy as np
+
+    from rlab.nn.detection.select import Detections
+    from rlab.tasks.detection.scores import detection_metrics, hits_of
+
+    with trained("ssd", settings, seed, outputs, score=settings.score, **variant) as (built, ((found, boxes, labels),)):
+        ap = detection_metrics(found, boxes, labels, built.task.classes)["mean"] / 100
+    sizes, hit = [], []
+    for one, box, label in zip(found, boxes, labels, strict=True):
+        true = box[label >= 0]
+        sure = Detections(*(part[one.scores >= 0.5] for part in one))
+        taken = set(hits_of(sure, true, label[label >= 0]).tolist())
+        hit += [number in taken for number in range(len(true))]
+        sizes += ((true[:, 2] - true[:, 0]) * (true[:, 3] - true[:, 1])).sqrt().tolist()
+    parts = np.array_split(np.argsort(sizes, kind="stable"), PARTS)
+    recall = [float(np.mean(np.array(hit)[part])) for part in parts]
+    middles = [float(np.mean(np.array(sizes)[part])) for part in parts]
+    return {
+        "ap": ap,
+        "small": recall[0],
+        "large": recall[-1],
+        "recall": recall,
+        "sizes": middles,
+    }
+
+
+def draw(figure: Any, results: Results) -> None:
+    """AP, and what is found by size."""
+    left, right = figure.subplots(1, 2)
+    dots(left, columns(results, "ap"), "AP at IoU .5")
+    sizes = column(next(iter(results.values())), "sizes")[0]
+    curves(right, sizes, columns(results, "recall"), ("pixels across a digit", "share that is found"))
+
+
+STUDIES.register("anchor-scales")(
+    Study(
+        claim="SSD with anchors of several scales, each on a map of its own fineness, finds more than with anchors of "
+        "one scale: small anchors find small objects, large ones the large.",
+        claim_ja="細かさの異なる特徴マップごとに大きさの違うアンカーを置いたSSDは、1種類の大きさのアンカーだけの場合より多くを見つける。"
+        "小さいアンカーは小さい物体を、大きいアンカーは大きい物体を見つける。",
+        source="item 292; Liu et al. 2016, sections 2.2 and 3.2",
+        settings=Scenes(),
+        smoke=SMOKE,
+        small={"examples": 64, "epochs": 8},
+        small_seeds=3,
+        variants={
+            "small": {"stride": 4, "levels": 1},
+            "large": {"stride": 8, "levels": 1},
+            "both": {"stride": 4, "levels": 2},
+        },
+        measure=measure,
+        contrasts=(
+            Contrast("both scales beat small anchors alone (AP)", {"both/ap": 1, "small/ap": -1}),
+            Contrast("both scales beat large anchors alone (AP)", {"both/ap": 1, "large/ap": -1}),
+            Contrast(
+                "of the smallest digits, small anchors find more than large", {"small/small": 1, "large/small": -1}
+            ),
+            Contrast(
+                "of the largest digits, large anchors find more than small", {"large/large": 1, "small/large": -1}
+            ),
+        ),
+        draw=draw,
+        seeds=5,
+    )
+)

@@ -1,0 +1,84 @@
+"""A CNN for each region against shared maps from which all are pooled: R-CNN and Fast R-CNN, few regions and many."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rlab.studies.plots import columns, dots
+from rlab.studies.scenes import SMALL, SMOKE, Scenes, average_precision, log_seconds, trained
+from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
+
+
+@dataclass(frozen=True)
+class Settings(Scenes):
+    """The same regions for both, found by selective search beforehand and not timed."""
+
+    few: int = 8
+    """Regions of an image that are judged."""
+    many: int = 64
+    images: int = 32
+    """That are timed, in processor time of one thread."""
+    repeats: int = 5
+    """Of each timing; the fastest counts."""
+
+
+def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
+    """AP at IoU .5 (0..1), and log10 of the seconds that the network takes for an image with its regions at hand."""
+    recipe, regions = variant
+    how = {"proposals": getattr(settings, regions), "score": settings.score}
+    with trained(recipe, settings, seed, average_precision, **how) as (built, (ap,)):
+        _, network = log_seconds(built, settings.images, settings.repeats)
+    return {"ap": ap, "clock_network": network}
+
+
+def draw(figure: Any, results: Results) -> None:
+    """Accuracy, and time an image."""
+    left, right = figure.subplots(1, 2)
+    dots(left, columns(results, "ap"), "AP at IoU .5 (more is better)")
+    dots(right, columns(results, "clock_network"), "log10 of seconds an image")
+    for axes in (left, right):
+        axes.tick_params(axis="x", labelsize=7, rotation=20)
+
+
+STUDIES.register("shared-convolutions")(
+    Study(
+        claim="Convolutions that all regions of an image share take less time than a CNN for each region, the less so "
+        "the more regions there are, and find objects as well.",
+        claim_ja="画像内の全領域で畳み込みを共有すれば、領域ごとにCNNを走らせるより速い。領域が多いほど差は広がり、検出の精度は落ちない。",
+        source="items 290, 291, 293; Girshick et al. 2014; Girshick 2015, section 4.4",
+        settings=Settings(),
+        smoke={**SMOKE, "few": 3, "many": 6, "images": 2, "repeats": 1},
+        small={**SMALL, "many": 32, "images": 16, "repeats": 3},
+        small_seeds=3,
+        variants={
+            "R-CNN, few regions": ["rcnn", "few"],
+            "R-CNN, many": ["rcnn", "many"],
+            "Fast R-CNN, few regions": ["fast-rcnn", "few"],
+            "Fast R-CNN, many": ["fast-rcnn", "many"],
+        },
+        measure=measure,
+        contrasts=(
+            Contrast(
+                "with many regions, shared maps are faster (log10)",
+                {"R-CNN, many/clock_network": 1, "Fast R-CNN, many/clock_network": -1},
+            ),
+            Contrast(
+                "more regions cost R-CNN more than Fast R-CNN (log10)",
+                {
+                    "R-CNN, many/clock_network": 1,
+                    "R-CNN, few regions/clock_network": -1,
+                    "Fast R-CNN, many/clock_network": -1,
+                    "Fast R-CNN, few regions/clock_network": 1,
+                },
+            ),
+            Contrast(
+                "with many regions, Fast R-CNN is less than 5 points below R-CNN (AP)",
+                {"Fast R-CNN, many/ap": 1, "R-CNN, many/ap": -1},
+                -0.05,
+            ),
+        ),
+        draw=draw,
+        seeds=5,
+    )
+)
