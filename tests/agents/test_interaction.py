@@ -379,10 +379,14 @@ def test_measurement_learns_as_often_as_the_run(recipe: str, length: str) -> Non
     )
 
 
-def test_restart_that_a_stop_interrupts_is_made_later(journal: Journal, tmp_path: Path) -> None:
+def test_restart_that_a_stop_interrupts_is_made_later(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atari, "AT_ONCE", 1)
+
     def build(journal: Journal, stop: Stop) -> Interaction:
-        settings = {"num_envs": atari.AT_ONCE + 1, "reset_steps": 2 * (atari.AT_ONCE + 1), "encoder": "flat"}
-        config = changed(RECIPES.get("pqn").default("Breakout"), settings | {"rollout": 1, "batch_size": 9})
+        settings = {"num_envs": 2, "reset_steps": 4, "encoder": "flat", "rollout": 1, "batch_size": 2}
+        config = changed(RECIPES.get("pqn").default("Breakout"), settings)
         return RECIPES.get("pqn").build(config, BuildContext("cpu", journal, stop=stop))
 
     stop, whole = Stop(), Journal(tmp_path / "whole")
