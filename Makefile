@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
 help:
 	@echo "make breakout   set up, train DQN on Breakout for about ten minutes, evaluate, write video and report"
-	@echo "make test       set up, lint, check types, run the tests (about 13 minutes on two cores)"
+	@echo "make test       set up, lint, check types, run the tests (about 15 minutes on two cores, 17 on a slow day)"
 	@echo "make test-setup install GNU Go from Debian's packages (as root), which some tests play against"
 	@echo "make test-data  tests on the larger real data sets in the folder that RLAB_DATA names"
 	@echo "make test-slow  learning checks of minutes to hours"
