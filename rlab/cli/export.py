@@ -11,6 +11,7 @@ from rlab.cli.common import (
     JsonFlag,
     RunName,
     TrustFlag,
+    output_file,
     parse,
     results,
     say,
@@ -65,9 +66,7 @@ def _export(argv: Sequence[str], stop: Stop) -> int:
             graph = graph_of(run.learner, run.folder.name)
             ending = "pt2" if flags.format == "torch" else "onnx"
             stem = f"{run.folder.name}{'-int8' if flags.int8 else ''}"
-            file = Path(flags.out or f"{stem}.{ending}").expanduser()
-            if file.is_dir() or not file.absolute().parent.is_dir():
-                raise RlabError(f"--out is '{file}', which is no file in a folder that exists")
+            file = output_file("--out", Path(flags.out or f"{stem}.{ending}"), "")
             fp32 = made = scratch / f"fp32.{ending}"  # a file that stands is replaced by one that is whole and checked
             agreement: Agreement | None = None
             try:
