@@ -293,7 +293,7 @@ class GameLearning:
 
 
 @contextmanager
-def played(recipe: str, learner: Learner, config: Any, say: Callable[[str], None]) -> Iterator[None]:
+def played(recipe: str, learner: Learner, config: Any, say: Callable[[str], None]) -> Iterator[Fleet]:
     """Have a fleet play for a DQN or AlphaZero, within.
 
     Args:
@@ -339,6 +339,6 @@ def played(recipe: str, learner: Learner, config: Any, say: Callable[[str], None
 
         learner.step = learning.step  # type: ignore[method-assign]
         learner.state = whole  # type: ignore[method-assign]
-        yield
+        yield fleet
     finally:
         fleet.close()

@@ -137,7 +137,7 @@ class Fleet:
         num_cpus: float = 0,
     ):
         self.arguments, self.cluster, self.say = arguments, cluster, say
-        self.lost, self.cpus = 0, 0
+        self.lost, self.cpus, self.bytes_in = 0, 0, 0
         variables = {"RLAB_RUNS": str(runs_dir()), **trusted()}
         self._setting = {"cluster": cluster, "maker": maker, "variables": variables, "paths": sys.path,
                          "num_cpus": num_cpus, "silent": SILENT, "starting": STARTING}  # fmt: skip
@@ -233,7 +233,7 @@ class Fleet:
             body = self._pipe.recv_bytes()
         except (OSError, EOFError):
             return "the connection to Ray is gone"
-        self._heard = time.monotonic()
+        self._heard, self.bytes_in = time.monotonic(), self.bytes_in + len(body)
         if what == "ready":
             self._stand(*about)
         elif what == "absent":

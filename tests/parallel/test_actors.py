@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 import rlab
 from rlab.agents.go.position_buffer import LOG
 from rlab.errors import RlabError
 from rlab.parallel.actors import ChunkLearning, GameLearning, arguments_of, make_collector, make_self_play, played
-from rlab.parallel.fleet import Ledger, Piece, pieces_of
+from rlab.parallel.fleet import Ledger, Piece
 from rlab.recipes import load_recipes
-from rlab.run.checkpoint import from_bytes, to_bytes
 from rlab.run.config import changed
 from rlab.run.folder import find_run
 from rlab.run.journal import Journal
 from rlab.run.lifecycle import BuildContext
+from tests.parallel.fleets import Local, processes
 
 SMALL: dict[str, Any] = {"num_envs": 4, "learning_starts": 100, "memory_size": 5_000, "hidden": 16, "threads": 1,
                          "batch_size": 16, "final_episodes": 1, "evaluate_steps": 0, "actors": 2}  # fmt: skip
@@ -42,39 +41,6 @@ def learner(recipe: str, folder: Path, **settings: Any) -> Any:
     env, small = ("Go5", GO) if recipe == "alphazero" else ("CartPole-v1", SMALL)
     config = changed(entry.default(env), {"env": env, "steps": 100_000} | small | settings)
     return entry.build(config, BuildContext("cpu", Journal(folder))), config
-
-
-class Local:
-    """A fleet in this process, whose actors die now and then, some of them after they have played."""
-
-    def __init__(self, make: Callable[[int, int], Any], dies: Callable[[int], bool], actors: int = 2):
-        self.make, self.dies = make, dies
-        self.lost = self.asked = 0
-        self.started = [0] * actors
-        self.players = [make(actor, 0) for actor in range(actors)]
-        self.queue: list[tuple[int, Any]] = []
-        self.returned: list[Piece] = []
-
-    def send(self, version: int, weights: Any) -> None:
-        self.weights = version, from_bytes(to_bytes(dict(weights)))
-
-    def ask(self, actor: int, words: Any) -> None:
-        self.asked += 1
-        played = from_bytes(to_bytes(self.players[actor].play(*self.weights, from_bytes(to_bytes(words)))))
-        self.queue.append((actor, None if self.dies(self.asked) else played))
-
-    def next(self) -> tuple[int, Any]:
-        actor, played = self.queue.pop(0)
-        if played is None:
-            self.lost += 1
-            self.started[actor] += 1
-            self.players[actor] = self.make(actor, self.started[actor])
-        else:
-            self.returned += pieces_of(played) if "pieces" in played else []
-        return actor, played
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def test_fifty_lost_actors_cost_nothing_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,11 +135,6 @@ def test_fleets_refuse_what_they_cannot_play(recipe: str, settings: dict[str, An
     run.close()
 
 
-def processes(name: str) -> list[psutil.Process]:
-    """Of Ray, below this one."""
-    return [p for p in psutil.Process().children(recursive=True) if p.name().startswith(name)]
-
-
 @pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra cluster")
 def test_learning_survives_killed_and_silent_processes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -183,6 +144,7 @@ def test_learning_survives_killed_and_silent_processes(
     monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "2")  # a minute, by default
     monkeypatch.setattr("rlab.parallel.fleet.SILENT", 2.0)
     monkeypatch.setattr("rlab.parallel.fleet.AGAIN", 0.1)
+    monkeypatch.setitem(SMALL, "actors", 1)
     hits: list[Callable[[], Any]] = [
         lambda: processes("ray::Host")[0].kill(),
         lambda: processes("ray::Host")[0].suspend(),
