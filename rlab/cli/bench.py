@@ -380,7 +380,9 @@ def _fleet(argv: Sequence[str]) -> int:
 
 def _measure_fleet(argv: Sequence[str], stop: Stop) -> int:
     flags = parse(Fleet, "bench fleet", argv)
-    refuse_below(flags, each=1, seconds=0.1)
+    refuse_below(flags, each=1)
+    if not 0 < flags.seconds <= 3600:
+        raise RlabError(f"--seconds is {flags.seconds:g}; it must be more than 0 and at most 3600")
     sizes = [int(word) for word in flags.actors.split(",") if word.strip().isdigit() and int(word) > 0]
     if not sizes or len(sizes) != len(flags.actors.split(",")):
         raise RlabError(f"--actors is '{flags.actors}'; write numbers of at least 1, such as 1,2,4")

@@ -306,6 +306,7 @@ def played(recipe: str, learner: Learner, config: Any, say: Callable[[str], None
         RlabError: nothing else learns so, or the environments cannot be divided among the actors.
     """
     settings, actors, done = config.agent, config.agent.actors, learner.progress().done
+    small: dict[str, Any]
     if isinstance(learner, AlphaZero):
         maker, small = "make_self_play", {"window": 1, "learning_starts": 1}
     elif isinstance(learner, Interaction) and isinstance(learner.agent, DQN) and not settings.recurrent:

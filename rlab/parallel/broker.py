@@ -44,7 +44,8 @@ class Host:
         self.maker, self.arguments = maker, arguments
         self.stopped = threading.Event()
         self.player: Any = None
-        self.version, self.weights = -1, None
+        self.version = -1
+        self.weights: Any = None
 
     def play(self, version: int, weights: bytes, words: bytes) -> tuple[str, bytes]:
         """(what went wrong, or "", and what was played)."""
@@ -85,9 +86,9 @@ class Broker:
 
         self.ray, self.learner, self.setting = ray, learner, setting
         self.silent: float = setting["silent"]
-        remote = ray.remote(max_restarts=0, num_cpus=setting["num_cpus"], scheduling_strategy="SPREAD",
-                            concurrency_groups={GROUP: 1})  # fmt: skip
-        self.remote = remote(Host)
+        options: dict[str, Any] = {"max_restarts": 0, "num_cpus": setting["num_cpus"], "scheduling_strategy": "SPREAD",
+                                   "concurrency_groups": {GROUP: 1}}  # fmt: skip
+        self.remote: Any = ray.remote(**options)(Host)
         self.handles: dict[int, Any] = {}
         self.starts: dict[int, int] = {}
         self.signs: dict[int, float] = {}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -19,8 +20,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Protocol
-
-from torch import Tensor
 
 from rlab.compare.processes import python_command
 from rlab.errors import RlabError
@@ -99,7 +98,7 @@ class Actors(Protocol):
     lost: int
     """Actors that were started again."""
 
-    def send(self, version: int, weights: Mapping[str, Tensor]) -> None:
+    def send(self, version: int, weights: Mapping[str, Any]) -> None:
         """Give all that is asked for from now on these parameters."""
 
     def ask(self, actor: int, words: State) -> None:
@@ -159,7 +158,7 @@ class Fleet:
         for actor in range(self.actors):
             self._start(actor)
 
-    def send(self, version: int, weights: Mapping[str, Tensor]) -> None:
+    def send(self, version: int, weights: Mapping[str, Any]) -> None:
         """See `Actors`."""
         self._weights = ["weights", version], to_bytes(dict(weights))
         self._say(*self._weights)
@@ -209,6 +208,8 @@ class Fleet:
             start_new_session=True,  # Ctrl-C is for the learner, which saves first
         )
         theirs.close()
+        for way in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):  # a stopped broker must not stop the learner
+            ours.setsockopt(socket.SOL_SOCKET, way, struct.pack("ll", max(1, int(SILENT)), 0))
         self._pipe = Connection(ours.detach())
         self._ready, self._heard = False, time.monotonic()
         self._pipe.send_bytes(json.dumps(self._setting).encode())
@@ -254,13 +255,13 @@ class Fleet:
     def _stand(self, cpus: int) -> None:
         """Go on where a broker is ready."""
         first, self._ready, self.cpus = not self.cpus, True, cpus
+        self._say(*self._weights)
         if first:
             here = self.cluster == "local" or (self.cluster == "auto" and not os.environ.get("RAY_ADDRESS"))
             self.say(f"actors play on {'this machine' if here else self.cluster}")
             return
         self._told = False
         self.say("the fleet stands again")
-        self._say(*self._weights)
         for actor in range(self.actors):
             self._lose(actor)
             self._start(actor)
@@ -296,7 +297,7 @@ class Exchange:
         updates: how many updates they have seen.
     """
 
-    def __init__(self, fleet: Actors, weights: Callable[[], Mapping[str, Tensor]], updates: Callable[[], int]):
+    def __init__(self, fleet: Actors, weights: Callable[[], Mapping[str, Any]], updates: Callable[[], int]):
         self.fleet, self.ledger = fleet, Ledger()
         self._weights, self._updates = weights, updates
         self._sent = updates()

@@ -36,8 +36,12 @@ class Arbiter:
         """Play the `pairings` among the words side by side; return them, and the time that they took."""
         pairings = [pairing_of(plain) for plain in words["pairings"]]
         clock, over = ThinkingTime(), list[Finished]()
-        play_games(self.players, pairings, self.setting, seed=self.seed, at_once=len(pairings),
-                   done=lambda games: bool(over.extend(games)), clock=clock)  # fmt: skip
+
+        def done(games: Sequence[Finished]) -> bool:
+            over.extend(games)
+            return False
+
+        play_games(self.players, pairings, self.setting, seed=self.seed, at_once=len(pairings), done=done, clock=clock)
         return {"games": [asdict(game) for game in over], "seconds": dict(clock.seconds), "moves": dict(clock.moves)}
 
 

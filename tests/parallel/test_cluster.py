@@ -133,7 +133,7 @@ def test_all_that_plays_on_a_cluster(
     ]
     scores = []
     for name, more in (("near", []), ("far", ["--cluster", address])):
-        assert main([*sweep, "--name", name, "--set", "final_episodes=5", *more]) == 0
+        assert main([*sweep, "--seeds", "0-1", "--name", name, "--set", "final_episodes=5", *more]) == 0
         scores.append([run["score"] for run in json.loads(capsys.readouterr().out)["runs"]])
     assert scores[0] == scores[1]
     start = np.array([1.0, -2.0])

@@ -112,12 +112,12 @@ def test_runs_of_a_lost_machine_go_on(
 ) -> None:
     """A sweep on a cluster resumes what a lost machine had begun, from its checkpoint."""
     monkeypatch.setattr("rlab.parallel.jobs.Fleet", Threads)
-    words = ["sweep", "--agents", "dqn", "--envs", "CartPole-v1", "--seeds", "0", "--steps", "6_000", "--name", "s"]
+    words = ["sweep", "--agents", "dqn", "--envs", "CartPole-v1", "--seeds", "0", "--steps", "3_000", "--name", "s"]
     settings = ["--set", "final_episodes=2", "evaluate_steps=0", "checkpoint_steps=300", "memory_size=3000"]
     assert main([*words, *settings, "--cluster", "local", "--json"]) == 0
     said = capsys.readouterr()
     (row,) = json.loads(said.out)["runs"]
-    assert (row["state"], row["step"]) == ("finished", 6_000)
+    assert (row["state"], row["step"]) == ("finished", 3_000)
     assert "dqn-CartPole-v1-s0: the machine that it was on is gone; it goes on elsewhere" in said.err
     log = (runs / "s" / "logs" / "dqn-CartPole-v1-s0.log").read_text()
     assert [line.split()[2] for line in log.splitlines() if line.startswith("$ rlab")] == ["train", "resume"]
