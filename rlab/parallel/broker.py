@@ -208,6 +208,7 @@ def connect(cluster: str) -> int:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {}
     if address == "local":
+        os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default, which starves actors beside other work
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         options = {"include_dashboard": False, "object_store_memory": STORE}

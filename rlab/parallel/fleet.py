@@ -174,14 +174,17 @@ class Fleet:
     def next(self, wait: float = WAIT) -> tuple[int, State | None] | None:
         """See `Actors`; waits for so many seconds at the most."""
         end = time.monotonic() + wait
-        while not self._events and (left := end - time.monotonic()) > 0:
+        while not self._events:
+            left = max(0.0, end - time.monotonic())
             if self._broker is not None:
                 if failure := self._hear(left):
                     self._give_up(failure)
             elif time.monotonic() >= self._due:
                 self._connect()
             else:
-                time.sleep(min(left, self._due - time.monotonic()))
+                time.sleep(min(left, max(0.0, self._due - time.monotonic())))
+            if not left:
+                break
         return self._events.popleft() if self._events else None
 
     def close(self) -> None:
