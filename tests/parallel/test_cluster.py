@@ -194,10 +194,10 @@ def test_machines_that_are_gone_for_a_while(
                 machines.signal(1, signal.SIGCONT)
             else:
                 machines.start()
-        elif state["at"] > 0 and progress.done > 12_000:
+        elif state["at"] > 0 and progress.done > 4_000:
             time.sleep(0.2)  # do not end before that
 
-    trained("gone", 20_000, hit, address)
+    trained("gone", 8_000, hit, address)
     said = capsys.readouterr().err
-    assert 500 < state["after"] < 20_000
+    assert 500 < state["after"] < 8_000
     assert ("starts again" if what == "cut link" else "the fleet stands again") in said
