@@ -62,6 +62,26 @@ class Gpu:
 
 
 @dataclass(frozen=True)
+class Fleet:
+    """Let fleets of several sizes play for a learner, and count what it accepts: steps or moves a second, and bytes."""
+
+    agent: str = "dqn"
+    """alphazero, dqn or a variant of it."""
+    env: str = "Breakout"
+    """What is played."""
+    actors: Annotated[str, Arg("1,2,4")] = "1,2,4"
+    """Sizes of the fleets."""
+    each: int = 8
+    """Environments, or games, of an actor."""
+    seconds: float = 20.0
+    """For which is counted, from the first that comes in."""
+    cluster: str = "auto"
+    """local, this machine; an address of Ray; auto: what RAY_ADDRESS names, else this machine."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
 class Roofline:
     """Measure what this processor can do at the most by its arithmetic and by its memory, and how near layers come."""
 
@@ -280,6 +300,7 @@ def main(argv: Sequence[str]) -> int:
         "data": (Data, _data),
         "detection": (Detection, _detection),
         "envs": (Envs, _environments),
+        "fleet": (Fleet, _fleet),
         "generative": (Generative, _generative),
         "go": (Go, _go),
         "go-solved": (GoSolved, _go_solved),
@@ -350,6 +371,36 @@ def _measure_generative(argv: Sequence[str], stop: Stop) -> int:
             say(f"stopped; the same command goes on in {result['folder']}")
             return stopped_status(stop)
         put(f"{table(result)}\nwrote   {write_picture(result)}", result)
+        return 0
+
+
+def _fleet(argv: Sequence[str]) -> int:
+    return until_stopped(lambda stop: _measure_fleet(argv, stop))
+
+
+def _measure_fleet(argv: Sequence[str], stop: Stop) -> int:
+    flags = parse(Fleet, "bench fleet", argv)
+    refuse_below(flags, each=1)
+    if not 0 < flags.seconds <= 3600:
+        raise RlabError(f"--seconds is {flags.seconds:g}; it must be more than 0 and at most 3600")
+    sizes = [int(word) for word in flags.actors.split(",") if word.strip().isdigit() and int(word) > 0]
+    if not sizes or len(sizes) != len(flags.actors.split(",")):
+        raise RlabError(f"--actors is '{flags.actors}'; write numbers of at least 1, such as 1,2,4")
+    with results(flags.json) as put:
+        from rlab.bench.fleet import measure
+        from rlab.run.contract import Stopped
+
+        try:
+            m = measure(flags.agent, flags.env, sizes, flags.each, flags.seconds, flags.cluster, stop, say)
+        except Stopped:
+            return stopped_status(stop)
+        lines = [f"{'actors':>6}{'accepted/s':>12}{'MB/s':>8}{'updates/s':>11}{'lag':>8}{'lost':>6}"]
+        for row in m["rows"]:
+            lag = "-" if row["lag"] is None else f"{row['lag']:.1f}"
+            lines.append(f"{row['actors']:>6}{row['per_s']:>12,.0f}{row['mb_per_s']:>8.1f}{row['updates_per_s']:>11.1f}"
+                         f"{lag:>8}{row['lost']:>6}")  # fmt: skip
+        lines.append(f"{m['cores']} cores, load {m['load'][0]:.1f} before and {m['load'][1]:.1f} after")
+        put("\n".join(lines), m)
         return 0
 
 

@@ -227,7 +227,7 @@ def leading(workers: int | None, folder: RunFolder, learner: Learner, view: View
         from rlab.parallel.actors import played
 
         config = from_plain(type(RECIPES.get(document["recipe"]).default("")), document["config"], "settings")
-        with played(learner, config, view.event):
+        with played(document["recipe"], learner, config, view.event):
             yield
         return
     before = int(document["config"].get("fit", {}).get("workers", 1))
