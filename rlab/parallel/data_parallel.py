@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -30,11 +30,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rlab.data.batches import Batch, DataModule
 from rlab.errors import RlabError
 from rlab.machine import cores
+from rlab.nn.layers.quantiser import VectorQuantiser
 from rlab.parallel.group import JOINING, Group, LostRank, environment, meet
 from rlab.registry import RECIPES
 from rlab.run.budget import Budget
 from rlab.run.config import from_plain
-from rlab.run.contract import Learner, Metrics, Stop
+from rlab.run.contract import Learner, Metrics, State, Stop
 from rlab.run.folder import RunFolder
 from rlab.run.journal import Journal
 from rlab.run.lifecycle import BuildContext, begin_process
@@ -80,21 +81,36 @@ class Shard:
         return Batch(other.tensors, other.items[:0], other.place)
 
 
+@runtime_checkable
+class Divided(Protocol):
+    """A part of a run's state with rows for the items of a batch, of which each process has those of its own items."""
+
+    def divide(self, rank: int, world: int) -> None:
+        """Keep the rows of a process."""
+
+    def joined(self, rank: int, world: int, total: Callable[[Tensor], Tensor]) -> State:
+        """Return the state with the rows of all; every process calls it at the same time."""
+
+
 class JointLearning:
     """What computes gradients in place of `rlab.tasks.task.backpropagate`: those of the whole batch, in each process.
 
     Args:
-        model: whose gradients they are; its BatchNorm layers take joint moments from now on.
+        model: whose gradients they are; its BatchNorm layers take joint moments from now on, and codebooks follow the
+            codes of all.
         total: adds up a tensor over all processes, in place, and returns it.
+        leads: whether this is rank 0.
     """
 
-    def __init__(self, model: nn.Module, total: Callable[[Tensor], Tensor]):
+    def __init__(self, model: nn.Module, total: Callable[[Tensor], Tensor], leads: bool = True):
         self.model, self.total = model, total
         self.counted = True
         """Whether the items at hand count."""
         for part in model.modules():
             if isinstance(part, _BatchNorm):
                 part.forward = partial(self._normalise, part)  # type: ignore[method-assign]
+            if isinstance(part, VectorQuantiser):
+                part.total, part.leads = (lambda tensor: total(tensor * self.counted)), leads
 
     def __call__(
         self, losses: Callable[[Batch], Losses], denominator: Callable[[Batch], float], batches: Sequence[Batch]
@@ -129,32 +145,23 @@ class JointLearning:
         """
         if not norm.training:
             return type(norm).forward(norm, x)
-        rows, axes = _wide(x), [0, *range(2, x.dim())]
-        shape = [1, -1] + [1] * (x.dim() - 2)
-        number = x.numel() // x.shape[1] * self.counted
-        sums = rows.sum(axes) * self.counted
-        first = _Sum.apply(torch.cat([sums, sums.new_tensor([number])]), self.total)
-        whole = first[-1].detach()
-        mean = first[:-1] / whole
-        centred = rows - mean.view(shape)
-        var = _Sum.apply(centred.square().sum(axes) * self.counted, self.total) / whole
-        y = centred * (var + norm.eps).rsqrt().view(shape)
-        if norm.affine:
-            y = y * norm.weight.view(shape) + norm.bias.view(shape)
+        y, mean, var, whole = _JointNorm.apply(x, norm.weight, norm.bias, norm.eps, self.counted, self.total)
         if norm.track_running_stats and norm.running_mean is not None and norm.running_var is not None:
             with torch.no_grad():
                 assert norm.num_batches_tracked is not None
                 norm.num_batches_tracked += 1
                 rate = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
                 norm.running_mean.lerp_(mean, rate)
-                norm.running_var.lerp_(var * (whole / (whole - 1).clamp(min=1)), rate)
-        return y.to(x.dtype)
+                norm.running_var.lerp_(var * (whole / max(whole - 1, 1)), rate)
+        return y
 
     def release(self) -> None:
         """Give the layers back as they were."""
         for part in self.model.modules():
             if isinstance(part, _BatchNorm) and "forward" in vars(part):
                 del part.forward
+            if isinstance(part, VectorQuantiser):
+                part.total, part.leads = (lambda tensor: tensor), True
 
 
 def _wide(tensor: Tensor) -> Tensor:
@@ -162,17 +169,58 @@ def _wide(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-class _Sum(torch.autograd.Function):
-    """A sum over processes through which gradients flow; theirs are summed, too."""
+class _JointNorm(torch.autograd.Function):
+    """BatchNorm over processes: one sum over them on the way forward, one on the way back.
+
+    Moments of each are joined in float64, in which those of the whole follow from sums without a second exchange.
+    """
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.total = total
-        return total(tensor.clone())
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+        counted: bool,
+        total: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, Tensor, Tensor, float]:
+        rows, axes = _wide(x), [0, *range(2, x.dim())]
+        number = x.numel() // x.shape[1] * counted
+        mean = rows.mean(axes)
+        squares = (rows - _by_channel(mean, x)).square().sum(axes).double()
+        sums = torch.cat([number * mean.double(), squares + number * mean.double().square()]) * counted
+        joint = total(torch.cat([sums, sums.new_tensor([number])]))
+        whole = float(joint[-1])
+        first, second = (joint[:-1] / whole).chunk(2)
+        mean, var = first.to(rows.dtype), (second - first.square()).clamp(min=0).to(rows.dtype)
+        y = torch.batch_norm(rows, weight, bias, mean, var, False, 0.0, eps, False).to(x.dtype)
+        ctx.save_for_backward(x, weight, mean, var)
+        ctx.eps, ctx.counted, ctx.total, ctx.whole = eps, counted, total, whole
+        ctx.mark_non_differentiable(mean, var)
+        return y, mean, var, whole
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.total(gradient.clone()), None
+    def backward(ctx: Any, slope: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        x, weight, mean, var = ctx.saved_tensors
+        rows, slope = _wide(x), _wide(slope)
+        scale = torch.ones_like(mean) if weight is None else weight
+        _, by_scale, by_shift = torch.ops.aten.native_batch_norm_backward(
+            slope, rows, scale, mean, var, None, None, False, ctx.eps, [False, True, True]
+        )
+        factor = scale * (var + ctx.eps).rsqrt()
+        joint_scale, joint_shift = (ctx.total(torch.cat([by_scale, by_shift])) / ctx.whole).chunk(2)
+        shared = torch.batch_norm(
+            rows, -factor * joint_scale, -factor * joint_shift, mean, var, False, 0.0, ctx.eps, False
+        )
+        gradient = torch.addcmul(shared, slope, _by_channel(factor, x)) * ctx.counted
+        own = (None, None) if weight is None else (by_scale, by_shift)
+        return gradient.to(x.dtype), *own, None, None, None
+
+
+def _by_channel(numbers: Tensor, x: Tensor) -> Tensor:
+    """[C] -> [1, C, 1, ...], as many dimensions as x[B, C, ...] has."""
+    return numbers.view([1, -1] + [1] * (x.dim() - 2))
 
 
 class _Led(Budget):
@@ -255,14 +303,18 @@ def leading(workers: int | None, folder: RunFolder, learner: Learner, view: View
         stack.callback(group.close)
         stack.callback(group.say, "end")
         group.share(trainer.state())
-        step = trainer.step
+        step, state = trainer.step, trainer.state
 
         def led() -> Metrics:
             group.say(f"{trainer.updates} {trainer.schedule_place!r}")
             return step()
 
+        def led_state() -> State:
+            group.say("state")
+            return _whole(state(), trainer, group)
+
         joint = _join(trainer, group)
-        trainer.step = led  # type: ignore[method-assign]
+        trainer.step, trainer.state = led, led_state  # type: ignore[method-assign]
         stack.callback(joint.release)
         yield
 
@@ -298,6 +350,9 @@ def follow() -> int:
         trainer.budget = budget = _Led()
         _join(trainer, group)
         while (said := group.hear()) != "end":
+            if said == "state":
+                _whole({}, trainer, group)
+                continue
             update, place = said.split()
             assert trainer.updates == int(update), (trainer.updates, update)
             budget.at = float(place)
@@ -349,9 +404,18 @@ def _join(trainer: Trainer, group: Group) -> JointLearning:
     task = trainer.task
     assert of_one_loss(task)
     task.data = Shard(task.data, group.rank, group.world)
-    joint = JointLearning(task.model, group.sum)
+    joint = JointLearning(task.model, group.sum, group.rank == 0)
     task.learn = joint
+    for part in trainer.beside.values():
+        if isinstance(part, Divided):
+            part.divide(group.rank, group.world)
     return joint
+
+
+def _whole(state: State, trainer: Trainer, group: Group) -> State:
+    """A trainer's state as of one process; all call it at the same time."""
+    parts = {name: part for name, part in trainer.beside.items() if isinstance(part, Divided)}
+    return state | {name: part.joined(group.rank, group.world, group.sum) for name, part in parts.items()}
 
 
 def _end(started: Mapping[int, subprocess.Popen[bytes]]) -> None:
