@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -30,21 +30,24 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rlab.data.batches import Batch, DataModule
 from rlab.errors import RlabError
 from rlab.machine import cores
-from rlab.nn.layers.quantiser import VectorQuantiser
+from rlab.nn.layers.joint import Joint
 from rlab.parallel.group import JOINING, Group, LostRank, environment, meet
 from rlab.registry import RECIPES
 from rlab.run.budget import Budget
 from rlab.run.config import from_plain
-from rlab.run.contract import Learner, Metrics, State, Stop
+from rlab.run.contract import Learner, Metrics, Score, State, Stop
 from rlab.run.folder import RunFolder
 from rlab.run.journal import Journal
 from rlab.run.lifecycle import BuildContext, begin_process
 from rlab.run.loop import View
 from rlab.seeding import derive
 from rlab.tasks.task import Losses, of_one_loss
-from rlab.tasks.trainer import Trainer
+from rlab.tasks.trainer import Stateful, Trainer
 from rlab.trust import environment as trusted
 from rlab.trust import foreign
+
+if TYPE_CHECKING:
+    from rlab.parallel.sharding import Sharding  # its imports take seconds
 
 RESTARTS = 3
 """How often a run goes on from its last checkpoint by itself after it has lost a process."""
@@ -82,7 +85,7 @@ class Shard:
 
 
 @runtime_checkable
-class Divided(Protocol):
+class Divided(Stateful, Protocol):
     """A part of a run's state with rows for the items of a batch, of which each process has those of its own items."""
 
     def divide(self, rank: int, world: int) -> None:
@@ -96,20 +99,27 @@ class JointLearning:
     """What computes gradients in place of `rlab.tasks.task.backpropagate`: those of the whole batch, in each process.
 
     Args:
-        model: whose gradients they are; its BatchNorm layers take joint moments from now on, and codebooks follow the
-            codes of all.
+        model: whose gradients they are; its BatchNorm layers take joint moments from now on, and other parts that
+            count over a batch (`Joint`) those of all, too.
         total: adds up a tensor over all processes, in place, and returns it.
         leads: whether this is rank 0.
+        sharding: this process's part of the model, if that is divided.
     """
 
-    def __init__(self, model: nn.Module, total: Callable[[Tensor], Tensor], leads: bool = True):
-        self.model, self.total = model, total
+    def __init__(
+        self,
+        model: nn.Module,
+        total: Callable[[Tensor], Tensor],
+        leads: bool = True,
+        sharding: Sharding | None = None,
+    ):
+        self.model, self.total, self.sharding = model, total, sharding
         self.counted = True
         """Whether the items at hand count."""
         for part in model.modules():
             if isinstance(part, _BatchNorm):
                 part.forward = partial(self._normalise, part)  # type: ignore[method-assign]
-            if isinstance(part, VectorQuantiser):
+            if isinstance(part, Joint):
                 part.total, part.leads = (lambda tensor: total(tensor * self.counted)), leads
 
     def __call__(
@@ -117,20 +127,24 @@ class JointLearning:
     ) -> Losses:
         """Compute the gradients of the mean loss over the batches of all processes; the losses are that mean, too."""
         totals: dict[str, Tensor] = {}
-        whole = 0.0
+        whole, sharding = 0.0, self.sharding
+        if sharding is not None:
+            sharding.zero_grad()
         for batch in batches:
             self.counted = len(batch) > 0
             count = float(denominator(batch)) if self.counted else 0.0
-            computed = losses(batch)
+            computed = losses(batch) if sharding is None else sharding.root(losses, batch)
             (count * computed["loss"]).backward()
             for name, value in computed.items():
                 part = count * _wide(value.detach())
                 totals[name] = totals[name] + part if name in totals else part
             whole += count
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None] if sharding is None else []
         numbers = torch.stack([*totals.values()])
         parts = [_wide(g).flatten() for g in gradients] + [numbers, numbers.new_tensor([whole])]
         joint = self.total(torch.cat(parts))
+        if sharding is not None:
+            sharding.finish(joint[-1].clamp(min=1))
         joint /= joint[-1].clamp(min=1)
         for gradient, part in zip(gradients, joint.split([p.numel() for p in parts]), strict=False):
             gradient.copy_(part.view_as(gradient))
@@ -160,8 +174,8 @@ class JointLearning:
         for part in self.model.modules():
             if isinstance(part, _BatchNorm) and "forward" in vars(part):
                 del part.forward
-            if isinstance(part, VectorQuantiser):
-                part.total, part.leads = (lambda tensor: tensor), True
+            if isinstance(part, Joint):
+                part.total, part.leads = None, True
 
 
 def _wide(tensor: Tensor) -> Tensor:
@@ -248,6 +262,8 @@ def settled(config: Any) -> Any:
 
     world = ranks(config)
     if world == 1:
+        if getattr(getattr(config, "fit", None), "shard", False):
+            raise RlabError("--shard divides a model among processes, and there is one; nearest: --workers 2")
         return config
     if not hasattr(getattr(config, "fit", None), "workers"):
         raise RlabError(f"torchrun started {world} processes, and this learns in one; models on data learn in several")
@@ -287,6 +303,10 @@ def leading(workers: int | None, folder: RunFolder, learner: Learner, view: View
         yield
         return
     trainer = _shareable(learner, document["recipe"])
+    if trainer.config.shard:
+        from rlab.parallel.sharding import refuse
+
+        refuse(trainer.task)  # type: ignore[arg-type]  # before others start
     with contextlib.ExitStack() as stack:
         started: dict[int, subprocess.Popen[bytes]] = {}
         if "WORLD_SIZE" in os.environ:
@@ -303,18 +323,29 @@ def leading(workers: int | None, folder: RunFolder, learner: Learner, view: View
         stack.callback(group.close)
         stack.callback(group.say, "end")
         group.share(trainer.state())
-        step, state = trainer.step, trainer.state
+        step, state, evaluate = trainer.step, trainer.state, trainer.evaluate
 
         def led() -> Metrics:
             group.say(f"{trainer.updates} {trainer.schedule_place!r}")
-            return step()
+            with group.exchanging():
+                return step()
 
         def led_state() -> State:
             group.say("state")
-            return _whole(state(), trainer, group)
+            with group.exchanging():
+                return _whole(state(), trainer, group, joint.sharding)
+
+        def led_evaluate(stop: Stop) -> Score:
+            if joint.sharding is None:
+                return evaluate(stop)
+            group.say("modules")
+            with group.exchanging():
+                modules = joint.sharding.modules()
+            with joint.sharding.gathered(modules):
+                return evaluate(stop)
 
         joint = _join(trainer, group)
-        trainer.step, trainer.state = led, led_state  # type: ignore[method-assign]
+        trainer.step, trainer.state, trainer.evaluate = led, led_state, led_evaluate  # type: ignore[method-assign]
         stack.callback(joint.release)
         yield
 
@@ -348,15 +379,19 @@ def follow() -> int:
         trainer.restore(group.share(None), Stop())
         trainer.seed = derive(trainer.seed, "rank", rank)  # dropout of each draws for itself
         trainer.budget = budget = _Led()
-        _join(trainer, group)
+        joint = _join(trainer, group)
         while (said := group.hear()) != "end":
-            if said == "state":
-                _whole({}, trainer, group)
-                continue
-            update, place = said.split()
-            assert trainer.updates == int(update), (trainer.updates, update)
-            budget.at = float(place)
-            trainer.step()
+            with group.exchanging():
+                if said == "state":
+                    _whole(trainer.state(), trainer, group, joint.sharding)
+                elif said == "modules":
+                    assert joint.sharding is not None
+                    joint.sharding.modules()
+                else:
+                    update, place = said.split()
+                    assert trainer.updates == int(update), (trainer.updates, update)
+                    budget.at = float(place)
+                    trainer.step()
     return 0
 
 
@@ -404,18 +439,27 @@ def _join(trainer: Trainer, group: Group) -> JointLearning:
     task = trainer.task
     assert of_one_loss(task)
     task.data = Shard(task.data, group.rank, group.world)
-    joint = JointLearning(task.model, group.sum, group.rank == 0)
+    divided = {name: part for name, part in trainer.beside.items() if isinstance(part, Divided)}
+    for part in divided.values():
+        part.divide(group.rank, group.world)
+    sharding = None
+    if trainer.config.shard:
+        from rlab.parallel.sharding import Sharding
+
+        before = {name: part.state() for name, part in divided.items()}
+        sharding = Sharding(task, task.data.at(0, 0), group.rank, group.world)
+        for name, part in divided.items():  # a batch was looked at
+            part.restore(before[name])
+    joint = JointLearning(task.model, group.sum, group.rank == 0, sharding)
     task.learn = joint
-    for part in trainer.beside.values():
-        if isinstance(part, Divided):
-            part.divide(group.rank, group.world)
     return joint
 
 
-def _whole(state: State, trainer: Trainer, group: Group) -> State:
+def _whole(state: State, trainer: Trainer, group: Group, sharding: Sharding | None) -> State:
     """A trainer's state as of one process; all call it at the same time."""
     parts = {name: part for name, part in trainer.beside.items() if isinstance(part, Divided)}
-    return state | {name: part.joined(group.rank, group.world, group.sum) for name, part in parts.items()}
+    state = state | {name: part.joined(group.rank, group.world, group.sum) for name, part in parts.items()}
+    return state if sharding is None else sharding.joined(state)
 
 
 def _end(started: Mapping[int, subprocess.Popen[bytes]]) -> None:

@@ -12,7 +12,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from subprocess import Popen
 from typing import Any
@@ -168,6 +169,16 @@ class Group:
                 self._exchange(lambda raw=raw: dist.broadcast(raw, 0))  # type: ignore[misc]
                 tensors[key] = raw.cpu().view(tensor.dtype).reshape(tensor.shape)
         return unflatten(tree, tensors, lambda *_: None) if state is None else state
+
+    @contextmanager
+    def exchanging(self) -> Iterator[None]:
+        """Within, what torch itself exchanges (FSDP) raises LostRank, too, when a process does not answer."""
+        try:
+            yield
+        except RuntimeError as e:
+            if not isinstance(e, dist.DistError) and "gloo" not in str(e):
+                raise
+            raise LostRank(self._missing()) from e
 
     def close(self) -> None:
         """Leave the group."""

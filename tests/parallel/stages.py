@@ -1,9 +1,7 @@
-"""A stage of a pipeline in a process of its own, for tests; run as a module it is one, and prints what it found."""
+"""A stage of a pipeline in a process of its own, for tests."""
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from typing import Any
 
@@ -11,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from rlab.parallel.group import Group, meet
+from rlab.parallel.group import Group
 from rlab.parallel.pipeline import Stage
 
 
@@ -39,7 +37,7 @@ class Sleeping(nn.Module):
         return Slow.apply(x * self.weight, self.seconds)
 
 
-def measured(group: Group, micro: tuple[int, ...], seconds: float) -> dict[str, Any]:
+def measured(group: Group, request: dict[str, Any]) -> dict[str, Any]:
     """How far this stage's gradients and the loss are from those of the whole network, and its share of waiting."""
     torch.manual_seed(0)
     model = nn.Sequential(
@@ -48,9 +46,10 @@ def measured(group: Group, micro: tuple[int, ...], seconds: float) -> dict[str, 
     x, y = torch.randn(29, 6).double(), torch.randint(0, 3, (29,))
     loss = cross_entropy(model(x), y)
     loss.backward()
-    here = model[2 * group.rank : 2 * group.rank + 2]
+    here = model[3 * group.rank : 3 * group.rank + 3]
     slopes = [p.grad for p in here.parameters()]
     here.zero_grad(set_to_none=True)
+    micro, seconds = request["micro"], request["seconds"]
     found = Stage(here, micro[-1], group).step(x, y, cross_entropy)
     errors = [(a - p.grad).abs().max() for a, p in zip(slopes, here.parameters(), strict=True) if a is not None]
     waits = []
@@ -59,11 +58,3 @@ def measured(group: Group, micro: tuple[int, ...], seconds: float) -> dict[str, 
         stage.step(torch.ones(number, 1), torch.ones(number, 1), lambda a, b: (a - b).square().mean())
         waits.append(stage.waits)
     return {"error": max(map(float, [*errors, (found - loss.detach()).abs()])), "waits": waits}
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    _request = json.loads(sys.argv[1])
-    _group = Group(*meet(), torch.device("cpu"))
-    print(json.dumps(measured(_group, tuple(_request["micro"]), _request["seconds"])))
-    _group.close()

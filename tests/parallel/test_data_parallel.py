@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import signal
+import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from rlab.run.folder import find_run
 from rlab.tasks.sequence.language_model import Carried
 from rlab.tasks.task import SingleLossTask
 from tests.parallel.sums import Sums
+from tests.tasks.test_trainer import of_recipe
 
 
 class Doubled(nn.Module):
@@ -96,6 +99,9 @@ STREAMS: dict[str, Any] = {"data": "shakespeare-small", "epochs": 1, "batch_size
                            "examples": 100, "sample_length": 0, "evaluate_steps": 0, "checkpoint_steps": 15,
                            "threads": 1}  # fmt: skip
 
+DIVIDED = SMALL | {"shard": True, "optimiser": "adamw", "encoder": "resnet20", "evaluate_steps": 100, "examples": 200}
+DIVIDED_TEXT = {name: value for name, value in STREAMS.items() if name != "batch_size"} | {"shard": True, "layers": 2}
+
 
 def final(name: str) -> dict[str, Tensor]:
     """The parameters of a run's newest checkpoint."""
@@ -157,10 +163,39 @@ def test_codebooks_follow_the_codes_of_all(world: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("recipe", "settings"), [("ssd", {"mining": "hard"}), ("fast-rcnn", {"proposals": 4, "regions": 64})]
+)
+def test_detectors_learn_as_one(recipe: str, settings: dict[str, Any]) -> None:
+    """Their losses are means over what each process has matched, which is summed up before it divides."""
+    how = settings | {"examples": 5, "batch_size": 5, "width": 8, "optimiser": "sgd", "augment": "", "validation": 0.0,
+                      "shape": "1x32x32", "precision": "fp32"}  # fmt: skip
+    one, *ranks = (of_recipe(recipe, "digit-scenes", **how).task for _ in range(3))
+    sums = Sums(2)
+
+    def step(task: Any, rank: int = -1) -> dict[str, Tensor]:
+        if rank >= 0:
+            task.data, task.learn = Shard(task.data, rank, 2), JointLearning(task.model, sums.of(rank), rank == 0)
+        task.model.train()
+        return dict(task.update(task.data.at(0, 0), task.optimizers()))
+
+    alone = step(one)
+    with ThreadPoolExecutor(2) as threads:
+        joint, _ = threads.map(step, ranks, range(2))
+    for name, value in alone.items():
+        assert float(joint[name]) == pytest.approx(float(value), rel=1e-5), name
+    for name, tensor in one.model.state_dict().items():
+        assert torch.allclose(ranks[1].model.state_dict()[name], tensor, rtol=0, atol=1e-6), name
+
+
+@pytest.mark.parametrize(
     ("number", "says", "model", "settings"),
     [
         (signal.SIGSTOP, r"rank 1 \(.*, process \d+\) did not answer within 3 s", "rnn-lm", STREAMS),
         pytest.param(signal.SIGKILL, "rank 1 was ended by signal 9", "lenet", SMALL, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, "rank 1 was ended by signal 9", "lenet", DIVIDED, marks=pytest.mark.slow),
+        pytest.param(
+            signal.SIGSTOP, "rank 1 .* did not answer", "transformer-lm", DIVIDED_TEXT, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_lost_ranks_are_named_and_made_good(
@@ -187,6 +222,30 @@ def test_lost_ranks_are_named_and_made_good(
     assert find_run("cut").config()["config"]["fit"]["workers"] == 2
 
 
+@pytest.mark.slow
+def test_torchrun_restarts_from_a_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A killed process ends all; torchrun starts them anew, and the run comes to the same bits."""
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    how = SMALL | {"epochs": 12}
+    rlab.train("lenet", name="whole", workers=2, **how)
+    flags = [word for name, value in how.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "--max-restarts", "2", "-m", "rlab", "train", "lenet", "--name", "wide", *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as agent:
+        try:
+            checkpoints = tmp_path / "wide" / "checkpoints"
+            while agent.poll() is None and not (checkpoints.is_dir() and len([*checkpoints.iterdir()]) > 1):
+                time.sleep(0.05)
+            ranks = {child.environ().get("RANK"): child for child in psutil.Process(agent.pid).children()}
+            ranks["1"].kill()
+            said = agent.communicate()[0]
+        finally:
+            agent.kill()
+    assert agent.returncode == 0, said
+    assert all(torch.equal(tensor, final("wide")[name]) for name, tensor in final("whole").items())
+    assert len(find_run("wide").environment()["sessions"]) == 2, "the second one went on from a checkpoint"
+
+
 def test_ranks_that_always_die_end_the_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,6 +256,12 @@ def test_ranks_that_always_die_end_the_run(
     said = " ".join(capsys.readouterr().err.split())
     assert "rank 1 ended with status 3 before it began to learn; after 3 new starts the run ends here" in said
     assert "not bit-exact from here: 1 processes learned together before, and 2 do now" in said
+    for flags, why in (
+        (["--workers", "1"], "--shard divides a model among processes, and there is one; nearest: --workers 2"),
+        (["--workers", "2", "--optimiser", "lbfgs"], "and lbfgs does not; nearest: --optimiser adamw"),
+    ):
+        assert main(["train", "lenet", "--data", "digits", "--epochs", "1", "--name", "whole", "--shard", *flags]) == 1
+        assert why in " ".join(capsys.readouterr().err.split())
     assert main(["train", "gan", "--data", "digits", "--epochs", "1", "--name", "gan", "--workers", "2"]) == 1
     assert "'gan' learns in one process" in capsys.readouterr().err
     assert not (tmp_path / "gan").exists()

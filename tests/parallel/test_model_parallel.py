@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import json
-import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributed import PrefixStore, TCPStore
 from torch.nn.functional import cross_entropy
 
 from rlab.data.batches import Batch
 from rlab.errors import RlabError
-from rlab.parallel.group import Group, environment
 from rlab.parallel.parameter_server import (
     Server,
     simulate_asynchronous,
@@ -28,7 +22,6 @@ from rlab.parallel.parameter_server import (
 )
 from rlab.parallel.pipeline import Pipeline, accumulated, bubble, ticks
 from rlab.parallel.tensor_parallel import SplitPair
-from tests.parallel import stages
 from tests.parallel.sums import Sums
 
 
@@ -83,33 +76,6 @@ def test_pipelines_refuse_what_they_cannot_do() -> None:
         Pipeline([nn.BatchNorm1d(6), nn.Linear(6, 3)], 2)
     with pytest.raises(RlabError, match="3 examples do not make 4 micro-batches"):
         Pipeline([nn.Linear(6, 3)], 4).step(*examples(3), cross_entropy)
-
-
-def test_stages_in_processes_equal_the_network() -> None:
-    """Item 282, over real processes: gradients to 1e-9, and waiting (p-1)/(m+p-1) of the time where all work alike."""
-    world, micro, seconds = 3, (3, 9), 0.04
-    server = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    request = json.dumps({"micro": micro, "seconds": seconds})
-    command = [sys.executable, "-m", "tests.parallel.stages", request]
-    agent = {"TORCHELASTIC_USE_AGENT_STORE": "True", "OMP_NUM_THREADS": "1"}  # the store is here
-    others = [
-        subprocess.Popen(command, env=os.environ | agent | environment(rank, world, server.port), stdout=-1, text=True)
-        for rank in range(1, world)
-    ]
-    group = Group(0, world, PrefixStore("rlab/0", server), torch.device("cpu"), dict(enumerate(others, 1)))
-    try:
-        found = [stages.measured(group, micro, seconds)]
-        found += [json.loads(other.communicate()[0].splitlines()[-1]) for other in others]
-    finally:
-        group.close()
-        for other in others:
-            other.kill()
-            other.wait()
-    assert max(stage["error"] for stage in found) < 1e-9
-    few, many = (np.mean([stage["waits"][number] for stage in found]) for number in range(2))
-    for waits, m in ((few, micro[0]), (many, micro[1])):  # a busy machine makes them wait longer
-        assert -0.03 < waits - (world - 1) / (m + world - 1) < 0.25
-    assert many < few
 
 
 @pytest.mark.parametrize("world", [2, 3])
