@@ -72,6 +72,7 @@ class Sharding:
         for part in self.root.modules():
             if isinstance(part, FSDPModule):
                 part.set_gradient_divide_factor(1.0)
+                part.set_force_sum_reduction_for_comms(True)  # gloo has no other
         self.own: dict[str, tuple[Any, nn.Parameter]] = {}
         """Name -> the divided parameter, and this process's part in the same memory, which the optimiser steps."""
         for name, divided in model.named_parameters():

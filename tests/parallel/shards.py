@@ -26,7 +26,7 @@ class Borrowing(nn.Module):
         self.twice, self.lent = nn.Linear(180, 180), nn.Linear(180, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        features = self.twice(self.twice(self.first(x.double())).tanh())
+        features = self.twice(self.twice(self.first(x.to(self.lent.weight.dtype))).tanh())
         return self.lent(features) + self.lent(features @ self.lent.weight.T @ self.lent.weight)
 
 
@@ -35,9 +35,9 @@ class Pictures(SingleLossTask):
         return {"loss": nn.functional.cross_entropy(outputs, batch.y)}
 
 
-def task_of() -> Pictures:
+def task_of(dtype: torch.dtype = torch.float64) -> Pictures:
     torch.manual_seed(1)
-    model = Borrowing().double()
+    model = Borrowing().to(dtype)
     optimiser = make_optimiser("adamw", model.parameters(), lr=0.01)
     return Pictures(model, Batches(load("digits", 0, 0.0).subsample(101, 0), 33, seed=3), optimiser, max_grad_norm=0.5)
 
@@ -55,18 +55,28 @@ def divided(task: Pictures, group: Group) -> Sharding:
     return sharding
 
 
+def alone_of(task: Pictures) -> dict[str, Any]:
+    return {"modules": task.modules.state_dict(), "optimizers": {"model": state_of(task.optimizer)}}
+
+
 def whole(task: Pictures, sharding: Sharding) -> dict[str, Any]:
-    state = {"modules": task.modules.state_dict(), "optimizers": {"model": state_of(task.optimizer)}}
-    return sharding.joined(state)
+    return sharding.joined(alone_of(task))
+
+
+def moments(state: dict[str, Any]) -> Tensor:
+    memories = state["optimizers"]["model"]["state"].values()
+    return torch.cat([memory[name].double().flatten() for name in ("exp_avg", "exp_avg_sq") for memory in memories])
 
 
 def numbers(state: dict[str, Any]) -> Tensor:
-    moments = [m[key] for m in state["optimizers"]["model"]["state"].values() for key in ("exp_avg", "exp_avg_sq")]
-    return torch.cat([tensor.double().flatten() for tensor in [*state["modules"].values(), *moments]])
+    return torch.cat([*(tensor.double().flatten() for tensor in state["modules"].values()), moments(state)])
 
 
 def measured(group: Group) -> dict[str, Any]:
-    """How far a divided model is from a whole one after four updates, also if it stops after two, and what is held."""
+    """How far a divided model is from a whole one after four updates, also if it stops after two, and what is held.
+
+    ``rounded`` is in float32, which FSDP sums up by another path, after one update.
+    """
     one, many, again = task_of(), task_of(), task_of()
     sharding = divided(many, group)
     learn(many, 0, 2)
@@ -78,15 +88,21 @@ def measured(group: Group) -> dict[str, Any]:
     resumed = divided(again, group)
     learn(again, 2, 4)
     learn(one, 0, 4)
-    alone = {"modules": one.modules.state_dict(), "optimizers": {"model": state_of(one.optimizer)}}
     x = load("digits", 0, 0.0).subsample(8, 0).x / 16
     with torch.no_grad(), sharding.gathered(end["modules"]):
         outputs = many.model.eval()(x) - one.model.eval()(x)
+    single = task_of(torch.float32)
+    first = task_of(torch.float32)
+    learn(first, 0, 1)
+    of_single = divided(single, group)
+    learn(single, 0, 1)
+    rounded = float((moments(whole(single, of_single)) - moments(alone_of(first))).abs().max())
     held = {id(t): t.numel() for t in many.optimizer.state.values() for t in t.values()}
     held |= {id(local): 2 * local.numel() for _, local in sharding.own.values()}  # with its gradient
     return {
-        "apart": float((numbers(end) - numbers(alone)).abs().max()),
+        "apart": float((numbers(end) - numbers(alone_of(one))).abs().max()),
         "outputs": float(outputs.abs().max()),
+        "rounded": rounded,
         "resumed": torch.equal(numbers(whole(again, resumed)), numbers(end)),
         "held": sum(held.values()) / (4 * sum(p.numel() for p in one.model.parameters())),
         "units": sorted(name for name, part in many.model.named_modules() if type(part).__name__.startswith("FSDP")),
