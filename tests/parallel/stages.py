@@ -12,7 +12,6 @@ from torch.nn.functional import cross_entropy
 from rlab.parallel.group import Group
 from rlab.parallel.pipeline import Stage
 
-
 TRIES = 4
 """Steps, of which the one with the least waiting counts: other programs make stages wait longer, never shorter."""
 
