@@ -35,7 +35,8 @@ WARM_UP = 5
 BAR = 1.5
 """Two ranks of one thread over one rank of two threads."""
 
-MODEL, DATA = "resnet20", {"data": "digits", "shape": "3x32x32", "validation": 0.0}
+MODEL = "resnet20"
+DATA: dict[str, Any] = {"data": "digits", "shape": "3x32x32", "validation": 0.0}
 SETTINGS: dict[str, Any] = {"batch_size": 128, "precision": "fp32", "optimiser": "momentum", "learning_rate": 0.01}
 ENDLESS = 10**5
 """Epochs, so that no budget ends a measurement."""
@@ -93,9 +94,13 @@ def measure(rounds: int, updates: int, beside: int, progress: Progress) -> dict[
 def _ratio(ours: list[float], theirs: list[float]) -> dict[str, Any]:
     each = [a / b for a, b in zip(ours, theirs, strict=True)]
     ends = student([math.log(ratio) for ratio in each]) if len(each) > 1 else ()
-    low, high = [round(math.exp(end), 3) for end in ends] or [None, None]
-    return {"ratio": round(statistics.median(each), 3), "low": low, "high": high,
-            "each": [round(ratio, 3) for ratio in each]}  # fmt: skip
+    low, high = (round(math.exp(end), 3) for end in ends) if ends else (None, None)
+    return {
+        "ratio": round(statistics.median(each), 3),
+        "low": low,
+        "high": high,
+        "each": [round(ratio, 3) for ratio in each],
+    }
 
 
 def run(request: dict[str, Any]) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn, optim
@@ -76,7 +76,7 @@ class Sharding:
         self.own: dict[str, tuple[Any, nn.Parameter]] = {}
         """Name -> the divided parameter, and this process's part in the same memory, which the optimiser steps."""
         for name, divided in model.named_parameters():
-            mine: Tensor = divided.to_local()  # type: ignore[operator]
+            mine: Tensor = cast(Any, divided).to_local()
             local = nn.Parameter(mine.detach(), requires_grad=divided.requires_grad)
             self.own[name] = divided, local
         places = {id(p): self.own[name][1] for name, p in whole.items()}
@@ -84,9 +84,9 @@ class Sharding:
         task.optimizer.state.clear()
         for group in task.optimizer.param_groups:
             group["params"] = [places[id(p)] for p in group["params"]]
-        for parameter, memory in memories.items():
-            task.optimizer.state[places[id(parameter)]] = {
-                key: _piece(value, parameter, rank, world) for key, value in memory.items()
+        for old, memory in memories.items():
+            task.optimizer.state[places[id(old)]] = {
+                key: _piece(value, old, rank, world) for key, value in memory.items()
             }
 
     def zero_grad(self) -> None:
@@ -145,7 +145,7 @@ def refuse(task: SingleLossTask) -> None:
     """
     if isinstance(task.optimizer, optim.LBFGS):
         raise RlabError(
-            "--shard divides optimisers that step each number by itself, and lbfgs does not; nearest: adamw"
+            "--shard divides what steps each number by itself, and lbfgs does not; nearest: --optimiser adamw"
         )
     if isinstance(task.model, EMA):
         raise RlabError("--shard divides one model, and this keeps a moving average of its own beside it; leave it out")
