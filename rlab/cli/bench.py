@@ -238,6 +238,21 @@ class GoSolved:
 
 
 @dataclass(frozen=True)
+class Parallel:
+    """Train a ResNet by two processes of one thread each, beside one process of two threads and one of one: examples a
+    second, in turn."""
+
+    rounds: int = 5
+    """How often each way is measured, in turn; the median counts."""
+    updates: int = 30
+    """Timed updates of one measurement."""
+    beside: int = 0
+    """Beside this many busy processes."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
 class Sequences:
     """Train Transformers beside plain PyTorch of the same shape, from the same weights on the same batches: tokens a
     second and losses. And write with and without a cache of keys and values."""
@@ -305,6 +320,7 @@ def main(argv: Sequence[str]) -> int:
         "go": (Go, _go),
         "go-solved": (GoSolved, _go_solved),
         "gpu": (Gpu, _gpu),
+        "parallel": (Parallel, _parallel),
         "roofline": (Roofline, _roofline),
         "sequences": (Sequences, _sequences),
         "speed": (Speed, _speed),
@@ -481,6 +497,23 @@ def _roofline(argv: Sequence[str]) -> int:
             f"{row['limited_by']}"
             for row in m["rows"]
         ]
+        put("\n".join(lines), m)
+        return 0
+
+
+def _parallel(argv: Sequence[str]) -> int:
+    flags = parse(Parallel, "bench parallel", argv)
+    refuse_below(flags, rounds=1, updates=1, beside=0)
+    with results(flags.json) as put:
+        from rlab.bench.parallel import measure
+
+        m = measure(flags.rounds, flags.updates, flags.beside, say)
+        lines = [f"{'examples/s, ' + m['model']:<28}{'median':>10}"]
+        lines += [f"{row['way']:<28}{row['examples_per_s']:>10,.1f}" for row in m["rows"]]
+        for ratio in m["ratios"]:
+            interval = "" if ratio["low"] is None else f" [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+            lines.append(f"two ranks over {ratio['over']}: {ratio['ratio']:.2f}x{interval}")
+        lines.append(f"bar {m['bar']:g}x over one rank of two threads: {'met' if m['met'] else 'not met'}")
         put("\n".join(lines), m)
         return 0
 

@@ -147,6 +147,9 @@ class FitConfig:
     fit into memory. The last update of an epoch has those that are left."""
     workers: int = 1
     """Processes that learn together, each from its part of every batch, as one would from the whole (data parallel)."""
+    shard: bool = False
+    """Divide parameters, gradients and moments among the processes of --workers, for a model that does not fit into
+    each (FSDP)."""
 
     def __post_init__(self) -> None:
         at_least(self, epochs=1, batch_size=1, learning_rate=0, weight_decay=0, max_grad_norm=0, patience=0)
