@@ -140,6 +140,7 @@ def _compress(argv: Sequence[str], stop: Stop) -> int:
                 "numbers_before": made.parameters[0],
                 "numbers_after": made.parameters[1],
                 "zeros": made.zeros,
+                "taken": made.taken.note() if made.taken else None,
                 "latency": [row.plain() for row in rows],
                 "pareto": [point.plain() for point in points],
             }

@@ -21,6 +21,7 @@ from rlab.run.checkpoint import Checkpoints
 from rlab.run.contract import Speaks
 from rlab.run.folder import all_runs, find_run
 from rlab.run.lifecycle import find_checkpoint
+from rlab.tasks.trainer import Trainer
 
 LENET = ["lenet", "--data", "digits", "--epochs", "1", "--examples", "200", "--threads", "1", "--keep-steps", "128"]
 CARTPOLE = ["dqn", "--env", "CartPole-v1", "--steps", "400", "--learning-starts", "100", "--threads", "1"]
@@ -32,6 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RLAB_RUNS", str(folder))
         assert main(["train", *LENET, "--name", "lenet"]) == 0
+        assert main(["train", *LENET, "--validation", "0", "--name", "whole"]) == 0
         assert main(["train", *CARTPOLE, "--name", "cart", "--final-episodes", "1"]) == 0
     return folder
 
@@ -53,8 +55,9 @@ def size_of(run: str) -> int:
 
 
 def kept_weights(run: str) -> dict[str, torch.Tensor]:
-    """Of the newest checkpoint after the last update, not those that were best in validation."""
-    modules: dict[str, torch.Tensor] = find_checkpoint(find_run(run), None).state["modules"]
+    """Of the newest checkpoint: those that were best in validation, without which those after the last update."""
+    state = find_checkpoint(find_run(run), None).state
+    modules: dict[str, torch.Tensor] = (state["best"] or state)["modules"]
     return modules
 
 
@@ -80,12 +83,15 @@ def test_kill_while_writing_leaves_no_run(monkeypatch: pytest.MonkeyPatch) -> No
     ]
 
 
-@pytest.mark.parametrize("place", [0, 128])
-def test_rewound_run_learns_the_same(place: int) -> None:
-    """Nothing pruned, and back at the start or at an early checkpoint: the same updates to the same bits."""
+@pytest.mark.parametrize(("run", "place"), [("whole", 0), ("whole", 128), ("lenet", 0)])
+def test_rewound_run_learns_the_same(run: str, place: int) -> None:
+    """Nothing pruned, and back at the start or at an early checkpoint: the same updates to the same bits.
+
+    And with a validation split the same weights are the best.
+    """
     how = Compression("prune", share=0.0, rewind=True, rewind_to=place)
-    again = compress(find_run("lenet"), how, f"again-{place}")
-    first, second = kept_weights("lenet"), kept_weights(again.folder.name)
+    again = compress(find_run(run), how, f"again-{run}-{place}")
+    first, second = kept_weights(run), kept_weights(again.folder.name)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert again.control is not None
     assert not torch.equal(
@@ -175,6 +181,35 @@ def test_pruned_and_trained_weights_stay_zero() -> None:
     zero = {name: w == 0 for name, w in weights_of("pruned").items() if w.dim() > 1}
     assert all((weights_of("pruned-4")[name][there] == 0).all() for name, there in zero.items())
     assert [note["of"] for note in find_run("pruned-4").config()["compressed"]] == ["lenet", "pruned"]
+
+
+@pytest.mark.parametrize("how", [{"method": "prune", "share": 0.5}, {"method": "qat", "bits": 3}])
+def test_best_validated_weights_are_taken(how: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by the run itself, not the last ones; with quantised weights, as they are written."""
+    scored: list[dict[str, torch.Tensor]] = []
+
+    def evaluate_split(trainer: Trainer, split: str, stop: object) -> dict[str, float]:
+        assert split == "validation"
+        scored.append({name: w.detach().clone() for name, w in trainer.task.modules.state_dict().items()})
+        return {"mean": 90.0 if len(scored) == 2 else 50.0}
+
+    monkeypatch.setattr(Trainer, "evaluate_split", evaluate_split)
+    said: list[str] = []
+    name = f"best-{how['method']}"
+    made = compress(find_run("lenet"), Compression(epochs=3, **how), name, report=said.append)
+    assert said[-1].endswith("best by validation taken (90, after 200 of 600 examples)")
+    taken = find_run(name).config()["compressed"][-1]["taken"]
+    assert taken == {"examples": 200, "of": 600, "validation": 90}
+    assert made.taken is not None
+    assert len(scored) > 3
+    for key, weight in weights_of(name).items():
+        torch.testing.assert_close(weight, scored[1][key])
+
+
+def test_last_weights_without_validation_split() -> None:
+    said: list[str] = []
+    compress(find_run("whole"), Compression("structured", epochs=1), "half", report=said.append)
+    assert said[-1].endswith("the last weights taken, for no validation split chooses among them")
 
 
 def test_training_with_quantised_weights_moves_them() -> None:
