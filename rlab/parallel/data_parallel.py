@@ -86,10 +86,14 @@ class JointLearning:
     Args:
         model: whose gradients they are; its BatchNorm layers take joint moments from now on.
         total: adds up a tensor over all processes, in place, and returns it.
+        parameters: those that learn; None: the model's.
     """
 
-    def __init__(self, model: nn.Module, total: Callable[[Tensor], Tensor]):
+    def __init__(
+        self, model: nn.Module, total: Callable[[Tensor], Tensor], parameters: Sequence[nn.Parameter] | None = None
+    ):
         self.model, self.total = model, total
+        self.parameters = list(model.parameters()) if parameters is None else list(parameters)
         self.counted = True
         """Whether the items at hand count."""
         for part in model.modules():
@@ -111,7 +115,7 @@ class JointLearning:
                 part = count * _wide(value.detach())
                 totals[name] = totals[name] + part if name in totals else part
             whole += count
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
         numbers = torch.stack([*totals.values()])
         parts = [_wide(g).flatten() for g in gradients] + [numbers, numbers.new_tensor([whole])]
         joint = self.total(torch.cat(parts))
@@ -349,7 +353,8 @@ def _join(trainer: Trainer, group: Group) -> JointLearning:
     task = trainer.task
     assert of_one_loss(task)
     task.data = Shard(task.data, group.rank, group.world)
-    joint = JointLearning(task.model, group.sum)
+    learned = [p for part in task.optimizer.param_groups for p in part["params"]]
+    joint = JointLearning(task.model, group.sum, learned)
     task.learn = joint
     return joint
 
