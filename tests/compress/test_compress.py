@@ -15,7 +15,8 @@ import torch
 import rlab
 from rlab.cli import main
 from rlab.compress.compress import Compression, compress
-from rlab.compress.export import graph_of
+from rlab.compress.export import Graph, graph_of
+from rlab.compress.memory import memory
 from rlab.errors import RlabError
 from rlab.run.checkpoint import Checkpoints
 from rlab.run.contract import Speaks
@@ -142,6 +143,9 @@ def test_structured_run_serves_every_verb(capsys: pytest.CaptureFixture[str]) ->
     assert result["numbers_after"] < 0.4 * result["numbers_before"]
     assert [row["name"] for row in result["latency"]][::2] == ["before fp32, torch", "after fp32, torch"]
     assert all(row["ms"]["1"] > 0 and row["ms"]["256"] > row["ms"]["1"] for row in result["latency"])
+    before, after = result["memory"]
+    assert before["weights"] == 4 * result["numbers_before"] > 2.5 * after["weights"]
+    assert before["activations"]["256"] == 256 * before["activations"]["1"] > 256 * after["activations"]["1"]
     assert main(["eval", "thin"]) == 0
     assert main(["report", "thin"]) == 0
     assert find_run("thin").config()["config"]["model"]["encoder"] == "lenet5+width=3.8.60.42"
@@ -279,6 +283,14 @@ def test_int8_export_agrees_with_fp32(capsys: pytest.CaptureFixture[str]) -> Non
     assert "wrote   cart8.py" in told
     assert main(["export", "cart", "--int8", "--format", "torch"]) != 0
     assert "--int8 is for --format onnx" in capsys.readouterr().err
+
+
+def test_memory_is_what_lives_at_once() -> None:
+    """By hand: inputs, and the outputs of one layer beside those of the next; views and what is gone count nothing."""
+    layers = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3), torch.nn.Flatten())
+    found = memory(Graph(layers, torch.zeros(2, 5), "x", ("y", "numbers")), "small", (1, 7))
+    assert found.weights == 4 * (5 * 8 + 8 + 8 * 3 + 3)
+    assert found.activations == {1: 4 * (5 + 8 + 8), 7: 7 * 4 * (5 + 8 + 8)}
 
 
 def test_exported_regression_has_its_own_unit() -> None:

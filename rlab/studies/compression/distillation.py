@@ -78,7 +78,7 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
         return total
 
     learned = [*student.parameters(), *hint.parameters()]
-    adam = torch.optim.Adam(learned, 3e-3)
+    adam = torch.optim.Adam(learned, 5e-3)
     fit(body, x, targets, adam, steps=settings.updates, batch_size=50, seed=derive(seed, "student"), loss=loss)
     of_class = data.y_test == settings.omitted
     return {
@@ -110,7 +110,7 @@ STUDIES.register("distillation")(
         source="item 287; Hinton et al. 2015, sections 3 and 6; Romero et al. 2015",
         settings=Settings(),
         smoke={"data": "digits", "train": 150, "test": 100, "taught": 60, "hidden": 32, "units": 8, "updates": 10},
-        small={"data": "digits", "train": 0, "test": 0, "taught": 80, "hidden": 128, "units": 16, "updates": 400},
+        small={"data": "digits", "train": 0, "test": 0, "taught": 80, "hidden": 128, "units": 16, "updates": 700},
         small_seeds=5,
         variants={
             "labels": {},
