@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlab.compress.export import Graph, session_of
+from rlab.compress.export import Graph
+from rlab.nn.onnx import session_of
 from rlab.run.contract import Stop, seconds_of
 
 BATCHES = (1, 256)

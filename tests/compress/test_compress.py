@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,17 @@ import pytest
 import torch
 
 import rlab
+from rlab.agents.go.evaluator import Evaluator
+from rlab.agents.go.onnx_player import OnnxEvaluator
+from rlab.agents.go.players import find_player
+from rlab.agents.go.tree_game import PositionBatch
+from rlab.agents.go.weights import read_network
 from rlab.cli import main
 from rlab.compress.compress import Compression, compress
-from rlab.compress.export import Graph, graph_of
+from rlab.compress.export import Graph, export, graph_of
 from rlab.compress.memory import memory
+from rlab.envs.go.boards import Boards, Setting
+from rlab.envs.go.planes import planes_of
 from rlab.errors import RlabError
 from rlab.run.checkpoint import Checkpoints
 from rlab.run.contract import Speaks
@@ -269,20 +277,27 @@ def test_bad_compression_is_one_sentence(run: str, how: dict[str, object], says:
 
 def test_int8_export_agrees_with_fp32(capsys: pytest.CaptureFixture[str]) -> None:
     """Of a model on its test split; of an agent in observations of its games."""
-    assert main(["export", "lenet", "--int8", "--json"]) == 0
+    assert main(["export", "lenet", "--int8", "--json", "--examples", "0"]) == 0
     result = json.loads(capsys.readouterr().out)
     int8 = result["int8"]
+    assert int8["inputs"] == 270  # all
+    assert int8["lost"]["mean"] == pytest.approx(int8["accuracy"]["fp32"] - int8["accuracy"]["int8"])
+    assert int8["lost"]["low"] <= int8["lost"]["mean"] <= int8["lost"]["high"]
     assert int8["same"] > 0.9
     assert int8["error"] < 0.05
     assert abs(int8["accuracy"]["int8"] - int8["accuracy"]["fp32"]) < 0.02
     assert result["bytes"] < 80_000  # of 44,426 numbers
     assert [row["name"].split(",")[0] for row in result["latency"]] == ["fp32", "bf16", "fp32", "int8"]
-    assert main(["export", "cart", "--int8", "--out", "cart8.onnx", "--no-latency"]) == 0
+    assert main(["export", "cart", "--int8", "--out", "cart8.onnx", "--no-latency", "--examples", "99"]) == 0
     told = capsys.readouterr().out
     assert "the same action in" in told
+    assert "of 99 observations" in told
     assert "wrote   cart8.py" in told
     assert main(["export", "cart", "--int8", "--format", "torch"]) != 0
-    assert "--int8 is for --format onnx" in capsys.readouterr().err
+    assert main(["export", "cart", "--examples", "9"]) != 0
+    error = capsys.readouterr().err
+    assert "--int8 is for --format onnx" in error
+    assert "--examples is 9; it is for --int8, and 0 or more" in error
 
 
 def test_memory_is_what_lives_at_once() -> None:
@@ -325,8 +340,42 @@ def test_exported_model_gives_the_same(form: str, capsys: pytest.CaptureFixture[
     assert (logits.argmax(1) == expected.argmax(1)).all()
 
 
+def test_exported_go_network_plays_in_a_search(capsys: pytest.CaptureFixture[str]) -> None:
+    """In fp32 it says what the run's own network says, turned and mirrored alike; in int8 it plays as `onnx:FILE`."""
+    assert main(["export", "go5", "--int8", "--no-latency", "--examples", "50", "--json"]) == 0
+    int8 = json.loads(capsys.readouterr().out)["int8"]
+    assert int8["same"] > 0.7
+    assert int8["value"] < 0.2
+    trained = read_network(find_run("go5"))
+    with rlab.load("go5", "cpu") as run:
+        export(graph_of(run.learner, "go5"), Path("go5.onnx"), "onnx")
+    ours, theirs = Evaluator(trained.network, precision="fp32"), OnnxEvaluator(Path("go5.onnx"))
+    boards = Boards(8, Setting(5))
+    for point in (12, 7, 11):
+        boards.play(np.full(8, point))
+    keys = np.arange(8, dtype=np.uint64) * np.uint64(2**61 - 1)
+    positions = PositionBatch(planes_of(boards).reshape(8, -1, 25), boards)
+    answers = [evaluator(positions, np.arange(8), keys) for evaluator in (ours, theirs)]
+    for one, other in zip(*answers, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3)
+    with closing(find_player("onnx:go5-int8.onnx@8")) as player:
+        assert player.name == "go5-int8@8"
+        moves = player.choose(boards, np.arange(8), keys)
+    assert boards.legal()[np.arange(8), moves].all()
+    for name, says in (
+        ("onnx:", "names no file"),
+        ("onnx:none.onnx@4", "there is no file 'none.onnx'; `rlab export RUN` writes one"),
+        ("onnx:note.onnx", "is no network that ONNX Runtime opens"),
+    ):
+        Path("note.onnx").write_text("no network")
+        with pytest.raises(RlabError, match=says):
+            find_player(name)
+
+
 def test_exported_agent_plays_without_rlab() -> None:
-    assert main(["export", "cart", "--out", "cart.onnx"]) == 0
+    assert main(["export", "cart", "--out", "cart.onnx", "--no-latency"]) == 0
+    with pytest.raises(RlabError, match=r"'cart.onnx' takes \['s\d+', 4\] and gives .* is no network of Go; nearest"):
+        find_player("onnx:cart.onnx")
     code = "import sys; sys.modules['rlab'] = None; exec(open('cart.py').read())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     assert "mean of 10 games:" in done.stdout
