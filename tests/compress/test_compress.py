@@ -374,7 +374,7 @@ def test_exported_go_network_plays_in_a_search(capsys: pytest.CaptureFixture[str
 
 def test_exported_agent_plays_without_rlab() -> None:
     assert main(["export", "cart", "--out", "cart.onnx", "--no-latency"]) == 0
-    with pytest.raises(RlabError, match=r"'cart.onnx' takes \['s\d+', 4\] and gives .* is no network of Go; nearest"):
+    with pytest.raises(RlabError, match=r"'cart.onnx' takes \['batch', 4\] and gives .* is no network of Go; nearest"):
         find_player("onnx:cart.onnx")
     code = "import sys; sys.modules['rlab'] = None; exec(open('cart.py').read())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)

@@ -139,7 +139,7 @@ def _follower(module: nn.Module) -> list[nn.Module]:
     grouped = isinstance(module, nn.Conv2d) and module.groups > 1
     each = isinstance(module, nn.Conv2d) and module.groups == module.in_channels == module.out_channels
     if kind is nn.PReLU:
-        return [] if module.num_parameters == 1 else [module]  # type: ignore[list-item]
+        return [] if module.num_parameters == 1 else [module]
     if (kind in NORMS and not _mixes(module)) or (kind is nn.Conv2d and each):
         return [module]
     if kind in EACH:
