@@ -103,6 +103,7 @@ class JointLearning:
             count over a batch (`Joint`) those of all, too.
         total: adds up a tensor over all processes, in place, and returns it.
         leads: whether this is rank 0.
+        parameters: those that learn; None: the model's.
         sharding: this process's part of the model, if that is divided.
     """
 
@@ -111,9 +112,11 @@ class JointLearning:
         model: nn.Module,
         total: Callable[[Tensor], Tensor],
         leads: bool = True,
+        parameters: Sequence[nn.Parameter] | None = None,
         sharding: Sharding | None = None,
     ):
         self.model, self.total, self.sharding = model, total, sharding
+        self.parameters = list(model.parameters()) if parameters is None else list(parameters)
         self.counted = True
         """Whether the items at hand count."""
         for part in model.modules():
@@ -139,7 +142,7 @@ class JointLearning:
                 part = count * _wide(value.detach())
                 totals[name] = totals[name] + part if name in totals else part
             whole += count
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None] if sharding is None else []
+        gradients = [p.grad for p in self.parameters if p.grad is not None] if sharding is None else []
         numbers = torch.stack([*totals.values()])
         parts = [_wide(g).flatten() for g in gradients] + [numbers, numbers.new_tensor([whole])]
         joint = self.total(torch.cat(parts))
@@ -450,7 +453,8 @@ def _join(trainer: Trainer, group: Group) -> JointLearning:
         sharding = Sharding(task, task.data.at(0, 0), group.rank, group.world)
         for name, part in divided.items():  # a batch was looked at
             part.restore(before[name])
-    joint = JointLearning(task.model, group.sum, group.rank == 0, sharding)
+    learned = [p for part in task.optimizer.param_groups for p in part["params"]]
+    joint = JointLearning(task.model, group.sum, group.rank == 0, learned, sharding)
     task.learn = joint
     return joint
 

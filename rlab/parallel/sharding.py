@@ -149,6 +149,9 @@ def refuse(task: SingleLossTask) -> None:
         )
     if isinstance(task.model, EMA):
         raise RlabError("--shard divides one model, and this keeps a moving average of its own beside it; leave it out")
+    own = {id(p) for p in task.model.parameters()}
+    if any(id(p) not in own for group in task.optimizer.param_groups for p in group["params"]):
+        raise RlabError("--shard divides one model, and --teacher-features learns a map beside it; leave one out")
     for name, parameter in task.model.named_parameters():
         if parameter.dim() == 0:
             raise RlabError(f"--shard divides parameters by rows, and '{name}' is a single number; leave it out")

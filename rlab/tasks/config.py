@@ -167,13 +167,21 @@ class TeacherConfig:
     """What logits of both are divided by: above 1 shows more of what the teacher thinks of the wrong classes."""
     distil: float = 0.9
     """Share of the teacher in the loss; the labels have the rest."""
+    teacher_features: float = 0.0
+    """Factor of a loss that pulls the features of the encoder, through a linear map of their own, to those of the
+    teacher's encoder (FitNets, Romero et al. 2015); the map is thrown away after training. 0: none."""
+    teacher_dim: int = 0
+    """How many features the teacher's encoder has, which a run notes when it starts."""
 
     def __post_init__(self) -> None:
         within(self, 0, 1, "distil")
+        at_least(self, teacher_features=0, teacher_dim=0)
         if not 0 < self.temperature < math.inf:
             raise RlabError(f"--temperature is {self.temperature}; it must be a number above 0")
         if not self.teacher:
-            only_with(self, "--teacher RUN", "temperature", "distil")
+            only_with(self, "--teacher RUN", "temperature", "distil", "teacher_features")
+        if not self.teacher_features:
+            only_with(self, "--teacher-features FACTOR", "teacher_dim")
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def learn(task: Pictures, first: int, last: int) -> None:
 def divided(task: Pictures, group: Group) -> Sharding:
     task.data = Shard(task.data, group.rank, group.world)
     sharding = Sharding(task, task.data.at(0, 0), group.rank, group.world)
-    task.learn = JointLearning(task.model, group.sum, group.rank == 0, sharding)
+    task.learn = JointLearning(task.model, group.sum, group.rank == 0, sharding=sharding)
     return sharding
 
 
