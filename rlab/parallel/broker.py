@@ -34,13 +34,11 @@ class Host:
     Args:
         maker: ``module:function``, see `rlab.parallel.fleet.Maker`.
         variables: for the environment.
-        paths: where modules are looked for beside the usual places.
         arguments: packed, what the maker is given.
     """
 
-    def __init__(self, maker: str, variables: dict[str, str], paths: list[str], arguments: bytes):
+    def __init__(self, maker: str, variables: dict[str, str], arguments: bytes):
         os.environ.update(variables)
-        sys.path += [path for path in paths if path not in sys.path]
         self.maker, self.arguments = maker, arguments
         self.stopped = threading.Event()
         self.player: Any = None
@@ -131,7 +129,7 @@ class Broker:
 
     def _make(self, actor: int, started: int, body: bytes) -> None:
         s = self.setting
-        self.handles[actor] = self.remote.remote(s["maker"], s["variables"], s["paths"], body)
+        self.handles[actor] = self.remote.remote(s["maker"], s["variables"], body)
         self.starts[actor] = started
         self.waits.discard(actor)
         self.signs[actor] = time.monotonic() + s["starting"]
@@ -221,7 +219,7 @@ def connect(cluster: str) -> int:
 def main(fd: int) -> int:
     """Serve the learner at the other end of a socket until it is gone.
 
-    The first message is the setting: `cluster`, `maker`, `variables`, `paths`, `num_cpus` of an actor, and the seconds
+    The first message is the setting: `cluster`, `maker`, `variables`, `num_cpus` of an actor, and the seconds
     `silent` and `starting` for which an actor may give no sign of life, and that it may take longer at first.
     """
     learner = Connection(socket.socket(fileno=fd).detach())

@@ -14,7 +14,6 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -138,7 +137,7 @@ class Fleet:
         self.arguments, self.cluster, self.say = arguments, cluster, say
         self.lost, self.cpus, self.bytes_in = 0, 0, 0
         variables = {"RLAB_RUNS": str(runs_dir()), **trusted()}
-        self._setting = {"cluster": cluster, "maker": maker, "variables": variables, "paths": sys.path,
+        self._setting = {"cluster": cluster, "maker": maker, "variables": variables,
                          "num_cpus": num_cpus, "silent": SILENT, "starting": STARTING}  # fmt: skip
         self._weights = ["weights", 0], to_bytes({})
         self._events: deque[tuple[int, State | None]] = deque()
