@@ -88,9 +88,9 @@ SIZE = 7 + ROWS * COLUMNS
 def vector_of(found: Found, before: NDArray[np.float32] | None) -> NDArray[np.float32]:
     """Write objects as numbers float32[SIZE], of each class but the bricks the first one.
 
-    They are: ball and paddle there (0 or 1), the middle of the paddle (x) and of the ball (x, y) as shares of the picture,
-    how far the ball has moved since the vector before in twentieths of it (0 where one of the two has none), and which
-    bricks stand.
+    They are: ball and paddle there (0 or 1), the middle of the paddle (x) and of the ball (x, y) as shares of the
+    picture, how far the ball has moved since the vector before in twentieths of it (0 where one of the two has none),
+    and which bricks stand.
     """
     boxes, labels = found
     vector = np.zeros(SIZE, np.float32)

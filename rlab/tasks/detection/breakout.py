@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from rlab.data.annotations import AnnotatedImages
 from rlab.data.readers import READERS, Read
 from rlab.envs.breakout import BALL_X, BALL_Y, CLASSES, PADDLE_X, Finder, Found, objects_of, picture_of, start
 from rlab.errors import RlabError
+from rlab.registry import RECIPES
 
 TRAIN, TEST = 400, 100
 """Frames, of games with seeds of their own."""
@@ -24,7 +27,13 @@ SURE = 0.3
 
 @READERS.register("breakout-objects")
 def breakout_objects(read: Read) -> AnnotatedImages:
-    """Play the games and label their frames; `read` is not used. A pixel's mask is its object's: the ball first."""
+    """Play the games and label their frames, once in a process; `read` is not used."""
+    return _played()
+
+
+@cache
+def _played() -> AnnotatedImages:
+    """The data set. Where the ball is in front of something, a pixel's mask is the ball's."""
     pictures, found = list[np.ndarray](), list[Found]()
     for seed, number in enumerate((TRAIN, TEST)):
         for picture, ram in frames(seed, number):
@@ -46,14 +55,14 @@ def breakout_objects(read: Read) -> AnnotatedImages:
 
 
 def frames(seed: int, number: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Play with a paddle that mostly follows the ball: (picture uint8[3, H, W], memory uint8[128]) of so many frames."""
+    """Play with a paddle that mostly follows the ball: (picture uint8[3, H, W], memory uint8[128]) of each frame."""
     rng, ale, result = np.random.default_rng(seed), start(seed), list[tuple[np.ndarray, np.ndarray]]()
     still, fire, right, left = ale.getMinimalActionSet()
     ale.reset_game()
     while len(result) < number:
         for _ in range(APART):
-            ram = ale.getRAM().astype(int)
-            away = ram[BALL_X] - ram[PADDLE_X] - 8  # of the ball from the middle of the paddle
+            ram = ale.getRAM()
+            away = int(ram[BALL_X]) - int(ram[PADDLE_X]) - 8  # of the ball from the middle of the paddle
             action = right if away > 2 else left if away < -2 else still
             if rng.random() > FOLLOWS or not ram[BALL_Y]:
                 action = (still, fire, right, left)[rng.integers(4)]
@@ -64,33 +73,40 @@ def frames(seed: int, number: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return result
 
 
-def finder(run: str) -> Finder:
+def finder(run: str, score: float = SURE) -> Finder:
     """Open a detector's run on `breakout-objects` for an agent in Breakout.
+
+    Args:
+        run: RUN, or RUN:PROGRESS of a checkpoint.
+        score: boxes of a lower probability are left out.
 
     Raises:
         RlabError: there is no such run, or it has learned something else.
     """
     from contextlib import ExitStack
 
+    import rlab.tasks.detection.recipes  # noqa: F401  (registers what such a run is of)
     from rlab.run.contract import Detects, ability
     from rlab.run.folder import run_at
-    from rlab.run.lifecycle import open_run
+    from rlab.run.lifecycle import find_checkpoint, of_this_version, open_run, restore_policy
 
     folder, progress = run_at(run)
+    other = RlabError(f"run '{run}' finds none of Breakout's objects; nearest: rlab train ssd --data breakout-objects")
+    if folder.config()["recipe"] not in RECIPES:
+        raise other
     stack = ExitStack()
     learner = stack.enter_context(open_run(folder, "cpu", progress=progress)).learner
     detects = ability(learner, Detects)
-    classes = getattr(getattr(learner, "task", None), "classes", None)
-    if detects is None or classes != CLASSES:
+    if detects is None or getattr(getattr(learner, "task", None), "classes", None) != CLASSES:
         stack.close()
-        raise RlabError(
-            f"run '{run}' finds none of Breakout's objects; nearest: rlab train ssd --data breakout-objects"
-        )
+        raise other
+    with of_this_version(folder):
+        restore_policy(learner, find_checkpoint(folder, progress).state)
 
     def find(pictures: np.ndarray) -> list[Found]:
         told = []
         for one in detects.detect(pictures):
-            sure = one["scores"] >= SURE
+            sure = one["scores"] >= score
             told.append((one["boxes"][sure].astype(np.float32), one["classes"][sure].astype(np.int64)))
         return told
 
