@@ -41,7 +41,7 @@ def test_memory_tells_what_pixels_show() -> None:
 
 
 def test_vector_says_where_and_whither() -> None:
-    picture, ram = frames(0, 3)[-1]
+    _, ram = frames(0, 3)[-1]
     boxes, labels = objects_of(ram)
     at = np.array([[70, 100, 74, 104], [36, 156, 52, 160]], np.float32)
     first = vector_of((at, np.array([0, 1])), None)
@@ -49,7 +49,7 @@ def test_vector_says_where_and_whither() -> None:
     assert vector_of((at[:1] + 8, np.array([0])), first)[:7].tolist() == pytest.approx(
         [1, 0, 0, 80 / 144, 110 / 160, 20 * 8 / 144, 20 * 8 / 160]
     )
-    assert vector_of((at[:0], np.array([], int)), first).any() == False  # noqa: E712
+    assert not vector_of((at[:0], np.array([], int)), first).any()
     wall = vector_of((boxes, labels), None)[7:].reshape(wall_of(ram).shape)
     np.testing.assert_array_equal(wall, wall_of(ram))
 
