@@ -75,12 +75,13 @@ def _suppression() -> bool:
         from rlab.nn.detection.nms import nms
 
         library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.impl("nms", nms, "CPU")
         KEPT.append(library)
-    import torchvision
+        for name in ("nms", "qnms"):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision.ops.boxes
 
-    return False
+        torchvision.ops.boxes.nms = nms
+        return False
 
 
 KEPT: list[Any] = []
