@@ -187,7 +187,8 @@ class BreakoutObjects(VecEnv):
         if self._classic:
             for _ in range(self._rngs[i].integers(NOOPS + 1)):
                 ale.act(ale_py.Action.NOOP)
-            ale.act(ale_py.Action.FIRE)
+            for _ in range(STEP_FRAMES):  # the game does not look at the button in each of them
+                ale.act(ale_py.Action.FIRE)
         self._frames[i], self._lives[i] = 0, ale.lives()
 
     def _look(self, rows: list[int], first: bool) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ import pytest
 import rlab
 from rlab.cli import main
 from rlab.envs import make_vec
-from rlab.envs.breakout import BALL_Y, CLASSES, HEIGHT, WIDTH, objects_of, vector_of, wall_of
+from rlab.envs.breakout import CLASSES, HEIGHT, WIDTH, objects_of, vector_of, wall_of
 from rlab.errors import RlabError
 from rlab.run.contract import Detects
 from rlab.tasks.detection.breakout import finder, frames
@@ -31,13 +31,13 @@ def test_memory_tells_what_pixels_show() -> None:
     for picture, ram in frames(5, 150):
         pixels, (boxes, labels) = picture.any(0), objects_of(ram)
         np.testing.assert_array_equal(painted(boxes), pixels)
-        seen |= {CLASSES[kind] for kind in labels} | ({"hidden ball"} if ram[BALL_Y] == 0 else set())
+        seen |= {CLASSES[kind] for kind in labels}
         if labels[0] == 0:
             ball, others = painted(boxes[:1]), painted(boxes[1:])
             np.testing.assert_array_equal(ball & ~others, pixels & ~others)
             assert 0 < ball.sum() <= 10
             seen |= {"ball in the wall"} if boxes[0, 1] < 60 else set()
-    assert seen == {*CLASSES, "hidden ball", "ball in the wall"}
+    assert seen == {*CLASSES, "ball in the wall"}
 
 
 def test_vector_says_where_and_whither() -> None:
@@ -69,7 +69,7 @@ def test_objects_are_of_the_same_game(envs: list[Any]) -> None:
     rng, ends = np.random.default_rng(0), 0
     for env in envs:
         env.reset(seed=4)
-    for _ in range(320):
+    for _ in range(200):
         actions = rng.integers(0, 4, 2)
         (_, *pixels, seen), (obs, *objects, told) = (env.step(actions) for env in envs)
         for a, b in zip(pixels, objects, strict=True):
@@ -77,14 +77,14 @@ def test_objects_are_of_the_same_game(envs: list[Any]) -> None:
         for name in ("raw_reward", "life_lost", "action"):
             np.testing.assert_array_equal(seen[name], told[name])
         ended = objects[1] | objects[2]
-        ends += ended.sum()
+        ends += ended.sum() + told["life_lost"].sum()
         assert obs in envs[1].observation_space
         np.testing.assert_array_equal((obs != told["final_obs"]).any(1), ended)
-    assert ends >= 4
+    assert ends >= 8  # two games are cut off; the others end by the lives
 
 
 def test_objects_fire_and_repeat_by_the_seed(envs: list[Any]) -> None:
-    envs += [make_vec("Breakout", 2, 3, observe="ram", sticky=0.3, training=training) for training in (True, False)]
+    envs += [make_vec("Breakout", 2, 3, observe="ram", sticky=0.1, training=training) for training in (True, False)]
     assert [(env.protocol, env.life_loss_ends, env.frame_stack) for env in envs] == [
         ("classic", True, 1),
         ("classic", False, 1),
@@ -92,7 +92,7 @@ def test_objects_fire_and_repeat_by_the_seed(envs: list[Any]) -> None:
     runs, forced = [], 0
     for env in [envs[0], *envs]:
         rows, lost = [env.reset(seed=9)[0]], np.zeros(2, bool)
-        for _ in range(90):
+        for _ in range(60):
             obs, reward, *_, info = env.step(np.full(2, 2))
             np.testing.assert_array_equal(info["action"], np.where(lost, 1, 2))
             np.testing.assert_array_equal(reward, np.sign(info["raw_reward"]) if env is envs[0] else info["raw_reward"])
@@ -102,7 +102,7 @@ def test_objects_fire_and_repeat_by_the_seed(envs: list[Any]) -> None:
         runs.append(np.stack(rows))
     np.testing.assert_array_equal(runs[0], runs[1])
     np.testing.assert_array_equal(runs[0], runs[2])
-    assert forced >= 6
+    assert forced >= 6, forced
     assert (runs[0][:, 0] != runs[0][:, 1]).any()
 
 
@@ -110,13 +110,25 @@ def test_detectors_run_plays_in_place_of_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, envs: list[Any]
 ) -> None:
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
-    small = ["--examples", "8", "--epochs", "1", "--width", "8", "--evaluate-steps", "0", "--threads", "1"]
+    small = [
+        "--examples",
+        "8",
+        "--epochs",
+        "1",
+        "--validation",
+        "0",
+        "--width",
+        "8",
+        "--evaluate-steps",
+        "0",
+        "--threads",
+        "1",
+    ]
     data = ["--data", "breakout-objects", "--stride", "4", "--levels", "1", "--cells", "1"]
     assert main(["train", "ssd", *data, *small, "--name", "eyes"]) == 0
-    dqn = ["--env", "Breakout", "--observe", "eyes", "--steps", "60", "--num-envs", "2", "--learning-starts", "20"]
+    dqn = ["--env", "Breakout", "--observe", "eyes", "--steps", "40", "--num-envs", "2", "--learning-starts", "20"]
     more = ["--batch-size", "8", "--final-episodes", "1", "--max-frames", "40", "--threads", "1", "--name", "agent"]
     assert main(["train", "dqn", *dqn, *more]) == 0
-    assert main(["eval", "agent", "--episodes", "1"]) == 0
     pictures = np.stack([picture for picture, _ in frames(0, 2)])
     with rlab.load("eyes") as loaded:
         told = loaded.ability(Detects).detect(pictures)
