@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from rlab.cli.flags import Arg, flags_of, help_text, read_words
@@ -172,6 +173,22 @@ def note_unknown(pieces: Sequence[str]) -> None:
         shown = ", ".join(f"'{piece}'" for piece in list(dict.fromkeys(pieces))[:5])
         more = "" if len(set(pieces)) <= 5 else f" and {len(set(pieces)) - 5:,} more"
         say(f"note    unknown to this model: {shortened(shown, 200)}{more}")
+
+
+def output_file(flag: str, file: Path, ending: str) -> Path:
+    """Return where a flag says that something is to be written, `~` expanded; asked before the work begins.
+
+    Raises:
+        RlabError: it is a folder, would lie in none, or has another ending than the one given.
+    """
+    file = file.expanduser()
+    if file.is_dir():
+        raise RlabError(f"{flag} is '{file}', a folder; nearest: {file / f'FILE{ending}'}")
+    if ending and file.suffix.lower() != ending:
+        raise RlabError(f"{flag} is '{file}'; it must end in {ending}; nearest: {file.with_suffix(ending)}")
+    if not file.absolute().parent.is_dir():
+        raise RlabError(f"{flag} is '{file}', and there is no folder '{file.parent}'")
+    return file
 
 
 def refuse_below(flags: Any, **bounds: int) -> None:

@@ -11,6 +11,7 @@ from rlab.cli.common import (
     JsonFlag,
     RunName,
     TrustFlag,
+    output_file,
     parse,
     reference,
     results,
@@ -84,6 +85,7 @@ def _compress(argv: Sequence[str], stop: Stop) -> int:
     given = {name: getattr(flags, name) for name in GIVEN if getattr(flags, name) is not None}
     given |= {name: True for name in ("layerwise", "rewind") if getattr(flags, name)}
     given |= {} if flags.per_channel else {"per_channel": False}
+    pareto = flags.pareto and output_file("--pareto", flags.pareto, ".png")
     with results(flags.json) as put:
         folder = find_run(flags.run)
         from rlab.api import evaluate
@@ -121,14 +123,14 @@ def _compress(argv: Sequence[str], stop: Stop) -> int:
         name = reference(made.folder)
         wrote = [f"wrote   {run.path}" for run in (made.folder, made.control) if run]
         points: list[Point] = []
-        if flags.pareto is not None:
+        if pareto is not None:
             points, measure = family(folder)
             try:
-                replace_durably(flags.pareto, picture(points, measure))
+                replace_durably(pareto, picture(points, measure))
             except OSError as e:
-                raise disk_error(e, flags.pareto) from None
+                raise disk_error(e, pareto) from None
             lines += [f"{'*' if p.worth else ' '} {p.run}: {p.bytes:,} bytes, {number(p.mean)}" for p in points]
-            wrote.append(f"wrote   {flags.pareto}")
+            wrote.append(f"wrote   {pareto}")
         put(
             "\n".join([*lines, *wrote, f"next    rlab eval {name}"]),
             {

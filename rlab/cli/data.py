@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from rlab.cli.common import JsonFlag, RunName, parse, reference, refuse_below, results, say
+from rlab.cli.common import JsonFlag, RunName, output_file, parse, reference, refuse_below, results, say
 from rlab.cli.flags import Arg
 from rlab.errors import RlabError, nearest, printable, shortened
 from rlab.run.formatting import number
@@ -230,8 +230,7 @@ def _show(argv: Sequence[str]) -> int:
         flags.set, flags.target, flags.missing, flags.test_file, shape=flags.shape
     )  # refuses as `train` does
     out = flags.out or Path(f"{files.name if files else flags.set.rpartition(':')[2]}.png")
-    if out.suffix != ".png":
-        raise RlabError(f"--out is {out}; it must end in .png")
+    out = output_file("--out", out, ".png")
     with results(flags.json) as put:
         from rlab.data.catalog import DATASETS
 

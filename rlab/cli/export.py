@@ -11,6 +11,7 @@ from rlab.cli.common import (
     JsonFlag,
     RunName,
     TrustFlag,
+    output_file,
     parse,
     results,
     say,
@@ -65,18 +66,17 @@ def _export(argv: Sequence[str], stop: Stop) -> int:
             graph = graph_of(run.learner, run.folder.name)
             ending = "pt2" if flags.format == "torch" else "onnx"
             stem = f"{run.folder.name}{'-int8' if flags.int8 else ''}"
-            file = Path(flags.out or f"{stem}.{ending}").expanduser()
-            if file.is_dir() or not file.absolute().parent.is_dir():
-                raise RlabError(f"--out is '{file}', which is no file in a folder that exists")
-            fp32 = scratch / "fp32.onnx" if flags.int8 else file
+            file = output_file("--out", Path(flags.out or f"{stem}.{ending}"), "")
+            fp32 = made = scratch / f"fp32.{ending}"  # a file that stands is replaced by one that is whole and checked
             agreement: Agreement | None = None
             try:
                 difference = export(graph, fp32, flags.format)
                 if flags.int8:
                     from rlab.compress.int8 import to_int8
 
-                    agreement = to_int8(run.learner, graph, fp32, scratch / "int8.onnx", stop)
-                    replace_durably(file, (scratch / "int8.onnx").read_bytes())
+                    made = scratch / "int8.onnx"
+                    agreement = to_int8(run.learner, graph, fp32, made, stop)
+                replace_durably(file, made.read_bytes())
                 engines = {"fp32": fp32} if flags.format == "onnx" else {}
                 engines |= {"int8": file} if flags.int8 else {}
                 times = latencies(graph, engines, stop) if flags.latency else []

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rlab.cli.common import TrustFlag, parse, refuse_below
 from rlab.cli.flags import Arg
 from rlab.errors import RlabError, nearest, printable, printable_lines
+from rlab.run.files import replace_durably
 from rlab.trust import Untrusted
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ class Table:
         try:
             if path.exists() and path.resolve() not in self.saved:
                 raise RlabError(f"'{short(name)}' exists already; take another name")
-            path.write_text(text, "utf-8")
+            replace_durably(path.resolve(), text.encode())
         except (OSError, ValueError) as e:
             raise RlabError(f"'{short(name)}' cannot be written: {getattr(e, 'strerror', None) or e}") from None
         self.saved.add(path.resolve())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlab.cli.common import output_file
 from rlab.errors import RlabError
 from rlab.run.contract import Interpolates, Samples
 from rlab.run.files import replace_durably
@@ -46,18 +47,18 @@ def main_images(
 
     if not 1 <= n <= MOST:
         raise RlabError(f"-n is {n}; a grid has 1 to {MOST:,} images")
+    out = out and output_file("--out", out, ".png")
+    interpolate = interpolate and output_file("--interpolate", interpolate, ".gif")
     written = []
     if out is not None or interpolate is None:
         images = loaded.ability(Samples).sample(n, seed)
         _check_images(images.shape[1:], loaded.folder.name)
         png = grid(images)
-        written.append(
-            write_pictures(loaded.folder, {"samples": png})["samples"] if out is None else _write(out, ".png", png)
-        )
+        written.append(write_pictures(loaded.folder, {"samples": png})["samples"] if out is None else _write(out, png))
     if interpolate is not None:
         frames = loaded.ability(Interpolates).interpolate(ROWS, STEPS, seed)
         _check_images(frames.shape[2:], loaded.folder.name)
-        written.append(_write(interpolate, ".gif", gif(frames.swapaxes(0, 1))))
+        written.append(_write(interpolate, gif(frames.swapaxes(0, 1))))
     lines = "\n".join(f"wrote   {path}" for path in written)
     put(lines, {"run": loaded.folder.name, "seed": seed, "files": [str(path) for path in written]})
 
@@ -68,15 +69,6 @@ def _check_images(shape: tuple[int, ...], run: str) -> None:
                         f"nearest: rlab.load('{run}').sample(n)")  # fmt: skip
 
 
-def _write(path: Path, ending: str, data: bytes) -> Path:
-    """Write a file whole, or not at all.
-
-    Raises:
-        RlabError: it has another ending, or cannot be written.
-    """
-    if path.suffix.lower() != ending:
-        raise RlabError(f"'{path}' is written as {ending[1:].upper()}; nearest: {path.with_suffix(ending)}")
-    if not path.parent.is_dir():
-        raise RlabError(f"'{path}' cannot be written: there is no folder '{path.parent}'")
+def _write(path: Path, data: bytes) -> Path:
     replace_durably(path, data)
     return path

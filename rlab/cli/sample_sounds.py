@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlab.cli.common import output_file
 from rlab.errors import RlabError
 from rlab.run.contract import Sounds
 from rlab.run.files import replace_durably
@@ -44,11 +45,7 @@ def main_sounds(
     """
     from rlab.data.sound import wav_bytes
 
-    file = file or Path(f"{loaded.folder.name}.wav")
-    if file.suffix.lower() != ".wav":
-        raise RlabError(f"--play-to is '{file}'; sounds are written as WAV; nearest: {file.with_suffix('.wav')}")
-    if not file.parent.is_dir():
-        raise RlabError(f"'{file}' cannot be written: there is no folder '{file.parent}'")
+    file = output_file("--play-to", file or Path(f"{loaded.folder.name}.wav"), ".wav")
     if n > MOST:
         raise RlabError(f"-n is {n}; it must be 1 to {MOST:,} sounds")
     maker = loaded.ability(Sounds)

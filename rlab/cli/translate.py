@@ -14,6 +14,7 @@ from rlab.cli.common import (
     TrustFlag,
     input_lines,
     note_unknown,
+    output_file,
     parse,
     refuse_below,
     results,
@@ -50,11 +51,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     flags = parse(Flags, "translate", argv)
     refuse_below(flags, beam=0)
-    picture = flags.show_attention
+    picture = flags.show_attention and output_file("--show-attention", flags.show_attention, ".png")
     if picture is not None and len(flags.texts) != 1:
         raise RlabError(f"--show-attention draws one text, not {len(flags.texts)}; nearest: rlab translate RUN TEXT")
-    if picture is not None and picture.suffix.lower() != ".png":
-        raise RlabError(f"--show-attention is {picture}; it must end in .png")
     if any(not text.strip() for text in flags.texts):
         raise RlabError("there is nothing to translate in an empty text")
     with results(flags.json) as put:

@@ -112,7 +112,7 @@ def test_what_is_mistyped_is_said_and_the_game_goes_on(play: Verb) -> None:
         "'passs' is no move and no command; nearest: pass",
         "'c3 d3' is more than one word",
         "save what?",
-        "'/no/where.sgf' cannot be written",
+        "cannot write under /no: No such file",
         "you have made no move yet",
         "take back your last move",
         "black cannot play C3: there is a stone on C3",

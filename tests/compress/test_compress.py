@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -255,6 +257,21 @@ def test_exported_regression_has_its_own_unit() -> None:
         expected = run.predict(x)
     exported = torch.export.load("sugar.pt2").module()(torch.from_numpy(x))
     np.testing.assert_allclose(exported.detach().numpy()[:, 0], expected, rtol=1e-4)
+
+
+def test_full_disk_leaves_the_file_that_stood(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        path.write_bytes(data[:9])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    Path("mine.pt2").write_bytes(b"what stood")
+    monkeypatch.setattr("rlab.run.files.write_durably", full)
+    assert main(["export", "lenet", "--format", "torch", "--out", "mine.pt2", "--no-latency"]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert [file.name for file in Path().glob("*mine*")] == ["mine.pt2"]
+    assert Path("mine.pt2").read_bytes() == b"what stood"
 
 
 @pytest.mark.parametrize("form", ["onnx", "torch"])

@@ -280,10 +280,12 @@ def test_verbs_take_these_runs(runs: Path, capsys: pytest.CaptureFixture[str], t
         assert (tmp_path / "a.png").read_bytes() == (tmp_path / "c.png").read_bytes()
         with Image.open(tmp_path / "a.gif") as film:
             assert film.n_frames > 20
-        with pytest.raises(RlabError, match=r"'.*a.jpg' is written as PNG; nearest: .*a.png"):
+        with pytest.raises(RlabError, match=r"--out is '.*a.jpg'; it must end in .png; nearest: .*a.png"):
             main_images(loaded, 1, 0, tmp_path / "a.jpg", None, print)
         with pytest.raises(RlabError, match="there is no folder"):
             main_images(loaded, 1, 0, tmp_path / "no" / "a.png", None, print)
+        with pytest.raises(RlabError, match=r"--interpolate is '.*', a folder; nearest: .*FILE.gif"):
+            main_images(loaded, 1, 0, None, tmp_path, print)
     with rlab.load("ae") as loaded:
         x = loaded.learner.task.dataset.x[:3].numpy()
         assert loaded.ability(Predicts).predict(x).shape == x.shape

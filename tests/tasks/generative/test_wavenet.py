@@ -158,7 +158,7 @@ def test_run_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
         (["--digit", "ris"], "has no class 'ris'; nearest: rise"),
         (["--speaker", "lo"], "has no speaker 'lo'; nearest: low"),
         (["--seconds", "100"], "100 seconds are no length of a sound"),
-        (["--play-to", "a.mp3"], "written as WAV; nearest: a.wav"),
+        (["--play-to", "a.mp3"], "must end in .wav; nearest: a.wav"),
         (["--play-to", "no/a.wav"], "there is no folder 'no'"),
         (["--top-k", "3"], "--top-k is 3, which does nothing: run 't' makes sounds"),
         (["--out", "a.png"], "--out is a.png, which does nothing: run 't' makes sounds"),
