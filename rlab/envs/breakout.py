@@ -76,7 +76,7 @@ def objects_of(ram: NDArray[np.uint8]) -> Found:
     both = ball, (left, PADDLE_TOP, left + 2 * half, PADDLE_TOP + PADDLE_HEIGHT)
     wall = wall_of(ram)
     boxes = np.concatenate([both, BRICKS[wall]]).clip(0, [WIDTH, HEIGHT, WIDTH, HEIGHT]).astype(np.float32)
-    there = (boxes[:, 2:] > boxes[:, :2]).all(1)  # the walls and what is below the paddle hide the ball
+    there = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)  # the walls and what is below the paddle hide the ball
     there[0] &= y > 0
     return boxes[there], np.concatenate([[0, 1], 4 - np.argwhere(wall)[:, 0] // 2])[there]
 
@@ -115,7 +115,9 @@ def start(seed: int, sticky: float = 0.0) -> ale_py.ALEInterface:
     ale = ale_py.ALEInterface()
     ale.setInt("random_seed", seed)
     ale.setFloat("repeat_action_probability", sticky)
-    ale.loadROM(ale_py.roms.get_rom_path(ROM))
+    path = ale_py.roms.get_rom_path(ROM)
+    assert path is not None  # ALE brings it
+    ale.loadROM(path)
     return ale
 
 
