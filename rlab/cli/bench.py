@@ -62,6 +62,26 @@ class Gpu:
 
 
 @dataclass(frozen=True)
+class Fleet:
+    """Let fleets of several sizes play for a learner, and count what it accepts: steps or moves a second, and bytes."""
+
+    agent: str = "dqn"
+    """alphazero, dqn or a variant of it."""
+    env: str = "Breakout"
+    """What is played."""
+    actors: Annotated[str, Arg("1,2,4")] = "1,2,4"
+    """Sizes of the fleets."""
+    each: int = 8
+    """Environments, or games, of an actor."""
+    seconds: float = 20.0
+    """For which is counted, from the first that comes in."""
+    cluster: str = "auto"
+    """local, this machine; an address of Ray; auto: what RAY_ADDRESS names, else this machine."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
 class Roofline:
     """Measure what this processor can do at the most by its arithmetic and by its memory, and how near layers come."""
 
@@ -220,6 +240,21 @@ class GoSolved:
 
 
 @dataclass(frozen=True)
+class Parallel:
+    """Train a ResNet by two processes of one thread each, beside one process of two threads and one of one: examples a
+    second, in turn."""
+
+    rounds: int = 5
+    """How often each way is measured, in turn; the median counts."""
+    updates: int = 30
+    """Timed updates of one measurement."""
+    beside: int = 0
+    """Beside this many busy processes."""
+    json: JsonFlag = False
+    """Print one JSON object; everything else goes to stderr."""
+
+
+@dataclass(frozen=True)
 class Sequences:
     """Train Transformers beside plain PyTorch of the same shape, from the same weights on the same batches: tokens a
     second and losses. And write with and without a cache of keys and values."""
@@ -282,10 +317,12 @@ def main(argv: Sequence[str]) -> int:
         "data": (Data, _data),
         "detection": (Detection, _detection),
         "envs": (Envs, _environments),
+        "fleet": (Fleet, _fleet),
         "generative": (Generative, _generative),
         "go": (Go, _go),
         "go-solved": (GoSolved, _go_solved),
         "gpu": (Gpu, _gpu),
+        "parallel": (Parallel, _parallel),
         "roofline": (Roofline, _roofline),
         "sequences": (Sequences, _sequences),
         "speed": (Speed, _speed),
@@ -352,6 +389,36 @@ def _measure_generative(argv: Sequence[str], stop: Stop) -> int:
             say(f"stopped; the same command goes on in {result['folder']}")
             return stopped_status(stop)
         put(f"{table(result)}\nwrote   {write_picture(result)}", result)
+        return 0
+
+
+def _fleet(argv: Sequence[str]) -> int:
+    return until_stopped(lambda stop: _measure_fleet(argv, stop))
+
+
+def _measure_fleet(argv: Sequence[str], stop: Stop) -> int:
+    flags = parse(Fleet, "bench fleet", argv)
+    refuse_below(flags, each=1)
+    if not 0 < flags.seconds <= 3600:
+        raise RlabError(f"--seconds is {flags.seconds:g}; it must be more than 0 and at most 3600")
+    sizes = [int(word) for word in flags.actors.split(",") if word.strip().isdigit() and int(word) > 0]
+    if not sizes or len(sizes) != len(flags.actors.split(",")):
+        raise RlabError(f"--actors is '{flags.actors}'; write numbers of at least 1, such as 1,2,4")
+    with results(flags.json) as put:
+        from rlab.bench.fleet import measure
+        from rlab.run.contract import Stopped
+
+        try:
+            m = measure(flags.agent, flags.env, sizes, flags.each, flags.seconds, flags.cluster, stop, say)
+        except Stopped:
+            return stopped_status(stop)
+        lines = [f"{'actors':>6}{'accepted/s':>12}{'MB/s':>8}{'updates/s':>11}{'lag':>8}{'lost':>6}"]
+        for row in m["rows"]:
+            lag = "-" if row["lag"] is None else f"{row['lag']:.1f}"
+            lines.append(f"{row['actors']:>6}{row['per_s']:>12,.0f}{row['mb_per_s']:>8.1f}{row['updates_per_s']:>11.1f}"
+                         f"{lag:>8}{row['lost']:>6}")  # fmt: skip
+        lines.append(f"{m['cores']} cores, load {m['load'][0]:.1f} before and {m['load'][1]:.1f} after")
+        put("\n".join(lines), m)
         return 0
 
 
@@ -445,6 +512,23 @@ def _roofline(argv: Sequence[str]) -> int:
             f"{row['limited_by']}"
             for row in m["rows"]
         ]
+        put("\n".join(lines), m)
+        return 0
+
+
+def _parallel(argv: Sequence[str]) -> int:
+    flags = parse(Parallel, "bench parallel", argv)
+    refuse_below(flags, rounds=1, updates=1, beside=0)
+    with results(flags.json) as put:
+        from rlab.bench.parallel import measure
+
+        m = measure(flags.rounds, flags.updates, flags.beside, say)
+        lines = [f"{'examples/s, ' + m['model']:<28}{'median':>10}"]
+        lines += [f"{row['way']:<28}{row['examples_per_s']:>10,.1f}" for row in m["rows"]]
+        for ratio in m["ratios"]:
+            interval = "" if ratio["low"] is None else f" [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+            lines.append(f"two ranks over {ratio['over']}: {ratio['ratio']:.2f}x{interval}")
+        lines.append(f"bar {m['bar']:g}x over one rank of two threads: {'met' if m['met'] else 'not met'}")
         put("\n".join(lines), m)
         return 0
 

@@ -28,6 +28,7 @@ from rlab.run.formatting import number
 
 if TYPE_CHECKING:
     from rlab.compress.latency import Latency
+    from rlab.compress.memory import Memory
     from rlab.compress.pareto import Point
 
 
@@ -66,7 +67,7 @@ class Flags:
     episodes: int = 30
     """Games that both are scored by, if they play; 0: no score."""
     latency: bool = True
-    """Measure how long both take for 1 input and for 256."""
+    """Measure how long both take for 1 input and for 256, and the memory of their weights and of a forward pass."""
     pareto: Annotated[Path | None, Arg("FILE.png")] = None
     """Draw score over bytes of the run and of all that was made smaller of it, this one included, as last evaluated."""
     trust: TrustFlag = ()
@@ -91,6 +92,7 @@ def _compress(argv: Sequence[str], stop: Stop) -> int:
         from rlab.api import evaluate
         from rlab.compress.compress import Compression, compress
         from rlab.compress.latency import table
+        from rlab.compress.memory import memory_table
         from rlab.compress.pareto import family, picture
         from rlab.recipes import load_recipes
 
@@ -103,7 +105,7 @@ def _compress(argv: Sequence[str], stop: Stop) -> int:
             for role, run in runs.items():
                 if flags.episodes:
                     scores[role] = evaluate(run, flags.episodes, 0, flags.device, stop=stop)
-            times = {role: _latencies(runs[role], stop) for role in ("before", "after") if flags.latency}
+            costs = {role: _costs(runs[role], role, stop) for role in ("before", "after") if flags.latency}
         except Stopped:
             say("stopped")
             return stopped_status(stop)
@@ -118,8 +120,9 @@ def _compress(argv: Sequence[str], stop: Stop) -> int:
             lines.append(
                 f"{role:<8}{number(score['mean'])} [{number(score['low'])}, {number(score['high'])}] {measure}"
             )
-        rows = [replace(row, name=f"{role} {row.name}") for role, found in times.items() for row in found]
-        lines += table(rows)
+        rows = [replace(row, name=f"{role} {row.name}") for role, found in costs.items() for row in found[0]]
+        memories = [row for _, found in costs.values() for row in found]
+        lines += [*table(rows), *memory_table(memories)]
         name = reference(made.folder)
         wrote = [f"wrote   {run.path}" for run in (made.folder, made.control) if run]
         points: list[Point] = []
@@ -142,7 +145,9 @@ def _compress(argv: Sequence[str], stop: Stop) -> int:
                 "numbers_before": made.parameters[0],
                 "numbers_after": made.parameters[1],
                 "zeros": made.zeros,
+                "taken": made.taken.note() if made.taken else None,
                 "latency": [row.plain() for row in rows],
+                "memory": [row.plain() for row in memories],
                 "pareto": [point.plain() for point in points],
             }
             | {role: {key: score[key] for key in ("mean", "low", "high")} for role, score in scores.items()},
@@ -154,15 +159,17 @@ GIVEN = ("bits", "share", "rounds", "epochs", "learning_rate", "rewind_to")
 """Settings of a method that have a usual value of their own there."""
 
 
-def _latencies(folder: RunFolder, stop: Stop) -> list[Latency]:
-    """How long a run's network takes; nothing of one that cannot be exported."""
+def _costs(folder: RunFolder, role: str, stop: Stop) -> tuple[list[Latency], list[Memory]]:
+    """How long a run's network takes, and how much memory; nothing of one that cannot be exported."""
     from rlab.api import load
     from rlab.compress.export import graph_of
     from rlab.compress.latency import latencies
+    from rlab.compress.memory import memory
 
     with load(folder, "cpu") as run:
         try:
             graph = graph_of(run.learner, folder.name)
         except RlabError:
-            return []
-        return latencies(graph, {}, stop)
+            return [], []
+        times = latencies(graph, {}, stop)
+        return times, [memory(graph, role, [batch for batch, t in times[0].seconds.items() if t is not None])]

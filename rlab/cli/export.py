@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from rlab.cli.common import (
     JsonFlag,
@@ -18,6 +18,7 @@ from rlab.cli.common import (
     stopped_status,
     until_stopped,
 )
+from rlab.cli.flags import Arg
 from rlab.errors import RlabError
 from rlab.run.contract import Stop, Stopped
 from rlab.run.files import disk_error, replace_durably, scratch_folder
@@ -38,6 +39,9 @@ class Flags:
     int8: bool = False
     """Of ONNX: compute with weights and activations in 8 bits, whose ranges training inputs show, or games that the
     agent plays."""
+    examples: Annotated[int | None, Arg(default="(default: 2000)")] = None
+    """With --int8: compare both graphs on so many test examples or observations at the most; 0: on the whole test
+    split."""
     out: str | None = None
     """The file; none: the run's name with the format's ending, in the current directory."""
     latency: bool = True
@@ -57,6 +61,8 @@ def _export(argv: Sequence[str], stop: Stop) -> int:
     flags = parse(Flags, "export", argv)
     if flags.int8 and flags.format != "onnx":
         raise RlabError("--int8 is for --format onnx, whose engine computes in int8; nearest: without --int8")
+    if flags.examples is not None and (flags.examples < 0 or not flags.int8):
+        raise RlabError(f"--examples is {flags.examples}; it is for --int8, and 0 or more")
     with results(flags.json) as put:
         from rlab.api import load
         from rlab.compress.export import export, graph_of, player_script
@@ -72,10 +78,11 @@ def _export(argv: Sequence[str], stop: Stop) -> int:
             try:
                 difference = export(graph, fp32, flags.format)
                 if flags.int8:
-                    from rlab.compress.int8 import to_int8
+                    from rlab.compress.int8 import CHECKED, to_int8
 
+                    examples = CHECKED if flags.examples is None else flags.examples
                     made = scratch / "int8.onnx"
-                    agreement = to_int8(run.learner, graph, fp32, made, stop)
+                    agreement = to_int8(run.learner, graph, fp32, made, stop, examples)
                 replace_durably(file, made.read_bytes())
                 engines = {"fp32": fp32} if flags.format == "onnx" else {}
                 engines |= {"int8": file} if flags.int8 else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Annotated, Any
@@ -42,6 +43,9 @@ class Flags:
     """CPU threads of torch of each run."""
     jobs: int | None = None
     """The most runs at once; by default as many as cores hold. Never more than memory holds."""
+    cluster: Annotated[str | None, Arg("WHERE")] = None
+    """Run them on a cluster of Ray, whose machines share the runs' folder: local, this machine; an address, such as
+    host:6379; auto: what RAY_ADDRESS names, else this machine. A run whose machine is lost goes on elsewhere."""
     name: Annotated[str | None, Arg("NAME")] = None
     """The sweep's name; without it one is made from what it is."""
     tune: bool = False
@@ -66,6 +70,8 @@ def _sweep(argv: Sequence[str], stop: Stop) -> int:
     with results(flags.json) as put:
         sweep = _existing(flags) if flags.sweep is not None else _defined(flags)
         if sweep.kind == "search":
+            if flags.cluster:
+                raise RlabError("--cluster is for sweeps; a search runs on one machine")
             return _tune(flags, sweep, stop, put)
         if flags.trials is not None:
             raise RlabError(f"--trials belongs to a search, and '{sweep.name}' is a sweep")
@@ -73,9 +79,18 @@ def _sweep(argv: Sequence[str], stop: Stop) -> int:
 
         started = time.monotonic()
         width = at_once(sweep.definition["threads"], flags.jobs)
-        say(f"sweep    {sweep.path}\nruns     {len(sweep.jobs)}, at most {width} at once")
-        with SweepView() as view:
-            rows = run_sweep(sweep, flags.jobs, stop, view)
+        say(f"sweep    {sweep.path}")
+        with ExitStack() as stack:
+            elsewhere = None
+            if flags.cluster:
+                from rlab.parallel.jobs import Cluster
+
+                elsewhere = Cluster(flags.cluster, flags.jobs, sweep.definition["threads"], say)
+                stack.callback(elsewhere.close)
+                width = elsewhere.at_once
+            say(f"runs     {len(sweep.jobs)}, at most {width} at once")
+            view = stack.enter_context(SweepView())
+            rows = run_sweep(sweep, flags.jobs, stop, view, elsewhere)
         return _finish(sweep, rows, time.monotonic() - started, stop, put)
 
 

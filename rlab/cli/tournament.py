@@ -75,6 +75,11 @@ class Flags:
     """Processes of each program; by default one a core."""
     at_once: int | None = None
     """Games side by side; by default 128, or 4 for each process where a program plays."""
+    cluster: Annotated[str | None, Arg("WHERE")] = None
+    """Play on a cluster of Ray, where runs and programs are found as here: local, this machine; an address, such as
+    host:6379; auto: what RAY_ADDRESS names, else this machine. Games of a lost machine are played again."""
+    actors: int | None = None
+    """Processes that play on the cluster, which share --at-once; by default one a core."""
     name: Annotated[str | None, Arg("NAME")] = None
     """The tournament's name; by default made from players and rules. A named one may get more players and games."""
     seed: int = 0
@@ -95,6 +100,7 @@ def _tournament(argv: Sequence[str], stop: Stop) -> int:
     with results(flags.json) as put:
         names = _names(flags)
         _refuse_nonsense(flags, names)
+        from rlab.agents.go.arena import play_games
         from rlab.agents.go.players import find_player
         from rlab.agents.go.ratings import Sprt
         from rlab.agents.go.tournament import Common, Tournament, TournamentPlan, distinct
@@ -125,10 +131,16 @@ def _tournament(argv: Sequence[str], stop: Stop) -> int:
             programs = any(isinstance(player, Program) for player in players.values())
             at_once = flags.at_once or (AT_ONCE_PROGRAMS * jobs if programs else AT_ONCE)
             played = Tournament(common, plan, players, flags.name, at_once, say)
+            play = play_games
+            if flags.cluster:
+                from rlab.parallel.games import on_cluster
+
+                named = dict(zip(labels, names, strict=True))
+                play = on_cluster(named, flags.cluster, flags.actors, flags.jobs or 1, say, flags.seconds)
             path, before = played.folder.path, len(played.games)
             say(f"tournament {path}\ngames      {before:,} of {played.total:,} are there")
             try:
-                played.play(stop, _Teller(before))
+                played.play(stop, _Teller(before), play)
             finally:  # also when a player turns out to be no good: what was played is told
                 result = played.result(anchor)
                 files = write_result(result, path)
@@ -184,7 +196,9 @@ def _names(flags: Flags) -> list[str]:
 
 def _refuse_nonsense(flags: Flags, names: Sequence[str]) -> None:
     refuse_below(flags, games=2, moves_random=0)
-    for flag in ("openings", "jobs", "at_once"):
+    if flags.actors is not None and not flags.cluster:
+        raise RlabError("--actors are processes on a cluster; nearest: --cluster local")
+    for flag in ("openings", "jobs", "at_once", "actors"):
         if getattr(flags, flag) is not None:
             refuse_below(flags, **{flag: 1})
     if flags.games % 2:

@@ -87,6 +87,8 @@ class Row:
     score: float | None = None
     error: str | None = None
     seconds: float = 0.0
+    lost: int = 0
+    """Machines that were gone while they worked on it."""
 
 
 class View(Protocol):
@@ -102,13 +104,45 @@ class View(Protocol):
 Process = subprocess.Popen[bytes]
 Output = IO[bytes] | int
 
+LOST = -1_000
+"""The exit status of a process whose machine is gone; no signal has that number."""
+
+MOST_LOST = 5
+"""Machines that a job may lose before it counts as failed."""
+
+
+class Started(Protocol):
+    """What a pool needs of a process, as a `Process` has it."""
+
+    def poll(self) -> int | None:
+        """Its exit status, or None while it is at work."""
+
+    def terminate(self) -> None:
+        """Ask it to save and leave."""
+
+    def kill(self) -> None:
+        """End it."""
+
+    def wait(self) -> int:
+        """Wait for its exit status."""
+
+
+class Elsewhere(Protocol):
+    """Other machines, see `rlab.parallel.jobs`."""
+
+    at_once: int
+    """Processes that they hold."""
+
+    def begin(self, words: Sequence[str], log: Path, variables: Mapping[str, str]) -> Started:
+        """Begin ``rlab WORD ...`` there, with these variables in its environment; what it says goes to the log."""
+
 
 @dataclass
 class Child:
     """A process at work on a job."""
 
     row: Row
-    process: Process
+    process: Started
     started: float
     memory: int
     device_memory: int
@@ -123,12 +157,16 @@ class Pool:
         at_once: the most runs at once.
         stop: polled; once it is set the children are asked to save and leave.
         view: shows the jobs.
+        elsewhere: where the processes run; None: on this machine, as many as its memory holds.
     """
 
-    def __init__(self, folder: Path, threads: int, at_once: int, stop: Stop, view: View):
+    def __init__(
+        self, folder: Path, threads: int, at_once: int, stop: Stop, view: View, elsewhere: Elsewhere | None = None
+    ):
         self.folder = folder.resolve()
         self.threads = threads
-        self.at_once = at_once
+        self.elsewhere = elsewhere
+        self.at_once = at_once if elsewhere is None else elsewhere.at_once
         self.stop = stop
         self.view = view
         self._children: list[Child] = []
@@ -215,7 +253,7 @@ class Pool:
 
     def _need(self, job: Job) -> dict[str, int] | None:
         """What a job needs, asked of its learner once; None if that cannot be built, or if a stop was asked for."""
-        if self.at_once == 1:
+        if self.at_once == 1 or self.elsewhere is not None:
             return {"memory": 0, "device_memory": 0, "device_free": 0}  # alone: `rlab train` judges by itself
         if job.cell not in self._needs and job.cell not in self._refused:
             request = json.dumps([job.agent, job.env, job.steps, job.settings])
@@ -247,20 +285,27 @@ class Pool:
             with open_plain(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as log:
                 log.write(f"$ rlab {' '.join(words)}\n".encode())
                 log.flush()
-                process = begin("rlab", words, log, log, self._environment())
+                process: Started
+                if self.elsewhere is not None:
+                    process = self.elsewhere.begin(words, path, self._variables())
+                else:
+                    process = begin("rlab", words, log, log, self._environment())
         except OSError as e:
             raise disk_error(e, self.folder) from None
         row.state = "running"
         self._children.append(Child(row, process, time.monotonic(), need["memory"], need["device_memory"]))
 
     def _environment(self) -> dict[str, str]:
+        return os.environ | self._variables()
+
+    def _variables(self) -> dict[str, str]:
         threads = str(self.threads)
         # What the children are told to do stands in the folder: they trust what the user has named, and no more.
-        return (
-            os.environ
-            | environment()
-            | {"RLAB_RUNS": str(self.folder), "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        )
+        return environment() | {
+            "RLAB_RUNS": str(self.folder),
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+        }
 
     def _reap(self) -> None:
         for child in list(self._children):
@@ -274,6 +319,9 @@ class Pool:
             if row.state == "finished":
                 score = "-" if row.score is None else f"{row.score:,.2f}"
                 self.view.event(f"finished: {row.job.name}, mean score {score}")
+            elif status == LOST and row.lost < MOST_LOST and not self._ending:
+                row.state, row.lost = "waiting", row.lost + 1
+                self.view.event(f"{row.job.name}: the machine that it was on is gone; it goes on elsewhere")
             elif status in (130, 143) or (self._ending and status == -signal.SIGTERM):
                 row.state = "stopped"
                 if not self._ending:
@@ -283,6 +331,8 @@ class Pool:
                 self.view.event(f"failed: {row.job.name}: {row.error}")
 
     def _why(self, job: Job, status: int) -> str:
+        if status == LOST:
+            return f"{MOST_LOST + 1} machines are gone that worked on it; going on with the sweep resumes it"
         if status < 0:
             return f"its process was killed by {signal.Signals(-status).name}; going on with the sweep resumes it"
         log = self.folder / "logs" / f"{job.name}.log"

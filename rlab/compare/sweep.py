@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from rlab.compare.processes import Job, Lines, Pool, Row, View
+from rlab.compare.processes import Elsewhere, Job, Lines, Pool, Row, View
 from rlab.compare.settings import Setting, resolve
 from rlab.errors import RlabError, nearest, shortened
 from rlab.machine import cores
@@ -224,7 +224,13 @@ def refuse_if_changed(sweep: Sweep, kind: str, definition: dict[str, Any]) -> No
             )
 
 
-def run_sweep(sweep: Sweep, jobs: int | None = None, stop: Stop | None = None, view: View | None = None) -> list[Row]:
+def run_sweep(
+    sweep: Sweep,
+    jobs: int | None = None,
+    stop: Stop | None = None,
+    view: View | None = None,
+    elsewhere: Elsewhere | None = None,
+) -> list[Row]:
     """Do the runs of a sweep that are not finished yet.
 
     Args:
@@ -232,6 +238,7 @@ def run_sweep(sweep: Sweep, jobs: int | None = None, stop: Stop | None = None, v
         jobs: the most runs at once; None is one for every `threads` cores. Memory may allow fewer.
         stop: set it, and the runs save and stop.
         view: shows how they stand.
+        elsewhere: where the runs' processes are; None: on this machine.
 
     Returns:
         How each run stands, in the order of `sweep.jobs`.
@@ -242,7 +249,8 @@ def run_sweep(sweep: Sweep, jobs: int | None = None, stop: Stop | None = None, v
     lock = Lock(sweep.path / "lock")
     try:
         threads = sweep.definition["threads"]
-        return Pool(sweep.path, threads, at_once(threads, jobs), stop or Stop(), view or Lines()).run(sweep.jobs)
+        pool = Pool(sweep.path, threads, at_once(threads, jobs), stop or Stop(), view or Lines(), elsewhere)
+        return pool.run(sweep.jobs)
     finally:
         lock.release()
 

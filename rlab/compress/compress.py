@@ -18,7 +18,16 @@ from torch import Tensor
 from rlab.compress.prune import magnitude_masks, sparsity
 from rlab.compress.quantise import BITS, quantise
 from rlab.compress.structured import narrower
-from rlab.compress.training import Hook, initial_weights, masked, plain, quantised, refuse_untrainable, trained
+from rlab.compress.training import (
+    Hook,
+    Trained,
+    initial_weights,
+    masked,
+    plain,
+    quantised,
+    refuse_untrainable,
+    trained,
+)
 from rlab.errors import RlabError, nearest
 from rlab.run.checkpoint import Checkpoints, Saved
 from rlab.run.config import to_plain
@@ -151,6 +160,7 @@ class Compressed:
         zeros: share of the weights that are 0.
         parameters: how many numbers the network has before and after, its buffers included.
         control: with `rewind`, another run with the same weights at 0 whose others started at random.
+        taken: where the weights of the last training were taken, if there was one.
     """
 
     folder: RunFolder
@@ -159,6 +169,7 @@ class Compressed:
     zeros: float
     parameters: tuple[int, int]
     control: RunFolder | None = None
+    taken: Trained | None = None
 
 
 def compress(
@@ -201,43 +212,50 @@ def compress(
             made = _Made(made.config, _at_zero(start["modules"] if start else made.weights, masks))
             if how.trains:
                 made = train(made, masked(masks), begin=start if how.rewind_to else None)
-                report(f"round {round_} of {how.rounds}: {100 * share:.1f} % of the weights are 0, trained")
+                zeros = f"{100 * share:.1f} % of the weights are 0"
+                report(f"round {round_} of {how.rounds}: {zeros}, trained; {made.chosen}")
     elif how.method == "structured":
         for round_ in range(1, how.rounds + 1):
             share = 1 - (1 - how.share) ** (1 / how.rounds)
             made = _Made(*narrower(folder, made.config, place, made.weights, share))
             if how.trains:
                 made = train(made, plain)
-                report(f"round {round_} of {how.rounds}: {made.size:,} numbers are left, trained")
+                report(f"round {round_} of {how.rounds}: {made.size:,} numbers are left, trained; {made.chosen}")
     elif how.method == "qat":
         made = train(made, quantised(tuple(made.rates), how.bits, how.per_channel))
-        report(f"trained {how.epochs} epochs with weights of {how.bits} bits")
+        report(f"trained {how.epochs} epochs with weights of {how.bits} bits; {made.chosen}")
     other = None
     if control is not None:
         drawn = replace(made.config, run=replace(made.config.run, seed=made.config.run.seed + OTHER_SEED))
         random = _at_zero(initial_weights(folder, drawn, start=False), masks)
         other = train(_Made(made.config, random), masked(masks))
-        report("control: the same weights are 0, the others started at random, trained")
+        report(f"control: the same weights are 0, the others started at random, trained; {other.chosen}")
     before = sum(4 * w.numel() for w in weights.values())
     note = {"of": folder.name, "step": saved.done, **how.note(), "bytes_before": before}
     write = partial(_write, folder, state, place, saved, how)
     new, after = write(made, name, note)
     beside = None if other is None or control is None else write(other, control, note | {"control": True})[0]
     numbers = before // 4, made.size
-    return Compressed(new, before, after, sparsity(made.rates.values()), numbers, beside)
+    return Compressed(new, before, after, sparsity(made.rates.values()), numbers, beside, made.by)
 
 
 @dataclass(frozen=True)
 class _Made:
-    """Settings of a run, and the weights of its network."""
+    """Settings of a run, the weights of its network, and what they came of if they were trained."""
 
     config: Any
     weights: dict[str, Tensor]
+    by: Trained | None = None
 
     @property
     def rates(self) -> dict[str, Tensor]:
         """The weights that are pruned or quantised."""
         return {name: w for name, w in self.weights.items() if _is_weight(w)}
+
+    @property
+    def chosen(self) -> str:
+        """Which weights of the training they are, in words."""
+        return self.by.text() if self.by else ""
 
     @property
     def size(self) -> int:
@@ -272,7 +290,8 @@ def _trained(
     fit = made.config.fit
     fit = replace(fit, epochs=how.epochs or fit.epochs, learning_rate=how.learning_rate * fit.learning_rate)
     config = replace(made.config, fit=fit)
-    return _Made(made.config, trained(folder, config, made.weights, around, device, stop, begin))
+    came = trained(folder, config, made.weights, around, device, stop, begin)
+    return _Made(made.config, came.weights, came)
 
 
 def _free_name(folder: RunFolder, how: Compression, name: str | None) -> str:
@@ -376,7 +395,7 @@ def _write(
     state = _replaced(state, place, packed)
     notes = saved.loop | ({"config": config} if saved.loop.get("config") is not None else {})
     size = sum(part.nbytes for part in packed.values())
-    note = note | {"bytes": size}
+    note = note | {"bytes": size} | ({"taken": made.by.note()} if made.by else {})
 
     def fill(new: RunFolder) -> None:
         write_document(new.path / "config.json", document | new.config() | {NOTE: [*document.get(NOTE, []), note]})

@@ -16,16 +16,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rlab.agents.go.network import GoNetwork
 from rlab.agents.interaction import Interaction
 from rlab.agents.policy.policy_gradient import ActorCritic
 from rlab.agents.value.q_network import QNetwork
+from rlab.envs.go.planes import PLANES
 from rlab.errors import RlabError
+from rlab.nn.onnx import session_of
 from rlab.run.contract import Learner
 from rlab.tasks.classification import Classification
 from rlab.tasks.trainer import Trainer
 
 TOLERANCE = 1e-4
 """Largest difference between the run's outputs and those of the exported file, relative to the largest output."""
+
+
+POLICY_VALUE = "policy_value"
+"""What the output of a network of Go is called."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +92,27 @@ def graph_of(learner: Learner, run: str) -> Graph:
         if isinstance(network, ActorCritic) and isinstance(learner.envs.single_action_space.sample(), np.integer):
             policy = _Function(network, lambda net, obs: net.policy(obs, None).log_p)
             return Graph(policy, example, "observation", ("logits", "of each action's probability"))
+    go = go_network(learner)
+    if go is not None:
+        planes = (torch.rand(2, len(PLANES), go.size, go.size) < 0.3).float()
+        words = f"logits of the {go.size**2} points and the pass, then the value from -1 to 1"
+        return Graph(_Function(go, _policy_value), planes, "planes", (POLICY_VALUE, words))
     raise RlabError(
-        f"run '{run}' cannot be exported; our classifiers, value-based agents and policies of discrete actions can, if "
-        "they carry no state from step to step"
+        f"run '{run}' cannot be exported; our classifiers, networks of Go, value-based agents and policies of discrete "
+        "actions can, if they carry no state from step to step"
     )
+
+
+def go_network(learner: Learner) -> GoNetwork | None:
+    """The network of a run that learned Go; None: it is none."""
+    held = (getattr(learner, "network", None), getattr(getattr(learner, "task", None), "model", None))
+    return next((network for network in held if isinstance(network, GoNetwork)), None)
+
+
+def _policy_value(network: GoNetwork, planes: Tensor) -> Tensor:
+    """planes[B, C, n, n] -> [B, n * n + 2]."""
+    outputs = network(planes)
+    return torch.cat([outputs.policy, outputs.value.softmax(1).diff(dim=1)], 1)
 
 
 def _of_model(task: Classification) -> Graph:
@@ -146,15 +170,6 @@ def export(graph: Graph, file: Path, form: Literal["onnx", "torch"]) -> float:
     except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException) as e:
         lines = str(e).strip().splitlines()
         raise RlabError(f"this network cannot be written as {form}: {lines[0] if lines else type(e).__name__}") from e
-
-
-def session_of(file: Path, threads: int = 0) -> Any:
-    """Open an ONNX file in ONNX Runtime, on so many threads of the CPU (0: as many as there are cores)."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
 def _difference(module: nn.Module, run: Callable[[Tensor], np.ndarray], x: Tensor) -> float:

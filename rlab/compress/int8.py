@@ -19,22 +19,36 @@ import torch
 from torch import Tensor
 
 from rlab.agents.evaluation import play
+from rlab.agents.go.evaluator import Evaluator
+from rlab.agents.go.network import GoNetwork
+from rlab.agents.go.search_player import SearchPlayer
 from rlab.agents.interaction import Interaction
-from rlab.compress.export import Graph, session_of
+from rlab.compress.export import POLICY_VALUE, Graph, go_network
 from rlab.envs import make_vec
+from rlab.envs.go.boards import Boards, Setting
+from rlab.envs.go.planes import planes_of
 from rlab.errors import RlabError
+from rlab.nn.onnx import session_of
 from rlab.run.contract import Learner, Stop, Stopped
 from rlab.run.files import scratch_folder
+from rlab.seeding import derive
+from rlab.stats import student
 from rlab.tasks.classification import Classification
 from rlab.tasks.trainer import Trainer
 
 CALIBRATION, CHECKED = 512, 2_000
-"""Inputs that show the ranges of activations, and others that both graphs are compared on, at the most."""
+"""Inputs that show the ranges of activations, and others that both graphs are compared on, if nobody says how many."""
 
 GAMES = 8
 """Side by side, to get observations from."""
 
+GO_GAMES, SEEN = 32, 0.25
+"""Of Go, and the share of their positions that is looked at: neighbours are alike."""
+
 CHUNK = 256
+
+GO = ["Conv", "Add", "Relu"]
+"""What is quantised of a network of Go; what it pools over the board and sums to logits and the value is not."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,8 @@ class Agreement:
         same: share of those for which the largest output is the same one; None of predicted numbers.
         error: root mean square of the outputs' difference, relative to that of the outputs.
         accuracy: shares of right classes, of fp32 and of int8; None where there are no labels.
+        lost: what int8 loses of it, with the 95 % interval of the examples' differences.
+        value: of networks of Go, how far values from -1 to 1 are apart (root mean square).
     """
 
     calibrated: int
@@ -54,14 +70,22 @@ class Agreement:
     same: float | None
     error: float
     accuracy: tuple[float, float] | None
+    lost: tuple[float, float, float] | None = None
+    value: float | None = None
 
     def text(self) -> str:
         """Say it in a line."""
         if self.accuracy is not None:
             fp32, int8 = (100 * share for share in self.accuracy)
+            lost, low, high = (100 * share for share in self.lost or (0.0, 0.0, 0.0))
             return (
-                f"accuracy {int8:.2f} % in int8, {fp32:.2f} % in fp32, on {self.inputs:,} test examples, "
-                f"{100 * (self.same or 0.0):.2f} % of which get the same class"
+                f"accuracy {int8:.2f} % in int8, {fp32:.2f} % in fp32, {lost:.2f} points lost [{low:.2f}, {high:.2f}], "
+                f"on {self.inputs:,} test examples, {100 * (self.same or 0.0):.2f} % of which get the same class"
+            )
+        if self.value is not None:
+            return (
+                f"the same move first in {100 * (self.same or 0.0):.2f} % of {self.inputs:,} positions of its games, "
+                f"values {self.value:.2g} apart (root mean square, of -1 to 1)"
             )
         if self.same is not None:
             return f"the same action in {100 * self.same:.2f} % of {self.inputs:,} observations of its games"
@@ -75,11 +99,13 @@ class Agreement:
             "inputs": self.inputs,
             "same": self.same,
             "error": self.error,
+            "value": self.value,
             "accuracy": accuracy,
+            "lost": None if self.lost is None else dict(zip(("mean", "low", "high"), self.lost, strict=True)),
         }
 
 
-def to_int8(learner: Learner, graph: Graph, fp32: Path, int8: Path, stop: Stop) -> Agreement:
+def to_int8(learner: Learner, graph: Graph, fp32: Path, int8: Path, stop: Stop, examples: int = CHECKED) -> Agreement:
     """Write an exported network with weights and activations in 8 bits, and compare the two.
 
     A model is calibrated on training inputs and compared on the test split; an agent plays for its observations. There
@@ -91,6 +117,7 @@ def to_int8(learner: Learner, graph: Graph, fp32: Path, int8: Path, stop: Stop) 
         fp32: the ONNX file of it.
         int8: where to.
         stop: polled while games are played.
+        examples: that the two are compared on, at the most; 0: all of the test split.
 
     Raises:
         RlabError: the quantiser refuses the graph.
@@ -100,7 +127,7 @@ def to_int8(learner: Learner, graph: Graph, fp32: Path, int8: Path, stop: Stop) 
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     inputs = _inputs(learner, "train", CALIBRATION, 0, stop)[0]
-    others, targets = _inputs(learner, "test", CHECKED, 1, stop)
+    others, targets = _inputs(learner, "test", examples, 1, stop)
     with scratch_folder() as scratch, _quiet():
         try:
             quant_pre_process(str(fp32), str(scratch / "prepared.onnx"), skip_symbolic_shape=True)
@@ -113,6 +140,7 @@ def to_int8(learner: Learner, graph: Graph, fp32: Path, int8: Path, stop: Stop) 
                 reduce_range=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
+                op_types_to_quantize=GO if graph.outputs[0] == POLICY_VALUE else None,
                 extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
             )
         except Exception as e:  # whatever it raises, it is about this graph
@@ -121,12 +149,17 @@ def to_int8(learner: Learner, graph: Graph, fp32: Path, int8: Path, stop: Stop) 
             ) from e
     ours, theirs = (_run(session_of(file), graph.inputs, others) for file in (fp32, int8))
     error = float(np.sqrt(np.square(theirs - ours).mean() / max(float(np.square(ours).mean()), 1e-12)))
-    same = accuracy = None
+    same = accuracy = lost = value = None
+    if graph.outputs[0] == POLICY_VALUE:
+        value = float(np.sqrt(np.square(theirs[:, -1] - ours[:, -1]).mean()))
+        ours, theirs = ours[:, :-1], theirs[:, :-1]
     if graph.outputs[0] != "y":
         same = float((ours.argmax(1) == theirs.argmax(1)).mean())
         if targets is not None:
-            accuracy = (float((ours.argmax(1) == targets).mean()), float((theirs.argmax(1) == targets).mean()))
-    return Agreement(len(inputs), len(others), same, error, accuracy)
+            right = [(outputs.argmax(1) == targets).astype(np.float64) for outputs in (ours, theirs)]
+            accuracy = (float(right[0].mean()), float(right[1].mean()))
+            lost = (accuracy[0] - accuracy[1], *student(right[0] - right[1])) if len(others) > 1 else None
+    return Agreement(len(inputs), len(others), same, error, accuracy, lost, value)
 
 
 class _Reader:
@@ -150,14 +183,16 @@ def _run(session: Any, name: str, inputs: np.ndarray) -> np.ndarray:
 def _inputs(learner: Learner, split: str, most: int, seed: int, stop: Stop) -> tuple[np.ndarray, np.ndarray | None]:
     """Inputs as the network takes them, and the classes that are right for them where there are some."""
     if isinstance(learner, Interaction):
-        return _observations(learner, most, seed, stop), None
+        return _observations(learner, most or CHECKED, seed, stop), None
+    go = go_network(learner)
+    if go is not None:
+        return _positions(go, most or CHECKED, seed, stop), None
     assert isinstance(learner, Trainer)
     assert isinstance(learner.task, Classification)
     task = learner.task
     items = task.dataset.items(split)
-    items = items[
-        torch.linspace(0, len(items) - 1, min(most, len(items))).long()
-    ]  # of all classes, if they are in order
+    if 0 < most < len(items):
+        items = items[torch.linspace(0, len(items) - 1, most).long()]  # of all classes, if they are in order
     batch, head = task.dataset.collate(items), task.heads[0]
     right: Tensor = head.target.of(batch["x"], batch["y"])
     return batch["x"].numpy(), None if head.classes is None or right.is_floating_point() else right.numpy()
@@ -190,6 +225,27 @@ def _observations(learner: Interaction, most: int, seed: int, stop: Stop) -> np.
     if stop.requested:
         raise Stopped
     return np.concatenate(recorder.seen)[:most]
+
+
+def _positions(network: GoNetwork, most: int, seed: int, stop: Stop) -> np.ndarray:
+    """Positions of games that a network of Go plays against itself, each move drawn by its probability."""
+    rng = np.random.default_rng(derive(seed, "positions"))
+    boards = Boards(GO_GAMES, Setting(network.size), seed=seed)
+    player = SearchPlayer("self", Evaluator(network, "cpu", "none"), 0, temperature=1.0, opening=boards.setting.most)
+    found: list[np.ndarray] = []
+    with contextlib.closing(boards):
+        while sum(map(len, found)) < most:
+            if stop.requested:
+                raise Stopped
+            rows = np.flatnonzero(~boards.over)
+            if not len(rows):
+                boards.clear()
+                continue
+            found.append(planes_of(boards, rows[rng.random(len(rows)) < SEEN]))
+            moves = np.full(GO_GAMES, -1)
+            moves[rows] = player.choose(boards, rows, rng.integers(2**63, size=len(rows), dtype=np.uint64))
+            boards.play(moves)
+    return np.concatenate(found)[:most]
 
 
 @contextlib.contextmanager

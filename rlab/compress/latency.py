@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlab.compress.export import Graph, session_of
+from rlab.compress.export import Graph
+from rlab.nn.onnx import session_of
 from rlab.run.contract import Stop, seconds_of
 
 BATCHES = (1, 256)
@@ -87,13 +88,18 @@ def table(rows: Sequence[Latency]) -> list[str]:
     return lines
 
 
+def repeated(example: Tensor, batch: int) -> Tensor:
+    """Make a batch of inputs of some, as often as it takes: [B, ...]."""
+    return example.repeat(math.ceil(batch / len(example)), *(1,) * (example.dim() - 1))[:batch]
+
+
 def _measured(
     example: Tensor, call: Callable[[Tensor], object], stop: Stop, plain: bool = False
 ) -> dict[int, float | None]:
     found: dict[int, float | None] = {}
     each = 0.0
     for batch in BATCHES:
-        x = example.repeat(math.ceil(batch / len(example)), *(1,) * (example.dim() - 1))[:batch]
+        x = repeated(example, batch)
         if x.dim() == 4 and not plain:
             x = x.contiguous(memory_format=torch.channels_last)
         found[batch] = None if each * batch > LONGEST else _fastest(partial(call, x), stop)

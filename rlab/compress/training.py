@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -18,6 +18,7 @@ from rlab.run.files import scratch_folder
 from rlab.run.folder import RunFolder
 from rlab.run.journal import Journal
 from rlab.run.lifecycle import BuildContext, begin_process, resolve_device
+from rlab.run.loop import steps_between_evaluations
 from rlab.run.warm_start import notes_of
 from rlab.tasks.trainer import Trainer
 
@@ -25,6 +26,33 @@ Weights = dict[str, Tensor]
 
 Hook = Callable[[nn.Module], contextlib.AbstractContextManager[None]]
 """Modules -> what surrounds each step of their training."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of some training.
+
+    Attributes:
+        weights: of all modules.
+        taken: training examples after which they were.
+        of: training examples of the whole training.
+        validation: the score that they were chosen by; None: the data has no validation split, and they are the last.
+    """
+
+    weights: Weights
+    taken: int
+    of: int
+    validation: float | None
+
+    def text(self) -> str:
+        """Say which weights were taken."""
+        if self.validation is None:
+            return "the last weights taken, for no validation split chooses among them"
+        return f"best by validation taken ({self.validation:.4g}, after {self.taken:,} of {self.of:,} examples)"
+
+    def note(self) -> dict[str, Any]:
+        """Return it as JSON values, without the weights."""
+        return {"examples": self.taken, "of": self.of, "validation": self.validation}
 
 
 def masked(masks: Mapping[str, Tensor]) -> Hook:
@@ -111,8 +139,11 @@ def trained(
     device: str,
     stop: Stop,
     begin: State | None = None,
-) -> Weights:
-    """Train a run's model from some weights by its own settings, each step within `around`; return what came of it.
+) -> Trained:
+    """Train a run's model from some weights by its own settings, each step within `around`.
+
+    Where the data has a validation split, the weights with the best score on it are taken, as by the run itself: it is
+    made at the end, and as often on the way as the run's settings say, within `around`, too.
 
     Args:
         folder: the run.
@@ -137,12 +168,22 @@ def trained(
             learner.restore(begin | {"modules": weights, "stopped_early": False}, stop)
         modules = learner.task.modules
         modules.load_state_dict(weights)
+        best: Trained | None = None
+        total = learner.progress().total
+        every, validated = steps_between_evaluations(config.run, total), learner.done
         while learner.updates < learner.total:
             if stop.requested:
                 raise Stopped
             with around(modules):
                 learner.step()
-        return _copied(modules)
+            finished = learner.updates == learner.total
+            if learner.held_out and (finished or (every and learner.done // every > validated // every)):
+                validated = learner.done
+                with around(modules):
+                    score = learner.evaluate_split("validation", stop)["mean"]
+                if best is None or best.validation is None or learner.task.primary.better(score, best.validation):
+                    best = Trained(_copied(modules), learner.done, total, score)
+        return best or Trained(_copied(modules), learner.done, learner.done, None)
 
 
 def initial_weights(folder: RunFolder, config: Any, start: bool = True) -> Weights:

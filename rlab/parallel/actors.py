@@ -1,90 +1,40 @@
-"""Fleets of actors on Ray for DQN: actors play, replay and learning stay in one place (Horgan et al. 2018).
+"""What agents learn from fleets of actors: DQN from chunks of steps (Horgan et al. 2018), AlphaZero from its games.
 
-Actors keep nothing that could be lost: each is sent parameters with their version, plays a chunk of steps with an
-epsilon of its own, and returns it. The learner accepts a chunk once, by its id, if it is not of parameters that are too
-old. An actor that dies or falls silent is started again; its episode is cut where the last accepted chunk ended.
+Replay, learning and evaluation stay in one place. `rlab.parallel.fleet` has what both have in common.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import secrets
-import signal
-import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
-from rlab.agents.interaction import EnvStream, Interaction
+from rlab.agents.go.alphazero import AlphaZero
+from rlab.agents.interaction import Interaction
 from rlab.agents.types import Step
 from rlab.agents.value.dqn import DQN
 from rlab.agents.value.exploration import epsilon_greedy
-from rlab.agents.value.q_network import QNetwork, best
+from rlab.agents.value.q_network import best
 from rlab.agents.value.replay import Replay
-from rlab.envs import make_vec
 from rlab.errors import RlabError
-from rlab.run.contract import Learner, Metrics
+from rlab.parallel.fleet import Actors, Exchange, Fleet, Piece, pieces_of, returned
+from rlab.recipes import load_recipes
+from rlab.run.config import changed, from_plain, to_plain
+from rlab.run.contract import Learner, Metrics, Rows, State
+from rlab.run.lifecycle import BuildContext
 from rlab.seeding import derive
 
 CHUNK = 32
 """Steps of each environment in a chunk."""
 
-PUSH = 50
-"""Updates from one version of the parameters to the next that actors are sent."""
-
-OLDEST = 2_000
-"""Updates that may have been made since the parameters of a chunk; older ones are refused."""
-
-SILENT = 30.0
-"""Seconds after which an actor that returned nothing is started again."""
+MOVES = 16
+"""Moves of each game that an actor of AlphaZero makes before it returns the games that are over."""
 
 EPSILON, ALPHA = 0.4, 7.0
 """Actor i of N explores with epsilon 0.4 ** (1 + 7 i / (N - 1)) (Horgan et al. 2018, section 4)."""
-
-Id = tuple[int, int, int]
-"""(actor, how often it was started before, number of its chunk)."""
-
-
-class Chunk(NamedTuple):
-    """What an actor returns."""
-
-    id: Id
-    version: int  # updates that its parameters had seen
-    steps: list[Step]  # of its environments; observations hold the newest frame only
-    returns: list[float]  # of episodes that ended
-
-
-class Ledger:
-    """Which chunks were accepted, so that none counts twice, and none of parameters that are too old.
-
-    Attributes:
-        accepted: chunks.
-        refused: chunks of parameters that were too old.
-        repeated: chunks that had been accepted before, or were of an actor that had been given up.
-    """
-
-    def __init__(self, oldest: int = OLDEST):
-        self.oldest = oldest
-        self.accepted = self.refused = self.repeated = 0
-        self._newest: dict[int, tuple[int, int]] = {}
-
-    def accept(self, chunk: Chunk, updates: int) -> bool:
-        """Whether a chunk is to be learned from, by a learner with so many updates."""
-        actor, *when = chunk.id
-        if tuple(when) <= self._newest.get(actor, (-1, -1)):
-            self.repeated += 1
-            return False
-        self._newest[actor] = (when[0], when[1])
-        if updates - chunk.version > self.oldest:
-            self.refused += 1
-            return False
-        self.accepted += 1
-        return True
 
 
 def epsilon_of(actor: int, actors: int) -> float:
@@ -92,52 +42,65 @@ def epsilon_of(actor: int, actors: int) -> float:
     return EPSILON ** (1 + ALPHA * actor / max(1, actors - 1))
 
 
-class Collector:
-    """An actor: environments, and parameters as it was sent them last.
+def arguments_of(recipe: str, config: Any, done: int, actor: int, started: int, small: dict[str, Any]) -> State:
+    """What `make_collector` and `make_self_play` are given: the run's settings with a share of its environments.
 
     Args:
+        recipe: the run's.
+        config: its settings.
+        done: its progress at the start of this session; seeds depend on it and on the next two.
         actor: its number.
         started: how often it was started before.
-        env: the environment.
-        copies: of it.
-        seed: of environments and actions.
-        rules: of the game.
-        network: in which parameters are loaded.
-        num_actions: of the environment.
+        small: settings that keep what only a learner needs small.
+    """
+    seed = derive(config.run.seed, "actor", actor, started, done)
+    share = config.agent.num_envs // config.agent.actors
+    own = {"num_envs": share, "actors": 0, "seed": seed, "threads": 1, "device": "cpu"}
+    plain = to_plain(changed(config, own | small))
+    epsilon = epsilon_of(actor, config.agent.actors)
+    return {"recipe": recipe, "config": plain, "actor": actor, "started": started, "epsilon": epsilon}
+
+
+def _built(arguments: State) -> Any:
+    """The learner that an actor plays with; what it would log and learn goes nowhere."""
+    torch.set_num_threads(1)
+    recipe = load_recipes().get(arguments["recipe"])
+    config = from_plain(type(recipe.default("")), arguments["config"], "the learner's settings")
+    nowhere: Any = None  # what is not accepted is as if it had not been
+    return recipe.build(config, BuildContext("cpu", nowhere))
+
+
+class Collector:
+    """Plays chunks of steps in environments of its own; see `rlab.parallel.fleet.Player`.
+
+    Args:
+        run: of a DQN.
+        actor: its number.
+        started: how often it was started before.
         epsilon: probability of a random action.
     """
 
-    def __init__(
-        self,
-        actor: int,
-        started: int,
-        env: str,
-        copies: int,
-        seed: int,
-        rules: dict[str, Any],
-        network: QNetwork,
-        num_actions: int,
-        epsilon: float,
-    ):
-        torch.set_num_threads(1)
-        self.actor, self.started, self.chunks = actor, started, 0
-        self.network, self.num_actions, self.epsilon = network, num_actions, epsilon
-        seed = derive(seed, "actor", actor, started)
-        self.rng = np.random.default_rng(derive(seed, "actions"))
-        self.generator = torch.Generator().manual_seed(derive(seed, "noise"))
-        envs = make_vec(env, copies, seed, **rules, training=True, threads=1)
-        nowhere: Any = None  # nothing is logged: what is not accepted is as if it had not been
-        self.stream = EnvStream(envs, env, 1 << 40, seed, nowhere)
+    def __init__(self, run: Interaction, actor: int, started: int, epsilon: float):
+        assert isinstance(run.agent, DQN)
+        self.stream, self.network, self.num_actions = run.stream, run.agent.online, run.agent.num_actions
+        self.actor, self.started, self.chunks, self.epsilon = actor, started, 0, epsilon
+        self.rng = np.random.default_rng(derive(run.agent.seed, "actions"))
+        self.generator = torch.Generator().manual_seed(derive(run.agent.seed, "noise"))
+        self.version = -1
         self.stream.restart()
 
-    def collect(self, version: int, weights: dict[str, torch.Tensor], steps: int, restart: bool) -> Chunk:
-        """Play a chunk with the parameters of a version; `restart` begins with new episodes."""
-        self.network.load_state_dict(weights)
+    def play(self, version: int, weights: State, words: State) -> State:
+        """Play a chunk with the parameters of a version; `restart` among the words begins with new episodes."""
+        if version != self.version:
+            self.version = version
+            self.network.load_state_dict(weights)
         stream = self.stream
-        if restart:
+        if words["restart"]:
             stream.restart()
         taken, returns = [], []
-        for _ in range(steps):
+        for _ in range(words["steps"]):
+            if stream.restart_is_due:
+                stream.restart()
             self.network.resample(self.generator)
             chosen = best(self.network.predict(stream.obs), stream.mask)
             action = epsilon_greedy(chosen, self.epsilon, stream.mask, self.num_actions, self.rng)
@@ -147,98 +110,74 @@ class Collector:
             if stream.episodes > episodes:
                 returns += list(stream.recent)[episodes - stream.episodes :]
             if stream.envs.frame_stack > 1:
-                step = step._replace(obs=step.obs[:, -1:].copy(), next_obs=step.next_obs[:, -1:].copy())
-            taken.append(step)
+                step = step._replace(obs=step.obs[:, -1:], next_obs=step.next_obs[:, -1:])
+            taken.append({name: part if part is None else part.copy() for name, part in step._asdict().items()})
         self.chunks += 1
-        return Chunk((self.actor, self.started, self.chunks), version, taken, returns)
+        content = {"steps": taken, "returns": returns}
+        return returned([Piece((self.actor, self.started, self.chunks), version, content)])
 
 
-class Fleet:
-    """Actors on Ray, each with one chunk under way, so that what lies in the object store is bounded.
+def make_collector(arguments: State, stopped: Callable[[], bool]) -> Collector:
+    """An actor of DQN; see `rlab.parallel.fleet.Maker`."""
+    return Collector(_built(arguments), arguments["actor"], arguments["started"], arguments["epsilon"])
+
+
+class SelfPlay:
+    """Plays games of AlphaZero against itself; see `rlab.parallel.fleet.Player`.
+
+    Games go on with the newest parameters; a game counts as one of the oldest that it was played with.
 
     Args:
-        make: (actor, how often it was started before) -> arguments of `Collector`.
-        actors: how many.
-        say: told what happened to actors.
+        run: of AlphaZero.
+        actor: its number.
+        started: how often it was started before.
     """
 
-    def __init__(self, make: Callable[[int, int], tuple[Any, ...]], actors: int, say: Callable[[str], None]):
-        import ray
+    def __init__(self, run: AlphaZero, actor: int, started: int):
+        self.run, self.actor, self.started, self.games = run, actor, started, 0
+        self.version = -1
+        self.versions = [0] * len(run.numbers)
+        self._over: list[Rows] = []
+        run.take = self._take  # type: ignore[method-assign]
 
-        self.ray, self.make, self.say = ray, make, say
-        self.lost = 0
-        self._remote = ray.remote(max_restarts=0, num_cpus=0)(Collector)
-        self._started = [-1] * actors
-        self._handles: list[Any] = [None] * actors
-        self._pending: dict[Any, tuple[int, float]] = {}
-        self._restart = [False] * actors
-        self._weights: tuple[int, Any] = (0, None)
+    def play(self, version: int, weights: State, words: State) -> State:
+        """Make some moves in every game with the parameters of a version, and return the games that are over."""
+        if self.version < 0:
+            self.versions = [version] * len(self.versions)
+        if version != self.version:
+            self.version = version
+            self.run.load(weights)
+        pieces = []
+        for _ in range(words["moves"]):
+            before = self.run.numbers.copy()
+            self.run.play()
+            for k, rows in zip(np.flatnonzero(self.run.numbers != before), self._over, strict=True):
+                self.games += 1
+                pieces.append(Piece((self.actor, self.started, self.games), self.versions[k], rows))
+                self.versions[k] = version
+            self._over = []
+        return returned(pieces)
 
-    def send(self, version: int, weights: dict[str, torch.Tensor]) -> None:
-        """Give all chunks from now on these parameters."""
-        copies = {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-        self._weights = version, self.ray.put(copies)
-
-    def start(self) -> None:
-        """Start all actors."""
-        for actor in range(len(self._handles)):
-            self._start(actor)
-
-    def ask(self, actor: int, restart: bool = False) -> None:
-        """Ask an actor for its next chunk, which may begin with new episodes."""
-        version, weights = self._weights
-        self._restart[actor] |= restart
-        ref = self._handles[actor].collect.remote(version, weights, CHUNK, self._restart[actor])
-        self._restart[actor] = False
-        self._pending[ref] = (actor, time.monotonic())
-
-    def next(self) -> tuple[int, Chunk | None]:
-        """Wait for any actor: (its number, its chunk, or None: it was lost and started again)."""
-        while True:
-            ready, _ = self.ray.wait(list(self._pending), num_returns=1, timeout=1.0)
-            if ready:
-                actor, _ = self._pending.pop(ready[0])
-                try:
-                    return actor, self.ray.get(ready[0])
-                except self.ray.exceptions.RayActorError as e:
-                    self._again(actor, f"is gone ({type(e).__name__})")
-                    return actor, None
-            now = time.monotonic()
-            for ref, (actor, asked) in list(self._pending.items()):
-                if now - asked > SILENT:
-                    del self._pending[ref]
-                    self.ray.kill(self._handles[actor])
-                    self._again(actor, f"returned nothing for {SILENT:g} s")
-                    return actor, None
-
-    def close(self) -> None:
-        """End all actors."""
-        for handle in self._handles:
-            if handle is not None:
-                self.ray.kill(handle)
-
-    def _again(self, actor: int, why: str) -> None:
-        self.lost += 1
-        self.say(f"actor {actor} {why}; it starts again")
-        self._start(actor)
-
-    def _start(self, actor: int) -> None:
-        self._started[actor] += 1
-        self._handles[actor] = self._remote.remote(actor, self._started[actor], *self.make(actor, self._started[actor]))
-        self._restart[actor] = False
-        self.ask(actor)
+    def _take(self, games: list[Rows]) -> dict[str, float]:
+        self._over = [{name: column.copy() for name, column in rows.items()} for rows in games]
+        return {}
 
 
-class FleetLearning:
+def make_self_play(arguments: State, stopped: Callable[[], bool]) -> SelfPlay:
+    """An actor of AlphaZero; see `rlab.parallel.fleet.Maker`."""
+    return SelfPlay(_built(arguments), arguments["actor"], arguments["started"])
+
+
+class ChunkLearning:
     """What an `Interaction` does at each step while a fleet plays for it.
 
     Args:
         learner: of a DQN; its own environments stand still.
-        fleet: the actors; anything with the same methods.
+        fleet: the actors.
         actors: how many.
     """
 
-    def __init__(self, learner: Interaction, fleet: Any, actors: int):
+    def __init__(self, learner: Interaction, fleet: Actors, actors: int):
         agent = learner.agent
         assert isinstance(agent, DQN)
         assert isinstance(agent.memory, Replay)
@@ -248,146 +187,159 @@ class FleetLearning:
         self.columns = [np.arange(actor * each, (actor + 1) * each) for actor in range(actors)]
         self.held: dict[int, Step] = {}
         """The last step of each actor, which is the end of its episode if the actor is lost."""
-        self.ledger = Ledger()
         self.cut = 0
         """Steps that are in the replay and in no count, for a stream ended with them."""
         self._stale = set[int]()
-        self._sent = agent.updates
-        fleet.send(agent.updates, agent.online.state_dict())
-        fleet.start()
+        self.exchange = Exchange(fleet, agent.online.state_dict, lambda: agent.updates)
+        self.ledger = self.exchange.ledger
+        for actor in range(actors):
+            self._ask(actor)
 
     def step(self) -> Metrics:
-        """Learn from the next chunk of any actor."""
-        actor, chunk = self.fleet.next()
-        if chunk is None:
+        """Learn from the next chunk of any actor, if one comes soon."""
+        came = self.fleet.next()
+        if came is None:
+            return {}
+        actor, played = came
+        self.exchange.renew()
+        if played is None:
             self._cut(actor)
             self._stale.discard(actor)
-            return {"actors_lost_last": float(self.fleet.lost)}
-        if self.agent.updates - self._sent >= PUSH:
-            self._sent = self.agent.updates
-            self.fleet.send(self._sent, self.agent.online.state_dict())
-        good = actor not in self._stale and self.ledger.accept(chunk, self.agent.updates)
+            self._ask(actor)
+            return self.exchange.gauges([])
+        (chunk,) = pieces = pieces_of(played)
+        good = actor not in self._stale and self.exchange.accepts(chunk)
         self._stale.discard(actor)
-        self.fleet.ask(actor, restart=not good)
-        lag = float(self.agent.updates - chunk.version)
-        metrics: dict[str, float] = {"lag": lag, "largest_lag_max": lag, "actors_lost_last": float(self.fleet.lost)}
+        self._ask(actor, restart=not good)
+        metrics = self.exchange.gauges(pieces)
+        steps = [Step(**step) for step in chunk.content["steps"]]
         if not good:
             self._cut(actor)
         else:
             before = self.held.pop(actor, None)
-            *now, last = chunk.steps if before is None else [before, *chunk.steps]
+            *now, last = steps if before is None else [before, *steps]
             for step in now:
                 metrics |= self._learn(step, actor) or {}
             self.held[actor] = last
         stream = self.learner.stream
-        stream.recent.extend(chunk.returns)
-        stream.episodes += len(chunk.returns)
-        rewards = max(float(np.abs(step.reward).max()) for step in chunk.steps)
-        gauges = stream.gauges() | {"refused_last": float(self.ledger.refused), "reward_size_max": rewards}
-        return metrics | gauges
+        stream.recent.extend(chunk.content["returns"])
+        stream.episodes += len(chunk.content["returns"])
+        return metrics | stream.gauges() | {"reward_size_max": max(float(np.abs(step.reward).max()) for step in steps)}
 
-    def cut_all(self) -> None:
+    def settle(self) -> None:
         """End all episodes here, so that the learner's state stands by itself; actors begin new ones."""
         for actor in list(self.held):
             self._cut(actor)
         self._stale = set(range(len(self.columns)))  # chunks under way go on from what was cut
 
+    def _ask(self, actor: int, restart: bool = False) -> None:
+        self.fleet.ask(actor, {"steps": CHUNK, "restart": restart})
+
     def _cut(self, actor: int) -> None:
         step = self.held.pop(actor, None)
         if step is not None:
             # Remembered, but no progress: a checkpoint, which cuts, must not move the run.
-            self.memory.add(_writable(step)._replace(last=np.ones_like(step.last)), self.columns[actor])
+            self.memory.add(step._replace(last=np.ones_like(step.last)), self.columns[actor])
             self.cut += len(step.last)
 
     def _learn(self, step: Step, actor: int) -> dict[str, float] | None:
-        learned = self.agent.learn(_writable(step), self.columns[actor])
+        learned = self.agent.learn(step, self.columns[actor])
         self.learner.stream.ticks = self.agent.steps // self.agent.config.num_envs
         return learned
 
 
-def _writable(step: Step) -> Step:
-    """A step whose observations can be written, as torch wants them, and Ray's cannot."""
-    return step._replace(obs=step.obs.copy(), next_obs=step.next_obs.copy())
-
-
-def address_of(cluster: str) -> str | None:
-    """What `ray.init` is given: None starts a cluster on this machine."""
-    if cluster == "auto":
-        return "auto" if os.environ.get("RAY_ADDRESS") else None
-    return None if cluster == "local" else cluster
-
-
-@contextmanager
-def connected(cluster: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Be connected to a cluster of Ray, within; one that is started here asks for a token, and has no dashboard.
-
-    Raises:
-        RlabError: Ray is not installed, or there is no such cluster.
-    """
-    address, handlers = address_of(cluster), {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address is None and "ray" not in sys.modules:  # it reads these when it is imported
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    try:
-        import ray
-    except ImportError:
-        raise RlabError("--actors needs Ray, which is not installed: pip install 'rlab-rl[cluster]'") from None
-    options: dict[str, Any] = {"include_dashboard": False, "object_store_memory": 256 << 20} if address is None else {}
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, RuntimeError, ValueError) as e:
-        raise RlabError(f"no cluster of Ray answers at '{cluster}' ({str(e).splitlines()[0]})") from None
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    say(f"actors play on {'this machine' if address is None else cluster}")
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def played(learner: Learner, config: Any, say: Callable[[str], None]) -> Iterator[None]:
-    """Have a fleet play for a DQN, within.
+class GameLearning:
+    """What `AlphaZero` does at each step while a fleet plays its games. Progress counts moves of accepted games.
 
     Args:
+        learner: its own games stand still.
+        fleet: the actors.
+        actors: how many.
+    """
+
+    def __init__(self, learner: AlphaZero, fleet: Actors, actors: int):
+        self.learner, self.fleet = learner, fleet
+        self.exchange = Exchange(fleet, learner.network.state_dict, lambda: learner.updates)
+        self.ledger = self.exchange.ledger
+        for actor in range(actors):
+            self._ask(actor)
+
+    def step(self) -> Metrics:
+        """Make the updates that are due, or else learn from the games that come next, if some come soon."""
+        if self.learner.owed >= 1 and (learned := self.learner.learn()):
+            return learned  # actors wait meanwhile, so that they do not fall far behind
+        came = self.fleet.next()
+        if came is None:
+            return {}
+        actor, played = came
+        self.exchange.renew()
+        self._ask(actor)
+        if played is None:
+            return self.exchange.gauges([])
+        pieces = pieces_of(played)
+        games = [piece.content for piece in pieces if self.exchange.accepts(piece)]
+        metrics = self.exchange.gauges(pieces)
+        if games:
+            metrics |= self.learner.take(games)
+            self.learner.begun += len(games)
+            self.learner.done += sum(len(rows["move"]) for rows in games)
+        return metrics | self.learner.learn()
+
+    def settle(self) -> None:
+        """Nothing is held that the learner's state has not."""
+
+    def _ask(self, actor: int) -> None:
+        self.fleet.ask(actor, {"moves": MOVES})
+
+
+@contextmanager
+def played(recipe: str, learner: Learner, config: Any, say: Callable[[str], None]) -> Iterator[Fleet]:
+    """Have a fleet play for a DQN or AlphaZero, within.
+
+    Args:
+        recipe: the run's.
         learner: as it is to go on.
         config: the run's, as typed settings.
         say: told what happens.
 
     Raises:
-        RlabError: what learns is no DQN without memory, or its environments cannot be divided among the actors.
+        RlabError: nothing else learns so, or the environments cannot be divided among the actors.
     """
-    agent = getattr(learner, "agent", None)
-    settings, actors = config.agent, config.agent.actors
-    if not isinstance(learner, Interaction) or not isinstance(agent, DQN) or settings.recurrent:
-        raise RlabError("--actors is for DQN and its variants without --memory")
+    settings, actors, done = config.agent, config.agent.actors, learner.progress().done
+    small: dict[str, Any]
+    if isinstance(learner, AlphaZero):
+        maker, small = "make_self_play", {"window": 1, "learning_starts": 1}
+    elif isinstance(learner, Interaction) and isinstance(learner.agent, DQN) and not settings.recurrent:
+        maker = "make_collector"
+        small = {"memory_size": 2 * settings.num_envs * (settings.n_step + 4), "compile": "off"}
+    else:
+        raise RlabError("--actors is for AlphaZero, and for DQN and its variants without --memory")
     if settings.num_envs % actors:
         raise RlabError(
             f"--num-envs {settings.num_envs} cannot be divided among --actors {actors}; nearest: --num-envs "
             f"{max(1, round(settings.num_envs / actors)) * actors}"
         )
-    space, shown = agent.num_actions, settings.num_envs // actors
 
-    def make(actor: int, started: int) -> tuple[Any, ...]:
-        network = agent.make_network()
-        return (config.env.env, shown, config.run.seed, learner.rules, network, space, epsilon_of(actor, actors))
+    def arguments(actor: int, started: int) -> State:
+        return arguments_of(recipe, config, done, actor, started, small)
 
-    with connected(settings.cluster, say):
-        fleet = Fleet(make, actors, say)
-        learning = FleetLearning(learner, fleet, actors)
-        learner.stream.restart()  # they stand there as long as the fleet plays, and so does what a checkpoint says
+    fleet = Fleet(f"{__name__}:{maker}", arguments, actors, settings.cluster, say)
+    try:
+        learning: ChunkLearning | GameLearning
+        if isinstance(learner, AlphaZero):
+            learning = GameLearning(learner, fleet, actors)
+        else:
+            assert isinstance(learner, Interaction)
+            learner.stream.restart()  # they stand there as long as the fleet plays, and so does what a checkpoint says
+            learning = ChunkLearning(learner, fleet, actors)
         state = learner.state
 
         def whole() -> Any:
-            learning.cut_all()
+            learning.settle()
             return state()
 
         learner.step = learning.step  # type: ignore[method-assign]
         learner.state = whole  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            fleet.close()
+        yield fleet
+    finally:
+        fleet.close()

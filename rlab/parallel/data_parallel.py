@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -30,20 +30,24 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from rlab.data.batches import Batch, DataModule
 from rlab.errors import RlabError
 from rlab.machine import cores
+from rlab.nn.layers.joint import Joint
 from rlab.parallel.group import JOINING, Group, LostRank, environment, meet
 from rlab.registry import RECIPES
 from rlab.run.budget import Budget
 from rlab.run.config import from_plain
-from rlab.run.contract import Learner, Metrics, Stop
+from rlab.run.contract import Learner, Metrics, Score, State, Stop
 from rlab.run.folder import RunFolder
 from rlab.run.journal import Journal
 from rlab.run.lifecycle import BuildContext, begin_process
 from rlab.run.loop import View
 from rlab.seeding import derive
 from rlab.tasks.task import Losses, of_one_loss
-from rlab.tasks.trainer import Trainer
+from rlab.tasks.trainer import Stateful, Trainer
 from rlab.trust import environment as trusted
 from rlab.trust import foreign
+
+if TYPE_CHECKING:
+    from rlab.parallel.sharding import Sharding  # its imports take seconds
 
 RESTARTS = 3
 """How often a run goes on from its last checkpoint by itself after it has lost a process."""
@@ -80,41 +84,70 @@ class Shard:
         return Batch(other.tensors, other.items[:0], other.place)
 
 
+@runtime_checkable
+class Divided(Stateful, Protocol):
+    """A part of a run's state with rows for the items of a batch, of which each process has those of its own items."""
+
+    def divide(self, rank: int, world: int) -> None:
+        """Keep the rows of a process."""
+
+    def joined(self, rank: int, world: int, total: Callable[[Tensor], Tensor]) -> State:
+        """Return the state with the rows of all; every process calls it at the same time."""
+
+
 class JointLearning:
     """What computes gradients in place of `rlab.tasks.task.backpropagate`: those of the whole batch, in each process.
 
     Args:
-        model: whose gradients they are; its BatchNorm layers take joint moments from now on.
+        model: whose gradients they are; its BatchNorm layers take joint moments from now on, and other parts that
+            count over a batch (`Joint`) those of all, too.
         total: adds up a tensor over all processes, in place, and returns it.
+        leads: whether this is rank 0.
+        parameters: those that learn; None: the model's.
+        sharding: this process's part of the model, if that is divided.
     """
 
-    def __init__(self, model: nn.Module, total: Callable[[Tensor], Tensor]):
-        self.model, self.total = model, total
+    def __init__(
+        self,
+        model: nn.Module,
+        total: Callable[[Tensor], Tensor],
+        leads: bool = True,
+        parameters: Sequence[nn.Parameter] | None = None,
+        sharding: Sharding | None = None,
+    ):
+        self.model, self.total, self.sharding = model, total, sharding
+        self.parameters = list(model.parameters()) if parameters is None else list(parameters)
         self.counted = True
         """Whether the items at hand count."""
         for part in model.modules():
             if isinstance(part, _BatchNorm):
                 part.forward = partial(self._normalise, part)  # type: ignore[method-assign]
+            if isinstance(part, Joint):
+                part.total, part.leads = (lambda tensor: total(tensor * self.counted)), leads
 
     def __call__(
         self, losses: Callable[[Batch], Losses], denominator: Callable[[Batch], float], batches: Sequence[Batch]
     ) -> Losses:
         """Compute the gradients of the mean loss over the batches of all processes; the losses are that mean, too."""
         totals: dict[str, Tensor] = {}
-        whole = 0.0
+        whole, sharding = 0.0, self.sharding
+        if sharding is not None:
+            sharding.zero_grad()
         for batch in batches:
             self.counted = len(batch) > 0
             count = float(denominator(batch)) if self.counted else 0.0
-            computed = losses(batch)
+            computed = losses(batch) if sharding is None else sharding.root(losses, batch)
             (count * computed["loss"]).backward()
             for name, value in computed.items():
                 part = count * _wide(value.detach())
                 totals[name] = totals[name] + part if name in totals else part
             whole += count
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self.parameters if p.grad is not None] if sharding is None else []
         numbers = torch.stack([*totals.values()])
         parts = [_wide(g).flatten() for g in gradients] + [numbers, numbers.new_tensor([whole])]
         joint = self.total(torch.cat(parts))
+        if sharding is not None:
+            sharding.finish(joint[-1].clamp(min=1))
         joint /= joint[-1].clamp(min=1)
         for gradient, part in zip(gradients, joint.split([p.numel() for p in parts]), strict=False):
             gradient.copy_(part.view_as(gradient))
@@ -129,32 +162,23 @@ class JointLearning:
         """
         if not norm.training:
             return type(norm).forward(norm, x)
-        rows, axes = _wide(x), [0, *range(2, x.dim())]
-        shape = [1, -1] + [1] * (x.dim() - 2)
-        number = x.numel() // x.shape[1] * self.counted
-        sums = rows.sum(axes) * self.counted
-        first = _Sum.apply(torch.cat([sums, sums.new_tensor([number])]), self.total)
-        whole = first[-1].detach()
-        mean = first[:-1] / whole
-        centred = rows - mean.view(shape)
-        var = _Sum.apply(centred.square().sum(axes) * self.counted, self.total) / whole
-        y = centred * (var + norm.eps).rsqrt().view(shape)
-        if norm.affine:
-            y = y * norm.weight.view(shape) + norm.bias.view(shape)
+        y, mean, var, whole = _JointNorm.apply(x, norm.weight, norm.bias, norm.eps, self.counted, self.total)
         if norm.track_running_stats and norm.running_mean is not None and norm.running_var is not None:
             with torch.no_grad():
                 assert norm.num_batches_tracked is not None
                 norm.num_batches_tracked += 1
                 rate = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
                 norm.running_mean.lerp_(mean, rate)
-                norm.running_var.lerp_(var * (whole / (whole - 1).clamp(min=1)), rate)
-        return y.to(x.dtype)
+                norm.running_var.lerp_(var * (whole / max(whole - 1, 1)), rate)
+        return y
 
     def release(self) -> None:
         """Give the layers back as they were."""
         for part in self.model.modules():
             if isinstance(part, _BatchNorm) and "forward" in vars(part):
                 del part.forward
+            if isinstance(part, Joint):
+                part.total, part.leads = None, True
 
 
 def _wide(tensor: Tensor) -> Tensor:
@@ -162,17 +186,58 @@ def _wide(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-class _Sum(torch.autograd.Function):
-    """A sum over processes through which gradients flow; theirs are summed, too."""
+class _JointNorm(torch.autograd.Function):
+    """BatchNorm over processes: one sum over them on the way forward, one on the way back.
+
+    Moments of each are joined in float64, in which those of the whole follow from sums without a second exchange.
+    """
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, total: Callable[[Tensor], Tensor]) -> Tensor:
-        ctx.total = total
-        return total(tensor.clone())
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+        counted: bool,
+        total: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, Tensor, Tensor, float]:
+        rows, axes = _wide(x), [0, *range(2, x.dim())]
+        number = x.numel() // x.shape[1] * counted
+        mean = rows.mean(axes)
+        squares = (rows - _by_channel(mean, x)).square().sum(axes).double()
+        sums = torch.cat([number * mean.double(), squares + number * mean.double().square()]) * counted
+        joint = total(torch.cat([sums, sums.new_tensor([number])]))
+        whole = float(joint[-1])
+        first, second = (joint[:-1] / whole).chunk(2)
+        mean, var = first.to(rows.dtype), (second - first.square()).clamp(min=0).to(rows.dtype)
+        y = torch.batch_norm(rows, weight, bias, mean, var, False, 0.0, eps, False).to(x.dtype)
+        ctx.save_for_backward(x, weight, mean, var)
+        ctx.eps, ctx.counted, ctx.total, ctx.whole = eps, counted, total, whole
+        ctx.mark_non_differentiable(mean, var)
+        return y, mean, var, whole
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.total(gradient.clone()), None
+    def backward(ctx: Any, slope: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        x, weight, mean, var = ctx.saved_tensors
+        rows, slope = _wide(x), _wide(slope)
+        scale = torch.ones_like(mean) if weight is None else weight
+        _, by_scale, by_shift = torch.ops.aten.native_batch_norm_backward(
+            slope, rows, scale, mean, var, None, None, False, ctx.eps, [False, True, True]
+        )
+        factor = scale * (var + ctx.eps).rsqrt()
+        joint_scale, joint_shift = (ctx.total(torch.cat([by_scale, by_shift])) / ctx.whole).chunk(2)
+        shared = torch.batch_norm(
+            rows, -factor * joint_scale, -factor * joint_shift, mean, var, False, 0.0, ctx.eps, False
+        )
+        gradient = torch.addcmul(shared, slope, _by_channel(factor, x)) * ctx.counted
+        own = (None, None) if weight is None else (by_scale, by_shift)
+        return gradient.to(x.dtype), *own, None, None, None
+
+
+def _by_channel(numbers: Tensor, x: Tensor) -> Tensor:
+    """[C] -> [1, C, 1, ...], as many dimensions as x[B, C, ...] has."""
+    return numbers.view([1, -1] + [1] * (x.dim() - 2))
 
 
 class _Led(Budget):
@@ -200,6 +265,8 @@ def settled(config: Any) -> Any:
 
     world = ranks(config)
     if world == 1:
+        if getattr(getattr(config, "fit", None), "shard", False):
+            raise RlabError("--shard divides a model among processes, and there is one; nearest: --workers 2")
         return config
     if not hasattr(getattr(config, "fit", None), "workers"):
         raise RlabError(f"torchrun started {world} processes, and this learns in one; models on data learn in several")
@@ -227,7 +294,7 @@ def leading(workers: int | None, folder: RunFolder, learner: Learner, view: View
         from rlab.parallel.actors import played
 
         config = from_plain(type(RECIPES.get(document["recipe"]).default("")), document["config"], "settings")
-        with played(learner, config, view.event):
+        with played(document["recipe"], learner, config, view.event):
             yield
         return
     before = int(document["config"].get("fit", {}).get("workers", 1))
@@ -239,6 +306,10 @@ def leading(workers: int | None, folder: RunFolder, learner: Learner, view: View
         yield
         return
     trainer = _shareable(learner, document["recipe"])
+    if trainer.config.shard:
+        from rlab.parallel.sharding import refuse
+
+        refuse(trainer.task)  # type: ignore[arg-type]  # before others start
     with contextlib.ExitStack() as stack:
         started: dict[int, subprocess.Popen[bytes]] = {}
         if "WORLD_SIZE" in os.environ:
@@ -255,14 +326,29 @@ def leading(workers: int | None, folder: RunFolder, learner: Learner, view: View
         stack.callback(group.close)
         stack.callback(group.say, "end")
         group.share(trainer.state())
-        step = trainer.step
+        step, state, evaluate = trainer.step, trainer.state, trainer.evaluate
 
         def led() -> Metrics:
             group.say(f"{trainer.updates} {trainer.schedule_place!r}")
-            return step()
+            with group.exchanging():
+                return step()
+
+        def led_state() -> State:
+            group.say("state")
+            with group.exchanging():
+                return _whole(state(), trainer, group, joint.sharding)
+
+        def led_evaluate(stop: Stop) -> Score:
+            if joint.sharding is None:
+                return evaluate(stop)
+            group.say("modules")
+            with group.exchanging():
+                modules = joint.sharding.modules()
+            with joint.sharding.gathered(modules):
+                return evaluate(stop)
 
         joint = _join(trainer, group)
-        trainer.step = led  # type: ignore[method-assign]
+        trainer.step, trainer.state, trainer.evaluate = led, led_state, led_evaluate  # type: ignore[method-assign]
         stack.callback(joint.release)
         yield
 
@@ -296,12 +382,19 @@ def follow() -> int:
         trainer.restore(group.share(None), Stop())
         trainer.seed = derive(trainer.seed, "rank", rank)  # dropout of each draws for itself
         trainer.budget = budget = _Led()
-        _join(trainer, group)
+        joint = _join(trainer, group)
         while (said := group.hear()) != "end":
-            update, place = said.split()
-            assert trainer.updates == int(update), (trainer.updates, update)
-            budget.at = float(place)
-            trainer.step()
+            with group.exchanging():
+                if said == "state":
+                    _whole(trainer.state(), trainer, group, joint.sharding)
+                elif said == "modules":
+                    assert joint.sharding is not None
+                    joint.sharding.modules()
+                else:
+                    update, place = said.split()
+                    assert trainer.updates == int(update), (trainer.updates, update)
+                    budget.at = float(place)
+                    trainer.step()
     return 0
 
 
@@ -349,9 +442,28 @@ def _join(trainer: Trainer, group: Group) -> JointLearning:
     task = trainer.task
     assert of_one_loss(task)
     task.data = Shard(task.data, group.rank, group.world)
-    joint = JointLearning(task.model, group.sum)
+    divided = {name: part for name, part in trainer.beside.items() if isinstance(part, Divided)}
+    for part in divided.values():
+        part.divide(group.rank, group.world)
+    sharding = None
+    if trainer.config.shard:
+        from rlab.parallel.sharding import Sharding
+
+        before = {name: part.state() for name, part in divided.items()}
+        sharding = Sharding(task, task.data.at(0, 0), group.rank, group.world)
+        for name, part in divided.items():  # a batch was looked at
+            part.restore(before[name])
+    learned = [p for part in task.optimizer.param_groups for p in part["params"]]
+    joint = JointLearning(task.model, group.sum, group.rank == 0, learned, sharding)
     task.learn = joint
     return joint
+
+
+def _whole(state: State, trainer: Trainer, group: Group, sharding: Sharding | None) -> State:
+    """A trainer's state as of one process; all call it at the same time."""
+    parts = {name: part for name, part in trainer.beside.items() if isinstance(part, Divided)}
+    state = state | {name: part.joined(group.rank, group.world, group.sum) for name, part in parts.items()}
+    return state if sharding is None else sharding.joined(state)
 
 
 def _end(started: Mapping[int, subprocess.Popen[bytes]]) -> None:

@@ -12,7 +12,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from subprocess import Popen
 from typing import Any
@@ -31,6 +32,9 @@ BEAT = 1.0
 
 JOINING = 600.0
 """Seconds that processes have to start, load their data and meet."""
+
+AXES, DTYPES = 8, (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+"""Of tensors that go from one process to another."""
 
 TIMEOUT, LONGEST = "RLAB_RANK_TIMEOUT", 60.0
 """The variable with the seconds after which a silent process counts as lost, and its largest value and default."""
@@ -102,6 +106,36 @@ class Group:
         self._exchange(lambda: dist.all_reduce(tensor))
         return tensor
 
+    def send(self, tensor: Tensor, rank: int) -> Callable[[], None]:
+        """Begin to send a tensor of at most `AXES` axes to another process; return what waits until it is sent."""
+        tensor = tensor.to(self.device).contiguous()
+        head = torch.zeros(2 + AXES, dtype=torch.int64)
+        head[:2] = torch.tensor([DTYPES.index(tensor.dtype), tensor.dim()])
+        head[2 : 2 + tensor.dim()] = torch.tensor(tensor.shape)
+        head = head.to(self.device)
+        works: list[Any] = []
+        self._exchange(lambda: works.extend([dist.isend(head, rank), dist.isend(tensor, rank)]))
+
+        def wait() -> None:
+            kept = head, tensor  # until they are sent
+            self._exchange(lambda: [work.wait() for work in works])
+            del kept
+
+        return wait
+
+    def receive(self, rank: int) -> Tensor:
+        """Wait for the next tensor from another process.
+
+        Raises:
+            LostRank: that does not answer.
+        """
+        head = torch.zeros(2 + AXES, dtype=torch.int64, device=self.device)
+        self._exchange(lambda: dist.recv(head, rank))
+        kind, axes, *shape = head.tolist()
+        tensor = torch.empty(shape[:axes], dtype=DTYPES[kind], device=self.device)
+        self._exchange(lambda: dist.recv(tensor, rank))
+        return tensor
+
     def say(self, text: str) -> None:
         """Tell all others something; only the leader does."""
         self._told += 1
@@ -135,6 +169,16 @@ class Group:
                 self._exchange(lambda raw=raw: dist.broadcast(raw, 0))  # type: ignore[misc]
                 tensors[key] = raw.cpu().view(tensor.dtype).reshape(tensor.shape)
         return unflatten(tree, tensors, lambda *_: None) if state is None else state
+
+    @contextmanager
+    def exchanging(self) -> Iterator[None]:
+        """Within, what torch itself exchanges (FSDP) raises LostRank, too, when a process does not answer."""
+        try:
+            yield
+        except RuntimeError as e:
+            if not isinstance(e, dist.DistError) and "gloo" not in str(e):
+                raise
+            raise LostRank(self._missing()) from e
 
     def close(self) -> None:
         """Leave the group."""

@@ -6,7 +6,9 @@ last one stages wait for each other: (p - 1) / (m + p - 1) of the time with p st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +17,7 @@ from torch import Tensor, nn
 
 from rlab.data.batches import Batch
 from rlab.errors import RlabError
+from rlab.parallel.group import Group
 from rlab.tasks.task import Learn, Losses, backpropagate
 
 Tick = dict[int, int]
@@ -85,7 +88,8 @@ def bubble(plan: Sequence[Tick], stages: int) -> float:
 class Pipeline:
     """A network cut into stages, which exchange activations and gradients for each micro-batch.
 
-    Here the stages work in turn, tick by tick as planned, so that equality and waiting can be seen on one processor.
+    Here the stages work in turn, tick by tick as planned, so that equality and waiting can be seen on one processor;
+    `Stage` is one of them in a process of its own.
 
     Args:
         stages: parts of the network, each fed with what the one before returns.
@@ -101,8 +105,8 @@ class Pipeline:
         self.plan = ticks(len(stages), micro)
         self.sent = 0
         """Numbers that stages have sent to each other."""
-        if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for stage in stages for part in stage.modules()):
-            raise RlabError("BatchNorm over micro-batches is not that of the batch; nearest: GroupNorm or LayerNorm")
+        for stage in stages:
+            _refuse_batch_norm(stage)
 
     def step(self, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """Add the gradients of the mean loss of a batch to the parameters; return the loss.
@@ -112,9 +116,8 @@ class Pipeline:
             y: targets, [B, ...].
             loss: (outputs, targets) -> their mean loss.
         """
-        if len(x) < self.micro:
-            raise RlabError(f"{len(x)} examples do not make {self.micro} micro-batches; nearest: {len(x)}")
-        xs, ys, last = x.tensor_split(self.micro), y.tensor_split(self.micro), len(self.stages) - 1
+        xs, ys = _split(x, y, self.micro)
+        last = len(self.stages) - 1
         inputs: dict[tuple[int, int], Tensor] = {(0, m): part for m, part in enumerate(xs)}
         outputs: dict[tuple[int, int], Tensor] = {}
         gradients: dict[tuple[int, int], Tensor] = {}
@@ -142,3 +145,90 @@ class Pipeline:
     def _send(self, tensor: Tensor) -> Tensor:
         self.sent += tensor.numel()
         return tensor.detach().clone()
+
+
+class Stage:
+    """A stage of a pipeline in a process of its own, which exchanges activations and gradients with its neighbours.
+
+    Every process makes its stage and calls `step` with the same batch; the ranks of the group are the places in the
+    network.
+
+    Args:
+        module: this process's part of the network, fed with what the one before returns.
+        micro: micro-batches of a step.
+        group: the processes.
+
+    Raises:
+        RlabError: there are fewer micro-batches than stages, or the stage has BatchNorm, whose moments would be those
+            of micro-batches.
+    """
+
+    def __init__(self, module: nn.Module, micro: int, group: Group):
+        self.module, self.micro, self.group = module, micro, group
+        self.plan = [tick[group.rank] for tick in ticks(group.world, micro) if group.rank in tick]
+        self.seconds = self.busy = 0.0
+        """Of the last step, and the part of it in which this stage computed."""
+        _refuse_batch_norm(module)
+
+    def step(self, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Add the gradients of the mean loss of a batch to the parameters; return the loss, in every process.
+
+        Args:
+            x: [B, ...], with at least as many rows as there are micro-batches; used by the first stage.
+            y: targets, [B, ...]; used by the last one.
+            loss: (outputs, targets) -> their mean loss.
+
+        Raises:
+            LostRank: a process does not answer.
+        """
+        xs, ys = _split(x, y, self.micro)
+        group, rank, last = self.group, self.group.rank, self.group.world - 1
+        kept: dict[int, tuple[Tensor, Tensor]] = {}
+        sent: list[Callable[[], None]] = []
+        total = torch.zeros((), dtype=torch.float64, device=group.device)
+        began, self.busy = time.perf_counter(), 0.0
+        for m in self.plan[: self.micro]:
+            given = group.receive(rank - 1).requires_grad_() if rank else xs[m]
+            with self._computing():
+                made = self.module(given)
+            if rank < last:
+                sent.append(group.send(made.detach(), rank + 1))
+            kept[m] = given, made
+        for m in self.plan[self.micro :]:
+            given, made = kept.pop(m)
+            slope = group.receive(rank + 1) if rank < last else None
+            with self._computing():
+                if slope is None:
+                    made = loss(made, ys[m]) * (len(ys[m]) / len(y))
+                    total += made.detach()
+                made.backward(slope)
+            if rank:
+                assert given.grad is not None
+                sent.append(group.send(given.grad, rank - 1))
+        for wait in sent:
+            wait()
+        group.sum(total)
+        self.seconds = time.perf_counter() - began
+        return total
+
+    @property
+    def waits(self) -> float:
+        """The share of the last step in which this stage waited for others: (p - 1) / (m + p - 1) if all are alike."""
+        return 1 - self.busy / self.seconds
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.busy += time.perf_counter() - began
+
+
+def _refuse_batch_norm(stage: nn.Module) -> None:
+    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in stage.modules()):
+        raise RlabError("BatchNorm over micro-batches is not that of the batch; nearest: GroupNorm or LayerNorm")
+
+
+def _split(x: Tensor, y: Tensor, micro: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    if len(x) < micro:
+        raise RlabError(f"{len(x)} examples do not make {micro} micro-batches; nearest: {len(x)}")
+    return x.tensor_split(micro), y.tensor_split(micro)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 
 from rlab.errors import RlabError
 from rlab.machine import available_memory, gigabytes
@@ -132,6 +132,25 @@ def unflatten(tree: Any, tensors: dict[str, torch.Tensor], read: Callable[[str, 
         return node
 
     return walk(tree)
+
+
+def to_bytes(state: State) -> bytes:
+    """A state without logs as one message for another process, which runs nothing of it: JSON and safetensors."""
+    tree, tensors, logs = flatten(state)
+    if logs:
+        raise TypeError(f"log '{next(iter(logs))}' lies in a run's journal, which no message holds")
+    head = json.dumps(tree).encode()
+    return len(head).to_bytes(8, "little") + head + save(_unshared(tensors))
+
+
+def from_bytes(message: bytes) -> State:
+    """Undo `to_bytes`; tensors and arrays have memory of their own."""
+    body = 8 + int.from_bytes(message[:8], "little")
+    return unflatten(json.loads(message[8:body]), load(message[body:]), _no_log)
+
+
+def _no_log(name: str, start: int, end: int) -> Any:
+    raise TypeError(f"a message names the log '{name}'")
 
 
 def digest(state: State) -> str:

@@ -36,6 +36,14 @@ CLOCK = "clock_"
 """Metrics with this prefix are seconds of wall time; they are kept apart, since no two runs share them."""
 
 
+def steps_between_evaluations(config: RunConfig, total: int) -> int:
+    """How far evaluations of a run of `total` steps are apart, by its settings; 0: only at the end."""
+    every, wanted = config.evaluate_steps, config.evaluations
+    if not (every and wanted) or total >= NEVER:
+        return every
+    return min(every, max(-(-total // wanted), -(-every // DENSEST)))
+
+
 class View(Protocol):
     """A display of a run while it goes on."""
 
@@ -312,10 +320,7 @@ class Loop:
 
     def _evaluate_steps(self, total: int) -> int:
         """How far evaluations are apart: often enough for a curve, if that was asked for; 0: only at the end."""
-        every, wanted = 0 if self._only_final else self.config.evaluate_steps, self.config.evaluations
-        if not (every and wanted) or total >= NEVER:
-            return every
-        return min(every, max(-(-total // wanted), -(-every // DENSEST)))
+        return 0 if self._only_final else steps_between_evaluations(self.config, total)
 
     def _evaluation_due(self, progress: Progress) -> bool:
         if progress.finished:

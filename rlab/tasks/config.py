@@ -147,6 +147,9 @@ class FitConfig:
     fit into memory. The last update of an epoch has those that are left."""
     workers: int = 1
     """Processes that learn together, each from its part of every batch, as one would from the whole (data parallel)."""
+    shard: bool = False
+    """Divide parameters, gradients and moments among the processes of --workers, for a model that does not fit into
+    each (FSDP)."""
 
     def __post_init__(self) -> None:
         at_least(self, epochs=1, batch_size=1, learning_rate=0, weight_decay=0, max_grad_norm=0, patience=0)
@@ -164,13 +167,21 @@ class TeacherConfig:
     """What logits of both are divided by: above 1 shows more of what the teacher thinks of the wrong classes."""
     distil: float = 0.9
     """Share of the teacher in the loss; the labels have the rest."""
+    teacher_features: float = 0.0
+    """Factor of a loss that pulls the features of the encoder, through a linear map of their own, to those of the
+    teacher's encoder (FitNets, Romero et al. 2015); the map is thrown away after training. 0: none."""
+    teacher_dim: int = 0
+    """How many features the teacher's encoder has, which a run notes when it starts."""
 
     def __post_init__(self) -> None:
         within(self, 0, 1, "distil")
+        at_least(self, teacher_features=0, teacher_dim=0)
         if not 0 < self.temperature < math.inf:
             raise RlabError(f"--temperature is {self.temperature}; it must be a number above 0")
         if not self.teacher:
-            only_with(self, "--teacher RUN", "temperature", "distil")
+            only_with(self, "--teacher RUN", "temperature", "distil", "teacher_features")
+        if not self.teacher_features:
+            only_with(self, "--teacher-features FACTOR", "teacher_dim")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -150,3 +151,25 @@ def png(draw: Callable[[Any], None], size: tuple[float, float]) -> bytes:
         draw(figure)
         FigureCanvasAgg(figure).print_png(data)
     return data.getvalue()
+
+
+JAPANESE = (
+    *("Noto Sans CJK JP", "Noto Sans JP", "IPAexGothic", "IPAGothic", "TakaoGothic", "VL Gothic"),
+    *("Yu Gothic", "Hiragino Sans", "MS Gothic"),
+)
+"""Fonts with Japanese letters, which matplotlib's own has not."""
+
+
+def fonts() -> list[str]:
+    """Fonts of words: matplotlib's, then those with Japanese letters, or where there is none, that of the extra."""
+    from importlib.util import find_spec
+
+    from matplotlib import font_manager, rcParams
+
+    manager = font_manager.fontManager
+    if not any(font.name in JAPANESE for font in manager.ttflist) and (extra := find_spec("matplotlib_fontja")):
+        for folder in extra.submodule_search_locations or ():  # to import it would change all pictures
+            for file in Path(folder).glob("fonts/*.ttf"):
+                manager.addfont(file)
+    known = {font.name for font in manager.ttflist}
+    return [*rcParams["font.family"], *(name for name in JAPANESE if name in known)]

@@ -74,7 +74,7 @@ def build_classify(experiment: ClassifyExperiment, context: Any) -> Any:
     import torch
 
     from rlab.nn.ema import EMA
-    from rlab.nn.optim import make_optimiser
+    from rlab.nn.optim import decayed, make_optimiser
     from rlab.nn.precision import use_bf16
     from rlab.seeding import derive
     from rlab.tasks.classification import Classification
@@ -89,9 +89,13 @@ def build_classify(experiment: ClassifyExperiment, context: Any) -> Any:
     heads = parse(settings.tasks, data, part.class_weights)
     model: Any = _initial(experiment, data, heads[-1].outputs.stop, context)
     groups = parameter_groups(model, settings, how)
+    features = _features(experiment, model, context)
+    if features is not None:
+        map_groups = decayed(features.map, how.weight_decay)
+        groups += features.map.parameters() if how.optimiser == "lbfgs" else map_groups
     if experiment.unlabelled.semi == "mean-teacher":
         model = EMA(model, experiment.unlabelled.average)
-    weight, terms, kept = _more_to_learn(experiment, data, heads[0].classes, model, context)
+    weight, terms, kept = _more_to_learn(experiment, data, heads[0].classes, model, features, context)
     task = Classification(
         data if experiment.unlabelled.semi != "none" or not part.labelled else data.drop_split("unlabelled"),
         model,
@@ -249,8 +253,30 @@ def _initial(experiment: ClassifyExperiment, data: Any, outputs: int, context: A
     return model
 
 
+def _features(experiment: ClassifyExperiment, model: Any, context: Any) -> Any:
+    """What pulls a student's features to its teacher's; None: nothing does."""
+    import torch
+
+    from rlab.seeding import derive
+    from rlab.tasks.teacher import Features
+
+    teaching = experiment.teaching
+    if not teaching.teacher_features:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(experiment.run.seed, "teacher-features"))
+        return Features(
+            model.encoder, experiment.model.encoder, teaching.teacher_dim, teaching.teacher_features, context.device
+        )
+
+
 def _more_to_learn(
-    experiment: ClassifyExperiment, data: Any, classes: tuple[str, ...] | None, model: Any, context: Any
+    experiment: ClassifyExperiment,
+    data: Any,
+    classes: tuple[str, ...] | None,
+    model: Any,
+    features: Any,
+    context: Any,
 ) -> tuple[float, list[Any], dict[str, Any]]:
     """(factor of the loss of the labels, what else is learned from, what of that belongs to a run's state)."""
     from rlab.data.batches import Batches
@@ -260,16 +286,19 @@ def _more_to_learn(
     from rlab.tasks.teacher import Teacher, distil
 
     part, how, teaching, semi = experiment.data, experiment.fit, experiment.teaching, experiment.unlabelled
-    weight, terms, kept = 1.0, [], {}
+    weight, terms = 1.0, []
+    kept: dict[str, Any] = {}
     if teaching.teacher:
         if classes is None:
             raise RlabError(
                 f"a teacher's probabilities are of classes, and what is learned of '{part.data}' is numbers"
             )
-        kept["teacher"] = teacher = Teacher(make_model, classes, data.shape, part.data, context.device)
+        teacher = Teacher(make_model, classes, data.shape, part.data, context.device)
+        kept["teacher"] = teacher
         if context.start is not None:
             teacher.start_from(context.start)
-        terms.append(distil(teacher, teaching.temperature, teaching.distil))
+        terms.append(distil(teacher, teaching.temperature, teaching.distil, features))
+        kept |= {} if features is None else {"teacher_features": features}
         weight -= teaching.distil
     if semi.semi != "none":
         refuse_useless(semi, part.data, classes, part.augment, model)
@@ -351,6 +380,8 @@ def warm_start(experiment: ClassifyExperiment) -> tuple[ClassifyExperiment, Any]
     if not experiment.teaching.teacher:
         return experiment, start
     source = teacher.warm_start_teacher(experiment.teaching.teacher)
+    if experiment.teaching.teacher_features:
+        experiment = replace(experiment, teaching=replace(experiment.teaching, teacher_dim=source.note["features"]))
     return experiment, WarmStart({**start.sources, teacher.ROLE: source})
 
 

@@ -253,6 +253,7 @@ def until(stop: Stop, items: Iterable[T]) -> Iterator[T]:
 def clip_gradients(module: nn.Module, largest: float) -> Tensor:
     """Scale a module's gradients down to the L2 norm `largest` if that is not 0; return the norm that they had."""
     norm = nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None])
+    norm = getattr(norm, "full_tensor", lambda: norm)()  # of gradients that are divided among processes
     if largest:
         nn.utils.clip_grads_with_norm_(module.parameters(), largest, norm)
     return norm

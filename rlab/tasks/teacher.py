@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import mse_loss
 
 from rlab.data.batches import Batch
 from rlab.data.preprocess import Transform
@@ -70,6 +71,7 @@ def warm_start_teacher(name: str) -> Source:
             data=task.dataset.name,
             model=to_plain(run.config.model),
             outputs=task.heads[-1].outputs.stop,
+            features=int(task.predictor.encoder.out_dim),  # type: ignore[arg-type]
             classes=list(task.classes),
             shape=list(task.dataset.shape),
             preprocess=task.transform.name if task.transform is not None else "",
@@ -135,21 +137,89 @@ class Teacher:
             parts = {part: tensors[PREPROCESSING + part].to(self.device) for part in PARTS}
             self.transform = Transform(note["preprocess"], tuple(note["shape"]), **parts)
 
-    def logits(self, task: Classification, x: Tensor) -> Tensor:
-        """Compute the teacher's logits without a gradient: x[B, *shape] as in the data set -> [B, K]."""
+    def answers(self, task: Classification, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the teacher's logits and features without a gradient: x[B, *shape] -> [B, K], [B, D].
+
+        Raises:
+            RlabError: there is no teacher yet.
+        """
         if self.model is None:
             raise RlabError("a teacher is taken when a run starts, by 'rlab train' or rlab.train; here is none")
+        model: Any = self.model
+        seen: list[Tensor] = []
+
+        def forward(inputs: Tensor) -> Tensor:
+            seen.append(model.encoder(inputs))
+            logits: Tensor = model.head(seen[-1])
+            return logits
+
         with torch.no_grad():
-            return task.apply_model(self.model, self.transform, x)[:, : len(self.classes)]
+            logits = task.apply_model(forward, self.transform, x)
+        return logits[:, : len(self.classes)], seen[-1].float()
 
 
-def distil(teacher: Teacher, temperature: float, share: float) -> Term:
-    """Make the loss term of distillation: `share` times the loss by the teacher's soft targets at a temperature."""
+class Features:
+    """What pulls a student's features to its teacher's: a linear map that learns with it (Romero et al. 2015, eq. 3).
+
+    Args:
+        encoder: the student's, which gives features[B, D].
+        name: of that encoder, for messages.
+        dim: features of the teacher's encoder.
+        weight: factor of the loss.
+        device: torch device.
+
+    Raises:
+        RlabError: the encoder gives no vectors, or has nothing that learns.
+    """
+
+    def __init__(self, encoder: nn.Module, name: str, dim: int, weight: float, device: str):
+        if not any(p.requires_grad for p in encoder.parameters()):
+            raise RlabError(
+                f"--teacher-features is {weight:g}, and encoder '{name}' has nothing that learns, so that its features "
+                "cannot be pulled to the teacher's; nearest: --teacher-features 0"
+            )
+        if dim < 1:
+            raise RlabError("a teacher is taken when a run starts, by 'rlab train' or rlab.train; here is none")
+        self.encoder = encoder
+        self.weight = weight
+        self.map = nn.Linear(int(encoder.out_dim), dim).to(device)  # type: ignore[arg-type]
+        self._student: Tensor | None = None
+        encoder.register_forward_hook(self._keep)
+
+    def _keep(self, encoder: nn.Module, inputs: Any, features: Tensor) -> None:
+        if torch.is_grad_enabled():
+            self._student = features
+
+    def loss(self, teacher: Tensor) -> Tensor:
+        """Compute the mean squared error of the student's last features by those of the teacher, [B, D']."""
+        student, self._student = self._student, None
+        assert student is not None
+        return mse_loss(self.map(student.float()), teacher)
+
+    def state(self) -> State:
+        """Return the map."""
+        return dict(self.map.state_dict())
+
+    def restore(self, state: State) -> None:
+        """Become what `state` describes."""
+        self.map.load_state_dict(state)
+
+
+def distil(teacher: Teacher, temperature: float, share: float, features: Features | None = None) -> Term:
+    """Make the loss term of distillation: `share` times the loss by the teacher's soft targets at a temperature.
+
+    With `features` their loss is added, times its factor.
+    """
 
     def term(task: Classification, batch: Batch, outputs: Tensor) -> Losses:
         logits = outputs[:, task.heads[0].outputs]
-        soft = distillation(logits, teacher.logits(task, batch.x), temperature)
-        return {"loss": share * soft, "loss_teacher": soft}
+        theirs, pulled_to = teacher.answers(task, batch.x)
+        soft = distillation(logits, theirs, temperature)
+        losses = {"loss": share * soft, "loss_teacher": soft}
+        if features is not None:
+            pull = features.loss(pulled_to)
+            losses |= {"loss": losses["loss"] + features.weight * pull, "loss_teacher_features": pull}
+        return losses
 
     return term
 

@@ -233,9 +233,9 @@ class Trainer:
     def footprint(self, stop: Stop) -> Footprint:
         """Estimate memory from data, parameters and activations, and time from a few updates that are undone."""
         before = copy.deepcopy(self.state())
-        times = []
+        times, shared = [0.0], self.config.workers if self.config.shard else 1
         try:
-            for _ in range(min(4, self.total)):
+            for _ in range(min(4, self.total) if shared == 1 else 0):  # what is divided may not fit whole
                 if stop.requested:
                     raise Stopped
                 started = time.perf_counter()
@@ -246,7 +246,7 @@ class Trainer:
         modules = self.task.modules
         weights = sum(p.numel() * p.element_size() for p in modules.parameters())
         kept = sum(t.nbytes for other in self.beside.values() for t in flatten(other.state())[1].values())
-        held = self.task.memory(self.config.batch_size) + 5 * weights + 2 * kept
+        held = self.task.memory(self.config.batch_size) + weights + 4 * weights // shared + 2 * kept
         memory, device_memory = (held, 0) if self.device.type == "cpu" else (self.task.memory(0), held)
         learning = nn.ModuleDict({n: m.student if isinstance(m, EMA) else m for n, m in modules.items()})
         x = self.task.data.at(0, 0).tensors.get("x")
@@ -254,7 +254,7 @@ class Trainer:
             memory,
             device_memory,
             4 * weights + kept + 20_000,
-            min(times) * self.total,
+            min(times[1:], default=0.0) * self.total,
             *counts(learning),
             notes=tuple(getattr(getattr(self.task.data, "dataset", None), "notes", ())),
             one_thread=isinstance(x, Tensor) and x.ndim < 3 and x.is_floating_point(),

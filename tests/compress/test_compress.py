@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,23 @@ import pytest
 import torch
 
 import rlab
+from rlab.agents.go.evaluator import Evaluator
+from rlab.agents.go.onnx_player import OnnxEvaluator
+from rlab.agents.go.players import find_player
+from rlab.agents.go.tree_game import PositionBatch
+from rlab.agents.go.weights import read_network
 from rlab.cli import main
 from rlab.compress.compress import Compression, compress
-from rlab.compress.export import graph_of
+from rlab.compress.export import Graph, export, graph_of
+from rlab.compress.memory import memory
+from rlab.envs.go.boards import Boards, Setting
+from rlab.envs.go.planes import planes_of
 from rlab.errors import RlabError
 from rlab.run.checkpoint import Checkpoints
 from rlab.run.contract import Speaks
 from rlab.run.folder import all_runs, find_run
 from rlab.run.lifecycle import find_checkpoint
+from rlab.tasks.trainer import Trainer
 
 LENET = ["lenet", "--data", "digits", "--epochs", "1", "--examples", "200", "--threads", "1", "--keep-steps", "128"]
 CARTPOLE = ["dqn", "--env", "CartPole-v1", "--steps", "400", "--learning-starts", "100", "--threads", "1"]
@@ -34,6 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RLAB_RUNS", str(folder))
         assert main(["train", *LENET, "--name", "lenet"]) == 0
+        assert main(["train", *LENET, "--validation", "0", "--name", "whole"]) == 0
         assert main(["train", *CARTPOLE, "--name", "cart", "--final-episodes", "1"]) == 0
     return folder
 
@@ -55,8 +66,9 @@ def size_of(run: str) -> int:
 
 
 def kept_weights(run: str) -> dict[str, torch.Tensor]:
-    """Of the newest checkpoint after the last update, not those that were best in validation."""
-    modules: dict[str, torch.Tensor] = find_checkpoint(find_run(run), None).state["modules"]
+    """Of the newest checkpoint: those that were best in validation, without which those after the last update."""
+    state = find_checkpoint(find_run(run), None).state
+    modules: dict[str, torch.Tensor] = (state["best"] or state)["modules"]
     return modules
 
 
@@ -82,12 +94,15 @@ def test_kill_while_writing_leaves_no_run(monkeypatch: pytest.MonkeyPatch) -> No
     ]
 
 
-@pytest.mark.parametrize("place", [0, 128])
-def test_rewound_run_learns_the_same(place: int) -> None:
-    """Nothing pruned, and back at the start or at an early checkpoint: the same updates to the same bits."""
+@pytest.mark.parametrize(("run", "place"), [("whole", 0), ("whole", 128), ("lenet", 0)])
+def test_rewound_run_learns_the_same(run: str, place: int) -> None:
+    """Nothing pruned, and back at the start or at an early checkpoint: the same updates to the same bits.
+
+    And with a validation split the same weights are the best.
+    """
     how = Compression("prune", share=0.0, rewind=True, rewind_to=place)
-    again = compress(find_run("lenet"), how, f"again-{place}")
-    first, second = kept_weights("lenet"), kept_weights(again.folder.name)
+    again = compress(find_run(run), how, f"again-{run}-{place}")
+    first, second = kept_weights(run), kept_weights(again.folder.name)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert again.control is not None
     assert not torch.equal(
@@ -138,6 +153,9 @@ def test_structured_run_serves_every_verb(capsys: pytest.CaptureFixture[str]) ->
     assert result["numbers_after"] < 0.4 * result["numbers_before"]
     assert [row["name"] for row in result["latency"]][::2] == ["before fp32, torch", "after fp32, torch"]
     assert all(row["ms"]["1"] > 0 and row["ms"]["256"] > row["ms"]["1"] for row in result["latency"])
+    before, after = result["memory"]
+    assert before["weights"] == 4 * result["numbers_before"] > 2.5 * after["weights"]
+    assert before["activations"]["256"] == 256 * before["activations"]["1"] > 256 * after["activations"]["1"]
     assert main(["eval", "thin"]) == 0
     assert main(["report", "thin"]) == 0
     assert find_run("thin").config()["config"]["model"]["encoder"] == "lenet5+width=3.8.60.42"
@@ -177,6 +195,35 @@ def test_pruned_and_trained_weights_stay_zero() -> None:
     zero = {name: w == 0 for name, w in weights_of("pruned").items() if w.dim() > 1}
     assert all((weights_of("pruned-4")[name][there] == 0).all() for name, there in zero.items())
     assert [note["of"] for note in find_run("pruned-4").config()["compressed"]] == ["lenet", "pruned"]
+
+
+@pytest.mark.parametrize("how", [{"method": "prune", "share": 0.5}, {"method": "qat", "bits": 3}])
+def test_best_validated_weights_are_taken(how: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by the run itself, not the last ones; with quantised weights, as they are written."""
+    scored: list[dict[str, torch.Tensor]] = []
+
+    def evaluate_split(trainer: Trainer, split: str, stop: object) -> dict[str, float]:
+        assert split == "validation"
+        scored.append({name: w.detach().clone() for name, w in trainer.task.modules.state_dict().items()})
+        return {"mean": 90.0 if len(scored) == 2 else 50.0}
+
+    monkeypatch.setattr(Trainer, "evaluate_split", evaluate_split)
+    said: list[str] = []
+    name = f"best-{how['method']}"
+    made = compress(find_run("lenet"), Compression(epochs=3, **how), name, report=said.append)
+    assert said[-1].endswith("best by validation taken (90, after 200 of 600 examples)")
+    taken = find_run(name).config()["compressed"][-1]["taken"]
+    assert taken == {"examples": 200, "of": 600, "validation": 90}
+    assert made.taken is not None
+    assert len(scored) > 3
+    for key, weight in weights_of(name).items():
+        torch.testing.assert_close(weight, scored[1][key])
+
+
+def test_last_weights_without_validation_split() -> None:
+    said: list[str] = []
+    compress(find_run("whole"), Compression("structured", epochs=1), "half", report=said.append)
+    assert said[-1].endswith("the last weights taken, for no validation split chooses among them")
 
 
 def test_training_with_quantised_weights_moves_them() -> None:
@@ -232,20 +279,35 @@ def test_bad_compression_is_one_sentence(run: str, how: dict[str, object], says:
 
 def test_int8_export_agrees_with_fp32(capsys: pytest.CaptureFixture[str]) -> None:
     """Of a model on its test split; of an agent in observations of its games."""
-    assert main(["export", "lenet", "--int8", "--json"]) == 0
+    assert main(["export", "lenet", "--int8", "--json", "--examples", "0"]) == 0
     result = json.loads(capsys.readouterr().out)
     int8 = result["int8"]
+    assert int8["inputs"] == 270  # all
+    assert int8["lost"]["mean"] == pytest.approx(int8["accuracy"]["fp32"] - int8["accuracy"]["int8"])
+    assert int8["lost"]["low"] <= int8["lost"]["mean"] <= int8["lost"]["high"]
     assert int8["same"] > 0.9
     assert int8["error"] < 0.05
     assert abs(int8["accuracy"]["int8"] - int8["accuracy"]["fp32"]) < 0.02
     assert result["bytes"] < 80_000  # of 44,426 numbers
     assert [row["name"].split(",")[0] for row in result["latency"]] == ["fp32", "bf16", "fp32", "int8"]
-    assert main(["export", "cart", "--int8", "--out", "cart8.onnx", "--no-latency"]) == 0
+    assert main(["export", "cart", "--int8", "--out", "cart8.onnx", "--no-latency", "--examples", "99"]) == 0
     told = capsys.readouterr().out
     assert "the same action in" in told
+    assert "of 99 observations" in told
     assert "wrote   cart8.py" in told
     assert main(["export", "cart", "--int8", "--format", "torch"]) != 0
-    assert "--int8 is for --format onnx" in capsys.readouterr().err
+    assert main(["export", "cart", "--examples", "9"]) != 0
+    error = capsys.readouterr().err
+    assert "--int8 is for --format onnx" in error
+    assert "--examples is 9; it is for --int8, and 0 or more" in error
+
+
+def test_memory_is_what_lives_at_once() -> None:
+    """By hand: inputs, and the outputs of one layer beside those of the next; views and what is gone count nothing."""
+    layers = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3), torch.nn.Flatten())
+    found = memory(Graph(layers, torch.zeros(2, 5), "x", ("y", "numbers")), "small", (1, 7))
+    assert found.weights == 4 * (5 * 8 + 8 + 8 * 3 + 3)
+    assert found.activations == {1: 4 * (5 + 8 + 8), 7: 7 * 4 * (5 + 8 + 8)}
 
 
 def test_exported_regression_has_its_own_unit() -> None:
@@ -295,8 +357,42 @@ def test_exported_model_gives_the_same(form: str, capsys: pytest.CaptureFixture[
     assert (logits.argmax(1) == expected.argmax(1)).all()
 
 
+def test_exported_go_network_plays_in_a_search(capsys: pytest.CaptureFixture[str]) -> None:
+    """In fp32 it says what the run's own network says, turned and mirrored alike; in int8 it plays as `onnx:FILE`."""
+    assert main(["export", "go5", "--int8", "--no-latency", "--examples", "50", "--json"]) == 0
+    int8 = json.loads(capsys.readouterr().out)["int8"]
+    assert int8["same"] > 0.7
+    assert int8["value"] < 0.2
+    trained = read_network(find_run("go5"))
+    with rlab.load("go5", "cpu") as run:
+        export(graph_of(run.learner, "go5"), Path("go5.onnx"), "onnx")
+    ours, theirs = Evaluator(trained.network, precision="fp32"), OnnxEvaluator(Path("go5.onnx"))
+    boards = Boards(8, Setting(5))
+    for point in (12, 7, 11):
+        boards.play(np.full(8, point))
+    keys = np.arange(8, dtype=np.uint64) * np.uint64(2**61 - 1)
+    positions = PositionBatch(planes_of(boards).reshape(8, -1, 25), boards)
+    answers = [evaluator(positions, np.arange(8), keys) for evaluator in (ours, theirs)]
+    for one, other in zip(*answers, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-3)
+    with closing(find_player("onnx:go5-int8.onnx@8")) as player:
+        assert player.name == "go5-int8@8"
+        moves = player.choose(boards, np.arange(8), keys)
+    assert boards.legal()[np.arange(8), moves].all()
+    for name, says in (
+        ("onnx:", "names no file"),
+        ("onnx:none.onnx@4", "there is no file 'none.onnx'; `rlab export RUN` writes one"),
+        ("onnx:note.onnx", "is no network that ONNX Runtime opens"),
+    ):
+        Path("note.onnx").write_text("no network")
+        with pytest.raises(RlabError, match=says):
+            find_player(name)
+
+
 def test_exported_agent_plays_without_rlab() -> None:
-    assert main(["export", "cart", "--out", "cart.onnx"]) == 0
+    assert main(["export", "cart", "--out", "cart.onnx", "--no-latency"]) == 0
+    with pytest.raises(RlabError, match=r"'cart.onnx' takes \['batch', 4\] and gives .* is no network of Go; nearest"):
+        find_player("onnx:cart.onnx")
     code = "import sys; sys.modules['rlab'] = None; exec(open('cart.py').read())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
     assert "mean of 10 games:" in done.stdout

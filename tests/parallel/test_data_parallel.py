@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import signal
+import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,12 +21,15 @@ import rlab
 from rlab.cli import main
 from rlab.data.batches import Batch, Batches
 from rlab.data.datasets import load
+from rlab.nn.layers.quantiser import VectorQuantiser
 from rlab.parallel import data_parallel
 from rlab.parallel.data_parallel import JointLearning, Shard
 from rlab.parallel.group import TIMEOUT, LostRank
 from rlab.run.folder import find_run
+from rlab.tasks.sequence.language_model import Carried
 from rlab.tasks.task import SingleLossTask
 from tests.parallel.sums import Sums
+from tests.tasks.test_trainer import of_recipe
 
 
 class Doubled(nn.Module):
@@ -89,6 +95,13 @@ def test_ranks_learn_as_one(world: int) -> None:
 SMALL: dict[str, Any] = {"data": "digits", "epochs": 2, "batch_size": 64, "examples": 300, "evaluate_steps": 0,
                          "optimiser": "momentum", "checkpoint_steps": 64, "threads": 1}  # fmt: skip
 
+STREAMS: dict[str, Any] = {"data": "shakespeare-small", "epochs": 1, "batch_size": 5, "window": 12, "width": 8,
+                           "examples": 100, "sample_length": 0, "evaluate_steps": 0, "checkpoint_steps": 15,
+                           "threads": 1}  # fmt: skip
+
+DIVIDED = SMALL | {"shard": True, "optimiser": "adamw", "encoder": "resnet20", "evaluate_steps": 100, "examples": 200}
+DIVIDED_TEXT = {name: value for name, value in STREAMS.items() if name != "batch_size"} | {"shard": True, "layers": 2}
+
 
 def final(name: str) -> dict[str, Tensor]:
     """The parameters of a run's newest checkpoint."""
@@ -96,17 +109,99 @@ def final(name: str) -> dict[str, Tensor]:
     return load_file(next(newest.glob("*.safetensors")))
 
 
+@pytest.mark.parametrize(("streams", "world"), [(5, 2), (2, 3)])
+def test_carried_states_are_divided_and_joined(streams: int, world: int) -> None:
+    """Each process has the rows of its own streams; a checkpoint has all. One without a stream only takes part."""
+    rows = torch.randn(streams, 3)
+    rows[0, 0] = -0.0
+    whole = {"place": [0, 4], "states": {"before": rows, "after": rows + 1}}
+    sums = Sums(world)
+
+    def again(rank: int) -> tuple[int, Any]:
+        carried = Carried(streams)
+        carried.restore(whole)
+        carried.divide(rank, world)
+        assert carried.before is not None
+        return len(carried.before), carried.joined(rank, world, sums.of(rank))
+
+    with ThreadPoolExecutor(world) as threads:
+        found = list(threads.map(again, range(world)))
+    assert [number for number, _ in found] == [len(range(r, streams, world)) or 1 for r in range(world)]
+    for _, state in found:
+        assert state["place"] == [0, 4]
+        assert state["states"]["before"].numpy().tobytes() == rows.numpy().tobytes()
+        assert torch.equal(state["states"]["after"], rows + 1)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_codebooks_follow_the_codes_of_all(world: int) -> None:
+    """Of a codebook by moving averages, too: entries, and those that nothing chooses, are the same in each process."""
+    codes = torch.randn(2 * 8, 4)
+    one = VectorQuantiser(6, 4, rate=0.5)
+    sums = Sums(world)
+
+    def learn(quantiser: VectorQuantiser, codes: Tensor, count: bool, total: Any, leads: bool) -> VectorQuantiser:
+        joint = JointLearning(quantiser, total, leads)
+        joint.counted = count
+        for _ in range(12):
+            quantiser(codes)
+        joint.release()
+        return quantiser
+
+    def rank(number: int) -> VectorQuantiser:
+        mine = codes[number::2] if number < 2 else codes[:1]
+        return learn(copies[number], mine, number < 2, sums.of(number), number == 0)
+
+    copies = [copy.deepcopy(one) for _ in range(world)]
+    learn(one, codes, True, lambda tensor: tensor, True)
+    with ThreadPoolExecutor(world) as threads:
+        found = list(threads.map(rank, range(world)))
+    chosen = one.counts > 2  # the others begin anew with a vector that is drawn
+    assert torch.allclose(found[0].counts[chosen], one.counts[chosen], atol=1e-5)
+    for other in found[1:]:
+        assert torch.equal(other.codebook, found[0].codebook)
+
+
 @pytest.mark.parametrize(
-    ("number", "says"),
+    ("recipe", "settings"), [("ssd", {"mining": "hard"}), ("fast-rcnn", {"proposals": 4, "regions": 64})]
+)
+def test_detectors_learn_as_one(recipe: str, settings: dict[str, Any]) -> None:
+    """Their losses are means over what each process has matched, which is summed up before it divides."""
+    how = settings | {"examples": 5, "batch_size": 5, "width": 8, "optimiser": "sgd", "augment": "", "validation": 0.0,
+                      "shape": "1x32x32", "precision": "fp32"}  # fmt: skip
+    one, *ranks = (of_recipe(recipe, "digit-scenes", **how).task for _ in range(3))
+    sums = Sums(2)
+
+    def step(task: Any, rank: int = -1) -> dict[str, Tensor]:
+        if rank >= 0:
+            task.data, task.learn = Shard(task.data, rank, 2), JointLearning(task.model, sums.of(rank), rank == 0)
+        task.model.train()
+        return dict(task.update(task.data.at(0, 0), task.optimizers()))
+
+    alone = step(one)
+    with ThreadPoolExecutor(2) as threads:
+        joint, _ = threads.map(step, ranks, range(2))
+    for name, value in alone.items():
+        assert float(joint[name]) == pytest.approx(float(value), rel=1e-5), name
+    for name, tensor in one.model.state_dict().items():
+        assert torch.allclose(ranks[1].model.state_dict()[name], tensor, rtol=0, atol=1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("number", "says", "model", "settings"),
     [
-        (signal.SIGSTOP, r"rank 1 \(.*, process \d+\) did not answer within 3 s"),
-        pytest.param(signal.SIGKILL, "rank 1 was ended by signal 9", marks=pytest.mark.slow),
+        (signal.SIGSTOP, r"rank 1 \(.*, process \d+\) did not answer within 3 s", "rnn-lm", STREAMS),
+        pytest.param(signal.SIGKILL, "rank 1 was ended by signal 9", "lenet", SMALL, marks=pytest.mark.slow),
+        pytest.param(signal.SIGKILL, "rank 1 was ended by signal 9", "lenet", DIVIDED, marks=pytest.mark.slow),
+        pytest.param(
+            signal.SIGSTOP, "rank 1 .* did not answer", "transformer-lm", DIVIDED_TEXT, marks=pytest.mark.slow
+        ),
     ],
 )
 def test_lost_ranks_are_named_and_made_good(
-    number: int, says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    number: int, says: str, model: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A paused or killed peer ends the session by name; resumed, the run comes to the same bits."""
+    """A paused or killed peer ends the session by name; resumed, the run comes to the same bits, carried states too."""
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
     monkeypatch.setenv(TIMEOUT, "3")
     monkeypatch.setattr(data_parallel, "LEAVING", 0.5)
@@ -115,16 +210,40 @@ def test_lost_ranks_are_named_and_made_good(
     def hit(progress: Any, metrics: Any) -> None:
         nonlocal steps
         steps += 1
-        if steps == 3:
+        if steps == 4:
             psutil.Process().children()[-1].send_signal(number)
 
-    rlab.train("lenet", name="whole", workers=2, **SMALL)
+    rlab.train(model, name="whole", workers=2, **settings)
     with pytest.raises(LostRank, match=says):
-        rlab.train("lenet", name="cut", workers=2, on_step=hit, **SMALL)
+        rlab.train(model, name="cut", workers=2, on_step=hit, **settings)
     rlab.resume("cut")
     assert final("cut").keys() == final("whole").keys()
     assert all(torch.equal(tensor, final("cut")[name]) for name, tensor in final("whole").items())
     assert find_run("cut").config()["config"]["fit"]["workers"] == 2
+
+
+@pytest.mark.slow
+def test_torchrun_restarts_from_a_checkpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A killed process ends all; torchrun starts them anew, and the run comes to the same bits."""
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    how = SMALL | {"epochs": 12}
+    rlab.train("lenet", name="whole", workers=2, **how)
+    flags = [word for name, value in how.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*torchrun, "--max-restarts", "2", "-m", "rlab", "train", "lenet", "--name", "wide", *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as agent:
+        try:
+            checkpoints = tmp_path / "wide" / "checkpoints"
+            while agent.poll() is None and not (checkpoints.is_dir() and len([*checkpoints.iterdir()]) > 1):
+                time.sleep(0.05)
+            ranks = {child.environ().get("RANK"): child for child in psutil.Process(agent.pid).children()}
+            ranks["1"].kill()
+            said = agent.communicate()[0]
+        finally:
+            agent.kill()
+    assert agent.returncode == 0, said
+    assert all(torch.equal(tensor, final("wide")[name]) for name, tensor in final("whole").items())
+    assert len(find_run("wide").environment()["sessions"]) == 2, "the second one went on from a checkpoint"
 
 
 def test_ranks_that_always_die_end_the_run(
@@ -137,6 +256,15 @@ def test_ranks_that_always_die_end_the_run(
     said = " ".join(capsys.readouterr().err.split())
     assert "rank 1 ended with status 3 before it began to learn; after 3 new starts the run ends here" in said
     assert "not bit-exact from here: 1 processes learned together before, and 2 do now" in said
+    for flags, why in (
+        (["--workers", "1"], "--shard divides a model among processes, and there is one; nearest: --workers 2"),
+        (
+            ["--workers", "2", "--optimiser", "lbfgs", "--weight-decay", "0"],
+            "and lbfgs does not; nearest: --optimiser adamw",
+        ),
+    ):
+        assert main(["train", "lenet", "--data", "digits", "--epochs", "1", "--name", "whole", "--shard", *flags]) == 1
+        assert why in " ".join(capsys.readouterr().err.split())
     assert main(["train", "gan", "--data", "digits", "--epochs", "1", "--name", "gan", "--workers", "2"]) == 1
     assert "'gan' learns in one process" in capsys.readouterr().err
     assert not (tmp_path / "gan").exists()

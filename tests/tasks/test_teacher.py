@@ -38,23 +38,23 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-def built(runs: Path, name: str, **settings: Any) -> Trainer:
+def built(runs: Path, name: str, recipe: str = "logistic", **settings: Any) -> Trainer:
     """The Learner of a run that is about to start."""
     from rlab.run.folder import create_run
 
-    entry = load_recipes().get("logistic")
+    entry = load_recipes().get(recipe)
     config = changed(entry.default("digits"), {"teacher": "big", "augment": "shift:1", "precision": "fp32", **settings})
     assert entry.warm_start is not None
     config, start = entry.warm_start(config)
-    folder = create_run("logistic", {"data": "digits"}, {}, name)
+    folder = create_run(recipe, {"data": "digits"}, {}, name)
     start.save(folder)
     made: Trainer = entry.build(config, BuildContext("cpu", Forgetful(), folder.path))
     return made
 
 
-def resumed(runs: Path, fit: Trainer, **settings: Any) -> Trainer:
+def resumed(runs: Path, fit: Trainer, recipe: str = "logistic", **settings: Any) -> Trainer:
     """Another Learner of the same settings with the state of this one, as a resume makes it."""
-    entry = load_recipes().get("logistic")
+    entry = load_recipes().get(recipe)
     config = changed(entry.default("digits"), {"teacher": "big", "augment": "shift:1", "precision": "fp32", **settings})
     other: Trainer = entry.build(config, BuildContext("cpu", Forgetful()))
     other.restore(from_file(fit.state(), runs), Stop())
@@ -78,13 +78,40 @@ def test_loss_mixes_labels_and_soft_targets(runs: Path) -> None:
     assert seen["loss"].item() == pytest.approx(0.3 * labels.item() + 0.7 * 9 * kl.item(), rel=1e-4)
 
 
-def test_resume_without_teacher_run(runs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    whole, half = (built(runs, name, examples=300, epochs=2) for name in ("whole", "half"))
+def test_features_are_pulled_to_the_teachers(runs: Path) -> None:
+    """Romero et al. 2015, eq. 3: by hand; the distance shrinks, and the map is no part of the model."""
+    fit = built(runs, "pulled", "mlp", encoder="mlp-24", teacher_features=0.5, distil=0.0, augment="")
+    kept: Any = fit.beside
+    pull, teacher = kept["teacher_features"], kept["teacher"]
+    batch = fit.task.data.at(0, 0)
+    with torch.no_grad():
+        theirs = teacher.model.encoder(teacher.transform(batch.x))
+        mapped = fit.task.model.encoder(batch.x) @ pull.map.weight.T + pull.map.bias
+    seen = fit.task.losses(batch)
+    distance = (mapped - theirs).square().mean().item()
+    assert seen["loss_teacher_features"].item() == pytest.approx(distance, rel=1e-4)
+    assert seen["loss"].item() == pytest.approx(seen["loss_labels"].item() + 0.5 * distance, rel=1e-4)
+    before = pull.map.weight.detach().clone()
+    for _ in range(60):
+        fit.step()
+    assert fit.task.losses(batch)["loss_teacher_features"].item() < 0.9 * distance
+    assert not torch.equal(before, pull.map.weight)
+    assert {name.split(".")[1] for name in fit.state()["modules"]} == {"encoder", "head"}
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"recipe": "mlp", "encoder": "mlp-24", "teacher_features": 0.5, "teacher_dim": 256}]
+)
+def test_resume_without_teacher_run(
+    how: dict[str, Any], runs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = (f"{name}{len(how)}" for name in ("whole", "half"))
+    whole, half = (built(runs, name, examples=300, epochs=2, **how) for name in names)
     for _ in range(4):
         whole.step()
         half.step()
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))  # the teacher's run is nowhere
-    other = resumed(runs, half, examples=300, epochs=2)
+    other = resumed(runs, half, examples=300, epochs=2, **how)
     for _ in range(4):
         whole.step()
         other.step()
@@ -116,6 +143,8 @@ def test_the_teachers_threads_are_not_taken(runs: Path) -> None:
         ({"teacher": "big", "data": "numbers"}, "and what is learned of 'diabetes' is numbers"),
         ({"teacher": "big", "distil": 1.5}, "--distil is 1.5; it must lie between 0 and 1"),
         ({"teacher": "big", "temperature": 0.0}, "--temperature is 0.0; it must be a number above 0"),
+        ({"teacher": "big", "teacher_features": 0.5}, "encoder 'flat' has nothing that learns, so that its features"),
+        ({"teacher_features": 2.0}, "--teacher-features is 2.0, which does nothing without --teacher RUN"),
         ({"temperature": 2.0}, "--temperature is 2.0, which does nothing without --teacher RUN"),
     ],
 )

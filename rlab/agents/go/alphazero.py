@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any
 
@@ -31,7 +32,7 @@ from rlab.envs.splitmix import rng_key, split, uniforms
 from rlab.nn.modes import drawing_for
 from rlab.nn.optim import SCHEDULES, decayed, make_optimiser, restore, scale_rates, state_of
 from rlab.run.budget import Budget
-from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped, seconds_of
+from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Rows, Score, State, Stop, Stopped, seconds_of
 from rlab.seeding import derive
 
 MOST_UPDATES = 8
@@ -96,13 +97,22 @@ class AlphaZero:
     def step(self) -> Metrics:
         """A move in every game, and the updates that are due."""
         started = time.perf_counter()
+        metrics = self.play()
+        played = time.perf_counter()
+        metrics |= self.learn()
+        return metrics | {"clock_play": played - started, "clock_learn": time.perf_counter() - played}
+
+    def play(self) -> dict[str, float]:
+        """A move in every game, by the newest parameters."""
         if self._stale:
             self._evaluator.renew()
             self._stale = False
-        metrics = self._move()
-        played = time.perf_counter()
-        metrics |= self._learn()
-        return metrics | {"clock_play": played - started, "clock_learn": time.perf_counter() - played}
+        return self._move()
+
+    def load(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Play with these parameters from now on."""
+        self.network.load_state_dict(weights)
+        self._stale = True
 
     def _keys(self) -> NDArray[np.uint64]:
         """An RNG key for the next move of every game."""
@@ -139,29 +149,38 @@ class AlphaZero:
     def _finish(self, over: NDArray[np.int64]) -> dict[str, float]:
         """Keep the games that are over, and begin others."""
         owners, scores = self.boards.owners()
-        lengths = self.boards.made[over]
-        for k, length in zip(over, lengths, strict=True):
+        games = []
+        for k, length in zip(over, self.boards.made[over], strict=True):
             rows = {name: column[:length] for name, column in self.pending[k].items()}
             rows["score"][:] = scores[k]
             rows["owner"][:] = owners[k].ravel()
-            self.window.add(rows)
-            if self.journal is not None:
-                self.journal.append(LOG, rows)
-        self.owed += lengths.sum() * self.settings.reuse / self.settings.batch_size
+            games.append(rows)
         self.boards.clear(over)
         self.numbers[over] = self.begun + np.arange(len(over))
         self.begun += len(over)
-        self.finished += len(over)
+        return self.take(games)
+
+    def take(self, games: list[Rows]) -> dict[str, float]:
+        """Keep games that are over, to learn from; return what metrics tell of them."""
+        for rows in games:
+            self.window.add(rows)
+            if self.journal is not None:
+                self.journal.append(LOG, rows)
+        lengths = np.array([len(rows["move"]) for rows in games])
+        scores = np.array([float(rows["score"][0]) for rows in games])
+        self.owed += lengths.sum() * self.settings.reuse / self.settings.batch_size
+        self.finished += len(games)
         return {
             "game_length": float(lengths.mean()),
-            "black_wins": float((scores[over] > 0).mean()),
-            "score": float(scores[over].mean()),
+            "black_wins": float((scores > 0).mean()),
+            "score": float(scores.mean()),
             "games_last": self.finished,
         }
 
     # ---- Learning.
 
-    def _learn(self) -> dict[str, float]:
+    def learn(self) -> dict[str, float]:
+        """Make the updates that are due, `MOST_UPDATES` at the most; return the metrics of any."""
         if len(self.window) < self.settings.learning_starts:
             self.owed = 0.0
             return {}

@@ -130,6 +130,12 @@ class AlphaZeroConfig:
     """Turn and mirror positions at random, in learning and when a search asks."""
     evaluate_visits: int = 32
     """Simulations of a move in evaluations."""
+    actors: int = 0
+    """Processes that play, each with its share of the games, while this one learns; they need Ray. 0: games are played
+    here."""
+    cluster: str = "auto"
+    """Where actors play: local, this machine; an address of Ray, such as host:6379; auto: what RAY_ADDRESS names, else
+    this machine."""
 
     def __post_init__(self) -> None:
         at_least(
@@ -147,6 +153,7 @@ class AlphaZeroConfig:
             learning_rate=0,
             weight_decay=0,
             evaluate_visits=1,
+            actors=0,
         )
         within(self, 0, 1, "full_share", "noise", "root_share")
         if self.learning_starts > self.window:

@@ -31,32 +31,15 @@ def drawn_symmetries(rng_keys: NDArray[np.uint64]) -> NDArray[np.int64]:
     return ((rng_keys * np.uint64(0xBF58476D1CE4E5B9)) >> np.uint64(61)).astype(np.int64)
 
 
-class Evaluator:
-    """Asks a network about the positions of a search; see `rlab.agents.search.Evaluate`.
-
-    It takes a copy of the weights when it is made, with batch normalisation folded into the convolutions; call `renew`
-    when they have changed.
+class SymmetricEvaluator:
+    """Asks a network about the positions of a search, as they are or turned and mirrored.
 
     Args:
-        network: whose weights.
-        device: torch device.
         symmetry: none; random, one of the eight by the RNG key; all, the mean of all eight.
-        precision: fp32, bf16, or auto: bf16 where there is hardware that multiplies matrices in it.
     """
 
-    def __init__(self, network: GoNetwork, device: str = "cpu", symmetry: Symmetry = "random", precision: str = "auto"):
-        self.network = network
-        self.device = torch.device(device)
+    def __init__(self, symmetry: Symmetry):
         self.symmetry = symmetry
-        self.dtype = torch.bfloat16 if _bf16(precision, self.device) else torch.float32
-        self._planes = torch.zeros(0, 0, len(PLANES))
-        self.renew()
-
-    def renew(self) -> None:
-        """Take the network's weights as they are now."""
-        self._folded = _fold(self.network).to(self.device)
-        self._compiled = Compiled(self._folded) if suits(self.network, self.device, self.dtype) else None
-        self._layers: _Layers | None = None
 
     def __call__(
         self, positions: PositionBatch, rows: NDArray[np.int64], rng_keys: NDArray[np.uint64]
@@ -73,6 +56,40 @@ class Evaluator:
         if self.symmetry == "random":
             kinds = drawn_symmetries(rng_keys)
         return self._ask(positions, rows, kinds, size)
+
+    def _ask(
+        self, positions: PositionBatch, rows: NDArray[np.int64], kinds: NDArray[np.int64], size: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The same of positions that the symmetries `kinds` [J] move; logits are of the points as they were."""
+        raise NotImplementedError
+
+
+class Evaluator(SymmetricEvaluator):
+    """Asks a network about the positions of a search; see `rlab.agents.search.Evaluate`.
+
+    It takes a copy of the weights when it is made, with batch normalisation folded into the convolutions; call `renew`
+    when they have changed.
+
+    Args:
+        network: whose weights.
+        device: torch device.
+        symmetry: none; random, one of the eight by the RNG key; all, the mean of all eight.
+        precision: fp32, bf16, or auto: bf16 where there is hardware that multiplies matrices in it.
+    """
+
+    def __init__(self, network: GoNetwork, device: str = "cpu", symmetry: Symmetry = "random", precision: str = "auto"):
+        super().__init__(symmetry)
+        self.network = network
+        self.device = torch.device(device)
+        self.dtype = torch.bfloat16 if _bf16(precision, self.device) else torch.float32
+        self._planes = torch.zeros(0, 0, len(PLANES))
+        self.renew()
+
+    def renew(self) -> None:
+        """Take the network's weights as they are now."""
+        self._folded = _fold(self.network).to(self.device)
+        self._compiled = Compiled(self._folded) if suits(self.network, self.device, self.dtype) else None
+        self._layers: _Layers | None = None
 
     def _room(self, rows: int, size: int) -> Tensor:
         """Planes [rows, n * n, C] to write in, whose memory a GPU can fetch by itself."""

@@ -474,8 +474,18 @@ class Tournament:
         """Whether there is nothing left to play."""
         return len(self.games) == self.total or bool(self._walk and self._walk.verdict)
 
-    def play(self, stop: Stop, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+    def play(
+        self,
+        stop: Stop,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        play: Callable[..., None] = play_games,
+    ) -> None:
         """Play what is missing, until there is nothing left or `stop` is set; every game that ends is kept at once.
+
+        Args:
+            stop: see above.
+            progress: told how many games are there, of how many.
+            play: plays games as `play_games` does, here or elsewhere.
 
         Raises:
             RlabError: a player cannot play here, or the disk refused; the games so far are kept.
@@ -491,8 +501,8 @@ class Tournament:
             progress(len(self.games), self.total)
             return bool(self._walk and self._walk.verdict)
 
-        play_games(self.players, self._missing(), self.folder.common.setting, seed=self.folder.common.seed,
-                   at_once=self.at_once, stop=stop, done=done, clock=clock)  # fmt: skip
+        play(self.players, self._missing(), self.folder.common.setting, seed=self.folder.common.seed,
+             at_once=self.at_once, stop=stop, done=done, clock=clock)  # fmt: skip
         order = {pair: n for n, pair in enumerate(self.plan.pairs)}
         self.games.sort(key=lambda g: (order[g.pairing.first, g.pairing.second], g.pairing.number))
 

@@ -46,7 +46,12 @@ def home_size(player: Player) -> int:
 PLAYERS: Registry[Callable[[str], Player]] = Registry("player")
 """Kind -> factory(what stands after the colon): ``gnugo:10``."""
 
-_KINDS = ("rlab.envs.go.gtp_client", "rlab.agents.go.rollouts", "rlab.agents.go.players")
+_KINDS = (
+    "rlab.envs.go.gtp_client",
+    "rlab.agents.go.rollouts",
+    "rlab.agents.go.players",
+    "rlab.agents.go.onnx_player",
+)
 """What registers more kinds: other programs, players that search, and runs. It is known by name only."""
 
 

@@ -14,6 +14,7 @@ from rlab.nn.detection.nms import nms
 from rlab.nn.detection.pyramid import FeaturePyramid, Stages
 from rlab.nn.detection.regions import pyramid_align, roi_align, roi_pool
 from rlab.nn.detection.select import SMALLEST, Detections, Telling, box_loss, sample, tell
+from rlab.nn.layers.joint import Joint
 from rlab.nn.models import keep_maps
 
 BINS = 5
@@ -52,7 +53,7 @@ class RegionHead(nn.Module):
         return self.logits(hidden).float(), self.offsets(hidden).float().view(len(hidden), -1, 4)
 
 
-class RegionDetector(nn.Module):
+class RegionDetector(Joint, nn.Module):
     """What detectors by regions share: a subclass says where regions come from, and what their features are.
 
     Args:
@@ -97,7 +98,7 @@ class RegionDetector(nn.Module):
         logits, offsets = self.head.judge(self.features(encoded, regions[owners, number], owners))
         positive = (box >= 0).nonzero()[:, 0]
         wanted = encode(boxes[owners[positive], box[positive]], regions[owners[positive], number[positive]])
-        count = max(len(target), 1)
+        count = self.divisor(len(target), len(images))
         classified = F.cross_entropy(logits, target, reduction="sum") / count
         located = box_loss(offsets[positive, target[positive] - 1], wanted) / count
         total = classified + located + sum(losses.values(), logits.new_zeros(()))
@@ -262,7 +263,7 @@ class FasterRcnn(FastRcnn):
             target = (matched >= 0).float()
             image, anchor = (chosen & (matched >= 0)).nonzero(as_tuple=True)
             wanted = encode(boxes[image, matched[image, anchor]], self.anchors[anchor])
-            count = chosen.sum().clamp(min=1)
+            count = self.divisor(chosen.sum(), len(boxes))
             losses["loss_object"] = (
                 F.binary_cross_entropy_with_logits(scores, target, reduction="none") * chosen
             ).sum() / count

@@ -13,6 +13,7 @@ from rlab.nn.detection.anchors import grid_anchors, shapes_of
 from rlab.nn.detection.boxes import decode, encode, iou, match
 from rlab.nn.detection.pyramid import FeaturePyramid, Stages
 from rlab.nn.detection.select import Detections, Telling, box_loss, hard_negatives, tell
+from rlab.nn.layers.joint import Joint
 
 RATIOS = (1.0, 2.0, 0.5)
 
@@ -30,7 +31,7 @@ class SsdHead(nn.Module):
         self.offsets = nn.ModuleList([nn.Conv2d(width, anchors * 4, 3, padding=1) for _ in range(levels)])
 
 
-class Ssd(nn.Module):
+class Ssd(Joint, nn.Module):
     """SSD on any image encoder: images -> logits of classes, and offsets, at every anchor.
 
     Args:
@@ -99,7 +100,7 @@ class Ssd(nn.Module):
         target = torch.where(positive, labels.gather(1, chosen) + 1, 0) if boxes.shape[1] else chosen
         errors = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view_as(target)
         learned = positive | self._background(logits, matched)
-        count = positive.sum().clamp(min=1)
+        count = self.divisor(positive.sum(), len(images))
         image, anchor = positive.nonzero(as_tuple=True)
         wanted = encode(boxes[image, chosen[image, anchor]], self.anchors[anchor])
         located = box_loss(offsets[image, anchor], wanted) / count

@@ -1,14 +1,16 @@
 """Narrower encoders: the same stack of layers with fewer neurons and channels, ``lenet5+width=3.9.60.40``.
 
-The numbers are what the layers give, from the first to the last. Layers in a row can be narrowed one by one: what a
-layer no longer gives, the next one no longer takes. Where a layer's outputs are added to others, as around the blocks
-of a ResNet, no channel can go alone.
+The numbers are what the layers give, from the first to the last. A layer whose outputs one other layer takes can be
+narrowed by itself: what it no longer gives, that one no longer takes. Where outputs are added to others, as those of
+the blocks of a ResNet, no channel can go alone, so that these layers stay, and those inside of the blocks are narrowed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, fx, nn
@@ -28,22 +30,24 @@ FUNCTIONS = ("relu", "flatten", "contiguous")
 
 CHANNELS_LAST = (0, 2, 3, 1)
 
-EXAMPLES = "mlp, lenet5, minatar, nature, vgg11 and mobilenet-v1"
+EXAMPLES = "mlp, lenet5, minatar, nature, vgg11 and mobilenet-v1, and the inside of residual blocks, such as resnet18's"
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of a stack.
+    """A layer that can be narrowed.
 
     Attributes:
         module: gives as many numbers, or maps, as the first axis of its weight is long.
-        followers: what lies between it and the next layer and has numbers for each of them.
+        followers: what lies between it and the layer that takes them and has numbers for each of them.
         channels_last: whether its maps are made flat with the channels as their last axis.
+        reader: the layer that takes them; None: they are the encoder's features.
     """
 
     module: nn.Linear | nn.Conv2d
     followers: tuple[nn.Module, ...]
     channels_last: bool
+    reader: nn.Linear | nn.Conv2d | None
 
     @property
     def width(self) -> int:
@@ -58,52 +62,89 @@ class _Tracer(fx.Tracer):
         return not any(True for _ in m.children()) or super().is_leaf_module(m, module_qualified_name)
 
 
-def stack_of(encoder: nn.Module, name: str) -> list[Layer]:
-    """Return the layers of an encoder in their order.
+class _Fixed(Exception):
+    """Why a layer cannot be narrowed."""
+
+
+def layers_of(encoder: nn.Module, name: str) -> list[Layer]:
+    """Return the layers of an encoder that can be narrowed, in their order.
 
     Raises:
-        RlabError: they are no plain stack.
+        RlabError: there are none.
     """
     try:
-        graph = _Tracer().trace(encoder)
+        nodes = list(_Tracer().trace(encoder).nodes)
     except Exception as e:  # whatever a forward does that depends on numbers
         raise _refused(name, "what it computes depends on what it is given") from e
+    calls = Counter(node.target for node in nodes if node.op == "call_module")
     layers: list[Layer] = []
-    for node in graph.nodes:
-        if node.op == "output":
-            continue
-        if len(node.users) > 1 or len(node.all_input_nodes) > 1:
-            raise _refused(name, "it has skips, and what is added to other channels cannot go alone")
-        if node.op == "call_module":
-            _add(layers, encoder.get_submodule(str(node.target)), name)
-        elif node.op in ("call_method", "call_function"):
-            called = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-            turned = called == "permute" and node.args[1:] == CHANNELS_LAST
-            if turned and layers:
-                layers[-1] = Layer(layers[-1].module, layers[-1].followers, True)
-            elif not (called in FUNCTIONS or (called == "mean" and node.args[1:] == ((2, 3),))):
-                raise _refused(name, f"it calls {called}")
-        elif node.op != "placeholder":
-            raise _refused(name, f"it uses {node.target}")
+    reasons: list[str] = []
+    for node in nodes:
+        module = encoder.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if module is not None and _is_layer(module):
+            try:
+                layers.append(_layer(encoder, node, calls))
+            except _Fixed as e:
+                reasons.append(str(e))
     if not layers:
-        raise _refused(name, "it has no layers")
+        raise _refused(name, reasons[0] if reasons else "it has no layers")
     return layers
 
 
-def _add(layers: list[Layer], module: nn.Module, name: str) -> None:
-    """Take the next module of a call: a layer, or what belongs to the one before it."""
+def _is_layer(module: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]:
+    return type(module) is nn.Linear or (type(module) is nn.Conv2d and module.groups == 1)
+
+
+def _layer(encoder: nn.Module, start: fx.Node, calls: Mapping[Any, int]) -> Layer:
+    """Follow what a layer gives to the one that takes it.
+
+    Raises:
+        _Fixed: something on the way cannot do with fewer channels.
+    """
+    module = encoder.get_submodule(str(start.target))
+    assert isinstance(module, nn.Linear | nn.Conv2d)
+    followers: list[nn.Module] = []
+    channels_last = False
+    node = start
+    while True:
+        if node.op == "call_module" and calls[node.target] > 1:
+            raise _Fixed(f"it uses {node.target} twice")
+        if len(node.users) != 1:
+            raise _Fixed("it has skips, and what is added to other channels cannot go alone")
+        (node,) = node.users
+        if node.op == "output":
+            return Layer(module, tuple(followers), channels_last, None)
+        if len(node.all_input_nodes) > 1:
+            raise _Fixed("it has skips, and what is added to other channels cannot go alone")
+        if node.op == "call_module":
+            there = encoder.get_submodule(str(node.target))
+            if _is_layer(there):
+                if calls[node.target] > 1:
+                    raise _Fixed(f"it uses {node.target} twice")
+                return Layer(module, tuple(followers), channels_last, there)
+            followers += _follower(there)
+        elif node.op in ("call_method", "call_function"):
+            called = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+            if called == "permute" and node.args[1:] == CHANNELS_LAST:
+                channels_last = True
+            elif not (called in FUNCTIONS or (called == "mean" and node.args[1:] == ((2, 3),))):
+                raise _Fixed(f"it calls {called}")
+        else:
+            raise _Fixed(f"it uses {node.target}")
+
+
+def _follower(module: nn.Module) -> list[nn.Module]:
+    """A module after a layer, if it has numbers for each channel; none if it knows nothing of them."""
     kind = type(module)
-    whole = isinstance(module, nn.Conv2d) and module.groups > 1
+    grouped = isinstance(module, nn.Conv2d) and module.groups > 1
     each = isinstance(module, nn.Conv2d) and module.groups == module.in_channels == module.out_channels
-    if kind is nn.Linear or (kind is nn.Conv2d and not whole):
-        assert isinstance(module, nn.Linear | nn.Conv2d)
-        layers.append(Layer(module, (), False))
-    elif (kind in NORMS and not _mixes(module)) or (kind is nn.Conv2d and each) or kind is nn.PReLU:
-        if layers and not (isinstance(module, nn.PReLU) and module.num_parameters == 1):
-            layers[-1] = Layer(layers[-1].module, (*layers[-1].followers, module), layers[-1].channels_last)
-    elif kind not in EACH:
-        grouped = " over groups of channels" if kind in NORMS or whole else ""
-        raise _refused(name, f"it has a layer {kind.__name__}{grouped}")
+    if kind is nn.PReLU:
+        return [] if module.num_parameters == 1 else [module]
+    if (kind in NORMS and not _mixes(module)) or (kind is nn.Conv2d and each):
+        return [module]
+    if kind in EACH:
+        return []
+    raise _Fixed(f"it has a layer {kind.__name__}{' over groups of channels' if kind in NORMS or grouped else ''}")
 
 
 def _mixes(module: nn.Module) -> bool:
@@ -122,7 +163,7 @@ def _refused(name: str, why: str) -> RlabError:
 
 def importance(encoder: nn.Module, name: str) -> list[Tensor]:
     """Measure what each layer's neurons or channels weigh: the L1 norm of their weights (Li et al. 2017), [width]."""
-    return [layer.module.weight.detach().abs().flatten(1).sum(1) for layer in stack_of(encoder, name)]
+    return [layer.module.weight.detach().abs().flatten(1).sum(1) for layer in layers_of(encoder, name)]
 
 
 def keep(encoder: nn.Module, name: str, kept: Sequence[Tensor]) -> Tensor:
@@ -132,29 +173,29 @@ def keep(encoder: nn.Module, name: str, kept: Sequence[Tensor]) -> Tensor:
     means over those that are left.
 
     Args:
-        encoder: a plain stack of layers, see `stack_of`.
+        encoder: see `layers_of`.
         name: of the encoder, for messages.
-        kept: of each layer, int64[at most its width], in order.
+        kept: of each layer that can be narrowed, int64[at most its width], in order.
     """
-    layers = stack_of(encoder, name)
-    inputs: Tensor | None = None
-    for layer, following, index in zip(layers, [*layers[1:], None], kept, strict=True):
-        width, module = layer.width, layer.module
-        if inputs is not None:
-            _take(module, ("weight",), 1, inputs)
+    layers = layers_of(encoder, name)
+    features = torch.arange(int(encoder.out_dim))  # type: ignore[arg-type]
+    for layer, index in zip(layers, kept, strict=True):
+        width, module, reader = layer.width, layer.module, layer.reader
+        total = len(features) if reader is None else reader.weight.shape[1]
+        left = _places(index, width, total // width, layer.channels_last)
         _take(module, ("weight", "bias"), 0, index)
         for follower in layer.followers:
             own = next(len(t) for t in (*follower.parameters(), *follower.buffers()) if t.dim())
             _take(follower, None, 0, _places(index, width, own // width, layer.channels_last))
             _count(follower)
-        total = int(encoder.out_dim) if following is None else following.module.weight.shape[1]  # type: ignore[arg-type]
-        inputs = _places(index, width, total // width, layer.channels_last)
+        if reader is None:
+            features = left
+        else:
+            _take(reader, ("weight",), 1, left)
+            _count(reader)
         _count(module)
-    for layer in layers:
-        _count(layer.module)  # the inputs, too
-    assert inputs is not None
-    encoder.out_dim = len(inputs)  # type: ignore[assignment]
-    return inputs
+    encoder.out_dim = len(features)  # type: ignore[assignment]
+    return features
 
 
 def _places(index: Tensor, width: int, positions: int, channels_last: bool) -> Tensor:
@@ -205,9 +246,9 @@ def narrow(encoder: nn.Module, name: str, text: str) -> None:
         text: "3.9.60.40".
 
     Raises:
-        RlabError: it is no plain stack, or has not these layers.
+        RlabError: none of its layers can be narrowed, or it has not these.
     """
-    full = [layer.width for layer in stack_of(encoder, name)]
+    full = [layer.width for layer in layers_of(encoder, name)]
     whole = text.replace(".", "").isascii() and text.replace(".", "").isdigit() and "" not in text.split(".")
     widths = [int(number) for number in text.split(".")] if whole else []
     if len(widths) != len(full) or not all(1 <= width <= most for width, most in zip(widths, full, strict=True)):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rlab.errors import RlabError
+from rlab.nn.layers.joint import Joint
 
 SMOOTHING = 1e-5
 """Added to the count of each entry, so that one that nothing has chosen yet divides by something."""
@@ -31,7 +32,7 @@ class Quantised(NamedTuple):
     loss: Tensor
 
 
-class VectorQuantiser(nn.Module):
+class VectorQuantiser(Joint, nn.Module):
     """Cut codes[B, D] into S vectors and replace each by the nearest entry of one codebook.
 
     Args:
@@ -86,11 +87,16 @@ class VectorQuantiser(nn.Module):
         size = len(self.codebook)
         counts = torch.bincount(chosen, minlength=size).to(vectors)
         sums = torch.zeros_like(self.sums).index_add_(0, chosen, vectors)
+        if self.total is not None:
+            counts, sums = self.total(torch.cat([counts[:, None], sums], 1)).tensor_split([1], 1)
+            counts = counts[:, 0]
         self.counts.lerp_(counts, 1 - self.rate)
         self.sums.lerp_(sums, 1 - self.rate)
         idle = self.counts < REVIVED
         if bool(idle.any()):
             drawn = vectors[torch.randint(len(vectors), (size,), device=vectors.device)]
+            if self.total is not None:
+                drawn = self.total(drawn if self.leads else torch.zeros_like(drawn))
             self.sums[idle], self.counts[idle] = drawn[idle], 1.0
         self.codebook.copy_(self.sums / (self.counts + SMOOTHING)[:, None])
 

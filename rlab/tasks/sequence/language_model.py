@@ -29,9 +29,14 @@ PERPLEXITY = Metric("perplexity", higher_is_better=False)
 
 
 class Carried:
-    """The state of a recurrent encoder that goes from one batch of streams to the next; part of a run's state."""
+    """The state of a recurrent encoder that goes from one batch of streams to the next; part of a run's state.
 
-    def __init__(self) -> None:
+    Args:
+        streams: rows of the state, of which a process that learns with others has those of its own streams (`divide`).
+    """
+
+    def __init__(self, streams: int = 0) -> None:
+        self.streams = streams
         self.place = (-1, -1)
         self.before: Tensor | None = None
         self.after: Tensor | None = None
@@ -51,6 +56,24 @@ class Carried:
         """Become what `state` describes."""
         self.place = (state["place"][0], state["place"][1])
         self.before, self.after = (state["states"].get(name) for name in ("before", "after"))
+
+    def divide(self, rank: int, world: int) -> None:
+        """Keep the rows of the streams that this process learns from; where it has none, those of rank 0."""
+        start = rank if rank < self.streams else 0
+        self.before, self.after = (t if t is None else t[start::world].clone() for t in (self.before, self.after))
+
+    def joined(self, rank: int, world: int, total: Callable[[Tensor], Tensor]) -> State:
+        """The state with the rows of all processes; `total` adds up a tensor over them, in place."""
+
+        def whole(mine: Tensor) -> Tensor:
+            rows = mine.new_zeros(self.streams, *mine.shape[1:])
+            if rank < self.streams:
+                rows[rank::world] = mine
+            total(rows.view(torch.uint8))  # bits, of which one process has each
+            return rows
+
+        state = self.state()
+        return state | {"states": {name: whole(mine) for name, mine in state["states"].items()}}
 
 
 class LanguageModelling(SingleLossTask):
@@ -93,7 +116,7 @@ class LanguageModelling(SingleLossTask):
         self.dataset, self.seed = dataset, seed
         self.label_smoothing = label_smoothing
         self.writing = writing or WritingConfig()
-        self.carried = Carried()
+        self.carried = Carried(dataset.streams)
         if dataset.streams and not isinstance(model.begin(1), Tensor):
             raise RlabError("--carry carries the state of a recurrent encoder, and a Transformer has none; nearest: "
                             "--encoder gru")  # fmt: skip
@@ -111,7 +134,7 @@ class LanguageModelling(SingleLossTask):
                 logits: Tensor = self.model(inputs)  # padding stands last, where a causal encoder does not see it
                 return logits
             before = self.carried.enter(batch.place)
-            state = self.model.begin(len(batch)) if before is None else before
+            state = self.model.begin(len(inputs)) if before is None else before
             logits, after = self.model.unroll(inputs, state)
         self.carried.after = detached(after)
         return logits

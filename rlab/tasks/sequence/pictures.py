@@ -8,13 +8,7 @@ from typing import Any
 from rlab.data.picture import NAME
 from rlab.errors import RlabError, printable, shortened
 from rlab.run.contract import Translation
-from rlab.tasks.pictures import png
-
-JAPANESE = (
-    *("Noto Sans CJK JP", "Noto Sans JP", "IPAexGothic", "IPAGothic", "TakaoGothic", "VL Gothic"),
-    *("Yu Gothic", "Hiragino Sans", "MS Gothic"),
-)
-"""Fonts with Japanese letters, which matplotlib's own has not."""
+from rlab.tasks.pictures import fonts, png
 
 MOST = 60
 """Tokens of a side that are named."""
@@ -33,10 +27,7 @@ def alignments(translations: Sequence[Translation]) -> bytes:
     height = 1.4 + 0.26 * max(min(t, MOST) for _, t in sides)
 
     def draw(figure: Any) -> None:
-        from matplotlib import font_manager, rcParams
-
-        known = {font.name for font in font_manager.fontManager.ttflist}
-        fonts = [*rcParams["font.family"], *(name for name in JAPANESE if name in known)]
+        family = fonts()
         ratios = [1.2 + 0.26 * min(s, MOST) for s, _ in sides]
         row = figure.subplots(1, len(translations), squeeze=False, width_ratios=ratios)[0]
         for axes, one in zip(row, translations, strict=True):
@@ -44,7 +35,7 @@ def alignments(translations: Sequence[Translation]) -> bytes:
             for axis, tokens in ((axes.xaxis, one.source), (axes.yaxis, one.target)):
                 if len(tokens) <= MOST:
                     names = [shortened(printable(token), NAME) for token in tokens]
-                    axis.set_ticks(range(len(tokens)), names, fontsize=7, family=fonts)
+                    axis.set_ticks(range(len(tokens)), names, fontsize=7, family=family)
             axes.tick_params(axis="x", rotation=90)
             axes.xaxis.tick_top()
             axes.set(xlabel="read", ylabel="written")

@@ -26,7 +26,7 @@ from rlab.run.budget import Budget
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.seeding import derive
 from rlab.stats import bootstrap_mean
-from rlab.tasks.pictures import png
+from rlab.tasks.pictures import JAPANESE, fonts, png
 from rlab.tasks.sequence.word_config import WordDataConfig, WordsConfig
 from rlab.tasks.sequence.word_kernel import LANES, Draws, Method, Vectors, learn, windows
 from rlab.tasks.task import Metric
@@ -349,33 +349,26 @@ def neighbours(
 
 def word_map(words: Sequence[str], vectors: NDArray[np.float32]) -> bytes:
     """Draw words in the plane of the two principal components of their vectors at length 1, as PNG."""
-    from matplotlib import font_manager
-
     unit = unit_rows(vectors)
     centred = unit - unit.mean(0)
     _, sizes, axes = np.linalg.svd(centred, full_matrices=False)
     axes = axes * np.where(axes[:, [0]] < 0, -1, 1)  # a direction's sign is any; one is chosen, so that maps are alike
     places = centred @ axes[:2].T
     shares = sizes**2 / np.sum(sizes**2)
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    fonts = [name for name in FONTS if name in installed]
-    plain = any(ord(letter) > 0x2E7F for word in words for letter in word) and len(fonts) == 1
+    family = fonts()
+    plain = any(ord(letter) > 0x2E7F for word in words for letter in word) and not set(family) & set(JAPANESE)
 
     def put(figure: Any) -> None:
         axis = figure.subplots()
         axis.scatter(*places.T, s=4, color="#bbbbbb")
         for word, place in zip(words, places, strict=True):
             text = word.encode("ascii", "backslashreplace").decode() if plain else word
-            axis.annotate(text.replace("$", r"\$"), place, fontsize=7, ha="center", fontfamily=fonts)
+            axis.annotate(text.replace("$", r"\$"), place, fontsize=7, ha="center", fontfamily=family)
         axis.set_title(f"{len(words)} frequent words: {shares[:2].sum():.0%} of their spread lies in this plane")
         axis.set_xticks([])
         axis.set_yticks([])
 
     return png(put, (9, 7))
-
-
-FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans JP", "IPAexGothic", "IPAGothic", "Hiragino Sans", "Yu Gothic")
-"""What words are drawn with, the first one first; without one of the others Japanese is drawn as code points."""
 
 
 class WordsLearner:

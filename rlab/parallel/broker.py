@@ -1,0 +1,253 @@
+"""The process between a learner and Ray, so that nothing that becomes of Ray ends the learner.
+
+A process that is connected to Ray is ended by it, with no way to object, when its node is gone or the head stays away.
+So a learner starts this one (`rlab.parallel.fleet`) and talks to it over a socket, in messages of bytes: a header in
+JSON and a body that nobody but learner and actor reads. It imports neither torch nor what is played.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import secrets
+import socket
+import sys
+import threading
+import time
+from importlib import import_module
+from multiprocessing.connection import Connection
+from typing import Any
+
+STORE = 256 << 20
+"""Bytes of the object store of a cluster that is started here."""
+
+GROUP = "signs"
+"""In which an actor hears while it works."""
+
+
+class Host:
+    """An actor on Ray: makes a player when it is first asked, and has it play.
+
+    Args:
+        maker: ``module:function``, see `rlab.parallel.fleet.Maker`.
+        variables: for the environment.
+        paths: where modules are looked for beside the usual places.
+        arguments: packed, what the maker is given.
+    """
+
+    def __init__(self, maker: str, variables: dict[str, str], paths: list[str], arguments: bytes):
+        os.environ.update(variables)
+        sys.path += [path for path in paths if path not in sys.path]
+        self.maker, self.arguments = maker, arguments
+        self.stopped = threading.Event()
+        self.player: Any = None
+        self.version = -1
+        self.weights: Any = None
+
+    def play(self, version: int, weights: bytes, words: bytes) -> tuple[str, bytes]:
+        """(what went wrong, or "", and what was played)."""
+        from rlab.errors import RlabError
+        from rlab.run.checkpoint import from_bytes, to_bytes
+
+        try:
+            if self.player is None:
+                module, _, function = self.maker.partition(":")
+                make = getattr(import_module(module), function)
+                self.player = make(from_bytes(self.arguments), self.stopped.is_set)
+            if version != self.version:
+                self.version, self.weights = version, from_bytes(weights)
+            return "", to_bytes(self.player.play(version, self.weights, from_bytes(words)))
+        except RlabError as e:
+            return str(e), b""
+        except Exception as e:
+            return f"{type(e).__name__}: {e}", b""
+
+    def alive(self) -> None:
+        """Say that the process is there and not stopped."""
+
+    def stop(self) -> None:
+        """Ask what it is at to end early."""
+        self.stopped.set()
+
+
+class Broker:
+    """Passes on what the learner asks of actors, and what they answer.
+
+    Args:
+        learner: the connection.
+        setting: see `main`.
+    """
+
+    def __init__(self, learner: Connection, setting: dict[str, Any]):
+        import ray
+
+        self.ray, self.learner, self.setting = ray, learner, setting
+        self.silent: float = setting["silent"]
+        options: dict[str, Any] = {"max_restarts": 0, "num_cpus": setting["num_cpus"], "scheduling_strategy": "SPREAD",
+                                   "concurrency_groups": {GROUP: 1}}  # fmt: skip
+        self.remote: Any = ray.remote(**options)(Host)
+        self.handles: dict[int, Any] = {}
+        self.starts: dict[int, int] = {}
+        self.signs: dict[int, float] = {}
+        """When each actor gave a sign of life; until its first answer, when it may be expected to at the latest."""
+        self.waits: set[int] = set()
+        """Actors that have been asked whether they are there."""
+        self.weights: tuple[int, Any] = (0, b"")
+        self.happened: queue.Queue[tuple[Any, ...]] = queue.Queue()
+        self.due = 0.0
+
+    def run(self) -> None:
+        """Go on until the learner is gone or says so."""
+        threading.Thread(target=self._listen, daemon=True).start()
+        while True:
+            try:
+                what, *about = self.happened.get(timeout=self.silent / 4)
+            except queue.Empty:
+                self._look()
+                continue
+            if what == "end":
+                return
+            getattr(self, f"_{what}")(*about)
+            if time.monotonic() > self.due:
+                self._look()
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                header = json.loads(self.learner.recv_bytes())
+                self.happened.put((*header, self.learner.recv_bytes()))
+        except (OSError, EOFError):
+            self.happened.put(("end",))
+
+    def _say(self, *header: Any, body: bytes = b"") -> None:
+        self.learner.send_bytes(json.dumps(header).encode())
+        self.learner.send_bytes(body)
+
+    def _weights(self, version: int, body: bytes) -> None:
+        self.weights = version, self.ray.put(body)
+
+    def _make(self, actor: int, started: int, body: bytes) -> None:
+        s = self.setting
+        self.handles[actor] = self.remote.remote(s["maker"], s["variables"], s["paths"], body)
+        self.starts[actor] = started
+        self.waits.discard(actor)
+        self.signs[actor] = time.monotonic() + s["starting"]
+
+    def _ask(self, actor: int, body: bytes) -> None:
+        if actor in self.handles:
+            ref = self.handles[actor].play.remote(*self.weights, body)
+            started = self.starts[actor]
+            ref.future().add_done_callback(lambda done: self.happened.put(("answered", actor, started, done)))
+
+    def _stop(self, actor: int, body: bytes) -> None:
+        if actor in self.handles:
+            self.handles[actor].stop.options(concurrency_group=GROUP).remote()
+
+    def _answered(self, actor: int, started: int, done: Any) -> None:
+        if actor not in self.handles or self.starts[actor] != started:
+            return  # of one that was given up
+        self.signs[actor] = time.monotonic()
+        try:
+            error, body = done.result()
+        except self.ray.exceptions.RayActorError as e:
+            self._lose(actor, f"is gone ({type(e).__name__})")
+            return
+        if error:
+            self._say("error", actor, error)
+        else:
+            self._say("answer", actor, started, body=body)
+
+    def _lose(self, actor: int, why: str) -> None:
+        handle = self.handles.pop(actor)
+        with contextlib.suppress(Exception):
+            self.ray.kill(handle)
+        self._say("lost", actor, why)
+
+    def _look(self) -> None:
+        """Ask all actors for a sign of life, and give up those that gave none; give one to the learner."""
+        now = time.monotonic()
+        self._say("alive")
+        self.due = now + self.silent / 4
+        for actor, handle in list(self.handles.items()):
+            if actor not in self.waits:
+                self.waits.add(actor)
+                self.signs[actor] = max(now, self.signs[actor])
+                ref, started = handle.alive.options(concurrency_group=GROUP).remote(), self.starts[actor]
+                ref.future().add_done_callback(lambda done, a=actor, s=started: self._sign(a, s, done))
+            elif now - self.signs[actor] > self.silent and self.happened.empty():
+                self._lose(actor, f"has been silent for {self.silent:g} s")
+
+    def _sign(self, actor: int, started: int, done: Any) -> None:
+        """Hear an actor, in a thread of Ray's."""
+        if self.starts.get(actor) != started:
+            return
+        if done.exception() is None:
+            self.signs[actor] = max(time.monotonic(), self.signs[actor])
+            self.waits.discard(actor)
+        else:
+            self.happened.put(("gone", actor, started, done.exception()))
+
+    def _gone(self, actor: int, started: int, error: Exception) -> None:
+        if actor in self.handles and self.starts[actor] == started:
+            self._lose(actor, f"is gone ({type(error).__name__})")
+
+
+def connect(cluster: str) -> int:
+    """Be connected to a cluster, and return how many CPUs it has; one that is started here asks for a token.
+
+    Raises:
+        ImportError: Ray is not installed.
+        Exception: there is no such cluster.
+    """
+    address = cluster
+    if cluster == "auto":
+        address = "auto" if os.environ.get("RAY_ADDRESS") else "local"
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    options: dict[str, Any] = {}
+    if address == "local":
+        os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default, which starves actors beside other work
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        options = {"include_dashboard": False, "object_store_memory": STORE}
+    import ray
+
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    return int(ray.cluster_resources().get("CPU", 1))
+
+
+def main(fd: int) -> int:
+    """Serve the learner at the other end of a socket until it is gone.
+
+    The first message is the setting: `cluster`, `maker`, `variables`, `paths`, `num_cpus` of an actor, and the seconds
+    `silent` and `starting` for which an actor may give no sign of life, and that it may take longer at first.
+    """
+    learner = Connection(socket.socket(fileno=fd).detach())
+    setting = json.loads(learner.recv_bytes())
+    try:
+        cpus = connect(setting["cluster"])
+    except ImportError:
+        learner.send_bytes(json.dumps(["absent"]).encode())
+        learner.send_bytes(b"")
+        return 1
+    except Exception as e:
+        learner.send_bytes(json.dumps(["failed", (str(e).splitlines() or [type(e).__name__])[0]]).encode())
+        learner.send_bytes(b"")
+        return 1
+    import ray
+
+    from rlab.parallel.broker import Broker  # not this script's, so that actors find `Host` by its module
+
+    broker = Broker(learner, setting)
+    broker._say("ready", cpus)
+    try:
+        broker.run()
+    finally:
+        ray.shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))
