@@ -187,6 +187,8 @@ class Detection:
     """Of one measurement."""
     rounds: int = 3
     """How often each is measured, in turn; the median counts."""
+    torchvision: bool = False
+    """Measure our SSD beside torchvision's instead, which must be installed."""
     json: JsonFlag = False
     """Print one JSON object; everything else goes to stderr."""
 
@@ -442,6 +444,19 @@ def _detection(argv: Sequence[str]) -> int:
     flags = parse(Detection, "bench detection", argv)
     refuse_below(flags, images=1, rounds=1)
     with results(flags.json) as put:
+        if flags.torchvision:
+            from rlab.bench.torchvision_ssd import measure as beside
+
+            m = beside(flags.data, flags.encoder, flags.images, flags.rounds, say)
+            lines = [f"{'images/s':<14}{'detection':>12}{'training':>12}"]
+            lines += [
+                f"{row['model']:<14}{row['images_per_s']:>12.1f}{row['training_images_per_s']:>12.1f}"
+                for row in m["rows"]
+            ]
+            lines.append("the same encoder, maps and anchors; one thread, on the CPU")
+            lines += [] if m["own_nms"] else ["suppression of both is ours: torchvision's compiled part does not load"]
+            put("\n".join(lines), m)
+            return 0
         from rlab.bench.detection import measure
 
         m = measure(flags.data, flags.encoder, flags.images, flags.rounds, say)

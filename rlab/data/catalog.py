@@ -287,6 +287,17 @@ DATASETS.register("digit-scenes")(
     )
 )
 
+DATASETS.register("breakout-objects")(
+    DataSource(
+        kind="detection",
+        summary="400 + 100 frames 160x144 of Breakout: ball, paddle and each brick by the game's memory, 5 classes",
+        licence="ours, played by a program",
+        source="https://arxiv.org/abs/2306.08649",
+        examples=360,
+        load=partial(readers.registered, name="breakout-objects"),
+    )
+)
+
 DATASETS.register("bccd")(
     DataSource(
         kind="detection",

@@ -10,13 +10,16 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from rlab.data.media import open_mask, open_picture, read_sound
 from rlab.errors import RlabError
 from rlab.registry import Registry
+
+if TYPE_CHECKING:
+    from rlab.data.annotations import AnnotatedImages
 
 Read = Callable[[str], bytes]
 """A file's name -> its checked content, unpacked if it is a gzip file."""
@@ -74,23 +77,25 @@ def idx(read: Read, names: tuple[tuple[str, str], tuple[str, str]], classes: tup
     )
 
 
-READERS: Registry[Callable[[Read], Arrays]] = Registry("reader")
+READERS: Registry[Callable[[Read], Arrays | AnnotatedImages]] = Registry("reader")
 """Readers that packages above this one bring, by name."""
 
-_MODULES = ("rlab.agents.go.alphago.supervised_policy",)
-"""What registers them. It is known by name only."""
+_MODULES = {
+    "go-next-moves": "rlab.agents.go.alphago.supervised_policy",
+    "breakout-objects": "rlab.tasks.detection.breakout",
+}
+"""Reader -> what registers it, which is known by name only."""
 
 
-def registered(read: Read, name: str) -> Arrays:
+def registered(read: Read, name: str) -> Arrays | AnnotatedImages:
     """Read a data set by a registered reader.
 
     Args:
         read: reader of files.
         name: of the reader in `READERS`.
     """
-    if name not in READERS:
-        for module in _MODULES:
-            import_module(module)
+    if name not in READERS and name in _MODULES:
+        import_module(_MODULES[name])
     return READERS.get(name)(read)
 
 

@@ -330,6 +330,9 @@ class AtariOptions:
     """Probability of repeating the action before; None: the protocol's."""
     max_frames: int = 108_000
     """Frames after which a game is truncated: 30 minutes at 60 Hz."""
+    observe: str = "pixels"
+    """pixels; or Breakout's objects as numbers: ram, out of the game's memory, or the run of a detector that finds them
+    in the picture."""
 
     def __post_init__(self) -> None:
         _probability_below_one(self, "sticky")
@@ -343,7 +346,12 @@ def _make_atari(
 
     rom = atari_rom(name)
     assert rom is not None
-    return Atari(rom, num_envs, seed, training=training, threads=threads, render=render, **asdict(options))
+    how: dict[str, Any] = {"training": training, "render": render, **asdict(options)}
+    if (observe := how.pop("observe")) != "pixels":
+        from rlab.envs.breakout import make_objects
+
+        return make_objects(rom, observe, num_envs, seed, **how)
+    return Atari(rom, num_envs, seed, threads=threads, **how)
 
 
 def _canonical_atari(name: str) -> str:

@@ -175,7 +175,7 @@ def test_an_environment_that_somebody_registered_wins(name, monkeypatch):
         ("CartPole-v1", {"sticky": 0.25}, "sticky belongs to Atari and MinAtar"),
         ("CartPole-v1", {"max_frames": 100}, "max_frames belongs to Atari and MinAtar"),
         ("CartPole-v1", {"max_steps": 0}, "max_steps"),
-        ("Pong", {"max_steps": 10}, "'Pong' is not of these; its options: protocol, sticky, max_frames$"),
+        ("Pong", {"max_steps": 10}, "'Pong' is not of these; its options: protocol, sticky, max_frames, observe$"),
         ("Go5", {"max_steps": 10}, "max_steps belongs to the crawler and other Gymnasium environments, and 'Go5' is"),
         ("Go5", {"sticky": 0.1}, "sticky belongs to Atari and MinAtar"),
         ("Go5", {"opponent": "gnu"}, "there is no player or run 'gnu'"),

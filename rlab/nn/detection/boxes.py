@@ -51,8 +51,12 @@ def _wide(*boxes: Tensor) -> list[Tensor]:
 
 
 def _overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
-    inter = sides[..., 0] * sides[..., 1]
+    # edge by edge: pairs of numbers at the end of many boxes would be slow
+    across, down = (
+        (torch.minimum(a[..., end], b[..., end]) - torch.maximum(a[..., end - 2], b[..., end - 2])).clamp_(min=0)
+        for end in (2, 3)
+    )
+    inter = across * down
     return inter, area(a) + area(b) - inter
 
 
@@ -112,11 +116,17 @@ def match(overlap: Tensor, there: Tensor, low: float, high: float, own: bool = T
     result = torch.where(best >= high, chosen, torch.where(best >= low, -2, -1))
     if not own:
         return result
-    left, rows = open_pairs.clone(), torch.arange(batch, device=overlap.device)
+    # Of each box its best free anchor is kept, and looked for anew only where another box has taken it.
+    left, rows, numbers = open_pairs.clone(), torch.arange(batch, device=overlap.device), torch.arange(boxes)
+    numbers = numbers.to(overlap.device)
+    most, at = left.max(1)
     for _ in range(min(boxes, int(there.sum(1).max()), anchors)):
-        best, pair = left.flatten(1).max(1)
-        anchor, box = pair.div(boxes, rounding_mode="floor"), pair % boxes
-        found = best >= 0  # else all boxes of this image have theirs
+        best = most.max(1).values
+        box = torch.where(most == best[:, None], at * boxes + numbers, anchors * boxes).argmin(1)
+        anchor, found = at[rows, box], best >= 0  # else all boxes of this image have theirs
         result[rows[found], anchor[found]] = box[found]
-        left[rows, anchor], left[rows, :, box] = -1.0, -1.0
+        left[rows, anchor], most[rows, box] = -1.0, -1.0
+        image, robbed = ((at == anchor[:, None]) & (most >= 0)).nonzero(as_tuple=True)
+        if len(image):
+            most[image, robbed], at[image, robbed] = left[image, :, robbed].max(1)
     return result

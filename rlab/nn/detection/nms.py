@@ -7,6 +7,9 @@ from torch import Tensor
 
 from rlab.nn.detection.boxes import iou
 
+MANY = 400
+"""Boxes from which on each class is gone through by itself."""
+
 
 def nms(boxes: Tensor, scores: Tensor, threshold: float, classes: Tensor | None = None) -> Tensor:
     """Suppress boxes that overlap one with a higher score by more than `threshold`.
@@ -24,6 +27,12 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, classes: Tensor | None 
         Which stay, int64[k], the highest score first.
     """
     order = scores.argsort(descending=True, stable=True)
+    if classes is not None and len(order) > MANY:  # pairs of different classes would be most of all pairs
+        stays = torch.zeros(len(order), dtype=torch.bool, device=boxes.device)
+        for kind in classes.unique():
+            mine = (classes == kind).nonzero()[:, 0]
+            stays[mine[nms(boxes[mine], scores[mine], threshold)]] = True
+        return order[stays[order]]
     ranked = boxes[order]
     covers = (iou(ranked, ranked) > threshold).triu(1)  # [K, K]: the first would suppress the second
     if classes is not None:

@@ -32,7 +32,7 @@ class Telling(NamedTuple):
 
 
 CANDIDATES = 400
-"""Boxes of an image that go into suppression at the most."""
+"""Boxes of each class in an image that go into suppression at the most."""
 
 
 def tell(boxes: Tensor, probabilities: Tensor, size: tuple[int, int], how: Telling) -> Detections:
@@ -45,9 +45,11 @@ def tell(boxes: Tensor, probabilities: Tensor, size: tuple[int, int], how: Telli
         how: the limits.
     """
     scores, classes = probabilities.float().flatten(), probabilities.shape[1]
-    chosen = (scores >= how.score).nonzero()[:, 0]
-    if len(chosen) > CANDIDATES:
-        chosen = chosen[scores[chosen].topk(CANDIDATES).indices]
+    enough = scores >= how.score
+    if len(probabilities) > CANDIDATES:  # of each class by itself, lest one with many objects crowds out the others
+        best = probabilities.float().topk(CANDIDATES, 0).indices
+        enough &= torch.zeros_like(probabilities, dtype=torch.bool).scatter_(0, best, True).flatten()
+    chosen = enough.nonzero()[:, 0]
     own = boxes.dim() == 3
     found = clip(boxes.reshape(-1, 4)[chosen if own else chosen // classes].float(), size)
     large = ((found[:, 2:] - found[:, :2]) >= SMALLEST).all(1)

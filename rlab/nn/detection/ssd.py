@@ -15,9 +15,6 @@ from rlab.nn.detection.pyramid import FeaturePyramid, Stages
 from rlab.nn.detection.select import Detections, Telling, box_loss, hard_negatives, tell
 from rlab.nn.layers.joint import Joint
 
-CELLS = 3.0
-"""Cells of its map that an anchor is wide and high."""
-
 RATIOS = (1.0, 2.0, 0.5)
 
 Mining = Literal["hard", "random", "none"]
@@ -48,6 +45,7 @@ class Ssd(Joint, nn.Module):
         top_down: a feature pyramid (`FeaturePyramid`); SSD as published has none.
         negatives: background anchors for each one with a box.
         mining: which they are: hard, those that are most wrong; random; or none: all of them.
+        cells: of its map that an anchor is wide and high.
 
     Raises:
         RlabError: the encoder has no feature maps.
@@ -66,6 +64,7 @@ class Ssd(Joint, nn.Module):
         top_down: bool = False,
         negatives: int = 3,
         mining: Mining = "hard",
+        cells: float = 3.0,
     ):
         super().__init__()
         self.size, self.classes, self.negatives, self.mining = (shape[1], shape[2]), classes, negatives, mining
@@ -74,7 +73,7 @@ class Ssd(Joint, nn.Module):
         pyramid = FeaturePyramid([level[1:] for level in stages.levels], self.size, stride, levels, width, top_down)
         anchors = []
         for height, across in pyramid.sizes:
-            base = CELLS * self.size[0] / height
+            base = cells * self.size[0] / height
             shapes = torch.cat([shapes_of([base], RATIOS), shapes_of([base * math.sqrt(2)], [1.0])])
             anchors.append(grid_anchors((height, across), self.size, shapes))
         self.head = SsdHead(stages, pyramid, width, len(RATIOS) + 1, classes)

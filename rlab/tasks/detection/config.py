@@ -79,10 +79,12 @@ class SsdConfig(MapsConfig):
     """Which background is learned: what is told most wrongly, what chance draws, or all."""
     negatives: int = 3
     """Background anchors for each anchor with an object."""
+    cells: float = 3.0
+    """Cells of its map that an anchor is wide and high: about as large as the objects are."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, negatives=1)
+        at_least(self, negatives=1, cells=0.1)
         if self.mining == "none":
             only_with(self, "--mining hard or random", "negatives")
 

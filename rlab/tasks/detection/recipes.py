@@ -138,7 +138,7 @@ def make_ssd(settings: Any, encoder: Any, data: Any) -> Any:
     """Build an SSD."""
     from rlab.nn.detection.ssd import Ssd
 
-    more = {"negatives": settings.negatives, "mining": settings.mining}
+    more = {"negatives": settings.negatives, "mining": settings.mining, "cells": settings.cells}
     return Ssd(settings.encoder, encoder, data.shape, len(data.classes), **_maps(settings, data), **more)
 
 

@@ -110,6 +110,7 @@ class Judged:
         classes: int64[K].
         scores: float64[K].
         hits: bool[K].
+        overlaps: float64[K], IoU with the true box that is hit, 0 without one.
         positives: int64[images, classes], true boxes.
     """
 
@@ -117,14 +118,19 @@ class Judged:
     classes: np.ndarray
     scores: np.ndarray
     hits: np.ndarray
+    overlaps: np.ndarray
     positives: np.ndarray
 
 
 def judged(found: Sequence[Detections], boxes: Tensor, labels: Tensor, classes: int) -> Judged:
     """Judge detections of images by true boxes[N, M, 4] with labels int64[N, M], -1 being padding."""
-    hits = [
-        hits_of(one, box[label >= 0], label[label >= 0]) for one, box, label in zip(found, boxes, labels, strict=True)
-    ]
+    hits, overlaps = [], []
+    for one, box, label in zip(found, boxes, labels, strict=True):
+        true = box[label >= 0]
+        hit = hits_of(one, true, label[label >= 0])
+        hits.append(hit)
+        with_none = torch.cat([iou(one.boxes, true), torch.zeros(len(hit), 1)], 1)
+        overlaps.append(with_none.gather(1, hit.where(hit >= 0, len(true))[:, None])[:, 0])
     positives = np.zeros((len(found), classes), np.int64)
     image, place = (labels >= 0).nonzero(as_tuple=True)
     np.add.at(positives, (image.numpy(), labels[image, place].numpy()), 1)
@@ -133,6 +139,7 @@ def judged(found: Sequence[Detections], boxes: Tensor, labels: Tensor, classes: 
         torch.cat([one.classes for one in found]).numpy(),
         torch.cat([one.scores for one in found]).double().numpy(),
         torch.cat(hits).numpy() >= 0,
+        torch.cat(overlaps).double().numpy(),
         positives,
     )
 
@@ -144,7 +151,8 @@ def detection_metrics(
 
     Returns:
         mean: AP at IoU .5 in percent, by faster-coco-eval, with low and high from a bootstrap of the images (seed 0),
-        less its bias; per_class; ap: the mean over IoU .5, .55, .., .95; boxes: true ones; detections: told ones.
+        less its bias; per_class; ap: the mean over IoU .5, .55, .., .95; iou: how much hits overlap their boxes,
+        the mean over classes of their means, in percent; boxes: true ones; detections: told ones.
     """
     judgement = judged(found, boxes, labels, len(classes))
     whole = _means(judgement, np.ones((1, len(found))))[0]
@@ -157,11 +165,14 @@ def detection_metrics(
     resampled = resampled[~np.isnan(resampled)]
     bias = resampled.mean() - 100 * ap50 if len(resampled) else 0.0
     low, high = np.quantile(resampled - bias, [0.025, 0.975]).clip(0, 100) if len(resampled) else (0.0, 0.0)
+    of_class = [judgement.overlaps[judgement.hits & (judgement.classes == kind)] for kind in range(len(classes))]
+    means = [mine.mean() for mine in of_class if len(mine)]
     return AP50.score(
         100 * ap50,
         float(low),
         float(high),
         ap=100 * ap,
+        iou=100 * float(np.mean(means)) if means else 0.0,
         per_class={name: 100 * float(v) for name, v in zip(classes, whole, strict=True) if v == v},
         boxes=int(judgement.positives.sum()),
         detections=len(judgement.scores),

@@ -53,6 +53,16 @@ def test_every_true_box_keeps_an_anchor() -> None:
     assert match(between, torch.tensor([[True]]), 0.3, 0.7).tolist() == [[0, -2, -1]]
     crowd = iou(some_boxes(30, side=20), some_boxes(12, 1, side=20))[None]
     assert set(match(crowd, torch.ones(1, 12, dtype=torch.bool), 0.5, 0.5)[0].tolist()) >= set(range(12))
+    # pair by pair, the best first, of equal ones the first anchor's: few values make many equal ones
+    level = (crowd[0] * 3).ceil()
+    pairs = sorted((-level[a, b].item(), a, b) for a in range(30) for b in range(12))
+    own = dict[int, int]()
+    for _, a, b in pairs:
+        if a not in own and b not in own.values():
+            own[a] = b
+    assert match(level[None], torch.ones(1, 12, dtype=torch.bool), 9.0, 9.0)[0].tolist() == [
+        own.get(a, -1) for a in range(30)
+    ]
 
 
 def test_hard_negatives_are_three_for_each_positive() -> None:

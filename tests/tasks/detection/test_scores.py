@@ -101,6 +101,13 @@ def test_scores_where_nothing_is_found() -> None:
     assert (score["mean"], score["per_class"], score["boxes"]) == (0, {}, 0)
 
 
+def test_iou_is_the_mean_over_classes_of_hits() -> None:
+    boxes, labels = torch.tensor([[[0.0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10]]]), torch.tensor([[0, 0, 2]])
+    told = torch.tensor([[0.0, 0, 10, 10], [20, 0, 30, 6], [40, 0, 50, 8], [0, 0, 10, 10]])  # 1, .6; .8; another class
+    found = Detections(told, torch.tensor([0, 0, 2, 1]), torch.tensor([0.9, 0.8, 0.7, 0.6]))
+    assert detection_metrics([found], boxes, labels, CLASSES)["iou"] == pytest.approx(80)
+
+
 def circles(*middles: tuple[int, int], radius: int = 7) -> np.ndarray:
     rows, columns = np.indices((40, 60))
     return np.any([(rows - r) ** 2 + (columns - c) ** 2 <= radius**2 for r, c in middles], 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -299,3 +300,9 @@ def test_segmenters_learn_outlines_of_coco(tmp_path: Path) -> None:
     assert fit.task.dataset.classes == ("background", "cat", "dog")
     with pytest.raises(RlabError, match=r"annotation 10 of 10.png has no segmentation, .* nearest: the recipe ssd"):
         of_recipe("unet", coco(tmp_path / "b", {}), **few)
+
+
+def test_bench_beside_torchvision_needs_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    assert main(["bench", "detection", "--torchvision", "--images", "2", "--rounds", "1"]) == 1
+    assert "torchvision is not installed" in capsys.readouterr().err

@@ -1,0 +1,113 @@
+"""Frames of Breakout labelled by the game's own memory, and detectors that tell an agent what is in them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from rlab.data.annotations import AnnotatedImages
+from rlab.data.readers import READERS, Read
+from rlab.envs.breakout import BALL_X, BALL_Y, CLASSES, PADDLE_X, Finder, Found, objects_of, picture_of, start
+from rlab.errors import RlabError
+from rlab.registry import RECIPES
+
+TRAIN, TEST = 400, 100
+"""Frames, of games with seeds of their own."""
+
+APART = 16
+"""Frames of the game from one picture to the next."""
+
+FOLLOWS = 0.9
+"""Share of the actions by which the paddle follows the ball; the others are random."""
+
+SURE = 0.3
+"""Boxes of a lower probability are not told to an agent."""
+
+
+@READERS.register("breakout-objects")
+def breakout_objects(read: Read) -> AnnotatedImages:
+    """Play the games and label their frames, once in a process; `read` is not used."""
+    return _played()
+
+
+@cache
+def _played() -> AnnotatedImages:
+    """The data set. Where the ball is in front of something, a pixel's mask is the ball's."""
+    pictures, found = list[np.ndarray](), list[Found]()
+    for seed, number in enumerate((TRAIN, TEST)):
+        for picture, ram in frames(seed, number):
+            pictures.append(picture)
+            found.append(objects_of(ram))
+    masks = np.zeros((len(found), *pictures[0].shape[1:]), np.int16)
+    for mask, (boxes, _) in zip(masks, found, strict=True):
+        for number in range(len(boxes), 0, -1):
+            left, top, right, bottom = boxes[number - 1].astype(int)
+            mask[top:bottom, left:right] = number
+    return AnnotatedImages(
+        np.stack(pictures),
+        [boxes for boxes, _ in found],
+        [labels for _, labels in found],
+        CLASSES,
+        test=np.arange(TRAIN, TRAIN + TEST),
+        masks=masks,
+    )
+
+
+def frames(seed: int, number: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Play with a paddle that mostly follows the ball: (picture uint8[3, H, W], memory uint8[128]) of each frame."""
+    rng, ale, result = np.random.default_rng(seed), start(seed), list[tuple[np.ndarray, np.ndarray]]()
+    still, fire, right, left = ale.getMinimalActionSet()
+    ale.reset_game()
+    while len(result) < number:
+        for _ in range(APART):
+            ram = ale.getRAM()
+            away = int(ram[BALL_X]) - int(ram[PADDLE_X]) - 8  # of the ball from the middle of the paddle
+            action = right if away > 2 else left if away < -2 else still
+            if rng.random() > FOLLOWS or not ram[BALL_Y]:
+                action = (still, fire, right, left)[rng.integers(4)]
+            ale.act(action)
+            if ale.game_over():
+                ale.reset_game()
+        result.append((picture_of(ale).copy(), ale.getRAM()))
+    return result
+
+
+def finder(run: str, score: float = SURE) -> Finder:
+    """Open a detector's run on `breakout-objects` for an agent in Breakout.
+
+    Args:
+        run: RUN, or RUN:PROGRESS of a checkpoint.
+        score: boxes of a lower probability are left out.
+
+    Raises:
+        RlabError: there is no such run, or it has learned something else.
+    """
+    from contextlib import ExitStack
+
+    import rlab.tasks.detection.recipes  # noqa: F401  (registers what such a run is of)
+    from rlab.run.contract import Detects, ability
+    from rlab.run.folder import run_at
+    from rlab.run.lifecycle import find_checkpoint, of_this_version, open_run, restore_policy
+
+    folder, progress = run_at(run)
+    other = RlabError(f"run '{run}' finds none of Breakout's objects; nearest: rlab train ssd --data breakout-objects")
+    if folder.config()["recipe"] not in RECIPES:
+        raise other
+    stack = ExitStack()
+    learner = stack.enter_context(open_run(folder, "cpu", progress=progress)).learner
+    detects = ability(learner, Detects)
+    if detects is None or getattr(getattr(learner, "task", None), "classes", None) != CLASSES:
+        stack.close()
+        raise other
+    with of_this_version(folder):
+        restore_policy(learner, find_checkpoint(folder, progress).state)
+
+    def find(pictures: np.ndarray) -> list[Found]:
+        told = []
+        for one in detects.detect(pictures):
+            sure = one["scores"] >= score
+            told.append((one["boxes"][sure].astype(np.float32), one["classes"][sure].astype(np.int64)))
+        return told
+
+    return find
