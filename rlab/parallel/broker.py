@@ -14,7 +14,6 @@ import os
 import queue
 import secrets
 import socket
-import sys
 import threading
 import time
 from importlib import import_module
@@ -236,8 +235,6 @@ def main(fd: int) -> int:
         return 1
     import ray
 
-    from rlab.parallel.broker import Broker  # not this script's, so that actors find `Host` by its module
-
     broker = Broker(learner, setting)
     broker._say("ready", cpus)
     try:
@@ -245,7 +242,3 @@ def main(fd: int) -> int:
     finally:
         ray.shutdown()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))

@@ -91,6 +91,10 @@ class Ledger:
         return True
 
 
+SERVE = "import sys; from rlab.parallel.broker import main; sys.exit(main(int(sys.argv[1])))"
+"""What the process between this one and Ray runs; not ``-m``, by which actors would not find its classes."""
+
+
 class Actors(Protocol):
     """What a learner needs of a fleet."""
 
@@ -202,7 +206,7 @@ class Fleet:
         ours, theirs = socket.socketpair()
         fd = theirs.fileno()
         self._broker = subprocess.Popen(
-            [*python_command(), "-m", "rlab.parallel.broker", str(fd)],
+            [*python_command(), "-c", SERVE, str(fd)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,  # Ray's own logs are in its folder
