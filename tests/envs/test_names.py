@@ -210,7 +210,7 @@ def test_what_cannot_be_made_is_refused_in_one_sentence(name, options, words):
 @pytest.mark.parametrize(
     ("name", "family", "options"),
     [
-        ("ALE/Breakout-v5", "Atari", {"protocol", "sticky", "max_frames"}),
+        ("ALE/Breakout-v5", "Atari", {"protocol", "sticky", "max_frames", "observe"}),
         ("MinAtar/Breakout", "MinAtar", {"sticky", "ramping", "max_frames", "flicker"}),
         ("Go9", "Go", {"opponent", "colour", "komi"}),
         ("CrawlerDiscrete", "the crawler", {"max_steps"}),
