@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -47,4 +48,14 @@ class Local:
 
 def processes(name: str) -> list[psutil.Process]:
     """Of Ray, below this one."""
-    return [p for p in psutil.Process().children(recursive=True) if p.name().startswith(name)]
+    below = psutil.Process().children(recursive=True)
+    return [p for p in below if p.name().startswith(name) and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def first(name: str) -> psutil.Process:
+    """The first of them, waited for: one that was started anew has its name only once it stands."""
+    for _ in range(600):
+        if found := processes(name):
+            return found[0]
+        time.sleep(0.1)
+    raise AssertionError(f"no process {name} came")
