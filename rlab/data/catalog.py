@@ -266,11 +266,11 @@ DATASETS.register("dsb2018")(
 DATASETS.register("dsb2018_instances")(
     DataSource(
         kind="detection",
-        summary="cell nuclei: the 538 images of dsb2018, each nucleus an object with box and mask",
+        summary="cell nuclei: the 538 images of dsb2018 in 192x192, each nucleus an object with box and mask",
         licence="CC0",
         source="https://bbbc.broadinstitute.org/BBBC038",
         examples=377,
-        load=partial(nuclei_instances, archive="dsb2018_small.tar", side=96),
+        load=partial(nuclei_instances, archive="dsb2018_small.tar", side=192),
         files=DATASETS.get("dsb2018").files,
         folder="dsb2018_bbbc038",
     )
