@@ -29,13 +29,13 @@ WORDS: dict[str, dict[Language, str]] = {
     "holds partly": {"en": "holds partly", "ja": "一部成り立つ"},
     "fails": {"en": "fails", "ja": "成り立たない"},
     "not seen at this size": {"en": "not seen at this size", "ja": "この規模では見られない"},
-    "undecided": {"en": "undecided", "ja": "決まらない"},
-    "correction": {"en": "Correction", "ja": "訂正"},
+    "undecided": {"en": "undecided", "ja": "判定できない"},
+    "correction": {"en": "Correction: ", "ja": "訂正："},
     "seeds": {"en": "seeds", "ja": "シード"},
     "above": {"en": "above", "ja": "基準"},
     "items": {"en": "items", "ja": "項目"},
     "command": {"en": "Command", "ja": "コマンド"},
-    "source": {"en": "Source", "ja": "出典"},
+    "source": {"en": "Source: ", "ja": "出典："},
     "none": {"en": "Not run at a budget that decides.", "ja": "判定できる規模ではまだ実行していません。"},
     "total": {"en": "all", "ja": "計"},
     "chapter": {"en": "chapter", "ja": "章"},
@@ -45,11 +45,12 @@ WORDS: dict[str, dict[Language, str]] = {
         "wider interval, which allows for the number of contrasts, lies below; at the small budget that is called not "
         "seen at this size, since a larger one may still show it. Anything else is undecided. In a correction, the "
         "text is the one of five Japanese teaching texts that makes the claim (docs/curriculum.md).",
-        "ja": "各主張は一つ以上の対比（主張が正しければ基準を上回る数）からなり、"
-        "それぞれにシードにわたる平均の 95 % 区間を付けます。"
-        "すべての区間が基準より上にあれば成り立ち、対比の数だけ広げた区間が基準より下にあれば成り立ちません。"
-        "small の規模では、より大きな規模なら見られるかもしれないので「この規模では見られない」とします。"
-        "それ以外は決まりません。訂正にある「教材」「テキスト」は、その主張をしている五つの日本語教材の一つです"
+        "ja": "各主張は、一つ以上の対比（主張が正しければ基準を上回る数値）からなります。"
+        "対比には、シードにわたる平均の 95 % 区間を付けます。"
+        "すべての区間が基準より上にあれば、主張は成り立ちます。"
+        "対比の数に応じて広げた区間が基準より下にあれば、成り立ちません。"
+        "ただし small の規模では、より大きな規模なら見られるかもしれないので、「この規模では見られない」とします。"
+        "それ以外は「判定できない」です。訂正にある「教材」は、その主張をしている五つの日本語教材の一つです"
         "（docs/curriculum.md に全項目があります）。",
     },
 }
@@ -258,7 +259,7 @@ def _section(entry: Entry, language: Language) -> str:
     body = [f'<h3 id="{escape(entry.name)}">{escape(entry.name)}{badge}</h3>']
     body.append(f"<p>{escape(entry.text('claim', language))}</p>")
     if correction := entry.text("correction", language):
-        body.append(f"<p>⚠ {WORDS['correction'][language]}: {escape(correction)}</p>")
+        body.append(f"<p>⚠ {WORDS['correction'][language]}{escape(correction)}</p>")
     if entry.result is None:
         body.append(f'<p class="dim">{WORDS["none"][language]}</p>')
     else:
@@ -335,7 +336,7 @@ def _lines(entry: Entry, page: Path, language: Language) -> list[str]:
     verdict = f": {WORDS[entry.verdict][language]}" if entry.verdict else ""
     lines = [f"### {entry.name}{verdict}", "", entry.text("claim", language), ""]
     if correction := entry.text("correction", language):
-        lines += [f"> ⚠ {WORDS['correction'][language]}: {correction}", ""]
+        lines += [f"> ⚠ {WORDS['correction'][language]}{correction}", ""]
     if entry.result is None:
         lines += [WORDS["none"][language], ""]
     else:
@@ -372,7 +373,7 @@ def _numbers(finding: dict[str, Any]) -> str:
 
 
 def _facts(entry: Entry, language: Language) -> str:
-    facts = [f"{WORDS['source'][language]}: {entry.study.source}"]
+    facts = [f"{WORDS['source'][language]}{entry.study.source}"]
     if entry.result is not None:
         facts.append(f"{len(entry.result['seeds'])} {WORDS['seeds'][language]}")
         facts.append(f"{entry.result['budget']}, {', '.join(c[:7] for c in entry.result['commits'])}")

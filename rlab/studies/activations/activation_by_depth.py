@@ -55,13 +55,13 @@ STUDIES.register("activation-by-depth")(
     Study(
         claim="In deep nets tanh and ReLU in place of sigmoids raise accuracy dramatically; in nets of one hidden "
         "layer they do not, and between the two of them little is left.",
-        claim_ja="深いネットワークでは、シグモイドをtanhやReLUに替えると正解率が劇的に上がる。"
-        "隠れ層が1つなら差は小さく、tanhとReLUの間にも大きな差はない。",
+        claim_ja="深いネットワークでは、シグモイド関数を tanh や ReLU に替えると、正解率が劇的に上がる。"
+        "隠れ層が一つのネットワークでは上がらず、tanh と ReLU の間にも大きな差はない。",
         correction="The text says that ReLU improved dramatically on the functions before it. It does on sigmoids in "
         "deep nets. Against tanh with Xavier's weights and a rate of its own the step is small at ten layers.",
-        correction_ja="本文は、ReLUがそれまでの関数より精度を劇的に高めたとする。"
-        "深いネットワークのシグモイドに対してはそのとおりである。"
-        "しかしXavierの重みと適切な学習率を使ったtanhに対しては、10層でも差は小さい。",
+        correction_ja="教材は、ReLU がそれまでの関数より精度を劇的に高めたとする。"
+        "深いネットワークのシグモイド関数に対しては、そのとおりである。しかし、"
+        "Xavier の初期値と適切な学習率を使った tanh に対しては、10 層でも差は小さい。",
         source="items 048, 050, 052, 054; Glorot et al. 2011; Krizhevsky et al. 2012, section 3.1",
         settings=Settings(),
         smoke={"data": "digits", "train": 100, "test": 50, "width": 8, "steps": 3, "rates": (0.03,)},

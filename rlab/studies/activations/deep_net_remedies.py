@@ -116,12 +116,12 @@ STUDIES.register("deep-net-remedies")(
     Study(
         claim="Through 30 layers a change of activation alone does not bring a net to learn; scaled weights, batch "
         "normalisation and skips each do, even with sigmoids.",
-        claim_ja="30層のネットワークは、活性化関数を替えただけでは学習できるようにならない。重みの初期値の調整、"
-        "バッチ正規化、スキップ接続は、シグモイドのままでも、それぞれ単独で学習を可能にする。",
+        claim_ja="30 層のネットワークは、活性化関数を替えるだけでは学習できるようにならない。重みの初期値の調整、"
+        "バッチ正規化、スキップ接続は、どれか一つだけで、シグモイド関数のままでも学習を可能にする。",
         correction="The text blames the activation's slope alone, and so has the activation designed. Weights of "
         "0.01 N lose the gradient through ReLU as well; initialisation, normalisation and skips matter as much.",
-        correction_ja="本文は活性化関数の微分だけを原因とし、活性化関数の設計で対処する。"
-        "しかし重みが0.01 NならReLUでも勾配は失われる。初期値、正規化、残差接続も同じくらい重要である。",
+        correction_ja="教材は、活性化関数の微分だけを原因とし、活性化関数の工夫で対処している。しかし、"
+        "重みの標準偏差が 0.01 なら、ReLU でも勾配は消失する。初期値、正規化、スキップ接続も同じくらい重要である。",
         source="items 046, 062; Glorot & Bengio 2010; Ioffe & Szegedy 2015; He et al. 2016",
         settings=Settings(),
         smoke={"depth": 4, "width": 8, "steps": 4, "rates": (0.03,)},

@@ -85,14 +85,14 @@ STUDIES.register("dying-relu")(
     Study(
         claim="A ReLU that is off for every example learns no more, and large rates make it so; a slope on the "
         "negative side lets units recover, and to be off for some examples harms nothing.",
-        claim_ja="すべての例に対して出力が0になったReLUは、それ以上学習しない。大きな学習率はこれを引き起こす。"
-        "負の側に傾きがあれば回復できる。一部の例に対して0になるだけなら害はない。",
+        claim_ja="すべてのデータに対して出力が 0 になった ReLU は、それ以上学習しない。学習率が大きいと、"
+        "これが起こる。負の側に傾きがあれば、ユニットは回復できる。一部のデータに対して 0 になるだけなら、害はない。",
         correction="The text says that learning may fail since the gradient is 0 for x <= 0. That alone is no harm: in "
         "a net that learns well, more than a third of all units are off at a time. Only one that is off for all is "
         "dead.",
-        correction_ja="本文は、x<=0で勾配が0なので学習できないことがあるとする。しかしそれだけでは害はなく、"
-        "よく学習したネットワークでも常に3分の1を超えるユニットが0である。死んでいるのは、"
-        "すべての例で0になるユニットだけである。",
+        correction_ja="教材は、x <= 0 で勾配が 0 なので学習できないことがあるとする。しかし、それだけでは害はない。"
+        "よく学習したネットワークでも、常に 3 分の 1 を超えるユニットの出力が 0 である。死んでいるのは、"
+        "すべてのデータで 0 になるユニットだけである。",
         source="items 053, 055; Maas et al. 2013; Lu et al. 2020",
         settings=Settings(),
         smoke={"steps": 4, "width": 8, "rates": (0.1, 0.8)},

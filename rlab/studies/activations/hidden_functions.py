@@ -99,14 +99,14 @@ STUDIES.register("hidden-functions")(
     Study(
         claim="Hidden layers may use any function that is no polynomial and has a slope to learn by, kinks included: "
         "differentiability is neither needed nor enough.",
-        claim_ja="隠れ層には、多項式ではなく、学習に使える傾きを持つ関数であれば、折れ目があっても使える。"
+        claim_ja="隠れ層には、多項式ではなく、学習に使える傾きを持つ関数なら、微分できない点があっても使える。"
         "微分可能であることは、必要でも十分でもない。",
         correction="The text asks for any differentiable non-linear function. ReLU has no derivative at 0 and works; "
         "the square is smooth and one hidden layer of it cannot; the step has a derivative almost everywhere, which "
         "is 0, so its layer stays as it was drawn (a wide one will do as it is).",
-        correction_ja="本文は、微分可能な非線形関数なら何でもよいとする。ReLUは0で微分できないが学習できる。"
-        "2乗は滑らかだが、隠れ層1つでは足りない。階段関数はほとんど至るところ微分できるが、微分は0なので、"
-        "その層は初期値のまま動かない(幅が広ければ、乱数のままでも用は足りる)。",
+        correction_ja="教材は、微分可能な非線形関数なら何でもよいとする。ReLU は 0 で微分できないが、学習できる。"
+        "2 乗は滑らかだが、隠れ層一つでは足りない。ステップ関数は、ほとんど至るところで微分できるが、"
+        "微分が 0 なので、その層の重みは初期値のまま変わらない（幅が広ければ、乱数のままでも役に立つ）。",
         source="items 049, 061; Leshno et al. 1993; Ramachandran et al. 2017",
         settings=Settings(),
         smoke={"points": 20, "width": 8, "steps": 3},

@@ -71,14 +71,14 @@ STUDIES.register("output-functions")(
     Study(
         claim="What is predicted decides the output function: softmax for probabilities of classes, none for numbers "
         "of any size, where a sigmoid cannot reach half of them.",
-        claim_ja="出力層の関数は、何を予測するかで決まる。クラスの確率にはソフトマックスを使い、"
-        "任意の大きさの数値には何も使わない。数値にシグモイドを使うと、その半分ほどには決して届かない。",
+        claim_ja="出力層の関数は、何を予測するかで決まる。クラスの確率にはソフトマックス関数を使い、"
+        "任意の大きさの数値には何も使わない。数値の予測にシグモイド関数を使うと、半分の値には決して届かない。",
         correction="The text says that the output layer must be a sigmoid or softmax. That is so of probabilities; a "
         "regression has linear outputs. And the most probable class needs no probabilities: linear outputs trained "
         "by squared errors find it about as often.",
-        correction_ja="本文は、出力層は必ずシグモイドかソフトマックスとする。それは確率を出すときのことで、"
-        "回帰の出力は線形である。また、最もありそうなクラスを選ぶだけなら確率は要らず、"
-        "二乗誤差で学習した線形出力でもほぼ同じだけ当たる。",
+        correction_ja="教材は、出力層は必ずシグモイド関数かソフトマックス関数だとする。それは確率を出力する場合で、"
+        "回帰の出力は線形である。また、最も確率の高いクラスを選ぶだけなら確率は要らず、"
+        "二乗誤差で学習した線形出力でも同じくらい当たる。",
         source="items 049; Bridle 1990",
         settings=Settings(),
         smoke={"width": 4, "steps": 3},

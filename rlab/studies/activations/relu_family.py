@@ -69,8 +69,8 @@ STUDIES.register("relu-family")(
     Study(
         claim="Among ReLU, Leaky ReLU, PReLU and RReLU there is no winner: where ReLU trains well, none differs from "
         "it by a percentage point of accuracy.",
-        claim_ja="ReLU、Leaky ReLU、PReLU、RReLUに優劣はない。ReLUで問題なく学習できる場面では、"
-        "正解率の差はどれも1ポイントに満たない。",
+        claim_ja="ReLU、Leaky ReLU、PReLU、RReLU に優劣はない。ReLU で問題なく学習できる場合、"
+        "正解率の差はどれも 1 ポイントに満たない。",
         source="items 054, 056; Maas et al. 2013; He et al. 2015; Xu et al. 2015",
         settings=Settings(),
         smoke={"data": "digits", "width": 8, "steps": 4},

@@ -68,12 +68,12 @@ STUDIES.register("rrelu-noise")(
     Study(
         claim="RReLU's random slopes act as noise that regularises: of the same mean slope, it fits its training "
         "examples less closely and has the lower test loss.",
-        claim_ja="RReLUのランダムな傾きは、正則化の働きをする雑音である。平均が同じ固定の傾きと比べて、"
+        claim_ja="RReLU のランダムな傾きは、ノイズとして正則化の働きをする。平均が同じ固定の傾きと比べて、"
         "訓練データへの当てはまりは緩く、テスト損失は小さい。",
         correction="A slide says that the slope may be anything. Slopes are drawn in training only, from U(1/8, 1/3) "
         "or a range like it, and their mean takes their place in tests.",
-        correction_ja="スライドは傾きを何でもよいとする。正しくは、訓練時だけU(1/8, 1/3)のような範囲から引き、"
-        "テストではその平均値を用いる。",
+        correction_ja="教材のスライドは、傾きは何でもよいとする。正しくは、"
+        "訓練時だけ一様分布 U(1/8, 1/3) などから傾きをサンプリングし、テスト時にはその平均を使う。",
         source="items 055, 058; Xu et al. 2015",
         settings=Settings(),
         smoke={"train": 50, "width": 8, "steps": 5},

@@ -91,8 +91,8 @@ STUDIES.register("sign-keeping")(
     Study(
         claim="Tanh learns faster than the same curve shifted above zero: keeping the sign centres what the next "
         "layer is given, and one long direction of its inputs vanishes.",
-        claim_ja="tanhは、同じ曲線を負にならないように持ち上げた関数よりも速く学習する。"
-        "符号を保つことで次の層への入力が0の周りに集まり、入力のただ一つの長い方向がなくなるためである。",
+        claim_ja="tanh は、同じ曲線を負にならないように持ち上げた関数よりも速く学習する。符号が保たれると、"
+        "次の層への入力が 0 を中心に分布し、一方向に長く伸びた分布にならないからである。",
         source="items 060; LeCun et al. 1998, section 4.4",
         settings=Settings(),
         smoke={"width": 8, "steps": 20, "rates": (0.1,)},

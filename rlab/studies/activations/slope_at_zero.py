@@ -75,12 +75,12 @@ STUDIES.register("slope-at-zero")(
     Study(
         claim="Whether ReLU's slope at 0 is called 0 or 1 changes no weight at all after training from random weights, "
         "but decides everything where a layer of zeros begins.",
-        claim_ja="ReLUの0での傾きを0としても1としても、乱数の重みから始めれば、学習後の重みは一つも変わらない。"
-        "しかし、すべて0の層から始めるときは、それがすべてを決める。",
+        claim_ja="ReLU の 0 での微分を 0 としても 1 としても、乱数の重みから始めれば、"
+        "学習後の重みはまったく同じである。しかし、すべて 0 の層から始める場合は、この選び方がすべてを決める。",
         correction="A text gives the derivative as 0 for all x <= 0; at 0 there is none, and programs choose one. The "
         "choice matters only where numbers are exactly 0.",
-        correction_ja="本文はx<=0の微分を0とするが、0では微分は存在せず、実装がどちらかを選ぶ。"
-        "選び方が意味を持つのは、値がちょうど0になる場合だけである。",
+        correction_ja="教材は、x <= 0 での微分を 0 とする。0 では微分が存在せず、プログラムがどちらかに決める。"
+        "その選び方が意味を持つのは、値がちょうど 0 になる場合だけである。",
         source="items 051; Bertoin et al. 2021",
         settings=Settings(),
         smoke={"width": 8, "steps": 5},

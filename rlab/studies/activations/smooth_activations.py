@@ -69,12 +69,13 @@ STUDIES.register("smooth-activations")(
     Study(
         claim="In a Transformer GELU and SiLU do no worse than ReLU by a percentage point, and sigmoids learn "
         "more slowly than GELU.",
-        claim_ja="TransformerでGELUとSiLUを使っても、ReLUより1ポイント以上悪くなることはない。"
-        "シグモイドはGELUよりも学習が遅い。",
+        claim_ja="Transformer に GELU や SiLU を使っても、ReLU に 1 ポイント以上劣ることはない。"
+        "シグモイド関数を使うと、GELU より学習が遅い。",
         correction="A slide calls ReLU the function in general use today. That is dated: since 2018 many "
         "Transformers have had GELU, SiLU or gated forms of them; ReLU lives on in convolutional and small nets.",
-        correction_ja="スライドはReLUを現在一般に使われる関数とする。これは古く、2018年以降のTransformerの多くはGELUやSiLU、"
-        "あるいはそれらにゲートを付けたものを使う。ReLUは畳み込みや小さなネットワークで今も使われている。",
+        correction_ja="教材のスライドは、ReLU を現在一般に使われる関数とする。これは古い。"
+        "2018 年以降の Transformer の多くは、GELU や SiLU、またはそれらにゲートを付けたものを使う。ReLU は、"
+        "CNN や小さなネットワークで今も使われている。",
         source="items 061; Hendrycks & Gimpel 2016; Devlin et al. 2018; Shazeer 2020",
         settings=Settings(),
         smoke={"width": 8, "layers": 1, "steps": 3},

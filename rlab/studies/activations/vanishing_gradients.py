@@ -63,14 +63,15 @@ STUDIES.register("vanishing-gradients")(
     Study(
         claim="Sigmoids of ordinary weights shrink a gradient more than fourfold at every layer, tanh and ReLU hardly; "
         "but weights and normalisation decide as much as the slope does.",
-        claim_ja="通常の大きさの重みでは、シグモイドは1層ごとに勾配を4分の1未満に縮め、tanhとReLUはほとんど縮めない。"
-        "ただし勾配の大きさは、傾きだけでなく重みと正規化にも同じくらい左右される。",
+        claim_ja="通常の大きさの重みでは、シグモイド関数は 1 層ごとに勾配を 4 分の 1 未満に縮めるが、"
+        "tanh と ReLU はほとんど縮めない。ただし、重みと正規化も、"
+        "活性化関数の傾きと同じくらい勾配の大きさを左右する。",
         correction="The text gives the slope's maximum of 1/4 as the cause. A layer multiplies a gradient by slope "
         "times weights: 32 times larger weights make it explode through the same sigmoids, batch normalisation "
         "keeps it, and ReLU with Xavier's weights loses it faster than tanh.",
-        correction_ja="本文は傾きの最大値1/4を主因とする。しかし1層が勾配に掛けるのは傾きと重みの積である。"
-        "重みを32倍にすれば同じシグモイドでも勾配は爆発し、バッチ正規化を入れれば保たれ、"
-        "XavierのままのReLUはtanhより速く勾配を失う。",
+        correction_ja="教材は、微分の最大値が 1/4 であることを原因とする。しかし、1 層が勾配に掛けるのは、"
+        "傾きと重みの積である。重みを 32 倍にすると、同じシグモイド関数でも勾配は爆発する。"
+        "バッチ正規化を入れれば勾配は保たれ、Xavier の初期値を使った ReLU は tanh より速く勾配を失う。",
         source="items 046, 047, 052; Hochreiter 1991; Glorot & Bengio 2010, section 4; He et al. 2015, section 2.2",
         settings=Settings(),
         smoke={"depth": 6, "width": 16, "examples": 32},

@@ -123,12 +123,12 @@ STUDIES.register("adaboost-bound")(
     Study(
         claim="AdaBoost makes a strong learner of weak ones: its training error stays below the product of "
         "2 sqrt(e (1 - e)) over its rounds, and it errs far less on new examples than a bag of such learners.",
-        claim_ja="AdaBoostは弱学習器から強い学習器を作る。学習誤差は各ラウンドの2√(ε(1−ε))の積を超えず、未知の例の誤り"
-        "も同じ弱学習器のバギングよりはるかに少ない。",
+        claim_ja="AdaBoost は、弱学習器から強い学習器を作る。訓練誤差は、各ラウンドの 2√(ε(1 − ε)) の積より小さい。"
+        "未知のデータでの誤りも、同じ弱学習器のバギングよりはるかに少ない。",
         correction="The text lets each learner use the earlier ones' data again. Every round has all of the data: what "
         "changes are their weights, which rise where the last learner was wrong.",
-        correction_ja="教材は前の学習器のデータを再利用するように述べるが、どのラウンドでも全データを使う。変わるのは例の重みで、"
-        "直前の学習器が誤った例ほど重くなる。",
+        correction_ja="教材は、前の学習器のデータを再利用するとする。どのラウンドでも、すべてのデータを使う。"
+        "変わるのはデータの重みで、直前の学習器が誤ったデータほど大きくなる。",
         source="item 147; Freund & Schapire 1997, theorem 6; Friedman 2001 (gradient boosting)",
         settings=Settings(),
         smoke={"train": 100, "rounds": 8},

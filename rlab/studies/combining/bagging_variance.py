@@ -116,12 +116,13 @@ STUDIES.register("bagging-variance")(
     Study(
         claim="The mean of B learners of bootstrap samples has the variance rho s^2 + (1 - rho) s^2 / B: it spares "
         "deep trees errors, not stumps, and left-out examples tell its error.",
-        claim_ja="ブートストラップ標本からのB個の学習器の平均は分散がρσ²+(1−ρ)σ²/Bになる。そのため深い木の誤差は大きく"
-        "減るが切り株ではあまり減らず、標本から漏れた例で誤差を見積もれる。",
+        claim_ja="ブートストラップ標本から学習した B 個の学習器の平均の分散は、ρσ² + (1 − ρ)σ²/B である。"
+        "深い決定木の誤差は大きく減るが、決定株の誤差は減らない。標本に含まれないデータで、"
+        "誤差を見積もれる（OOB 誤差）。",
         correction="The text draws parts and votes among weak learners; the samples are drawn with replacement (63.2 % "
         "of the examples are in one), and it is strong learners that bagging is for.",
-        correction_ja="テキストは「分割抽出」した弱学習器の多数決とするが、標本は復元抽出であり(1標本に含まれる例は63.2"
-        "%)、バギングが効くのはバイアスの小さい強い学習器である。",
+        correction_ja="教材は、「分割抽出」した弱学習器の多数決とする。しかし、"
+        "標本は復元抽出で（一つの標本に含まれるデータは 63.2 %）、バギングが有効なのは強い学習器である。",
         source="items 144, 145; Breiman 1996; Hastie et al. 2009, section 15.2",
         settings=Settings(),
         smoke={"sets": 4, "members": 12, "points": 50},

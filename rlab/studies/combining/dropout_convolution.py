@@ -63,8 +63,8 @@ STUDIES.register("dropout-convolution")(
     Study(
         claim="In a convolutional network dropout of half lowers the test error behind the fully connected layer, and "
         "does more there than on the feature maps.",
-        claim_ja="畳み込みネットワークでは、50%のドロップアウトは全結合層の後で使うとテスト誤差を下げ、特徴マップの上で"
-        "使うよりも効果が大きい。",
+        claim_ja="CNN では、50 % のドロップアウトは、全結合層の後で使うとテスト誤差を下げ、"
+        "特徴マップに使うよりも効果が大きい。",
         source="item 134; Hinton et al. 2012; Tompson et al. 2015 (whole maps)",
         settings=Settings(),
         smoke={"updates": 15, "train": 100},

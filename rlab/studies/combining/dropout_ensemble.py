@@ -101,12 +101,13 @@ STUDIES.register("dropout-ensemble")(
     Study(
         claim="Dropout trains an ensemble of sub-networks that share weights: their mean errs less than one of them, "
         "and one pass with all units stands for that mean.",
-        claim_ja="ドロップアウトは重みを共有する部分ネットワークのアンサンブルを学習する。部分ネットワークの平均は個々"
-        "より誤りが少なく、全ユニットを使う1回の順伝播がその平均の代わりになる。",
+        claim_ja="ドロップアウトは、重みを共有する部分ネットワークのアンサンブルを学習する。"
+        "部分ネットワークの平均は、個々の部分ネットワークより誤りが少ない。全ユニットを使う 1 回の順伝播が、"
+        "その平均の代わりになる。",
         correction="The texts liken it to a random forest; but the members share all weights, and hardly any of them "
         "was ever trained itself, where those of bagging are trained apart.",
-        correction_ja="テキストはランダムフォレストになぞらえるが、部分ネットワークは重みをすべて共有し、ほとんどは一度"
-        "もそれ自体として学習されていない。バギングの学習器は別々に学習される。",
+        correction_ja="教材は、ランダムフォレストにたとえる。しかし、部分ネットワークはすべての重みを共有し、"
+        "そのほとんどは一度も学習されていない。バギングでは、学習器を別々に学習する。",
         source="item 131; Srivastava et al. 2014, section 7.5; Gal & Ghahramani 2016",
         settings=Settings(),
         smoke={"updates": 30, "members": 5, "bags": 2, "hidden": 64},

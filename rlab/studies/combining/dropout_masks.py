@@ -82,12 +82,12 @@ STUDIES.register("dropout-masks")(
     Study(
         claim="Dropout draws new masks for every batch, one for each example; a mask that is kept for a whole epoch "
         "leaves a higher test error.",
-        claim_ja="ドロップアウトのマスクはミニバッチごと(例ごと)に引き直すものであり、1エポックの間固定するとテスト誤差"
-        "はより高くなる。",
+        claim_ja="ドロップアウトのマスクは、ミニバッチごとに、データ一つ一つについてサンプリングし直す。"
+        "1 エポックの間マスクを固定すると、テスト誤差は大きくなる。",
         correction="A text says that units are removed anew for every epoch; they are for every mini-batch, and for "
         "each example in it.",
-        correction_ja="テキストは「エポックごとに」ニューロンを除くというが、正しくはミニバッチごと、しかもその中の例ご"
-        "とに除く。",
+        correction_ja="教材は、エポックごとにユニットを除くとする。正しくは、ミニバッチごと、"
+        "しかもその中のデータごとである。",
         source="items 129, 130; Srivastava et al. 2014, section 4",
         settings=Settings(),
         smoke={"epochs": 2, "train": 200, "hidden": 64},

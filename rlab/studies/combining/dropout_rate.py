@@ -62,12 +62,12 @@ STUDIES.register("dropout-rate")(
     Study(
         claim="Dropping half of the hidden units lowers the test error of a network that over-fits, and dropping "
         "three of ten does most of that; nine of ten are too many, and half of the inputs, too.",
-        claim_ja="過学習するネットワークでは隠れユニットの半分を落とすとテスト誤差が下がり、3割でもその効果の大半が得られる。9割"
-        "は多すぎ、入力の半分を落とすのも多すぎる。",
+        claim_ja="過学習するネットワークでは、隠れユニットの半分をドロップするとテスト誤差が下がり、"
+        "3 割でもその効果の大半が得られる。9 割は多すぎる。入力の半分をドロップするのも多すぎる。",
         correction="The text has about 50 % as generally effective; that is for hidden layers, where the rate matters "
         "little around it. For inputs 20 % is usual, in Transformers 10 %.",
-        correction_ja="テキストは一般に50%程度が有効というが、それは隠れ層の話で、その付近では率の影響は小さい。入力層"
-        "では20%、Transformerでは10%程度がよく使われる。",
+        correction_ja="教材は、一般に 50 % 程度が有効とする。それは隠れ層の場合で、その前後では割合の影響は小さい。"
+        "入力では 20 %、Transformer では 10 % がよく使われる。",
         source="items 132, 133; Srivastava et al. 2014, section 7.3 and appendix A",
         settings=Settings(),
         smoke={"data": "digits", "train": 200, "test": 0, "updates": 15, "hidden": 64},

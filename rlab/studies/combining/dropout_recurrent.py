@@ -101,11 +101,11 @@ STUDIES.register("dropout-recurrent")(
     Study(
         claim="Dropout adds next to nothing to the arithmetic of a network, a recurrent one included, if a sequence "
         "keeps its mask: a new one at every step costs memory.",
-        claim_ja="ドロップアウトが増やす計算量はごくわずかである。再帰型ネットワークにも使えるが、系列の間は同じマスク"
-        "を保つ必要があり、時刻ごとに引き直すと記憶が損なわれる。",
+        claim_ja="ドロップアウトによる計算量の増加は、ごくわずかである。系列の間マスクを固定すれば、"
+        "RNN でもそうである。時刻ごとにサンプリングし直すと、記憶が損なわれる。",
         correction="The text has it fit nearly every model as it is; a recurrent state's masks must be held over time.",
-        correction_ja="テキストはほぼすべてのモデルにそのまま使えるというが、再帰的な状態には"
-        "時間方向に固定したマスクが要る。",
+        correction_ja="教材は、ほぼすべてのモデルにそのまま使えるとする。RNN の状態に使うマスクは、"
+        "時間方向に固定する必要がある。",
         source="item 136; Gal & Ghahramani 2016, section 4",
         settings=Settings(),
         smoke={"updates": 10},

@@ -67,8 +67,8 @@ STUDIES.register("dropout-small-data")(
     Study(
         claim="Dropout saves a network from over-fitting a set of moderate size, and with very few examples it saves a "
         "smaller part of the errors.",
-        claim_ja="ドロップアウトは中程度の大きさのデータへの過学習を防ぐが、例がごく少ないときに減らせる誤りの割合は"
-        "それより小さい。",
+        claim_ja="ドロップアウトは、中程度の量のデータへの過学習を防ぐ。データがごく少ないときは、"
+        "減らせる誤りの割合が小さくなる。",
         source="items 132, 137; Srivastava et al. 2014, sections 6.1 and 7.4",
         settings=Settings(),
         smoke={"data": "digits", "sizes": (50, 200), "test": 0, "updates": 15, "hidden": 64},

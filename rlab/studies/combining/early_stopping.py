@@ -117,13 +117,14 @@ STUDIES.register("early-stopping")(
     Study(
         claim="While the training loss of a big network falls on, its validation loss turns and rises: stopping some "
         "checks after the turn, with the parameters of the turn, lowers the test error.",
-        claim_ja="大きなネットワークでは、学習損失が下がり続ける間に検証損失は上昇に転じる。転じてから数回の評価ののち"
-        "に止め、転じた時点のパラメータを採用すると、テスト誤差が下がる。",
+        claim_ja="大きなネットワークでは、訓練損失が下がり続ける間に、検証損失は上昇に転じる。"
+        "転じてから数回の評価の後に止め、転じた時点のパラメータを使うと、テスト誤差が下がる。",
         correction="One slide stops when the training error begins to rise. It is the validation error that is meant: "
         "the training error of a network that over-fits need not rise. And what is adopted are the "
         "parameters of the turn, which are no hyper-parameters.",
-        correction_ja="あるスライドは学習誤差が上がり始めたら止めるというが、過学習するネットワークの学習誤差が上がるとは"
-        "限らない。見るべきは検証誤差である。また採用するのは転換点の「ハイパーパラメータ」ではなくパラメータである。",
+        correction_ja="教材のスライドは、訓練誤差が上がり始めたら止めるとする。見るべきは検証誤差で、"
+        "過学習するネットワークでも訓練誤差が上がるとは限らない。また、採用するのは転じた時点のパラメータで、"
+        "ハイパーパラメータではない。",
         source="items 138, 139, 140; Prechelt 1998; Goodfellow et al. 2016, section 7.8",
         settings=Settings(),
         smoke={"updates": 40, "hidden": 64},

@@ -89,12 +89,13 @@ STUDIES.register("early-stopping-l2")(
     Study(
         claim="Gradient descent on a linear model, begun at zero and stopped after t updates, is near the L2 penalty "
         "1 / (rate t) and predicts as well; it is not the same weights, and begun elsewhere it is another penalty.",
-        claim_ja="線形モデルの勾配降下を0から始めてt回で止めた解は、強さ1/(学習率×t)のL2正則化の解に近く、予測も同程度"
-        "に良い。ただし完全には一致せず、0以外から始めると初期値からの距離への罰則に対応する。",
+        claim_ja="線形モデルの勾配降下を 0 から始め、t 回の更新で止めた解は、"
+        "強さ 1/(学習率 × t) の L2 正則化の解に近く、予測も同じくらいよい。ただし、重みは一致しない。"
+        "0 以外から始めると、別の正則化に対応する。",
         correction="The text has early stopping as equivalent to L2; that holds along each eigenvector with a strength "
         "of its own, as a whole nearly, and for a quadratic error from zero.",
-        correction_ja="テキストは早期終了をL2正則化と等価とするが、厳密な対応は固有方向ごとに異なる強さで成り立ち、全体"
-        "としては二次の誤差を0から学習する場合の近似である。",
+        correction_ja="教材は、早期終了を L2 正則化と等価とする。それは固有ベクトルごとに異なる強さで成り立ち、"
+        "全体としては近似で、二乗誤差を 0 から学習する場合に限られる。",
         source="item 143; Bishop 1995; Goodfellow et al. 2016, section 7.8; Ali et al. 2019",
         settings=Settings(),
         smoke={"train": 60},

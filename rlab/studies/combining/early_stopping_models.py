@@ -89,8 +89,8 @@ STUDIES.register("early-stopping-models")(
     Study(
         claim="Early stopping is one rule for any model that is trained step by step: with wrong labels about it "
         "spares linear models, networks and boosted trees errors.",
-        claim_ja="早期終了は段階的に学習するモデルならどれにも使える規則である。誤ったラベルが混じるとき、線形モデルで"
-        "もニューラルネットワークでもブースティング木でも誤りを減らす。",
+        claim_ja="早期終了は、段階的に学習するモデルならどれにでも使える。誤ったラベルが混じるとき、線形モデル、"
+        "ニューラルネットワーク、ブースティング木の誤りを減らす。",
         source="item 142; Prechelt 1998; Friedman 2001",
         settings=Settings(),
         smoke={"updates": 20, "trees": 3},

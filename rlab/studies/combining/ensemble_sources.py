@@ -89,12 +89,13 @@ STUDIES.register("ensemble-sources")(
     Study(
         claim="Networks trained on the same examples err differently by their first weights, the order of batches, or "
         "settings, so their mean errs less than one of them; rounding alone makes far less of a difference.",
-        claim_ja="同じデータで学習しても、重みの初期値・ミニバッチの順序・ハイパーパラメータの違いでネットワークの誤り方は"
-        "異なり、平均すると1つの場合より誤りが減る。丸め誤差だけの違いははるかに小さい。",
+        claim_ja="同じデータで学習しても、重みの初期値、ミニバッチの順序、ハイパーパラメータが違えば、"
+        "ネットワークの誤り方は異なる。そのため、平均すると一つのネットワークより誤りが減る。"
+        "丸め誤差だけによる違いは、はるかに小さい。",
         correction="The text counts what is not deterministic in a program among the sources. What rounding changes "
         "has to grow over many updates first: in a small network that is trained for a short time it does not.",
-        correction_ja="教材は実装の非決定性も原因に数える。しかし丸め誤差の違いは多くの更新を経て初めて大きくなるもので、"
-        "小さなネットワークを短く学習するかぎり、そうはならない。",
+        correction_ja="教材は、プログラムの非決定性も要因に数える。しかし、丸め誤差による違いは、"
+        "多くの更新を経て初めて大きくなる。小さなネットワークを短時間学習するだけでは、大きくならない。",
         source="item 148; Goodfellow et al. 2016, section 7.11; Lakshminarayanan et al. 2017",
         settings=Settings(),
         smoke={"members": 2, "updates": 10},

@@ -64,11 +64,12 @@ STUDIES.register("epochwise-double-descent")(
     Study(
         claim="The error on new examples can rise and later fall below its first minimum, where a part of the problem "
         "is learned slowly; a rule that stops at the first rise misses that.",
-        claim_ja="問題の一部がゆっくり学習されるとき、未知の例に対する誤差は一度上がったのち、最初の極小よりも低く下が"
-        "ることがある(エポック方向の二重降下)。最初の上昇で止める規則はこれを逃す。",
+        claim_ja="問題の一部がゆっくり学習されるとき、未知のデータに対する誤差は、いったん上がった後、"
+        "最初の極小よりも下がることがある（エポック方向の二重降下）。最初の上昇で止める規則では、これを逃す。",
         correction="The text has the rise of the test error as the optimum to stop at; it need be neither the lowest "
         "nor the last minimum.",
-        correction_ja="テキストはテスト誤差の上昇点で止めるのが最適というが、それが最小とも最後の極小とも限らない。",
+        correction_ja="教材は、テスト誤差が上がり始める点で止めるのが最適とする。しかし、それが最小とも、"
+        "最後の極小とも限らない。",
         source="item 141; Nakkiran et al. 2020; Heckel & Yilmaz 2021",
         settings=Settings(),
         smoke={"examples": 70},

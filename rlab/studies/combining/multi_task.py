@@ -73,8 +73,8 @@ STUDIES.register("multi-task")(
     Study(
         claim="A task with few examples errs less if it shares a trunk with a related task that has many, and less "
         "still with two; a task of random labels, from the same images, does not do as much.",
-        claim_ja="例の少ない課題は、例の多い関連課題と幹を共有すると誤りが減り、関連課題が二つならさらに減る。"
-        "同じ画像でもラベルがランダムな課題では、そこまでの効果はない。",
+        claim_ja="データの少ないタスクは、データの多い関連タスクと共有層を持つと誤りが減り、"
+        "関連タスクが二つならさらに減る。同じ画像でも、ラベルがランダムなタスクでは、それほどの効果はない。",
         source="item 149; Caruana 1997",
         settings=Settings(),
         smoke={"updates": 15},

@@ -160,14 +160,13 @@ STUDIES.register("no-free-lunch")(
             Contrast("simple functions: neighbours are right over 60 %", {"neighbours/simple": 1}, above=60),
         ),
         draw=draw,
-        claim_ja="あらゆるブール関数にわたって平均すれば、早期終了を含むどんな学習法も、最も愚かな学習法も、"
-        "見ていない入力での正解率はちょうど 50 % である。"
-        "学習法に差が出るのは、問題に偏り（構造）があるときだけである。",
+        claim_ja="すべてのブール関数について平均すると、早期終了を含むどの学習法も、最も愚かな学習法も、"
+        "見ていない入力の半分で正解する。学習法に差が出るのは、問題に偏りがあるときだけである。",
         correction="The page sets Hinton's 'beautiful free lunch' (early stopping costs nothing) against the no-free-"
         "lunch theorem as if they spoke of one thing: the phrase is a pun on the theorem, which is about the mean over "
         "all problems, where early stopping gains nothing, either.",
-        correction_ja="ページは、早期終了を「美しいフリーランチ」と呼んだヒントンの言葉とノーフリーランチ定理とを同列に論じているが、"
-        "前者は後者をもじった言い回しにすぎない。定理はすべての問題にわたる平均についてのもので、"
-        "その平均では早期終了にも利得はない。",
+        correction_ja="教材は、ヒントンの「美しいフリーランチ」（早期終了にはコストがかからない）"
+        "とノーフリーランチ定理を、同じ話のように並べている。この言い回しは、定理の名をもじったものである。"
+        "定理はすべての問題についての平均を述べたもので、その平均では早期終了にも利得はない。",
     )
 )

@@ -56,8 +56,9 @@ STUDIES.register("random-forest")(
     Study(
         claim="A random forest errs less than bagged trees, and these less than one tree: choosing among few features "
         "makes a tree worse, but trees less alike.",
-        claim_ja="ランダムフォレストはバギングした決定木より、後者は1本の木より誤りが少ない。分割ごとに少数の特徴量から"
-        "選ぶと個々の木は悪くなるが、木どうしが似なくなるからである。",
+        claim_ja="ランダムフォレストはバギングした決定木より誤りが少なく、"
+        "バギングした決定木は 1 本の決定木より誤りが少ない。少数の特徴量から選んで分割すると、個々の木は悪くなるが、"
+        "木どうしが似なくなるからである。",
         source="item 146; Breiman 2001",
         settings=Settings(),
         smoke={"train": 150, "trees": 5},

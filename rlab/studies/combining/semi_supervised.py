@@ -105,12 +105,13 @@ STUDIES.register("semi-supervised")(
     Study(
         claim="Images without labels lower the error of a network with few labels, by self-training and by consistency "
         "learned jointly, if they are of the same classes; of other classes they help less or harm.",
-        claim_ja="ラベルが少ないとき、同じクラスのラベルなし画像は、自己学習でも、同時に学習する一貫性正則化でも誤りを"
-        "減らす。別のクラスの画像では効果が小さいか、かえって悪くなる。",
+        claim_ja="ラベルが少ないとき、同じクラスのラベルなし画像は、自己学習でも、同時に学習する一貫性正則化でも、"
+        "ネットワークの誤りを減らす。別のクラスの画像では、効果が小さいか、逆効果になる。",
         correction="The text learns from labels first and then from the rest; that is self-training alone. "
         "Consistency, entropy minimisation, mean teachers and generative models learn from both at once.",
-        correction_ja="テキストは「まず教師あり、次に教師なし」の二段階とするが、それは自己学習だけの話である。一貫性正"
-        "則化、エントロピー最小化、Mean Teacher、生成モデルなどは両方から同時に学習する。",
+        correction_ja="教材は、まずラベルありデータから、次に残りのデータから学習するとする。"
+        "それは自己学習だけの手順である。一貫性正則化、エントロピー最小化、Mean Teacher、生成モデルは、"
+        "両方から同時に学習する。",
         source="item 011; Lee 2013; Laine & Aila 2017; Oliver et al. 2018 (other classes)",
         settings=Settings(),
         smoke={"data": "digits", "unlabelled": 400, "test": 0, "updates": 12},

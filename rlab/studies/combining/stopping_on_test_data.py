@@ -67,12 +67,12 @@ STUDIES.register("stopping-on-test-data")(
     Study(
         claim="A test error that decided where training stopped is too low, the more so the smaller the test set; "
         "after stopping by validation examples the test error is right in the mean.",
-        claim_ja="学習を止める判断に使ったテスト誤差は低すぎる値になり、テスト集合が小さいほどその偏りは大きい。検証デ"
-        "ータで止めたあとのテスト誤差は平均的に正しい。",
+        claim_ja="学習を止める判断に使ったテスト誤差は、本来より低い値になり、"
+        "テストデータが少ないほどその偏りは大きい。検証データで止めれば、テスト誤差は平均的に正しい。",
         correction="A text stops where the test error begins to rise; that uses test examples for training, and they "
         "can then judge no more. A validation split is for that.",
-        correction_ja="テキストはテスト誤差が上がり始めたところで止めるというが、それはテストデータの漏洩であり、そのテ"
-        "スト誤差はもう性能の推定に使えない。検証用の分割が必要である。",
+        correction_ja="教材は、テスト誤差が上がり始めたら止めるとする。"
+        "それではテストデータを学習に使ったことになり、もう性能の評価には使えない。そのために検証データがある。",
         source="item 141; Cawley & Talbot 2010",
         settings=Settings(),
         smoke={"updates": 40, "looks": 10, "draws": 5},

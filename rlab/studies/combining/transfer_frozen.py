@@ -62,12 +62,12 @@ STUDIES.register("transfer-frozen")(
     Study(
         claim="A network that knows digits learns even or odd from few examples with fewer errors than one from "
         "scratch, frozen or not; with many examples that gain is smaller, and frozen layers cost.",
-        claim_ja="数字を識別できるネットワークは、少数の例から偶奇を学ぶとき、層を凍結してもしなくても、最初から学習するより"
-        "誤りが少ない。例が多いと利得は小さくなり、凍結したままでは損になる。",
+        claim_ja="数字を学習済みのネットワークは、層を凍結してもしなくても、ゼロから学習するより少ない誤りで、"
+        "少数のデータから偶奇を学習できる。データが多いと利得は小さくなり、層の凍結は不利になる。",
         correction="A text remarks that fine-tuning a published network is not pre-training; its weights are "
         "pre-trained, only not layer by layer as autoencoders were.",
-        correction_ja="テキストは公開済みモデルの転用を「事前学習ではない」というが、その重みは事前学習されたものである。区別"
-        "されているのは層ごとの事前学習のことである。",
+        correction_ja="教材は、公開済みのネットワークのファインチューニングは事前学習ではないとする。"
+        "その重みは事前学習されたもので、自己符号化器のような層ごとの事前学習ではないだけである。",
         source="item 150; Yosinski et al. 2014",
         settings=Settings(),
         smoke={"data": "digits", "source": 300, "sizes": (20, 60), "test": 0, "source_updates": 15, "updates": 8},

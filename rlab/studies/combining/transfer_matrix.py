@@ -102,12 +102,13 @@ STUDIES.register("transfer-matrix")(
     Study(
         claim="What fine-tuning saves depends on the source: all ten digits prepare for even or odd and for 5 to 9, "
         "while 0 to 4 prepare less for 5 to 9, and random labels less for either.",
-        claim_ja="転移学習(ファインチューニング)の効果は元の課題による。10種の数字の識別は偶奇判定にも5〜9の識別にも役立つが、"
-        "0〜4だけの識別は5〜9にはそれほど役立たず、ランダムなラベルはどちらについてもそれより役立たない。",
+        claim_ja="ファインチューニングの効果は、元のタスクによる。10 種類の数字の分類は、"
+        "偶奇の判定にも 5～9 の分類にも役立つ。0～4 の分類は、5～9 の分類にはそれほど役立たず、ランダムなラベルは、"
+        "どちらに対してもそれより役立たない。",
         correction="The text has fine-tuning alone give considerable accuracy; that depends on how much of the target "
         "the source has taught.",
-        correction_ja="テキストはファインチューニングだけでかなりの精度が出るというが、それは元の課題が先の課題に必要なことを"
-        "どれだけ教えているかによる。",
+        correction_ja="教材は、ファインチューニングだけでかなりの精度が出るとする。それは、元のタスクが、"
+        "目標のタスクに必要なことをどれだけ学んでいるかによる。",
         source="item 151; Yosinski et al. 2014; Zamir et al. 2018",
         settings=Settings(),
         smoke={"data": "digits", "source": 300, "test": 0, "source_updates": 15, "updates": 8},

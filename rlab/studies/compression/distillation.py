@@ -103,10 +103,11 @@ STUDIES.register("distillation")(
     Study(
         claim="From few examples a small network learns more with a large one's softened probabilities beside the "
         "labels than from the labels alone, and it recognises most images of a class of which it saw no example.",
-        claim_ja="例が少ないとき、小さなネットワークはラベルだけよりも、大きなネットワークの温度付きの確率を加えて学ぶほうが"
-        "多くを学び、一度も例を見ていないクラスの画像も大半を認識する。",
+        claim_ja="データが少ないとき、小さなネットワークは、ラベルに加えて大きなネットワークの温度付きの確率（ソフト"
+        "ターゲット）からも学習すると、ラベルだけの場合より多くを学ぶ。一度も見ていないクラスの画像も、"
+        "大半を認識する。",
         correction="The text says that a student is worse than its teacher; how much depends on what it learns from.",
-        correction_ja="教材は生徒の精度が下がると述べるが、どれだけ下がるかは何から学ぶかによる。",
+        correction_ja="教材は、生徒モデルは教師モデルより精度が低いとする。どれだけ低いかは、何から学習するかによる。",
         source="item 287; Hinton et al. 2015, sections 3 and 6; Romero et al. 2015",
         settings=Settings(),
         smoke={"data": "digits", "train": 150, "test": 100, "taught": 60, "hidden": 32, "units": 8, "updates": 10},

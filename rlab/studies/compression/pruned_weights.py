@@ -82,8 +82,8 @@ STUDIES.register("pruned-weights")(
     Study(
         claim="Half of the weights can be set to 0 without loss if training goes on, and of very many more is kept in "
         "rounds of pruning and training than by one step.",
-        claim_ja="学習を続ければ重みの半分を 0 にしても精度は落ちず、ごく多くを刈り込むときは一度にではなく"
-        "刈り込みと学習を繰り返すほうがよい。",
+        claim_ja="学習を続ければ、重みの半分を 0 にしても精度は下がらない。ごく多くの重みを枝刈りするときは、"
+        "一度に行うよりも、枝刈りと学習を繰り返すほうが精度を保てる。",
         source="items 288, 289; Han et al. 2015, section 4",
         settings=Settings(),
         smoke={

@@ -68,11 +68,12 @@ def draw(figure: Any, results: Results) -> None:
 STUDIES.register("quantised-weights")(
     Study(
         claim="Weights of 8 bits keep the accuracy of 32; with 2 bits it falls, less so with a scale for each unit.",
-        claim_ja="重みを 32 ビットから 8 ビットにしても精度は保たれる。2 ビットでは下がるが、ユニットごとに尺度を持てば"
-        "下がり方は小さい。",
+        claim_ja="重みを 8 ビットに量子化しても、32 ビットの精度を保つ。2 ビットでは下がるが、"
+        "ユニットごとにスケールを持てば、あまり下がらない。",
         source="item 285; Nagel et al. 2021, section 2",
         correction="The texts name 64 to 32 bits; today it is 32 to 16, 8 or 4.",
-        correction_ja="教材は 64 ビットから 32 ビットと書くが、現在は 32 から 16・8・4 ビットが普通である。",
+        correction_ja="教材は、64 ビットから 32 ビットへの量子化を挙げる。現在は、32 ビットから 16、8、"
+        "4 ビットへの量子化が一般的である。",
         settings=Settings(),
         smoke={"data": "digits", "train": 200, "test": 100, "hidden": 32, "updates": 20},
         small={"data": "digits", "train": 0, "test": 0, "hidden": 128, "updates": 800},

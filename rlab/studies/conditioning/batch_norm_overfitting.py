@@ -78,8 +78,8 @@ STUDIES.register("batch-norm-overfitting")(
     Study(
         claim="Batch normalisation narrows the gap between training and test accuracy, and by its noise: over groups "
         "of 8 it narrows it more than over whole batches.",
-        claim_ja="バッチ正規化は訓練とテストの正解率の差を縮める。縮めるのは統計量の雑音であり、"
-        "8個ずつのグループで正規化すると、バッチ全体で正規化するよりも差は小さくなる。",
+        claim_ja="バッチ正規化は、訓練とテストの正解率の差を縮める。差を縮めるのは統計量のノイズで、"
+        "8 個ずつのグループで正規化すると、バッチ全体で正規化するより差が小さくなる。",
         source="items 088; Ioffe & Szegedy 2015, section 3.4; Hoffer et al. 2017; Luo et al. 2019",
         settings=Settings(),
         smoke={"train": 100, "width": 8, "steps": 3},

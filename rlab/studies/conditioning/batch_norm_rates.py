@@ -66,7 +66,7 @@ STUDIES.register("batch-norm-rates")(
     Study(
         claim="Batch normalisation widens the range of learning rates that work threefold or more, and raises the "
         "highest of them as much.",
-        claim_ja="バッチ正規化を入れると、うまく学習できる学習率の範囲が3倍以上に広がり、その上限も3倍以上に上がる。",
+        claim_ja="バッチ正規化は、うまく学習できる学習率の範囲を 3 倍以上に広げ、その上限も 3 倍以上に上げる。",
         source="items 087; Ioffe & Szegedy 2015, section 3.3; Bjorck et al. 2018",
         settings=Settings(),
         smoke={"depth": 2, "width": 8, "steps": 3, "per_decade": 1},

@@ -51,8 +51,8 @@ STUDIES.register("init-by-depth")(
     Study(
         claim="Weights of 0.01 N train a net of one hidden layer as well as He's do; ten layers of them do not train "
         "at all, and at twenty Xavier's fall behind He's in a ReLU net.",
-        claim_ja="0.01 Nの重みは、隠れ層が1つならHeの初期値と同じように学習できる。10層ではまったく学習できず、"
-        "20層のReLUネットワークではXavierの初期値もHeに後れを取る。",
+        claim_ja="標準偏差 0.01 の重みは、隠れ層が一つなら He の初期値と同じくらいよく学習できる。"
+        "10 層ではまったく学習できず、20 層の ReLU のネットワークでは、Xavier の初期値も He の初期値に後れを取る。",
         source="items 040, 085, 086; Glorot & Bengio 2010; He et al. 2015, section 2.2",
         settings=Settings(),
         smoke={"data": "digits", "width": 8, "steps": 2, "rates": (0.03,)},

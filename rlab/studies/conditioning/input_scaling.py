@@ -86,10 +86,10 @@ STUDIES.register("input-scaling")(
         claim="Scaling inputs to one range or one variance makes gradient descent faster where columns have unlike "
         "units; of images, /255 changes the unit alone, and with it nothing but the rate.",
         claim_ja="列ごとに単位が異なるデータでは、範囲や分散をそろえると勾配降下法が速くなる。"
-        "画像を255で割ることは単位を変えるだけで、変わるのは適した学習率だけである。",
+        "画像を 255 で割ることは単位を変えるだけで、変わるのは適した学習率だけである。",
         correction="The page calls scaling to 0..1 regularisation; it is normalisation (min-max scaling), and nothing "
         "is regularised by it.",
-        correction_ja="ページは0〜1への変換を「正則化」と呼ぶが、「正規化」(min-maxスケーリング)の誤りで、"
+        correction_ja="教材は、0～1 への変換を「正則化」と呼ぶが、これは正規化（min-max スケーリング）で、"
         "正則化の働きはない。",
         source="items 081, 082; LeCun et al. 1998, section 4.3",
         settings=Settings(),

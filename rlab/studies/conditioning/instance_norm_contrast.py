@@ -62,7 +62,7 @@ STUDIES.register("instance-norm-contrast")(
         claim="Instance normalisation takes an image's own contrast and brightness out of it: changing both costs it "
         "less than a point, where batch normalisation loses over five.",
         claim_ja="インスタンス正規化は、画像ごとのコントラストと明るさの影響を取り除く。"
-        "両方を変えても失う正解率は1ポイントに満たないが、バッチ正規化では5ポイントを超える。",
+        "両方を変えたときの正解率の低下は、1 ポイントに満たない。バッチ正規化では 5 ポイントを超える。",
         source="items 089, 090; Ulyanov et al. 2016; Wu & He 2018",
         settings=Settings(),
         smoke={"width": 4, "steps": 2},

@@ -72,15 +72,16 @@ STUDIES.register("signals-over-depth")(
     Study(
         claim="Weights scaled to the layer's size keep signals alive through depth: Xavier's for tanh, He's for ReLU; "
         "sigmoids take four times Xavier's and biases that centre them.",
-        claim_ja="層の大きさに合わせた初期値は、深い層まで信号を保つ。tanhにはXavier、ReLUにはHeの初期値がよい。"
-        "シグモイドにはXavierの4倍の重みと、平均を打ち消すバイアスが要る。",
+        claim_ja="層の大きさに合わせた初期値は、深い層まで信号を保つ。tanh には Xavier の初期値、"
+        "ReLU には He の初期値が合う。シグモイド関数には、Xavier の 4 倍の重みと、平均を打ち消すバイアスが要る。",
         correction="The text gives Xavier's weights to sigmoids. They are derived for units of mean 0 and slope 1; a "
         "sigmoid's slope is 1/4 and its mean 1/2, so they let it fade. Four times as large, they keep it only once the "
         "mean's share is taken off the next layer. (And the text's 'smallest value' is a misprint for 'initial "
         "value'.)",
-        correction_ja="本文はシグモイドにXavierの初期値を勧める。これは平均0、傾き1のユニットのために導かれたもので、"
-        "傾き1/4、平均1/2のシグモイドの信号は消えていく。4倍にした上で、次の層で平均の分を打ち消して初めて保たれる。"
-        "(本文の「最小値」は「初期値」の誤植である。)",
+        correction_ja="教材は、シグモイド関数に Xavier の初期値を勧める。これは、平均 0、"
+        "傾き 1 のユニットについて導かれたものである。シグモイド関数の傾きは 1/4、平均は 1/2 なので、"
+        "信号は減衰する。重みを 4 倍にし、さらに次の層で平均の分を打ち消して、初めて保たれる。"
+        "（教材の「最小値」は「初期値」の誤植である。）",
         source="items 085, 086; Glorot & Bengio 2010, section 4.2; He et al. 2015, section 2.2",
         settings=Settings(),
         smoke={"depth": 4, "width": 16, "examples": 32},

@@ -69,8 +69,8 @@ STUDIES.register("small-batch-norms")(
     Study(
         claim="Batch normalisation of units falls far behind layer normalisation in batches of two, and is like it in "
         "batches of 32; of maps, their positions make up for missing examples.",
-        claim_ja="全結合層のバッチ正規化は、2例のバッチではレイヤー正規化に大きく後れを取り、32例なら同等である。"
-        "畳み込みの特徴マップでは、位置の数が例の少なさを補う。",
+        claim_ja="全結合層のバッチ正規化は、バッチサイズが 2 だとレイヤー正規化に大きく後れを取るが、"
+        "32 なら同等である。特徴マップでは、位置の数がデータの少なさを補う。",
         source="items 087, 089, 090; Ba et al. 2016; Wu & He 2018, section 4.1",
         settings=Settings(),
         smoke={"units": 4, "maps": 4, "steps": 2},

@@ -81,12 +81,12 @@ STUDIES.register("standardised-shape")(
     Study(
         claim="Standardised columns have mean 0 and variance 1 but not a normal distribution: the distance from the "
         "normal one is what it was before.",
-        claim_ja="標準化した列は平均0、分散1になるが、正規分布になるわけではない。"
-        "正規分布からの隔たりは、標準化の前とまったく変わらない。",
+        claim_ja="標準化した列は平均 0、分散 1 になるが、正規分布になるわけではない。正規分布との隔たりは、"
+        "標準化の前と変わらない。",
         correction="The text says that each feature then follows the standard normal distribution. Shifting and "
         "stretching cannot change a distribution's shape; only what was normal before is so afterwards.",
-        correction_ja="本文は、各特徴量が標準正規分布に従うようになるとする。平行移動と伸縮では分布の形は変わらず、"
-        "標準化の後に正規分布であるのは、初めから正規分布だったものだけである。",
+        correction_ja="教材は、標準化した各特徴量が標準正規分布に従うとする。平行移動と伸縮では分布の形は変わらず、"
+        "標準化の後に正規分布になるのは、初めから正規分布だったものだけである。",
         source="items 082; Lilliefors 1967",
         settings=Settings(),
         smoke={"share": 0.3, "samples": 20},

@@ -117,8 +117,8 @@ STUDIES.register("whitening-cost")(
     Study(
         claim="Whitening takes over ten times as long as standardising, in a growing ratio; it speeds a linear model "
         "up, and a net with hidden layers gains no accuracy worth it.",
-        claim_ja="白色化には標準化の10倍以上の時間がかかり、その比は次元とともに大きくなる。"
-        "線形モデルの学習は速くなるが、隠れ層のあるネットワークの正解率は、それに見合うほど上がらない。",
+        claim_ja="白色化には標準化の 10 倍以上の時間がかかり、その比は次第に大きくなる。"
+        "線形モデルの学習は速くなるが、隠れ層のあるネットワークでは、時間に見合うほど正解率が上がらない。",
         source="items 083, 084; LeCun et al. 1998, section 4.3; Krizhevsky 2009",
         settings=Settings(),
         smoke={

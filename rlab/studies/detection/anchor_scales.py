@@ -52,8 +52,9 @@ STUDIES.register("anchor-scales")(
     Study(
         claim="SSD with anchors of several scales, each on a map of its own fineness, finds more than with anchors of "
         "one scale: small anchors find small objects, large ones the large.",
-        claim_ja="細かさの異なる特徴マップごとに大きさの違うアンカーを置いたSSDは、1種類の大きさのアンカーだけの場合より多くを見つける。"
-        "小さいアンカーは小さい物体を、大きいアンカーは大きい物体を見つける。",
+        claim_ja="解像度の異なる特徴マップごとに大きさの違うアンカーを置いた SSD は、"
+        "1 種類の大きさのアンカーだけの SSD より多くの物体を検出する。小さいアンカーは小さい物体を、"
+        "大きいアンカーは大きい物体を検出する。",
         source="item 292; Liu et al. 2016, sections 2.2 and 3.2",
         settings=Scenes(),
         smoke=SMOKE,

@@ -39,8 +39,8 @@ STUDIES.register("hard-negatives")(
     Study(
         claim="SSD learns faster and better from the background that it takes for objects, three such boxes for each "
         "object, than from as many drawn at random or from all background.",
-        claim_ja="SSDでは、物体と取り違えた背景だけを物体1つにつき3つ選んで学習すると、同じ数を無作為に選ぶ場合や背景をすべて使う場合より"
-        "速く、よく学習できる。",
+        claim_ja="SSD は、物体と間違えた背景のボックスだけを物体 1 個につき 3 個選んで学習する"
+        "と（hard negative mining）、同じ数をランダムに選ぶ場合や、背景をすべて使う場合より、速くよく学習する。",
         source="item 292; Liu et al. 2016, section 2.2; Shrivastava et al. 2016",
         settings=Settings(),
         smoke={**SMOKE, "points": 2},

@@ -43,9 +43,10 @@ def draw(figure: Any, results: Results) -> None:
 
 STUDIES.register("shared-convolutions")(
     Study(
-        claim="Convolutions that all regions of an image share take less time than a CNN for each region, the less so "
+        claim="Convolutions that all regions of an image share take less time than a CNN for each region, the more so "
         "the more regions there are, and find objects as well.",
-        claim_ja="画像内の全領域で畳み込みを共有すれば、領域ごとにCNNを走らせるより速い。領域が多いほど差は広がり、検出の精度は落ちない。",
+        claim_ja="画像のすべての領域で畳み込みを共有すると、領域ごとに CNN を実行するより時間がかからず、"
+        "領域が多いほど差は広がる。検出の精度は下がらない。",
         source="items 290, 291, 293; Girshick et al. 2014; Girshick 2015, section 4.4",
         settings=Settings(),
         smoke={**SMOKE, "few": 3, "many": 6, "images": 2, "repeats": 1},

@@ -43,8 +43,9 @@ STUDIES.register("two-stage-one-stage")(
     Study(
         claim="Regions pooled from shared maps are faster than a CNN for each region, regions of the network's own "
         "faster than selective search, and one pass without regions faster and more accurate still.",
-        claim_ja="領域ごとにCNNを走らせるより共有した特徴マップから領域を切り出すほうが速く、選択的探索よりネットワーク自身の領域提案が"
-        "速い。領域を使わない一段階の検出はさらに速く、精度も高い。",
+        claim_ja="共有した特徴マップから領域を切り出すほうが、領域ごとに CNN を実行するより速い。"
+        "ネットワーク自身の領域提案は、Selective Search より速い。領域を使わない 1 段階の検出は、さらに速く、"
+        "精度も高い。",
         source="items 290-293; Girshick 2015; Ren et al. 2015; Liu et al. 2016, section 3",
         settings=Settings(),
         smoke={**SMOKE, "proposals": 6, "images": 2, "repeats": 1},

@@ -41,7 +41,8 @@ STUDIES.register("unet-skips")(
     Study(
         claim="Skip connections give a U-Net back what its encoder has lost by halving: with them, classes of pixels "
         "are told better, above all at the edges of objects.",
-        claim_ja="スキップ接続は、エンコーダが縮小で失った細部をU-Netに返す。これにより画素ごとの分類は良くなり、とくに物体の境界で効く。",
+        claim_ja="スキップ接続は、エンコーダが縮小によって失った情報を U-Net に戻す。そのため、"
+        "画素ごとのクラスをよりよく分類でき、物体の境界で特に効果が大きい。",
         source="item 294; Long et al. 2015, section 4.2; Ronneberger et al. 2015, section 2",
         settings=Scenes(epochs=30),
         smoke=SMOKE,

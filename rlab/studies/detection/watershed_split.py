@@ -118,8 +118,8 @@ STUDIES.register("watershed-split")(
     Study(
         claim="Where round objects touch, a watershed on the depth inside a mask counts them better than connected "
         "parts do; objects with arms, such as digits, are cut to pieces by it.",
-        claim_ja="丸い物体どうしが接しているとき、マスク内部の深さに対するウォーターシェッドは、連結成分より正しく物体を分ける。"
-        "数字のように枝のある形は、切り刻まれてしまう。",
+        claim_ja="丸い物体が接しているとき、マスク内部の深さ（距離変換）に対する watershed は、"
+        "連結成分より正しく物体を数える。数字のように枝のある物体は、細かく切り分けてしまう。",
         source="item 294; Vincent & Soille 1991; Caicedo et al. 2019",
         settings=Settings(),
         smoke={"images": 9, "side": 32, "epochs": 1, "width": 4},

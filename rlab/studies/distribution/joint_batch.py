@@ -107,8 +107,9 @@ STUDIES.register("joint-batch")(
     Study(
         claim="Workers that average their gradients by items at every step learn what one learns from the joint "
         "batch, to rounding, and eight of them need a fifth of its time; parameters averaged at the end differ.",
-        claim_ja="各ステップで勾配を例の数で重み付けして平均すると、1台が全体のバッチで学習した結果と丸め誤差の範囲で一致し、"
-        "8台なら時間は5分の1以下になる。最後にパラメータを平均した結果は異なる。",
+        claim_ja="各ステップで、ワーカーの勾配をデータ数で重み付けして平均すると、"
+        "1 台が全体のバッチで学習した結果と、丸め誤差を除いて一致する。8 台なら、5 分の 1 の時間で済む。"
+        "最後にパラメータを平均した結果は異なる。",
         source="items 278-279; Goyal et al. 2017; Dean et al. 2012",
         settings=Settings(),
         smoke={"examples": 100, "steps": 4, "batch": 22},

@@ -76,8 +76,9 @@ STUDIES.register("pipeline-bubble")(
     Study(
         claim="Stages of a pipeline wait (p-1)/(m+p-1) of the time, with p stages and m micro-batches: nearly half "
         "with m = p = 8, about a tenth with m = 64; gradients are those of the whole network.",
-        claim_ja="パイプラインのステージが待つ時間の割合は、ステージ数をp、マイクロバッチ数をmとして(p-1)/(m+p-1)である。"
-        "勾配はネットワーク全体で計算したものと等しい。",
+        claim_ja="パイプラインの各ステージは、ステージ数を p、マイクロバッチ数を m として、"
+        "時間の (p − 1)/(m + p − 1) だけ待つ。m = p = 8 ならほぼ半分、m = 64 なら約 10 分の 1 である。勾配は、"
+        "ネットワーク全体の勾配と一致する。",
         source="item 282; Huang et al. 2019, section 2",
         settings=Settings(),
         smoke={"examples": 64, "width": 8, "factors": (1, 2)},
@@ -96,6 +97,7 @@ STUDIES.register("pipeline-bubble")(
         draw=draw,
         correction="The parts of a split network exchange activations and gradients at every step; they are not "
         "trained apart and put together at the end.",
-        correction_ja="分割したモデルの各部分は、毎ステップ活性と勾配をやり取りする。別々に学習して最後に合わせるのではない。",
+        correction_ja="分割したネットワークの各部分は、ステップごとに活性値と勾配をやり取りする。別々に学習して、"
+        "最後に合わせるのではない。",
     )
 )

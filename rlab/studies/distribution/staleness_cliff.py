@@ -81,8 +81,8 @@ STUDIES.register("staleness-cliff")(
     Study(
         claim="Stale gradients cost little up to a bound and diverge beyond it; the bound falls as one over the "
         "learning rate, so twice the staleness needs half the rate.",
-        claim_ja="古い勾配は、ある限界までは学習をほとんど損なわないが、それを超えると発散する。限界は学習率に反比例するので、"
-        "2倍古い勾配には半分の学習率が必要になる。",
+        claim_ja="古い勾配（stale gradient）は、ある限界までは学習をほとんど損なわないが、限界を超えると発散を招く。"
+        "限界は学習率に反比例するので、2 倍古い勾配には半分の学習率が必要になる。",
         source="item 281; Zinkevich, Langford & Smola 2009; Ho et al. 2013",
         settings=Settings(),
         smoke={"updates": 450, "rates": (0.1, 0.2), "longest": 20},

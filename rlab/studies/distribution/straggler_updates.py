@@ -88,8 +88,8 @@ STUDIES.register("straggler-updates")(
     Study(
         claim="Synchronous updates wait for the slowest worker, so one that is ten times slower takes nine tenths of "
         "the speed; asynchronous ones lose only its share, at the price of stale gradients.",
-        claim_ja="同期更新は最も遅いワーカーを待つため、1台が10倍遅いと全体の速度が約10分の1になる。非同期更新が失うのは"
-        "その1台の分だけだが、勾配が古くなる。",
+        claim_ja="同期更新は、最も遅いワーカーを待つので、10 倍遅いワーカーが 1 台あると、速度の 10 分の 9 を失う。"
+        "非同期更新が失うのは、その 1 台の分だけだが、勾配が古くなる。",
         source="items 280-281; Dean et al. 2012; Chen et al. 2016",
         settings=Settings(),
         smoke={"seconds": 12.0, "examples": 100},

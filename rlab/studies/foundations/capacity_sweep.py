@@ -56,8 +56,9 @@ STUDIES.register("capacity-sweep")(
     Study(
         claim="More freedom always fits the examples better, but new inputs worse from some point on; with too "
         "little, both are badly fitted. More examples move that point.",
-        claim_ja="自由度を上げるほど訓練例にはよく合うが、ある所から新しい入力には合わなくなる（過学習）。低すぎればど"
-        "ちらにも合わない（学習不足）。例が多ければその境は先へ動く。",
+        claim_ja="モデルの自由度を上げるほど訓練データにはよく合うが、"
+        "ある点を超えると未知のデータには合わなくなる（過学習）。自由度が低すぎると、"
+        "どちらにも合わない（学習不足）。データを増やすと、その点は移動する。",
         source="item 013; Bishop 2006, section 1.1; Goodfellow et al. 2016, section 5.2",
         settings=Settings(),
         smoke={"draws": 3},

@@ -90,8 +90,8 @@ STUDIES.register("clusters-and-classes")(
     Study(
         claim="Clustering needs no labels, but what it finds agrees with what people mean only in part, and neither "
         "how many clusters there are nor what they are follows from the data alone.",
-        claim_ja="クラスタリングにラベルは要らないが、見つかる群れは人の考える分類と部分的にしか一致しない。群れの数も"
-        "意味もデータだけからは決まらない。",
+        claim_ja="クラスタリングにラベルは要らないが、得られるクラスタは、人が考える分類と部分的にしか一致しない。"
+        "クラスタの数も意味も、データだけからは決まらない。",
         source="item 010; MacQueen 1967; Kleinberg 2003 (An impossibility theorem for clustering)",
         settings=Settings(),
         smoke={"data": "digits", "examples": 80, "test": 60, "steps": 5},

@@ -105,8 +105,8 @@ STUDIES.register("convex-cost")(
     Study(
         claim="With cross-entropy the cost of logistic regression is convex and all descents end alike; with squared "
         "error it is not, and many end on plateaus or in poor minima.",
-        claim_ja="ロジスティック回帰の損失は、交差エントロピーなら凸で、どこから降りても同じ所に着く。二乗誤差なら凸で"
-        "なく、平坦な所や悪い極小に止まる初期値が多い。",
+        claim_ja="ロジスティック回帰の損失は、交差エントロピーなら凸で、どこから勾配降下を始めても同じ所に着く。"
+        "二乗誤差なら凸ではなく、プラトーや悪い局所解に止まる初期値が多い。",
         source="item 018; Auer et al. 1996; Bishop 2006, section 4.3",
         settings=Settings(),
         smoke={"starts": 6, "steps": 2_000},
@@ -146,7 +146,7 @@ STUDIES.register("convex-cost")(
         draw=draw,
         correction="Convexity is that of the linear model alone: with a hidden layer cross-entropy has many minima. "
         "And a convex cost need not have a minimum: of separable classes the best weights are infinitely large.",
-        correction_ja="凸なのは線形モデルだからであり、隠れ層があれば交差エントロピーでも凸ではない。また凸でも最小点"
-        "があるとは限らず、線形分離可能なデータでは最適な重みは無限大になる（L2を加えれば有限になる）。",
+        correction_ja="凸なのは線形モデルだからで、隠れ層があれば交差エントロピーにも多くの局所解がある。また、"
+        "凸であっても最小点があるとは限らない。線形分離可能なデータでは、最適な重みは無限大になる。",
     )
 )

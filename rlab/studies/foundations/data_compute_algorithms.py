@@ -84,8 +84,8 @@ STUDIES.register("data-compute-algorithms")(
     Study(
         claim="The more examples, the larger a large network's lead over a small one; taking away updates or the "
         "newer algorithms costs it accuracy, too.",
-        claim_ja="例が多いほど、大きなネットワークの小さなものに対する優位は大きくなる。更新回数（計算量）や新しいアル"
-        "ゴリズムを取り上げても精度は落ちる。",
+        claim_ja="データが多いほど、大きなネットワークは小さなネットワークに対して優位になる。更新回数（計算量）"
+        "を減らしても、新しいアルゴリズムを使わなくても、精度は落ちる。",
         source="item 006; Halevy et al. 2009; Sun et al. 2017; LeCun et al. 2015",
         settings=Settings(),
         smoke={"data": "digits", "counts": (40, 80), "test": 60, "steps": 10, "width": 16},

@@ -115,8 +115,8 @@ STUDIES.register("features-by-depth")(
     Study(
         claim="Later layers of a trained network know more of the classes than early ones, unit by unit and together; "
         "learning brings that about, not depth by itself.",
-        claim_ja="学習したネットワークでは、後の層ほど、ユニット一つ一つでも層全体でも、分類をよく表す。"
-        "そうさせるのは深さそのものではなく、学習である。",
+        claim_ja="学習済みのネットワークでは、後の層ほどクラスの情報をよく表す。ユニット一つ一つでも、"
+        "層全体でもそうである。それをもたらすのは、深さそのものではなく学習である。",
         source="item 042; Zeiler & Fergus 2014; Alain & Bengio 2017; Morcos et al. 2018",
         settings=Settings(),
         smoke={"data": "digits", "examples": 200, "test": 100, "maps": 8, "steps": 3},
@@ -134,7 +134,7 @@ STUDIES.register("features-by-depth")(
         seeds=5,
         correction="The picture of edges, then parts, then faces is an illustration. What can be measured is that the "
         "classes become easier to read from layer to layer.",
-        correction_ja="輪郭、部品、顔という絵は説明のための図である。測れるのは、層が進むほど分類が読み取りやすくなる"
-        "ことである。",
+        correction_ja="エッジ、部品、顔という図は、説明のためのたとえである。測定できるのは、"
+        "層が進むほどクラスを読み取りやすくなることである。",
     )
 )

@@ -61,8 +61,8 @@ STUDIES.register("label-noise")(
     Study(
         claim="Mistakes of those who label cost a supervised learner accuracy, the more the more there are; the freer "
         "model, which can learn them by heart, loses most.",
-        claim_ja="人が付けたラベルの誤りは教師あり学習の精度を下げ、誤りが多いほど下がる。誤りまで丸暗記できる自由度の"
-        "高いモデルほど大きく下がる。",
+        claim_ja="人が付けたラベルの誤りは、教師あり学習の精度を下げる。誤りが多いほど精度は下がり、"
+        "誤りまで暗記できる自由度の高いモデルほど大きく下がる。",
         source="item 009; Natarajan et al. 2013; Zhang et al. 2017",
         settings=Settings(),
         smoke={"data": "digits", "examples": 60, "test": 60, "width": 32, "steps": 10},

@@ -98,8 +98,8 @@ STUDIES.register("linear-boundaries")(
     Study(
         claim="Logistic regression is a network without a hidden layer and draws straight borders only; linear layers "
         "put before it add nothing, nonlinear ones do wherever classes are not linearly separable.",
-        claim_ja="ロジスティック回帰は隠れ層のないネットワークで、直線の境界しか引けない。前に線形の層を重ねても何も増"
-        "えず、非線形の層を入れてはじめて線形分離できない問題が解ける。",
+        claim_ja="ロジスティック回帰は隠れ層のないネットワークで、直線の決定境界しか引けない。"
+        "手前に線形の層を加えても何も変わらない。非線形の層を加えれば、線形分離できない問題で精度が上がる。",
         source="items 014, 016, 037; Minsky & Papert 1969; Rumelhart et al. 1986",
         settings=Settings(),
         smoke={"steps": 5, "points": 20, "images": "digits", "image_examples": 60, "width": 8},

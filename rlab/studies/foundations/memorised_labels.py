@@ -68,8 +68,8 @@ STUDIES.register("memorised-labels")(
     Study(
         claim="An error of zero on the training examples says nothing about new ones: a network also learns labels by "
         "heart that were drawn at random.",
-        claim_ja="訓練誤差が0でも新しい入力については何も言えない。ネットワークはでたらめに付けたラベルでも丸暗記でき"
-        "る。",
+        claim_ja="訓練誤差が 0 でも、未知のデータについては何も言えない。ネットワークは、"
+        "ランダムに付けたラベルでも暗記できる。",
         source="item 007; Zhang et al. 2017 (Understanding deep learning requires rethinking generalization)",
         settings=Settings(),
         smoke={"data": "digits", "examples": 60, "test": 60, "width": 32, "steps": 20},
@@ -91,7 +91,8 @@ STUDIES.register("memorised-labels")(
         seeds=5,
         correction="The text says that every method aims at removing the error on the data. The aim is a low error on "
         "data not seen yet; the training error is what can be lowered, and may be lowered in vain.",
-        correction_ja="テキストは予測と正解の誤差をなくすことが目的だとするが、目的は未知のデータでの期待誤差を小さく"
-        "することである。訓練誤差は下げられるものにすぎず、下げても無駄なことがある。",
+        correction_ja="教材は、どの手法も、データに対する誤差をなくすことが目的だとする。本来の目的は、"
+        "未知のデータに対する誤差（汎化誤差）を小さくすることである。下げられるのは訓練誤差だが、"
+        "下げても汎化するとは限らない。",
     )
 )

@@ -134,8 +134,9 @@ STUDIES.register("parity-depth")(
     Study(
         claim="Some functions take exponentially fewer units in a deep network than in one with a single layer; "
         "parity is such a function for gates, not for thresholds, and existing is not being found by learning.",
-        claim_ja="深いネットワークなら指数的に少ないユニットで済む関数がある。パリティは論理ゲートではその例だが、しき"
-        "い値素子なら一層でn個あれば足りる。また、表せることと学習で見つかることは別である。",
+        claim_ja="深いネットワークなら、1 層よりも指数的に少ないユニットで表せる関数がある。パリティ関数は、"
+        "論理ゲートではその例だが、しきい値素子では例にならない。また、表現できることと、"
+        "学習で見つかることとは別である。",
         source="item 043; Hastad 1986; Telgarsky 2016 (Benefits of depth); Shalev-Shwartz et al. 2017",
         settings=Settings(),
         smoke={"teeth": 3, "steps": 5, "width": 8, "examples": 60},
@@ -173,7 +174,8 @@ STUDIES.register("parity-depth")(
         seeds=5,
         correction="The text says that parity takes 2^n units without depth. That is so for and/or/not: with "
         "thresholds or ReLUs n units in one layer do, so that parity separates no neural networks; the saw does.",
-        correction_ja="テキストはパリティが浅い回路で2のn乗個を要するとするが、それはAND・OR・NOTの場合である。しきい"
-        "値やReLUなら一層n個で足りるので、ニューラルネットの深さの例にはならない。のこぎり波がその例になる。",
+        correction_ja="教材は、浅いとパリティ関数に 2^n 個のユニットが要るとしている。それは AND、OR、"
+        "NOT の場合である。しきい値素子や ReLU なら、1 層に n 個で足りるので、"
+        "パリティ関数はニューラルネットワークの深さの例にならない。のこぎり波なら例になる。",
     )
 )

@@ -81,8 +81,9 @@ STUDIES.register("perceptron-delta-rule")(
     Study(
         claim="The perceptron's rule changes weights on mistakes only: it separates what can be separated and never "
         "rests otherwise; the delta rule lowers the squared error, comes to rest, and may leave errors in both.",
-        claim_ja="パーセプトロンの規則は誤ったときだけ重みを変える。分離できるなら分離し、できないなら落ち着かない。二"
-        "乗誤差を下げるデルタ則はどちらでも落ち着くが、分離できるときにも誤りを残すことがある。",
+        claim_ja="パーセプトロンの学習則は、誤ったときだけ重みを変える。線形分離できれば分離し、"
+        "できなければ収束しない。二乗誤差を下げるデルタ則は、どちらの場合も収束するが、"
+        "どちらの場合にも誤分類を残すことがある。",
         source="item 008; Rosenblatt 1958; Widrow & Hoff 1960; Novikoff 1962",
         settings=Settings(),
         smoke={"epochs": 40},
@@ -117,7 +118,7 @@ STUDIES.register("perceptron-delta-rule")(
         draw=draw,
         correction="The text has the perceptron minimise the difference of output and teacher. That is the delta "
         "rule; what the classical perceptron lowers is the perceptron criterion, in which only mistakes count.",
-        correction_ja="テキストはパーセプトロンが教師との差を最小にするとするが、それはデルタ則である。古典的なパーセ"
-        "プトロンが小さくするのはパーセプトロン規準であり、それには誤りだけが数えられる。",
+        correction_ja="教材は、パーセプトロンが出力と教師信号の差を最小にするとしているが、それはデルタ則である。"
+        "古典的なパーセプトロンが小さくするのはパーセプトロン規準で、誤分類したデータだけが寄与する。",
     )
 )

@@ -67,8 +67,8 @@ STUDIES.register("saturated-units")(
     Study(
         claim="Large first weights saturate sigmoid and tanh, whose slopes then vanish, and cost accuracy; but ReLU, "
         "which does not saturate, loses as well; 0.01 N is good for one hidden layer.",
-        claim_ja="最初の重みが大きいとシグモイドとtanhは飽和して傾きが消え、精度が落ちる。ただし飽和しないReLUでも精度"
-        "は落ちる。隠れ層が一つなら0.01倍の正規乱数でよい。",
+        claim_ja="重みの初期値が大きいと、シグモイド関数と tanh は飽和して勾配が消え、精度が下がる。ただし、"
+        "飽和しない ReLU でも精度は下がる。隠れ層が一つなら、標準偏差 0.01 の正規乱数でよい。",
         source="items 034, 036, 040; LeCun et al. 1998 (Efficient BackProp); Glorot & Bengio 2010",
         settings=Settings(),
         smoke={"data": "digits", "examples": 60, "test": 60, "width": 8, "steps": 3},
@@ -100,7 +100,8 @@ STUDIES.register("saturated-units")(
         correction="Saturation is the reason that the text gives, yet without it large weights do harm, too: the "
         "network starts far from any good one. And 0.01 N is for shallow networks: every further layer of n inputs "
         "multiplies the signal by 0.01 sqrt(n).",
-        correction_ja="テキストは飽和を理由とするが、飽和しなくても大きな重みは害になる（良い重みから遠い所で始まる）。"
-        "0.01倍の正規乱数でよいのは浅いときだけで、n入力の層を重ねるごとに信号は0.01√n倍になる（初期化の章で測る）。",
+        correction_ja="教材は飽和を理由に挙げるが、飽和しなくても大きな初期値は害になる。"
+        "よい重みから遠い所で学習が始まるからである。標準偏差 0.01 でよいのは浅いネットワークだけで、"
+        "n 入力の層を重ねるごとに、信号は 0.01√n 倍になる。",
     )
 )

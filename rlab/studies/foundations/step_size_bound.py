@@ -75,8 +75,8 @@ STUDIES.register("step-size-bound")(
     Study(
         claim="Gradient descent reaches the optimum of a convex cost only with steps below 2 / lambda, lambda being "
         "the largest eigenvalue of the Hessian there.",
-        claim_ja="凸な損失でも、勾配降下法が最適点に着くのは、そこでのヘッセ行列の最大固有値をλとして、学習率が2/λ未満"
-        "のときだけである。",
+        claim_ja="凸な損失でも、勾配降下法が最適点に収束するのは、学習率が 2/λ 未満のときだけである。λ は、"
+        "最適点でのヘッセ行列の最大固有値である。",
         source="item 021; Nesterov 2004, section 2.1; LeCun et al. 1998 (Efficient BackProp)",
         settings=Settings(),
         smoke={"steps": 2_000},
@@ -99,7 +99,7 @@ STUDIES.register("step-size-bound")(
         draw=draw,
         correction="The text says that gradient descent reaches the optimum because the cost is convex; with steps "
         "that are too large it does not, and without a penalty separable classes have no optimum at all.",
-        correction_ja="テキストは凸だから最適点に着くとするが、学習率が大きすぎれば着かない。線形分離可能で正則化がな"
-        "ければ最適点そのものがない。",
+        correction_ja="教材は、損失が凸だから勾配降下法は最適点に着くとしているが、学習率が大きすぎれば着かない。"
+        "また、正則化がなければ、線形分離可能なデータには最適点そのものがない。",
     )
 )

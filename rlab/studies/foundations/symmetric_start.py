@@ -58,8 +58,8 @@ STUDIES.register("symmetric-start")(
     Study(
         claim="Hidden units that begin with equal weights stay equal for ever; biases, the last layer and a logistic "
         "regression may begin at zero without harm.",
-        claim_ja="同じ重みで始めた隠れユニットはいつまでも同じままである。バイアス、最終層、ロジスティック回帰の重みは"
-        "0から始めても害はない。",
+        claim_ja="同じ重みから始めた隠れユニットは、いつまでも同じままである。バイアス、最終層、"
+        "ロジスティック回帰の重みは、0 から始めても害がない。",
         source="item 039; Rumelhart et al. 1986; Goodfellow et al. 2016, section 8.4",
         settings=Settings(),
         smoke={"steps": 4, "examples": 100},
@@ -104,7 +104,7 @@ STUDIES.register("symmetric-start")(
         seeds=5,
         correction="The text forbids equal weights everywhere. It is hidden units side by side that must differ: "
         "zeros are harmless where nothing is symmetric.",
-        correction_ja="テキストは重みをすべて同じにしてはならないとだけ言うが、異なる必要があるのは並んだ隠れユニット"
-        "であり、対称性のない所（バイアス、最終層、ロジスティック回帰）は0でよい。",
+        correction_ja="教材は、どの重みも等しくしてはならないとしている。異なる必要があるのは、"
+        "並んだ隠れユニットの重みである。対称性のない所では、0 から始めても害がない。",
     )
 )

@@ -116,8 +116,8 @@ STUDIES.register("tanh-or-sigmoid")(
     Study(
         claim="Tanh learns faster than sigmoid since its outputs lie around zero and, more so, since its slope is "
         "four times as steep; layers need not share one activation.",
-        claim_ja="tanhがシグモイドより速く学ぶのは、出力が0を中心とするからでもあるが、それ以上に傾きが4倍あるからであ"
-        "る。活性化関数は層ごとに違ってよい。",
+        claim_ja="tanh がシグモイド関数より速く学習するのは、出力が 0 を中心に分布するからでもあるが、それ以上に、"
+        "傾きが 4 倍あるからである。活性化関数は、層ごとに違ってもよい。",
         source="items 031-033; LeCun et al. 1998 (Efficient BackProp); Glorot & Bengio 2010",
         settings=Settings(),
         smoke={"data": "digits", "examples": 60, "test": 60, "width": 8, "steps": 10, "rates": (0.1,), "deep": 2},
@@ -159,7 +159,8 @@ STUDIES.register("tanh-or-sigmoid")(
         correction="The text gives the mean as the reason and calls tanh always superior. But 2 sigmoid(2x) - 1 is "
         "tanh exactly, most of the difference is one of scale, shallow networks hardly differ, and sigmoids gate "
         "LSTMs and attention.",
-        correction_ja="テキストは平均が0であることを理由とし「常に優れる」とするが、2σ(2x)−1はtanhそのもので、差の多く"
-        "は尺度によるものであり、浅ければほとんど差がない。LSTMのゲートなどではシグモイドが使われる。",
+        correction_ja="教材は、平均が 0 であることを理由に、tanh が常に優れるとしている。"
+        "しかし 2σ(2x) − 1 は tanh そのもので、差の大部分はスケールの違いである。"
+        "浅いネットワークではほとんど差がない。シグモイド関数は、LSTM や Attention のゲートに使われている。",
     )
 )

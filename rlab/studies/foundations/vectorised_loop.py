@@ -121,8 +121,8 @@ STUDIES.register("vectorised-loop")(
     Study(
         claim="Arrays do the work of a loop some hundred times faster on a single thread: what is saved is boxing and "
         "interpreting every number, no work is shared out; of a few numbers a plain loop is the faster.",
-        claim_ja="配列演算はループの数百倍速いが、それは1スレッドでもそうであり、主因は並列処理ではなく、数値ごとの解"
-        "釈とボックス化がないことにある。数個の要素ならループのほうが速い。",
+        claim_ja="配列演算は、1 スレッドでもループの数百倍速い。並列に処理するからではなく、"
+        "数値を一つずつボックス化して解釈する手間が省けるからである。要素が数個なら、ループのほうが速い。",
         source="items 022-024; Harris et al. 2020 (NumPy)",
         settings=Settings(),
         smoke={"longest": 4_000, "examples": 40, "repeats": 2},
@@ -161,7 +161,8 @@ STUDIES.register("vectorised-loop")(
         correction="The text says that vectorised code is fast because it is parallel. Here one thread does it; what "
         "is saved is the interpreter's work on every number, and vector instructions read memory in order. Its two "
         "sums differ in the last digits because they add in another order.",
-        correction_ja="テキストは並列処理のおかげで速いとするが、ここでは1スレッドで測っている。省かれるのは数値ごとの"
-        "インタプリタの仕事であり、加えてSIMD命令で連続したメモリを読む。末尾の桁の違いは加算の順序の違いによる。",
+        correction_ja="教材は、ベクトル化したコードは並列処理だから速いとしている。"
+        "ここでは 1 スレッドで実行している。省けるのは、数値ごとのインタプリタの処理である。また、"
+        "SIMD 命令はメモリを順に読む。二つの和の末尾の桁が違うのは、加算の順序が違うからである。",
     )
 )

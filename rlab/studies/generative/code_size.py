@@ -91,11 +91,13 @@ STUDIES.register("code-size")(
         claim="A code of an eighth of the numbers or fewer holds most of what varies in a picture and tells its class "
         "about as well as the pixels; the smaller the code, the more is lost; clusters of codes are nearer to the "
         "classes.",
-        claim_ja="入力の 8 分の 1 以下の大きさの符号でも、画像の変動の大部分を保持し、画素と同程度にクラスを表す。"
-        "符号が小さいほど失われるものは多い。符号のクラスターは画素のものよりクラスに近い。",
+        claim_ja="入力の 8 分の 1 以下の大きさの符号でも、画像の変動の大部分を保持し、"
+        "画素と同じくらいよくクラスを表す。符号が小さいほど、失われる情報は多い。符号のクラスタは、"
+        "画素のクラスタよりクラスに近い。",
         correction="A text says that compression makes symbols; how far clusters of codes agree with the symbols that "
         "people use is measured here, and is a matter of degree.",
-        correction_ja="テキストは圧縮が記号を生むという。符号のクラスターが人の使う記号とどの程度一致するかをここで測る。",
+        correction_ja="教材は、圧縮が記号を生むとする。ここでは、符号のクラスタが人の使う記号とどの程度一致するかを"
+        "測る。それは程度の問題である。",
         source="items 152, 153, 154; Hinton & Salakhutdinov 2006; Bourlard & Kamp 1988",
         settings=Settings(),
         smoke={"data": "digits", "train": 100, "test": 50, "hidden": 12, "sizes": (2, 4, 8), "steps": 6},

@@ -79,8 +79,8 @@ STUDIES.register("denoising-few-data")(
     Study(
         claim="An autoencoder that is given noisy inputs takes noise out, and with few examples its codes tell classes "
         "better than those of one that is given clean inputs; with many the gain is smaller.",
-        claim_ja="雑音を加えた入力で学習した自己符号化器は雑音を取り除き、例が少ないとき、その符号は雑音なしで学習したものより"
-        "クラスをよく表す。例が多いとその差は小さくなる。",
+        claim_ja="ノイズを加えた入力で学習した自己符号化器は、ノイズを取り除く。データが少ないとき、その符号は、"
+        "きれいな入力で学習したものよりクラスをよく表す。データが多いと、その差は小さくなる。",
         source="items 165, 166; Vincent et al. 2008; Vincent et al. 2010",
         settings=Settings(),
         smoke={"data": "digits", "sizes": (20, 40), "test": 50, "hidden": 12, "steps": 6},

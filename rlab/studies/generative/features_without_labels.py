@@ -76,8 +76,9 @@ STUDIES.register("features-without-labels")(
     Study(
         claim="The encoder of an autoencoder, learned without labels, makes a classifier better that has few labels, "
         "frozen against a random one and trained on against one from scratch; with many labels the gain is smaller.",
-        claim_ja="ラベルなしで学習した自己符号化器のエンコーダーは、ラベルが少ない識別器を改善する。凍結すればランダムなものより、"
-        "微調整すれば最初から学習するよりよい。ラベルが多いと利得は小さくなる。",
+        claim_ja="ラベルなしで学習した自己符号化器のエンコーダは、ラベルの少ない分類器を改善する。"
+        "凍結すればランダムなエンコーダより、ファインチューニングすればゼロからの学習よりよい。ラベルが多いと、"
+        "利得は小さくなる。",
         source="items 160, 162, 164; Bengio et al. 2007; Erhan et al. 2010",
         settings=Settings(),
         smoke={

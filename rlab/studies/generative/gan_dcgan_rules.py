@@ -44,8 +44,8 @@ STUDIES.register("gan-dcgan-rules")(
     Study(
         claim="Each of DCGAN's rules is worth its place: without batch norm, with pooling in place of strides, with "
         "ReLU in the discriminator, or without convolutions, samples are further from the data.",
-        claim_ja="DCGANの指針はどれも効いている。バッチ正規化をなくす、ストライドの代わりにプーリングを使う、識別器をReLUにする、畳み"
-        "込みをやめる、いずれでもサンプルはデータから遠くなる。",
+        claim_ja="DCGAN の指針は、どれも役に立っている。バッチ正規化をなくす、ストライドの代わりにプーリングを使う、"
+        "識別器に ReLU を使う、畳み込みをやめる、のどれでも、生成データは本物のデータから遠くなる。",
         source="item 259; Radford et al. 2016, section 3",
         settings=Settings(),
         smoke={"data": "digits", "examples": 64, "width": 4, "epochs": 1, "samples": 20},

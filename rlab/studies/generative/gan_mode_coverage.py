@@ -50,8 +50,9 @@ STUDIES.register("gan-mode-coverage")(
     Study(
         claim="A plain GAN loses modes of the data for good; a penalty on the discriminator's gradient, or a "
         "Wasserstein GAN with one, covers more of them with the same networks and updates.",
-        claim_ja="素のGANはデータのモードの一部を失ったままになる。識別器の勾配への罰則、またはそれを持つ"
-        "Wasserstein GANは、同じネットワークと更新回数でより多くのモードを覆う。",
+        claim_ja="通常の GAN は、データのモードの一部を失ったまま取り戻せない（モード崩壊）。"
+        "識別器の勾配への正則化や、それを使う Wasserstein GAN は、同じネットワークと更新回数で、"
+        "より多くのモードをカバーする。",
         source="item 258; Srivastava et al. 2017; Mescheder et al. 2018",
         settings=Settings(),
         smoke={"width": 8, "epochs": 1, "examples": 256},

@@ -70,8 +70,8 @@ STUDIES.register("gan-saturation")(
     Study(
         claim="Where the discriminator is ahead, the minimax loss leaves the generator a gradient that is many times "
         "smaller than that of the non-saturating loss, and it ends further from the data.",
-        claim_ja="識別器が先行する局面では、minimax損失が生成器に与える勾配は非飽和損失の何分の一にもなり、学習後の分布も"
-        "データから遠い。",
+        claim_ja="識別器が先行すると、ミニマックス損失が生成器に与える勾配は、"
+        "non-saturating 損失の場合の何分の 1 かに縮み、学習後の分布もデータから遠い。",
         source="item 256; Goodfellow et al. 2014, section 3",
         settings=Settings(),
         smoke={"width": 8, "epochs": 1, "points": 2},

@@ -76,12 +76,12 @@ STUDIES.register("gan-told-apart")(
     Study(
         claim="At the end of training a GAN's fakes can still be told from data: by its own discriminator, and by a "
         "network that starts afresh, which does not tell data from other data.",
-        claim_ja="学習を終えたGANの偽物は、なお本物と見分けがつく。自らの識別器にも、新たに学習したネットワークにも"
-        "見分けられる。後者はデータ同士を見分けられない。",
+        claim_ja="学習を終えても、GAN の生成データは本物のデータと見分けられる。自身の識別器でも、"
+        "新たに学習したネットワークでもそうである。後者は、データどうしを見分けることはできない。",
         correction="The texts say that in the end fakes cannot be told from real ones. That is the optimum of the "
         "game, where D is 1/2 everywhere; training does not reach it.",
-        correction_ja="教材では最後には本物と見分けがつかなくなるとされる。それは識別器の出力が常に1/2となるゲームの"
-        "最適点であり、実際の学習はそこに達しない。",
+        correction_ja="教材は、最後には生成データを本物と見分けられなくなるとする。それは、"
+        "識別器の出力がどこでも 1/2 になるゲームの最適解で、実際の学習はそこに達しない。",
         source="item 258; Goodfellow et al. 2014; Lopez-Paz & Oquab 2017",
         settings=Settings(),
         smoke={"data": "digits", "examples": 100, "width": 4, "epochs": 1, "tested": 60, "steps": 10},

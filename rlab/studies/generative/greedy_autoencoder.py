@@ -80,8 +80,9 @@ STUDIES.register("greedy-autoencoder")(
     Study(
         claim="A deep autoencoder of sigmoids, trained as a whole by SGD from random weights, gives back the mean "
         "picture; by Adam it stays behind one with one layer, and training layer by layer first makes up for much.",
-        claim_ja="シグモイドの深い自己符号化器は、ランダムな重みから SGD で全体を学習すると平均画像しか復元できない。"
-        "Adam でも 1 層のものに及ばないが、先に 1 層ずつ貪欲に学習すればその差の多くを取り戻せる。",
+        claim_ja="シグモイド関数を使う深い自己符号化器は、乱数の重みから全体を SGD で学習すると、"
+        "平均画像しか復元できない。Adam でも 1 層のものに及ばないが、先に 1 層ずつ学習すると、"
+        "その差の多くを取り戻せる。",
         source="items 155, 156, 157; Hinton & Salakhutdinov 2006; Bengio et al. 2007",
         settings=Settings(),
         smoke={"data": "digits", "train": 100, "test": 50, "widths": (12, 8), "code": 3, "steps": 20},

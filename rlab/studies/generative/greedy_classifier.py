@@ -99,12 +99,13 @@ STUDIES.register("greedy-classifier")(
     Study(
         claim="With many layers of sigmoids a classifier learns nothing from random weights and well from a stacked "
         "autoencoder, whose weights it changes little; with ReLU and He's initialisation it needs no such start.",
-        claim_ja="シグモイドの層が多い識別器はランダムな重みからは学習できないが、積層自己符号化器の重みからなら学習でき、"
-        "その重みは少ししか変わらない。ReLU と He の初期化なら事前学習は不要である。",
+        claim_ja="シグモイド関数の層が多い分類器は、乱数の重みからは何も学習できないが、"
+        "積層自己符号化器の重みからはよく学習し、その重みはわずかしか変わらない。ReLU と He の初期値を使えば、"
+        "このような事前学習は要らない。",
         correction="A text says that pre-training is not used any more. Layer by layer it is not; self-supervised "
         "pre-training of whole networks is the rule for language and common for images.",
-        correction_ja="テキストは事前学習は現在使われないという。層ごとの事前学習はその通りだが、ネットワーク全体の自己教師"
-        "あり事前学習は、言語では標準であり、画像でも広く使われている。",
+        correction_ja="教材は、事前学習はもう使われないとする。層ごとの事前学習はそのとおりである。"
+        "ネットワーク全体の自己教師あり事前学習は、言語では標準で、画像でも広く使われている。",
         source="items 161, 162, 163; Hinton & Salakhutdinov 2006; Erhan et al. 2010; Glorot et al. 2011",
         settings=Settings(),
         smoke={"data": "digits", "train": 100, "test": 50, "width": 8, "depths": (1, 2), "steps": 6, "layer_steps": 4},

@@ -84,8 +84,8 @@ STUDIES.register("overcomplete-codes")(
     Study(
         claim="An autoencoder whose code is as large as the picture copies, noise included; one with a smaller code, "
         "or with a larger one that is sparse or trained on noisy inputs, lets less noise through.",
-        claim_ja="符号が入力と同じ大きさの自己符号化器は、雑音も含めて入力をそのまま写す。符号が小さいもの、あるいは大きくても"
-        "疎なもの、雑音を加えて学習したものは、通す雑音が少ない。",
+        claim_ja="符号が入力と同じ大きさの自己符号化器は、入力をノイズごとそのまま写す。符号が小さいもの、"
+        "符号が大きくてもスパースなもの、ノイズを加えた入力で学習したものは、ノイズをあまり通さない。",
         source="items 158, 159; Olshausen & Field 1997; Makhzani & Frey 2014; Vincent et al. 2010",
         settings=Settings(),
         smoke={

@@ -106,12 +106,12 @@ STUDIES.register("vae-samples")(
     Study(
         claim="What a VAE decodes of random codes is much nearer to real pictures than what an autoencoder does; the "
         "autoencoder comes part of the way if random codes are drawn with the mean and covariance of its own.",
-        claim_ja="VAE がランダムな符号から復号した画像は、自己符号化器によるものよりはるかに本物の画像に近い。"
-        "自己符号化器も、自身の符号の平均と共分散に従って符号を抽出すれば、ある程度近づく。",
+        claim_ja="VAE がランダムな符号から生成した画像は、自己符号化器が生成したものより、はるかに本物の画像に近い。"
+        "自己符号化器も、自身の符号の平均と共分散に従って符号をサンプリングすれば、ある程度近づく。",
         correction="A text says that an autoencoder cannot generate. It can, as soon as codes are drawn from a "
         "distribution fitted to its own; what a VAE adds is that this distribution is known beforehand.",
-        correction_ja="テキストは自己符号化器は生成できないというが、自身の符号に当てはめた分布から符号を抽出すれば生成できる。"
-        "VAE の利点は、その分布があらかじめ決まっていることである。",
+        correction_ja="教材は、自己符号化器は生成できないとする。自身の符号に当てはめた分布からサンプリングすれば、"
+        "生成できる。VAE の利点は、その分布があらかじめ分かっていることである。",
         source="items 254, 255; Kingma & Welling 2014; Ghosh et al. 2020",
         settings=Settings(),
         smoke={"data": "digits", "train": 100, "test": 50, "hidden": 12, "code": 3, "steps": 8},

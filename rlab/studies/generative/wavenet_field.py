@@ -71,8 +71,9 @@ STUDIES.register("wavenet-field")(
     Study(
         claim="Dilated causal convolutions predict sound better than as many without dilation, and the better the "
         "further they see; a classifier of the next sample is far below a table of pairs, and it generates.",
-        claim_ja="膨張因果畳み込みは、同じ層数で膨張のない畳み込みより音声をよく予測し、受容野が広いほどよい。"
-        "次の標本のクラスを当てる識別モデルは、2標本の頻度表をはるかに下回るビット数となり、そのまま生成モデルになる。",
+        claim_ja="Dilated Causal Convolution は、同じ層数で dilation のない畳み込みより音声をよく予測し、"
+        "受容野が広いほどよい。次のサンプルを分類として予測するモデルは、"
+        "2 サンプルの頻度表をはるかに下回るビット数になり、音声を生成できる。",
         source="items 206, 260; van den Oord et al. 2016",
         settings=Settings(),
         smoke={"data": "tones", "examples": 8, "layers": (1, 3), "width": 4, "epochs": 1, "batch_size": 8},

@@ -48,10 +48,11 @@ STUDIES.register("move-selection")(
         seeds=10,
         small={"visits": 16, "games": 4},
         small_seeds=3,
-        claim_ja="探索が最も多く訪れた手は、方策ネットワークが最も有力とする手よりも、最も高く評価された手よりもよい。",
+        claim_ja="探索の訪問回数が最も多い手は、方策ネットワークの最有力の手よりも、"
+        "探索の評価値が最も高い手よりもよい。",
         correction="The policy network does not decide the move: AlphaGo plays the most visited edge of the search, "
         "and the network only says where to search first.",
-        correction_ja="手を決めるのは方策ネットワークではない。AlphaGo は探索で最も多く訪れた枝を打ち、"
-        "方策ネットワークは先に調べる場所を示すだけである。",
+        correction_ja="手を決めるのは方策ネットワークではない。AlphaGo は、探索の訪問回数が最も多い枝の手を打つ。"
+        "方策ネットワークは、どこを先に探索するかを示すだけである。",
     )
 )

@@ -64,7 +64,7 @@ STUDIES.register("parts-of-alphago")(
         seeds=10,
         small={"board": 5, "policy": "go5", "value": "", "visits": 16, "games": 8},
         small_seeds=3,
-        claim_ja="AlphaGo の探索は、すべての部品がそろったとき最も強い。方策ネットワークだけのとき、"
-        "葉の評価が価値だけ、またはロールアウトだけのときのいずれにも勝る。",
+        claim_ja="AlphaGo の探索は、すべての部品がそろったときに最も強い。方策ネットワークだけの場合にも、"
+        "葉の評価が価値だけ、またはロールアウトだけの場合にも勝つ。",
     )
 )

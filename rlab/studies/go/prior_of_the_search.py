@@ -53,6 +53,7 @@ STUDIES.register("prior-of-the-search")(
         seeds=10,
         small={"value": "go9", "visits": 8, "games": 6},
         small_seeds=3,
-        claim_ja="自己対局で強化した方策は単独では強いが、探索の事前確率としては棋譜から学んだ方策のほうがよく働く。",
+        claim_ja="自己対局で強化した方策は、単独では強いが、探索の事前確率としては、"
+        "棋譜から学習した方策のほうが役に立つ。",
     )
 )

@@ -101,7 +101,8 @@ STUDIES.register("savings-of-katago")(
         seeds=5,
         small={"steps": 3_000, "num_envs": 32, "learning_starts": 500, "visits": 8, "opponent": "random", "games": 20},
         small_seeds=3,
-        claim_ja="KataGo の工夫はどれも、同じ手数と探索数から AlphaZero により多くを学ばせる。陣地・点差・次の手の"
-        "目標、大域プーリング、プレイアウト数の上限、学習しない強制プレイアウト、対称性である。",
+        claim_ja="KataGo の工夫はどれも、同じ手数とシミュレーション数から、AlphaZero により多くを学習させる。"
+        "工夫とは、地の帰属、点差、次の手を補助目標とすること、大域プーリング、プレイアウト数の上限、"
+        "学習に使わない強制プレイアウト、対称性である。",
     )
 )

@@ -93,8 +93,9 @@ STUDIES.register("augmentation-breaks-labels")(
     Study(
         claim="Copies that are no longer what their label says do harm: half turns cost 6 and 9 more than other "
         "digits, and the confusions of a network trained upright tell so beforehand.",
-        claim_ja="ラベルと合わなくなる複製は害になる。180度回転は他の数字よりも6と9の精度を大きく下げ、正立画像だけで学習した"
-        "ネットワークの混同を見れば、それは事前に分かる。",
+        claim_ja="ラベルと合わなくなる水増しは、害になる。180 度の回転は、"
+        "ほかの数字より 6 と 9 の精度を大きく下げる。それは、正立画像で学習したネットワークの混同行列から、"
+        "事前に分かる。",
         source="item 119; LeCun et al. 1998; Shorten & Khoshgoftaar 2019",
         settings=Settings(),
         smoke={"data": "digits", "train": 100, "hidden": 16, "steps": 30},

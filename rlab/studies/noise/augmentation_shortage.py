@@ -55,11 +55,13 @@ STUDIES.register("augmentation-shortage")(
     Study(
         claim="Where examples are few, turned and warped copies of them raise a network's accuracy; the more real "
         "examples there are, the less the copies bring.",
-        claim_ja="データが少ないとき、回転や歪みを加えた複製は識別の精度を上げる。実データが増えるほど、その効果は小さくなる。",
+        claim_ja="データが少ないとき、回転や歪みを加えた画像で水増しすると、ネットワークの精度が上がる。"
+        "元のデータが多いほど、水増しの効果は小さくなる。",
         correction="The text calls augmentation an effective remedy for a shortage without saying how far: copies "
         "bring only what they vary, and with many real examples little or, for a small network, even harm.",
-        correction_ja="教材はデータ拡張を不足への有効な対策とだけ述べるが、効くのは加えた変形の範囲であり、実データが"
-        "十分なら効果は小さく、小さなネットワークではかえって精度を下げることもある。",
+        correction_ja="教材は、データ拡張をデータ不足への有効な対策とするが、どこまで有効かを述べていない。"
+        "効くのは、加えた変形の範囲だけである。元のデータが多ければ効果は小さく、"
+        "小さなネットワークではかえって精度を下げることもある。",
         source="item 106; Simard et al. 2003; Shorten & Khoshgoftaar 2019",
         settings=Settings(),
         smoke={"data": "digits", "few": 30, "middle": 60, "many": 120, "hidden": 16, "steps": 20},

@@ -60,12 +60,12 @@ STUDIES.register("augmentations-one-by-one")(
     Study(
         claim="Only changes that digits undergo in writing help a reader of few digits: slight turns and elastic warps "
         "do, while mirrored copies lower accuracy.",
-        claim_ja="少数の手書き数字の学習では、筆記で実際に起こる変形（小さな回転や弾性変形）だけが役に立ち、"
-        "鏡映した複製は精度を下げる。",
+        claim_ja="少数の手書き数字の学習では、実際に書くときに起こる変形だけが役に立つ。"
+        "わずかな回転と弾性変形は有効だが、左右反転は精度を下げる。",
         correction="The texts list flips, shifts, zooms, turns, warps, crops, masks and contrast side by side, one of "
         "them under the name of rotation for mirrors; which of them help depends on what varies in the data.",
-        correction_ja="教材は反転・移動・拡大縮小・回転・歪み・切り抜き・遮蔽・コントラスト変更を並べて挙げ、反転を「回転」と"
-        "呼ぶものもある。どれが有効かは、データで実際に何が変動するかによる。",
+        correction_ja="教材は、反転、移動、拡大縮小、回転、歪み、切り抜き、マスク、コントラスト変更を並べて挙げ、"
+        "反転を「回転」と呼ぶものもある。どれが有効かは、データの中で何が変動するかによる。",
         source="items 107-117; Shorten & Khoshgoftaar 2019; DeVries & Taylor 2017; Zhong et al. 2017",
         settings=Settings(),
         smoke={"data": "digits", "train": 40, "hidden": 16, "steps": 8},

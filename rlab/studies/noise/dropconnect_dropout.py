@@ -77,12 +77,13 @@ STUDIES.register("dropconnect-dropout")(
     Study(
         claim="DropConnect is not better than dropout by as much as a point, and by their own random draws it scatters "
         "no more than half a point further.",
-        claim_ja="DropConnectがドロップアウトより1ポイント以上優れることはなく、乱数による結果のばらつきも"
-        "DropConnectのほうが0.5ポイントを超えて大きいわけではない。",
+        claim_ja="DropConnect がドロップアウトより 1 ポイント以上優れることはない。乱数による結果のばらつきの差も、"
+        "0.5 ポイントを超えない。",
         correction="The text says that DropConnect is better but hard to reproduce. Its record on MNIST is that of "
         "five networks together, on augmented images; with a seed it repeats exactly, as dropout does.",
-        correction_ja="教材はDropConnectのほうが高性能だが再現が難しいとする。しかしMNISTの記録（0.21%）はデータ拡張を用いた"
-        "5つのネットワークの組合せによるものであり、乱数の種を決めればドロップアウトと同じく正確に再現できる。",
+        correction_ja="教材は、DropConnect のほうが高性能だが再現が難しいとする。MNIST での記録は、"
+        "データ拡張を使った五つのネットワークのアンサンブルによる。乱数シードを固定すれば、"
+        "ドロップアウトと同じく正確に再現できる。",
         source="items 125-126; Wan et al. 2013; Srivastava et al. 2014",
         settings=Settings(),
         smoke={"data": "digits", "train": 60, "hidden": 16, "steps": 15, "repeats": 2},

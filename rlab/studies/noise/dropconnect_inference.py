@@ -83,8 +83,8 @@ STUDIES.register("dropconnect-inference")(
     Study(
         claim="Gaussian samples with the moments of DropConnect's sums answer more nearly as the average over masks "
         "does than its mean weights do, but classify no better by a point.",
-        claim_ja="DropConnectの推論では、重み付き和の平均と分散に合わせたガウス標本のほうが、平均重みを使うよりもマスク平均の"
-        "確率に近い。ただし分類精度の差は1ポイントもない。",
+        claim_ja="DropConnect の推論では、重み付き和の平均と分散に合わせたガウス分布からのサンプルのほうが、"
+        "重みの平均を使うよりも、マスクについての平均の確率に近い。ただし、分類の正解率の差は 1 ポイントに満たない。",
         source="item 125; Wan et al. 2013, section 3.2",
         settings=Settings(),
         smoke={"data": "digits", "train": 60, "hidden": 16, "steps": 15, "masks": 8, "samples": 4},

@@ -123,12 +123,14 @@ STUDIES.register("elastic-distortion")(
     Study(
         claim="Elastic distortion helps readers of handwriting because its displacements are smooth: as large ones of "
         "single pixels help less; and bicubic interpolation is nearer to the truth than bilinear.",
-        claim_ja="弾性変形が手書き文字の認識に効くのは変位場が滑らかだからである。同じ大きさの変位を画素ごとに独立に与えると"
-        "効果は小さい。補間は双三次のほうが双一次より真の画像に近い。",
+        claim_ja="弾性変形が手書き文字の認識に有効なのは、変位が滑らかだからである。"
+        "同じ大きさの変位を画素ごとに独立に与えると、効果は小さい。補間は、"
+        "双三次のほうが双一次より正しい画像に近い。",
         correction="The text's summary, regions that move at random, is a grid distortion: it tears strokes at the "
         "borders of regions. Simard's is a field of random displacements, smoothed by a Gaussian and scaled.",
-        correction_ja="教材の要約「領域に分けてそれぞれランダムに動かす」は格子歪みであり、境界で線が途切れる。Simardらの"
-        "弾性変形は、乱数の変位場をガウシアンで平滑化し、係数αを掛けたものである。",
+        correction_ja="教材の要約「領域に分けてそれぞれランダムに動かす」は、グリッド歪みである。"
+        "領域の境界で線が途切れる。Simard らの弾性変形は、ランダムな変位場をガウシアンフィルタで平滑化し、"
+        "係数を掛けたものである。",
         source="items 111, 118; Simard et al. 2003, section 2",
         settings=Settings(),
         smoke={"data": "digits", "train": 60, "hidden": 16, "steps": 20, "images": 4},

@@ -125,12 +125,14 @@ STUDIES.register("input-noise-penalty")(
     Study(
         claim="Noise on inputs acts as a penalty: of a line it makes ridge regression, and a network it flattens about "
         "as a penalty on slopes does; small noise adds that penalty and the errors times the curvature.",
-        claim_ja="入力に加える雑音は罰則として働く。線形モデルではリッジ回帰に一致し、ネットワークでは傾きへの罰則とほぼ同じように"
-        "関数を平らにする。小さな雑音が損失に加えるのは、傾きの二乗と、誤差と曲率の積の二項である。",
+        claim_ja="入力に加えるノイズは、正則化として働く。線形モデルではリッジ回帰になり、"
+        "ネットワークでは勾配への正則化と同じくらい関数を平らにする。小さなノイズが損失に加えるのは、"
+        "この正則化項と、誤差と曲率の積の項である。",
         correction="Noise is often called the same as Tikhonov's penalty on slopes. Bishop's second term, errors times "
         "curvature, is of the same order; it vanishes only where the network gives the mean of the targets.",
-        correction_ja="雑音の付加は傾きへのチホノフ正則化と同じだとよく言われる。しかしBishopの式には誤差と曲率の積の項もあり、"
-        "同じ次数である。これが消えるのは、ネットワークの出力が目標の平均に一致するときだけである。",
+        correction_ja="ノイズの付加は、勾配へのチホノフ正則化と同じだとよく言われる。しかし、"
+        "Bishop の式の第二項（誤差と曲率の積）も同じ次数である。これが消えるのは、"
+        "ネットワークの出力が目標値の平均に一致するときだけである。",
         source="item 122; Bishop 1995",
         settings=Settings(),
         smoke={"copies": 100, "steps": 30, "draws": 50},

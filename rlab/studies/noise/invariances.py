@@ -121,12 +121,13 @@ STUDIES.register("invariances")(
     Study(
         claim="A convolutional network bears slight turns but is lost on digits far more turned, smaller or darker "
         "than those it was trained on; varied copies give them back, at the price of more updates.",
-        claim_ja="畳み込みネットワークはわずかな回転には耐えるが、学習時より大きく回転した、小さい、暗い数字は読めない。"
-        "変化を加えた複製で学習すれば読めるようになるが、より多くの更新を要する。",
+        claim_ja="CNN はわずかな回転には耐えるが、学習時よりはるかに大きく回転した数字、小さい数字、"
+        "暗い数字は認識できない。変化を加えた画像で学習すれば認識できるようになるが、より多くの更新が要る。",
         correction="A text says that not even a slight turn can be handled by a CNN: 10 degrees cost it a few points. "
         "It calls copies laborious and costly: drawn on the way they cost no labels, only computing and updates.",
-        correction_ja="教材は少しの回転でもCNNは対応できないとするが、10度程度なら精度の低下は数ポイントにとどまる。また大変な労力と"
-        "費用がかかるとするが、学習中に乱数で作ればラベル付けは要らず、計算と更新回数が増えるだけである。",
+        correction_ja="教材は、CNN は少しの回転にも対応できないとする。10 度の回転による低下は、数ポイントである。"
+        "また、水増しには大きな労力と費用がかかるとするが、学習中に生成すればラベル付けは要らず、"
+        "増えるのは計算と更新回数だけである。",
         source="items 120-121; LeCun et al. 1998; Engstrom et al. 2019",
         settings=Settings(),
         smoke={"data": "digits", "train": 100, "channels": 4, "steps": 20},

@@ -99,15 +99,18 @@ STUDIES.register("label-smoothing-calibration")(
     Study(
         claim="With targets of 0 and 1 logits and weights keep growing after everything is fitted; smoothed targets "
         "bound the logits and keep the weights smaller, at no cost in accuracy; confidence ends below accuracy.",
-        claim_ja="目標が0と1だと、全例を当てはめた後もロジットと重みは増え続ける。ラベル平滑化はロジットの増大を止め、重みを"
-        "小さく保ち、精度は落とさない。ただし確信度は実際の正解率を下回る。",
+        claim_ja="目標値が 0 と 1 だと、すべてのデータに適合した後も、ロジットと重みは大きくなり続ける。"
+        "ラベル平滑化は、ロジットの増大を止め、重みを小さく保ち、精度は下げない。ただし、"
+        "確信度は正解率より低くなる。",
         correction="The text speaks of values of the objective function: what is smoothed are the targets. Its 1 - e "
         "and e / (K - 1) are the usual 1 - e + e / K and e / K with another e. It promises that growth is prevented: "
         "that of the logits is, weights are only kept smaller. Less extreme is not better calibrated: smoothing helps "
         "where a network is overconfident, and makes too timid one that is not.",
-        correction_ja="教材は「目的関数の値」と書くが、平滑化されるのは教師の値である。教材の1−εとε/(K−1)は、εを"
-        "取り直せば一般的な1−ε+ε/Kとε/Kに一致する。またロジットの増大は止まるが、重みは小さくなるだけである。極端でない"
-        "予測が正しい確信度とは限らず、平滑化は自信過剰なネットワークには効くが、そうでなければ控えめにしすぎる。",
+        correction_ja="教材は目的関数の値と述べるが、平滑化されるのは目標値である。教材の 1 − ε と ε/(K − 1) は、"
+        "ε を取り直せば、一般的な 1 − ε + ε/K と ε/K に一致する。教材は増大を防ぐとするが、"
+        "ロジットの増大は止まっても、重みは小さく保たれるだけである。極端でない予測が、"
+        "よくキャリブレーションされているとは限らない。平滑化は、過信するネットワークには有効だが、"
+        "そうでないネットワークの確信度を低くしすぎる。",
         source="items 127-128; Szegedy et al. 2016, section 7; Guo et al. 2017",
         settings=Settings(),
         smoke={"data": "digits", "train": 60, "hidden": 16, "steps": 20},

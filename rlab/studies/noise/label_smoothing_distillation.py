@@ -91,10 +91,10 @@ STUDIES.register("label-smoothing-distillation")(
     Study(
         claim="A teacher trained with smoothed targets is as good as one with hard targets, but its students are "
         "worse: smoothing wipes out what tells the examples of a class apart.",
-        claim_ja="ラベル平滑化で学習した教師モデルの精度は通常の教師と同程度だが、それを蒸留した生徒の精度は下がる。平滑化は"
-        "同じクラスの例どうしの違いを表す情報を消してしまうからである。",
+        claim_ja="ラベル平滑化で学習した教師モデルの精度は、通常の教師モデルと同じくらいだが、"
+        "それを蒸留した生徒モデルの精度は低い。平滑化は、同じクラスのデータどうしの違いを消してしまうからである。",
         correction="The text names only the merits of smoothing.",
-        correction_ja="教材はラベル平滑化の利点だけを挙げている。",
+        correction_ja="教材は、ラベル平滑化の利点だけを挙げている。",
         source="item 128; Müller et al. 2019, section 4",
         settings=Settings(),
         smoke={"data": "digits", "train": 200, "taught": 60, "hidden": 16, "units": 4, "steps": 20},

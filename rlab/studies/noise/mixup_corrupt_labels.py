@@ -76,7 +76,8 @@ STUDIES.register("mixup-corrupt-labels")(
     Study(
         claim="Where labels are partly wrong, mixing images with their labels keeps a network from learning them by "
         "heart and raises its accuracy.",
-        claim_ja="ラベルの一部が誤っているとき、画像とラベルを混ぜ合わせるmixupは誤ったラベルの丸暗記を妨げ、精度を上げる。",
+        claim_ja="ラベルの一部が誤っているとき、画像をラベルとともに混ぜ合わせると（mixup）、"
+        "ネットワークは誤ったラベルを暗記しなくなり、精度が上がる。",
         source="items 106, 123; Zhang et al. 2018, section 3.4",
         settings=Settings(),
         smoke={"data": "digits", "train": 60, "hidden": 16, "steps": 16},

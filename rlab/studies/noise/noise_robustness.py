@@ -68,12 +68,12 @@ STUDIES.register("noise-robustness")(
     Study(
         claim="Noisy pixels cost a network trained on clean images dearly; noise in training gives most of that back, "
         "for another kind of noise too, and changes the accuracy on clean images little.",
-        claim_ja="きれいな画像だけで学習したネットワークは画素の雑音に弱い。学習中に雑音を加えると、別の種類の雑音に対しても"
-        "精度の多くが戻り、きれいな画像での精度はあまり変わらない。",
+        claim_ja="きれいな画像だけで学習したネットワークは、画素のノイズに弱い。学習時にノイズを加えると、"
+        "別の種類のノイズに対しても精度の大半を取り戻し、きれいな画像に対する精度はあまり変わらない。",
         correction="The text says that noise in training raises accuracy: it does on noisy inputs; on clean ones the "
         "difference is small, and strong noise can cost.",
-        correction_ja="教材は学習時の雑音が精度を上げるとするが、大きく上がるのは雑音のある入力に対してであり、きれいな入力での"
-        "差は小さく、強すぎる雑音は精度を下げることもある。",
+        correction_ja="教材は、学習時のノイズが精度を上げるとする。上がるのは、ノイズのある入力に対する精度である。"
+        "きれいな入力では差が小さく、強いノイズは精度を下げることもある。",
         source="item 122; Sietsma & Dow 1991; Bishop 1995",
         settings=Settings(),
         smoke={"data": "digits", "train": 60, "hidden": 16, "steps": 20},

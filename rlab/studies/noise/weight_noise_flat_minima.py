@@ -77,10 +77,10 @@ STUDIES.register("weight-noise-flat-minima")(
     Study(
         claim="Noise on the weights in training leads to flatter minima, and in moderate strength to better accuracy "
         "on new examples; too strong, it costs accuracy.",
-        claim_ja="学習中に重みに雑音を加えると、より平らな極小に到達し、適度な強さなら新しい例での精度が上がる。"
-        "強すぎると精度は下がる。",
+        claim_ja="学習時に重みにノイズを加えると、より平坦な極小に到達し、"
+        "適度な強さなら未知のデータに対する精度が上がる。強すぎると精度は下がる。",
         correction="The text says that such noise improves generalisation, without a strength.",
-        correction_ja="教材は雑音の強さに触れずに汎化が良くなると述べている。",
+        correction_ja="教材は、重みへのノイズが汎化性能を上げるとするが、強さに触れていない。",
         source="item 124; Murray & Edwards 1994; Hochreiter & Schmidhuber 1997",
         settings=Settings(),
         smoke={"data": "digits", "train": 60, "hidden": 16, "steps": 20, "shakes": 4},

@@ -71,13 +71,13 @@ STUDIES.register("adadelta-without-rate")(
     Study(
         claim="Adadelta needs no learning rate in name only: its epsilon and the unit of the weights set its pace in "
         "the rate's place, though the unit of the loss does so less than for gradient descent.",
-        claim_ja="Adadeltaに学習率が不要なのは名目だけである。損失の単位には勾配降下法ほど左右されないが、"
-        "εと重みの単位が学習率の代わりに速さを決める。",
+        claim_ja="AdaDelta に学習率が要らないのは、名目だけである。損失の単位には勾配降下法ほど左右されないが、"
+        "学習率の代わりに、ε と重みの単位が学習の速さを決める。",
         source="item 076; Zeiler 2012",
         correction="Adadelta is said to need no learning rate. The first steps are as long as the root of its epsilon "
         "allows, so that this number, and the weights' unit with it, still decides how long learning takes.",
-        correction_ja="Adadeltaは学習率が不要とされるが、最初の歩幅はεの平方根で決まる。"
-        "したがってεと重みの単位が、学習にかかる時間を依然として左右する。",
+        correction_ja="AdaDelta は学習率が不要とされるが、最初のステップ幅は ε の平方根で決まる。したがって、"
+        "ε と重みの単位が、学習にかかる時間を左右する。",
         settings=Settings(),
         smoke={"steps": 40},
         small={"steps": 2_000},

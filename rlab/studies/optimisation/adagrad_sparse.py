@@ -88,8 +88,9 @@ STUDIES.register("adagrad-sparse")(
     Study(
         claim="Adagrad lowers the rate of each weight by what it has seen, which serves rare features better than a "
         "rate that falls for all alike; but it is used up, and follows later changes more slowly, as RMSprop does not.",
-        claim_ja="Adagradは重みごとに、それまでに見た勾配に応じて学習率を下げるので、全体で一様に下げるよりも、"
-        "まれな特徴をよく学習する。しかし学習率は減る一方なので、目標が変わるたびに追従が遅くなる。過去を忘れるRMSpropではそうならない。",
+        claim_ja="AdaGrad は、それまでの勾配に応じて重みごとに学習率を下げる。そのため、一様に学習率を下げるよりも、"
+        "まれな特徴をよく学習する。しかし学習率は減る一方なので、後の変化への追従は遅くなる。"
+        "RMSprop ではそうならない。",
         source="items 075, 077; Duchi, Hazan & Singer 2011; Tieleman & Hinton 2012",
         settings=Settings(),
         smoke={"updates": 16, "streams": 2, "rates": (0.1,)},

@@ -103,8 +103,9 @@ STUDIES.register("adam-generalises")(
     Study(
         claim="On a problem made for it Adam fits what it has seen and misses much of what is new, where gradient "
         "descent is right; on pictures, at its best rate, it is at most a point worse than momentum.",
-        claim_ja="そのために作られた問題では、Adamは訓練例を当てはめながら未知の例の多くを間違え、勾配降下法は正しく答える。"
-        "しかし画像では、学習率をそれぞれ最良にすれば、Adamがモーメンタム付きSGDに劣るのは1ポイント以内である。",
+        claim_ja="そのために作られた問題では、Adam は訓練データに適合しながら未知のデータの多くを間違え、"
+        "勾配降下法は正しく答える。しかし画像では、最良の学習率を選んだ Adam がモーメンタムに劣るのは、"
+        "1 ポイント以内である。",
         source="item 078; Wilson et al. 2017; Choi et al. 2019",
         settings=Settings(),
         smoke={"made": 10, "steps": 20, "data": "digits", "examples": 40, "judged": 40, "updates": 4},

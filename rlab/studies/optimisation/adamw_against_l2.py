@@ -77,8 +77,9 @@ STUDIES.register("adamw-against-l2")(
     Study(
         claim="In Adam an L2 penalty hardly shrinks weights whose gradients are loud, while decoupled decay (AdamW) "
         "shrinks all alike; with the best decay for each, AdamW classifies new pictures better.",
-        claim_ja="AdamにL2罰則を加えると、勾配の大きい重みはほとんど縮まない。更新から切り離した減衰(AdamW)は"
-        "どの重みも同じ割合で縮める。それぞれ最良の減衰率を選べば、未知の画像の分類はAdamWのほうがよい。",
+        claim_ja="Adam に L2 正則化を加えても、勾配の大きい重みはほとんど縮まない。"
+        "更新から切り離した重み減衰（AdamW）は、どの重みも同じ割合で縮める。それぞれ最良の強さを選べば、"
+        "未知の画像は AdamW のほうがよく分類できる。",
         source="item 078; Loshchilov & Hutter 2019, sections 2 and 4",
         settings=Settings(),
         smoke={"steps": 30, "data": "digits", "examples": 40, "judged": 40, "updates": 5, "decays": (0.1,)},

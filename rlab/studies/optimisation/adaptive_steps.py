@@ -68,14 +68,15 @@ STUDIES.register("adaptive-steps")(
     Study(
         claim="A step length for each coordinate pays where steep and flat directions lie along the coordinates; in "
         "the same valley turned at random most of the gain of adaptive methods is lost.",
-        claim_ja="座標ごとに歩幅を変える適応的な手法が効くのは、急な方向と平らな方向が座標軸に沿う場合である。"
-        "同じ谷を回転させると、その利得の大半は失われる。",
+        claim_ja="座標ごとにステップ幅を変える手法が有効なのは、急な方向と緩やかな方向が座標軸に沿う場合である。"
+        "同じ谷をランダムに回転させると、適応的な手法の利点の大半は失われる。",
         source="items 072, 075, 077, 078; Duchi et al. 2011; Tieleman & Hinton 2012; Kingma & Ba 2015",
         correction="The text says that one has to decide along which direction to lengthen or shorten the step. The "
         "methods that it goes on to describe decide it for each coordinate, not for each direction: what lies askew "
         "to the coordinates they cannot straighten.",
-        correction_ja="教材は「どの方向の歩幅を増減するかを決める必要がある」と述べるが、続いて紹介される手法が決めるのは"
-        "方向ごとではなく座標ごとの歩幅である。座標軸に対して斜めの谷はまっすぐにできない。",
+        correction_ja="教材は「どの方向のステップ幅を増減するかを決める必要がある」とする。しかし、"
+        "続いて説明される手法が決めるのは、方向ごとではなく座標ごとのステップ幅である。"
+        "座標軸に対して斜めの谷には対応できない。",
         settings=Settings(),
         smoke={"steps": 40, "rates": (0.1, 1.0)},
         small={"steps": 200},

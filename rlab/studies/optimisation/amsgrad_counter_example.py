@@ -60,8 +60,9 @@ STUDIES.register("amsgrad-counter-example")(
     Study(
         claim="There are convex problems on which Adam goes to the worst point, as its memory of squared gradients is "
         "too short for rare large ones; with their maximum (AMSGrad), or a longer memory, it goes to the best.",
-        claim_ja="凸問題であってもAdamが最悪の点に進むものがある。まれに来る大きな勾配に対して二乗勾配の記憶が短すぎるためで、"
-        "二次モーメントの最大値を使う(AMSGrad)か、記憶を十分長くすれば最良の点に進む。",
+        claim_ja="凸な問題の中にも、Adam が最悪の点に進むものがある。二乗勾配の記憶が、"
+        "まれな大きい勾配に対して短すぎるからである。二乗勾配の最大値を使うか（AMSGrad）、記憶を長くすれば、"
+        "最良の点に進む。",
         source="item 078; Reddi, Kale & Kumar 2018, section 3; Zhang et al. 2022",
         settings=Settings(),
         smoke={"steps": 100, "lines": 3},

@@ -104,8 +104,8 @@ STUDIES.register("batch-size-noise")(
     Study(
         claim="A mini-batch's gradient errs by one over the root of its size: for the same passes through the data "
         "small batches get further, for the same number of updates large ones do.",
-        claim_ja="ミニバッチの勾配の誤差はバッチサイズの平方根に反比例する。したがって同じエポック数なら小さいバッチが、"
-        "同じ更新回数なら大きいバッチが先へ進む。",
+        claim_ja="ミニバッチの勾配の誤差は、バッチサイズの平方根に反比例する。"
+        "同じエポック数なら小さいバッチのほうが、同じ更新回数なら大きいバッチのほうが学習が進む。",
         source="item 073; Robbins & Monro 1951; Bottou, Curtis & Nocedal 2018",
         settings=Settings(),
         smoke={"data": "digits", "examples": 100, "epochs": 1, "updates": 3, "rates": (0.1,), "draws": 5},

@@ -97,13 +97,14 @@ STUDIES.register("closed-form-or-search")(
     Study(
         claim="It is not the number of weights that calls for a search but that outputs are not linear in them: least "
         "squares has a formula in 1,000 dimensions, where descent finds the same; a network of 25 weights has none.",
-        claim_ja="探索が必要になるのは次元が高いからではなく、出力が重みについて線形でないからである。線形回帰は1000次元でも"
-        "正規方程式で解け、勾配降下法も同じ解に達するが、重み25個のニューラルネットにはそのような公式がない。",
+        claim_ja="反復的な探索が必要になるのは、重みの数が多いからではなく、出力が重みについて線形でないからである。"
+        "最小二乗法は 1000 次元でも公式で解け、勾配降下法も同じ解に達する。重みが 25 個のネットワークには、"
+        "そのような公式がない。",
         source="item 065; Gauss 1809; Goodfellow, Bengio & Courville 2016, sections 4.3 and 5.1.4",
         correction="The text says that problems of high dimension cannot be solved analytically. The dimension is not "
         "the reason: linear least squares is solved by a formula in any, non-linear models are not even in few.",
-        correction_ja="教材は次元が高いので解析的に解けないと述べるが、理由は次元ではない。線形の最小二乗法は何次元でも公式で解け、"
-        "非線形のモデルは低次元でも解けない。",
+        correction_ja="教材は、次元が高い問題は解析的に解けないとする。理由は次元ではない。"
+        "線形の最小二乗法は何次元でも公式で解け、非線形のモデルは低次元でも解けない。",
         settings=Settings(),
         smoke={"many": 30, "steps": 100, "search": 10},
         small={"many": 400, "search": 200},

@@ -129,13 +129,14 @@ STUDIES.register("critical-points-are-saddles")(
     Study(
         claim="A gradient of zero does not make a minimum: in many dimensions nearly all such points are saddles, the "
         "more of whose directions lead down the higher they lie, in random landscapes and a linear network's error.",
-        claim_ja="勾配が0であっても極小とは限らない。次元が高いとそのような点のほとんどは鞍点であり、"
-        "高い位置にあるものほど下りの方向が多い。ランダムな地形でも線形ニューラルネットの誤差でも同じである。",
+        claim_ja="勾配が 0 でも極小とは限らない。次元が高いと、そのような点のほとんどは鞍点で、"
+        "高い位置にあるものほど下りの方向が多い。ランダムな関数でも、"
+        "線形ニューラルネットワークの誤差でもそうである。",
         source="items 064, 071; Baldi & Hornik 1989; Bray & Dean 2007; Dauphin et al. 2014",
         correction="The text says to find the weights where the derivative is zero. That is necessary for a minimum, "
         "not sufficient: maxima and saddles have it, too; the Hessian's eigenvalues tell which it is.",
-        correction_ja="教材は「微分が0になる重みを見つける」と述べるが、これは極小の必要条件にすぎない。"
-        "極大や鞍点でも微分は0であり、どれであるかはヘッセ行列の固有値で決まる。",
+        correction_ja="教材は「微分が 0 になる重みを見つける」とするが、それは極小の必要条件で、十分条件ではない。"
+        "極大や鞍点でも微分は 0 である。どれであるかは、ヘッセ行列の固有値から分かる。",
         settings=Settings(),
         smoke={"starts": 12, "waves": 50, "steps": 10},
         small={"starts": 60, "waves": 150, "steps": 50},

@@ -130,13 +130,14 @@ STUDIES.register("jump-then-settle")(
     Study(
         claim="A large rate jumps out of a narrow valley into a wide one, though it be less deep, and does not settle "
         "among many; a rate that is large first and falls, not too early, ends lower than either constant.",
-        claim_ja="大きな学習率は狭い谷から飛び出して広い谷に入るが、それが深い谷とは限らず、谷が多いと落ち着かない。"
-        "最初は大きく、早すぎない時期に下げていく学習率は、どちらの一定の値よりも低いところに達する。",
+        claim_ja="大きな学習率は、狭い谷から飛び出して広い谷に入る。それが浅い谷でもそうである。谷が多いと、"
+        "一つの谷に落ち着かない。最初は大きくし、早すぎない時期に下げる学習率は、"
+        "どちらの一定の学習率よりも低い損失に達する。",
         source="item 069; Robbins & Monro 1951; Loshchilov & Hutter 2017",
         correction="The text says that a large rate jumps over the barrier towards the global optimum. It jumps out of "
         "what is too narrow for its step: out of the deepest valley, too, if that is the narrow one.",
-        correction_ja="教材は、学習率が大きければ山を越えて大域最適解に向かえると述べる。実際に飛び出すのは歩幅に対して狭すぎる谷からであり、"
-        "最も深い谷でも狭ければ飛び出してしまう。",
+        correction_ja="教材は、大きな学習率なら山を越えて大域最適解に向かえるとする。実際に飛び出すのは、"
+        "ステップ幅に対して狭すぎる谷である。最も深い谷でも、狭ければ飛び出してしまう。",
         settings=Settings(),
         smoke={"steps": 20, "starts": 10, "data": "digits", "examples": 50, "updates": 20},
         small={"steps": 200, "starts": 100, "data": "digits", "examples": 500, "updates": 250},

@@ -102,15 +102,17 @@ STUDIES.register("momentum-condition-number")(
     Study(
         claim="With a condition number k gradient descent takes a number of steps in proportion to k and momentum to "
         "the root of k; momentum damps swings across a valley, but not the noise of mini-batches.",
-        claim_ja="条件数κの谷では、勾配降下法の反復回数はκに、モーメンタム付きではκの平方根に比例する。"
-        "モーメンタムは谷を横切る振動を抑えるが、ミニバッチの雑音は実効学習率が等しければ減らさない。",
+        claim_ja="条件数が κ のとき、勾配降下法の反復回数は κ に比例し、"
+        "モーメンタムの反復回数は κ の平方根に比例する。モーメンタムは、谷を横切る振動を抑えるが、"
+        "ミニバッチのノイズは減らさない。",
         source="item 074; Polyak 1964; Nesterov 1983; Rumelhart, Hinton & Williams 1986",
         correction="The text dates momentum to the 1990s and says that it suppresses the swings of SGD. The heavy ball "
         "is Polyak's of 1964, in networks since Rumelhart et al. 1986; swings across a steep valley are damped, the "
         "scatter by noisy gradients is not: at the same effective rate it is the same.",
-        correction_ja="教材はモーメンタムを1990年代のものとし、SGDの振動を抑えると述べる。実際はPolyakの重い球(1964年)に遡り、"
-        "ニューラルネットでは1986年のRumelhartらが用いた。抑えられるのは急な谷を横切る振動であり、"
-        "勾配の雑音による散らばりは実効学習率をそろえると変わらない。",
+        correction_ja="教材は、モーメンタムを 1990 年代のものとし、SGD の振動を抑えるとする。実際には、"
+        "1964 年の Polyak の heavy ball 法にさかのぼり、ニューラルネットワークでは 1986 年から使われてい"
+        "る（Rumelhart ら）。抑えられるのは急な谷を横切る振動で、勾配のノイズによるばらつきは、"
+        "実効学習率が同じなら変わらない。",
         settings=Settings(),
         smoke={"conditions": (10, 30), "noisy_steps": 100},
         small={"conditions": (10, 30, 100), "noisy_steps": 1_000},

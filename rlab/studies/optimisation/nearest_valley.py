@@ -64,8 +64,8 @@ STUDIES.register("nearest-valley")(
     Study(
         claim="Gradient descent in short steps ends in the valley it starts in, deep or not, where nothing in its "
         "gradient tells that another is deeper; in long steps neighbouring starts end in different valleys.",
-        claim_ja="歩幅の小さい勾配降下法は、深さによらず出発した谷の底で止まり、そこでの勾配からは"
-        "他にもっと深い谷があることは分からない。歩幅が大きいと、隣り合う出発点でも別の谷に落ちる。",
+        claim_ja="学習率の小さい勾配降下法は、深さによらず、出発した谷の底に着く。その勾配からは、"
+        "ほかにもっと深い谷があることは分からない。学習率が大きいと、隣り合う出発点からでも別の谷に着く。",
         source="item 068; Goodfellow, Bengio & Courville 2016, section 4.3",
         settings=Settings(),
         smoke={"starts": 40, "steps": 100},

@@ -151,13 +151,13 @@ STUDIES.register("optimisers-tuned")(
     Study(
         claim="With its rate tuned as theirs momentum is not behind Adagrad, Adadelta, RMSprop and Adam on networks: "
         "it beats the first, and is near their mean; which of all is best depends on the problem.",
-        claim_ja="学習率を同じように調整すれば、ニューラルネットワークでモーメンタムがAdagrad・Adadelta・RMSprop・Adamに劣るとは"
-        "いえない。Adagradには勝ち、四つの平均にはほぼ並ぶ。どれが最良かは問題によって異なる。",
+        claim_ja="学習率を同じように調整すれば、ニューラルネットワークでモーメンタムが AdaGrad、AdaDelta、RMSprop、"
+        "Adam に劣るとは言えない。AdaGrad には勝ち、四つの平均にはほぼ並ぶ。どれが最良かは、問題による。",
         source="items 074-080; Choi et al. 2019; Schmidt, Schneider & Hennig 2021",
         correction="The text says that all later methods are more efficient than momentum. That holds of problems "
         "whose difficulty lies along coordinates, not in general.",
-        correction_ja="教材は後発の手法はいずれもモーメンタムより効率がよいと述べる。それが成り立つのは座標ごとに尺度が違う問題"
-        "であり、一般にはいえない。",
+        correction_ja="教材は、後から出た手法はすべてモーメンタムより効率がよいとする。それが成り立つのは、"
+        "難しさが座標軸に沿っている問題で、一般には成り立たない。",
         settings=Settings(),
         smoke={"data": "digits", "steps": 3, "rates": 2, "examples": 100},
         small={"data": "digits", "steps": 50, "rates": 4, "examples": 400},

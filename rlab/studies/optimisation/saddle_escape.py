@@ -159,13 +159,15 @@ STUDIES.register("saddle-escape")(
     Study(
         claim="Beside a saddle, each at its best rate, momentum leaves sooner than gradient descent and adaptive steps "
         "sooner still; on the very ridge only noise helps; over a dent that holds gradient descent momentum carries.",
-        claim_ja="それぞれ最良の学習率で比べると、鞍点の近くからは、モーメンタムは勾配降下法より速く、適応的な歩幅はさらに速く"
-        "脱出する。尾根の真上から脱出させるのは雑音だけである。勾配降下法が止まる窪みも、モーメンタムなら越えられる。",
+        claim_ja="それぞれ最良の学習率で比べると、鞍点の近くから、モーメンタムは勾配降下法より速く、"
+        "適応的な手法はさらに速く脱出する。尾根のちょうど上では、ノイズだけが脱出の助けになる。"
+        "勾配降下法が止まるくぼみも、モーメンタムなら越えられる。",
         source="items 070, 072; Dauphin et al. 2014; Jin et al. 2017",
         correction="The text says that leaving a plateau takes steps that are lengthened along some directions. They "
         "make it quicker, but noise or momentum leaves as well, and exactly on the ridge adaptive steps do not.",
-        correction_ja="教材は、停滞を抜けるには方向ごとに歩幅を増減しなければならないとする。それは脱出を速めるが必要ではなく、"
-        "雑音やモーメンタムでも抜けられる。逆に尾根の真上では適応的な歩幅でも抜けられない。",
+        correction_ja="教材は、プラトーを抜けるには、いくつかの方向のステップ幅を伸ばす必要があるとする。"
+        "それは脱出を速めるが、ノイズやモーメンタムでも脱出できる。尾根のちょうど上では、"
+        "適応的な手法でも脱出できない。",
         settings=Settings(),
         smoke={"steps": 30, "starts": 4, "rates": 3},
         small={"steps": 400, "rates": 7},

@@ -130,11 +130,12 @@ STUDIES.register("bias-variance")(
             Contrast("means over more neighbours: variance falls", {"neighbours/variance_falls": 1}),
         ),
         draw=draw,
-        claim_ja="予測の二乗誤差の期待値はバイアスの二乗とバリアンスの和であり、目標に雑音があればその分散が加わる。"
-        "罰則を強めるとバリアンスは減るが、その代わりにバイアスが増えるので、誤差は両端ではなく中間で最小になる。",
+        claim_ja="二乗誤差の期待値は、バイアスの 2 乗とバリアンスの和で、目標値にノイズがあればその分散が加わる。"
+        "正則化はバリアンスを減らし、その代わりにバイアスを増やすので、誤差はその中間で最小になる。",
         correction="The slide calls the second term 'variation'; it is the variance (over data sets). Both terms are "
         "the whole error only against noise-free targets; measured against noisy ones, the noise's variance is added.",
-        correction_ja="スライドは第二項を「バリエーション」と書いているが、正しくは（データ集合にわたる）バリアンス（分散）である。"
-        "また、二項の和が誤差の全体になるのは雑音のない目標に対してだけで、雑音のある目標に対しては雑音の分散が加わる。",
+        correction_ja="教材のスライドは第二項を「バリエーション」とするが、正しくは（データセットにわたる）"
+        "バリアンスである。また、二つの項が誤差のすべてになるのは、目標値にノイズがない場合だけで、"
+        "ノイズがあればその分散が加わる。",
     )
 )

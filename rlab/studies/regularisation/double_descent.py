@@ -122,12 +122,12 @@ STUDIES.register("double-descent")(
         ),
         draw=draw,
         seeds=5,
-        claim_ja="誤ったラベルが混じると、ネットワークがちょうど全部を覚えられる幅のときにテスト誤差が最も悪くなり、"
-        "さらに幅を広げると再び下がる。罰則を加えるとその山は消える。",
+        claim_ja="誤ったラベルが混じると、テスト誤差は、ネットワークがすべてのラベルにちょうど適合できる幅のときに最"
+        "も大きく、さらに幅を広げると再び下がる。正則化を加えると、その山は消える。",
         correction="That complex deep models overfit easily is half of it: error rises with width only up to where the "
         "training labels are just fitted. Far beyond, of all solutions the least-norm one is found, which is smooth.",
-        correction_ja="「複雑な深層モデルは過学習しやすい」というのは半分だけ正しい。"
-        "誤差が幅とともに増えるのは訓練ラベルをちょうど覚えられるところまでである。"
-        "それをはるかに超えると、無数の解のうちノルムが最小のなめらかな解が選ばれ、誤差は再び下がる（二重降下）。",
+        correction_ja="複雑な深層モデルは過学習しやすい、というのは半分だけ正しい。誤差が幅とともに増えるのは、"
+        "訓練ラベルにちょうど適合するところまでである。それをはるかに超えると、無数の解のうち、"
+        "ノルムが最小の滑らかな解が得られる（二重降下）。",
     )
 )

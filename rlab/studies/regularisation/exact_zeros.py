@@ -110,13 +110,13 @@ STUDIES.register("exact-zeros")(
             ),
         ),
         draw=draw,
-        claim_ja="L1 の罰則は重要な入力を選び出すが、重みがちょうど 0 になるのは、"
-        "更新を軟判定しきい値（近接勾配）で行うときだけである。"
-        "劣勾配をそのまま使うと、L2 と同じく、どの重みも 0 の近くに残るだけで 0 にはならない。",
+        claim_ja="L1 正則化は重要な入力を選び出すが、重みがちょうど 0 になるのは、"
+        "更新にソフトしきい値処理（近接勾配法）を使うときだけである。劣勾配を使うと、L2 正則化と同じく、"
+        "どの重みも 0 から少しずれて残る。",
         correction="The text says that L1 makes some weights 0. Its minimum has zeros, but plain gradient descent on "
         "the penalty steps to and fro over 0 and never stays there; a proximal step (soft threshold) does.",
-        correction_ja="テキストは「L1 では一部の重みが 0 になる」とだけ述べる。最小解には確かに 0 があるが、"
-        "罰則をそのまま勾配降下すると 0 をまたいで振動し、0 には止まらない。"
-        "近接ステップ（軟判定しきい値）を使って初めて、ちょうど 0 になる。",
+        correction_ja="教材は、L1 正則化では一部の重みが 0 になるとする。最小解には 0 があるが、"
+        "L1 の項をそのまま勾配降下すると、0 をまたいで振動し、0 に止まらない。近接ステップ（ソフトしきい値処理）"
+        "なら 0 に止まる。",
     )
 )

@@ -89,12 +89,12 @@ STUDIES.register("l2-weight-decay")(
             Contrast("SGD: weights are shrunk as a whole (part of the norm)", {"sgd/shrunk": -1}, above=-0.98),
         ),
         draw=draw,
-        claim_ja="損失に加える L2 罰則と、更新のたびに重みを一定の割合で減らす重み減衰とは、"
-        "単純な SGD では丸め誤差を除いて一致するが、"
-        "モメンタム付き SGD や Adam では一致しない。",
+        claim_ja="損失に加える L2 正則化と、更新のときに重みを減らす重み減衰は、"
+        "単純な SGD では最後の桁を除いて一致する。モーメンタム付き SGD や Adam では一致しない。",
         correction="The slide makes 'L2 penalty' and 'weight decay' one thing. For plain SGD they are; adaptive "
         "methods divide the penalty's gradient by the size of past gradients, so that they differ (hence AdamW).",
-        correction_ja="スライドは L2 罰則と重み減衰を同じものとしている。それは単純な SGD に限って正しい。"
-        "適応的な手法は罰則の勾配も過去の勾配の大きさで割ってしまうため、両者は別物になる（そのために AdamW がある）。",
+        correction_ja="教材のスライドは、L2 正則化と重み減衰を同じものとしている。単純な SGD ではそのとおりである。"
+        "適応的な手法は、正則化項の勾配も過去の勾配の大きさで割るので、"
+        "両者は別のものになる（そのために AdamW がある）。",
     )
 )

@@ -118,7 +118,7 @@ STUDIES.register("parameter-constraint")(
             Contrast("λ = 0.01, unlike task: worse than none", {"unlike/alone": 1, "unlike/middle": -1}),
         ),
         draw=draw,
-        claim_ja="訓練例が 20 個しかないとき、似た課題で学んだ重みから離れすぎないように罰則か上限で縛ると、"
-        "正解率は上がる。似ていない課題の重みに縛ると、かえって下がる。",
+        claim_ja="訓練データが 20 個のとき、似たタスクで学習した重みから離れすぎないように、"
+        "正則化項や距離の上限で制約すると、正解率が上がる。似ていないタスクの重みに近づけると、かえって下がる。",
     )
 )

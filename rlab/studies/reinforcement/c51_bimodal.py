@@ -91,7 +91,7 @@ STUDIES.register("c51-bimodal")(
         seeds=8,
         small={"steps": 3_000},
         small_seeds=4,
-        claim_ja="Categorical DQN は、収益が二つの値のどちらかになることを学ぶ。"
-        "期待値だけでは、同じ平均の確実な収益と区別がつかない。",
+        claim_ja="Categorical DQN は、収益が二つの値のどちらかであることを学習する。期待値だけでは、"
+        "平均が同じ確実な収益と区別できない。",
     )
 )

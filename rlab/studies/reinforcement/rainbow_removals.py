@@ -71,6 +71,6 @@ STUDIES.register("rainbow-removals")(
         seeds=5,
         small={"steps": 400, "learning_starts": 128, "episodes": 1},
         small_seeds=3,
-        claim_ja="Rainbow の六つの部品はどれも役に立っている。どれか一つを外すと得点が下がる。",
+        claim_ja="Rainbow の六つの要素は、どれも役に立っている。どれか一つを外すと、得点が下がる。",
     )
 )

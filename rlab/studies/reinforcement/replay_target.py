@@ -70,11 +70,11 @@ STUDIES.register("replay-target")(
         seeds=5,
         small={"steps": 2_500, "episodes": 2},
         small_seeds=3,
-        claim_ja="DQN には経験再生とターゲットネットワークの両方が必要である。どちらか一方でも欠くと得点が下がる。",
+        claim_ja="DQN には、経験再生とターゲットネットワークの両方が必要である。どちらか一方がないと、得点が下がる。",
         correction="The page expands DQN as 'Deep Q-Learning'; it is 'Deep Q-Network'. The first one (2013) played "
         "seven games and beat a human on three; that of 2015 had the target network, too.",
-        correction_ja="ページは DQN を Deep Q-Learning の略としているが、正しくは Deep Q-Network である。"
-        "最初の DQN（2013 年）が人間を上回ったのは 7 ゲーム中 3 ゲームで、"
-        "ターゲットネットワークが加わったのは 2015 年である。",
+        correction_ja="教材は、DQN を Deep Q-Learning の略とする。正しくは Deep Q-Network である。"
+        "最初の DQN（2013 年）は、七つのゲームを学習し、三つで人間を上回った。2015 年の DQN には、"
+        "ターゲットネットワークも加わった。",
     )
 )

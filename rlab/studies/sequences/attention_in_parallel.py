@@ -103,13 +103,12 @@ STUDIES.register("attention-in-parallel")(
         claim="What a recurrent network does one after the other grows with the sequence, what a Transformer does so "
         "does not, so that a step of its training takes less time; in return it does not know the order of its inputs "
         "unless positions are added.",
-        claim_ja="再帰型ネットワークが順に行う計算は系列とともに増えるが、Transformer では増えず、"
-        "学習の一時刻あたりの時間は短い。"
-        "その代わり、位置を加えなければ入力の順序が分からない。",
+        claim_ja="RNN が順に行う計算は系列の長さとともに増えるが、Transformer では増えないので、"
+        "学習の 1 ステップにかかる時間が短い。その代わり、位置の情報を加えなければ、入力の順序が分からない。",
         correction="The text says that it is of attention only. It also has dense layers, skips, norms and positions; "
         "its work grows with the square of the length, and writing goes word by word.",
-        correction_ja="テキストは注意だけでできているというが、全結合層、スキップ接続、正規化、位置の情報も持つ。"
-        "計算量は長さの二乗で増え、生成は一語ずつである。",
+        correction_ja="教材は、Transformer は Attention だけからなるとする。実際には、全結合層、スキップ接続、"
+        "正規化、位置エンコーディングもある。計算量は長さの 2 乗に比例し、生成は 1 語ずつ進む。",
         source="item 245; Vaswani et al. 2017, section 4",
         settings=Settings(),
         smoke={"lengths": (4, 8), "width": 8, "batch": 1, "repeats": 1},

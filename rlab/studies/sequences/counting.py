@@ -76,8 +76,8 @@ STUDIES.register("counting")(
     Study(
         claim="An LSTM counts, in a cell that grows without bound, so it goes on with longer strings than it has seen; "
         "a GRU, whose state is bounded, does not.",
-        claim_ja="LSTM は際限なく大きくなるセルで数えるため、学習時より長い文字列にも対応する。"
-        "状態が有界の GRU にはそれができない。",
+        claim_ja="LSTM は、際限なく大きくなるセルで数えるので、学習時より長い文字列にも対応できる。"
+        "状態が有界の GRU にはできない。",
         source="item 227; Weiss et al. 2018, sections 3 and 5; Gers & Schmidhuber 2001",
         settings=Settings(),
         smoke={"most": 3, "longest": 14, "strings": 20, "updates": 3, "width": 4},

@@ -80,8 +80,8 @@ STUDIES.register("dialogue-context")(
     Study(
         claim="Answers by the dialogue so far are less surprised by the true ones than answers by the last turn or by "
         "nothing; the likeliest answers are shorter than the true ones and more alike.",
-        claim_ja="それまでの対話に基づく応答は、直前の発話だけによる応答や、何にもよらない応答より、正しい応答をよく予測する。"
-        "最もありそうな応答は、正しい応答より短く、似通っている。",
+        claim_ja="それまでの対話を使う応答モデルは、直前の発話だけを使うモデルや何も使わないモデルより、"
+        "正しい応答をよく予測する。最も確率の高い応答は、正しい応答より短く、似通っている。",
         source="items 238, 240; Serban et al. 2016, section 5; Li et al. 2016",
         settings=Settings(),
         smoke={"data": "rule-dialogues", "width": 8, "updates": 1, "dialogues": 8},

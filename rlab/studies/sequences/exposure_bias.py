@@ -59,8 +59,9 @@ STUDIES.register("exposure-bias")(
     Study(
         claim="A decoder trained after right words alone does worse after its own, as it has never seen its mistakes; "
         "where it is shown its own half of the time, that gap is smaller, and it writes better by itself.",
-        claim_ja="正解の語の後だけで学習した復号器は、自分の誤りを見たことがないため、自分の出力の後では成績が落ちる。"
-        "半分は自分の出力を見せて学習すると、この差は縮まり、自力で書く成績も上がる。",
+        claim_ja="正解の単語に続けることだけを学習したデコーダは、自分の誤りを見たことがないので、"
+        "自分の出力に続けるときは性能が落ちる。半分の割合で自分の出力を見せて学習すると、その差は縮まり、"
+        "自力で生成する性能も上がる。",
         source="item 236; Bengio et al. 2015, sections 2 and 4; Ranzato et al. 2016",
         settings=Settings(),
         smoke={"length": 3, "kinds": 3, "width": 8, "updates": 3, "test": 4},

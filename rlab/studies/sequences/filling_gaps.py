@@ -74,9 +74,10 @@ STUDIES.register("filling-gaps")(
     Study(
         claim="A network that reads in both directions fills a gap in a text better than one that reads forward, with "
         "no more weights.",
-        claim_ja="両方向に読むネットワークは、重みを増やさなくても、前向きだけに読むものより文章の欠けた箇所をうまく埋める。",
+        claim_ja="双方向に読むネットワークは、重みを増やさなくても、前向きだけに読むネットワークより、"
+        "文章の欠けた箇所をうまく補う。",
         correction="The text does not say that such a network needs what comes later, so it cannot predict online.",
-        correction_ja="テキストは触れていないが、この種のネットワークは後の入力を必要とするため、逐次の予測はできない。",
+        correction_ja="教材は触れていないが、このネットワークは後の入力を必要とするので、オンラインの予測はできない。",
         source="item 230; Schuster & Paliwal 1997, section III",
         settings=Settings(),
         smoke={"data": "shakespeare-small", "window": 7, "width": 8, "updates": 2, "test": 20},

@@ -70,8 +70,8 @@ STUDIES.register("fixed-vector")(
     Study(
         claim="One vector of fixed size holds a short source and not a long one; with attention the decoder writes "
         "long ones, too, and the longer they are, the larger is its lead.",
-        claim_ja="固定長のベクトル一つは短い入力なら保持できるが、長い入力は保持できない。"
-        "注意があれば長いものも書け、長いほど差は開く。",
+        claim_ja="一つの固定長ベクトルには、短い入力は収まるが、長い入力は収まらない。Attention があれば、"
+        "デコーダは長い文も生成でき、長いほど差は広がる。",
         source="items 241, 242; Bahdanau et al. 2015, section 5; Cho et al. 2014 (On the properties of neural machine "
         "translation)",
         settings=Settings(),

@@ -84,8 +84,8 @@ STUDIES.register("forget-gate")(
     Study(
         claim="A forget gate drops what is no longer needed: without it an LSTM does not start a count anew, and the "
         "longer a stream is, the more it errs.",
-        claim_ja="忘却ゲートは不要になったものを捨てる。これがないと LSTM は数え直すことができず、"
-        "系列が長くなるほど誤りが増える。",
+        claim_ja="忘却ゲートは、不要になった情報を捨てる。これがないと、LSTM は数え直すことができず、"
+        "系列が長いほど誤りが増える。",
         source="item 220; Gers et al. 2000, sections 2 and 3",
         settings=Settings(),
         smoke={"steps": 6, "longer": 16, "updates": 2, "test": 4, "width": 4},

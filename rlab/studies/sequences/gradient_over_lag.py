@@ -83,10 +83,11 @@ STUDIES.register("gradient-over-lag")(
         claim="An input acts on the outputs after it and on none before, and its gradient vanishes with the lag where "
         "the recurrent weights' spectral radius is below 1, and grows where it is well above; a cell that is kept "
         "open passes it on.",
-        claim_ja="入力は以後のすべての出力に影響し、以前の出力には影響しない。その勾配は、再帰の重みのスペクトル半径が"
-        "1 より小さければ時間差とともに消え、1 より十分大きければ増大する。開いたままのセルは勾配を伝える。",
+        claim_ja="入力は、以後の出力すべてに影響し、以前の出力には影響しない。その勾配は、"
+        "再帰の重みのスペクトル半径が 1 より小さければ時間差とともに消失し、1 より十分大きければ増大する。"
+        "ゲートを開いたままのセルは、勾配を伝える。",
         correction="The text has gradients vanish; by the weights, they may explode as well.",
-        correction_ja="テキストは勾配が消失するというが、重みによっては爆発もする。",
+        correction_ja="教材は、勾配が消失するとする。重みによっては、爆発もする。",
         source="items 210, 215; Bengio et al. 1994; Pascanu et al. 2013, section 2",
         settings=Settings(),
         smoke={"lag": 12, "width": 8, "batch": 2},

@@ -79,11 +79,12 @@ STUDIES.register("gru-or-lstm")(
     Study(
         claim="An LSTM has four blocks of weights, a GRU, without output gate, three, and is as good on a text, at "
         "equal width and at equal numbers of weights, and better where examples are few.",
-        claim_ja="LSTM は四つ、出力ゲートのない GRU は三つの重みの塊を持つ。文章では、同じ幅でも同じ重みの数でも"
-        "GRU は LSTM と同程度であり、例が少ない時にはより良い。",
+        claim_ja="LSTM は四つの、出力ゲートのない GRU は三つの重みのブロックを持つ。文章では、同じ幅でも、"
+        "同じ重みの数でも、GRU は LSTM と同じくらいの性能で、データが少ないときはそれより優れている。",
         correction="The text says that a GRU has far fewer weights. It has a quarter fewer, and which of the two is "
         "better depends on the task.",
-        correction_ja="テキストは GRU の重みが大幅に少ないというが、少ないのは四分の一で、どちらが良いかは課題による。",
+        correction_ja="教材は、GRU の重みは大幅に少ないとする。少ないのは 4 分の 1 で、"
+        "どちらが優れているかはタスクによる。",
         source="items 223, 225, 226; Cho et al. 2014; Chung et al. 2014, section 5; Greff et al. 2017",
         settings=Settings(),
         smoke={

@@ -99,8 +99,8 @@ STUDIES.register("latch-gates")(
     Study(
         claim="One weight cannot let an input in at one time and keep it out at another; an LSTM's input and output "
         "gates settle that conflict, and each of them is missed where it is held open.",
-        claim_ja="一つの重みでは、ある時は入力を入れ、別の時は入れないということができない。"
-        "LSTM の入力ゲートと出力ゲートはこの衝突を解消し、どちらも開いたままにすると誤りが増える。",
+        claim_ja="一つの重みでは、ある時刻に入力を取り込み、別の時刻に遮断することはできない（入力重み衝突）。"
+        "LSTM の入力ゲートと出力ゲートがこの衝突を解消し、どちらを開いたままにしても誤りが増える。",
         source="items 216, 219; Hochreiter & Schmidhuber 1997, sections 3 and 4",
         settings=Settings(),
         smoke={"steps": 6, "updates": 2, "test": 8, "width": 4},

@@ -52,7 +52,8 @@ STUDIES.register("noise-powers")(
     Study(
         claim="Noise words that are drawn by their frequency to the power of 3/4 make better word vectors than those "
         "drawn by their frequency or all alike.",
-        claim_ja="雑音の語を頻度の 3/4 乗で引くと、頻度そのままや一様に引くより良い単語ベクトルになる。",
+        claim_ja="負例の単語を頻度の 3/4 乗に比例してサンプリングすると、頻度に比例する場合や一様な場合より、"
+        "よい単語ベクトルが得られる。",
         source="item 250; Mikolov et al. 2013 (Distributed representations of words and phrases), section 2.2",
         settings=Settings(),
         smoke={"length": 600, "topics": 3, "each": 8, "epochs": 1, "width": 16},

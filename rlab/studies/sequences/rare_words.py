@@ -57,7 +57,7 @@ def draw(figure: Any, results: Results) -> None:
 STUDIES.register("rare-words")(
     Study(
         claim="Skip-gram finds better vectors of rare words than CBOW, CBOW takes less time.",
-        claim_ja="まれな語のベクトルは CBOW よりスキップグラムの方が良く、CBOW の方が時間はかからない。",
+        claim_ja="まれな単語では、skip-gram のほうが CBOW よりよいベクトルになる。CBOW のほうが、時間はかからない。",
         source="item 252; Mikolov et al. 2013; its authors' notes on word2vec, 2013",
         settings=Settings(),
         smoke={"length": 600, "topics": 3, "each": 8, "epochs": 1, "width": 16, "rare": 5},

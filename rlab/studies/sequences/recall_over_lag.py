@@ -68,12 +68,12 @@ STUDIES.register("recall-over-lag")(
     Study(
         claim="A plain recurrent network with small random weights loses what was said long ago, an LSTM keeps it; so "
         "does attention, to which no lag is long.",
-        claim_ja="小さな乱数の重みを持つ単純な再帰型ネットワークはずっと前に示されたことを失うが、LSTM は保つ。"
-        "注意にとっては、どの時間差も長くない。",
+        claim_ja="小さな乱数の重みから始めた単純な RNN は、ずっと前の入力を忘れるが、LSTM は保持する。"
+        "Attention も保持し、時間差の長さに影響されない。",
         correction="The text calls the LSTM the standard for series. It was; for most of them it is the Transformer "
         "now. A plain network whose recurrent weights begin orthogonal forgets far less.",
-        correction_ja="テキストは LSTM を時系列の標準というが、それは過去のことで、今は Transformer である。"
-        "また、再帰の重みを直交行列で始めれば、単純なネットワークもはるかに忘れにくい。",
+        correction_ja="教材は、LSTM を時系列の標準とする。かつてはそうだったが、今はたいてい Transformer である。"
+        "また、再帰の重みを直交行列で初期化すれば、単純な RNN もはるかに忘れにくくなる。",
         source="items 215, 217, 222; Hochreiter & Schmidhuber 1997, section 5; Vaswani et al. 2017, section 4",
         settings=Settings(),
         smoke={"lags": (2, 4), "examples": 32, "test": 10, "updates": 3},

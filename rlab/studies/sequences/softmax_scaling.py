@@ -65,10 +65,11 @@ STUDIES.register("softmax-scaling")(
     Study(
         claim="Without a division by the root of their size, long vectors' dot products drive attention's softmax to "
         "one key, and its gradient shrinks; with it, entropy and gradient do not depend on the size.",
-        claim_ja="次元の平方根で割らないと、長いベクトルの内積では注意のソフトマックスが一つのキーに偏り、勾配が小さくなる。"
-        "割れば、エントロピーも勾配も次元によらない。",
+        claim_ja="次元の平方根で割らないと、長いベクトルの内積によって、"
+        "Attention のソフトマックスは一つのキーに偏り、その勾配は小さくなる。割れば、"
+        "エントロピーも勾配も次元によらない。",
         correction="The text's listing does not divide.",
-        correction_ja="テキストのコードは割っていない。",
+        correction_ja="教材のコードは、割っていない。",
         source="item 243; Vaswani et al. 2017, section 3.2.1",
         settings=Settings(),
         smoke={"sizes": (4, 64), "keys": 8, "queries": 16},

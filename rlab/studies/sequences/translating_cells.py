@@ -61,7 +61,8 @@ STUDIES.register("translating-cells")(
     Study(
         claim="In translation the LSTM is ahead of the GRU, at equal width and where the GRU is wider, so that it has "
         "as many weights in its cells.",
-        claim_ja="翻訳では、同じ幅でも、幅を広げてセルの重みの数を揃えても、LSTM は GRU より優れている。",
+        claim_ja="翻訳では、LSTM が GRU より優れている。同じ幅でも、"
+        "GRU の幅を広げてセルの重みの数をそろえてもそうである。",
         source="item 228; Britz et al. 2017, section 4.2",
         settings=Settings(),
         smoke={"data": "rule-pairs", "width": 8, "updates": 1, "test": 8},

@@ -103,13 +103,14 @@ STUDIES.register("add-if-silent")(
     Study(
         claim="Cells that are added where all are silent tell digits apart without any gradient and bear shifts, more "
         "of them the more selective they are; the same layout of plain convolutions is another network.",
-        claim_ja="全細胞が沈黙したときに細胞を足す学習は、勾配なしで数字を見分けられ、ずれにも強く、選択性が高いほど細胞が増える。"
-        "ただし同じ配置の単純な畳み込みネットワークとは別物である。",
+        claim_ja="すべての細胞が反応しないときに細胞を追加する学習則（add-if-silent）は、勾配なしで数字を見分け、"
+        "ずれにも強い。選択性が高いほど、細胞は増える。同じ配置の通常の畳み込みとは、別のネットワークである。",
         correction="The text sees no structural difference between the Neocognitron and LeNet. Its S-cells divide by "
         "inhibition, so that their answer hardly depends on brightness, where a convolution's is proportional to it. "
         "Add-if-silent is of 2013; the network of 1980 learned by competition alone.",
-        correction_ja="テキストはネオコグニトロンとLeNetに構造上の差はないとする。しかしS細胞は抑制で割り算をするため応答が"
-        "明るさにほとんどよらず、明るさに比例する畳み込みとは異なる。add-if-silentは2013年のもので、1980年のネットワークは競合のみで学習した。",
+        correction_ja="教材は、ネオコグニトロンと LeNet に構造上の違いはないとする。しかし、"
+        "S 細胞は抑制によって割り算をするので、応答は明るさにほとんど依存しない。畳み込みの応答は、"
+        "明るさに比例する。add-if-silent は 2013 年のもので、1980 年のネットワークは競合だけで学習した。",
         source="items 192, 194, 195; Fukushima 1980; Fukushima 2013; LeCun et al. 1998",
         settings=Settings(data="mnist", steps=500),
         smoke={**SMOKE, "seen": 8},

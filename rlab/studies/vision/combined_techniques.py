@@ -97,8 +97,8 @@ STUDIES.register("combined-techniques")(
     Study(
         claim="Techniques of training are worth most together: all of them beat none and each of the first four "
         "alone, and as they stand in for each other, leaving out one costs little.",
-        claim_ja="学習の工夫は組み合わせてこそ効く。全部を使えば、何も使わない場合にも、最初の4つのどれか一つだけの場合にも"
-        "勝る。互いに補い合うので、一つだけ抜いても損は小さい。",
+        claim_ja="学習の工夫は、組み合わせて使うと最も効果が大きい。すべてを使えば、何も使わない場合にも、"
+        "最初の四つのどれか一つを使う場合にも勝る。互いに補い合うので、一つを外しても損失は小さい。",
         source="item 295; He et al. 2015; Ioffe & Szegedy 2015",
         settings=Settings(train=1_000, steps=500),
         smoke={"data": "digits", "train": 40, "test": 30, "steps": 4, "units": 8, "hidden": 2},

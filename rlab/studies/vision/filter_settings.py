@@ -65,14 +65,15 @@ STUDIES.register("filter-settings")(
     Study(
         claim="One filter is too few, single pixels are too small and the whole image is too large a filter; a stride "
         "of 2 costs little, one as large as the filter much; and as a second layer 1x1 is useful.",
-        claim_ja="フィルタ1枚では足りず、1x1は小さすぎ、画像全体の大きさでは大きすぎる。ストライド2はほとんど損をしないが、"
-        "フィルタと同じ幅まで広げると大きく損をする。一方、2層目に置く1x1は役に立つ。",
+        claim_ja="フィルタ 1 枚では少なすぎ、1x1 では小さすぎ、画像全体では大きすぎる。"
+        "ストライド 2 による損失は小さいが、フィルタと同じ幅のストライドでは大きい。2 層目の 1x1 は役に立つ。",
         correction="The slide finds 1x1 filters useless, large ones blind and strides fine up to the filter's size. On "
         "top of other maps 1x1 mixes channels, as in GoogLeNet and ResNet; a filter of the image's size is a template, "
         "which responds where it fits; and a stride of the filter's size loses accuracy.",
-        correction_ja="スライドは1x1のフィルタを無用とし、大きすぎるフィルタは何にも反応せず、ストライドはフィルタの大きさまでよい"
-        "とする。しかし1x1は他のマップの上ではチャネルを混ぜる（GoogLeNetやResNetで不可欠）。画像大のフィルタはひな形として"
-        "働き、合う場所で反応する。またフィルタ幅のストライドは精度を落とす。",
+        correction_ja="教材のスライドは、1x1 のフィルタは無用で、大きなフィルタは何にも反応せず、"
+        "ストライドはフィルタの大きさまでよいとする。GoogLeNet や ResNet のように、ほかのマップの上の 1x1 は、"
+        "チャネルを混ぜ合わせる。画像大のフィルタはテンプレートとして働き、合う所で反応する。"
+        "フィルタと同じ幅のストライドは、精度を下げる。",
         source="items 188, 300; Lin et al. 2014; Szegedy et al. 2015",
         settings=Images(steps=800),
         smoke=SMOKE,

@@ -53,12 +53,12 @@ STUDIES.register("fixed-permutation")(
     Study(
         claim="A picture that is flattened loses nothing but what is next to what: a dense network learns as well "
         "from pixels in a fixed random order, and a convolutional one falls to its level.",
-        claim_ja="画像を1次元に並べても失われるのは画素の隣り合わせだけである。全結合のネットワークは画素を決まった順に"
-        "かき混ぜても同じだけ学び、畳み込みネットワークはその水準まで落ちる。",
+        claim_ja="画像を 1 次元に並べ替えても、失われるのは画素の隣接関係だけである。全結合ネットワークは、"
+        "画素を一定の順序でシャッフルしても同じくらいよく学習し、CNN の精度はその水準まで下がる。",
         correction="The text says that flattening loses much information. Flattening can be undone, so none is lost; "
         "what is given up is the knowledge which pixels are neighbours.",
-        correction_ja="テキストは1次元化で情報が大きく失われると述べる。しかし並べ替えは元に戻せるので情報は失われない。"
-        "捨てられるのは、どの画素が隣り合うかという事前知識である。",
+        correction_ja="教材は、1 次元に並べると多くの情報が失われるとする。並べ替えは元に戻せるので、"
+        "情報は失われない。失われるのは、どの画素が隣り合うかという事前知識である。",
         source="item 176; LeCun et al. 1998",
         settings=Images(),
         smoke=SMOKE,

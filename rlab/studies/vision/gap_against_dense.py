@@ -71,12 +71,12 @@ STUDIES.register("gap-against-dense")(
     Study(
         claim="A convolutional network needs no dense layer: with the mean over one map of each class it recognises "
         "images about as well, with far fewer weights, and its maps show where the class is.",
-        claim_ja="畳み込みネットワークに全結合層は必須ではない。クラスごとに1枚のマップの平均を取れば、はるかに少ない重みで"
-        "ほぼ同じ精度になり、そのマップはクラスがどこにあるかも示す。",
+        claim_ja="CNN に全結合層は必須ではない。クラスごとに 1 枚のマップの平均を取れば（Global Average Pooling）、"
+        "はるかに少ない重みで同じくらいよく認識でき、そのマップはクラスがどこにあるかも示す。",
         correction="One text says that convolution and pooling cannot do the whole and need dense layers; the other "
         "that global average pooling is used instead. The second is right.",
-        correction_ja="一方のテキストは畳み込みとプーリングだけでは完結せず全結合が必要と述べ、他方は大域平均プーリングで"
-        "代えられると述べる。後者が正しい。",
+        correction_ja="一方の教材は、畳み込みとプーリングだけでは足りず、全結合層が必要だとする。もう一方の教材は、"
+        "代わりに Global Average Pooling を使うとする。後者が正しい。",
         source="items 185, 186, 299; Lin et al. 2014; Zhou et al. 2016",
         settings=Images(steps=600),
         smoke=SMOKE,

@@ -73,12 +73,13 @@ STUDIES.register("lesioned-resnet")(
     Study(
         claim="A residual network works on when a trained block is taken out, or even two, as an ensemble of many "
         "paths would; a plain one breaks down.",
-        claim_ja="残差ネットワークは学習済みのブロックを一つ、あるいは二つ抜いても、多数の経路のアンサンブルのように動き続け、"
-        "ショートカットのないネットワークは壊れる。",
+        claim_ja="残差ネットワークは、学習済みのブロックを一つ、または二つ取り除いても、"
+        "多数の経路のアンサンブルのように動作する。ショートカットのないネットワークは、動作しなくなる。",
         correction="An ensemble is an analogy: its members share weights and are trained together. And not every "
         "network with skips is a ResNet: highway networks gate them, DenseNet and U-Net concatenate.",
-        correction_ja="アンサンブルはたとえであり、経路は重みを共有して一緒に学習される。またスキップ接続があればResNetとは限らず、"
-        "Highwayはゲートを通し、DenseNetやU-Netは連結する。",
+        correction_ja="アンサンブルはたとえである。経路は重みを共有し、一緒に学習される。また、"
+        "スキップ接続を持つネットワークがすべて ResNet というわけではない。Highway Network はゲートを通し、"
+        "DenseNet と U-Net は連結する。",
         source="item 203; Veit et al. 2016, section 4; He et al. 2016",
         settings=Settings(steps=300, train=2_000, test=1_000),
         smoke={**SMOKE, "steps": 1, "width": 4, "draws": 1},

@@ -100,13 +100,14 @@ STUDIES.register("matched-filters")(
     Study(
         claim="A kernel answers most where the image is like it, but brightness fools one of zeros and ones; which "
         "values are best depends on what is to be found, and learning finds them.",
-        claim_ja="カーネルは自分に似た模様の所で最も強く応答するが、0と1だけのカーネルは単に明るい所にも騙される。"
-        "どんな値が最良かは何を見つけたいかで決まり、学習はその値を見つける。",
+        claim_ja="カーネルは、自分に似た模様の所で最も強く応答するが、0 と 1 だけのカーネルは、"
+        "単に明るい所にも反応する。どの値が最良かは、何を検出したいかで決まり、学習によって得られる。",
         correction="The slide reads a large value as a match and lists centre, top left, top right and bottom right. "
         "Its own map has 4 in the centre, 3 at top centre, top right, bottom left and bottom right, and only 2 at the "
         "top left. A plain sum of products is also large wherever it is bright.",
-        correction_ja="スライドは大きな値を一致と読み、中央・左上・右上・右下を挙げる。実際の値は中央が4、"
-        "上中央・右上・左下・右下が3で、左上は2にすぎない。また積和は単に明るいだけの所でも大きくなる。",
+        correction_ja="教材のスライドは、大きな値を一致と読み、中央、左上、右上、右下を挙げる。実際のマップの値は、"
+        "中央が 4、上中央、右上、左下、右下が 3 で、左上は 2 にすぎない。また、単純な積和は、"
+        "明るい所ならどこでも大きくなる。",
         source="items 174, 175; LeCun et al. 1998",
         settings=Settings(),
         smoke={"images": 60, "steps": 5},

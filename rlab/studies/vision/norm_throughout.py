@@ -68,13 +68,14 @@ STUDIES.register("norm-throughout")(
     Study(
         claim="Normalising once, before training, heals a start with far too small weights; batch normalisation does "
         "that and acts throughout, so that it also bears learning rates at which the other breaks down.",
-        claim_ja="学習前に一度だけ正規化すれば、小さすぎる初期重みは直る。バッチ正規化はそれに加えて学習中ずっと働くので、"
-        "一度だけの正規化では壊れるような大きな学習率にも耐える。",
+        claim_ja="学習前の 1 回の正規化は、小さすぎる重みの初期値の問題を解消する。バッチ正規化は、"
+        "それに加えて学習中も働くので、前者では学習できない大きな学習率にも耐える。",
         correction="The text counts batch normalisation, with scaling and initialisation, among what improves the "
         "start of learning, and activations, Adam, dropout and early stopping among what improves its course. "
         "It does both.",
-        correction_ja="テキストはバッチ正規化をスケーリングや重み初期化とともに学習の「開始」の工夫に数え、"
-        "活性化関数・Adam・ドロップアウト・早期終了を「過程」の工夫に数える。バッチ正規化はその両方である。",
+        correction_ja="教材は、バッチ正規化を、スケーリングや重みの初期化とともに、"
+        "学習の「開始」を改善するものに数え、活性化関数、Adam、ドロップアウト、"
+        "早期終了を「過程」を改善するものに数える。バッチ正規化は、両方を改善する。",
         source="item 296; Ioffe & Szegedy 2015; Mishkin & Matas 2016",
         settings=Images(train=2_000, steps=400),
         smoke={"data": "digits", "train": 80, "test": 60, "steps": 2, "batch_size": 32},

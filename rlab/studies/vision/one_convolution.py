@@ -43,8 +43,8 @@ STUDIES.register("one-convolution")(
     Study(
         claim="A convolutional network need not be deep: one layer of convolution with pooling already recognises "
         "better than a linear classifier, and on small images three more layers add less than it does.",
-        claim_ja="畳み込みネットワークは深くなくてよい。畳み込みとプーリング1層だけで線形分類器より良く、"
-        "小さな画像ではさらに3層足しても、その1層ほどの上積みはない。",
+        claim_ja="CNN は、深くなくてもよい。畳み込みとプーリングの 1 層だけで、線形分類器よりよく認識できる。"
+        "小さな画像では、さらに 3 層を加えても、この 1 層ほどの改善はない。",
         source="item 190; Fukushima 1980; LeCun et al. 1998",
         settings=Images(),
         smoke=SMOKE,

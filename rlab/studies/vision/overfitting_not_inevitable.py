@@ -73,12 +73,13 @@ STUDIES.register("overfitting-not-inevitable")(
     Study(
         claim="Test errors rise in the end where classes are noisy and a network learns them by heart; with true "
         "classes the share of errors does not rise, and shifts and weight decay keep it from rising with noise, too.",
-        claim_ja="ラベルに雑音がありネットワークがそれを丸暗記すると、テスト誤差は最後に上がる。ラベルが正しければ誤り率は上がらず、"
-        "雑音があってもデータ拡張と重み減衰があれば上昇は抑えられる。",
+        claim_ja="ラベルにノイズがあり、ネットワークがそれを暗記すると、テスト誤差は最後に上がる。"
+        "ラベルが正しければ、誤り率は上がらない。ノイズがあっても、"
+        "平行移動によるデータ拡張と重み減衰を使えば上がらない。",
         correction="The text calls the rise of test errors towards the right inevitable. It depends on noise, size and "
         "regularisation; and where the loss rises, the share of errors often does not.",
-        correction_ja="テキストはテスト誤差の右肩上がりを避けられないとするが、それは雑音・規模・正則化しだいである。"
-        "また損失が上がっても誤り率は上がらないことが多い。",
+        correction_ja="教材は、テスト誤差の右上がりを避けられないものとする。それは、ノイズ、規模、正則化による。"
+        "また、損失が上がっても、誤り率は上がらないことが多い。",
         source="item 301; Zhang et al. 2017; Nakkiran et al. 2020",
         settings=Settings(train=1_000, steps=2_000),
         smoke={"data": "digits", "train": 80, "test": 60, "steps": 30, "batch_size": 32},

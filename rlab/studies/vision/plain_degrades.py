@@ -70,13 +70,14 @@ STUDIES.register("plain-degrades")(
     Study(
         claim="Without shortcuts a network of 56 layers fits even its training images worse than one of 20, though its "
         "gradients do not vanish towards the front: with batch norm they explode there. Shortcuts ease both.",
-        claim_ja="ショートカットのない56層のネットワークは、訓練画像にさえ20層のものより合わない。勾配は手前で消えるのではなく、"
-        "バッチ正規化の下ではむしろ爆発する。ショートカットがあればどちらもはるかに軽い。",
+        claim_ja="ショートカットのない 56 層のネットワークは、20 層のものより、訓練画像にさえうまく適合しない。"
+        "しかし、入力側で勾配は消失せず、バッチ正規化のもとではむしろ爆発する。ショートカットは、どちらも和らげる。",
         correction="The text says that in deep networks the error does not reach the front. With batch normalisation "
         "it does, and before training it grows on its way, by a constant factor a layer (Yang et al.). He et al. found "
         "degradation nevertheless, and called it a difficulty of optimisation.",
-        correction_ja="テキストは深いネットワークでは誤差が手前まで伝わらないためだとする。バッチ正規化があれば誤差は伝わり、学習前には"
-        "層ごとに一定の割合で大きくなる（Yangら）。Heらはそれでも劣化が起こることを示し、最適化の難しさだとした。",
+        correction_ja="教材は、深いネットワークでは誤差が入力側まで届かないとする。バッチ正規化があれば届き、"
+        "学習前には層ごとに一定の倍率で大きくなる（Yang ら）。He らは、それでも劣化が起こることを示し、"
+        "最適化の難しさと呼んだ。",
         source="item 202; He et al. 2016, sections 4.1 and 4.2; Yang et al. 2019",
         settings=Settings(steps=300),
         smoke={**SMOKE, "steps": 1, "train": 32, "width": 4, "pool": 1},

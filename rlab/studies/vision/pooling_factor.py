@@ -50,8 +50,8 @@ STUDIES.register("pooling-factor")(
     Study(
         claim="Averages over blocks of 2x2 pixels keep nearly all that tells classes apart, and bear small shifts "
         "better; blocks of 4x4 lose more, and still leave far more than chance.",
-        claim_ja="2x2画素の平均はクラスの見分けに要るものをほぼ残し、小さなずれにも強くなる。"
-        "4x4の平均では失われるものが増えるが、それでも偶然よりはるかによく見分けられる。",
+        claim_ja="2x2 画素の平均は、クラスを見分ける情報をほぼすべて残し、小さなずれにも強くなる。"
+        "4x4 画素の平均ではより多くの情報が失われるが、それでも偶然よりはるかによく分類できる。",
         source="item 182; LeCun et al. 1998, section II.A",
         settings=Images(),
         smoke=SMOKE,

@@ -90,12 +90,13 @@ STUDIES.register("pooling-types")(
     Study(
         claim="Pooling need not be fixed: exponents, gates and strided convolutions learn with the rest of the "
         "network, and images are recognised about as well as with the maximum, which learns nothing.",
-        claim_ja="プーリングは固定とは限らない。指数・ゲート・ストライド付き畳み込みはネットワークの他の部分とともに学習され、"
-        "何も学習しない最大値プーリングとほぼ同じ精度になる。",
+        claim_ja="プーリングは固定とは限らない。指数、ゲート、ストライド付き畳み込みは、"
+        "ネットワークのほかの部分とともに学習でき、何も学習しない最大値プーリングと同じくらいの精度になる。",
         correction="The slides say that pooling is the maximum or the mean only and so has nothing to learn. "
         "Poolings that learn or draw have been published since, and many networks halve by strided convolutions.",
-        correction_ja="スライドはプーリングには最大と平均しかなく学習要素がないと述べるが、学習する（あるいは確率的な）"
-        "プーリングが発表されており、ストライド付き畳み込みで縮小するネットワークも多い。",
+        correction_ja="教材のスライドは、プーリングには最大値か平均しかなく、学習するものがないとする。その後、"
+        "学習するプーリングや確率的なプーリングが発表され、多くのネットワークはストライド付き畳み込みで縮小してい"
+        "る。",
         source="items 179, 183; Zeiler & Fergus 2013; Gulcehre et al. 2014; Springenberg et al. 2015; Lee et al. 2016",
         settings=Images(),
         smoke={**SMOKE, "steps": 1},

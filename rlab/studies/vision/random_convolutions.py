@@ -53,8 +53,8 @@ STUDIES.register("random-convolutions")(
     Study(
         claim="A convolutional network learns in two places: training both its kernels and the layer on top is "
         "better than either alone, and kernels at random are already worth more than bare pixels.",
-        claim_ja="畳み込みネットワークは二か所で学習する。カーネルと最後の層の両方を学習させると片方だけより良く、"
-        "しかも無作為なカーネルでさえ生の画素より役に立つ。",
+        claim_ja="CNN は、カーネルと最後の層の二か所で学習する。両方を学習すれば、どちらか一方だけよりよい。"
+        "ランダムなカーネルでも、画素をそのまま使うより役に立つ。",
         source="items 187, 189; Jarrett et al. 2009, section 3; Saxe et al. 2011",
         settings=Images(),
         smoke=SMOKE,

@@ -83,12 +83,13 @@ STUDIES.register("shift-tolerance")(
     Study(
         claim="Convolution moves its maps with the image and by itself bears no shift; pooling, above all over the "
         "whole map, makes a network bear shifts, and nothing of it helps against rotation.",
-        claim_ja="畳み込みは画像がずれると特徴マップも同じだけずらすだけで、それ自体はずれに強くない。"
-        "ずれに強くするのはプーリング、とりわけマップ全体の平均であり、回転にはいずれも効かない。",
+        claim_ja="畳み込みでは、画像がずれると特徴マップも同じだけずれるので、それだけではずれに強くならない。"
+        "プーリング、とりわけマップ全体でのプーリングが、ネットワークをずれに強くする。回転にはどれも効かない。",
         correction="The texts say that convolution makes a network invariant to shifts. It is equivariant (the maps "
         "move along, exactly); with a dense layer on top the shift matters as before. Pooling gives the invariance.",
-        correction_ja="テキストは畳み込みが移動不変性をもたらすと述べる。正しくは移動同変性（マップが同じだけずれる）であり、"
-        "直後に全結合層を置けばずれは元どおり効く。不変性を（近似的に）与えるのはプーリングである。",
+        correction_ja="教材は、畳み込みによってネットワークがずれに対して不変になるとする。畳み込みは、"
+        "不変ではなく同変である（マップが正確に同じだけずれる）。後に全結合層を置けば、"
+        "ずれは以前と同じように影響する。不変性を与えるのは、プーリングである。",
         source="items 177, 178, 180, 181; LeCun et al. 1998; Lin et al. 2014",
         settings=Settings(steps=500),
         smoke={**SMOKE, "margin": 2},

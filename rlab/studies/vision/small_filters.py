@@ -87,12 +87,13 @@ STUDIES.register("small-filters")(
     Study(
         claim="Depth costs computation in proportion, and small filters save it: two 3x3 in place of one 5x5 are as "
         "good and cheaper, and 1x1 in front more than halves an inception module; its branches at once save little.",
-        claim_ja="深くすると計算量は比例して増え、小さなフィルタがそれを抑える。3x3を2枚重ねれば5x5の1枚と同等でより安く、"
-        "手前の1x1はInceptionの計算を半分以下にする。一方、枝を並列に走らせて得る速さはわずかである。",
+        claim_ja="深くすると計算量は比例して増えるが、小さなフィルタで抑えられる。3x3 を 2 枚重ねたものは、"
+        "5x5 の 1 枚と同じくらいの精度で、計算量は少ない。手前に置いた 1x1 は、"
+        "Inception モジュールの計算量を半分未満にする。枝を同時に計算しても、速さはあまり変わらない。",
         correction="The text adds that the inception module makes parallel computing easy. Its branches are "
         "independent, but one of them makes most of the work, so all at once are hardly 1.5 times as fast.",
-        correction_ja="テキストはInceptionで並列計算が容易になるとも述べる。枝どうしは独立だが、計算の大半は1本の枝に"
-        "集中するので、全部を同時に走らせても1.5倍ほどにしかならない。",
+        correction_ja="教材は、Inception モジュールによって並列計算が容易になるとも述べる。枝どうしは独立だが、"
+        "計算の大半は 1 本の枝にあるので、すべてを同時に計算しても 1.5 倍ほどにしかならない。",
         source="items 198, 199, 200; Simonyan & Zisserman 2015; Szegedy et al. 2015",
         settings=Images(),
         smoke=SMOKE,

@@ -60,12 +60,13 @@ STUDIES.register("weights-of-flattening")(
     Study(
         claim="On a photograph of 36 million numbers a dense layer of 100 units has 3.6 thousand million weights and "
         "a convolution 448; what convolution spares is weights: multiplications it makes even more.",
-        claim_ja="3600万個の数からなる写真では、100ユニットの全結合層の重みは36億個、畳み込み層は448個である。"
-        "畳み込みが節約するのは重みであって、掛け算の回数はむしろ多い。",
+        claim_ja="3600 万個の数値からなる写真に対して、100 ユニットの全結合層の重みは 36 億個、"
+        "畳み込み層の重みは 448 個である。畳み込みが節約するのは重みで、乗算の回数はかえって多い。",
         correction="The slide says that flattening such a photograph is too slow. A convolution of 16 filters makes "
         "more multiplications than those 100 units; only against a dense layer with the same outputs it makes fewer.",
-        correction_ja="スライドは1次元化では遅すぎると述べる。しかし16枚のフィルタの畳み込みは100ユニットの全結合より"
-        "掛け算が多い。少なくなるのは同じ出力数の全結合層と比べたときである。",
+        correction_ja="教材のスライドは、このような写真を 1 次元に並べると遅すぎるとする。"
+        "16 枚のフィルタの畳み込みは、100 ユニットの全結合層より乗算が多い。少なくなるのは、"
+        "同じ出力数の全結合層と比べたときだけである。",
         source="item 184; LeCun et al. 1998, section II",
         settings=Settings(),
         smoke={"height": 300, "width": 400},
