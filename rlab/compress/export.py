@@ -5,23 +5,28 @@ The exported network is checked: on random inputs it must give what the run's ow
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from gymnasium.spaces import Box
+from stable_baselines3.sac.policies import SACPolicy
 from torch import Tensor, nn
 
 from rlab.agents.go.network import GoNetwork
 from rlab.agents.interaction import Interaction
 from rlab.agents.policy.policy_gradient import ActorCritic
+from rlab.agents.sb3.learner import Sb3Agent
 from rlab.agents.value.q_network import QNetwork
 from rlab.envs.go.planes import PLANES
 from rlab.errors import RlabError
+from rlab.nn.heads.policy import Categorical, Gaussian
 from rlab.nn.onnx import session_of
 from rlab.run.contract import Learner
 from rlab.tasks.classification import Classification
@@ -31,8 +36,8 @@ TOLERANCE = 1e-4
 """Largest difference between the run's outputs and those of the exported file, relative to the largest output."""
 
 
-POLICY_VALUE = "policy_value"
-"""What the output of a network of Go is called."""
+POLICY_VALUE, ACTION = "policy_value", "action"
+"""What the outputs of a network of Go, and of a policy of continuous actions, are called."""
 
 
 @dataclass(frozen=True)
@@ -81,26 +86,79 @@ def graph_of(learner: Learner, run: str) -> Graph:
     if isinstance(learner, Trainer) and isinstance(learner.task, Classification):
         return _of_model(learner.task)
     if isinstance(learner, Interaction):
-        agent: Any = learner.agent
-        network = getattr(agent, "online", None) or getattr(agent, "network", None)
-        space = learner.envs.single_observation_space
-        example = torch.from_numpy(np.stack([space.sample() for _ in range(2)]))
-        if isinstance(network, QNetwork) and not network.recurrent:
-            network.bf16 = False
-            q = _Function(network, lambda net, obs: net.q_values(net(obs)))
-            return Graph(q, example, "observation", ("q_values", "the value of each action; the largest one is played"))
-        if isinstance(network, ActorCritic) and isinstance(learner.envs.single_action_space.sample(), np.integer):
-            policy = _Function(network, lambda net, obs: net.policy(obs, None).log_p)
-            return Graph(policy, example, "observation", ("logits", "of each action's probability"))
+        return _of_agent(learner, run)
     go = go_network(learner)
     if go is not None:
         planes = (torch.rand(2, len(PLANES), go.size, go.size) < 0.3).float()
         words = f"logits of the {go.size**2} points and the pass, then the value from -1 to 1"
         return Graph(_Function(go, _policy_value), planes, "planes", (POLICY_VALUE, words))
-    raise RlabError(
-        f"run '{run}' cannot be exported; our classifiers, networks of Go, value-based agents and policies of discrete "
-        "actions can, if they carry no state from step to step"
+    raise _refused(run)
+
+
+def _refused(run: str) -> RlabError:
+    return RlabError(
+        f"run '{run}' cannot be exported; classifiers, regressions, networks of Go, value-based agents and policies "
+        "can, if they carry no state from step to step"
     )
+
+
+def _of_agent(learner: Interaction, run: str) -> Graph:
+    """Values of actions, logits of their probabilities, or numbers that are the action itself.
+
+    Raises:
+        RlabError: it remembers, or it is no agent with a network.
+    """
+    agent: Any = learner.agent
+    observations, actions = learner.envs.single_observation_space, learner.envs.single_action_space
+    example = torch.from_numpy(np.stack([observations.sample() for _ in range(2)]))
+    network = getattr(agent, "online", None) or getattr(agent, "network", None)
+    call: Callable[[Any, Tensor], Tensor]
+    if isinstance(network, QNetwork) and not network.recurrent:
+        network.bf16 = False
+        for layer in network.noisy_layers:
+            layer.noise = False
+        values, call = True, lambda net, obs: net.q_values(net(obs, net.act_taus.expand(obs.shape[0], -1)))
+    elif isinstance(network, ActorCritic) and not agent.config.recurrent:
+        values, call = False, lambda net, obs: _parameters(net.policy(obs, None))
+    elif isinstance(agent, Sb3Agent) and agent.model.observation_space == observations:
+        network = agent.model.policy
+        values, call = hasattr(network, "q_net"), _of_sb3
+    else:
+        raise _refused(run)
+    if not isinstance(actions, Box):
+        words = ("q_values", "the value of each action; the largest one is played")
+        return Graph(
+            _Function(network, call),
+            example,
+            "observation",
+            words if values else ("logits", "of each action's probability"),
+        )
+    low, high = torch.from_numpy(actions.low), torch.from_numpy(actions.high)
+    squashed = getattr(network, "squash_output", False)
+
+    def action(net: Any, obs: Tensor) -> Tensor:
+        mean = call(net, obs).reshape(-1, *low.shape)
+        return (low + 0.5 * (mean + 1) * (high - low) if squashed else mean).clamp(low, high)
+
+    return Graph(_Function(network, action), example, "observation", (ACTION, "the action that is played"))
+
+
+def _parameters(policy: Categorical | Gaussian) -> Tensor:
+    """Of a policy: the logits of its actions, or its mean."""
+    return policy.log_p if isinstance(policy, Categorical) else policy.mean
+
+
+def _of_sb3(policy: Any, obs: Tensor) -> Tensor:
+    """The same of policies of stable-baselines3, and the values of its DQN; its distributions cannot be exported."""
+    if hasattr(policy, "q_net"):
+        return policy.q_net(obs)
+    if isinstance(policy, SACPolicy):
+        return policy.actor.get_action_dist_params(obs)[0].tanh()
+    if hasattr(policy, "actor"):
+        return policy.actor(obs)
+    features = policy.extract_features(obs)
+    latent = policy.mlp_extractor.forward_actor(features if policy.share_features_extractor else features[0])
+    return policy.action_net(latent)
 
 
 def go_network(learner: Learner) -> GoNetwork | None:
@@ -144,10 +202,8 @@ def export(graph: Graph, file: Path, form: Literal["onnx", "torch"]) -> float:
     """
     module, x = graph.module.cpu().eval(), graph.example
     shapes = ({0: torch.export.Dim("batch", min=1)},)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it tells of every library that it could use
     try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
+        with quiet(), torch.no_grad():
             if form == "torch":
                 torch.export.save(torch.export.export(module, (x,), dynamic_shapes=shapes), file)
                 loaded = torch.export.load(file).module()
@@ -167,23 +223,45 @@ def export(graph: Graph, file: Path, form: Literal["onnx", "torch"]) -> float:
             return _difference(module, lambda inputs: session.run(None, {graph.inputs: inputs.numpy()})[0], x)
     except ImportError as e:
         raise RlabError(f"ONNX needs the extra: pip install 'rlab-rl[export]' ({e.name} is missing)") from None
-    except (torch.onnx.OnnxExporterError, torch._dynamo.exc.TorchDynamoException) as e:
-        lines = str(e).strip().splitlines()
-        raise RlabError(f"this network cannot be written as {form}: {lines[0] if lines else type(e).__name__}") from e
+    except RlabError:
+        raise
+    except Exception as e:  # exporters and engines raise what they like, and it is about this network
+        cause = e
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        lines = str(cause).strip().splitlines() or [""]
+        raise RlabError(f"this network cannot be written as {form} ({type(cause).__name__}: {lines[0]})") from e
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Within, no library tells of the choices that it makes."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _difference(module: nn.Module, run: Callable[[Tensor], np.ndarray], x: Tensor) -> float:
     worst = 0.0
     for inputs in (x, torch.cat([x, x.flip(0), x[:1]])):
         ours, theirs = module(inputs).numpy(), run(inputs)
+        if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+            raise RlabError(
+                "the network gives outputs that are not finite, so that it cannot be compared; train it anew"
+            )
         worst = max(worst, float(np.abs(ours - theirs).max() / max(np.abs(ours).max(), 1e-6)))
-    if not worst <= TOLERANCE:
+    if worst > TOLERANCE:
         raise RlabError(f"the exported network differs from the run's by {worst:.2g} of its largest output")
     return worst
 
 
 def player_script(env: str, file: str, graph: Graph) -> str:
     """Write a script of twenty lines that plays a Gymnasium environment with an exported agent, without rlab."""
+    played = "outputs[0]" if graph.outputs[0] == ACTION else "int(outputs[0].argmax())"
     return f'''"""Plays {env} with {file}: pip install gymnasium onnxruntime numpy."""
 
 import gymnasium
@@ -198,7 +276,7 @@ for episode in range(10):
     total, done = 0.0, False
     while not done:
         outputs = session.run(None, {{"{graph.inputs}": np.asarray(obs)[None]}})[0]
-        obs, reward, terminated, truncated, _ = env.step(int(outputs[0].argmax()))
+        obs, reward, terminated, truncated, _ = env.step({played})
         total, done = total + float(reward), terminated or truncated
     returns.append(total)
 print("mean of 10 games:", np.mean(returns))

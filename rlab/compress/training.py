@@ -70,11 +70,20 @@ def masked(masks: Mapping[str, Tensor]) -> Hook:
     return around
 
 
-def quantised(names: tuple[str, ...], bits: int, per_channel: bool) -> Hook:
-    """A step is computed with quantised weights, and what it changes is added to the real ones (straight-through)."""
+def quantised(names: tuple[str, ...], bits: int, per_channel: bool, masks: Mapping[str, Tensor]) -> Hook:
+    """A step is computed with quantised weights, and what it changes is added to the real ones (straight-through).
+
+    Those that are masked stay 0.
+    """
+    zeros = masked(masks)
 
     @contextlib.contextmanager
     def around(modules: nn.Module) -> Iterator[None]:
+        with zeros(modules), straight_through(modules):
+            yield
+
+    @contextlib.contextmanager
+    def straight_through(modules: nn.Module) -> Iterator[None]:
         named = dict(modules.named_parameters())
         with torch.no_grad():
             real = {name: named[name].clone() for name in names if name in named}
@@ -87,11 +96,6 @@ def quantised(names: tuple[str, ...], bits: int, per_channel: bool) -> Hook:
                 named[name].copy_(w + (named[name] - rounded[name].to(w.device)))
 
     return around
-
-
-def plain(modules: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Nothing around a step."""
-    return contextlib.nullcontext()
 
 
 @contextlib.contextmanager
@@ -139,6 +143,7 @@ def trained(
     device: str,
     stop: Stop,
     begin: State | None = None,
+    updates: int | None = None,
 ) -> Trained:
     """Train a run's model from some weights by its own settings, each step within `around`.
 
@@ -153,9 +158,10 @@ def trained(
         device: auto, cpu, cuda or cuda:N.
         stop: polled at every step.
         begin: a state of the run to go on from, but for its weights; None: the first update.
+        updates: after which it ends, if the epochs have as many, as where the run itself stopped early.
 
     Raises:
-        RlabError: the run is not trained in epochs.
+        RlabError: the run is not trained in epochs, or the weights are no finite numbers any more.
         Stopped: a stop was requested.
     """
     refuse_untrainable(folder, config)
@@ -171,19 +177,26 @@ def trained(
         best: Trained | None = None
         total = learner.progress().total
         every, validated = steps_between_evaluations(config.run, total), learner.done
-        while learner.updates < learner.total:
+        last = min(updates or learner.total, learner.total)
+        while learner.updates < last:
             if stop.requested:
                 raise Stopped
             with around(modules):
                 learner.step()
-            finished = learner.updates == learner.total
+            finished = learner.updates == last
             if learner.held_out and (finished or (every and learner.done // every > validated // every)):
                 validated = learner.done
                 with around(modules):
                     score = learner.evaluate_split("validation", stop)["mean"]
                 if best is None or best.validation is None or learner.task.primary.better(score, best.validation):
                     best = Trained(_copied(modules), learner.done, total, score)
-        return best or Trained(_copied(modules), learner.done, learner.done, None)
+        found = replace(best or Trained(_copied(modules), learner.done, 0, None), of=learner.done)
+        if not all_finite(found.weights):
+            raise RlabError(
+                f"the training of run '{folder.name}' diverged: its weights are not finite; nearest: a smaller "
+                "--learning-rate"
+            )
+        return found
 
 
 def initial_weights(folder: RunFolder, config: Any, start: bool = True) -> Weights:
@@ -208,6 +221,11 @@ def initial_weights(folder: RunFolder, config: Any, start: bool = True) -> Weigh
         if not isinstance(learner, Trainer):
             raise RlabError(f"run '{folder.name}' is of a recipe that has no epochs to train for")
         return _copied(learner.task.modules)
+
+
+def all_finite(weights: Weights) -> bool:
+    """Whether all numbers are finite."""
+    return all(bool(torch.isfinite(w).all()) for w in weights.values())
 
 
 def _copied(modules: nn.Module) -> Weights:
