@@ -44,6 +44,9 @@ from rlab.tasks.trainer import of_several_modules
 PLACES = (("modules",), ("agent", "online"), ("agent", "network"), ("agent", "policy"), ("network",))
 """Where a state may hold the parameters of what acts or predicts: models, agents, players of Go."""
 
+BESIDE = (("agent", "teacher"), ("agent", "expert", "note"))
+"""Where it may hold what evaluations compare with: a teacher that is played beside, an expert's score."""
+
 SMALL = 4_096
 """Bytes of an array up to which it is taken along: counters and the like."""
 
@@ -206,7 +209,7 @@ def compress(
         _refuse_taken(control)
     saved = find_checkpoint(folder, None)
     state = policy_state(saved.state)
-    place, weights = network_in(state, folder.name)
+    place, weights = network_in(state, folder)
     if not all_finite(weights):
         raise RlabError(f"run '{folder.name}' has weights that are not finite, so that nothing is made of it")
     made = _Made(configuration_of(folder)[1], weights)
@@ -340,7 +343,7 @@ def _refuse_taken(name: str) -> None:
 
 
 def policy_state(state: State) -> State:
-    """Keep of a checkpoint's state what acting or predicting needs: the network, numbers and small arrays.
+    """Keep of a checkpoint's state what acting, predicting and scoring need: networks, numbers and small arrays.
 
     The best parameters of a model become its parameters.
     """
@@ -355,10 +358,10 @@ def _kept(node: State, place: tuple[str, ...]) -> State:
     kept: State = {}
     for name, value in node.items():
         here = (*place, name)
-        if here in PLACES:
+        if here in (*PLACES, *BESIDE):
             kept[name] = dict(value)
         elif isinstance(value, dict):
-            if any(known[: len(here)] == here for known in PLACES):
+            if any(known[: len(here)] == here for known in (*PLACES, *BESIDE)):
                 kept[name] = _kept(value, here)
         elif isinstance(value, (np.ndarray, Tensor)):
             if value.nbytes <= SMALL:
@@ -373,7 +376,7 @@ def _plain(values: list[Any] | tuple[Any, ...]) -> bool:
     return len(values) <= SMALL // 8 and all(isinstance(value, (bool, int, float)) for value in values)
 
 
-def network_in(state: State, run: str) -> tuple[tuple[str, ...], dict[str, Tensor]]:
+def network_in(state: State, run: RunFolder) -> tuple[tuple[str, ...], dict[str, Tensor]]:
     """Find the network's parameters in a state: (the place, name -> tensor).
 
     Raises:
@@ -386,7 +389,8 @@ def network_in(state: State, run: str) -> tuple[tuple[str, ...], dict[str, Tenso
         if isinstance(node, dict) and any(isinstance(value, Tensor) for value in node.values()):
             return place, node
     raise RlabError(
-        f"run '{run}' has no network that could be made smaller; models, deep agents and players of Go have"
+        f"run '{run.name}' is one of {run.config()['recipe']}, which has no network of layers to be made smaller; "
+        "other models, deep agents and players of Go have one"
     )
 
 

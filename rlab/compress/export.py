@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +51,7 @@ class Graph:
         inputs: the input's name.
         outputs: the output's name, and what it is in words.
         classes: names of the K outputs, where they have some.
+        rules: of an agent: what its environment is made with, beside its name.
         shape: of one input.
     """
 
@@ -58,6 +60,7 @@ class Graph:
     inputs: str
     outputs: tuple[str, str]
     classes: tuple[str, ...] | None = None
+    rules: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -125,22 +128,21 @@ def _of_agent(learner: Interaction, run: str) -> Graph:
         values, call = hasattr(network, "q_net"), _of_sb3
     else:
         raise _refused(run)
-    if not isinstance(actions, Box):
-        words = ("q_values", "the value of each action; the largest one is played")
-        return Graph(
-            _Function(network, call),
-            example,
-            "observation",
-            words if values else ("logits", "of each action's probability"),
-        )
-    low, high = torch.from_numpy(actions.low), torch.from_numpy(actions.high)
-    squashed = getattr(network, "squash_output", False)
+    words = ("q_values", "the value of each action; the largest one is played")
+    if isinstance(actions, Box):
+        words, call = (ACTION, "the action that is played"), partial(_action, call, actions)
+    elif not values:
+        words = ("logits", "of each action's probability")
+    return Graph(_Function(network, call), example, "observation", words, rules=learner.rules)
 
-    def action(net: Any, obs: Tensor) -> Tensor:
-        mean = call(net, obs).reshape(-1, *low.shape)
-        return (low + 0.5 * (mean + 1) * (high - low) if squashed else mean).clamp(low, high)
 
-    return Graph(_Function(network, action), example, "observation", (ACTION, "the action that is played"))
+def _action(call: Callable[[Any, Tensor], Tensor], space: Box, network: Any, obs: Tensor) -> Tensor:
+    """obs[B, *shape] -> the mean of a policy within the bounds of its actions, [B, *shape]."""
+    low, high = torch.from_numpy(space.low), torch.from_numpy(space.high)
+    mean = call(network, obs).reshape(-1, *low.shape)
+    if getattr(network, "squash_output", False):  # stable-baselines3, off-policy: from -1 to 1
+        mean = low + 0.5 * (mean + 1) * (high - low)
+    return mean.clamp(low, high)
 
 
 def _parameters(policy: Categorical | Gaussian) -> Tensor:
@@ -261,15 +263,21 @@ def _difference(module: nn.Module, run: Callable[[Tensor], np.ndarray], x: Tenso
 
 def player_script(env: str, file: str, graph: Graph) -> str:
     """Write a script of twenty lines that plays a Gymnasium environment with an exported agent, without rlab."""
+    steps = {"max_episode_steps": graph.rules["max_steps"]} if graph.rules.get("max_steps") else {}
+    given = {**graph.rules.get("env_args", {}), **steps}
+    make = f"gymnasium.make({env!r}{f', **{given!r}' if given else ''})"
+    for module, _, name in (wrapper.partition(":") for wrapper in graph.rules.get("wrappers", ())):
+        make = f"importlib.import_module({module!r}).{name}({make})"
     played = "outputs[0]" if graph.outputs[0] == ACTION else "int(outputs[0].argmax())"
-    return f'''"""Plays {env} with {file}: pip install gymnasium onnxruntime numpy."""
+    imports = "import importlib\n\n" if "importlib" in make else ""
+    return f'''"""Plays {env} with an exported network: pip install gymnasium onnxruntime numpy."""
 
-import gymnasium
+{imports}import gymnasium
 import numpy as np
 import onnxruntime
 
-env = gymnasium.make("{env}")
-session = onnxruntime.InferenceSession("{file}", providers=["CPUExecutionProvider"])
+env = {make}
+session = onnxruntime.InferenceSession({file!r}, providers=["CPUExecutionProvider"])
 returns = []
 for episode in range(10):
     obs, _ = env.reset(seed=episode)

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from rlab.compress.prune import apply_masks
 from rlab.compress.quantise import quantise
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
@@ -61,11 +62,7 @@ def masked(masks: Mapping[str, Tensor]) -> Hook:
     @contextlib.contextmanager
     def around(modules: nn.Module) -> Iterator[None]:
         yield
-        named = dict(modules.named_parameters())
-        with torch.no_grad():
-            for name, mask in masks.items():
-                if name in named:
-                    named[name].mul_(mask.to(named[name].device))
+        apply_masks(modules, masks)
 
     return around
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,7 @@ from rlab.agents.go.tree_game import PositionBatch
 from rlab.agents.go.weights import read_network
 from rlab.cli import main
 from rlab.compress.compress import Compression, compress
-from rlab.compress.export import Graph, export, graph_of
+from rlab.compress.export import Graph, export, graph_of, player_script
 from rlab.compress.latency import latencies
 from rlab.compress.memory import memory
 from rlab.envs.go.boards import Boards, Setting
@@ -148,6 +150,16 @@ def test_structured_run_computes_what_is_left(run: str) -> None:
                 layer.bias[smallest] = 0
             outputs = [graph.module(graphs[0].example) for graph in graphs]
     torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-5)
+
+
+def test_encoder_that_is_narrowed_in_part_is_refused() -> None:
+    """GroupNorm keeps the convolutions as they are, and LeNet's name tells the widths of all layers."""
+    words = ["--encoder", "lenet5+group", "--name", "grouped"]
+    assert main(["train", *LENET, *words]) == 0
+    with pytest.raises(
+        RlabError, match=r"of encoder 'lenet5\+group' only some layers can be made narrower.*: --method prune"
+    ):
+        compress(find_run("grouped"), Compression("structured"))
 
 
 def test_structured_run_serves_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -339,6 +351,17 @@ def test_compressed_agent_plays() -> None:
             assert run.predict(np.zeros(4, np.float32)) in (0, 1)
 
 
+def test_compressed_imitators_are_scored_beside_whom_they_imitate() -> None:
+    """The teacher, or the expert's score, stays in the checkpoint, without which no evaluation could compare."""
+    short = ["--env", "CartPole-v1", "--steps", "300", "--threads", "1", "--final-episodes", "1"]
+    assert main(["train", "policy-distillation", *short, "--teacher", "cart", "--name", "student"]) == 0
+    assert main(["data", "from-run", "cart"]) == 0
+    assert main(["train", "gail", *short, "--trajectories", "cart", "--name", "imitator"]) == 0
+    for run, part in (("student", "teacher"), ("imitator", "expert")):
+        compress(find_run(run), Compression(bits=8), f"{run}-8")
+        assert rlab.evaluate(f"{run}-8", 1)[part] == rlab.evaluate(run, 1)[part]
+
+
 @pytest.mark.parametrize(
     ("run", "how", "says"),
     [
@@ -500,6 +523,13 @@ def test_latency_leaves_the_precision() -> None:
     assert layer.bf16 is True
 
 
+def test_run_without_layers_is_refused() -> None:
+    words = ["q-learning", "--env", "FrozenLake-v1", "--steps", "20", "--final-episodes", "1", "--name", "table"]
+    assert main(["train", *words]) == 0
+    with pytest.raises(RlabError, match="run 'table' is one of q-learning, which has no network of layers to be made"):
+        compress(find_run("table"), Compression())
+
+
 def test_full_disk_leaves_the_file_that_stood(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -566,6 +596,28 @@ def test_exported_go_network_plays_in_a_search(capsys: pytest.CaptureFixture[str
         Path("note.onnx").write_text("no network")
         with pytest.raises(RlabError, match=says):
             find_player(name)
+
+
+def test_player_script_makes_the_environment_of_the_run(tmp_path: Path) -> None:
+    load_recipes()
+    wrapper = "gymnasium.wrappers:RecordEpisodeStatistics"
+    rules = {"env_args": {"is_slippery": False}, "max_steps": 3, "wrappers": (wrapper,)}
+    graph = Graph(torch.nn.Identity(), torch.zeros(2), "observation", ("q_values", "values"), rules=rules)
+    script = player_script("FrozenLake-v1", "it's.onnx", graph)
+    made = next(line for line in script.splitlines() if line.startswith("env = "))
+    scope: dict[str, Any] = {"gymnasium": gymnasium, "importlib": importlib}
+    exec(made, scope)
+    assert type(scope["env"]) is gymnasium.wrappers.RecordEpisodeStatistics
+    assert scope["env"].spec.max_episode_steps == 3
+    assert scope["env"].spec.kwargs["is_slippery"] is False
+    compile(script, "script", "exec")
+    assert "import importlib" in script
+    with closing(Journal(tmp_path)) as journal:
+        entry = RECIPES.get("dqn")
+        config = entry.default("FrozenLake-v1")
+        config = replace(config, env=replace(config.env, options={"env_args": {"is_slippery": False}}))
+        with closing(entry.build(config, BuildContext("cpu", journal))) as learner:
+            assert graph_of(learner, "it").rules["env_args"] == {"is_slippery": False}
 
 
 def test_exported_agent_plays_without_rlab() -> None:
