@@ -37,7 +37,7 @@ from rlab.run.contract import Log, State, Stop
 from rlab.run.files import write_document
 from rlab.run.folder import LONGEST_NAME, RunFolder, check_name, create_run, holds, runs_dir
 from rlab.run.journal import Journal
-from rlab.run.lifecycle import configuration_of, find_checkpoint
+from rlab.run.lifecycle import configuration_of, find_checkpoint, resolve_device
 from rlab.run.packing import Packed, pack
 from rlab.tasks.trainer import of_several_modules
 
@@ -203,6 +203,7 @@ def compress(
         RlabError: the run has no network, or training was asked for and it has no data set.
         Stopped: a stop was requested; nothing was written.
     """
+    resolve_device(device)
     name = _free_name(folder, how, name)
     control = f"{name}-random" if how.rewind else None
     if control is not None:

@@ -21,6 +21,7 @@ from rlab.run.journal import Journal
 from rlab.run.lifecycle import BuildContext, begin_process, resolve_device
 from rlab.run.loop import steps_between_evaluations
 from rlab.run.warm_start import notes_of
+from rlab.tasks.teacher import ROLE as TEACHER
 from rlab.tasks.trainer import Trainer
 
 Weights = dict[str, Tensor]
@@ -120,7 +121,7 @@ def built(folder: RunFolder, config: Any, device: str = "cpu", start: bool = Fal
 
 
 def refuse_untrainable(folder: RunFolder, config: Any, flag: str = "--epochs", nearest: str = "--epochs 0") -> None:
-    """Refuse to train what is no model on a data set.
+    """Refuse to train what is no model on a data set, or has lost its teacher.
 
     Raises:
         RlabError: one sentence that says so.
@@ -129,6 +130,12 @@ def refuse_untrainable(folder: RunFolder, config: Any, flag: str = "--epochs", n
         recipe = folder.config()["recipe"]
         raise RlabError(
             f"run '{folder.name}' is one of {recipe}, and {flag} trains models on data sets; nearest: {nearest}"
+        )
+    made = folder.config().get("compressed")
+    if made and TEACHER in notes_of(folder):
+        raise RlabError(
+            f"run '{folder.name}' learned from a teacher, who stayed behind when it was made smaller; nearest: the run "
+            f"that it was made of, '{made[0]['of']}'"
         )
 
 

@@ -302,6 +302,8 @@ def test_training_that_diverges_writes_nothing(monkeypatch: pytest.MonkeyPatch) 
     runs = [run.name for run in all_runs()]
     with pytest.raises(RlabError, match=r"nan|inf|not finite"):
         compress(find_run("whole"), Compression("prune", epochs=1, learning_rate=1e30), "wild")
+    with pytest.raises(RlabError, match="cudb"):
+        compress(find_run("whole"), Compression(), "wild", "cudb")
     saved = find_checkpoint(find_run("whole"), None)
     saved.state["modules"]["model.head.logits.weight"][0, 0] = torch.nan
     monkeypatch.setattr("rlab.compress.compress.find_checkpoint", lambda folder, progress: saved)
@@ -311,6 +313,14 @@ def test_training_that_diverges_writes_nothing(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(RlabError, match="a weight is 100000, and 16 bits hold 65504 at the most; nearest: --bits 8"):
         compress(find_run("whole"), Compression(bits=16), "wild")
     assert [run.name for run in all_runs()] == runs
+
+
+def test_student_is_trained_with_its_teacher() -> None:
+    """Whom a compressed run has left behind."""
+    assert main(["train", *LENET, "--teacher", "lenet", "--name", "pupil"]) == 0
+    made = compress(find_run("pupil"), Compression("prune", share=0.5, epochs=1), "pupil-half")
+    with pytest.raises(RlabError, match=r"run 'pupil-half' learned from a teacher, who stayed behind .*, 'pupil'"):
+        compress(made.folder, Compression("qat", epochs=1))
 
 
 def test_pictures_of_a_generator_stay_as_they_are() -> None:
@@ -455,6 +465,7 @@ def built_agent(recipe: str, env: str, journal: Journal) -> Any:
 )
 def test_exported_agent_acts_as_it_does_itself(recipe: str, env: str, tmp_path: Path) -> None:
     """Also those of stable-baselines3; numbers are the action itself, in any batch."""
+    import onnx
     import onnxruntime
 
     load_recipes()
@@ -463,6 +474,9 @@ def test_exported_agent_acts_as_it_does_itself(recipe: str, env: str, tmp_path: 
             learner.agent.online.resample(torch.Generator().manual_seed(0))
         graph, file = graph_of(learner, recipe), tmp_path / "agent.onnx"
         export(graph, file, "onnx")
+        model = onnx.load(file)
+        assert {node.domain for node in model.graph.node} == {""}  # no operation that an engine may lack
+        assert not model.functions
         space = learner.envs.single_observation_space
         space.seed(0)
         obs = np.stack([space.sample() for _ in range(50)])
