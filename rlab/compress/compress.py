@@ -406,12 +406,14 @@ def _packed(tensor: Tensor, how: Compression, grid: tuple[int, bool] | None) -> 
     Args:
         tensor: the weights.
         how: the method.
-        grid: bits and `per_channel` that they had before; while they lie on that grid, it is exact and kept.
+        grid: bits and `per_channel` that they had before; while they lie on that grid, it is exact and kept, as half
+            precision is.
     """
     codings = [(how.bits, how.per_channel)] if how.bits in BITS else []
     if how.bits == 16 and tensor.abs().amax() > torch.finfo(torch.float16).max:
         raise RlabError(f"a weight is {tensor.abs().amax():g}, and 16 bits hold 65504 at the most; nearest: --bits 8")
-    choices = [] if codings else [pack(tensor.float(), how.bits, sparse=sparse) for sparse in (False, True)]
+    width = 16 if torch.equal(tensor.half().float(), tensor.float()) else how.bits
+    choices = [] if codings else [pack(tensor.float(), width, sparse=sparse) for sparse in (False, True)]
     for bits, per_channel in [*codings, *([grid] if grid else [])]:
         found = quantise(tensor, bits, per_channel)
         if (bits, per_channel) in codings or torch.allclose(found.dequantise(), tensor.float(), rtol=1e-5, atol=0):

@@ -262,6 +262,8 @@ def test_pruning_keeps_few_bits() -> None:
     assert compress(pruned.folder, Compression(bits=8), "four-8").after == pruned.after
     trained = compress(four.folder, Compression("prune", share=0.5, epochs=1), "four-trained")
     assert trained.after > 4 * pruned.after  # floats again
+    half = compress(find_run("lenet"), Compression(bits=16), "half-precision")
+    assert compress(half.folder, Compression("prune", share=0.5), "half-pruned").after < 0.7 * half.after
 
 
 def test_pruned_before_stays_zero_in_training() -> None:
