@@ -35,7 +35,7 @@ from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints
-from rlab.run.contract import Speaks, Stop
+from rlab.run.contract import Speaks, Stop, Stopped
 from rlab.run.folder import all_runs, find_run
 from rlab.run.journal import Journal
 from rlab.run.lifecycle import BuildContext, find_checkpoint
@@ -544,6 +544,35 @@ def test_run_without_layers_is_refused() -> None:
     assert main(["train", *words]) == 0
     with pytest.raises(RlabError, match="run 'table' is one of q-learning, which has no network of layers to be made"):
         compress(find_run("table"), Compression())
+
+
+def test_player_replaces_no_file_of_the_user(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.py").write_text("mine")
+    for out in ("mine.onnx", "net.py"):
+        assert main(["export", "cart", "--out", out, "--no-latency"]) == 1
+        assert "where the agent's player goes, is a file of yours; take another --out" in capsys.readouterr().err
+    assert [file.name for file in Path().iterdir()] == ["mine.py"]
+    assert Path("mine.py").read_text() == "mine"
+
+
+def test_other_run_keeps_its_evaluation(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stop while both are scored names the new run, which is whole."""
+    evaluation = find_run("cart").evaluation.read_bytes()
+    words = ["compress", "cart", "--no-latency", "--name"]
+    assert main([*words, "scored", "--episodes", "1"]) == 0
+    assert find_run("cart").evaluation.read_bytes() == evaluation
+    assert find_run("scored").evaluation.is_file()
+    runs = [run.name for run in all_runs()]
+    assert main([*words, "bad", "--episodes", "-1"]) == 1
+    assert [run.name for run in all_runs()] == runs
+
+    def stopped(*args: object) -> None:
+        raise Stopped
+
+    monkeypatch.setattr("rlab.cli.compress._score", stopped)
+    assert main([*words, "unscored"]) == 130
+    assert "stopped; run 'unscored' was written, and not scored" in capsys.readouterr().err
+    assert find_run("unscored").name == "unscored"
 
 
 def test_full_disk_leaves_the_file_that_stood(
