@@ -14,6 +14,7 @@ from rlab.cli.common import (
     output_file,
     parse,
     reference,
+    refuse_below,
     results,
     say,
     stopped_status,
@@ -83,13 +84,13 @@ def main(argv: Sequence[str]) -> int:
 
 def _compress(argv: Sequence[str], stop: Stop) -> int:
     flags = parse(Flags, "compress", argv)
+    refuse_below(flags, episodes=0)
     given = {name: getattr(flags, name) for name in GIVEN if getattr(flags, name) is not None}
     given |= {name: True for name in ("layerwise", "rewind") if getattr(flags, name)}
     given |= {} if flags.per_channel else {"per_channel": False}
     pareto = flags.pareto and output_file("--pareto", flags.pareto, ".png")
     with results(flags.json) as put:
         folder = find_run(flags.run)
-        from rlab.api import evaluate
         from rlab.compress.compress import Compression, compress
         from rlab.compress.latency import table
         from rlab.compress.memory import memory_table
@@ -97,17 +98,18 @@ def _compress(argv: Sequence[str], stop: Stop) -> int:
         from rlab.recipes import load_recipes
 
         load_recipes()
-        how = Compression(flags.method, **given)
+        how, new = Compression(flags.method, **given), ""
         try:
             made = compress(folder, how, flags.name, flags.device, stop, say)
+            new = reference(made.folder)
             runs = {"before": folder, "after": made.folder} | ({"control": made.control} if made.control else {})
             scores: dict[str, Any] = {}
             for role, run in runs.items():
                 if flags.episodes:
-                    scores[role] = evaluate(run, flags.episodes, 0, flags.device, stop=stop)
+                    scores[role] = _score(run, role, flags, stop)
             costs = {role: _costs(runs[role], role, stop) for role in ("before", "after") if flags.latency}
         except Stopped:
-            say("stopped")
+            say(f"stopped; run '{new}' was written, and not scored" if new else "stopped; nothing was written")
             return stopped_status(stop)
         lines = [
             f"network {made.before:,} bytes in float32, {made.after:,} now: "
@@ -123,7 +125,6 @@ def _compress(argv: Sequence[str], stop: Stop) -> int:
         rows = [replace(row, name=f"{role} {row.name}") for role, found in costs.items() for row in found[0]]
         memories = [row for _, found in costs.values() for row in found]
         lines += [*table(rows), *memory_table(memories)]
-        name = reference(made.folder)
         wrote = [f"wrote   {run.path}" for run in (made.folder, made.control) if run]
         points: list[Point] = []
         if pareto is not None:
@@ -135,7 +136,7 @@ def _compress(argv: Sequence[str], stop: Stop) -> int:
             lines += [f"{'*' if p.worth else ' '} {p.run}: {p.bytes:,} bytes, {number(p.mean)}" for p in points]
             wrote.append(f"wrote   {pareto}")
         put(
-            "\n".join([*lines, *wrote, f"next    rlab eval {name}"]),
+            "\n".join([*lines, *wrote, f"next    rlab eval {new}"]),
             {
                 "run": made.folder.name,
                 "control_run": made.control.name if made.control else None,
@@ -157,6 +158,16 @@ def _compress(argv: Sequence[str], stop: Stop) -> int:
 
 GIVEN = ("bits", "share", "rounds", "epochs", "learning_rate", "rewind_to")
 """Settings of a method that have a usual value of their own there."""
+
+
+def _score(folder: RunFolder, role: str, flags: Flags, stop: Stop) -> dict[str, Any]:
+    """Score a run; the evaluation that the run before it has stays as it is."""
+    from rlab.api import load
+
+    with load(folder, flags.device) as run:
+        if role == "before" and folder.evaluation.is_file():
+            return run.score(flags.episodes, 0, stop)
+        return run.evaluate(flags.episodes, 0, stop=stop)
 
 
 def _costs(folder: RunFolder, role: str, stop: Stop) -> tuple[list[Latency], list[Memory]]:

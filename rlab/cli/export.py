@@ -73,6 +73,11 @@ def _export(argv: Sequence[str], stop: Stop) -> int:
             ending = "pt2" if flags.format == "torch" else "onnx"
             stem = f"{run.folder.name}{'-int8' if flags.int8 else ''}"
             file = output_file("--out", Path(flags.out or f"{stem}.{ending}"), "")
+            env = str(run.folder.config()["subject"].get("env", ""))
+            plays = flags.format == "onnx" and bool(env) and ":" not in env and _of_gymnasium(env)
+            script = file.with_suffix(".py") if plays else None
+            if script is not None and not _may_be_replaced(script, file):
+                raise RlabError(f"'{script}', where the agent's player goes, is a file of yours; take another --out")
             fp32 = made = scratch / f"fp32.{ending}"  # a file that stands is replaced by one that is whole and checked
             agreement: Agreement | None = None
             try:
@@ -87,10 +92,7 @@ def _export(argv: Sequence[str], stop: Stop) -> int:
                 engines = {"fp32": fp32} if flags.format == "onnx" else {}
                 engines |= {"int8": file} if flags.int8 else {}
                 times = latencies(graph, engines, stop) if flags.latency else []
-                env = str(run.folder.config()["subject"].get("env", ""))
-                script = None
-                if flags.format == "onnx" and env and ":" not in env and _of_gymnasium(env):
-                    script = file.with_suffix(".py")
+                if script is not None:
                     replace_durably(script, player_script(env, file.name, graph).encode())
             except OSError as e:
                 raise disk_error(e, file) from None
@@ -123,6 +125,11 @@ def _export(argv: Sequence[str], stop: Stop) -> int:
             },
         )
     return 0
+
+
+def _may_be_replaced(script: Path, file: Path) -> bool:
+    """Whether there is no such file yet, or one that an earlier export wrote."""
+    return script != file and (not script.exists() or script.read_bytes().startswith(b'"""Plays '))
 
 
 def _of_gymnasium(env: str) -> bool:

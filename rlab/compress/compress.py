@@ -7,12 +7,14 @@ or without those that are 0. Whoever opens the run computes with the float weigh
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from rlab.compress.prune import magnitude_masks, sparsity
@@ -21,9 +23,9 @@ from rlab.compress.structured import narrower
 from rlab.compress.training import (
     Hook,
     Trained,
+    all_finite,
     initial_weights,
     masked,
-    plain,
     quantised,
     refuse_untrainable,
     trained,
@@ -35,12 +37,15 @@ from rlab.run.contract import Log, State, Stop
 from rlab.run.files import write_document
 from rlab.run.folder import LONGEST_NAME, RunFolder, check_name, create_run, holds, runs_dir
 from rlab.run.journal import Journal
-from rlab.run.lifecycle import configuration_of, find_checkpoint
+from rlab.run.lifecycle import configuration_of, find_checkpoint, resolve_device
 from rlab.run.packing import Packed, pack
 from rlab.tasks.trainer import of_several_modules
 
 PLACES = (("modules",), ("agent", "online"), ("agent", "network"), ("agent", "policy"), ("network",))
 """Where a state may hold the parameters of what acts or predicts: models, agents, players of Go."""
+
+BESIDE = (("agent", "teacher"), ("agent", "expert", "note"))
+"""Where it may hold what evaluations compare with: a teacher that is played beside, an expert's score."""
 
 SMALL = 4_096
 """Bytes of an array up to which it is taken along: counters and the like."""
@@ -79,12 +84,12 @@ class Compression:
         given: settings of that method; the others are as usual.
 
     Attributes:
-        bits: 2 to 8 (whole numbers), 16 (half precision), 32.
+        bits: 2 to 8 (whole numbers) or 16 (half precision); 32 for methods that have no bits.
         per_channel: a scale for each output channel; else one for each tensor.
         share: of the weights that become 0; structured: of each layer's neurons or channels that go.
         layerwise: that share of each layer; else the smallest of the whole network.
         rounds: prune in so many steps, with training after each (Han et al. 2015).
-        epochs: passes over the training data, after each round; 0: none, with `rewind` as many as the run had.
+        epochs: passes over the training data, after each round; 0: none, with `rewind` as many updates as the run had.
         learning_rate: as a factor of the rate that the run was trained with.
         rewind: before each training the weights that are left go back to where the run started (Frankle & Carbin 2019).
         rewind_to: the progress of a kept checkpoint to which they go back instead (Frankle et al. 2020).
@@ -120,14 +125,18 @@ class Compression:
             usual["learning_rate"] = 1.0
         for name, value in (usual | given).items():
             setattr(self, name, value)
-        if self.bits not in (*BITS, 16, 32):
-            raise RlabError(f"--bits is {self.bits}; valid: {', '.join(map(str, BITS))}, 16, 32")
+        if "bits" in given and self.bits not in (*BITS, 16):
+            raise RlabError(f"--bits is {self.bits}; valid: {', '.join(map(str, BITS))}, 16")
         if not 0 <= self.share < 1:
             raise RlabError(f"--share is {self.share:g}; it must be at least 0 and below 1, such as 0.8")
-        if self.rounds < 1 or self.epochs < 0 or self.learning_rate <= 0 or self.rewind_to < 0:
-            raise RlabError(
-                "--rounds must be at least 1, --epochs and --rewind-to at least 0, and --learning-rate above 0"
-            )
+        if "share" in given and not self.share and not self.trains:
+            raise RlabError(f"--share is 0, with which --method {method} changes nothing; nearest: --share 0.1")
+        for name, lowest in (("rounds", 1), ("epochs", 0), ("rewind_to", 0)):
+            if getattr(self, name) < lowest:
+                flag = f"--{name.replace('_', '-')}"
+                raise RlabError(f"{flag} is {getattr(self, name)}; it must be at least {lowest}")
+        if not 0 < self.learning_rate < math.inf:
+            raise RlabError(f"--learning-rate is {self.learning_rate:g}; it must be a number above 0, such as 0.1")
         if self.rounds > 1 and not self.trains:
             raise RlabError(f"--rounds above 1 are for --method {method} with --epochs 1 or more")
         if "learning_rate" in given and not self.trains:
@@ -194,17 +203,32 @@ def compress(
         RlabError: the run has no network, or training was asked for and it has no data set.
         Stopped: a stop was requested; nothing was written.
     """
+    resolve_device(device)
     name = _free_name(folder, how, name)
     control = f"{name}-random" if how.rewind else None
     if control is not None:
         _refuse_taken(control)
     saved = find_checkpoint(folder, None)
     state = policy_state(saved.state)
-    place, weights = network_in(state, folder.name)
+    place, weights = network_in(state, folder)
+    if not all_finite(weights):
+        raise RlabError(f"run '{folder.name}' has weights that are not finite, so that nothing is made of it")
     made = _Made(configuration_of(folder)[1], weights)
-    train = partial(_trained, folder, how, device=device, stop=stop or Stop())
+    train = partial(_trained, folder, how, device=device, stop=stop or Stop(), updates=state.get("updates"))
+    before_it = [note["method"] for note in folder.config().get(NOTE, [])]
     masks: dict[str, Tensor] = {}
+
+    def zeros_of(part: _Made) -> dict[str, Tensor]:
+        """What was pruned before stays 0 in training, too."""
+        return {name: w != 0 for name, w in part.rates.items()} if "prune" in before_it else {}
+
     if how.method == "prune":
+        zeros = sparsity(made.rates.values())
+        if "prune" in before_it and how.share <= zeros:
+            raise RlabError(
+                f"--share is {how.share:g}, and {100 * zeros:.1f} % of the weights of run '{folder.name}' are 0 "
+                f"already; nearest: --share {1 - 0.5 * (1 - zeros):.2g}"
+            )
         start = _start(folder, made.config, how, saved.done) if how.rewind else None
         for round_ in range(1, how.rounds + 1):
             share = 1 - (1 - how.share) ** (round_ / how.rounds)
@@ -219,10 +243,10 @@ def compress(
             share = 1 - (1 - how.share) ** (1 / how.rounds)
             made = _Made(*narrower(folder, made.config, place, made.weights, share))
             if how.trains:
-                made = train(made, plain)
+                made = train(made, masked(zeros_of(made)))
                 report(f"round {round_} of {how.rounds}: {made.size:,} numbers are left, trained; {made.chosen}")
     elif how.method == "qat":
-        made = train(made, quantised(tuple(made.rates), how.bits, how.per_channel))
+        made = train(made, quantised(tuple(made.rates), how.bits, how.per_channel, zeros_of(made)))
         report(f"trained {how.epochs} epochs with weights of {how.bits} bits; {made.chosen}")
     other = None
     if control is not None:
@@ -233,10 +257,10 @@ def compress(
     before = sum(4 * w.numel() for w in weights.values())
     note = {"of": folder.name, "step": saved.done, **how.note(), "bytes_before": before}
     write = partial(_write, folder, state, place, saved, how)
-    new, after = write(made, name, note)
+    new, after, zeros = write(made, name, note)
     beside = None if other is None or control is None else write(other, control, note | {"control": True})[0]
     numbers = before // 4, made.size
-    return Compressed(new, before, after, sparsity(made.rates.values()), numbers, beside, made.by)
+    return Compressed(new, before, after, zeros, numbers, beside, made.by)
 
 
 @dataclass(frozen=True)
@@ -250,7 +274,7 @@ class _Made:
     @property
     def rates(self) -> dict[str, Tensor]:
         """The weights that are pruned or quantised."""
-        return {name: w for name, w in self.weights.items() if _is_weight(w)}
+        return {name: w for name, w in self.weights.items() if _is_weight(name, w)}
 
     @property
     def chosen(self) -> str:
@@ -283,14 +307,21 @@ def _start(folder: RunFolder, config: Any, how: Compression, done: int) -> State
 
 
 def _trained(
-    folder: RunFolder, how: Compression, made: _Made, around: Hook, device: str, stop: Stop, begin: State | None = None
+    folder: RunFolder,
+    how: Compression,
+    made: _Made,
+    around: Hook,
+    device: str,
+    stop: Stop,
+    updates: int | None,
+    begin: State | None = None,
 ) -> _Made:
-    """The same after some more epochs of the run's own training."""
+    """The same after some more epochs of the run's own training, or after as many updates as the run had."""
     refuse_untrainable(folder, made.config)
     fit = made.config.fit
     fit = replace(fit, epochs=how.epochs or fit.epochs, learning_rate=how.learning_rate * fit.learning_rate)
     config = replace(made.config, fit=fit)
-    came = trained(folder, config, made.weights, around, device, stop, begin)
+    came = trained(folder, config, made.weights, around, device, stop, begin, None if how.epochs else updates)
     return _Made(made.config, came.weights, came)
 
 
@@ -313,7 +344,7 @@ def _refuse_taken(name: str) -> None:
 
 
 def policy_state(state: State) -> State:
-    """Keep of a checkpoint's state what acting or predicting needs: the network, numbers and small arrays.
+    """Keep of a checkpoint's state what acting, predicting and scoring need: networks, numbers and small arrays.
 
     The best parameters of a model become its parameters.
     """
@@ -328,10 +359,10 @@ def _kept(node: State, place: tuple[str, ...]) -> State:
     kept: State = {}
     for name, value in node.items():
         here = (*place, name)
-        if here in PLACES:
+        if here in (*PLACES, *BESIDE):
             kept[name] = dict(value)
         elif isinstance(value, dict):
-            if any(known[: len(here)] == here for known in PLACES):
+            if any(known[: len(here)] == here for known in (*PLACES, *BESIDE)):
                 kept[name] = _kept(value, here)
         elif isinstance(value, (np.ndarray, Tensor)):
             if value.nbytes <= SMALL:
@@ -346,7 +377,7 @@ def _plain(values: list[Any] | tuple[Any, ...]) -> bool:
     return len(values) <= SMALL // 8 and all(isinstance(value, (bool, int, float)) for value in values)
 
 
-def network_in(state: State, run: str) -> tuple[tuple[str, ...], dict[str, Tensor]]:
+def network_in(state: State, run: RunFolder) -> tuple[tuple[str, ...], dict[str, Tensor]]:
     """Find the network's parameters in a state: (the place, name -> tensor).
 
     Raises:
@@ -359,24 +390,41 @@ def network_in(state: State, run: str) -> tuple[tuple[str, ...], dict[str, Tenso
         if isinstance(node, dict) and any(isinstance(value, Tensor) for value in node.values()):
             return place, node
     raise RlabError(
-        f"run '{run}' has no network that could be made smaller; models, deep agents and players of Go have"
+        f"run '{run.name}' is one of {run.config()['recipe']}, which has no network of layers to be made smaller; "
+        "other models, deep agents and players of Go have one"
     )
 
 
-def _is_weight(tensor: Tensor) -> bool:
-    return tensor.dim() > 1 and tensor.is_floating_point()
+def _is_weight(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor is made smaller: no bias, no scale of a norm, no picture that a generator drew on the way."""
+    return tensor.dim() > 1 and tensor.is_floating_point() and not name.startswith("history.")
 
 
-def _packed(tensor: Tensor, how: Compression) -> Tensor | Packed:
-    """A tensor as the new run's checkpoint has it: weights packed, without zeros where that is smaller."""
-    if not _is_weight(tensor) or how.method == "structured":
-        return tensor
-    if how.bits >= 16:
-        choices = [pack(tensor.float(), how.bits, sparse=sparse) for sparse in (False, True)]
-    else:
-        found = quantise(tensor, how.bits, how.per_channel)
-        choices = [pack(found.codes, how.bits, found.scale, sparse) for sparse in (False, True)]
+def _packed(tensor: Tensor, how: Compression, grid: tuple[int, bool] | None) -> Packed:
+    """Weights as the new run's checkpoint has them: in the way that takes the fewest bytes.
+
+    Args:
+        tensor: the weights.
+        how: the method.
+        grid: bits and `per_channel` that they had before; while they lie on that grid, it is exact and kept, as half
+            precision is.
+    """
+    codings = [(how.bits, how.per_channel)] if how.bits in BITS else []
+    if how.bits == 16 and tensor.abs().amax() > torch.finfo(torch.float16).max:
+        raise RlabError(f"a weight is {tensor.abs().amax():g}, and 16 bits hold 65504 at the most; nearest: --bits 8")
+    width = 16 if torch.equal(tensor.half().float(), tensor.float()) else how.bits
+    choices = [] if codings else [pack(tensor.float(), width, sparse=sparse) for sparse in (False, True)]
+    for bits, per_channel in [*codings, *([grid] if grid else [])]:
+        found = quantise(tensor, bits, per_channel)
+        if (bits, per_channel) in codings or torch.allclose(found.dequantise(), tensor.float(), rtol=1e-5, atol=0):
+            choices += [pack(found.codes, bits, found.scale, sparse) for sparse in (False, True)]
     return min(choices, key=lambda packed: packed.nbytes)
+
+
+def _grid(document: Mapping[str, Any]) -> tuple[int, bool] | None:
+    """The fewest bits that a run's weights were given so far, and whether each channel has a scale; None: floats."""
+    grids = [(note["bits"], note["per_channel"]) for note in document.get(NOTE, []) if note.get("bits") in BITS]
+    return min(grids, default=None)
 
 
 def _write(
@@ -388,13 +436,14 @@ def _write(
     made: _Made,
     name: str,
     note: dict[str, Any],
-) -> tuple[RunFolder, int]:
-    """Write a new run, whole before it has its name; return it and the bytes of its network."""
+) -> tuple[RunFolder, int, float]:
+    """Write a new run, whole before it has its name; return it, the bytes of its network, and its share of zeros."""
     document, config = folder.config(), to_plain(made.config)
-    packed = {key: _packed(w, how) for key, w in made.weights.items()}
-    state = _replaced(state, place, packed)
+    packed = {key: _packed(w, how, _grid(document)) for key, w in made.rates.items()}
+    stored = made.weights | packed
+    state = _replaced(state, place, stored)
     notes = saved.loop | ({"config": config} if saved.loop.get("config") is not None else {})
-    size = sum(part.nbytes for part in packed.values())
+    size = sum(part.nbytes for part in stored.values())
     note = note | {"bytes": size} | ({"taken": made.by.note()} if made.by else {})
 
     def fill(new: RunFolder) -> None:
@@ -405,7 +454,8 @@ def _write(
         with contextlib.closing(Journal(new.journal)) as journal:
             Checkpoints(new.checkpoints, journal).save(state, notes, saved.done)
 
-    return create_run(document["recipe"], document["subject"], config, name, document["unit"], fill), size
+    new = create_run(document["recipe"], document["subject"], config, name, document["unit"], fill)
+    return new, size, sparsity([part.unpack() for part in packed.values()])
 
 
 def _replaced(state: State, place: tuple[str, ...], value: Mapping[str, Any]) -> State:

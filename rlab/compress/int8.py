@@ -8,7 +8,6 @@ classes need more than 8 bits.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from rlab.agents.go.evaluator import Evaluator
 from rlab.agents.go.network import GoNetwork
 from rlab.agents.go.search_player import SearchPlayer
 from rlab.agents.interaction import Interaction
-from rlab.compress.export import POLICY_VALUE, Graph, go_network
+from rlab.compress.export import ACTION, POLICY_VALUE, Graph, go_network, quiet
 from rlab.envs import make_vec
 from rlab.envs.go.boards import Boards, Setting
 from rlab.envs.go.planes import planes_of
@@ -58,7 +57,7 @@ class Agreement:
     Attributes:
         calibrated: inputs that showed the ranges.
         inputs: others, that both were run on.
-        same: share of those for which the largest output is the same one; None of predicted numbers.
+        same: share of those for which the largest output is the same one; None of numbers, predicted or played.
         error: root mean square of the outputs' difference, relative to that of the outputs.
         accuracy: shares of right classes, of fp32 and of int8; None where there are no labels.
         lost: what int8 loses of it, with the 95 % interval of the examples' differences.
@@ -89,7 +88,7 @@ class Agreement:
             )
         if self.same is not None:
             return f"the same action in {100 * self.same:.2f} % of {self.inputs:,} observations of its games"
-        return f"outputs differ by {100 * self.error:.2g} % of their size on {self.inputs:,} test examples"
+        return f"outputs differ by {100 * self.error:.2g} % of their size on {self.inputs:,} other inputs"
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -128,7 +127,7 @@ def to_int8(learner: Learner, graph: Graph, fp32: Path, int8: Path, stop: Stop, 
 
     inputs = _inputs(learner, "train", CALIBRATION, 0, stop)[0]
     others, targets = _inputs(learner, "test", examples, 1, stop)
-    with scratch_folder() as scratch, _quiet():
+    with scratch_folder() as scratch, quiet():
         try:
             quant_pre_process(str(fp32), str(scratch / "prepared.onnx"), skip_symbolic_shape=True)
             quantize_static(
@@ -153,7 +152,7 @@ def to_int8(learner: Learner, graph: Graph, fp32: Path, int8: Path, stop: Stop, 
     if graph.outputs[0] == POLICY_VALUE:
         value = float(np.sqrt(np.square(theirs[:, -1] - ours[:, -1]).mean()))
         ours, theirs = ours[:, :-1], theirs[:, :-1]
-    if graph.outputs[0] != "y":
+    if graph.outputs[0] not in ("y", ACTION):
         same = float((ours.argmax(1) == theirs.argmax(1)).mean())
         if targets is not None:
             right = [(outputs.argmax(1) == targets).astype(np.float64) for outputs in (ours, theirs)]
@@ -246,13 +245,3 @@ def _positions(network: GoNetwork, most: int, seed: int, stop: Stop) -> np.ndarr
             moves[rows] = player.choose(boards, rows, rng.integers(2**63, size=len(rows), dtype=np.uint64))
             boards.play(moves)
     return np.concatenate(found)[:most]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The quantiser warns of every choice that it makes."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)

@@ -116,12 +116,13 @@ def _fastest(call: Callable[[], object], stop: Stop) -> float:
 @contextlib.contextmanager
 def _in_bf16(module: nn.Module) -> Iterator[None]:
     """Within, a network computes in bfloat16, also one that decides on it by itself."""
-    own = [part for part in module.modules() if isinstance(getattr(part, "bf16", None), bool)]
+    own: list[Any] = [part for part in module.modules() if hasattr(part, "bf16")]
+    before = [part.bf16 for part in own]
     for part in own:
-        part.bf16 = True  # type: ignore[assignment]
+        part.bf16 = True
     try:
         with torch.autocast("cpu", torch.bfloat16):
             yield
     finally:
-        for part in own:
-            part.bf16 = False  # type: ignore[assignment]
+        for part, value in zip(own, before, strict=True):
+            part.bf16 = value

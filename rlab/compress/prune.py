@@ -45,11 +45,10 @@ def _largest(weights: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
 
 
 def apply_masks(module: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """Set the weights that go to 0, in place."""
-    named = dict(module.named_parameters())
-    with torch.no_grad():
-        for name, mask in masks.items():
-            named[name].mul_(mask.to(named[name].device))
+    """Set the weights that go to 0, in place; those that are buffers, such as a codebook, too."""
+    named = module.state_dict()  # its tensors are the module's own
+    for name, mask in masks.items():
+        named[name].mul_(mask.to(named[name].device))
 
 
 def sparsity(weights: Iterable[Tensor]) -> float:

@@ -8,6 +8,7 @@ fewer the largest weight is too expensive to be kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -72,7 +73,9 @@ def quantise(weight: Tensor, bits: int, per_channel: bool = True) -> Quantised:
     return Quantised(codes, best_scale.reshape(shape), bits)
 
 
-def fixed_point(x: Tensor, fraction: int = 8, whole: int = 8, rounding: str = "nearest") -> Tensor:
+def fixed_point(
+    x: Tensor, fraction: int = 8, whole: int = 8, rounding: Literal["nearest", "truncate"] = "nearest"
+) -> Tensor:
     """Write numbers in fixed point of ``whole + fraction`` bits with a sign, as Q8.8 has them.
 
     Cutting the bits off, as one of the texts does, turns 0.12492940522023 into 0.12109375; to the nearest it is 0.125,

@@ -61,8 +61,14 @@ def narrower(
         }
     new = with_widths(name, [len(index) for index in kept])
     config = replace(config, **{part: replace(getattr(config, part), encoder=new)})
-    with built(folder, config) as learner:
-        shapes = {key: tensor.shape for key, tensor in _network(learner, place, folder)[0].state_dict().items()}
+    try:
+        with built(folder, config) as learner:
+            shapes = {key: tensor.shape for key, tensor in _network(learner, place, folder)[0].state_dict().items()}
+    except RlabError as e:  # a norm that was exchanged holds layers that could be narrowed without it
+        raise RlabError(
+            f"of encoder '{name}' only some layers can be made narrower, which its name cannot say ({e}); nearest: "
+            "--method prune"
+        ) from e
     return config, {key: _fitted(key, own.get(key, weights[key]), shape, features) for key, shape in shapes.items()}
 
 

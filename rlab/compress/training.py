@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from rlab.compress.prune import apply_masks
 from rlab.compress.quantise import quantise
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
@@ -20,6 +21,7 @@ from rlab.run.journal import Journal
 from rlab.run.lifecycle import BuildContext, begin_process, resolve_device
 from rlab.run.loop import steps_between_evaluations
 from rlab.run.warm_start import notes_of
+from rlab.tasks.teacher import ROLE as TEACHER
 from rlab.tasks.trainer import Trainer
 
 Weights = dict[str, Tensor]
@@ -61,20 +63,25 @@ def masked(masks: Mapping[str, Tensor]) -> Hook:
     @contextlib.contextmanager
     def around(modules: nn.Module) -> Iterator[None]:
         yield
-        named = dict(modules.named_parameters())
-        with torch.no_grad():
-            for name, mask in masks.items():
-                if name in named:
-                    named[name].mul_(mask.to(named[name].device))
+        apply_masks(modules, masks)
 
     return around
 
 
-def quantised(names: tuple[str, ...], bits: int, per_channel: bool) -> Hook:
-    """A step is computed with quantised weights, and what it changes is added to the real ones (straight-through)."""
+def quantised(names: tuple[str, ...], bits: int, per_channel: bool, masks: Mapping[str, Tensor]) -> Hook:
+    """A step is computed with quantised weights, and what it changes is added to the real ones (straight-through).
+
+    Those that are masked stay 0.
+    """
+    zeros = masked(masks)
 
     @contextlib.contextmanager
     def around(modules: nn.Module) -> Iterator[None]:
+        with zeros(modules), straight_through(modules):
+            yield
+
+    @contextlib.contextmanager
+    def straight_through(modules: nn.Module) -> Iterator[None]:
         named = dict(modules.named_parameters())
         with torch.no_grad():
             real = {name: named[name].clone() for name in names if name in named}
@@ -87,11 +94,6 @@ def quantised(names: tuple[str, ...], bits: int, per_channel: bool) -> Hook:
                 named[name].copy_(w + (named[name] - rounded[name].to(w.device)))
 
     return around
-
-
-def plain(modules: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Nothing around a step."""
-    return contextlib.nullcontext()
 
 
 @contextlib.contextmanager
@@ -119,7 +121,7 @@ def built(folder: RunFolder, config: Any, device: str = "cpu", start: bool = Fal
 
 
 def refuse_untrainable(folder: RunFolder, config: Any, flag: str = "--epochs", nearest: str = "--epochs 0") -> None:
-    """Refuse to train what is no model on a data set.
+    """Refuse to train what is no model on a data set, or has lost its teacher.
 
     Raises:
         RlabError: one sentence that says so.
@@ -128,6 +130,12 @@ def refuse_untrainable(folder: RunFolder, config: Any, flag: str = "--epochs", n
         recipe = folder.config()["recipe"]
         raise RlabError(
             f"run '{folder.name}' is one of {recipe}, and {flag} trains models on data sets; nearest: {nearest}"
+        )
+    made = folder.config().get("compressed")
+    if made and TEACHER in notes_of(folder):
+        raise RlabError(
+            f"run '{folder.name}' learned from a teacher, who stayed behind when it was made smaller; nearest: the run "
+            f"that it was made of, '{made[0]['of']}'"
         )
 
 
@@ -139,6 +147,7 @@ def trained(
     device: str,
     stop: Stop,
     begin: State | None = None,
+    updates: int | None = None,
 ) -> Trained:
     """Train a run's model from some weights by its own settings, each step within `around`.
 
@@ -153,9 +162,10 @@ def trained(
         device: auto, cpu, cuda or cuda:N.
         stop: polled at every step.
         begin: a state of the run to go on from, but for its weights; None: the first update.
+        updates: after which it ends, if the epochs have as many, as where the run itself stopped early.
 
     Raises:
-        RlabError: the run is not trained in epochs.
+        RlabError: the run is not trained in epochs, or the weights are no finite numbers any more.
         Stopped: a stop was requested.
     """
     refuse_untrainable(folder, config)
@@ -171,19 +181,26 @@ def trained(
         best: Trained | None = None
         total = learner.progress().total
         every, validated = steps_between_evaluations(config.run, total), learner.done
-        while learner.updates < learner.total:
+        last = min(updates or learner.total, learner.total)
+        while learner.updates < last:
             if stop.requested:
                 raise Stopped
             with around(modules):
                 learner.step()
-            finished = learner.updates == learner.total
+            finished = learner.updates == last
             if learner.held_out and (finished or (every and learner.done // every > validated // every)):
                 validated = learner.done
                 with around(modules):
                     score = learner.evaluate_split("validation", stop)["mean"]
                 if best is None or best.validation is None or learner.task.primary.better(score, best.validation):
                     best = Trained(_copied(modules), learner.done, total, score)
-        return best or Trained(_copied(modules), learner.done, learner.done, None)
+        found = replace(best or Trained(_copied(modules), learner.done, 0, None), of=learner.done)
+        if not all_finite(found.weights):
+            raise RlabError(
+                f"the training of run '{folder.name}' diverged: its weights are not finite; nearest: a smaller "
+                "--learning-rate"
+            )
+        return found
 
 
 def initial_weights(folder: RunFolder, config: Any, start: bool = True) -> Weights:
@@ -208,6 +225,11 @@ def initial_weights(folder: RunFolder, config: Any, start: bool = True) -> Weigh
         if not isinstance(learner, Trainer):
             raise RlabError(f"run '{folder.name}' is of a recipe that has no epochs to train for")
         return _copied(learner.task.modules)
+
+
+def all_finite(weights: Weights) -> bool:
+    """Whether all numbers are finite."""
+    return all(bool(torch.isfinite(w).all()) for w in weights.values())
 
 
 def _copied(modules: nn.Module) -> Weights:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -23,15 +26,19 @@ from rlab.agents.go.tree_game import PositionBatch
 from rlab.agents.go.weights import read_network
 from rlab.cli import main
 from rlab.compress.compress import Compression, compress
-from rlab.compress.export import Graph, export, graph_of
+from rlab.compress.export import Graph, export, graph_of, player_script
+from rlab.compress.latency import latencies
 from rlab.compress.memory import memory
 from rlab.envs.go.boards import Boards, Setting
 from rlab.envs.go.planes import planes_of
 from rlab.errors import RlabError
+from rlab.recipes import load_recipes
+from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints
-from rlab.run.contract import Speaks
+from rlab.run.contract import Speaks, Stop, Stopped
 from rlab.run.folder import all_runs, find_run
-from rlab.run.lifecycle import find_checkpoint
+from rlab.run.journal import Journal
+from rlab.run.lifecycle import BuildContext, find_checkpoint
 from rlab.tasks.trainer import Trainer
 
 LENET = ["lenet", "--data", "digits", "--epochs", "1", "--examples", "200", "--threads", "1", "--keep-steps", "128"]
@@ -145,6 +152,16 @@ def test_structured_run_computes_what_is_left(run: str) -> None:
     torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-5)
 
 
+def test_encoder_that_is_narrowed_in_part_is_refused() -> None:
+    """GroupNorm keeps the convolutions as they are, and LeNet's name tells the widths of all layers."""
+    words = ["--encoder", "lenet5+group", "--name", "grouped"]
+    assert main(["train", *LENET, *words]) == 0
+    with pytest.raises(
+        RlabError, match=r"of encoder 'lenet5\+group' only some layers can be made narrower.*: --method prune"
+    ):
+        compress(find_run("grouped"), Compression("structured"))
+
+
 def test_structured_run_serves_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     """Its network is really smaller; verbs take it, and it can be made smaller again."""
     words = ["--method", "structured", "--rounds", "2", "--epochs", "1", "--name", "thin"]
@@ -226,6 +243,99 @@ def test_last_weights_without_validation_split() -> None:
     assert said[-1].endswith("the last weights taken, for no validation split chooses among them")
 
 
+def test_zeros_are_those_that_are_written() -> None:
+    made = compress(find_run("lenet"), Compression(bits=2), "coarse")
+    weights = [w for w in weights_of("coarse").values() if w.dim() > 1]
+    zeros = sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
+    assert made.zeros == pytest.approx(zeros)
+    assert zeros > 0.2
+
+
+def test_pruning_keeps_few_bits() -> None:
+    """In either order; and what is on a coarse grid already is not written on a finer one."""
+    four = compress(find_run("lenet"), Compression(bits=4), "four")
+    pruned = compress(four.folder, Compression("prune", share=0.5), "four-pruned")
+    assert pruned.after < four.after
+    before, after = weights_of("four"), weights_of("four-pruned")
+    for name, w in after.items():
+        torch.testing.assert_close(w, torch.where(w == 0, w, before[name]))
+    assert compress(pruned.folder, Compression(bits=8), "four-8").after == pruned.after
+    trained = compress(four.folder, Compression("prune", share=0.5, epochs=1), "four-trained")
+    assert trained.after > 4 * pruned.after  # floats again
+    half = compress(find_run("lenet"), Compression(bits=16), "half-precision")
+    assert compress(half.folder, Compression("prune", share=0.5), "half-pruned").after < 0.7 * half.after
+
+
+def test_pruned_before_stays_zero_in_training() -> None:
+    compress(find_run("lenet"), Compression("prune", share=0.9), "bare")
+    zero = {name: w == 0 for name, w in weights_of("bare").items() if w.dim() > 1}
+    compress(find_run("bare"), Compression("qat", bits=6, epochs=1), "bare-qat")
+    trained = weights_of("bare-qat")
+    assert all((trained[name][there] == 0).all() for name, there in zero.items())
+    assert not torch.equal(trained["model.head.logits.weight"], weights_of("bare")["model.head.logits.weight"])
+    with pytest.raises(
+        RlabError, match=r"--share is 0.5, and 90.0 % of the weights of run 'bare' are 0 already; nearest"
+    ):
+        compress(find_run("bare"), Compression("prune", share=0.5))
+
+
+def test_rewound_run_is_as_long_as_the_run() -> None:
+    """Which stopped early: nothing was learned, so that the first validation stayed the best one."""
+    words = [
+        "--epochs",
+        "40",
+        "--patience",
+        "1",
+        "--learning-rate",
+        "1e-12",
+        "--evaluate-steps",
+        "200",
+        "--name",
+        "short",
+    ]
+    assert main(["train", *LENET[:3], "--examples", "200", "--threads", "1", *words]) == 0
+    done = find_checkpoint(find_run("short"), None).done
+    made = compress(find_run("short"), Compression("prune", share=0.5, rewind=True), "short-again")
+    assert made.taken is not None
+    assert made.taken.of == done < 40 * 200
+
+
+def test_training_that_diverges_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [run.name for run in all_runs()]
+    with pytest.raises(RlabError, match=r"nan|inf|not finite"):
+        compress(find_run("whole"), Compression("prune", epochs=1, learning_rate=1e30), "wild")
+    with pytest.raises(RlabError, match="cudb"):
+        compress(find_run("whole"), Compression(), "wild", "cudb")
+    saved = find_checkpoint(find_run("whole"), None)
+    saved.state["modules"]["model.head.logits.weight"][0, 0] = torch.nan
+    monkeypatch.setattr("rlab.compress.compress.find_checkpoint", lambda folder, progress: saved)
+    with pytest.raises(RlabError, match="run 'whole' has weights that are not finite"):
+        compress(find_run("whole"), Compression(bits=16), "wild")
+    saved.state["modules"]["model.head.logits.weight"][0, 0] = 1e5
+    with pytest.raises(RlabError, match="a weight is 100000, and 16 bits hold 65504 at the most; nearest: --bits 8"):
+        compress(find_run("whole"), Compression(bits=16), "wild")
+    assert [run.name for run in all_runs()] == runs
+
+
+def test_student_is_trained_with_its_teacher() -> None:
+    """Whom a compressed run has left behind."""
+    assert main(["train", *LENET, "--teacher", "lenet", "--name", "pupil"]) == 0
+    made = compress(find_run("pupil"), Compression("prune", share=0.5, epochs=1), "pupil-half")
+    with pytest.raises(RlabError, match=r"run 'pupil-half' learned from a teacher, who stayed behind .*, 'pupil'"):
+        compress(made.folder, Compression("qat", epochs=1))
+
+
+def test_pictures_of_a_generator_stay_as_they_are() -> None:
+    """They lie beside the networks in a checkpoint, and are no weights."""
+    words = ["gan", "--data", "gaussians-8", "--epochs", "1", "--examples", "200", "--threads", "1", "--name", "ring"]
+    assert main(["train", *words]) == 0
+    compress(find_run("ring"), Compression("prune", share=0.5), "ring-half")
+    before, after = (find_checkpoint(find_run(name), None).state["modules"] for name in ("ring", "ring-half"))
+    assert torch.equal(before["history.frames"], after["history.frames"])
+    weights = [w for name, w in after.items() if w.dim() > 1 and not name.startswith("history.")]
+    assert sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights) == pytest.approx(0.5, abs=1e-3)
+
+
 def test_training_with_quantised_weights_moves_them() -> None:
     compress(find_run("lenet"), Compression("qat", bits=2, epochs=1), "qat")
     compress(find_run("lenet"), Compression("quantise", bits=2), "two-bits")
@@ -253,12 +363,27 @@ def test_compressed_agent_plays() -> None:
             assert run.predict(np.zeros(4, np.float32)) in (0, 1)
 
 
+def test_compressed_imitators_are_scored_beside_whom_they_imitate() -> None:
+    """The teacher, or the expert's score, stays in the checkpoint, without which no evaluation could compare."""
+    short = ["--env", "CartPole-v1", "--steps", "300", "--threads", "1", "--final-episodes", "1"]
+    assert main(["train", "policy-distillation", *short, "--teacher", "cart", "--name", "student"]) == 0
+    assert main(["data", "from-run", "cart"]) == 0
+    assert main(["train", "gail", *short, "--trajectories", "cart", "--name", "imitator"]) == 0
+    for run, part in (("student", "teacher"), ("imitator", "expert")):
+        compress(find_run(run), Compression(bits=8), f"{run}-8")
+        assert rlab.evaluate(f"{run}-8", 1)[part] == rlab.evaluate(run, 1)[part]
+
+
 @pytest.mark.parametrize(
     ("run", "how", "says"),
     [
         ("cart", {"method": "prune", "epochs": 1}, "trains models on data sets; nearest: --epochs 0"),
-        ("lenet", {"bits": 9}, "--bits is 9; valid: 2, 3"),
+        *[("lenet", {"bits": bits}, f"--bits is {bits}; valid: 2, 3") for bits in (-1, 0, 1, 9, 32, 33)],
         ("lenet", {"method": "prune", "share": 1.0}, "--share is 1; it must be at least 0 and below 1"),
+        ("lenet", {"method": "structured", "share": 1.5}, "--share is 1.5; it must be at least 0 and below 1"),
+        ("lenet", {"method": "prune", "share": 0.0}, "--share is 0, with which --method prune changes nothing"),
+        ("lenet", {"method": "prune", "epochs": -1}, "--epochs is -1; it must be at least 0"),
+        ("lenet", {"method": "qat", "epochs": 1, "learning_rate": float("nan")}, "--learning-rate is nan; it must be"),
         ("lenet", {"epochs": 2}, "does nothing with --method quantise"),
         ("lenet", {"method": "prune", "rounds": 2}, "are for --method prune with --epochs"),
         ("lenet", {"method": "qat"}, "needs --epochs 1 or more"),
@@ -319,6 +444,135 @@ def test_exported_regression_has_its_own_unit() -> None:
         expected = run.predict(x)
     exported = torch.export.load("sugar.pt2").module()(torch.from_numpy(x))
     np.testing.assert_allclose(exported.detach().numpy()[:, 0], expected, rtol=1e-4)
+
+
+def built_agent(recipe: str, env: str, journal: Journal) -> Any:
+    entry = RECIPES.get(recipe)
+    return entry.build(entry.default(env), BuildContext("cpu", journal))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "env"),
+    [
+        ("iqn", "CartPole-v1"),
+        ("c51", "FrozenLake-v1"),
+        ("noisy-dqn", "CartPole-v1"),
+        ("a2c", "Pendulum-v1"),
+        ("ppo", "CartPole-v1"),
+        ("ppo", "Pendulum-v1"),
+        ("sac", "Pendulum-v1"),
+        ("td3", "Pendulum-v1"),
+        ("sb3-dqn", "FrozenLake-v1"),
+    ],
+)
+def test_exported_agent_acts_as_it_does_itself(recipe: str, env: str, tmp_path: Path) -> None:
+    """Also those of stable-baselines3; numbers are the action itself, in any batch."""
+    import onnx
+    import onnxruntime
+
+    load_recipes()
+    with closing(Journal(tmp_path)) as journal, closing(built_agent(recipe, env, journal)) as learner:
+        if recipe == "noisy-dqn":
+            learner.agent.online.resample(torch.Generator().manual_seed(0))
+        graph, file = graph_of(learner, recipe), tmp_path / "agent.onnx"
+        export(graph, file, "onnx")
+        model = onnx.load(file)
+        assert {node.domain for node in model.graph.node} == {""}  # no operation that an engine may lack
+        assert not model.functions
+        space = learner.envs.single_observation_space
+        space.seed(0)
+        obs = np.stack([space.sample() for _ in range(50)])
+        outputs = onnxruntime.InferenceSession(str(file)).run(None, {"observation": obs})[0]
+        agent = learner.agent
+        if hasattr(agent, "online"):
+            actions = agent.online.predict(obs).argmax(1)
+        elif hasattr(agent, "model"):
+            actions = agent.model.policy.predict(obs, deterministic=True)[0]
+        else:
+            actions = agent.executed(agent.choose(obs, None, None))
+    if env == "Pendulum-v1":
+        assert graph.outputs[0] == "action"
+        np.testing.assert_allclose(outputs, actions, atol=1e-5)
+    else:
+        assert (outputs.argmax(1) == actions).mean() > 0.95  # of values that are nearly equal
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings"), [("drqn", {}), ("a2c", {"memory": "lstm"}), ("world-model", {}), ("q-learning", {})]
+)
+def test_agents_with_a_state_are_not_exported(recipe: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    load_recipes()
+    entry = RECIPES.get(recipe)
+    config = entry.default("FrozenLake-v1" if recipe == "q-learning" else "CartPole-v1")
+    config = replace(config, agent=replace(config.agent, **settings))
+    with (
+        closing(Journal(tmp_path)) as journal,
+        closing(entry.build(config, BuildContext("cpu", journal))) as learner,
+        pytest.raises(RlabError, match=r"run 'it' cannot be exported; .* can, if they carry no state from step"),
+    ):
+        graph_of(learner, "it")
+
+
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        (lambda x: x / 0, "gives outputs that are not finite"),
+        (lambda x: x + torch.zeros(2, 1), "this network cannot be written as onnx [(]"),
+    ],
+)
+def test_broken_network_is_one_sentence(broken: Any, says: str, tmp_path: Path) -> None:
+    class Broken(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            result: torch.Tensor = broken(x)
+            return result
+
+    with pytest.raises(RlabError, match=says) as refused:
+        export(Graph(Broken(), torch.ones(2, 3), "x", ("y", "numbers")), tmp_path / "broken.onnx", "onnx")
+    assert "\n" not in str(refused.value)
+
+
+def test_latency_leaves_the_precision() -> None:
+    layer = torch.nn.Linear(3, 2)
+    layer.bf16 = True  # type: ignore[assignment]
+    rows = latencies(Graph(layer, torch.ones(2, 3), "x", ("y", "numbers")), {}, Stop())
+    assert [row.name for row in rows] == ["fp32, torch", "bf16, torch"]
+    assert layer.bf16 is True
+
+
+def test_run_without_layers_is_refused() -> None:
+    words = ["q-learning", "--env", "FrozenLake-v1", "--steps", "20", "--final-episodes", "1", "--name", "table"]
+    assert main(["train", *words]) == 0
+    with pytest.raises(RlabError, match="run 'table' is one of q-learning, which has no network of layers to be made"):
+        compress(find_run("table"), Compression())
+
+
+def test_player_replaces_no_file_of_the_user(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.py").write_text("mine")
+    for out in ("mine.onnx", "net.py"):
+        assert main(["export", "cart", "--out", out, "--no-latency"]) == 1
+        assert "where the agent's player goes, is a file of yours; take another --out" in capsys.readouterr().err
+    assert [file.name for file in Path().iterdir()] == ["mine.py"]
+    assert Path("mine.py").read_text() == "mine"
+
+
+def test_other_run_keeps_its_evaluation(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stop while both are scored names the new run, which is whole."""
+    evaluation = find_run("cart").evaluation.read_bytes()
+    words = ["compress", "cart", "--no-latency", "--name"]
+    assert main([*words, "scored", "--episodes", "1"]) == 0
+    assert find_run("cart").evaluation.read_bytes() == evaluation
+    assert find_run("scored").evaluation.is_file()
+    runs = [run.name for run in all_runs()]
+    assert main([*words, "bad", "--episodes", "-1"]) == 1
+    assert [run.name for run in all_runs()] == runs
+
+    def stopped(*args: object) -> None:
+        raise Stopped
+
+    monkeypatch.setattr("rlab.cli.compress._score", stopped)
+    assert main([*words, "unscored"]) == 130
+    assert "stopped; run 'unscored' was written, and not scored" in capsys.readouterr().err
+    assert find_run("unscored").name == "unscored"
 
 
 def test_full_disk_leaves_the_file_that_stood(
@@ -387,6 +641,28 @@ def test_exported_go_network_plays_in_a_search(capsys: pytest.CaptureFixture[str
         Path("note.onnx").write_text("no network")
         with pytest.raises(RlabError, match=says):
             find_player(name)
+
+
+def test_player_script_makes_the_environment_of_the_run(tmp_path: Path) -> None:
+    load_recipes()
+    wrapper = "gymnasium.wrappers:RecordEpisodeStatistics"
+    rules = {"env_args": {"is_slippery": False}, "max_steps": 3, "wrappers": (wrapper,)}
+    graph = Graph(torch.nn.Identity(), torch.zeros(2), "observation", ("q_values", "values"), rules=rules)
+    script = player_script("FrozenLake-v1", "it's.onnx", graph)
+    made = next(line for line in script.splitlines() if line.startswith("env = "))
+    scope: dict[str, Any] = {"gymnasium": gymnasium, "importlib": importlib}
+    exec(made, scope)
+    assert type(scope["env"]) is gymnasium.wrappers.RecordEpisodeStatistics
+    assert scope["env"].spec.max_episode_steps == 3
+    assert scope["env"].spec.kwargs["is_slippery"] is False
+    compile(script, "script", "exec")
+    assert "import importlib" in script
+    with closing(Journal(tmp_path)) as journal:
+        entry = RECIPES.get("dqn")
+        config = entry.default("FrozenLake-v1")
+        config = replace(config, env=replace(config.env, options={"env_args": {"is_slippery": False}}))
+        with closing(entry.build(config, BuildContext("cpu", journal))) as learner:
+            assert graph_of(learner, "it").rules["env_args"] == {"is_slippery": False}
 
 
 def test_exported_agent_plays_without_rlab() -> None:
