@@ -39,6 +39,9 @@ class Flags:
     int8: bool = False
     """Of ONNX: compute with weights and activations in 8 bits, whose ranges training inputs show, or games that the
     agent plays."""
+    dynamic: bool = False
+    """With --int8: of dense layers alone, whose inputs' ranges are found anew for every batch, so that nothing has to
+    show them beforehand."""
     examples: Annotated[int | None, Arg(default="(default: 2000)")] = None
     """With --int8: compare both graphs on so many test examples or observations at the most; 0: on the whole test
     split."""
@@ -61,6 +64,8 @@ def _export(argv: Sequence[str], stop: Stop) -> int:
     flags = parse(Flags, "export", argv)
     if flags.int8 and flags.format != "onnx":
         raise RlabError("--int8 is for --format onnx, whose engine computes in int8; nearest: without --int8")
+    if flags.dynamic and not flags.int8:
+        raise RlabError("--dynamic is a kind of --int8; nearest: --int8 --dynamic")
     if flags.examples is not None and (flags.examples < 0 or not flags.int8):
         raise RlabError(f"--examples is {flags.examples}; it is for --int8, and 0 or more")
     with results(flags.json) as put:
@@ -87,7 +92,7 @@ def _export(argv: Sequence[str], stop: Stop) -> int:
 
                     examples = CHECKED if flags.examples is None else flags.examples
                     made = scratch / "int8.onnx"
-                    agreement = to_int8(run.learner, graph, fp32, made, stop, examples)
+                    agreement = to_int8(run.learner, graph, fp32, made, stop, examples, flags.dynamic)
                 replace_durably(file, made.read_bytes())
                 engines = {"fp32": fp32} if flags.format == "onnx" else {}
                 engines |= {"int8": file} if flags.int8 else {}

@@ -1,8 +1,9 @@
-"""Static int8 of an exported network: weights and activations in 8 bits, whose ranges real inputs have shown.
+"""int8 of an exported network: weights and activations in 8 bits.
 
-ONNX Runtime's quantiser puts QuantizeLinear and DequantizeLinear around convolutions and dense layers, from which its
-engine makes int8 arithmetic (Jacob et al. 2018). What dense layers give stays float, for close values of actions and
-classes need more than 8 bits.
+Static: real inputs have shown the ranges of activations. ONNX Runtime's quantiser puts QuantizeLinear and
+DequantizeLinear around convolutions and dense layers, from which its engine makes int8 arithmetic (Jacob et al. 2018).
+What dense layers give stays float, for close values of actions and classes need more than 8 bits. Dynamic: dense layers
+alone, whose inputs' ranges are found anew for every batch.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ GO_GAMES, SEEN = 32, 0.25
 """Of Go, and the share of their positions that is looked at: neighbours are alike."""
 
 CHUNK = 256
+
+DENSE = ["MatMul", "Gemm"]
+"""What is quantised dynamically."""
 
 GO = ["Conv", "Add", "Relu"]
 """What is quantised of a network of Go; what it pools over the board and sums to logits and the value is not."""
@@ -104,7 +108,15 @@ class Agreement:
         }
 
 
-def to_int8(learner: Learner, graph: Graph, fp32: Path, int8: Path, stop: Stop, examples: int = CHECKED) -> Agreement:
+def to_int8(
+    learner: Learner,
+    graph: Graph,
+    fp32: Path,
+    int8: Path,
+    stop: Stop,
+    examples: int = CHECKED,
+    dynamic: bool = False,
+) -> Agreement:
     """Write an exported network with weights and activations in 8 bits, and compare the two.
 
     A model is calibrated on training inputs and compared on the test split; an agent plays for its observations. There
@@ -117,35 +129,42 @@ def to_int8(learner: Learner, graph: Graph, fp32: Path, int8: Path, stop: Stop, 
         int8: where to.
         stop: polled while games are played.
         examples: that the two are compared on, at the most; 0: all of the test split.
+        dynamic: quantise dense layers alone, without calibration.
 
     Raises:
-        RlabError: the quantiser refuses the graph.
+        RlabError: the quantiser refuses the graph, or nothing in it can be quantised so.
         Stopped: a stop was requested.
     """
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    inputs = _inputs(learner, "train", CALIBRATION, 0, stop)[0]
+    inputs = None if dynamic else _inputs(learner, "train", CALIBRATION, 0, stop)[0]
     others, targets = _inputs(learner, "test", examples, 1, stop)
     with scratch_folder() as scratch, quiet():
         try:
             quant_pre_process(str(fp32), str(scratch / "prepared.onnx"), skip_symbolic_shape=True)
-            quantize_static(
-                str(scratch / "prepared.onnx"),
-                str(int8),
-                _Reader(graph.inputs, inputs),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                reduce_range=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                op_types_to_quantize=GO if graph.outputs[0] == POLICY_VALUE else None,
-                extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
-            )
+            how: dict[str, Any] = {"per_channel": True, "reduce_range": True, "weight_type": QuantType.QInt8}
+            if inputs is None:
+                quantize_dynamic(str(scratch / "prepared.onnx"), str(int8), op_types_to_quantize=DENSE, **how)
+            else:
+                quantize_static(
+                    str(scratch / "prepared.onnx"),
+                    str(int8),
+                    _Reader(graph.inputs, inputs),
+                    quant_format=QuantFormat.QDQ,
+                    activation_type=QuantType.QUInt8,
+                    op_types_to_quantize=GO if graph.outputs[0] == POLICY_VALUE else None,
+                    extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
+                    **how,
+                )
         except Exception as e:  # whatever it raises, it is about this graph
             raise RlabError(
                 f"ONNX Runtime cannot quantise this network ({type(e).__name__}: {e}); nearest: without --int8"
             ) from e
+    if dynamic and fp32.stat().st_size <= int8.stat().st_size:
+        raise RlabError(
+            "this network has no dense layer of weight, and --dynamic quantises those alone; nearest: --int8"
+        )
     ours, theirs = (_run(session_of(file), graph.inputs, others) for file in (fp32, int8))
     error = float(np.sqrt(np.square(theirs - ours).mean() / max(float(np.square(ours).mean()), 1e-12)))
     same = accuracy = lost = value = None
@@ -158,7 +177,7 @@ def to_int8(learner: Learner, graph: Graph, fp32: Path, int8: Path, stop: Stop, 
             right = [(outputs.argmax(1) == targets).astype(np.float64) for outputs in (ours, theirs)]
             accuracy = (float(right[0].mean()), float(right[1].mean()))
             lost = (accuracy[0] - accuracy[1], *student(right[0] - right[1])) if len(others) > 1 else None
-    return Agreement(len(inputs), len(others), same, error, accuracy, lost, value)
+    return Agreement(0 if inputs is None else len(inputs), len(others), same, error, accuracy, lost, value)
 
 
 class _Reader:

@@ -414,6 +414,14 @@ def test_int8_export_agrees_with_fp32(capsys: pytest.CaptureFixture[str]) -> Non
     assert int8["error"] < 0.05
     assert abs(int8["accuracy"]["int8"] - int8["accuracy"]["fp32"]) < 0.02
     assert result["bytes"] < 80_000  # of 44,426 numbers
+    assert main(["export", "lenet", "--int8", "--dynamic", "--json", "--no-latency", "--out", "dense.onnx"]) == 0
+    dynamic = json.loads(capsys.readouterr().out)
+    assert dynamic["int8"]["calibrated"] == 0 < int8["calibrated"]
+    assert 0 < dynamic["int8"]["error"] < 0.05
+    import onnx
+
+    operations = {node.op_type for node in onnx.load("dense.onnx").graph.node}
+    assert {"MatMulInteger", "DynamicQuantizeLinear", "Conv"} <= operations
     assert [row["name"].split(",")[0] for row in result["latency"]] == ["fp32", "bf16", "fp32", "int8"]
     assert main(["export", "cart", "--int8", "--out", "cart8.onnx", "--no-latency", "--examples", "99"]) == 0
     told = capsys.readouterr().out
@@ -421,9 +429,11 @@ def test_int8_export_agrees_with_fp32(capsys: pytest.CaptureFixture[str]) -> Non
     assert "of 99 observations" in told
     assert "wrote   cart8.py" in told
     assert main(["export", "cart", "--int8", "--format", "torch"]) != 0
+    assert main(["export", "cart", "--dynamic"]) != 0
     assert main(["export", "cart", "--examples", "9"]) != 0
     error = capsys.readouterr().err
     assert "--int8 is for --format onnx" in error
+    assert "--dynamic is a kind of --int8" in error
     assert "--examples is 9; it is for --int8, and 0 or more" in error
 
 
