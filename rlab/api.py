@@ -463,6 +463,12 @@ class Player(Loaded):
         files = self.film(episodes, seed, max_steps=max_steps, values=values).files
         return files.get("mp4") or next(iter(files.values()))
 
+    def report(self) -> Path:
+        """Write a page with the run's curves, score and settings, and the values of a table; return where it lies."""
+        if (draws := ability(self.learner, Draws)) is not None:
+            write_pictures(self.folder, draws.draw(Stop()))
+        return super().report()
+
     def film(
         self,
         episodes: int = 1,
@@ -768,20 +774,21 @@ def evaluate_together(
 
 
 def draw(run: RunFolder | Path | str, device: str = "auto", *, stop: Stop | None = None) -> dict[str, Path]:
-    """Draw what a model does with the test examples, into ``pictures/`` of its run's folder; of games see `rlab watch`.
+    """Draw what a model does with the test examples, or a table of values, into ``pictures/`` of the run's folder.
 
     Returns:
-        Name -> file: confusion, wrong (misclassified examples) and looked (heat maps), as far as there are such.
+        Name -> file: confusion, wrong (misclassified examples) and looked (heat maps), as far as there are such; of a
+        table values.
 
     Raises:
         RlabError: there is no such run, it has no checkpoint, or it plays games.
         Stopped: `stop` was set before there was a result.
     """
-    from rlab.recipes import load_recipes
+    from rlab.recipes import is_drawn, load_recipes
 
     folder = _folder(run)
     document = folder.config()
-    if "data" not in document["subject"]:
+    if not is_drawn(document):
         raise RlabError(f"run '{folder.name}' plays games; rlab watch {folder.name} films it")
     if not load_recipes().get(document["recipe"]).draws:
         return {}

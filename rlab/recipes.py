@@ -36,6 +36,17 @@ def verb_of(document: dict[str, Any]) -> str:
         return "watch"
 
 
+def is_drawn(document: dict[str, Any]) -> bool:
+    """Return whether `rlab report` draws what a run has learned, given the run's config.json.
+
+    It draws what models do with examples, and tables of values; games are filmed by `rlab watch`.
+    """
+    try:
+        return "data" in document["subject"] or "table" in load_recipes().get(document["recipe"]).plays
+    except (RlabError, LookupError, TypeError, ImportError):
+        return False
+
+
 def defaults_of(document: dict[str, Any]) -> dict[str, Any]:
     """Return the plain configuration that a run's recipe starts from, given the run's config.json.
 

@@ -31,6 +31,7 @@ from rlab.run.config import to_plain
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
 from rlab.run.files import scratch_folder
 from rlab.run.journal import Journal
+from rlab.run.warm_start import refuse_other_shapes
 from rlab.seeding import derive
 
 LOG = "actions"
@@ -558,13 +559,7 @@ class Interaction:
         own = self.agent.state().get(part)
         if own is None:
             raise RlabError("its network is of another kind of agent; nearest: an agent of the same family")
-        for name in sorted({*own, *parameters}):
-            there, here = (str(list(w[name].shape)) if name in w else "none" for w in (parameters, own))
-            if there != here:
-                raise RlabError(
-                    f"'{name}' has shape {there} there and {here} here; nearest: --like with the same run, which takes "
-                    "over its settings, too"
-                )
+        refuse_other_shapes(own, parameters)
         self.agent.restore_policy({part: dict(parameters)})
 
     def restore_policy(self, state: State) -> None:

@@ -28,10 +28,10 @@ def main(argv: Sequence[str]) -> int:
     flags = parse(Flags, "report", argv, ask=False)
     with results(flags.json) as put:
         folder = find_run(flags.run)
-        from rlab.recipes import defaults_of
+        from rlab.recipes import defaults_of, is_drawn
         from rlab.run.report import write_report
 
-        if "data" in folder.config()["subject"] and newest_checkpoint(folder) is not None:
+        if is_drawn(folder.config()) and newest_checkpoint(folder) is not None:
             from rlab.api import draw
 
             try:

@@ -1,4 +1,4 @@
-"""How long a run is, in units of progress or by the clock, and where its schedules stand.
+"""How long a run is, in steps (epochs, games) or by the clock, and where its schedules stand.
 
 By the clock (``--minutes``), a run follows its own wall time, which no second run repeats. So the loop reads the clock
 now and then, and all that depends on time depends on these readings alone. Each is written to ``clock.jsonl`` before
@@ -20,7 +20,7 @@ from rlab.run.contract import Progress
 from rlab.run.files import disk_error, open_plain, read_plain, replace_durably
 
 NEVER = 1 << 50
-"""The end of a run by the clock whose time is not up, in units of progress."""
+"""The end of a run by the clock whose time is not up, as its progress is counted."""
 
 READINGS = 500
 """Readings of the clock over a run, beside those around evaluations."""
@@ -45,7 +45,7 @@ class Budget:
     """The length of a run and the place of its schedules.
 
     Args:
-        minutes: how long the run goes by the clock; 0: it goes by units of progress.
+        minutes: how long the run goes by the clock; 0: it goes by steps, epochs or games.
         schedule_end: where schedules end, in the unit of the budget (by the clock in minutes); 0: with the budget.
         extended: whether the run goes on to this budget from a checkpoint of another one.
     """
@@ -70,7 +70,7 @@ class Budget:
         return self.limit > 0 and not self._ahead
 
     def end(self, total: int) -> int:
-        """Where the run ends, in units of progress, if it has `total` of them; by the clock unknown until then."""
+        """Where the run ends, as progress is counted, if it has `total` of it; by the clock unknown until then."""
         if not self.limit:
             return total
         return self.readings[-1][0] if self.over else NEVER
@@ -91,7 +91,7 @@ class Budget:
         return min(1.0, self.seconds(done) / (60 * self.schedule_end or self.limit)) if self.limit else None
 
     def place(self, done: int, horizon: float) -> float:
-        """Where schedules stand at a progress, between 0 and `horizon`, a number of units of progress."""
+        """Where schedules stand at a progress, between 0 and `horizon`, which is counted as progress is."""
         share = self.share(done)
         return done if share is None else share * horizon
 

@@ -296,7 +296,6 @@ def resume_run(
         sessions = _sessions(folder, view.event)
         for line in differences(sessions, session):
             view.event(line)
-        _write_sessions(folder, [*sessions, session])
         entry = RECIPES.get(recipe)
         if entry.resume:
             view.event(f"resume: {entry.resume}")
@@ -337,6 +336,7 @@ def resume_run(
                 except Stopped:  # nothing was done that would have to be saved
                     return Outcome(False, saved.done, saved.path, notes.score, notes.seconds)
             stop.undo = None
+            _write_sessions(folder, [*sessions, session])  # not of a resume that was refused or given up
             if config != before:
                 view.event(note(folder, entry, before, config, progress, done))
             checkpoints.discard_after(saved)

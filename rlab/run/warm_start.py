@@ -73,10 +73,11 @@ def agent_of(folder: RunFolder, state: State, done: int) -> Source:
     Raises:
         RlabError: it has no such network.
     """
-    agent = state.get(AGENT, {})
-    for part in NETWORKS:
-        if isinstance(agent.get(part), dict):
-            return source_of(folder.name, done, agent[part], part=part)
+    for holder in (state.get(AGENT, {}), state):  # an AlphaZero has no agent beside its network
+        for part in NETWORKS:
+            network = holder.get(part)
+            if isinstance(network, dict) and all(isinstance(value, Tensor) for value in network.values()):
+                return source_of(folder.name, done, network, part=part)
     recipe = folder.config()["recipe"]
     raise RlabError(f"run '{folder.name}' is one of {recipe}, which holds no network that an agent could start from")
 
@@ -86,6 +87,21 @@ def source_of(run: str, step: int | None, tensors: Mapping[str, Tensor], **note:
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     at = {} if step is None else {"step": step}
     return Source({"run": run, **at, "digest": digest(cast(State, whole)), **note}, whole)
+
+
+def refuse_other_shapes(own: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> None:
+    """Refuse the parameters of another network.
+
+    Raises:
+        RlabError: it differs from the own one, and what differs first.
+    """
+    for name in sorted({*own, *parameters}):
+        there, here = (str(list(w[name].shape)) if name in w else "none" for w in (parameters, own))
+        if there != here:
+            raise RlabError(
+                f"'{name}' has shape {there} there and {here} here; nearest: --like with the same run, which takes "
+                "over its settings, too"
+            )
 
 
 def notes_of(folder: RunFolder) -> dict[str, dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +47,7 @@ from rlab.agents.tabular.table_agent import (
     returns_of,
     step_size_of,
 )
+from rlab.api import load
 from rlab.cli import main
 from rlab.envs.make import load_model
 from rlab.envs.tabular import MDP, NAMES, NATURAL, model_of
@@ -548,6 +550,15 @@ def test_train_evaluate_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     score = json.loads(capsys.readouterr().out)
     assert score["best_start_value"] == pytest.approx(0.542026, abs=1e-6)
     assert {"mean", "median", "low", "high", "episodes", "human_normalised", "q_error"} <= score.keys()
+    page = tmp_path / "lake" / "report.html"
+    assert main(["report", "lake"]) == 0
+    assert 'alt="values and greedy policy"' in page.read_text()
+    page.unlink()
+    shutil.rmtree(tmp_path / "lake" / "pictures")
+    with load("lake") as player:
+        assert 'alt="values and greedy policy"' in player.report().read_text()
+    shutil.rmtree(tmp_path / "lake" / "pictures")
+    capsys.readouterr()
     assert main(["watch", "lake"]) == 0
     said = capsys.readouterr().out
     pictures = list((tmp_path / "lake" / "pictures").glob("*.png"))

@@ -295,11 +295,16 @@ def test_later_resumes_know_the_new_budget(schedules: Any) -> None:
 )
 def test_a_budget_that_cannot_be_is_refused(to: Extension, why: str) -> None:
     folder, _ = start("run", experiment(total=24))
-    before = (folder.path / "config.json").read_bytes(), digest_of(folder)
+
+    def state() -> list[Any]:
+        """With env.json: a session that was refused is none."""
+        return [*((folder.path / name).read_bytes() for name in ("config.json", "env.json")), digest_of(folder)]
+
+    before = state()
     with pytest.raises(RlabError) as refused:
         go_on(to=to)
     assert str(refused.value) == why
-    assert ((folder.path / "config.json").read_bytes(), digest_of(folder)) == before
+    assert state() == before
 
 
 @pytest.mark.parametrize("schedules", ["hold", "stretch"])

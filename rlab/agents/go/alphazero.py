@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rlab.agents.evaluation import score
 from rlab.agents.go.config import AlphaZeroExperiment
@@ -29,10 +30,12 @@ from rlab.agents.go.tree_game import GoGame
 from rlab.agents.search import Gumbel, Puct, search
 from rlab.envs.go.boards import Boards
 from rlab.envs.splitmix import rng_key, split, uniforms
+from rlab.errors import RlabError
 from rlab.nn.modes import drawing_for
 from rlab.nn.optim import SCHEDULES, decayed, make_optimiser, restore, scale_rates, state_of
 from rlab.run.budget import Budget
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Rows, Score, State, Stop, Stopped, seconds_of
+from rlab.run.warm_start import refuse_other_shapes
 from rlab.seeding import derive
 
 MOST_UPDATES = 8
@@ -314,6 +317,18 @@ class AlphaZero:
         """Take over only what playing needs."""
         self.network.load_state_dict(state["network"])
         self.done = int(state["counters"][1])
+        self._stale = True
+
+    def start_from(self, part: str, parameters: Mapping[str, Tensor]) -> None:
+        """Begin with the network of another run; see `rlab.run.contract.StartsFromRun`.
+
+        Raises:
+            RlabError: it is of another kind or size.
+        """
+        if part != "network":
+            raise RlabError("its network is of another kind of agent; nearest: a run of alphazero")
+        refuse_other_shapes(self.network.state_dict(), parameters)
+        self.network.load_state_dict(dict(parameters))
         self._stale = True
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,11 +20,13 @@ from rlab.envs.go.players import RandomPlayer
 from rlab.errors import RlabError
 from rlab.nn.heads import PolicyValue
 from rlab.recipes import load_recipes
-from rlab.run.checkpoint import Checkpoints, digest
+from rlab.run.checkpoint import Checkpoints, Saved, digest
 from rlab.run.config import changed
 from rlab.run.contract import Stop, Stopped
+from rlab.run.folder import find_run
 from rlab.run.journal import Journal
-from rlab.run.lifecycle import BuildContext
+from rlab.run.lifecycle import BuildContext, read_newest
+from rlab.run.warm_start import agent_of
 from tests.agents.go.helpers import CANNOT_PLAY
 
 SMALL: dict[str, Any] = {
@@ -76,6 +78,27 @@ def test_it_goes_on_to_the_bit(settings: dict[str, Any], tmp_path: Path) -> None
     assert digest(whole.state()) == digest(again.state())
     for each in (journal, newer, whole_journal):
         each.close()
+
+
+def test_it_starts_with_the_network_of_another_run() -> None:
+    folder = find_run("go5")
+    saved = read_newest(folder)
+    assert saved is not None
+    source = agent_of(folder, saved.state, saved.done)
+    part, parameters = source.note["part"], source.tensors
+    run = learner(None, encoder="go-resnet-3x32")
+    run.start_from(part, parameters)
+    assert run.progress().done == 0
+    assert run.network.state_dict().keys() == parameters.keys()
+    for name, tensor in run.network.state_dict().items():
+        torch.testing.assert_close(tensor, parameters[name].to(tensor.dtype), rtol=0, atol=0)  # it comes packed
+    with pytest.raises(RlabError, match=r"has shape .* there and .* here; nearest: --like with the same run"):
+        learner(None).start_from(part, parameters)
+    with pytest.raises(RlabError, match="another kind of agent; nearest: a run of alphazero"):
+        run.start_from("online", parameters)
+    rollouts = find_run("go9-rollout")
+    with pytest.raises(RlabError, match="go-rollout, which holds no network that an agent could start from"):
+        agent_of(rollouts, cast(Saved, read_newest(rollouts)).state, 0)
 
 
 def test_games_that_are_written_down_are_those_that_were_played(journal: Journal) -> None:
