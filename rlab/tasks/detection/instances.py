@@ -25,6 +25,9 @@ RESAMPLES = 1_000
 SMALLEST = 4
 """Pixels of an instance; smaller ones are noise."""
 
+MOST_CLASSES = 255
+"""Of objects in masks whose pixels are bytes."""
+
 APART = 3
 """Pixels between two middles of objects, at the least."""
 
@@ -109,6 +112,9 @@ def semantic(data: DetectionDataset) -> TensorDataset:
     if data.masks is None:
         raise RlabError(f"data set '{data.name}' has boxes, but no masks, from which a class for every pixel could be "
                         "learned; nearest: ssd")  # fmt: skip
+    if len(data.classes) > MOST_CLASSES:
+        raise RlabError(f"data set '{data.name}' has {len(data.classes):,} classes, and the bytes of masks hold "
+                        f"{MOST_CLASSES} beside the background; nearest: ssd")  # fmt: skip
     kinds = torch.cat([torch.zeros(len(data), 1, dtype=torch.long), data.labels + 1], 1)
     y = kinds.gather(1, data.masks.flatten(1).long()).view(data.masks.shape).to(torch.uint8)
     return TensorDataset(data.name, "segmentation", data.x, y, ("background", *data.classes), data.splits)
