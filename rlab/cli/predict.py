@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ def _predict(argv: Sequence[str], stop: Stop) -> int:
     with results(flags.json) as put:
         from rlab.api import load
         from rlab.data.media import VIDEOS
-        from rlab.run.files import disk_error, make_folder, replace_durably, to_json
+        from rlab.run.files import to_json
         from rlab.tasks.detection.any_picture import read_picture
 
         told, problems = [], []
@@ -89,11 +90,7 @@ def _predict(argv: Sequence[str], stop: Stop) -> int:
                     ending, image = drawn
                     file, png = flags.out / _free(f"{path.stem}_{ending}", taken), io.BytesIO()
                     image.save(png, "PNG")
-                    try:
-                        make_folder(flags.out)
-                        replace_durably(file, png.getvalue())
-                    except OSError as e:
-                        raise disk_error(e, flags.out) from None
+                    _write(file, png.getvalue())
                     found["file"] = str(file)
                 told.append({"picture": str(path)} | found)
             name = loaded.folder.name
@@ -102,11 +99,25 @@ def _predict(argv: Sequence[str], stop: Stop) -> int:
         lines = [_line(one) for one in told]
         document = {"run": name, "predictions": told, "skipped": [str(e) for e in problems]}
         if flags.out is not None:
-            make_folder(flags.out)
-            replace_durably(flags.out / "predictions.json", to_json({"schema": 1} | document))
+            _write(flags.out / "predictions.json", to_json({"schema": 1} | document))
             lines.append(f"wrote   {flags.out / 'predictions.json'}")
         put("\n".join(lines), document)
         return int(bool(problems))
+
+
+def _write(file: Path, data: bytes) -> None:
+    """Write a file into a folder that is made where there is none.
+
+    Raises:
+        RlabError: the disk refused.
+    """
+    from rlab.run.files import disk_error, make_folder, replace_durably
+
+    try:
+        make_folder(file.parent)
+    except OSError as e:
+        raise disk_error(e, file.parent) from None
+    replace_durably(file, data)
 
 
 def _pictures(words: Sequence[str]) -> Iterator[Path]:
@@ -115,25 +126,30 @@ def _pictures(words: Sequence[str]) -> Iterator[Path]:
     Raises:
         RlabError: there is no such file, or a folder without pictures.
     """
-    from rlab.data.own import PICTURES, listed
+    from rlab.data.own import PICTURES, at, listed
 
     for word in words:
-        path = Path(word).expanduser()
-        if path.is_dir():
+        path = at(word)
+        if os.path.isdir(path):
             found = [one for one in listed(path) if one.suffix.lower() in PICTURES and not one.is_dir()]
             if not found:
                 raise RlabError(f"{path} holds no pictures ({', '.join(PICTURES)})")
             yield from found
-        elif path.exists():
+        elif os.path.exists(path):  # Path.exists fails of a name that is too long
             yield path
         else:
             raise RlabError(f"there is no picture {path}")
 
 
+LONGEST_STEM = 200
+"""Bytes of a written file's name, without its ending: names have 255 at the most."""
+
+
 def _free(name: str, taken: set[str]) -> str:
     """The name, or one with a number where another picture of this call has it."""
     stem, _, ending = name.rpartition(".")
-    chosen, number = name, 1
+    stem = os.fsdecode(os.fsencode(stem)[-LONGEST_STEM:]) if len(os.fsencode(stem)) > LONGEST_STEM else stem
+    chosen, number = f"{stem}.{ending}", 1
     while chosen in taken:
         number += 1
         chosen = f"{stem}-{number}.{ending}"
@@ -147,6 +163,7 @@ def _teller(loaded: Any, score: float) -> Callable[[Any], Told]:
     Raises:
         RlabError: it says nothing of images.
     """
+    from rlab.nn.detection.select import Telling
     from rlab.tasks.detection.any_picture import as_model_takes, tell_boxes, tell_classes, tell_mask
 
     task = ability(loaded.learner, Detects)
@@ -157,6 +174,8 @@ def _teller(loaded: Any, score: float) -> Callable[[Any], Told]:
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise RlabError(f"run '{loaded.folder.name}' was trained on '{getattr(data, 'name', 'other data')}', items of "
                         f"shape {list(shape)}, which are no pictures, grey or in colours")  # fmt: skip
+    if isinstance(telling := getattr(task, "telling", None), Telling):  # else what the run itself leaves out is missing
+        task.telling = telling._replace(score=score)
 
     def tell(image: Any) -> Told:
         picture = as_model_takes(image, data)
@@ -215,7 +234,7 @@ def _together(frames: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _line(told: dict[str, Any]) -> str:
     """A picture, or a video, in one line."""
-    path, file = printable(told["picture"]), f"  ({told['file']})" if "file" in told else ""
+    path, file = printable(told["picture"]), f"  ({printable(told['file'])})" if "file" in told else ""
     if "frames" in told:
         path += f", {len(told['frames']):,} frames"
         told = _together(told["frames"])

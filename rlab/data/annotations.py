@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, NamedTuple
 from xml.parsers import expat
 
 import numpy as np
 
-from rlab.data.media import open_mask, open_picture
+from rlab.data.media import open_mask, open_picture, pixels_of
 from rlab.data.outlines import mask_of
 from rlab.data.own import OWN, PICTURES, OwnFiles, OwnSettings, Reading, listed, named, some, text_of
 from rlab.data.readers import Read, members
@@ -41,13 +43,14 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class Annotated:
-    """One picture with its objects: the picture's path, where its objects stand, the objects, and how many were left
-    out as they count for nothing (crowds)."""
+    """One picture with its objects: the picture's path, the file in which its objects stand, the objects, how many were
+    left out as they count for nothing (crowds), and (width, height) of the picture, if that file has them."""
 
     picture: Path
-    source: str
+    source: Path
     boxes: list[Box]
     crowds: int = 0
+    size: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,16 @@ class AnnotatedImages:
     notes: tuple[str, ...] = ()
 
 
-def parse_voc(data: bytes, name: str) -> tuple[str, list[Box]]:
-    """Read VOC's XML: (file name of the picture, or empty; objects). Numbers are edges, as annotation tools write them.
+class VocDocument(NamedTuple):
+    """What VOC's XML tells: the picture's file name, or "", its objects, and its (width, height), if they are there."""
+
+    picture: str
+    boxes: list[Box]
+    size: tuple[float, float] | None
+
+
+def parse_voc(data: bytes, name: str) -> VocDocument:
+    """Read VOC's XML. Numbers are edges, as annotation tools write them.
 
     Args:
         data: the file.
@@ -100,7 +111,16 @@ def parse_voc(data: bytes, name: str) -> tuple[str, list[Box]]:
         boxes.append(Box(kind, tuple(edges)))  # type: ignore[arg-type]
     if root.tag != "annotation":
         raise RlabError(f"{name} is no annotation of VOC: its outermost element is '{_cut(root.tag)}'")
-    return root.text("filename"), boxes
+    size = root.one("size")
+    return VocDocument(
+        root.text("filename"), boxes, None if size is None else _size(size.text("width"), size.text("height"))
+    )
+
+
+def _size(width: Any, height: Any) -> tuple[float, float] | None:
+    """A picture's size; None where a tool did not know it and wrote nothing, 0 or what is no number."""
+    sides = _number(width) or 0.0, _number(height) or 0.0
+    return sides if min(sides) > 0 else None
 
 
 class _Element:
@@ -147,11 +167,24 @@ def _xml(data: bytes, name: str) -> _Element:
     return path[0].inside[0]
 
 
-def parse_coco(data: bytes, name: str) -> tuple[dict[str, Any], list[str]]:
-    """Read COCO's JSON: (file name of a picture -> `Annotated` but for the path; names of the classes).
+class CocoPicture(NamedTuple):
+    """A picture of COCO's JSON: its file name, objects, how many crowds were left out, and its size, if it is there."""
+
+    name: str
+    boxes: list[Box]
+    crowds: int
+    size: tuple[float, float] | None
+
+
+def parse_coco(data: bytes, name: str) -> tuple[list[CocoPicture], list[str]]:
+    """Read COCO's JSON: (its pictures; names of the classes by their ids).
+
+    Args:
+        data: the file.
+        name: of it, for messages.
 
     Raises:
-        RlabError: it is no such file, or a part of it is missing or of another form.
+        RlabError: it is no such file, or a part of it is missing, there twice, or of another form.
     """
     try:
         document = json.loads(data)
@@ -162,32 +195,74 @@ def parse_coco(data: bytes, name: str) -> tuple[dict[str, Any], list[str]]:
         for part in ("images", "annotations", "categories")
     ):
         raise RlabError(f"{name} is no annotation of COCO: it takes the lists images, annotations and categories")
-    try:
-        classes = {one["id"]: str(one["name"]) for one in sorted(document["categories"], key=lambda one: one["id"])}
-        pictures = {one["id"]: str(one["file_name"]) for one in document["images"]}
-    except (KeyError, TypeError) as e:
-        raise RlabError(f"{name}: an image or category has no whole id and name ({_cut(str(e))})") from None
-    found: dict[str, Any] = {picture: ([], 0) for picture in pictures.values()}
+    classes = _by_id(document["categories"], "category", "name", name)
+    pictures = _by_id(document["images"], "image", "file_name", name)
+    if len({one["file_name"] for one in pictures.values()}) < len(pictures):
+        twice = _twice(one["file_name"] for one in pictures.values())
+        raise RlabError(f"{name} has two images of the file '{_cut(twice)}'; each picture has one")
+    boxes = {key: list[Box]() for key in pictures}
+    crowds = dict.fromkeys(pictures, 0)
     for one in document["annotations"]:
+        which = f"{name}: annotation {_cut(str(one.get('id')))}"
+        try:
+            key = one["image_id"]
+            picture, kind = pictures[key]["file_name"], classes[one["category_id"]]["name"]
+        except (KeyError, TypeError):
+            raise RlabError(f"{which} names no image or category that there is") from None
         edges = one.get("bbox")
         values = [_number(value) for value in edges] if isinstance(edges, list) else []
-        try:
-            picture, kind = pictures[one["image_id"]], classes[one["category_id"]]
-        except (KeyError, TypeError):
-            raise RlabError(f"{name}: annotation {_cut(str(one.get('id')))} names no image or category that there "
-                            "is") from None  # fmt: skip
         if len(values) != 4 or None in values:
-            which = _cut(str(one.get("id")))
-            raise RlabError(f"{name}: annotation {which} of {_cut(picture)} has no bbox of 4 numbers")
-        boxes, crowds = found[picture]
-        if one.get("iscrowd"):
-            found[picture] = boxes, crowds + 1
+            raise RlabError(f"{which} of {_cut(picture)} has no bbox of 4 numbers")
+        crowd = one.get("iscrowd") or 0
+        if crowd not in (0, 1):
+            raise RlabError(f"{which} of {_cut(picture)} has iscrowd {_cut(repr(crowd))}; it must be 0 or 1")
+        if crowd:
+            crowds[key] += 1
             continue
         left, top, width, height = values
+        if width < 0 or height < 0:  # type: ignore[operator]
+            raise RlabError(f"{which} of {_cut(picture)} has a bbox {width:g} wide and {height:g} high; neither can be "
+                            "below 0")  # fmt: skip
         right, bottom = left + width, top + height  # type: ignore[operator]
-        called = f"{name}: annotation {_cut(str(one.get('id')))} of {_cut(picture)}"
-        boxes.append(Box(kind, (left, top, right, bottom), one.get("segmentation"), called))  # type: ignore[arg-type]
-    return found, list(classes.values())
+        called = f"{which} of {_cut(picture)}"
+        boxes[key].append(Box(kind, (left, top, right, bottom), one.get("segmentation"), called))  # type: ignore[arg-type]
+    found = [
+        CocoPicture(one["file_name"], boxes[key], crowds[key], _size(one.get("width"), one.get("height")))
+        for key, one in pictures.items()
+    ]
+    return found, [classes[key]["name"] for key in sorted(classes, key=lambda key: (isinstance(key, str), key))]
+
+
+Id = int | str
+
+
+def _by_id(entries: list[dict[str, Any]], what: str, text: str, name: str) -> dict[Id, dict[str, Any]]:
+    """Entries of a list by their ids, in the list's order; `text` names what else each must have.
+
+    Raises:
+        RlabError: an id is no whole number and no text, or is there twice; or `text` is none.
+    """
+    found = dict[Id, dict[str, Any]]()
+    for one in entries:
+        key, word = one.get("id"), one.get(text)
+        if not isinstance(key, Id) or isinstance(key, bool) or not isinstance(word, str) or not word.strip():
+            given = _cut(f"id {key!r} and {text} {word!r}")
+            raise RlabError(f"{name}: an image or category has no whole id and name ({what}: {given})")
+        if key in found:
+            both = " and ".join(f"'{_cut(str(part))}'" for part in (found[key][text], word))
+            raise RlabError(f"{name} gives the id {_cut(str(key))} to {both}; each {what} has its own")
+        found[key] = one
+    return found
+
+
+def _twice(values: Iterable[Any]) -> Any:
+    """The first value that is there a second time; None if there is none."""
+    seen = set[Any]()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None
 
 
 def _number(value: Any) -> float | None:
@@ -224,28 +299,37 @@ class Gathering:
         self.boxes: list[list[Box]] = []
         self.names: list[str] = []
         self.flat, self.clipped, self.crowds, self.hidden = 0, 0, 0, 0
+        self.notes = list[str]()
 
-    def add(self, picture: bytes, name: str, boxes: Iterable[Box], source: str, crowds: int = 0) -> None:
+    def add(
+        self,
+        picture: bytes,
+        name: str,
+        boxes: Iterable[Box],
+        source: str,
+        crowds: int = 0,
+        size: tuple[float, float] | None = None,
+    ) -> None:
         """Add a picture; boxes are checked, clipped to it and moved with it.
 
-        Raises:
-            RlabError: the picture cannot be read, a box lies outside, or its edges are the wrong way round.
-        """
-        from PIL import Image
+        Args:
+            picture: the file.
+            name: of it, for messages.
+            boxes: its objects.
+            source: where they stand, for messages.
+            crowds: objects that were left out.
+            size: (width, height) that the picture has by its source; None: it does not say.
 
+        Raises:
+            RlabError: the picture cannot be read, or has another size; a box lies outside, or its edges are the wrong
+                way round.
+        """
         image = open_picture(picture, name)
         given = image.size
-        if self.shape is not None:
-            channels, height, width = self.shape
-            image = image.convert("L" if channels == 1 else "RGB")
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)
-        if self.x and pixels.shape[1:] != self.x[0].shape[1:]:
-            sizes = [f"{part.shape[2]}x{part.shape[1]}" for part in (pixels, self.x[0])]
-            raise RlabError(
-                f"{name} is {sizes[0]} pixels, the pictures before it are {sizes[1]}; resize all with "
-                f"--shape {len(pixels)}x{self.x[0].shape[1]}x{self.x[0].shape[2]} (channels x height x width)"
-            )
+        if size not in (None, given):
+            raise RlabError(f"{source} says that {name} is {size[0]:g}x{size[1]:g} pixels, and it is "
+                            f"{given[0]}x{given[1]}; boxes would lie elsewhere")  # fmt: skip
+        pixels = pixels_of(image, self.shape, name, self.x[0] if self.x else None)
         kept = [box for box in (self._checked(box, given, name, source) for box in boxes) if box is not None]
         if len(kept) > MOST_BOXES:
             raise RlabError(f"{source} has {len(kept):,} boxes in {name}; at most {MOST_BOXES:,} are read")
@@ -289,6 +373,10 @@ class Gathering:
             raise RlabError(f"{source}: the box ({shown}) of '{_cut(box.name)}' lies outside of {name}, which is "
                             f"{width}x{height} pixels")  # fmt: skip
         inside = (max(left, 0.0), max(top, 0.0), min(right, float(width)), min(bottom, float(height)))
+        edges = np.array(inside, np.float32)  # as they are kept: what is thinner than that has no area
+        if not (edges[:2] < edges[2:]).all():
+            self.flat += 1
+            return None
         self.clipped += inside != (left, top, right, bottom)
         return box._replace(edges=inside)
 
@@ -314,7 +402,10 @@ class Gathering:
             classes=tuple(map(printable, classes)),
             test=test,
             masks=None if self.masks is None else np.stack(self.masks),
-            notes=tuple(f"{self.where}: {n:,} box{'es' if n > 1 else ''} {what}" for n, what in counts if n),
+            notes=(
+                *self.notes,
+                *(f"{self.where}: {n:,} box{'es' if n > 1 else ''} {what}" for n, what in counts if n),
+            ),
         )
 
 
@@ -345,6 +436,10 @@ class AnnotatedFolder(OwnFiles):
         """The files that name the test split, beside the annotations."""
         return []
 
+    def notes(self, found: list[Annotated]) -> list[str]:
+        """What a user should know of pictures that are not read, a sentence each."""
+        return []
+
     def examples(self) -> int:
         """About how many pictures there are to train on."""
         found, _ = self.annotated(Reading(self.path))
@@ -357,12 +452,17 @@ class AnnotatedFolder(OwnFiles):
             RlabError: what is wrong with them, by file.
         """
         found, classes = self.annotated(read)
-        gathering = Gathering(str(self.path), settings.shape, classes, settings.masks and self.outlines)
+        where = printable(self.path)
+        if twice := _twice(one.picture for one in found):
+            raise RlabError(f"{printable(twice)} is annotated twice in {where}; each picture has one annotation")
+        gathering = Gathering(where, settings.shape, classes, settings.masks and self.outlines)
+        gathering.notes += self.notes(found)
         for one in found:
-            gathering.add(read(one.picture), str(one.picture), one.boxes, one.source, one.crowds)
+            name, source = printable(one.picture), printable(one.source)
+            gathering.add(read(one.picture), name, one.boxes, source, one.crowds, one.size)
             if len(gathering.x) == 1 and 3 * len(found) * gathering.x[0].nbytes > available_memory():
                 raise RlabError(
-                    f"the {len(found):,} pictures of {self.path} would take "
+                    f"the {len(found):,} pictures of {where} would take "
                     f"{gigabytes(len(found) * gathering.x[0].nbytes)}, too much for the free memory; make them "
                     "smaller with --shape 3x240x320"
                 )
@@ -387,22 +487,46 @@ class VocFolder(AnnotatedFolder):
 
     def annotated(self, read: Reading) -> tuple[list[Annotated], list[str] | None]:
         """See `AnnotatedFolder.annotated`."""
-        folder = self.path / "JPEGImages" if (self.path / "JPEGImages").is_dir() else self.path
-        pictures = {path.stem: path for path in listed(folder) if path.suffix.lower() in PICTURES}
+        pictures: dict[str, list[Path]] = {}
+        for path in self._pictures():
+            pictures.setdefault(path.stem, []).append(path)
         found = []
         for path in self.documents():
-            told, boxes = parse_voc(read(path), str(path))
-            picture = pictures.get(path.stem) or pictures.get(Path(told.replace("\\", "/")).stem)
-            if picture is None:
-                raise RlabError(f"{path} has no picture {path.stem}.jpg or .png in {folder}")
-            found.append(Annotated(picture, str(path), boxes))
+            told = parse_voc(read(path), printable(path))
+            name = PurePosixPath(told.picture.replace("\\", "/"))
+            there = pictures.get(path.stem) or pictures.get(name.stem) or []
+            if len(there) > 1:
+                there = [one for one in there if one.name == name.name] or there
+            if len(there) != 1:
+                what = f"has no picture {path.stem}.jpg or .png"
+                if there:
+                    what = f"may be of {some(one.name for one in there)}, as its <filename> names neither,"
+                raise RlabError(f"{printable(path)} {what} in {printable(self._folder())}")
+            found.append(Annotated(there[0], path, told.boxes, size=told.size))
         return found, None
+
+    def _folder(self) -> Path:
+        """Where the pictures lie."""
+        return self.path / "JPEGImages" if (self.path / "JPEGImages").is_dir() else self.path
+
+    def _pictures(self) -> list[Path]:
+        return [path for path in listed(self._folder()) if path.suffix.lower() in PICTURES]
 
     def official(self, found: list[Annotated], read: Reading) -> np.ndarray | None:
         """See `AnnotatedFolder.official`."""
         for path in self.lists():
-            return in_split(text_of(path, read(path)), [Path(one.source).stem for one in found])
+            items = in_split(text_of(path, read(path)), [one.source.stem for one in found])
+            if items is None:
+                raise RlabError(f"{printable(path)} names none of the annotated pictures; it takes names without an "
+                                f"ending, one a line, such as {printable(found[0].source.stem)}")  # fmt: skip
+            return items
         return None
+
+    def notes(self, found: list[Annotated]) -> list[str]:
+        """See `AnnotatedFolder.notes`."""
+        without = len({*self._pictures()} - {one.picture for one in found})
+        which = f"{without:,} picture{'s' if without > 1 else ''} without an annotation left out"
+        return [f"{printable(self.path)}: {which}; one without an object in it is background"] if without else []
 
     def lists(self) -> list[Path]:
         """See `AnnotatedFolder.lists`."""
@@ -435,37 +559,44 @@ class CocoFolder(AnnotatedFolder):
     def annotated(self, read: Reading) -> tuple[list[Annotated], list[str] | None]:
         """See `AnnotatedFolder.annotated`."""
         found: list[Annotated] = []
-        classes: list[str] = []
+        classes: dict[str, None] = {}
         for path in self.documents():
-            pictures, more = parse_coco(read(path), str(path))
-            classes += [name for name in more if name not in classes]
-            for name, (boxes, crowds) in pictures.items():
-                found.append(Annotated(self._picture(name, path), str(path), boxes, crowds))
-        if twice := [one.picture for n, one in enumerate(found) if one.picture in {o.picture for o in found[:n]}][:1]:
-            raise RlabError(f"{twice[0]} is annotated twice in {self.path}")
-        return found, classes
+            pictures, names = parse_coco(read(path), printable(path))
+            classes |= dict.fromkeys(names)
+            for one in pictures:
+                found.append(Annotated(self._picture(one.name, path), path, one.boxes, one.crowds, one.size))
+        return found, list(classes)
 
     def _picture(self, name: str, document: Path) -> Path:
-        relative = Path(name.replace("\\", "/"))
+        relative, by = Path(name.replace("\\", "/")), f"{printable(document)} names the picture '{_cut(name)}', which"
         if relative.is_absolute() or ".." in relative.parts:
-            raise RlabError(f"{document} names the picture '{_cut(name)}', which lies outside of {self.path}")
+            raise RlabError(f"{by} lies outside of {printable(self.path)}")
         split = document.stem.rpartition("_")[2]
         folders = (document.parent, self.path, self.path / "images", self.path / split, self.path / "images" / split)
-        for folder in folders:
-            if (folder / relative).is_file():
-                return folder / relative
-        raise RlabError(f"{document} names the picture '{_cut(name)}', which is in none of "
-                        f"{some(folder.name for folder in folders)}")  # fmt: skip
+        # not Path.is_file, which fails of a name that is too long
+        there = [folder for folder in dict.fromkeys(folders) if os.path.isfile(folder / relative)]
+        if len(there) > 1:
+            raise RlabError(f"{by} is in {some(map(str, there))}; each picture has one place")
+        if not there:
+            raise RlabError(f"{by} is in none of {some(dict.fromkeys(folder.name for folder in folders))}")
+        return there[0] / relative
 
     def official(self, found: list[Annotated], read: Reading) -> np.ndarray | None:
         """See `AnnotatedFolder.official`."""
-        for word in ("test", "val"):
-            part = [
-                any(word in name.lower() for name in Path(one.source).relative_to(self.path).parts) for one in found
-            ]
+        for words in TEST_WORDS:
+            part = [not words.isdisjoint(_words(one.source.relative_to(self.path))) for one in found]
             if any(part) and not all(part):
                 return np.flatnonzero(part)
         return None
+
+
+TEST_WORDS = ({"test", "testing"}, {"val", "valid", "validation"})
+"""Words of a file or folder whose pictures are the test split: those of the second group where none has the first."""
+
+
+def _words(path: Path) -> list[str]:
+    """The words of a path in small letters: of ``annotations/val2017.json`` annotations, val and json."""
+    return re.findall("[a-z]+", path.as_posix().lower())
 
 
 OWN.update(voc=VocFolder, coco=CocoFolder)
@@ -485,8 +616,8 @@ def blood_cells(read: Read, archive: str, shape: tuple[int, int, int]) -> Annota
         picture = name.replace("/Annotations/", "/JPEGImages/").removesuffix(".xml") + ".jpg"
         if picture not in parts:
             raise RlabError(f"{archive} has {name} but not {picture}")
-        _, boxes = parse_voc(parts[name], f"{archive}: {name}")
-        gathering.add(parts[picture], f"{archive}: {picture}", boxes, f"{archive}: {name}")
+        told = parse_voc(parts[name], f"{archive}: {name}")
+        gathering.add(parts[picture], f"{archive}: {picture}", told.boxes, f"{archive}: {name}", size=told.size)
         stems.append(Path(name).stem)
     tests = [data.decode() for name, data in parts.items() if name.endswith("ImageSets/Main/test.txt")]
     return gathering.done(in_split(tests[0], stems) if tests else None)

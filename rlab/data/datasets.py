@@ -17,6 +17,7 @@ from rlab.data.annotations import AnnotatedImages
 from rlab.data.catalog import DATASETS
 from rlab.data.detection import from_annotated
 from rlab.data.files import reader
+from rlab.data.media import refuse_shape
 from rlab.data.own import OwnSettings
 from rlab.data.readers import Arrays
 from rlab.data.sound import Recordings
@@ -31,9 +32,6 @@ IMAGES = ("images", "segmentation")
 
 DIMS = {"images": 4, "segmentation": 4, "table": 2, "series": 3}
 """Kind -> dimensions of x."""
-
-LARGEST_SIDE = 4_096
-"""Of images that are resized."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +120,9 @@ class TensorDataset:
         """
         if self.kind not in IMAGES:
             raise RlabError(f"data set '{self.name}' is of kind {self.kind}, so it cannot be resized")
-        if min(shape) < 1 or max(shape) > LARGEST_SIDE:
-            raise RlabError(f"images cannot be of shape {list(shape)}; every side must be 1 to {LARGEST_SIDE:,}")
         if shape == self.shape:
             return self
+        refuse_shape(shape, len(self))
         x, y, size = self.x.new_zeros(len(self), *shape), self.y, shape[1:]
         for items in torch.cat(list(self.splits.values())).unique().split(1_000):
             images = F.interpolate(self.x[items].float(), size, mode="bilinear", antialias=True, align_corners=False)

@@ -11,15 +11,13 @@ from torch.nn import functional as F
 
 from rlab.data.annotations import AnnotatedImages
 from rlab.data.augment import Change, augment
+from rlab.data.media import refuse_shape
 from rlab.data.splits import split_items
 from rlab.errors import RlabError, nearest
 from rlab.seeding import derive
 
 SMALLEST = 1.0
 """Pixels that a box is wide and high at the least, or augmentation has left nothing of it."""
-
-LARGEST_SIDE = 4_096
-"""Of images that are resized."""
 
 
 @dataclass(frozen=True)
@@ -154,10 +152,9 @@ class DetectionDataset:
         Raises:
             RlabError: the shape is none.
         """
-        if min(shape) < 1 or max(shape) > LARGEST_SIDE:
-            raise RlabError(f"images cannot be of shape {list(shape)}; every side must be 1 to {LARGEST_SIDE:,}")
         if shape == self.shape:
             return self
+        refuse_shape(shape, len(self))
         x, size = self.x.new_zeros(len(self), *shape), shape[1:]
         for items in torch.arange(len(self)).split(500):
             images = F.interpolate(self.x[items].float(), size, mode="bilinear", antialias=True, align_corners=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import re
 import struct
 import subprocess
@@ -18,10 +19,13 @@ from typing import Any
 import numpy as np
 
 from rlab.errors import RlabError
+from rlab.machine import available_memory, gigabytes
 
 MOST_PIXELS = 100_000_000
 """Of a picture: what has more is refused before it is decoded."""
 
+LARGEST_SIDE = 4_096
+"""Of images that are resized."""
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".gif")
 """How names of videos end."""
@@ -42,19 +46,30 @@ def open_picture(data: bytes, name: str) -> Any:
     Raises:
         RlabError: it is no whole picture of these formats, or a very large one.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    image = _decoded(data, name)
+    image = _upright(_decoded(data, name))
     if image.mode.startswith("I;16"):
         image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise RlabError(f"{name} has pixels of 32 bits; a picture has 8 or 16 bits a channel")
-    image = ImageOps.exif_transpose(image)
     grey = image.mode in ("1", "L", "LA")
     if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("L" if grey else "RGB")
+
+
+def _upright(image: Any) -> Any:
+    """Undo a camera's rotation. Malformed EXIF data tell of none, as viewers take them; the pixels are whole."""
+    from PIL import ImageOps
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what else is malformed in them
+        try:
+            return ImageOps.exif_transpose(image)
+        except Exception:  # what Pillow raises of such data is not declared: SyntaxError, struct.error and others
+            return image
 
 
 def open_mask(data: bytes, name: str) -> Any:
@@ -69,17 +84,61 @@ def open_mask(data: bytes, name: str) -> Any:
     return image
 
 
+def refuse_shape(shape: tuple[int, ...], images: int = 1) -> None:
+    """Refuse a shape [C, H, W] that so many images cannot be resized to.
+
+    Raises:
+        RlabError: a side is none, or very large, or the memory does not hold them.
+    """
+    if min(shape) < 1 or max(shape) > LARGEST_SIDE:
+        raise RlabError(f"images cannot be of shape {list(shape)}; every side must be 1 to {LARGEST_SIDE:,}")
+    if 3 * images * math.prod(shape) > available_memory():
+        raise RlabError(f"{images:,} images of shape {list(shape)} would take {gigabytes(images * math.prod(shape))}, "
+                        "too much for the free memory; nearest: a smaller --shape")  # fmt: skip
+
+
+def pixels_of(image: Any, shape: tuple[int, int, int] | None, name: str, before: np.ndarray | None) -> np.ndarray:
+    """Make an array of a picture.
+
+    Args:
+        image: as `open_picture` returns it.
+        shape: [C, H, W] to which it is resized; None: as it is.
+        name: of the picture, for messages.
+        before: pixels of another picture of the set, whose size it must have; None: it is the first one.
+
+    Returns:
+        uint8[C, H, W], where C is 1 or 3.
+
+    Raises:
+        RlabError: it has another size, or the shape cannot be.
+    """
+    from PIL import Image
+
+    if shape is not None:
+        refuse_shape(shape)
+        channels, height, width = shape
+        image = image.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)
+    if before is not None and pixels.shape[1:] != before.shape[1:]:
+        sizes = [f"{part.shape[2]}x{part.shape[1]}" for part in (pixels, before)]
+        raise RlabError(
+            f"{name} is {sizes[0]} pixels, the pictures before it are {sizes[1]}; resize all with "
+            f"--shape {len(pixels)}x{before.shape[1]}x{before.shape[2]} (channels x height x width)"
+        )
+    return pixels
+
+
 def _decoded(data: bytes, name: str) -> Any:
     from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is told below
+            warnings.simplefilter("ignore")  # what is too large is told below; malformed EXIF data matter to nobody
             image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-        width, height = image.size
-        if width * height > MOST_PIXELS:
-            raise RlabError(f"{name} has {width:,} x {height:,} pixels; at most {MOST_PIXELS:,} are read")
-        image.load()
+            width, height = image.size
+            if width * height > MOST_PIXELS:
+                raise RlabError(f"{name} has {width:,} x {height:,} pixels; at most {MOST_PIXELS:,} are read")
+            image.load()
     except UnidentifiedImageError:
         raise RlabError(f"{name} is no PNG or JPEG") from None
     except Image.DecompressionBombError:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from rlab.data.media import open_picture
+from rlab.data.media import open_picture, pixels_of
 from rlab.data.readers import Arrays
 from rlab.data.sound import Recordings, read_mono
 from rlab.data.text.corpora import Corpus, Pairs, Stream, pairs_of, unix_lines
@@ -120,7 +120,7 @@ class OwnFiles(ABC):
         for path in self.files():
             read(path)
         if settings.test_file:
-            read(Path(settings.test_file).expanduser())
+            read(at(settings.test_file))
         return read.digest()
 
 
@@ -218,26 +218,14 @@ class Pictures(OwnFiles):
 
     def contents(self, settings: OwnSettings, read: Reading) -> Arrays:
         """Decode the pictures: one channel if all are grey, else three."""
-        from PIL import Image
-
         pictures = list(self._pictures())
         classes = tuple(dict.fromkeys(name for name, _ in pictures))
         x: list[np.ndarray] = []
         for _, path in pictures:
             image = open_picture(read(path), str(path))
-            if settings.shape is not None:
-                channels, height, width = settings.shape
-                image = image.convert("L" if channels == 1 else "RGB")
-                image = image.resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.asarray(image).reshape(image.height, image.width, -1).transpose(2, 0, 1)
+            pixels = pixels_of(image, settings.shape, str(path), x[0] if x else None)
             if not x:
                 self._refuse_too_many(len(pictures), pixels.nbytes)
-            elif pixels.shape[1:] != x[0].shape[1:]:
-                sizes = [f"{part.shape[2]}x{part.shape[1]}" for part in (pixels, x[0])]
-                raise RlabError(
-                    f"{path} is {sizes[0]} pixels, the pictures before it are {sizes[1]}; resize all with "
-                    f"--shape {len(pixels)}x{x[0].shape[1]}x{x[0].shape[2]} (channels x height x width)"
-                )
             x.append(pixels)
         most = max(map(len, x))
         return Arrays(
@@ -624,7 +612,7 @@ def named(names: list[str], file: str, read: Reading, where: str) -> np.ndarray:
     Raises:
         RlabError: there is no such name, or none is in the file.
     """
-    path = Path(file).expanduser()
+    path = at(file)
     places = {name: n for n, name in enumerate(names)}
     wanted = [line.strip().removeprefix("./") for line in text_of(path, read(path)).splitlines() if line.strip()]
     for number, name in enumerate(wanted, 1):
@@ -645,6 +633,11 @@ def listed(folder: Path) -> list[Path]:
     except OSError as e:
         raise RlabError(f"{folder} is no folder that can be read ({e.strerror or e})") from None
     return [path for path in found if not path.name.startswith(".") and path.name.lower() not in IGNORED]
+
+
+def at(name: str) -> Path:
+    """Where a user's file lies; ``~nobody`` stands for itself, so that it is the file that is said to be missing."""
+    return Path(os.path.expanduser(name))  # Path's own fails of it
 
 
 def some(names: Any) -> str:
@@ -670,4 +663,4 @@ OWN: dict[str, type[OwnFiles]] = {
 def files_of(name: str) -> OwnFiles | None:
     """A user's files by the name of a data set, such as ``csv:FILE``; None if it is of another kind."""
     prefix, _, path = name.partition(":")
-    return OWN[prefix](Path(os.path.abspath(Path(path).expanduser()))) if path and prefix in OWN else None
+    return OWN[prefix](Path(os.path.abspath(at(path)))) if path and prefix in OWN else None

@@ -50,7 +50,8 @@ class RegionHead(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
         hidden = self.layers(features)
-        return self.logits(hidden).float(), self.offsets(hidden).float().view(len(hidden), -1, 4)
+        offsets = self.offsets(hidden).float()
+        return self.logits(hidden).float(), offsets.view(len(hidden), offsets.shape[1] // 4, 4)
 
 
 class RegionDetector(Joint, nn.Module):
@@ -121,6 +122,7 @@ class CropHead(nn.Module):
 
     def __init__(self, channels: int, classes: int):
         super().__init__()
+        self.channels = channels
         self.judge = RegionHead(channels, classes)
 
 
@@ -149,6 +151,8 @@ class Rcnn(RegionDetector):
 
     def features(self, encoded: Tensor, boxes: Tensor, owners: Tensor) -> Tensor:
         """See `RegionDetector.features`."""
+        if len(boxes) == 0:  # not every encoder takes a batch of none
+            return encoded.new_zeros(0, self.head.channels, BINS, BINS)
         crops = roi_align(encoded, boxes, owners, CROP, self.size)
         return F.adaptive_avg_pool2d(self.encoder.feature_maps(crops), BINS)  # type: ignore[operator]
 

@@ -11,6 +11,7 @@ import torch
 
 from rlab.data.media import open_picture
 from rlab.data.own import Reading
+from rlab.errors import printable
 from rlab.tasks.detection.pictures import PALETTE
 
 
@@ -32,7 +33,7 @@ def read_picture(path: Path) -> Any:
     Raises:
         RlabError: it is no whole picture, or a very large one; the message names the file.
     """
-    return open_picture(Reading(path.parent)(path), str(path))
+    return open_picture(Reading(path.parent)(path), printable(path))
 
 
 def as_model_takes(image: Any, data: Any) -> Picture:
@@ -73,9 +74,10 @@ def tell_mask(task: Any, picture: Picture) -> Told:
 
     mask = task.predict(picture.x)[0].argmax(0).astype(np.uint8)
     image = Image.fromarray(mask).resize(picture.image.size, Image.Resampling.NEAREST)
-    colours = [(0, 0, 0), *map(ImageColor.getrgb, PALETTE)]
-    image = image.convert("P") if image.mode != "P" else image
-    image.putpalette([part for colour in colours for part in colour[:3]])
+    colours = [ImageColor.getrgb(colour)[:3] for colour in PALETTE]
+    image = image.convert("P")
+    # all 256: of a shorter palette Pillow writes pixels of fewer bits, which hold no larger classes
+    image.putpalette([0, 0, 0, *(part for kind in range(255) for part in colours[kind % len(colours)])])
     shares = np.bincount(np.asarray(image).ravel(), minlength=len(task.classes)) / (image.width * image.height)
     told = {"size": list(picture.image.size), "shares": dict(zip(task.classes, shares.tolist(), strict=True))}
     return told, ("mask.png", image)

@@ -122,12 +122,20 @@ class RcnnConfig(DetectorConfig):
 
 
 @dataclass(frozen=True)
-class FcnConfig(EncoderConfig):
+class MasksConfig(EncoderConfig):
+    """Settings of a network that tells a class for every pixel."""
+
+    edges: bool = False
+    """On data with instances: also learn where two objects touch, and split them there."""
+
+
+@dataclass(frozen=True)
+class FcnConfig(MasksConfig):
     """Settings of a fully convolutional network: a class for every pixel from the encoder's last maps."""
 
 
 @dataclass(frozen=True)
-class UNetConfig(EncoderConfig):
+class UNetConfig(MasksConfig):
     """Settings of a U-Net."""
 
     width: int = 16

@@ -1,20 +1,24 @@
-"""Segment images into instances: a class for every pixel, and a watershed that splits objects which touch."""
+"""Segment images into instances: a class for every pixel, where two objects touch, and a watershed that splits them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from rlab.data.batches import Batch
 from rlab.data.datasets import TensorDataset
 from rlab.data.detection import DetectionDataset
 from rlab.errors import RlabError
 from rlab.run.contract import Stop
-from rlab.tasks.segmentation import Segmentation, iou_metrics
-from rlab.tasks.task import Metric
+from rlab.tasks.segmentation import CHUNK, Segmentation, iou_metrics
+from rlab.tasks.targets import balanced_weights, weighted_cross_entropy
+from rlab.tasks.task import Losses, Metric, until
 
 AP50 = Metric("AP50 of instances (TP / (TP + FP + FN), mean over images)", "percent")
 """As in the Data Science Bowl 2018, at IoU .5; it is not COCO's."""
@@ -24,6 +28,12 @@ RESAMPLES = 1_000
 
 SMALLEST = 4
 """Pixels of an instance; smaller ones are noise."""
+
+MOST_CLASSES = 255
+"""Of objects in masks whose pixels are bytes."""
+
+RARE = 3.0
+"""Weight of an edge in the loss: few pixels are such."""
 
 APART = 3
 """Pixels between two middles of objects, at the least."""
@@ -36,21 +46,23 @@ def components(foreground: np.ndarray) -> np.ndarray:
     return np.asarray(label(foreground)[0])
 
 
-def watershed(foreground: np.ndarray, markers: np.ndarray | None = None) -> np.ndarray:
+def watershed(foreground: np.ndarray, markers: np.ndarray | None = None, edges: np.ndarray | None = None) -> np.ndarray:
     """Split a mask into objects where it is narrow: int[H, W], 0 for the background.
 
     Args:
         foreground: bool[H, W].
         markers: bool[H, W]: each connected part of it becomes one object. None: the places that lie deepest inside.
+        edges: bool[H, W]: where two objects touch, which counts as outside for the depth. None: that is not known.
     """
     from scipy.ndimage import distance_transform_edt, gaussian_filter
     from skimage.feature import peak_local_max
     from skimage.segmentation import watershed as flood
 
-    depth = gaussian_filter(distance_transform_edt(foreground), 1.0)
+    inside = foreground if edges is None else foreground & ~edges
+    depth = gaussian_filter(distance_transform_edt(inside), 1.0)
     if markers is None:
         markers = np.zeros(foreground.shape, bool)
-        markers[tuple(peak_local_max(depth, min_distance=APART, labels=components(foreground)).T)] = True
+        markers[tuple(peak_local_max(depth, min_distance=APART, labels=components(inside)).T)] = True
     # numbered first: watershed takes Boolean markers for one and the same object
     return np.asarray(flood(-depth, components(markers), mask=foreground))
 
@@ -100,8 +112,32 @@ def dice(predicted: Tensor, true: Tensor) -> Tensor:
     return torch.where(all_ > 0, 2 * both / all_.clamp(min=1), 1.0)
 
 
-def semantic(data: DetectionDataset) -> TensorDataset:
+def touching(masks: Tensor) -> Tensor:
+    """Find pixels of an object beside one of another object.
+
+    Args:
+        masks: int[n, H, W], numbers of objects, 0 for the background.
+
+    Returns:
+        bool[n, H, W].
+    """
+    found = torch.zeros(masks.shape, dtype=torch.bool)
+    for axis in (1, 2):
+        size = masks.shape[axis] - 1
+        here, there = masks.narrow(axis, 0, size), masks.narrow(axis, 1, size)
+        meet = (here != there) & (here > 0) & (there > 0)
+        for place in (0, 1):
+            found.narrow(axis, place, size).logical_or_(meet)
+    return found
+
+
+def semantic(data: DetectionDataset, edges: bool = False) -> TensorDataset:
     """Make a data set of classes of pixels, the background first, of one with instance masks.
+
+    Args:
+        data: K - 1 classes of objects.
+        edges: give pixels where an object touches another one classes of their own, K to 2 K - 2 in place of 1 to
+            K - 1, so that an augmentation moves edges with the mask.
 
     Raises:
         RlabError: it has none.
@@ -109,9 +145,16 @@ def semantic(data: DetectionDataset) -> TensorDataset:
     if data.masks is None:
         raise RlabError(f"data set '{data.name}' has boxes, but no masks, from which a class for every pixel could be "
                         "learned; nearest: ssd")  # fmt: skip
+    if len(data.classes) * (1 + edges) > MOST_CLASSES:
+        raise RlabError(f"data set '{data.name}' has {len(data.classes):,} classes, and the bytes of masks hold "
+                        f"{MOST_CLASSES // (1 + edges)} beside the background; nearest: ssd")  # fmt: skip
     kinds = torch.cat([torch.zeros(len(data), 1, dtype=torch.long), data.labels + 1], 1)
     y = kinds.gather(1, data.masks.flatten(1).long()).view(data.masks.shape).to(torch.uint8)
-    return TensorDataset(data.name, "segmentation", data.x, y, ("background", *data.classes), data.splits)
+    classes = ["background", *data.classes]
+    if edges:
+        y += len(data.classes) * touching(data.masks)
+        classes += [f"edge of {name}" for name in data.classes]
+    return TensorDataset(data.name, "segmentation", data.x, y, tuple(classes), data.splits)
 
 
 class InstanceSegmentation(Segmentation):
@@ -119,14 +162,57 @@ class InstanceSegmentation(Segmentation):
 
     Args:
         source: images with instance masks.
+        edges: whether the model also learns where two objects touch, by one more logit than there are classes, for the
+            watershed to split them there.
         more: see `Segmentation`; its data set is made of `source`.
     """
 
     primary = AP50
 
-    def __init__(self, source: DetectionDataset, *args: Any, **more: Any):
-        super().__init__(semantic(source), *args, **more)
-        self.source = source
+    def __init__(self, source: DetectionDataset, *args: Any, edges: bool = False, **more: Any):
+        super().__init__(semantic(source, edges), *args, **more)  # batches are made of it
+        self.source, self.edges = source, edges
+        self.dataset, self.classes = semantic(source), ("background", *source.classes)
+        if self.class_weights is not None:
+            self.class_weights = balanced_weights(self.dataset.targets("train"), len(self.classes))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Compute the logits of a batch, float32[B, K, H, W], with that of an edge after those of the classes."""
+        return super().logits(batch.x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """See `Segmentation.logits`."""
+        return super().logits(x)[:, : len(self.classes)]
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Losses:
+        """Compute the cross-entropy of classes and of edges, summed, and the "accuracy" of the classes."""
+        if not self.edges:
+            return super().loss(outputs, batch)
+        kinds, edges = self._parted(batch.y)
+        chosen, edge = outputs[:, :-1], outputs[:, -1]
+        loss = weighted_cross_entropy(chosen, kinds.long(), self.class_weights)
+        loss = loss + F.binary_cross_entropy_with_logits(edge, edges.float(), pos_weight=edge.new_tensor(RARE))
+        return {"loss": loss, "accuracy": (chosen.detach().argmax(1) == kinds).float().mean()}
+
+    def outputs(self, split: str, stop: Stop) -> tuple[Tensor, Tensor]:
+        """See `Segmentation.outputs`."""
+        predicted, _, true = self._seen(split, stop)
+        return predicted, true
+
+    def _seen(self, split: str, stop: Stop) -> tuple[Tensor, Tensor, Tensor]:
+        """Of a split: classes that are predicted, uint8[n, H, W], edges, bool[n, H, W], and true classes."""
+        found, edges, true = [], [], []
+        for batch in until(stop, self.data.ordered(split, CHUNK)):
+            logits = self.forward(batch).cpu()
+            found.append(logits[:, : len(self.classes)].argmax(1).to(torch.uint8))
+            edges.append(logits[:, -1] > 0 if self.edges else torch.zeros(found[-1].shape, dtype=torch.bool))
+            true.append(self._parted(batch.y.cpu())[0])
+        return torch.cat(found), torch.cat(edges), torch.cat(true)
+
+    def _parted(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Classes of pixels and whether they are edges, of what `semantic` has made of both."""
+        edges = y >= len(self.classes)
+        return y - (len(self.classes) - 1) * edges, edges
 
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
         """Score a split by instances that a watershed makes of the predicted mask.
@@ -140,8 +226,8 @@ class InstanceSegmentation(Segmentation):
         Raises:
             Stopped: a stop was requested.
         """
-        predicted, true = self.outputs(split, stop)
-        ways = [self._compared(split, predicted, how) for how in (watershed, components)]
+        predicted, edges, true = self._seen(split, stop)
+        ways = [self._compared(split, predicted, where) for where in (edges, None)]
         rows = [
             [[instance_precision(overlap, threshold) for threshold in THRESHOLDS] for _, _, overlap in way]
             for way in zip(*ways, strict=True)
@@ -173,8 +259,8 @@ class InstanceSegmentation(Segmentation):
         """
         from rlab.tasks.detection.pictures import instances
 
-        predicted, _ = self.outputs("test", stop)
-        compared = self._compared("test", predicted, watershed)
+        predicted, edges, _ = self._seen("test", stop)
+        compared = self._compared("test", predicted, edges)
         hits = [
             [1 + np.flatnonzero((overlap >= THRESHOLDS[0]).any(axis)) for axis in (1, 0)] for *_, overlap in compared
         ]
@@ -182,15 +268,19 @@ class InstanceSegmentation(Segmentation):
         return super().draw(stop) | {"instances": instances(self.dataset.inputs("test"), found, true, hits)}
 
     def _compared(
-        self, split: str, predicted: Tensor, how: Callable[[np.ndarray], np.ndarray]
+        self, split: str, predicted: Tensor, edges: Tensor | None
     ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Of each image: numbers of instances found, those of true ones, and their IoU[K, M], 0 of other classes."""
+        """Of each image: numbers of instances found, those of true ones, and their IoU[K, M], 0 of other classes.
+
+        Without edges, which may be all False, instances are connected parts.
+        """
         items, masks = self.dataset.items(split), self.source.masks
         assert masks is not None
         result = []
-        for mask, true, labels in zip(
-            predicted.numpy(), masks[items].numpy(), self.source.labels[items].numpy(), strict=True
+        for i, (mask, true, labels) in enumerate(
+            zip(predicted.numpy(), masks[items].numpy(), self.source.labels[items].numpy(), strict=True)
         ):
+            how = components if edges is None else partial(watershed, edges=edges[i].numpy())
             numbers, classes = instances_of(mask, how)
             overlap = overlaps(numbers, true)
             result.append((numbers, true, overlap * (classes[: len(overlap), None] == labels[: overlap.shape[1]])))

@@ -122,12 +122,14 @@ def build_segment(skips: bool, experiment: Any, context: Any) -> Any:
     run, fit = experiment.run, experiment.fit
     source = images_of(experiment.data, run.seed, masks=True)
     data = semantic(source) if isinstance(source, DetectionDataset) else source
-    model = _started(experiment, context, data.shape, partial(make_unet if skips else make_fcn, data=data))
+    instances = isinstance(source, DetectionDataset)
+    make = partial(make_unet if skips else make_fcn, data=data, edges=instances and experiment.model.edges)
+    model = _started(experiment, context, data.shape, make)
     common = _common(experiment, context, torch.device(context.device))
     common |= {"batch_size": fit.batch_size, "augment": experiment.data.augment}
     optimiser = _optimiser(experiment, model)
     task = (
-        InstanceSegmentation(source, model, optimiser, **common)
+        InstanceSegmentation(source, model, optimiser, edges=experiment.model.edges, **common)
         if isinstance(source, DetectionDataset)
         else Segmentation(data, model, optimiser, **common)
     )
@@ -165,18 +167,20 @@ def make_rcnn(settings: Any, encoder: Any, data: Any) -> Any:
     return Rcnn(settings.encoder, encoder, data.shape, len(data.classes), regions=settings.regions)
 
 
-def make_fcn(settings: Any, encoder: Any, data: Any) -> Any:
+def make_fcn(settings: Any, encoder: Any, data: Any, edges: bool = False) -> Any:
     """Build a fully convolutional network (Long et al. 2015, FCN-32s)."""
     from rlab.nn.models import segmenter_on
 
-    return segmenter_on(settings.encoder, encoder, data.shape, len(data.classes))
+    return segmenter_on(settings.encoder, encoder, data.shape, len(data.classes) + edges)
 
 
-def make_unet(settings: Any, encoder: Any, data: Any) -> Any:
+def make_unet(settings: Any, encoder: Any, data: Any, edges: bool = False) -> Any:
     """Build a U-Net."""
     from rlab.nn.detection.pyramid import SkipSegmenter
 
-    return SkipSegmenter(settings.encoder, encoder, data.shape, len(data.classes), settings.width, settings.skips)
+    return SkipSegmenter(
+        settings.encoder, encoder, data.shape, len(data.classes) + edges, settings.width, settings.skips
+    )
 
 
 def _maps(settings: Any, data: Any) -> dict[str, Any]:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from rlab.data.datasets import load
+from rlab.data.detection import DetectionDataset
 from rlab.nn.detection.select import Detections
 from rlab.tasks.detection.instances import (
     components,
@@ -17,6 +19,8 @@ from rlab.tasks.detection.instances import (
     instance_precision,
     instances_of,
     overlaps,
+    semantic,
+    touching,
     watershed,
 )
 from rlab.tasks.detection.proposals import propose
@@ -124,6 +128,28 @@ def test_watershed_splits_what_touches() -> None:
     markers[20, [12, 24, 36]] = True  # Booleans: taken as they are, all three would be one object
     assert np.unique(watershed(touching, markers)).tolist() == [0, 1, 2, 3]
     assert watershed(np.zeros((5, 5), bool)).max() == 0
+
+
+def test_edges_split_what_no_shape_does() -> None:
+    bar = np.zeros((12, 30), bool)
+    bar[2:10, 2:28] = True
+    halves = np.where(bar, 1 + (np.indices(bar.shape)[1] >= 12), 0)
+    edges = touching(torch.from_numpy(halves)[None])[0].numpy()
+    assert np.argwhere(edges).tolist() == [[row, column] for row in range(2, 10) for column in (11, 12)]
+    found, without = watershed(bar, edges=edges), watershed(bar)
+    assert instance_precision(overlaps(found, halves), 0.9) == 1
+    assert instance_precision(overlaps(without, halves), 0.9) < 1
+    assert ((found > 0) == bar).all()
+
+
+def test_edges_are_moved_with_the_mask() -> None:
+    data = load("digit-scenes").subsample(20, 0)
+    assert isinstance(data, DetectionDataset)
+    plain, marked = semantic(data).y, semantic(data, edges=True).y
+    edges = marked > len(data.classes)
+    assert edges.any()
+    assert (marked - len(data.classes) * edges == plain).all()
+    assert (edges == touching(data.masks)).all()
 
 
 def test_instances_by_hand() -> None:

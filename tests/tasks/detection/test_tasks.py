@@ -31,7 +31,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "faster-rcnn": {"width": 16, **REGIONS},
     "fast-rcnn": {"width": 16, **REGIONS},
     "rcnn": REGIONS,
-    "unet": {"width": 4},
+    "unet": {"width": 4, "edges": True},
     "fcn": {},
 }
 
@@ -63,7 +63,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Any:
         how = ["--threads", "1", "--validation", "0", "--evaluate-steps", "0"]
         words = ["--examples", "96", "--epochs", "4", "--batch-size", "8", "--width", "16"]
         assert main(["train", "ssd", "--name", "boxes", *words, *how]) == 0
-        assert main(["train", "unet", "--name", "masks", "--examples", "24", "--epochs", "1", *how]) == 0
+        assert main(["train", "unet", "--name", "masks", "--edges", "--examples", "24", "--epochs", "1", *how]) == 0
         assert main(["train", "logistic", "--data", "digits", "--name", "digits", "--epochs", "1", *how]) == 0
         yield folder
 
