@@ -148,7 +148,9 @@ def _detector(run: str) -> Any:
     other = RlabError(
         f"run '{folder.name}' has not learned Breakout's objects; nearest: rlab train ssd --data breakout-objects"
     )
-    if folder.config()["recipe"] not in RECIPES:
+    document = folder.config()
+    # an agent's run would open the run that it observes by, which may be itself
+    if document["recipe"] not in RECIPES or document["subject"].keys() != {"data"}:
         raise other
     with open_run(folder, "cpu", progress=progress) as opened:
         task = ability(opened.learner, Detects)
