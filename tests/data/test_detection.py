@@ -115,7 +115,7 @@ def test_boxes_without_area_are_left_out(box: tuple[Any, ...], tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "name",
-    ["a cat", "\u732b", "\x85", "\u202edog", "$x$", "c" * 500],
+    ["a cat", "\u732b", "\x9b31m", "\u202edog", "$x$", "c" * 500],
     ids=["space", "kanji", "C1", "bidi", "math", "long"],
 )
 def test_any_name_of_a_class_is_kept_printable(name: str, tmp_path: Path) -> None:
@@ -263,10 +263,6 @@ def test_coco_folder_is_read(tmp_path: Path) -> None:
         ({"images": [{"id": 0, "file_name": "x" * 400}], "annotations": []}, "which is in none of"),
         ({"images": [{"id": 0, "file_name": "a\0b.png"}], "annotations": []}, r"'a\\x00b.png', which is in none of"),
         ({"images": [{"id": 0, "file_name": "."}], "annotations": []}, "which is in none of"),
-        (
-            {"images": [{"id": 0, "file_name": "10.png", "width": 30, "height": 40}], "annotations": []},
-            "says that .*10.png is 30x40 pixels, and it is 40x30",
-        ),
         *(
             ({"annotations": [{"image_id": 70, "category_id": 9} | change]}, said)
             for change, said in (
@@ -274,7 +270,6 @@ def test_coco_folder_is_read(tmp_path: Path) -> None:
                 ({"bbox": [float("nan"), 5, 3, 3]}, "no bbox of 4 numbers"),
                 ({"bbox": [10**400, 5, 3, 3]}, "no bbox of 4 numbers"),
                 ({"bbox": "5, 5, 3, 3"}, "no bbox of 4 numbers"),
-                ({"bbox": [500, 5, 3, 3]}, "lies outside of .*10.png"),
                 ({"bbox": [5, 5, 3, 3], "iscrowd": "0"}, "has iscrowd '0'; it must be 0 or 1"),
                 ({"bbox": [5, 5, 3, 3], "image_id": [1]}, "names no image or category"),
             )
@@ -285,6 +280,28 @@ def test_malformed_coco_is_named(change: dict[str, Any], said: str, tmp_path: Pa
     with pytest.raises(RlabError, match=said) as told:
         load(coco(tmp_path, change))
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "said"),
+    [
+        (
+            "images",
+            {"width": 30, "height": 40},
+            "instances_test.json says that .*10.png is 30x40 pixels, and it is 40x30",
+        ),
+        ("annotations", {"bbox": [500, 5, 3, 3]}, "instances_test.json: the box .* lies outside of .*10.png"),
+    ],
+)
+def test_annotations_that_do_not_fit_their_picture(
+    part: str, change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    name, path = coco(tmp_path, {}), tmp_path / "annotations/instances_test.json"
+    document = json.loads(path.read_text())
+    document[part][0] |= change
+    path.write_text(json.dumps(document))
+    with pytest.raises(RlabError, match=said):
+        load(name)
 
 
 @pytest.mark.parametrize("ids", [(0, 5), (-4, -9), ("a", 3)], ids=str)
@@ -306,7 +323,7 @@ def test_picture_in_two_places_is_refused(tmp_path: Path) -> None:
         (tmp_path / "images" / split).mkdir()
         for n in range(12):
             Image.new("L", (40, 30), 200 if split == "test" else 0).save(tmp_path / f"images/{split}/{n}.png")
-    with pytest.raises(RlabError, match=r"instances_test.json names the picture '10.png', which is in .*, .*/test;"):
+    with pytest.raises(RlabError, match=r"_test.json names the picture '10.png', which is in images, images/test of "):
         load(name)
     for n in range(12):
         (tmp_path / f"images/{n}.png").unlink()

@@ -149,7 +149,7 @@ def test_predictions_of_any_pictures(runs: Path, tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize("classes", [2, 17, 256])
 def test_masks_keep_the_numbers_of_all_classes(classes: int) -> None:
     """A palette of fewer colours than classes would make Pillow write fewer bits a pixel."""
-    true = np.arange(24, dtype=np.uint8).reshape(4, 6) * (classes // 25 or 1) % classes
+    true = (np.arange(24).reshape(4, 6) * (classes // 25 or 1) % classes).astype(np.uint8)
     names = tuple(map(str, range(classes)))
     task = SimpleNamespace(classes=names, predict=lambda x: (true[None] == np.arange(classes)[:, None, None])[None])
     told, drawn = tell_mask(task, Picture(Image.new("L", (6, 4)), np.zeros((1, 1, 4, 6))))
