@@ -166,7 +166,7 @@ def _teller(loaded: Any, score: float) -> Callable[[Any], Told]:
     from rlab.nn.detection.select import Telling
     from rlab.tasks.detection.any_picture import as_model_takes, tell_boxes, tell_classes, tell_mask
 
-    task = ability(loaded.learner, Detects)
+    task: Any = ability(loaded.learner, Detects)
     predicts = task is None
     task = task or loaded.ability(Predicts)
     data: Any = getattr(task, "dataset", None)

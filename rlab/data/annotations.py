@@ -576,7 +576,10 @@ class CocoFolder(AnnotatedFolder):
         # not Path.is_file, which fails of a name that is too long
         there = [folder for folder in dict.fromkeys(folders) if os.path.isfile(folder / relative)]
         if len(there) > 1:
-            raise RlabError(f"{by} is in {some(map(str, there))}; each picture has one place")
+            raise RlabError(
+                f"{by} is in {some(part.relative_to(self.path).as_posix() for part in there)} of "
+                f"{printable(self.path)}; each picture has one place"
+            )
         if not there:
             raise RlabError(f"{by} is in none of {some(dict.fromkeys(folder.name for folder in folders))}")
         return there[0] / relative

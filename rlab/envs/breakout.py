@@ -16,7 +16,7 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from rlab.envs.atari import MAX_FRAMES, STICKY, Protocol
-from rlab.envs.vector import StepResult, VecEnv
+from rlab.envs.vector import Interrupted, StepResult, VecEnv
 from rlab.errors import RlabError
 
 ROM = "breakout"
@@ -144,6 +144,8 @@ class BreakoutObjects(VecEnv):
         RlabError: there is no such run, or it finds no objects of such pictures.
     """
 
+    lends = True  # the cartridge is loaded anew for each seed: a tenth of a second for each game
+
     masks = False
 
     def __init__(
@@ -158,11 +160,12 @@ class BreakoutObjects(VecEnv):
         sticky: float | None = None,
         max_frames: int = MAX_FRAMES,
     ):
+        self._observe = observe
         self._find: Finder | None = None if observe == "ram" else import_module(FINDERS).finder(observe)
         self._sticky = STICKY[protocol] if sticky is None else sticky
-        self._games = [start(0, self._sticky) for _ in range(num_envs)]
-        self._rngs = [np.random.default_rng(seed) for _ in range(num_envs)]
-        self._actions = self._games[0].getMinimalActionSet()
+        self._games = list[ale_py.ALEInterface]()  # `reset` loads the cartridges
+        self._rngs = list[np.random.Generator]()
+        self._actions = start(0).getMinimalActionSet()
         super().__init__(num_envs, Box(-5.0, 5.0, (SIZE,), np.float32), len(self._actions), seed, render)
         classic = protocol == "classic"
         self.protocol, self.life_loss_ends = protocol, classic and training
@@ -173,10 +176,17 @@ class BreakoutObjects(VecEnv):
         self._seen = np.zeros((num_envs, SIZE), np.float32)
 
     def _reset(self, seeds: NDArray[np.int64] | None) -> tuple[NDArray[Any], dict[str, Any]]:
+        if seeds is None and not self._games:
+            seeds = np.arange(self.num_envs)
+        if seeds is not None:
+            self._games, self._rngs = [], []
+            for seed in seeds.tolist():
+                if self.interrupted():
+                    self._games = []
+                    raise Interrupted
+                self._games.append(start(seed, self._sticky))
+                self._rngs.append(np.random.default_rng(seed))
         for i in range(self.num_envs):
-            if seeds is not None:
-                self._games[i] = start(int(seeds[i]), self._sticky)
-                self._rngs[i] = np.random.default_rng(int(seeds[i]))
             self._begin(i)
         self._must_fire = np.zeros(self.num_envs, bool)
         self._seen = self._look(list(range(self.num_envs)), first=True)
@@ -192,6 +202,12 @@ class BreakoutObjects(VecEnv):
             for _ in range(STEP_FRAMES):  # the game does not look at the button in each of them
                 ale.act(ale_py.Action.FIRE)
         self._frames[i], self._lives[i] = 0, ale.lives()
+
+    def examine(self) -> list[str]:
+        """See `VecEnv.examine`: what a detector finds is repeated only as long as the detector stays what it is."""
+        if self._find is None:
+            return []
+        return [f"it observes by run '{self._observe}', which must stay where and as it is until this run is done"]
 
     def _look(self, rows: list[int], first: bool) -> NDArray[np.float32]:
         """Vectors of some of the games; the first of a game knows none before."""

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from rlab.studies.plots import columns, dots
+from rlab.studies.study import Results
+
 
 @dataclass(frozen=True)
 class Scenes:
@@ -21,6 +24,16 @@ class Scenes:
     batch_size: int = 8
     score: float = 0.05
     """Boxes of a lower probability are not told by detectors."""
+
+
+@dataclass(frozen=True)
+class TimedScenes(Scenes):
+    """Detectors that are timed, too."""
+
+    images: int = 32
+    """That are timed, in processor time of one thread."""
+    repeats: int = 5
+    """Of each timing; the fastest counts."""
 
 
 SMOKE = {"shape": "1x32x32", "examples": 8, "epochs": 1, "score": 0.5}
@@ -77,3 +90,12 @@ def log_seconds(built: Any, images: int, repeats: int) -> tuple[float, float]:
     times = [timed(built, images) for _ in range(repeats)]
     whole, network = (min(one[what] for one in times) for what in ("all", "network"))
     return math.log10(max(whole, 1e-6)), math.log10(max(network, 1e-6))
+
+
+def draw_speed(clock: str, figure: Any, results: Results) -> None:
+    """Draw accuracy, and the time of an image: the number `clock`."""
+    left, right = figure.subplots(1, 2)
+    dots(left, columns(results, "ap"), "AP at IoU .5 (more is better)")
+    dots(right, columns(results, clock), "log10 of seconds an image")
+    for axes in (left, right):
+        axes.tick_params(axis="x", labelsize=7, rotation=20)

@@ -12,13 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from rlab.data.annotations import parse_voc
-from rlab.data.augment import augment
+from rlab.data.annotations import CocoFolder, parse_voc
+from rlab.data.augment import AUGMENTATIONS, GEOMETRY, augment
 from rlab.data.batches import Batches
 from rlab.data.catalog import DATASETS
 from rlab.data.datasets import load
-from rlab.data.own import OwnSettings
-from rlab.errors import RlabError
+from rlab.data.own import OwnSettings, Reading
+from rlab.data.picture import draw
+from rlab.errors import RlabError, printable
 
 BOX = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
 
@@ -81,6 +82,11 @@ def test_voc_folder_is_read(tmp_path: Path) -> None:
         ("<a>" * 30, "inside each other"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>', "04.xml has a DOCTYPE"),
         ('<!DOCTYPE a SYSTEM "/etc/hostname"><annotation/>', "04.xml has a DOCTYPE"),
+        (
+            "<annotation><size><width>30</width><height>40</height></size></annotation>",
+            "04.xml says that .*04.png is 30x40 pixels, and it is 40x30",
+        ),
+        (xml(*[("cat", 1, 1, 9, 9)] * 1_001), "04.xml has 1,001 boxes"),
     ],
 )
 def test_malformed_voc_is_named(text: str, said: str, tmp_path: Path) -> None:
@@ -88,6 +94,34 @@ def test_malformed_voc_is_named(text: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(RlabError, match=said) as told:
         load(name)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("size", ["", "<width>0</width><height>0</height>", "<width>?</width>"])
+def test_size_that_a_tool_does_not_know_counts_for_nothing(size: str, tmp_path: Path) -> None:
+    name = voc(tmp_path, MANY | {"04": f"<annotation><size>{size}</size></annotation>"})
+    assert (load(name).labels[4] == -1).all()
+
+
+@pytest.mark.parametrize(
+    "box",
+    [("cat", 4, 4, 4, 9), ("cat", 4, 9, 12, 9), ("cat", 4, 4, 4 + 1e-9, 9), ("cat", 40 - 1e-9, 4, 45, 9)],
+)
+def test_boxes_without_area_are_left_out(box: tuple[Any, ...], tmp_path: Path) -> None:
+    """Also those that have none as 32-bit numbers, or once they are clipped."""
+    data = load(voc(tmp_path, MANY | {"04": xml(box)}))
+    assert data.notes == (f"{tmp_path}: 1 box without area left out",)
+    assert (data.labels[4] == -1).all()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a cat", "\u732b", "\x9b31m", "\u202edog", "$x$", "c" * 500],
+    ids=["space", "kanji", "C1", "bidi", "math", "long"],
+)
+def test_any_name_of_a_class_is_kept_printable(name: str, tmp_path: Path) -> None:
+    data = load(voc(tmp_path, {number: xml((name, 1, 1, 9, 9)) for number in MANY}))
+    assert data.classes == (printable(name),)
+    assert draw(data, (), 3, 0).startswith(b"\x89PNG")
 
 
 def test_entities_are_found_in_every_encoding() -> None:
@@ -111,6 +145,50 @@ def test_other_voc_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a/Annotations/00.xml").unlink()
     with pytest.raises(RlabError, match=r"holds no annotation \*.xml"):
         load(name)
+
+
+def test_pictures_of_one_stem_are_told_apart(tmp_path: Path) -> None:
+    name = voc(tmp_path, MANY)
+    Image.new("L", (40, 30), 200).save(tmp_path / "JPEGImages/04.jpg", quality=100)
+    with pytest.raises(RlabError, match=r"04.xml may be of 04.jpg, 04.png, as its <filename> names neither, in .*JPEG"):
+        load(name)
+    (tmp_path / "Annotations/04.xml").write_text(
+        xml().replace("<annotation>", "<annotation><filename>04.jpg</filename>")
+    )
+    assert load(name).x[4].float().mean() == pytest.approx(200, abs=2)
+    (tmp_path / "Annotations/zz.xml").write_text("<annotation><filename>C:\\\\x\\\\07.png</filename></annotation>")
+    with pytest.raises(RlabError, match=r"07.png is annotated twice in "):
+        load(name)
+
+
+def test_pictures_without_an_annotation_are_told(tmp_path: Path) -> None:
+    name = voc(tmp_path, MANY)
+    (tmp_path / "JPEGImages/zz.png").write_bytes(png())
+    (told,) = load(name).notes
+    assert told.startswith(f"{tmp_path}: 1 picture without an annotation left out")
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("04.png\n", "test.txt names none of the annotated pictures; .* such as 00"),
+    ("\n", "test.txt names none of the annotated pictures"),
+    ("\n".join(MANY), "the split 'train' .* is empty"),
+])  # fmt: skip
+def test_list_of_test_pictures_must_name_some(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(RlabError, match=said):
+        load(voc(tmp_path, MANY, text))
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 5), (3, 100_000, 100_000), (4_096, 4_096, 4_096)], ids=str)
+@pytest.mark.parametrize("kind", ["voc", "images"])
+def test_shapes_that_cannot_be_are_refused_at_once(kind: str, shape: tuple[int, int, int], tmp_path: Path) -> None:
+    name = voc(tmp_path, MANY)
+    if kind == "images":
+        name = f"images:{tmp_path / 'own'}"
+        for part in ("a", "b"):
+            (tmp_path / "own" / part).mkdir(parents=True)
+            (tmp_path / "own" / part / "0.png").write_bytes(png())
+    with pytest.raises(RlabError, match=r"images cannot be of shape|too much for the free memory"):
+        load(name, own=OwnSettings(shape=shape)).resized(shape)
 
 
 def coco(folder: Path, change: dict[str, Any], outlines: tuple[Any, ...] = (), edges: Any = None) -> str:
@@ -169,12 +247,103 @@ def test_coco_folder_is_read(tmp_path: Path) -> None:
             {"annotations": [{"image_id": 70, "category_id": 9, "bbox": [1, 1, True, 2]}]},
             "no bbox of 4 numbers",
         ),
+        (
+            {"images": [{"id": 70, "file_name": "10.png"}, {"id": 70, "file_name": "11.png"}]},
+            "gives the id 70 to '10.png' and '11.png'; each image has its own",
+        ),
+        (
+            {"images": [{"id": 1, "file_name": "10.png"}, {"id": 2, "file_name": "10.png"}], "annotations": []},
+            "has two images of the file '10.png'",
+        ),
+        ({"categories": [{"id": 9, "name": "a"}, {"id": 9, "name": "b"}]}, "gives the id 9 to 'a' and 'b'"),
+        ({"categories": [{"id": 9, "name": None}]}, r"no whole id and name \(category: id 9 and name None\)"),
+        ({"categories": [{"id": 9, "name": " "}]}, "no whole id and name"),
+        ({"categories": [{"id": True, "name": "a"}]}, "no whole id and name"),
+        ({"categories": [{"id": [9], "name": "a"}]}, "no whole id and name"),
+        ({"images": [{"id": 0, "file_name": "x" * 400}], "annotations": []}, "which is in none of"),
+        ({"images": [{"id": 0, "file_name": "a\0b.png"}], "annotations": []}, r"'a\\x00b.png', which is in none of"),
+        ({"images": [{"id": 0, "file_name": "."}], "annotations": []}, "which is in none of"),
+        *(
+            ({"annotations": [{"image_id": 70, "category_id": 9} | change]}, said)
+            for change, said in (
+                ({"bbox": [5, 5, -3, 3]}, "has a bbox -3 wide and 3 high; neither can be below 0"),
+                ({"bbox": [float("nan"), 5, 3, 3]}, "no bbox of 4 numbers"),
+                ({"bbox": [10**400, 5, 3, 3]}, "no bbox of 4 numbers"),
+                ({"bbox": "5, 5, 3, 3"}, "no bbox of 4 numbers"),
+                ({"bbox": [5, 5, 3, 3], "iscrowd": "0"}, "has iscrowd '0'; it must be 0 or 1"),
+                ({"bbox": [5, 5, 3, 3], "image_id": [1]}, "names no image or category"),
+            )
+        ),
     ],
 )
 def test_malformed_coco_is_named(change: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(RlabError, match=said) as told:
         load(coco(tmp_path, change))
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "said"),
+    [
+        (
+            "images",
+            {"width": 30, "height": 40},
+            "instances_test.json says that .*10.png is 30x40 pixels, and it is 40x30",
+        ),
+        ("annotations", {"bbox": [500, 5, 3, 3]}, "instances_test.json: the box .* lies outside of .*10.png"),
+    ],
+)
+def test_annotations_that_do_not_fit_their_picture(
+    part: str, change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    name, path = coco(tmp_path, {}), tmp_path / "annotations/instances_test.json"
+    document = json.loads(path.read_text())
+    document[part][0] |= change
+    path.write_text(json.dumps(document))
+    with pytest.raises(RlabError, match=said):
+        load(name)
+
+
+@pytest.mark.parametrize("ids", [(0, 5), (-4, -9), ("a", 3)], ids=str)
+def test_categories_have_any_ids(ids: tuple[Any, ...], tmp_path: Path) -> None:
+    categories = [{"id": number, "name": f"name of {number}"} for number in ids]
+    annotations = [{"image_id": 0, "category_id": number, "bbox": [1, 1, 9, 9]} for number in ids]
+    name = coco(tmp_path, {"categories": categories, "annotations": []})
+    path = tmp_path / "annotations/instances_train.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": annotations}))
+    data = load(name)
+    item = int((data.labels >= 0).sum(1).argmax())
+    assert [data.classes[kind] for kind in data.labels[item].tolist()] == [f"name of {number}" for number in ids]
+
+
+def test_picture_in_two_places_is_refused(tmp_path: Path) -> None:
+    """Of the same name in the folders of two splits each has its own; in two that one split may mean, neither."""
+    name = coco(tmp_path, {})
+    for split in ("train", "test"):
+        (tmp_path / "images" / split).mkdir()
+        for n in range(12):
+            Image.new("L", (40, 30), 200 if split == "test" else 0).save(tmp_path / f"images/{split}/{n}.png")
+    with pytest.raises(RlabError, match=r"_test.json names the picture '10.png', which is in images, images/test of "):
+        load(name)
+    for n in range(12):
+        (tmp_path / f"images/{n}.png").unlink()
+    data = load(name)
+    assert data.x.flatten(1).float().mean(1).tolist() == [200.0] * 2 + [0.0] * 10
+
+
+@pytest.mark.parametrize(
+    ("names", "test"),
+    [(("latest_a", "contest_b"), ""), (("interval", "valid"), "valid"), (("a_test2017", "val"), "a_test2017")],
+)
+def test_only_whole_words_name_a_test_split(names: tuple[str, str], test: str, tmp_path: Path) -> None:
+    coco(tmp_path, {})
+    for old, new in zip(("train", "test"), names, strict=True):
+        (tmp_path / f"annotations/instances_{old}.json").rename(tmp_path / f"annotations/{new}.json")
+    folder, read = CocoFolder(tmp_path), Reading(tmp_path)
+    found, _ = folder.annotated(read)
+    places = folder.official(found, read)
+    expected = [n for n, one in enumerate(found) if one.source.stem == test]
+    assert (None if places is None else places.tolist()) == (expected or None)
 
 
 SQUARE = [10.0, 4, 22, 4, 22, 16, 10, 16]
@@ -266,10 +435,16 @@ def bright(boxes: torch.Tensor, side: int = 40) -> torch.Tensor:
     return image
 
 
-@pytest.mark.parametrize(
-    "change", ["hflip:1", "vflip:1", "crop:12", "shift:9", "scale:0.5", "hflip:1,crop:9,scale:0.4", "rotate:20",
-               "shear:20", "elastic:40:4", "scale:0.3,noise:0.01,shift:5", "rotate:90,elastic:30:5,hflip:1"],
-)  # fmt: skip
+MOVES = ["hflip:1", "vflip:1", "crop:12", "shift:9", "scale:0.5", "hflip:1,crop:9,scale:0.4", "rotate:20", "shear:20",
+         "elastic:40:4", "scale:0.3,noise:0.01,shift:5", "rotate:90,elastic:30:5,hflip:1"]  # fmt: skip
+
+
+def test_all_that_moves_pixels_is_tried_on_boxes() -> None:
+    moves = {name for name in AUGMENTATIONS if AUGMENTATIONS.get(name).kind in GEOMETRY}
+    assert moves <= {change.partition(":")[0] for change in MOVES}
+
+
+@pytest.mark.parametrize("change", MOVES)
 def test_boxes_move_as_pixels_do(change: str) -> None:
     box = torch.tensor([[[12.0, 8, 26, 22]]])
     for seed in range(4):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from rlab.data.catalog import DATASETS
 from rlab.data.datasets import load
+from rlab.data.media import open_picture
 from rlab.data.own import OwnSettings
 from rlab.errors import RlabError
 
@@ -255,14 +257,39 @@ def test_pictures_of_every_mode(pets: Path, mode: str, colour: Any, seen: list[i
     assert data.x[1, :, 0, 0].tolist() == seen
 
 
-def test_a_photograph_stands_upright(pets: Path) -> None:
-    image = Image.fromarray(np.arange(30, dtype=np.uint8).reshape(6, 5))  # turned by the camera
+@pytest.mark.parametrize(
+    ("kind", "form"), [("L", "PNG"), ("RGBA", "PNG"), ("I;16", "PNG"), ("L", "JPEG"), ("CMYK", "JPEG")]
+)
+def test_a_photograph_stands_upright(kind: str, form: str) -> None:
+    pixels = 8 * np.arange(30, dtype=np.uint8).reshape(6, 5)  # turned by the camera
+    deep = kind == "I;16"
+    image = Image.fromarray(pixels.astype(np.uint16) * 257) if deep else Image.fromarray(pixels).convert(kind)
     exif = Image.Exif()
     exif[0x0112] = 6
     out = io.BytesIO()
-    image.save(out, "PNG", exif=exif)
-    (pets / "cat" / "1.png").write_bytes(out.getvalue())
-    assert pictures(pets).x[1, 0, 0].tolist() == [25, 20, 15, 10, 5, 0]
+    image.save(out, form, exif=exif, **({"quality": 100, "subsampling": 0} if form == "JPEG" else {}))
+    seen = np.asarray(open_picture(out.getvalue(), "x").convert("L")).astype(int)
+    assert np.abs(seen[0] - [200, 160, 120, 80, 40, 0]).max() <= (8 if form == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+@pytest.mark.filterwarnings("error")
+def test_malformed_exif_data_tell_of_no_rotation(form: str) -> None:
+    """Whatever byte of them is wrong: the pixels are whole, and nothing is printed."""
+    image, exif, out = Image.new("L", (6, 5), 90), Image.Exif(), io.BytesIO()
+    exif[0x0112], exif[0x010F], exif[0x8769] = 6, "maker", {0x9003: "2026"}
+    image.save(out, form, exif=exif)
+    whole = out.getvalue()
+    start = whole.index(b"II*\0" if b"II*\0" in whole else b"MM\0*")
+    for place in range(start, start + len(exif.tobytes()) - 6):
+        for value in (0, 77, 255):
+            data = bytearray(whole)
+            data[place] = value
+            if form == "PNG":
+                at = whole.index(b"eXIf")
+                length = int.from_bytes(whole[at - 4 : at], "big")
+                data[at + 4 + length : at + 8 + length] = zlib.crc32(data[at : at + 4 + length]).to_bytes(4, "big")
+            assert np.asarray(open_picture(bytes(data), "x")).ravel().tolist() == [90] * 30
 
 
 def test_digest_is_of_names_and_contents(pets: Path, tmp_path: Path) -> None:

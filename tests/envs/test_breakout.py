@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import rlab
 from rlab.cli import main
 from rlab.envs import make_vec
 from rlab.envs.breakout import CLASSES, HEIGHT, WIDTH, objects_of, vector_of, wall_of
 from rlab.errors import RlabError
+from rlab.run.checkpoint import digest
 from rlab.run.contract import Detects
+from rlab.run.journal import Journal
 from rlab.tasks.detection.breakout import finder, frames
+from tests.agents.helpers import learner
+from tests.agents.test_interaction import save_and_restore
 
 
 def painted(boxes: np.ndarray) -> np.ndarray:
@@ -106,26 +113,125 @@ def test_objects_fire_and_repeat_by_the_seed(envs: list[Any]) -> None:
     assert (runs[0][:, 0] != runs[0][:, 1]).any()
 
 
-def test_detectors_run_plays_in_place_of_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, envs: list[Any]
-) -> None:
+SMALL = ["--examples", "8", "--epochs", "1", "--validation", "0", "--width", "8", "--evaluate-steps", "0"]
+EYES = ["--data", "breakout-objects", "--stride", "4", "--levels", "1", "--cells", "1", *SMALL, "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a detector that has learned a little of Breakout's objects."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RLAB_RUNS", str(folder))
+        assert main(["train", "ssd", *EYES, "--name", "eyes"]) == 0
+    return folder / "eyes"
+
+
+@pytest.fixture
+def runs(eyes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A runs folder with a copy of that run; what it is not sure of counts, too, for it is sure of nothing."""
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
-    small = [
-        "--examples",
-        "8",
-        "--epochs",
-        "1",
-        "--validation",
-        "0",
-        "--width",
-        "8",
-        "--evaluate-steps",
-        "0",
-        "--threads",
-        "1",
-    ]
-    data = ["--data", "breakout-objects", "--stride", "4", "--levels", "1", "--cells", "1"]
-    assert main(["train", "ssd", *data, *small, "--name", "eyes"]) == 0
+    monkeypatch.setattr("rlab.tasks.detection.breakout.finder", partial(finder, score=0.0))
+    shutil.copytree(eyes, tmp_path / "eyes")
+    return tmp_path
+
+
+def resumed_to_the_bit(observe: str, folder: Path) -> bool:
+    """Go on from the middle of two games with sticky actions, with another number of torch's threads than before."""
+    quick: dict[str, Any] = {"num_envs": 2, "learning_starts": 8, "batch_size": 4, "train_every": 4}
+    rules: dict[str, Any] = {"steps": 400, "protocol": "v5", "max_frames": 60}
+
+    def build(journal: Journal) -> Any:
+        return learner(journal, "dqn", "Breakout", observe=observe, **quick, **rules)
+
+    def to(run: Any, steps: int) -> None:
+        while run.progress().done < steps:
+            run.step()
+
+    journals = [Journal(folder / name) for name in ("whole", "saved")]
+    whole, run = (build(journal) for journal in journals)
+    to(run, 36)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        again, newer = save_and_restore(run, journals[1], folder, build)
+    finally:
+        torch.set_num_threads(threads)
+    begun = digest(again.state())
+    for each in (whole, again):
+        to(each, 48)
+    seen, ends = again.stream.obs.any(axis=1).all(), [digest(each.state()) for each in (whole, again)]
+    for one in (whole, run, again, *journals, newer):
+        one.close()
+    return bool(seen) and ends[0] == ends[1] != begun
+
+
+def test_play_by_memory_resumes_to_the_bit(tmp_path: Path) -> None:
+    assert resumed_to_the_bit("ram", tmp_path)
+
+
+def test_play_by_a_detector_resumes_to_the_bit(runs: Path) -> None:
+    assert resumed_to_the_bit("eyes", runs)
+
+
+def test_detector_leaves_the_threads_alone(runs: Path) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)  # the detector's run has one
+    try:
+        find = finder("eyes")
+        assert torch.get_num_threads() == 3
+        find(np.stack([picture for picture, _ in frames(0, 1)]))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_resume_without_its_detector_is_one_sentence(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Moved, gone, damaged or learned further since: nothing of the agent's run changes, and it goes on once mended."""
+    dqn = ["--env", "Breakout", "--observe", "eyes", "--steps", "20", "--num-envs", "1", "--learning-starts", "10"]
+    more = ["--batch-size", "4", "--final-episodes", "1", "--max-frames", "40", "--threads", "1", "--name", "agent"]
+    assert main(["train", "dqn", *dqn, *more]) == 0
+    assert "it observes by run 'eyes', which must stay where and as it is" in capsys.readouterr().err
+
+    def files() -> dict[Path, bytes]:
+        """But for env.json, which notes every session."""
+        there = [path for path in (runs / "agent").rglob("*") if path.is_file() and path.name != "env.json"]
+        return {path: path.read_bytes() for path in there}
+
+    kept = files()
+
+    def refused(said: str) -> None:
+        capsys.readouterr()
+        assert main(["resume", "agent", "--steps", "40"]) == 1
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert said in error
+        assert files() == kept
+
+    (runs / "eyes").rename(runs / "elsewhere")
+    refused("observe is 'eyes', and the objects cannot be found by it: no run 'eyes' under")
+    shutil.copytree(runs / "agent", runs / "eyes")  # which observes by a run of its own name
+    refused("observe is 'eyes', and the objects cannot be found by it: run 'eyes' has not learned Breakout's objects")
+    shutil.rmtree(runs / "eyes")
+    shutil.copytree(runs / "elsewhere", runs / "eyes")
+    (runs / "eyes/config.json").write_text("{")
+    refused("observe is 'eyes', and the objects cannot be found by it: ")
+    shutil.rmtree(runs / "eyes")
+    shutil.copytree(runs / "elsewhere", runs / "eyes")
+    assert main(["resume", "eyes", "--epochs", "2"]) == 0
+    refused("'Breakout' did not repeat what it did before the checkpoint")
+    shutil.rmtree(runs / "eyes")
+    (runs / "elsewhere").rename(runs / "eyes")
+    assert main(["resume", "agent", "--steps", "40"]) == 0
+
+
+def test_detector_of_other_pictures_is_refused(runs: Path) -> None:
+    """Breakout's objects learned in pictures of another size."""
+    assert main(["train", "ssd", *EYES, "--shape", "3x80x72", "--name", "small"]) == 0
+    with pytest.raises(RlabError, match="run 'small' has not learned Breakout's objects; nearest: rlab train ssd"):
+        finder("small")
+
+
+def test_detectors_run_plays_in_place_of_memory(runs: Path, envs: list[Any]) -> None:
     dqn = ["--env", "Breakout", "--observe", "ram", "--steps", "40", "--num-envs", "2", "--learning-starts", "20"]
     more = ["--batch-size", "8", "--final-episodes", "1", "--max-frames", "40", "--threads", "1", "--name", "agent"]
     assert main(["train", "dqn", *dqn, *more]) == 0
@@ -139,7 +245,7 @@ def test_detectors_run_plays_in_place_of_memory(
     envs.append(make_vec("Breakout", 2, 0, observe="eyes"))
     assert envs[0].reset()[0] in envs[0].observation_space
     for game, observe, why in (
-        ("Breakout", "agent", "run 'agent' finds none of Breakout's objects; nearest: rlab train ssd"),
+        ("Breakout", "agent", "run 'agent' has not learned Breakout's objects; nearest: rlab train ssd"),
         ("Breakout", "rams", "rams"),
         ("Pong", "ram", "observe is 'ram', but of 'pong' no objects are known; nearest: pixels, or Breakout"),
     ):

@@ -147,7 +147,18 @@ class FeaturePyramid(nn.Module):
 def _block(n_in: int, n_out: int, stride: int) -> nn.Module:
     """Convolution 3x3, norm in groups (no image depends on others of its batch), ReLU."""
     groups = next(g for g in (8, 4, 2, 1) if n_out % g == 0)
-    return nn.Sequential(nn.Conv2d(n_in, n_out, 3, stride, padding=1), nn.GroupNorm(groups, n_out), nn.ReLU())
+    return nn.Sequential(nn.Conv2d(n_in, n_out, 3, stride, padding=1), GroupNorm(groups, n_out), nn.ReLU())
+
+
+class GroupNorm(nn.GroupNorm):
+    """torch's, also for a group of one number, which torch refuses: one channel of one cell in an image by itself.
+
+    It becomes 0 before scale and shift.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """See the class."""
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class SkipDecoder(nn.Module):

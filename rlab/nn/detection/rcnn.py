@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlab.nn.detection.anchors import grid_anchors, shapes_of
+from rlab.nn.detection.anchors import RATIOS, pyramid_anchors
 from rlab.nn.detection.boxes import area, clip, decode, encode, iou, match
 from rlab.nn.detection.nms import nms
 from rlab.nn.detection.pyramid import FeaturePyramid, Stages
@@ -33,7 +33,7 @@ ANCHORED = 64
 """Anchors of an image that the region proposal network learns from; up to half of them have a box."""
 
 CELLS = 3.0
-RATIOS = (1.0, 2.0, 0.5)
+"""Of its own map that an anchor is wide and high."""
 
 
 class RegionHead(nn.Module):
@@ -244,12 +244,9 @@ class FasterRcnn(FastRcnn):
     def __init__(self, *args: Any, proposals: int, **more: Any):
         super().__init__(*args, **more)
         self.proposals = proposals
-        anchors = [
-            grid_anchors(size, self.size, shapes_of([CELLS * self.size[0] / size[0]], RATIOS))
-            for size in self.head.pyramid.sizes
-        ]
         self.anchors: Tensor
-        self.register_buffer("anchors", torch.cat(anchors), persistent=False)
+        anchors = pyramid_anchors(self.head.pyramid.sizes, self.size, CELLS)
+        self.register_buffer("anchors", anchors, persistent=False)
 
     def _network(self, width: int) -> nn.Module:
         return ProposalNetwork(width, len(RATIOS))

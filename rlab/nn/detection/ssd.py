@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rlab.nn.detection.anchors import grid_anchors, shapes_of
+from rlab.nn.detection.anchors import RATIOS, pyramid_anchors
 from rlab.nn.detection.boxes import decode, encode, iou, match
 from rlab.nn.detection.pyramid import FeaturePyramid, Stages
 from rlab.nn.detection.select import Detections, Telling, box_loss, hard_negatives, tell
 from rlab.nn.layers.joint import Joint
 
-RATIOS = (1.0, 2.0, 0.5)
+SQUARES = (math.sqrt(2),)
+"""Further anchors of a place, between the sizes of its own map and of the next (Liu et al. 2016, section 2.2)."""
 
 Mining = Literal["hard", "random", "none"]
 
@@ -71,14 +72,10 @@ class Ssd(Joint, nn.Module):
         self.encoder = encoder
         stages = Stages(name, encoder, shape, "detection")
         pyramid = FeaturePyramid([level[1:] for level in stages.levels], self.size, stride, levels, width, top_down)
-        anchors = []
-        for height, across in pyramid.sizes:
-            base = cells * self.size[0] / height
-            shapes = torch.cat([shapes_of([base], RATIOS), shapes_of([base * math.sqrt(2)], [1.0])])
-            anchors.append(grid_anchors((height, across), self.size, shapes))
-        self.head = SsdHead(stages, pyramid, width, len(RATIOS) + 1, classes)
+        self.head = SsdHead(stages, pyramid, width, len(RATIOS) + len(SQUARES), classes)
         self.anchors: Tensor
-        self.register_buffer("anchors", torch.cat(anchors), persistent=False)
+        anchors = pyramid_anchors(pyramid.sizes, self.size, cells, SQUARES)
+        self.register_buffer("anchors", anchors, persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """images[B, C, H, W] in 0..1 -> logits[B, A, K + 1], the background first, and offsets[B, A, 4]."""

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from rlab.studies.plots import columns, dots
-from rlab.studies.scenes import SMALL, SMOKE, Scenes, average_precision, log_seconds, trained
-from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
+from rlab.studies.scenes import SMALL, SMOKE, TimedScenes, average_precision, draw_speed, log_seconds, trained
+from rlab.studies.study import STUDIES, Contrast, Numbers, Study
 
 
 @dataclass(frozen=True)
-class Settings(Scenes):
+class Settings(TimedScenes):
     """The same regions for both, found by selective search beforehand and not timed."""
 
     few: int = 8
     """Regions of an image that are judged."""
     many: int = 64
-    images: int = 32
-    """That are timed, in processor time of one thread."""
-    repeats: int = 5
-    """Of each timing; the fastest counts."""
 
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
@@ -30,15 +26,6 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     with trained(recipe, settings, seed, average_precision, **how) as (built, (ap,)):
         _, network = log_seconds(built, settings.images, settings.repeats)
     return {"ap": ap, "clock_network": network}
-
-
-def draw(figure: Any, results: Results) -> None:
-    """Accuracy, and time an image."""
-    left, right = figure.subplots(1, 2)
-    dots(left, columns(results, "ap"), "AP at IoU .5 (more is better)")
-    dots(right, columns(results, "clock_network"), "log10 of seconds an image")
-    for axes in (left, right):
-        axes.tick_params(axis="x", labelsize=7, rotation=20)
 
 
 STUDIES.register("shared-convolutions")(
@@ -79,7 +66,7 @@ STUDIES.register("shared-convolutions")(
                 -0.05,
             ),
         ),
-        draw=draw,
+        draw=partial(draw_speed, "clock_network"),
         seeds=5,
     )
 )

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from rlab.studies.plots import columns, dots
-from rlab.studies.scenes import SMALL, SMOKE, Scenes, average_precision, log_seconds, trained
-from rlab.studies.study import STUDIES, Contrast, Numbers, Results, Study
+from rlab.studies.scenes import SMALL, SMOKE, TimedScenes, average_precision, draw_speed, log_seconds, trained
+from rlab.studies.study import STUDIES, Contrast, Numbers, Study
 
 
 @dataclass(frozen=True)
-class Settings(Scenes):
+class Settings(TimedScenes):
     """As many passes over the same scenes for all."""
 
     proposals: int = 64
     """Regions of an image that detectors in two stages judge."""
-    images: int = 32
-    """That are timed, in processor time of one thread."""
-    repeats: int = 5
-    """Of each timing; the fastest counts."""
 
 
 def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
@@ -28,15 +24,6 @@ def measure(settings: Settings, variant: Any, seed: int) -> Numbers:
     with trained(variant, settings, seed, average_precision, **how) as (built, (ap,)):
         whole, network = log_seconds(built, settings.images, settings.repeats)
     return {"ap": ap, "clock_all": whole, "clock_network": network}
-
-
-def draw(figure: Any, results: Results) -> None:
-    """Accuracy, and time an image."""
-    left, right = figure.subplots(1, 2)
-    dots(left, columns(results, "ap"), "AP at IoU .5 (more is better)")
-    dots(right, columns(results, "clock_all"), "log10 of seconds an image")
-    for axes in (left, right):
-        axes.tick_params(axis="x", labelsize=7, rotation=20)
 
 
 STUDIES.register("two-stage-one-stage")(
@@ -65,7 +52,7 @@ STUDIES.register("two-stage-one-stage")(
             Contrast("SSD is faster than Faster R-CNN (log10)", {"Faster R-CNN/clock_all": 1, "SSD/clock_all": -1}),
             Contrast("SSD is more accurate than Faster R-CNN (AP)", {"SSD/ap": 1, "Faster R-CNN/ap": -1}),
         ),
-        draw=draw,
+        draw=partial(draw_speed, "clock_all"),
         seeds=5,
     )
 )

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 from rlab.data.annotations import AnnotatedImages
 from rlab.data.readers import READERS, Read
-from rlab.envs.breakout import BALL_X, BALL_Y, CLASSES, PADDLE_X, Finder, Found, objects_of, picture_of, start
+from rlab.envs.breakout import (
+    BALL_X,
+    BALL_Y,
+    CLASSES,
+    HEIGHT,
+    PADDLE_X,
+    WIDTH,
+    Finder,
+    Found,
+    objects_of,
+    picture_of,
+    start,
+)
 from rlab.errors import RlabError
 from rlab.registry import RECIPES
 
@@ -76,38 +91,72 @@ def frames(seed: int, number: int) -> list[tuple[np.ndarray, np.ndarray]]:
 def finder(run: str, score: float = SURE) -> Finder:
     """Open a detector's run on `breakout-objects` for an agent in Breakout.
 
+    It computes with one thread, so that what it finds does not depend on how many the agent's run has.
+
     Args:
         run: RUN, or RUN:PROGRESS of a checkpoint.
         score: boxes of a lower probability are left out.
 
     Raises:
-        RlabError: there is no such run, or it has learned something else.
+        RlabError: there is no such run, it is damaged, or it has learned something else.
     """
-    from contextlib import ExitStack
+    import torch
 
+    try:
+        with _threads(torch.get_num_threads()):  # opening a run takes that run's number
+            task = _detector(run)
+    except RlabError as e:
+        raise RlabError(f"observe is '{run}', and the objects cannot be found by it: {e}") from None
+
+    def find(pictures: np.ndarray) -> list[Found]:
+        with _threads(1):
+            found = task.detect(pictures)
+        told = []
+        for one in found:
+            sure = one["scores"] >= score
+            told.append((one["boxes"][sure].astype(np.float32), one["classes"][sure].astype(np.int64)))
+        return told
+
+    return find
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Give torch so many threads while it lasts, and then those that it had."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _detector(run: str) -> Any:
+    """The task of a detector's run, with what it has learned.
+
+    Raises:
+        RlabError: there is no such run, it is damaged, or it has learned something else.
+    """
     import rlab.tasks.detection.recipes  # noqa: F401  (registers what such a run is of)
     from rlab.run.contract import Detects, ability
     from rlab.run.folder import run_at
     from rlab.run.lifecycle import find_checkpoint, of_this_version, open_run, restore_policy
 
     folder, progress = run_at(run)
-    other = RlabError(f"run '{run}' finds none of Breakout's objects; nearest: rlab train ssd --data breakout-objects")
-    if folder.config()["recipe"] not in RECIPES:
+    other = RlabError(
+        f"run '{folder.name}' has not learned Breakout's objects; nearest: rlab train ssd --data breakout-objects"
+    )
+    document = folder.config()
+    # an agent's run would open the run that it observes by, which may be itself
+    if document["recipe"] not in RECIPES or document["subject"].keys() != {"data"}:
         raise other
-    stack = ExitStack()
-    learner = stack.enter_context(open_run(folder, "cpu", progress=progress)).learner
-    detects = ability(learner, Detects)
-    if detects is None or getattr(getattr(learner, "task", None), "classes", None) != CLASSES:
-        stack.close()
-        raise other
-    with of_this_version(folder):
-        restore_policy(learner, find_checkpoint(folder, progress).state)
-
-    def find(pictures: np.ndarray) -> list[Found]:
-        told = []
-        for one in detects.detect(pictures):
-            sure = one["scores"] >= score
-            told.append((one["boxes"][sure].astype(np.float32), one["classes"][sure].astype(np.int64)))
-        return told
-
-    return find
+    with open_run(folder, "cpu", progress=progress) as opened:
+        task = ability(opened.learner, Detects)
+        data: Any = getattr(task, "dataset", None)
+        if data is None or data.classes != CLASSES or data.shape != (3, HEIGHT, WIDTH):
+            raise other
+        with of_this_version(folder):
+            restore_policy(opened.learner, find_checkpoint(folder, progress).state)
+    return task

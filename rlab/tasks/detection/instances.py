@@ -84,6 +84,15 @@ def instances_of(mask: np.ndarray, split: Callable[[np.ndarray], np.ndarray]) ->
     return numbers, np.array(classes, np.int64)
 
 
+def visible(true: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number true instances anew, int[H, W], without those that have no pixel, with the classes int64[M] of the others.
+
+    A smaller image may have lost some, which nobody could find in it.
+    """
+    seen = np.unique(true[true > 0])
+    return np.searchsorted(seen, true, side="right") * (true > 0), labels[seen - 1]
+
+
 def overlaps(found: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Compute IoU of all instances 1 to K of one mask and 1 to M of another: float64[K, M]."""
     rows, columns = int(found.max(initial=0)) + 1, int(true.max(initial=0)) + 1
@@ -282,8 +291,8 @@ class InstanceSegmentation(Segmentation):
         ):
             how = components if edges is None else partial(watershed, edges=edges[i].numpy())
             numbers, classes = instances_of(mask, how)
-            overlap = overlaps(numbers, true)
-            result.append((numbers, true, overlap * (classes[: len(overlap), None] == labels[: overlap.shape[1]])))
+            seen, kinds = visible(true, labels)
+            result.append((numbers, seen, overlaps(numbers, seen) * (classes[:, None] == kinds)))
         return result
 
 

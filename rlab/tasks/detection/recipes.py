@@ -21,7 +21,7 @@ from rlab.tasks.detection.config import (
     SsdExperiment,
     UNetExperiment,
 )
-from rlab.tasks.recipes import note_files, own_settings
+from rlab.tasks.recipes import describe_data, note_files, own_settings
 
 DEFAULT = "digit-scenes"
 
@@ -252,15 +252,6 @@ def warm_start(experiment: Any) -> tuple[Any, Any]:
     return warm_start_encoder("model", note_files(experiment))
 
 
-def describe(experiment: Any) -> dict[str, str]:
-    """Describe a run's data, as `rlab train` prints it before the run starts."""
-    part = experiment.data
-    held_out = f"{100 * part.validation:g} % held out" if part.validation else "nothing held out"
-    return {"data": f"{part.data}, {experiment.fit.epochs} epochs, {held_out}"} | (
-        {"augment": part.augment} if part.augment else {}
-    )
-
-
 def _register(name: str, summary: str, kind: type[DetectExperiment], build: Callable[[Any, Any], Any]) -> None:
     RECIPES.register(name)(
         Recipe(
@@ -270,7 +261,7 @@ def _register(name: str, summary: str, kind: type[DetectExperiment], build: Call
             subject=("data",),
             unit="examples",
             budget="fit.epochs",
-            describe=describe,
+            describe=describe_data,
             family="detection and segmentation",
             memory_hint="take a smaller --batch-size, --shape or encoder",
             warm_start=warm_start,

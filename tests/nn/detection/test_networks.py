@@ -88,6 +88,36 @@ def test_any_encoder_has_stages(name: str) -> None:
         Stages("mlp", make_encoder("mlp", SHAPE), SHAPE, "detection")
 
 
+@pytest.mark.parametrize("top_down", [True, False])
+def test_fine_maps_know_coarse_ones_from_the_top_down(top_down: bool) -> None:
+    """By hand: weights of 1 on one channel, so that a level is what its stage is, and with it the enlarged next one."""
+    pyramid = FeaturePyramid([(1, 4, 4), (1, 2, 2)], (16, 16), 4, 3, 1, top_down)
+    for layer in pyramid.lateral:
+        torch.nn.init.ones_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    pyramid.smooth = torch.nn.ModuleList([torch.nn.Identity(), torch.nn.Identity()])
+    fine, coarse, extra = pyramid([torch.full((1, 1, 4, 4), 2.0), torch.arange(4.0).view(1, 1, 2, 2)])
+    assert coarse.flatten().tolist() == [0, 1, 2, 3]
+    assert fine[0, 0, 0].tolist() == ([2, 2, 3, 3] if top_down else [2] * 4)
+    assert fine[0, 0, 3].tolist() == ([4, 4, 5, 5] if top_down else [2] * 4)
+    assert extra.shape == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("width", [1, 3, 8, 64])
+def test_levels_of_one_cell_take_one_image(width: int) -> None:
+    """torch refuses a group of one number; of all others the norm is torch's."""
+    pyramid = FeaturePyramid([(2, 4, 4)], (16, 16), 4, 9, width, True)
+    assert pyramid.sizes == [(4, 4), (2, 2), (1, 1)]
+    image = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    alone, both = pyramid([image]), pyramid([image.repeat(2, 1, 1, 1)])
+    for one, two in zip(alone, both, strict=True):
+        assert torch.isfinite(one).all()
+        torch.testing.assert_close(one[0], two[1])
+    conv, norm, relu = pyramid.smooth[0]
+    expected = relu(torch.nn.functional.group_norm(conv(pyramid.lateral[0](image)), norm.num_groups))
+    torch.testing.assert_close(alone[0], expected)
+
+
 MAPS: dict[str, Any] = {"stride": 4, "width": 16}
 DETECTORS: dict[str, tuple[type, dict[str, Any]]] = {
     "ssd": (Ssd, MAPS | {"levels": 3}),
@@ -127,6 +157,21 @@ def test_detectors_learn_and_take_images_without_objects(kind: str) -> None:
     assert (found[0].scores.diff() <= 0).all()
     assert found[0].boxes.amin() >= 0
     assert found[0].boxes.amax() <= 48
+
+
+@pytest.mark.parametrize("proposals", [0, 4])
+@pytest.mark.parametrize("kind", DETECTORS)
+def test_detectors_take_images_without_regions(kind: str, proposals: int) -> None:
+    """A blank image has none that selective search finds: nothing is found by R-CNN then, and a loss stays finite."""
+    make, settings = DETECTORS[kind]
+    model = make("lenet5", make_encoder("lenet5", (1, 32, 32) if kind == "rcnn" else SHAPE), SHAPE, 3, **settings)
+    images, none = torch.ones(2, *SHAPE), torch.zeros(2, proposals, 4)
+    losses = model.losses(images, torch.zeros(2, 1, 4), torch.full((2, 1), -1), none)
+    losses["loss"].backward()
+    assert torch.isfinite(losses["loss"])
+    found = model.eval().detect(images, Telling(), none)
+    assert len(found) == 2
+    assert kind in ("ssd", "faster-rcnn") or not any(len(one.boxes) for one in found)
 
 
 @pytest.mark.parametrize("skips", [True, False])

@@ -21,6 +21,7 @@ from rlab.tasks.detection.instances import (
     overlaps,
     semantic,
     touching,
+    visible,
     watershed,
 )
 from rlab.tasks.detection.proposals import propose
@@ -164,6 +165,19 @@ def test_instances_by_hand() -> None:
         assert instance_precision(np.array(overlap), threshold) == pytest.approx(value)
     assert instance_precision(np.zeros((0, 0)), 0.5) == 1
     assert instance_precision(np.zeros((0, 3)), 0.5) == instance_precision(np.zeros((3, 0)), 0.5) == 0
+
+
+def test_instances_without_a_pixel_are_not_missed() -> None:
+    """Of four true ones two have no pixel in the smaller image."""
+    true = np.zeros((4, 6), np.int16)
+    true[0, :2], true[2, 3:] = 2, 3
+    seen, labels = visible(true, np.array([7, 8, 9, 6, -1]))
+    assert labels.tolist() == [8, 9]
+    np.testing.assert_array_equal(seen, np.where(true > 0, true - 1, 0))
+    assert instance_precision(overlaps(seen, seen), 0.5) == 1
+    none, kinds = visible(np.zeros_like(true), np.array([7, -1]))
+    assert (none.max(), kinds.tolist()) == (0, [])
+    assert overlaps(seen, none).shape == (2, 0)
 
 
 def test_dice_of_two_empty_masks_is_one() -> None:

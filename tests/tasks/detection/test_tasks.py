@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import struct
 import sys
+import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium as gym
@@ -20,6 +24,7 @@ from rlab.run.checkpoint import digest
 from rlab.run.contract import Detects, Stop, ability
 from rlab.run.lifecycle import read_newest
 from rlab.run.video import VideoFile
+from rlab.tasks.detection.any_picture import Picture, tell_mask
 from tests.checkpoints import from_file
 from tests.data.test_detection import MANY, SQUARE, coco, voc
 from tests.tasks.test_trainer import of_recipe
@@ -109,6 +114,9 @@ def pictures(folder: Path) -> Path:
         image.save(folder / f"{name}.png")
     grey.save(folder / "photo.jpg")
     (folder / "broken.png").write_bytes((folder / "grey.png").read_bytes()[:200])
+    head = b"IHDR" + struct.pack(">IIBBBBB", 10_001, 10_000, 8, 0, 0, 0, 0)
+    parts = (struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in (head, b"IDAT"))
+    (folder / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
     (folder / "notes.txt").write_text("no picture")
     return folder
 
@@ -120,6 +128,7 @@ def test_predictions_of_any_pictures(runs: Path, tmp_path: Path, capsys: pytest.
     document = json.loads(told.out)
     assert len(document["predictions"]) == 6
     assert "broken.png is damaged or cut off" in told.err
+    assert "huge.png has 10,001 x 10,000 pixels; at most 100,000,000 are read" in told.err
     assert json.loads((out / "predictions.json").read_text())["predictions"] == document["predictions"]
     assert len(list(out.glob("*_boxes.png"))) == 6
     same = [one["boxes"] for one in document["predictions"] if Path(one["picture"]).suffix == ".png"]
@@ -135,6 +144,57 @@ def test_predictions_of_any_pictures(runs: Path, tmp_path: Path, capsys: pytest.
     assert main(["predict", "digits", str(folder / "colour.png"), "--json"]) == 0
     (classes,) = json.loads(capsys.readouterr().out.splitlines()[-1])["predictions"]
     assert sum(one["probability"] for one in classes["classes"]) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("classes", [2, 17, 256])
+def test_masks_keep_the_numbers_of_all_classes(classes: int) -> None:
+    """A palette of fewer colours than classes would make Pillow write fewer bits a pixel."""
+    true = (np.arange(24).reshape(4, 6) * (classes // 25 or 1) % classes).astype(np.uint8)
+    names = tuple(map(str, range(classes)))
+    task = SimpleNamespace(classes=names, predict=lambda x: (true[None] == np.arange(classes)[:, None, None])[None])
+    told, drawn = tell_mask(task, Picture(Image.new("L", (6, 4)), np.zeros((1, 1, 4, 6))))
+    assert drawn is not None
+    out = io.BytesIO()
+    drawn[1].save(out, "PNG")
+    with Image.open(out) as image:
+        np.testing.assert_array_equal(np.asarray(image), true)
+    assert sum(told["shares"].values()) == pytest.approx(1)
+
+
+def test_more_classes_than_a_byte_are_refused(tmp_path: Path) -> None:
+    many = {"categories": [{"id": number, "name": f"c{number}"} for number in range(256)]}
+    with pytest.raises(RlabError, match="has 256 classes, and the bytes of masks hold 255 beside the background"):
+        of_recipe("unet", coco(tmp_path, many, ([SQUARE],)))
+
+
+@pytest.mark.parametrize(("score", "found"), [("0", True), ("1", False)])
+def test_any_score_is_told(
+    score: str, found: bool, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also below what the run itself leaves out, .05; a list without a box is one, too."""
+    Image.new("L", (20, 30)).save(tmp_path / "blank.png")
+    capsys.readouterr()
+    words = ["predict", "boxes", str(tmp_path / "blank.png"), "--score", score, "--out", str(tmp_path / "out")]
+    assert main([*words, "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["predictions"]
+    assert bool(told["boxes"]) == found
+    assert not found or min(box["probability"] for box in told["boxes"]) < 0.05
+    assert main(words) == 0
+    assert ("nothing found" in capsys.readouterr().out) != found
+
+
+def test_names_of_any_length_and_letters_are_written(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("n" * 250, "\u732b" * 80, "a\x1b[31m\nb"):
+        Image.new("L", (20, 30)).save(tmp_path / "in" / f"{name}.png")
+    capsys.readouterr()
+    assert main(["predict", "boxes", str(tmp_path / "in"), "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out
+    assert len(told.splitlines()) == 4
+    assert "\x1b" not in told
+    assert len(list((tmp_path / "out").glob("*boxes.png"))) == 3
 
 
 def film(folder: Path, frames: int = 6) -> Path:
@@ -194,12 +254,18 @@ def test_bad_videos_are_named(runs: Path, tmp_path: Path, capsys: pytest.Capture
     ("words", "said"),
     [
         (["boxes", "{in}/broken.png"], "broken.png is damaged or cut off"),
+        (["boxes", "{in}/huge.png"], "huge.png has 10,001 x 10,000 pixels"),
         (["boxes", "{in}/notes.txt"], "notes.txt is no PNG or JPEG"),
         (["boxes", "{in}/nothing.png"], "there is no picture"),
         (["boxes", "{in}/empty"], "holds no pictures"),
         (["boxes"], "there is no picture to predict from"),
         (["boxes", "{in}/grey.png", "--score", "2"], "--score is 2.0"),
+        (["boxes", "{in}/grey.png", "--score", "nan"], "--score is nan"),
         (["boxes", "{in}/grey.png", "--out", "{in}/notes.txt"], "which is no folder"),
+        (["boxes", "{in}/grey.png", "--out", "{in}/notes.txt/more"], "cannot write under"),
+        (["digits", "{in}/grey.png", "--out", "{in}/notes.txt/more"], "cannot write under"),
+        (["boxes", "~nobody9/grey.png"], "there is no picture ~nobody9/grey.png"),
+        (["boxes", "n" * 5_000], "there is no picture nnn"),
     ],
 )
 def test_bad_pictures_are_one_sentence(
@@ -212,6 +278,8 @@ def test_bad_pictures_are_one_sentence(
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+    assert not list(tmp_path.rglob("*boxes*"))
+    assert not list(tmp_path.rglob("predictions.json"))
 
 
 class Scenes(gym.Env[Any, Any]):
