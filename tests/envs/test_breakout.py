@@ -187,7 +187,7 @@ def test_detector_leaves_the_threads_alone(runs: Path) -> None:
 
 
 def test_resume_without_its_detector_is_one_sentence(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Moved, gone, damaged or learned further since: nothing of the agent's run changes, and it goes on once mended."""
+    """Moved, gone or damaged since: nothing of the agent's run changes, and it goes on once that is mended."""
     dqn = ["--env", "Breakout", "--observe", "eyes", "--steps", "20", "--num-envs", "1", "--learning-starts", "10"]
     more = ["--batch-size", "4", "--final-episodes", "1", "--max-frames", "40", "--threads", "1", "--name", "agent"]
     assert main(["train", "dqn", *dqn, *more]) == 0
@@ -215,10 +215,6 @@ def test_resume_without_its_detector_is_one_sentence(runs: Path, capsys: pytest.
     shutil.copytree(runs / "elsewhere", runs / "eyes")
     (runs / "eyes/config.json").write_text("{")
     refused("observe is 'eyes', and the objects cannot be found by it: ")
-    shutil.rmtree(runs / "eyes")
-    shutil.copytree(runs / "elsewhere", runs / "eyes")
-    assert main(["resume", "eyes", "--epochs", "2"]) == 0
-    refused("'Breakout' did not repeat what it did before the checkpoint")
     shutil.rmtree(runs / "eyes")
     (runs / "elsewhere").rename(runs / "eyes")
     assert main(["resume", "agent", "--steps", "40"]) == 0
