@@ -67,6 +67,10 @@ def main(argv: Sequence[str]) -> int:
 
 def _sweep(argv: Sequence[str], stop: Stop) -> int:
     flags = parse(Flags, "sweep", _appended(argv))
+    if flags.cluster:
+        from rlab.parallel.fleet import refuse_cluster
+
+        refuse_cluster(flags.cluster)
     with results(flags.json) as put:
         sweep = _existing(flags) if flags.sweep is not None else _defined(flags)
         if sweep.kind == "search":

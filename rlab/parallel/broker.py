@@ -245,7 +245,6 @@ def connect(cluster: str, seconds: float) -> tuple[int, str]:
         seconds: for which the address is tried.
 
     Raises:
-        ImportError: Ray is not installed.
         Exception: there is no such cluster.
     """
     address, named = cluster, os.environ.get("RAY_ADDRESS", "")
@@ -286,7 +285,7 @@ def main(fd: int) -> int:
         broker.run()
     except Exception as e:
         with contextlib.suppress(OSError):  # the learner may be gone
-            tell(learner, "absent" if isinstance(e, ImportError) else "failed", last_line(e))
+            tell(learner, "failed", last_line(e))
         return 1
     finally:
         if "ray" in sys.modules:

@@ -54,8 +54,6 @@ WAIT = 0.5
 
 HERE = "this machine"
 
-NO_RAY = "fleets need Ray, which is not installed: pip install 'rlab-rl[cluster]'"
-
 Id = tuple[int, int, int]
 """(actor, how often it was started before, number of what it has played)."""
 
@@ -296,8 +294,6 @@ class Fleet:
         self._heard, self.bytes_in = time.monotonic(), self.bytes_in + len(body)
         if what == "ready":
             self._stand(*about)
-        elif what == "absent":
-            raise RlabError(NO_RAY)
         elif what == "failed":
             return f"the connection to Ray is gone ({about[0]})" if self._ready else self._absent(about[0])
         elif what == "error":
@@ -357,7 +353,7 @@ def refuse_cluster(cluster: str) -> None:
     if cluster not in ("auto", "local") and not address:
         raise RlabError(f"--cluster is '{cluster}'; valid: local, auto, HOST:PORT such as 10.0.0.1:6379")
     if find_spec("ray") is None:
-        raise RlabError(NO_RAY)
+        raise RlabError("fleets need Ray, which is not installed: pip install 'rlab-rl[cluster]'")
 
 
 class Exchange:

@@ -68,6 +68,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A fleet of two, whose brokers go these ways, one after the other."""
     monkeypatch.setattr("rlab.parallel.fleet.SILENT", 1.0)
     monkeypatch.setattr("rlab.parallel.fleet.AGAIN", 0.05)
+    monkeypatch.setattr("rlab.parallel.fleet.find_spec", bool)  # no Ray is needed for a stand-in
     said: list[str] = []
 
     def make(*ways: str, **more: Any) -> tuple[Fleet, list[str]]:
@@ -165,6 +166,12 @@ def test_fewer_actors_than_asked_are_told(start: Any) -> None:
 def test_clusters_are_named_by_address(cluster: str) -> None:
     with pytest.raises(RlabError, match=f"--cluster is '{cluster}'; valid: local, auto, HOST:PORT"):
         refuse_cluster(cluster)
+
+
+def test_fleets_without_ray_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rlab.parallel.fleet.find_spec", lambda name: None)
+    with pytest.raises(RlabError, match=r"fleets need Ray, which is not installed: pip install 'rlab-rl\[cluster\]'"):
+        refuse_cluster("local")
 
 
 def test_addresses_without_an_answer_are_given_up() -> None:

@@ -254,3 +254,12 @@ def test_gradients_of_fleets_are_those_of_one_process(bound: int | None) -> None
 def test_gradients_need_workers() -> None:
     with pytest.raises(RlabError, match="workers is 0; it must be at least 1"):
         train_on_cluster(f"{__name__}:quadratic", {}, np.zeros(2), 0.1, 0, 5)
+
+
+@pytest.mark.parametrize("words", ["tournament random rollout:4", "sweep --agents dqn --envs CartPole-v1"])
+def test_clusters_are_refused_before_anything_is_written(
+    words: str, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words.split(), "--cluster", "here"]) == 1
+    assert "--cluster is 'here'; valid: local, auto, HOST:PORT" in " ".join(capsys.readouterr().err.split())
+    assert not any(runs.iterdir())
