@@ -252,8 +252,10 @@ class Fleet:
             if stop.requested:
                 raise Stopped
             failure = self._hear(WAIT)
-            if not self._ready and (failure or time.monotonic() > end):
-                raise RlabError(failure or self._absent(f"something is there, and no answer came in {patience:g} s"))
+            if not self._ready and time.monotonic() > end:
+                failure = self._absent(f"no answer within {patience:g} s")
+            if failure:
+                raise RlabError(failure)
 
     @property
     def _where(self) -> str:
