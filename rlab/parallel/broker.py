@@ -262,8 +262,9 @@ def connect(cluster: str, seconds: float) -> tuple[int, str]:
         options = {"include_dashboard": False, "object_store_memory": STORE}
     import ray
 
-    about = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options).address_info
-    return int(ray.cluster_resources().get("CPU", 1)), about["session_dir"] if address == "local" else ""
+    context: Any = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    folder = context.address_info["session_dir"] if address == "local" else ""
+    return int(ray.cluster_resources().get("CPU", 1)), folder
 
 
 def main(fd: int) -> int:
