@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +71,8 @@ def _one(agent: str, env: str, number: int, each: int, seconds: float, cluster: 
     recipe = load_recipes().get(agent)
     config = recipe.default(env)
     small = {"learning_starts": STARTS} | ({"memory_size": MEMORY} if hasattr(config.agent, "memory_size") else {})
-    config = changed(config, {"env": env, "num_envs": number * each, **small})
-    config = replace(config, agent=replace(config.agent, actors=number, cluster=cluster))
+    fleet_of = {"num_envs": number * each, "actors": number, "cluster": cluster}
+    config = changed(config, {"env": env, **fleet_of, **small})
     say(f"{agent} on {env}: {number} actors")
     begin_process(1)
     with tempfile.TemporaryDirectory() as made, ExitStack() as stack:
@@ -81,7 +80,7 @@ def _one(agent: str, env: str, number: int, each: int, seconds: float, cluster: 
         stack.callback(journal.close)
         learner = recipe.build(config, BuildContext("cpu", journal))
         stack.callback(learner.close)
-        fleet = stack.enter_context(played(agent, learner, config, say))
+        fleet = stack.enter_context(played(agent, learner, config, say, stop))
 
         def until(over: Callable[[], bool]) -> list[dict[str, float]]:
             came = []

@@ -151,7 +151,7 @@ def _resume(argv: Sequence[str], stop: Stop) -> int:
             document = folder.config()
             with LiveView(f"{document['recipe']} on {subject_of(document) or folder.name}") as view:
                 view.event(f"going on with {folder.path} at {status.done:,} {unit}")
-                lead = partial(leading, flags.workers)
+                lead = partial(leading, flags.workers, stop=stop)
                 go_on = partial(resume_run, folder, flags.device, stop, view, lead=lead)
                 try:
                     outcome = go_on(budget)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from rlab.cli.common import JsonFlag, TrustFlag, duration, parse, results, say, stopped_status, until_stopped
 from rlab.cli.flags import Arg
 from rlab.errors import RlabError
-from rlab.run.contract import Stop
+from rlab.run.contract import Stop, Stopped
 from rlab.run.formatting import number, printable, printable_lines
 
 TRIALS = 20
@@ -67,6 +67,10 @@ def main(argv: Sequence[str]) -> int:
 
 def _sweep(argv: Sequence[str], stop: Stop) -> int:
     flags = parse(Flags, "sweep", _appended(argv))
+    if flags.cluster:
+        from rlab.parallel.fleet import refuse_cluster
+
+        refuse_cluster(flags.cluster)
     with results(flags.json) as put:
         sweep = _existing(flags) if flags.sweep is not None else _defined(flags)
         if sweep.kind == "search":
@@ -85,7 +89,11 @@ def _sweep(argv: Sequence[str], stop: Stop) -> int:
             if flags.cluster:
                 from rlab.parallel.jobs import Cluster
 
-                elsewhere = Cluster(flags.cluster, flags.jobs, sweep.definition["threads"], say)
+                try:
+                    elsewhere = Cluster(flags.cluster, flags.jobs, sweep.definition["threads"], say, stop)
+                except Stopped:
+                    say("stopped before the first run")
+                    return stopped_status(stop)
                 stack.callback(elsewhere.close)
                 width = elsewhere.at_once
             say(f"runs     {len(sweep.jobs)}, at most {width} at once")

@@ -198,6 +198,10 @@ def _refuse_nonsense(flags: Flags, names: Sequence[str]) -> None:
     refuse_below(flags, games=2, moves_random=0)
     if flags.actors is not None and not flags.cluster:
         raise RlabError("--actors are processes on a cluster; nearest: --cluster local")
+    if flags.cluster:
+        from rlab.parallel.fleet import refuse_cluster
+
+        refuse_cluster(flags.cluster)
     for flag in ("openings", "jobs", "at_once", "actors"):
         if getattr(flags, flag) is not None:
             refuse_below(flags, **{flag: 1})

@@ -150,7 +150,7 @@ def _train(argv: list[str], stop: Stop) -> int:
             if stop.requested:
                 raise Stopped
             with LiveView(title) as view:
-                lead = partial(leading, None)
+                lead = partial(leading, None, stop=stop)
                 try:
                     if restarted() and flags.name and (runs_dir() / flags.name).is_dir():
                         made.append(find_run(flags.name))

@@ -20,10 +20,10 @@ from rlab.agents.value.exploration import epsilon_greedy
 from rlab.agents.value.q_network import best
 from rlab.agents.value.replay import Replay
 from rlab.errors import RlabError
-from rlab.parallel.fleet import Actors, Exchange, Fleet, Piece, pieces_of, returned
+from rlab.parallel.fleet import Actors, Exchange, Fleet, Piece, pieces_of, refuse_cluster, returned
 from rlab.recipes import load_recipes
 from rlab.run.config import changed, from_plain, to_plain
-from rlab.run.contract import Learner, Metrics, Rows, State
+from rlab.run.contract import Learner, Metrics, Rows, State, Stop
 from rlab.run.lifecycle import BuildContext
 from rlab.seeding import derive
 
@@ -292,8 +292,26 @@ class GameLearning:
         self.fleet.ask(actor, {"moves": MOVES})
 
 
+def refuse(settings: Any) -> None:
+    """Refuse settings of an agent that no fleet can play for.
+
+    Raises:
+        RlabError: they are such; the message says why.
+    """
+    if getattr(settings, "recurrent", False):
+        raise RlabError("--actors is for AlphaZero, and for DQN and its variants without --memory")
+    if settings.num_envs % settings.actors:
+        raise RlabError(
+            f"--num-envs {settings.num_envs} cannot be divided among --actors {settings.actors}; nearest: --num-envs "
+            f"{max(1, round(settings.num_envs / settings.actors)) * settings.actors}"
+        )
+    refuse_cluster(settings.cluster)
+
+
 @contextmanager
-def played(recipe: str, learner: Learner, config: Any, say: Callable[[str], None]) -> Iterator[Fleet]:
+def played(
+    recipe: str, learner: Learner, config: Any, say: Callable[[str], None], stop: Stop | None = None
+) -> Iterator[Fleet]:
     """Have a fleet play for a DQN or AlphaZero, within.
 
     Args:
@@ -301,29 +319,25 @@ def played(recipe: str, learner: Learner, config: Any, say: Callable[[str], None
         learner: as it is to go on.
         config: the run's, as typed settings.
         say: told what happens.
+        stop: polled while Ray is waited for.
 
     Raises:
-        RlabError: nothing else learns so, or the environments cannot be divided among the actors.
+        RlabError: no fleet can play for it, see `refuse`, or there is none.
+        Stopped: a stop was requested before there was one.
     """
+    refuse(config.agent)
     settings, actors, done = config.agent, config.agent.actors, learner.progress().done
     small: dict[str, Any]
     if isinstance(learner, AlphaZero):
         maker, small = "make_self_play", {"window": 1, "learning_starts": 1}
-    elif isinstance(learner, Interaction) and isinstance(learner.agent, DQN) and not settings.recurrent:
+    else:
         maker = "make_collector"
         small = {"memory_size": 2 * settings.num_envs * (settings.n_step + 4), "compile": "off"}
-    else:
-        raise RlabError("--actors is for AlphaZero, and for DQN and its variants without --memory")
-    if settings.num_envs % actors:
-        raise RlabError(
-            f"--num-envs {settings.num_envs} cannot be divided among --actors {actors}; nearest: --num-envs "
-            f"{max(1, round(settings.num_envs / actors)) * actors}"
-        )
 
     def arguments(actor: int, started: int) -> State:
         return arguments_of(recipe, config, done, actor, started, small)
 
-    fleet = Fleet(f"{__name__}:{maker}", arguments, actors, settings.cluster, say)
+    fleet = Fleet(f"{__name__}:{maker}", arguments, actors, settings.cluster, say, stop=stop)
     try:
         learning: ChunkLearning | GameLearning
         if isinstance(learner, AlphaZero):

@@ -13,7 +13,9 @@ import logging
 import os
 import queue
 import secrets
+import shutil
 import socket
+import sys
 import threading
 import time
 from importlib import import_module
@@ -25,6 +27,9 @@ STORE = 256 << 20
 
 GROUP = "signs"
 """In which an actor hears while it works."""
+
+LEAVING = 10.0
+"""Seconds that this process has to end once the learner is gone; Ray may hang."""
 
 
 class Host:
@@ -76,12 +81,13 @@ class Broker:
     Args:
         learner: the connection.
         setting: see `main`.
+        happened: what is to be done; the learner's messages come in there, see `listen`.
     """
 
-    def __init__(self, learner: Connection, setting: dict[str, Any]):
+    def __init__(self, learner: Connection, setting: dict[str, Any], happened: queue.Queue[tuple[Any, ...]]):
         import ray
 
-        self.ray, self.learner, self.setting = ray, learner, setting
+        self.ray, self.learner, self.setting, self.happened = ray, learner, setting, happened
         self.silent: float = setting["silent"]
         options: dict[str, Any] = {"max_restarts": 0, "num_cpus": setting["num_cpus"], "scheduling_strategy": "SPREAD",
                                    "concurrency_groups": {GROUP: 1}}  # fmt: skip
@@ -93,12 +99,10 @@ class Broker:
         self.waits: set[int] = set()
         """Actors that have been asked whether they are there."""
         self.weights: tuple[int, Any] = (0, b"")
-        self.happened: queue.Queue[tuple[Any, ...]] = queue.Queue()
         self.due = 0.0
 
     def run(self) -> None:
         """Go on until the learner is gone or says so."""
-        threading.Thread(target=self._listen, daemon=True).start()
         while True:
             try:
                 what, *about = self.happened.get(timeout=self.silent / 4)
@@ -111,17 +115,8 @@ class Broker:
             if time.monotonic() > self.due:
                 self._look()
 
-    def _listen(self) -> None:
-        try:
-            while True:
-                header = json.loads(self.learner.recv_bytes())
-                self.happened.put((*header, self.learner.recv_bytes()))
-        except (OSError, EOFError):
-            self.happened.put(("end",))
-
     def _say(self, *header: Any, body: bytes = b"") -> None:
-        self.learner.send_bytes(json.dumps(header).encode())
-        self.learner.send_bytes(body)
+        tell(self.learner, *header, body=body)
 
     def _weights(self, version: int, body: bytes) -> None:
         self.weights = version, self.ray.put(body)
@@ -149,8 +144,8 @@ class Broker:
         self.signs[actor] = time.monotonic()
         try:
             error, body = done.result()
-        except self.ray.exceptions.RayActorError as e:
-            self._lose(actor, f"is gone ({type(e).__name__})")
+        except self.ray.exceptions.RayError as e:
+            self._gone(actor, started, e)
             return
         if error:
             self._say("error", actor, error)
@@ -188,20 +183,76 @@ class Broker:
             self.happened.put(("gone", actor, started, done.exception()))
 
     def _gone(self, actor: int, started: int, error: Exception) -> None:
-        if actor in self.handles and self.starts[actor] == started:
+        if actor not in self.handles or self.starts[actor] != started:
+            return
+        if getattr(error, "actor_init_failed", False):  # it would fail again, such as on a machine without rlab
+            self._say("error", actor, f"it cannot be made ({last_line(error)})")
+        else:
             self._lose(actor, f"is gone ({type(error).__name__})")
 
 
-def connect(cluster: str) -> int:
-    """Be connected to a cluster, and return how many CPUs it has; one that is started here asks for a token.
+def tell(learner: Connection, *header: Any, body: bytes = b"") -> None:
+    """Send a message to the learner."""
+    learner.send_bytes(json.dumps(header).encode())
+    learner.send_bytes(body)
+
+
+def listen(learner: Connection, happened: queue.Queue[tuple[Any, ...]]) -> None:
+    """Take in the learner's messages, and end this process soon after the learner, whatever it is at."""
+    try:
+        while True:
+            header = json.loads(learner.recv_bytes())
+            happened.put((*header, learner.recv_bytes()))
+    except (OSError, EOFError):
+        happened.put(("end",))
+    time.sleep(LEAVING)
+    os._exit(1)
+
+
+def last_line(error: Exception) -> str:
+    """What an error says in the end; Ray's begin with where it happened."""
+    text = getattr(error, "strerror", None) or str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def reach(address: str, seconds: float) -> None:
+    """Wait until something answers at ``host:port``; Ray itself takes minutes to find that nothing does.
 
     Raises:
-        ImportError: Ray is not installed.
+        OSError: nothing does, within so many seconds.
+    """
+    host, _, port = address.rpartition(":")
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), max(0.1, end - time.monotonic())).close()
+            return
+        except OSError:
+            if time.monotonic() > end - 0.5:
+                raise
+        time.sleep(0.5)
+
+
+def connect(cluster: str, seconds: float) -> tuple[int, str]:
+    """Be connected to a cluster; one that is started here asks for a token.
+
+    Returns:
+        How many CPUs it has, and the folder of one that is started here, else "".
+
+    Args:
+        cluster: local, an address, or auto.
+        seconds: for which the address is tried.
+
+    Raises:
         Exception: there is no such cluster.
     """
-    address = cluster
+    address, named = cluster, os.environ.get("RAY_ADDRESS", "")
     if cluster == "auto":
-        address = "auto" if os.environ.get("RAY_ADDRESS") else "local"
+        address = "auto" if named else "local"
+    at = named if address == "auto" else address
+    if at.rpartition(":")[2].isdecimal() and "/" not in at:
+        reach(at, seconds)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {}
     if address == "local":
@@ -211,34 +262,35 @@ def connect(cluster: str) -> int:
         options = {"include_dashboard": False, "object_store_memory": STORE}
     import ray
 
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
-    return int(ray.cluster_resources().get("CPU", 1))
+    context: Any = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+    folder = context.address_info["session_dir"] if address == "local" else ""
+    return int(ray.cluster_resources().get("CPU", 1)), folder
 
 
 def main(fd: int) -> int:
     """Serve the learner at the other end of a socket until it is gone.
 
-    The first message is the setting: `cluster`, `maker`, `variables`, `num_cpus` of an actor, and the seconds
-    `silent` and `starting` for which an actor may give no sign of life, and that it may take longer at first.
+    The first message is the setting: `cluster`, `maker`, `variables`, `num_cpus` of an actor, the seconds `silent` and
+    `starting` for which an actor may give no sign of life, and that it may take longer at first, and the seconds
+    `reach` for which a cluster's address is tried.
     """
     learner = Connection(socket.socket(fileno=fd).detach())
     setting = json.loads(learner.recv_bytes())
+    happened: queue.Queue[tuple[Any, ...]] = queue.Queue()
+    threading.Thread(target=listen, args=(learner, happened), daemon=True).start()
+    folder = ""
     try:
-        cpus = connect(setting["cluster"])
-    except ImportError:
-        learner.send_bytes(json.dumps(["absent"]).encode())
-        learner.send_bytes(b"")
-        return 1
-    except Exception as e:
-        learner.send_bytes(json.dumps(["failed", (str(e).splitlines() or [type(e).__name__])[0]]).encode())
-        learner.send_bytes(b"")
-        return 1
-    import ray
-
-    broker = Broker(learner, setting)
-    broker._say("ready", cpus)
-    try:
+        cpus, folder = connect(setting["cluster"], setting["reach"])
+        broker = Broker(learner, setting, happened)
+        broker._say("ready", cpus)
         broker.run()
+    except Exception as e:
+        with contextlib.suppress(OSError):  # the learner may be gone
+            tell(learner, "failed", last_line(e))
+        return 1
     finally:
-        ray.shutdown()
+        if "ray" in sys.modules:
+            sys.modules["ray"].shutdown()
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)  # Ray leaves its logs
     return 0

@@ -259,10 +259,14 @@ def settled(config: Any) -> Any:
     """A configuration for data parallel training: with the number of processes, and the cores divided among them.
 
     Raises:
-        RlabError: torchrun started several processes, and this recipe learns in one.
+        RlabError: torchrun started several processes, and this recipe learns in one; or no fleet can play for it.
     """
     from dataclasses import replace
 
+    if getattr(getattr(config, "agent", None), "actors", 0):
+        from rlab.parallel.actors import refuse
+
+        refuse(config.agent)
     world = ranks(config)
     if world == 1:
         if getattr(getattr(config, "fit", None), "shard", False):
@@ -276,7 +280,9 @@ def settled(config: Any) -> Any:
 
 
 @contextmanager
-def leading(workers: int | None, folder: RunFolder, learner: Learner, view: View) -> Iterator[None]:
+def leading(
+    workers: int | None, folder: RunFolder, learner: Learner, view: View, stop: Stop | None = None
+) -> Iterator[None]:
     """Let other processes learn with this one, within; starts them unless torchrun did.
 
     Args:
@@ -284,17 +290,21 @@ def leading(workers: int | None, folder: RunFolder, learner: Learner, view: View
         folder: the run.
         learner: its learner, as it is to go on.
         view: told of what is not as it was.
+        stop: polled while a fleet of actors is waited for.
 
     Raises:
         RlabError: what learns cannot be shared.
+        Stopped: a stop was requested before there was a fleet.
         LostRank: a process is gone.
     """
     document = folder.config()
     if document["config"].get("agent", {}).get("actors"):
         from rlab.parallel.actors import played
 
+        if workers is not None:
+            raise RlabError(f"--workers {workers} is for models on data; the actors of this run play, and one learns")
         config = from_plain(type(RECIPES.get(document["recipe"]).default("")), document["config"], "settings")
-        with played(document["recipe"], learner, config, view.event):
+        with played(document["recipe"], learner, config, view.event, stop):
             yield
         return
     before = int(document["config"].get("fit", {}).get("workers", 1))

@@ -17,13 +17,14 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple, Protocol
 
 from rlab.compare.processes import python_command
 from rlab.errors import RlabError
 from rlab.run.checkpoint import from_bytes, to_bytes
-from rlab.run.contract import State
+from rlab.run.contract import State, Stop, Stopped
 from rlab.run.folder import runs_dir
 from rlab.trust import environment as trusted
 
@@ -39,11 +40,19 @@ SILENT = 30.0
 STARTING = 120.0
 """Seconds that it may take besides at its first start: modules are imported, kernels compiled."""
 
+REACH = 15.0
+"""Seconds for which the address of a cluster is tried, whatever it is that does not answer there."""
+
+JOIN = 60.0
+"""Seconds that a cluster whose address can be reached may take to answer when a learner starts."""
+
 AGAIN = 5.0
 """Seconds from one attempt to reach a cluster to the next."""
 
 WAIT = 0.5
 """Seconds for which a learner waits for actors before it looks whether it is to stop."""
+
+HERE = "this machine"
 
 Id = tuple[int, int, int]
 """(actor, how often it was started before, number of what it has played)."""
@@ -107,6 +116,9 @@ class Actors(Protocol):
     def ask(self, actor: int, words: State) -> None:
         """Ask an actor to play; it has one such task at a time."""
 
+    def stop(self, actor: int) -> None:
+        """Ask an actor to end early what it is at; that is final."""
+
     def next(self) -> tuple[int, State | None] | None:
         """(actor, what it has played, or None: it was lost, and stands there anew), or None: nothing yet."""
 
@@ -124,9 +136,11 @@ class Fleet:
         cluster: local, this machine; an address of Ray; auto: what RAY_ADDRESS names, else this machine.
         say: told what happens.
         num_cpus: that Ray sets aside for an actor; of such there are no more than its CPUs hold.
+        stop: polled while Ray is waited for.
 
     Raises:
         RlabError: Ray is not installed, or there is no such cluster.
+        Stopped: a stop was requested before there was one.
     """
 
     def __init__(
@@ -137,26 +151,28 @@ class Fleet:
         cluster: str,
         say: Callable[[str], None],
         num_cpus: float = 0,
+        stop: Stop | None = None,
     ):
+        refuse_cluster(cluster)
         self.arguments, self.cluster, self.say = arguments, cluster, say
-        self.lost, self.cpus, self.bytes_in = 0, 0, 0
+        self.lost = self.cpus = self.actors = self.bytes_in = 0
         variables = {"RLAB_RUNS": str(runs_dir()), **trusted()}
         self._setting = {"cluster": cluster, "maker": maker, "variables": variables,
-                         "num_cpus": num_cpus, "silent": SILENT, "starting": STARTING}  # fmt: skip
+                         "num_cpus": num_cpus, "silent": SILENT, "starting": STARTING, "reach": REACH}  # fmt: skip
         self._weights = ["weights", 0], to_bytes({})
         self._events: deque[tuple[int, State | None]] = deque()
         self._broker: subprocess.Popen[bytes] | None = None
         self._ready, self._due, self._told = False, 0.0, False
         self._connect()
         try:
-            while not self._ready:
-                if failure := self._hear(STARTING):
-                    raise RlabError(failure)
+            self._wait(stop or Stop())
         except BaseException:
             self.close()
             raise
         most = max(1, int(self.cpus / max(1, num_cpus)))
         self.actors = min(actors or most, most) if num_cpus else actors or most
+        if actors and self.actors < actors:
+            say(f"{actors} were asked for at once; the {self.cpus} CPUs of {self._where} hold {self.actors}")
         self._started = [-1] * self.actors
         for actor in range(self.actors):
             self._start(actor)
@@ -171,7 +187,7 @@ class Fleet:
         self._say(["ask", actor], to_bytes(words))
 
     def stop(self, actor: int) -> None:
-        """Ask an actor to end early what it is at."""
+        """See `Actors`."""
         self._say(["stop", actor], b"")
 
     def next(self, wait: float = WAIT) -> tuple[int, State | None] | None:
@@ -194,6 +210,8 @@ class Fleet:
         """End all actors, and a cluster that was started for them."""
         if self._broker is not None:
             self._pipe.close()
+            if not self._ready:
+                self._broker.kill()  # it may hang in an attempt to reach a cluster
             try:
                 self._broker.wait(10)
             except subprocess.TimeoutExpired:
@@ -220,6 +238,41 @@ class Fleet:
         self._ready, self._heard = False, time.monotonic()
         self._pipe.send_bytes(json.dumps(self._setting).encode())
 
+    def _wait(self, stop: Stop) -> None:
+        """Wait for the first broker to be ready.
+
+        Raises:
+            RlabError: it cannot be, or is not in time.
+            Stopped: a stop was requested.
+        """
+        patience = STARTING if self._where == HERE else JOIN
+        self.say(f"waiting for Ray on {self._where}, {patience:g} s at the most")
+        end = time.monotonic() + patience
+        while not self._ready:
+            if stop.requested:
+                raise Stopped
+            failure = self._hear(WAIT)
+            if not self._ready and time.monotonic() > end:
+                failure = self._absent(f"no answer within {patience:g} s")
+            if failure:
+                raise RlabError(failure)
+
+    @property
+    def _where(self) -> str:
+        """Where the actors are to play."""
+        named = os.environ.get("RAY_ADDRESS")
+        place = {"local": HERE, "auto": f"RAY_ADDRESS={named}" if named else HERE}
+        return place.get(self.cluster, self.cluster)
+
+    def _absent(self, why: str) -> str:
+        """What to say where there is no cluster."""
+        if self._where == HERE:
+            return f"Ray cannot be started on this machine ({why})"
+        return (
+            f"no cluster of Ray answers at '{self._where}' ({why}); check the address, that `ray start --head` runs "
+            "there, and that RAY_AUTH_MODE and RAY_AUTH_TOKEN are as there; nearest: --cluster local"
+        )
+
     def _say(self, header: list[Any], body: bytes) -> None:
         if self._broker is None or not self._ready:
             return  # a new broker is told all that counts
@@ -243,10 +296,8 @@ class Fleet:
         self._heard, self.bytes_in = time.monotonic(), self.bytes_in + len(body)
         if what == "ready":
             self._stand(*about)
-        elif what == "absent":
-            raise RlabError("fleets need Ray, which is not installed: pip install 'rlab-rl[cluster]'")
         elif what == "failed":
-            return f"no cluster of Ray answers at '{self.cluster}' ({about[0]})"
+            return f"the connection to Ray is gone ({about[0]})" if self._ready else self._absent(about[0])
         elif what == "error":
             raise RlabError(f"actor {about[0]}: {about[1]}")
         elif what == "lost":
@@ -260,11 +311,10 @@ class Fleet:
 
     def _stand(self, cpus: int) -> None:
         """Go on where a broker is ready."""
-        first, self._ready, self.cpus = not self.cpus, True, cpus
+        self._ready, self.cpus = True, cpus
         self._say(*self._weights)
-        if first:
-            here = self.cluster == "local" or (self.cluster == "auto" and not os.environ.get("RAY_ADDRESS"))
-            self.say(f"actors play on {'this machine' if here else self.cluster}")
+        if not self.actors:
+            self.say(f"actors play on {self._where}")
             return
         self._told = False
         self.say("the fleet stands again")
@@ -292,6 +342,20 @@ class Fleet:
     def _start(self, actor: int) -> None:
         self._started[actor] += 1
         self._say(["make", actor, self._started[actor]], to_bytes(self.arguments(actor, self._started[actor])))
+
+
+def refuse_cluster(cluster: str) -> None:
+    """Refuse what cannot name a cluster, and a machine without Ray.
+
+    Raises:
+        RlabError: it is so.
+    """
+    host, _, port = cluster.rpartition(":")
+    address = host and "/" not in host and port.isdecimal() and 0 < int(port) < 1 << 16
+    if cluster not in ("auto", "local") and not address:
+        raise RlabError(f"--cluster is '{cluster}'; valid: local, auto, HOST:PORT such as 10.0.0.1:6379")
+    if find_spec("ray") is None:
+        raise RlabError("fleets need Ray, which is not installed: pip install 'rlab-rl[cluster]'")
 
 
 class Exchange:

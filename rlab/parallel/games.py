@@ -6,6 +6,8 @@ so a tournament comes to what one machine would have come to.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
@@ -17,7 +19,22 @@ from rlab.envs.go.boards import Setting
 from rlab.envs.go.gtp_client import Program
 from rlab.envs.go.players import Player
 from rlab.parallel.fleet import Actors, Fleet
-from rlab.run.contract import State, Stop
+from rlab.run.contract import State, Stop, Stopped
+
+LEAVING = 10.0
+"""Seconds for which games that are over are waited for once a stop was asked for."""
+
+
+class _Asked(Stop):
+    """The stop of what an actor plays: asked for by the fleet."""
+
+    def __init__(self, stopped: Callable[[], bool]):
+        self._stopped = stopped
+
+    @property
+    def requested(self) -> bool:  # type: ignore[override]
+        """Whether to stop."""
+        return self._stopped()
 
 
 class Arbiter:
@@ -27,13 +44,14 @@ class Arbiter:
         players: by label.
         setting: of all games.
         seed: of chance.
+        stopped: whether to give up the games that are not over.
     """
 
-    def __init__(self, players: Mapping[str, Player], setting: Setting, seed: int):
-        self.players, self.setting, self.seed = players, setting, seed
+    def __init__(self, players: Mapping[str, Player], setting: Setting, seed: int, stopped: Callable[[], bool]):
+        self.players, self.setting, self.seed, self.stop = players, setting, seed, _Asked(stopped)
 
     def play(self, version: int, weights: State, words: State) -> State:
-        """Play the `pairings` among the words side by side; return them, and the time that they took."""
+        """Play the `pairings` among the words side by side; return those that are over, and the time that they took."""
         pairings = [pairing_of(plain) for plain in words["pairings"]]
         clock, over = ThinkingTime(), list[Finished]()
 
@@ -41,7 +59,8 @@ class Arbiter:
             over.extend(games)
             return False
 
-        play_games(self.players, pairings, self.setting, seed=self.seed, at_once=len(pairings), done=done, clock=clock)
+        play_games(self.players, pairings, self.setting, seed=self.seed, at_once=len(pairings), stop=self.stop,
+                   done=done, clock=clock)  # fmt: skip
         return {"games": [asdict(game) for game in over], "seconds": dict(clock.seconds), "moves": dict(clock.moves)}
 
 
@@ -51,7 +70,7 @@ def make_arbiter(arguments: State, stopped: Callable[[], bool]) -> Arbiter:
     for player in players.values():
         if isinstance(player, Program):
             player.seconds, player.processes = arguments["seconds"], arguments["processes"]
-    return Arbiter(players, Setting(**arguments["setting"]), arguments["seed"])
+    return Arbiter(players, Setting(**arguments["setting"]), arguments["seed"], stopped)
 
 
 def pairing_of(plain: State) -> Pairing:
@@ -75,11 +94,11 @@ def play_on(
         actors: how many.
         pairings: in this order.
         each: games that an actor plays side by side.
-        stop: set it, and games that are not over are given up.
+        stop: set it, and games that are not over are given up; those that are come in within `LEAVING` seconds.
         done: told of the games that are over, as they come; true gives up those that are not.
         clock: counts time.
     """
-    waiting, under_way = iter(pairings), dict[int, list[Pairing]]()
+    waiting, under_way, end = iter(pairings), dict[int, list[Pairing]](), math.inf
 
     def ask(actor: int) -> None:
         if games := under_way.get(actor) or list(islice(waiting, each)):
@@ -88,13 +107,18 @@ def play_on(
 
     for actor in range(actors):
         ask(actor)
-    while under_way and not stop.requested:
+    while under_way and time.monotonic() < end:
+        if stop.requested and end == math.inf:
+            end = time.monotonic() + LEAVING
+            for actor in under_way:
+                fleet.stop(actor)
         came = fleet.next()
         if came is None:
             continue
         actor, played = came
+        if played is not None or end < math.inf:
+            under_way.pop(actor, None)
         if played is not None:
-            del under_way[actor]
             games = [Finished(**{**game, "pairing": pairing_of(game["pairing"]), "moves": tuple(game["moves"])})
                      for game in played["games"]]  # fmt: skip
             for label, seconds in played["seconds"].items():
@@ -102,7 +126,8 @@ def play_on(
                 clock.moves[label] += played["moves"][label]
             if done(games):
                 return
-        ask(actor)
+        if end == math.inf:
+            ask(actor)
 
 
 def on_cluster(names: Mapping[str, str], cluster: str, actors: int | None, processes: int,
@@ -122,7 +147,10 @@ def on_cluster(names: Mapping[str, str], cluster: str, actors: int | None, proce
              stop: Stop, done: Callable[[Sequence[Finished]], bool], clock: ThinkingTime) -> None:  # fmt: skip
         given: dict[str, Any] = {"players": dict(names), "setting": asdict(setting), "seed": seed, "seconds": seconds,
                                  "processes": processes}  # fmt: skip
-        fleet = Fleet(f"{__name__}:make_arbiter", lambda actor, started: given, actors, cluster, say, num_cpus=1)
+        try:
+            fleet = Fleet(f"{__name__}:make_arbiter", lambda actor, started: given, actors, cluster, say, 1, stop)
+        except Stopped:
+            return
         try:
             play_on(fleet, fleet.actors, pairings, max(2, at_once // fleet.actors), stop, done, clock)
         finally:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rlab.errors import RlabError
 from rlab.parallel.fleet import Actors, Fleet, Ledger, Piece, pieces_of, returned
 from rlab.parallel.parameter_server import Gradient, Server
 from rlab.run.contract import State
@@ -92,8 +93,11 @@ def train_on_cluster(
         say: told what happens.
 
     Raises:
-        RlabError: Ray is not installed, there is no such cluster, or a gradient cannot be computed.
+        RlabError: Ray is not installed, there is no such cluster, there are no workers, or a gradient cannot be
+            computed.
     """
+    if workers < 1:
+        raise RlabError(f"workers is {workers}; it must be at least 1")
     server = Server(parameters, rate, bound)
 
     def of(worker: int, started: int) -> State:

@@ -32,6 +32,9 @@ class Local:
         played = from_bytes(to_bytes(self.players[actor].play(*self.weights, from_bytes(to_bytes(words)))))
         self.queue.append((actor, None if self.dies(self.asked) else played))
 
+    def stop(self, actor: int) -> None:
+        """What is asked is played at once."""
+
     def next(self) -> tuple[int, Any]:
         actor, played = self.queue.pop(0)
         if played is None:

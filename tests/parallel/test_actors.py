@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,13 @@ import pytest
 
 import rlab
 from rlab.agents.go.position_buffer import LOG
+from rlab.cli import main
 from rlab.errors import RlabError
-from rlab.parallel.actors import ChunkLearning, GameLearning, arguments_of, make_collector, make_self_play, played
+from rlab.parallel.actors import ChunkLearning, GameLearning, arguments_of, make_collector, make_self_play
+from rlab.parallel.data_parallel import leading
 from rlab.parallel.fleet import Ledger, Piece
 from rlab.recipes import load_recipes
-from rlab.run.config import changed
+from rlab.run.config import changed, to_plain
 from rlab.run.folder import find_run
 from rlab.run.journal import Journal
 from rlab.run.lifecycle import BuildContext
@@ -124,13 +127,26 @@ def test_actors_of_another_session_play_otherwise(tmp_path: Path) -> None:
     run.close()
 
 
-@pytest.mark.parametrize(("recipe", "settings", "says"), [
-    ("dqn", {"actors": 3}, "--num-envs 4 cannot be divided among --actors 3; nearest: --num-envs 3"),
-    ("drqn", {}, "--actors is for AlphaZero, and for DQN and its variants without --memory"),
+@pytest.mark.parametrize(("words", "says"), [
+    ("dqn --num-envs 4 --actors 3", "--num-envs 4 cannot be divided among --actors 3; nearest: --num-envs 3"),
+    ("drqn --num-envs 4 --actors 2", "--actors is for AlphaZero, and for DQN and its variants without --memory"),
+    ("dqn --num-envs 4 --actors 2 --cluster here", "--cluster is 'here'; valid: local, auto, HOST:PORT"),
 ])  # fmt: skip
-def test_fleets_refuse_what_they_cannot_play(recipe: str, settings: dict[str, Any], says: str, tmp_path: Path) -> None:
-    run, config = learner(recipe, tmp_path, **settings)
-    with pytest.raises(RlabError, match=says), played(recipe, run, config, print):
+def test_fleets_refuse_first_what_they_cannot_play(
+    words: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is measured or written."""
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    monkeypatch.setattr("rlab.run.lifecycle.start_run", None)
+    assert main(["train", *words.split(), "--env", "CartPole-v1"]) == 1
+    assert says in " ".join(capsys.readouterr().err.split())
+    assert not any(tmp_path.iterdir())
+
+
+def test_runs_with_actors_have_no_workers(tmp_path: Path) -> None:
+    run, config = learner("dqn", tmp_path)
+    folder: Any = SimpleNamespace(config=lambda: {"recipe": "dqn", "config": to_plain(config)})
+    with pytest.raises(RlabError, match="--workers 2 is for models on data"), leading(2, folder, run, None):  # type: ignore[arg-type]
         pass
     run.close()
 

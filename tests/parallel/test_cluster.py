@@ -76,7 +76,8 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machin
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_worker_niceness", "0")
     monkeypatch.setenv("RAY_AUTH_TOKEN", os.urandom(32).hex())
-    monkeypatch.setattr("rlab.parallel.fleet.STARTING", 300.0)
+    for patience in ("STARTING", "JOIN"):
+        monkeypatch.setattr(f"rlab.parallel.fleet.{patience}", 300.0)
     short = Path("/tmp") / f"rlab-{os.getpid()}-{time.time_ns() % 10**6}"  # Ray's sockets lie there: 107 bytes a path
     made = Machines(short)
     made.start()
