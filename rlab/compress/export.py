@@ -228,7 +228,7 @@ def export(graph: Graph, file: Path, form: Literal["onnx", "torch"]) -> float:
     except RlabError:
         raise
     except Exception as e:  # exporters and engines raise what they like, and it is about this network
-        cause = e
+        cause: BaseException = e
         while cause.__cause__ is not None:
             cause = cause.__cause__
         lines = str(cause).strip().splitlines() or [""]
