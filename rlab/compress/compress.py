@@ -236,7 +236,9 @@ def compress(
             made = _Made(made.config, _at_zero(start["modules"] if start else made.weights, masks))
             if how.trains:
                 made = train(made, masked(masks), begin=start if how.rewind_to else None)
-                report(f"round {round_} of {how.rounds}: {100 * share:.1f} % of the weights are 0, trained; {made.chosen}")
+                report(
+                    f"round {round_} of {how.rounds}: {100 * share:.1f} % of the weights are 0, trained; {made.chosen}"
+                )
     elif how.method == "structured":
         for round_ in range(1, how.rounds + 1):
             share = 1 - (1 - how.share) ** (1 / how.rounds)
