@@ -27,7 +27,13 @@ from rlab.run.checkpoint import digest
 from rlab.run.contract import NonFinite, Stop
 from rlab.run.health import RULES, Health
 from rlab.tasks.generative.diffusion import Diffusion, Flow, cosine_schedule
-from rlab.tasks.generative.gan import discriminator_loss, generator_loss, gradient_norms, gradient_penalty
+from rlab.tasks.generative.gan import (
+    discriminator_loss,
+    generator_loss,
+    gradient_norms,
+    gradient_penalty,
+    penalty_factor,
+)
 from rlab.tasks.generative.gan_recipes import DIFFUSIONS, GANS
 from rlab.tasks.generative.samples import FRAMES, History
 from rlab.tasks.trainer import Trainer
@@ -105,6 +111,51 @@ def test_discriminator_that_cannot_tell_has_loss_of_two_logs_of_2() -> None:
     """Item 258: at the optimum D is 1/2 for all."""
     nothing = torch.zeros(5)
     assert discriminator_loss("minimax", nothing, nothing).item() == pytest.approx(2 * math.log(2))
+
+
+def test_relativistic_loss_compares_pairs_by_hand() -> None:
+    """Only differences within a pair count: here they are 3 and -1, whatever is added to both logits of a pair."""
+    real, fake = torch.tensor([2.0, 5.0]), torch.tensor([-1.0, 6.0])
+    told = (math.log(1 + math.exp(-3)) + math.log(1 + math.e)) / 2
+    assert discriminator_loss("relativistic", real, fake).item() == pytest.approx(told)
+    assert discriminator_loss("relativistic", real, fake, 0.1).item() == pytest.approx(told + 0.1 * (3 - 1) / 2)
+    fooled = (math.log(1 + math.exp(3)) + math.log(1 + 1 / math.e)) / 2
+    assert generator_loss("relativistic", fake, real).item() == pytest.approx(fooled)
+    both = torch.tensor([7.0, -4.0])
+    assert discriminator_loss("relativistic", real + both, fake + both).item() == pytest.approx(told)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_relativistic_penalty_is_of_data_and_samples(conditional: bool) -> None:
+    """D = a x^2 / 2 has the squared gradient (a x)^2: at data of 1 and samples of 3 (1 + 9) / 2; a is 2 in class 1."""
+    task: Any = tiny("gan", "gaussians-8", loss="relativistic", penalty=1.0, conditional=conditional).task
+
+    class Squares(torch.nn.Module):
+        def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
+            squares: Tensor = x.square().sum(1) / 2
+            return squares if y is None else (1 + y) * squares
+
+    task.modules["discriminator"] = Squares()
+    x, y = torch.tensor([[1.0, 0.0]]), torch.tensor([1]) if conditional else None
+    real, fake, penalty = task._both_with_penalty(x, 3 * x, y)
+    a = 2 if conditional else 1
+    assert (real.item(), fake.item(), penalty.item()) == (a / 2, a * 9 / 2, a**2 * 5)
+
+
+def test_penalty_falls_with_the_rate() -> None:
+    assert penalty_factor(0.1, None, 0.3) == 0.1
+    assert [penalty_factor(0.1, 1e-5, share) for share in (1, 0.5, 0)] == pytest.approx([1e-1, 1e-3, 1e-5])
+    settings = {"loss": "relativistic", "penalty": 1.0, "penalty_end": 1e-4, "schedule": "cosine", "epochs": 40}
+    falls, stays = (tiny("gan", "gaussians-8", **settings | more) for more in ({}, {"penalty_end": None}))
+    seen: list[list[float]] = []
+    for fit in (falls, stays):
+        norms = []
+        while not fit.progress().finished:
+            metrics = fit.step()
+            norms += [metrics["penalty"]] if "penalty" in metrics else []
+        seen.append(norms)
+    assert seen[0][0] == pytest.approx(seen[1][0], rel=0.1)
+    assert seen[0][-1] > 2 * seen[1][-1], "gradients grow where less is asked of them"
 
 
 def test_noise_begins_small_and_sampling_at_the_last_step() -> None:
@@ -200,10 +251,15 @@ def test_fakes_are_detached_from_the_generator(monkeypatch: pytest.MonkeyPatch) 
     assert seen == 2 * [("discriminator", {True}), ("generator", {False})]
 
 
-@by_recipe
-def test_resumes_to_the_bit(recipe: str, tmp_path: Path) -> None:
-    settings = {"conditional": recipe in ("dcgan", "flow"), "precision": "fp32"}
-    settings |= {"discriminator_norm": "spectral"} if recipe == "gan" else {}
+RELATIVISTIC = {"loss": "relativistic", "penalty": 0.1, "penalty_end": 1e-3, "schedule": "cosine"}
+
+
+@pytest.mark.parametrize(("recipe", "more"), [
+    *((recipe, {"discriminator_norm": "spectral"} if recipe == "gan" else {}) for recipe in SMALL),
+    ("gan", RELATIVISTIC),
+])  # fmt: skip
+def test_resumes_to_the_bit(recipe: str, more: dict[str, Any], tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"conditional": recipe in ("dcgan", "flow"), "precision": "fp32"} | more
     whole, half, other = (tiny(recipe, **settings) for _ in range(3))
     for fit in (whole, half):
         for _ in range(3):
@@ -254,6 +310,8 @@ def test_samples_depend_on_seed_and_class_alone(recipe: str) -> None:
 @pytest.mark.parametrize(("recipe", "settings"), [
     ("gan", {"batch_size": 1, "examples": 8, "noise": 0.5, "octaves": 2}),
     ("gan", {"loss": "minimax", "penalty": 1.0, "label_smoothing": 0.1}),
+    ("gan", RELATIVISTIC | {"precision": "bf16", "conditional": True, "batch_size": 1, "examples": 8}),
+    ("dcgan", {"loss": "relativistic", "label_smoothing": 0.1}),
     ("dcgan", {"loss": "hinge", "discriminator_norm": "spectral", "no": 0}),
     ("wgan-gp", {"precision": "bf16", "discriminator_norm": "layer", "conditional": True}),
     ("flow", {"sampler": "heun", "conditional": True, "guidance": 2.0, "precision": "bf16"}),
@@ -295,6 +353,9 @@ def test_every_shape_of_data_is_learned(kind: str) -> None:
     ("gan", "diabetes", {"conditional": True}, "has no classes, so samples cannot be of one"),
     ("dcgan", "digits", {"batch_size": 1}, "BatchNorm has no variance; nearest: 3"),
     ("wgan-gp", "digits", {"discriminator_norm": "batch"}, "mixes the samples .*nearest: --discriminator-norm layer"),
+    ("dcgan", "digits", RELATIVISTIC, "does not go with --loss relativistic; nearest: --discriminator-norm layer"),
+    ("gan", "digits", RELATIVISTIC | {"penalty_end": 0.2}, "--penalty-end is 0.2; .* at most --penalty, 0.1"),
+    ("gan", "digits", RELATIVISTIC | {"schedule": "constant"}, "--penalty-end 0.001 .*nearest: --schedule cosine"),
     ("gan", "digits", {"optimiser": "lbfgs"}, "both players of a GAN are trained by one of adam, adamw"),
     ("wgan-gp", "digits", {"label_smoothing": 0.1}, "--loss wgan-gp has not; nearest: --label-smoothing 0"),
     ("dcgan", "digits", {"octaves": 2}, "--octaves does nothing with --net dcgan; nearest: octaves = 0"),

@@ -23,7 +23,8 @@ def discriminator_loss(kind: str, real: Tensor, fake: Tensor, smoothing: float =
 
     Args:
         kind: minimax and non-saturating: cross-entropy, -log D(x) - log(1 - D(G(z))) (Goodfellow et al. 2014, eq. 1).
-            hinge: max(0, 1 - real) + max(0, 1 + fake). wgan-gp: fake - real (Arjovsky et al. 2017).
+            hinge: max(0, 1 - real) + max(0, 1 + fake). wgan-gp: fake - real (Arjovsky et al. 2017). relativistic:
+            cross-entropy of real - fake, pair by pair (Jolicoeur-Martineau 2019, eq. 13).
         real, fake: logits.
         smoothing: the label of data is 1 minus this (one-sided smoothing, Salimans et al. 2016, section 3.4).
     """
@@ -31,16 +32,24 @@ def discriminator_loss(kind: str, real: Tensor, fake: Tensor, smoothing: float =
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
     if kind == "wgan-gp":
         return fake.mean() - real.mean()
+    if kind == "relativistic":
+        difference = real - fake
+        return (F.softplus(-difference) + smoothing * difference).mean()
     return (F.softplus(-real) + smoothing * real).mean() + F.softplus(fake).mean()
 
 
-def generator_loss(kind: str, fake: Tensor) -> Tensor:
+def generator_loss(kind: str, fake: Tensor, real: Tensor | None = None) -> Tensor:
     """Compute what the generator lowers, of the discriminator's logits for samples[B].
 
     Args:
-        kind: minimax: log(1 - D(G(z))). non-saturating: -log D(G(z)). hinge and wgan-gp: -fake.
+        kind: minimax: log(1 - D(G(z))). non-saturating: -log D(G(z)). hinge and wgan-gp: -fake. relativistic:
+            cross-entropy of fake - real, pair by pair.
         fake: logits.
+        real: logits for data[B], which relativistic needs.
     """
+    if kind == "relativistic":
+        assert real is not None
+        return F.softplus(real - fake).mean()
     if kind == "minimax":
         return -F.softplus(fake).mean()
     return F.softplus(-fake).mean() if kind == "non-saturating" else -fake.mean()
@@ -57,6 +66,11 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Ten
     alpha = alpha.view(-1, *[1] * (real.dim() - 1))
     x = (alpha * real + (1 - alpha) * fake).detach().requires_grad_()
     return (gradient_norms(critic, x) - 1).square().mean()
+
+
+def penalty_factor(first: float, last: float | None, share: float) -> float:
+    """Return the penalty's factor: geometrically from `first` to `last`, as the learning rate's share falls to 0."""
+    return first if last is None else first**share * last ** (1 - share)
 
 
 def gradient_norms(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -77,6 +91,7 @@ class Gan(Sampler):
         loss: see `discriminator_loss`.
         smoothing: of the discriminator's label for data.
         penalty: factor of the gradient penalty; see `GanConfig`.
+        penalty_end: what that factor falls to with the learning rate; None: it stays.
         noise: deviation of the noise that both data and samples get before they are judged; falls with the square
             of the learning rate.
         discriminator_steps: updates of the discriminator for one of the generator.
@@ -103,6 +118,7 @@ class Gan(Sampler):
         loss: str = "non-saturating",
         smoothing: float = 0.0,
         penalty: float = 0.0,
+        penalty_end: float | None = None,
         noise: float = 0.0,
         discriminator_steps: int = 1,
         ema: float = 0.999,
@@ -119,6 +135,7 @@ class Gan(Sampler):
         parts = {"generator": EMA(generator, ema), "discriminator": discriminator, "scaling": Scaling(dataset)}
         self.modules = nn.ModuleDict(parts).to(self.device)
         self.loss, self.smoothing, self.penalty, self.noise = loss, smoothing, penalty, noise
+        self.penalty_end = penalty_end
         self.discriminator_steps = discriminator_steps
         self.bf16, self.max_grad_norm = bf16, max_grad_norm
         self.start(conditional, samples)
@@ -158,12 +175,11 @@ class Gan(Sampler):
             fake = self.generator(torch.randn(len(batch), *self.code_shape, device=self.device), y).float()
         spread = [(rows.detach().var(0, correction=0).sum() + 1e-12).sqrt() for rows in (fake, x)]
         if self.noise:
-            group = optimizers["discriminator"].param_groups[0]
-            level = self.noise * (float(group["lr"]) / (float(group.get("initial_lr", group["lr"])) or 1.0)) ** 2
+            level = self.noise * _rate_share(optimizers["discriminator"]) ** 2
             x, fake = (rows + level * torch.randn_like(rows) for rows in (x, fake))
         metrics = self._update_discriminator(x, fake.detach(), y, optimizers["discriminator"])
         if turn:
-            self._update_generator(fake, y, optimizers["generator"], metrics)
+            self._update_generator(fake, x, y, optimizers["generator"], metrics)
         self.history.done.fill_(done)
         last: Any = self.history.generator_loss
         return metrics | {"loss_generator": last.clone(), "sample_spread": spread[0] / spread[1]}
@@ -171,19 +187,24 @@ class Gan(Sampler):
     def _update_discriminator(
         self, x: Tensor, fake: Tensor, y: Tensor | None, optimizer: Optimizer
     ) -> dict[str, Tensor]:
-        with self._autocast():
-            real_says, fake_says = self.discriminator(x, y), self.discriminator(fake, y)
+        if self.penalty and self.loss == "relativistic":
+            real_says, fake_says, penalty = self._both_with_penalty(x, fake, y)
+        else:
+            with self._autocast():
+                real_says, fake_says = self.discriminator(x, y), self.discriminator(fake, y)
+            penalty = self._penalty(x, fake, y) if self.penalty else None
         loss = discriminator_loss(self.loss, real_says, fake_says, self.smoothing)
         metrics = {"loss_discriminator": loss.detach()}
         if self.loss == "wgan-gp":
             metrics["wasserstein"] = -loss.detach()
+        elif self.loss == "relativistic":
+            metrics["discriminator_accuracy"] = (real_says > fake_says).float().mean()
         else:
             right = ((real_says > 0).float().mean() + (fake_says <= 0).float().mean()) / 2
             metrics["discriminator_accuracy"] = right.detach()
-        if self.penalty:
-            penalty = self._penalty(x, fake, y)
+        if penalty is not None:
             metrics["penalty"] = penalty.detach()
-            loss = loss + self.penalty * penalty
+            loss = loss + penalty_factor(self.penalty, self.penalty_end, _rate_share(optimizer)) * penalty
         loss.backward()
         metrics["grad_norm"] = clip_gradients(self.discriminator, self.max_grad_norm).detach()
         optimizer.step()
@@ -200,12 +221,24 @@ class Gan(Sampler):
             return gradient_penalty(critic, x, fake, torch.rand(len(x), device=self.device))
         return gradient_norms(critic, x.detach().requires_grad_()).square().mean() / 2
 
+    def _both_with_penalty(self, x: Tensor, fake: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of data and of samples, and half their squared gradients (R1 and R2, Huang et al. 2024).
+
+        One pass in float32 gives all three: with a pass of its own, the penalty would take half as long again.
+        """
+        both = torch.cat([x, fake]).detach().requires_grad_()
+        logits = self.discriminator(both, None if y is None else torch.cat([y, y]))
+        (gradient,) = torch.autograd.grad(logits.sum(), both, create_graph=True)
+        real_says, fake_says = logits.chunk(2)
+        return real_says, fake_says, gradient.flatten(1).square().sum(1).mean()
+
     def _update_generator(
-        self, fake: Tensor, y: Tensor | None, optimizer: Optimizer, metrics: dict[str, Tensor]
+        self, fake: Tensor, x: Tensor, y: Tensor | None, optimizer: Optimizer, metrics: dict[str, Tensor]
     ) -> None:
         self.discriminator.requires_grad_(False)  # its gradients are not wanted here
         with self._autocast():
-            loss = generator_loss(self.loss, self.discriminator(fake, y))
+            real_says = self.discriminator(x, y) if self.loss == "relativistic" else None
+            loss = generator_loss(self.loss, self.discriminator(fake, y), real_says)
         loss.backward()
         self.discriminator.requires_grad_(True)
         norm = clip_gradients(self.generator, self.max_grad_norm)
@@ -230,3 +263,9 @@ class Gan(Sampler):
         """Estimate the bytes of the data and of a batch's activations in both networks."""
         x = self.dataset.x
         return x.numel() * x.element_size() + 600 * 4 * batch_size * max(1, x[0].numel())
+
+
+def _rate_share(optimizer: Optimizer) -> float:
+    """The learning rate as a share of the one that its schedule began with."""
+    group = optimizer.param_groups[0]
+    return float(group["lr"]) / (float(group.get("initial_lr", group["lr"])) or 1.0)

@@ -19,10 +19,11 @@ class GanConfig:
     net: Literal["auto", "mlp", "dcgan"] = "auto"
     """mlp: fully connected layers, for tables and small images. dcgan: convolutions (Radford et al. 2016). auto: dcgan
     for images."""
-    loss: Literal["non-saturating", "minimax", "hinge", "wgan-gp"] = "non-saturating"
+    loss: Literal["non-saturating", "minimax", "hinge", "wgan-gp", "relativistic"] = "non-saturating"
     """minimax: the generator lowers log(1 - D(G(z))), whose gradient vanishes where D is sure; non-saturating: it
     raises log D(G(z)) (Goodfellow et al. 2014, section 3). hinge: Lim & Ye 2017. wgan-gp: Wasserstein distance
-    (Gulrajani et al. 2017)."""
+    (Gulrajani et al. 2017). relativistic: each sample is compared with an example of the data, which leaves no minimum
+    where modes are missing (Jolicoeur-Martineau 2019; Sun et al. 2020)."""
     latent: int = 64
     """Dimensions of the latent code, a standard normal vector."""
     width: int = 64
@@ -43,7 +44,10 @@ class GanConfig:
     """Updates of the discriminator for each of the generator, every one on a batch of its own."""
     penalty: float = 0.0
     """Factor of the gradient penalty. wgan-gp: of (norm - 1)^2 between data and samples. The others: of the squared
-    norm at data, halved (R1, Mescheder et al. 2018)."""
+    norm at data, halved (R1, Mescheder et al. 2018); relativistic: of that at samples, too (R2, Huang et al. 2024)."""
+    penalty_end: float | None = None
+    """What that factor falls to, geometrically, as the learning rate falls to 0: a large penalty keeps modes, a small
+    one allows sharp ones. None: it stays."""
     noise: float = 0.0
     """Deviation of the noise that scaled data and samples get before they are judged (instance noise, Sonderby et al.
     2017): it falls with the square of the learning rate, so a schedule that ends at 0, such as cosine, ends without
@@ -78,6 +82,15 @@ class GanConfig:
         for name in ("beta1", "beta2", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise RlabError(f"--{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        if self.penalty_end is not None and not 0 < self.penalty_end <= self.penalty:
+            raise RlabError(
+                f"--penalty-end is {self.penalty_end}; it must be above 0 and at most --penalty, {self.penalty}"
+            )
+        if self.loss == "relativistic" and self.penalty and self.discriminator_norm == "batch":
+            raise RlabError(
+                "--discriminator-norm batch mixes the samples whose gradients --penalty bounds one by one, so it does "
+                "not go with --loss relativistic; nearest: --discriminator-norm layer"
+            )
         if self.loss == "wgan-gp" and self.discriminator_norm in ("batch", "spectral"):
             why = "mixes the samples whose gradients are penalised one by one" if (
                 self.discriminator_norm == "batch"
@@ -101,6 +114,11 @@ class GanExperiment:
         if self.fit.optimiser not in ADAMS:
             raise RlabError(
                 f"--optimiser is {self.fit.optimiser}; both players of a GAN are trained by one of {', '.join(ADAMS)}"
+            )
+        if self.gan.penalty_end is not None and self.fit.schedule == "constant":
+            raise RlabError(
+                f"--penalty-end {self.gan.penalty_end} is reached as the learning rate falls, and --schedule constant "
+                "keeps it; nearest: --schedule cosine"
             )
         if self.fit.label_smoothing and self.gan.loss in ("hinge", "wgan-gp"):
             raise RlabError(

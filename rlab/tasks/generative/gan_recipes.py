@@ -154,6 +154,7 @@ def build_gan(experiment: GanExperiment, context: Any) -> Any:
         loss=settings.loss,
         smoothing=fit.label_smoothing,
         penalty=settings.penalty,
+        penalty_end=settings.penalty_end,
         noise=settings.noise,
         discriminator_steps=settings.discriminator_steps,
         ema=settings.ema,
