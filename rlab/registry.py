@@ -114,6 +114,7 @@ class Recipe(Generic[C]):
         family: the heading that `rlab list` shows it under.
         plays: kinds of environments that an agent takes: "discrete" or "continuous" actions, a "table" of transitions,
             "go". Empty for models.
+        takes: kinds of data sets that a model takes, as `DataSource.kind` names them. Empty for agents.
         examples: environments to begin with; empty where there is a usual one.
         warm_start: configuration -> (configuration, what the run takes from other runs), called once before it starts.
     """
@@ -132,6 +133,7 @@ class Recipe(Generic[C]):
     resume: str = ""
     family: str = "others"
     plays: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     warm_start: Callable[[C], tuple[C, Any]] | None = None
 

@@ -19,8 +19,9 @@ class Flags:
     """What is listed; without it, how many there are of each kind."""
     words: Annotated[tuple[str, ...], Arg("[WORD ...]", positional=True)] = ()
     """Only entries that have all these words in their name, family or description."""
-    for_: Annotated[str | None, Arg("ENV", name="for")] = None
-    """Only agents that take the actions and observations of this environment."""
+    for_: Annotated[str | None, Arg("ENV|DATA|MODEL", name="for")] = None
+    """Only what fits: agents for an environment's actions and observations, models for a data set's kind, data sets for
+    a model."""
     json: bool = False
     """Print one JSON object; everything else goes to stderr."""
 
@@ -33,9 +34,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     flags = parse(Flags, "list", argv)
     with results(flags.json) as put:
-        if flags.for_ and flags.kind not in ("", "agents"):
-            raise Misspelt(f"--for lists the agents of an environment: rlab list agents --for {flags.for_}")
-        kind = flags.kind or ("agents" if flags.for_ else "")
+        if flags.for_ and flags.kind not in ("", *FITTING):
+            raise Misspelt(f"--for is for {', '.join(FITTING)}, not for {flags.kind}: rlab list --for {flags.for_}")
+        kind = flags.kind or (_kind_for(flags.for_) if flags.for_ else "")
         if not kind:
             put(_counts(), {name: len(rows()) for name, rows in KINDS.items()})
             return 0
@@ -43,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
             raise Misspelt(f"there is no list of '{kind}'; {nearest(kind, KINDS)}")
         rows = [row for row in KINDS[kind]() if _has(row, flags.words)]
         if flags.for_:
-            rows = _fitting(rows, flags.for_)
+            rows = FITTING[kind](rows, flags.for_)
         if not rows:
             what = " ".join(flags.words) or flags.for_ or ""
             raise RlabError(f"none of the {kind} fits '{what}'; rlab list {kind} has all")
@@ -82,7 +83,7 @@ def _recipes() -> list[Row]:
     recipes = {name: registry.get(name) for name in registry}
     rows = [
         {"name": name, "family": entry.family, "summary": entry.summary}
-        | {"subject": list(entry.subject), "plays": list(entry.plays)}
+        | {"subject": list(entry.subject), "plays": list(entry.plays), "takes": list(entry.takes)}
         for name, entry in recipes.items()
     ]
     return sorted(rows, key=lambda row: FAMILIES.index(row["family"]) if row["family"] in FAMILIES else len(FAMILIES))
@@ -166,11 +167,47 @@ def _has(row: Row, words: Sequence[str]) -> bool:
     return all(word.lower() in text for word in words)
 
 
-def _fitting(rows: list[Row], env: str) -> list[Row]:
+def _kind_for(name: str) -> str:
+    """What is listed for a name alone: models for a data set, data sets for a model, else agents."""
+    from rlab.data.catalog import DATASETS
+    from rlab.recipes import load_recipes
+
+    recipes = load_recipes()
+    if name in recipes and recipes.get(name).takes:
+        return "data"
+    return "models" if name in DATASETS else "agents"
+
+
+def _for_env(rows: list[Row], env: str) -> list[Row]:
     from rlab.envs.make import kinds_of
 
     kinds = kinds_of(env)
     return [row for row in rows if kinds & set(row["plays"])]
+
+
+def _for_data(rows: list[Row], name: str) -> list[Row]:
+    from rlab.data.catalog import DATASETS
+
+    if name not in DATASETS:
+        close = nearest(name, DATASETS)
+        raise Misspelt(f"'{name}' is no data set; {close}. Of an environment: rlab list agents --for {name}")
+    kind = DATASETS.get(name).kind
+    return [row for row in rows if kind in row["takes"]]
+
+
+def _for_model(rows: list[Row], name: str) -> list[Row]:
+    from rlab.recipes import load_recipes
+
+    takes = load_recipes().get(name).takes
+    return [row for row in rows if row["family"] in takes]
+
+
+FITTING: dict[str, Callable[[list[Row], str], list[Row]]] = {
+    "agents": _for_env,
+    "models": _for_data,
+    "data": _for_model,
+}
+"""What is listed -> its entries that fit a name."""
 
 
 def _counts() -> str:

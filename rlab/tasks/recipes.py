@@ -437,6 +437,7 @@ for _name, (_summary, _) in TREES.items():
             budget="trees.members",
             describe=describe_data,
             family="ensembles of trees",
+            takes=("images", "table"),
             warm_start=lambda experiment: (note_files(experiment), None),
         )
     )
@@ -451,6 +452,7 @@ for _name, (_encoder, _summary) in MODELS.items():
             budget="fit.epochs",
             describe=describe_data,
             family="networks",
+            takes=("images", "segmentation") if _encoder not in ("flat", "mlp") else ("images", "table", "series"),
             memory_hint="take a smaller --batch-size or a smaller encoder",
             warm_start=warm_start,
         )

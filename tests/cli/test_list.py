@@ -43,11 +43,28 @@ def test_agents_that_fit_an_environment(env: str, fit: set[str], not_fit: set[st
     assert not (not_fit & names)
 
 
+def test_models_and_data_that_fit_each_other(rlab_json) -> None:
+    def names(*words: str) -> tuple[str, set[str]]:
+        ((kind, rows),) = rlab_json("list", *words).items()
+        return kind, {row["name"] for row in rows}
+
+    kind, models = names("--for", "digits")
+    assert kind == "models"
+    assert {"lenet", "mlp", "vae", "forest"} <= models
+    assert not models & {"ssd", "rnn", "transformer-lm", "dqn"}
+    kind, sets = names("--for", "translate")
+    assert kind == "data"
+    assert {"rule-pairs", "dates"} <= sets
+    assert not sets & {"digits", "tones", "tinyshakespeare"}
+    assert names("models", "--for", "digits")[1] == models
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
         (["agnts"], 2, "there is no list of 'agnts'; nearest: agents"),
         (["models", "--for", "Pong"], 2, "rlab list agents --for Pong"),
+        (["encoders", "--for", "digits"], 2, "not for encoders: rlab list --for digits"),
         (["--for", "Brekout"], 1, "unknown environment 'Brekout'; nearest: Breakout"),
     ],
 )

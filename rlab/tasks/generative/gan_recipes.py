@@ -228,6 +228,7 @@ def _register(name: str, summary: str, default: Any, build: Any) -> None:
             budget="fit.epochs",
             describe=describe_data,
             family="autoencoders and generative models",
+            takes=("images",) if name == "dcgan" else ("images", "table"),
             memory_hint="take a smaller --batch-size or --width",
             warm_start=lambda experiment: (note_files(experiment), None),
         )

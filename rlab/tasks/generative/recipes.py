@@ -209,6 +209,7 @@ for _name, _summary, _default, _build in (
             budget="fit.epochs",
             describe=describe_data,
             family="autoencoders and generative models",
+            takes=("images",) if _name == "vae" else ("images", "table"),
             memory_hint="take a smaller --batch-size or a smaller encoder",
             warm_start=warm_start,
         )

@@ -98,6 +98,7 @@ RECIPES.register("wavenet")(
         budget="fit.epochs",
         describe=describe,
         family="autoencoders and generative models",
+        takes=("waves",),
         shown_by="sample",
         memory_hint="take a smaller --batch-size, --window or --width",
         warm_start=lambda experiment: (note_files(experiment), None),

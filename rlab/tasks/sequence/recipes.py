@@ -411,6 +411,7 @@ for _name, _recurrent, _summary in (
             budget="fit.epochs",
             describe=describe_sequences,
             family="sequences",
+            takes=("text",),
             shown_by="sample",
             memory_hint="take a smaller --batch-size, --window or --width",
             warm_start=warm_start,
@@ -427,6 +428,7 @@ for _name, (_, _summary) in TRANSLATORS.items():
             budget="fit.epochs",
             describe=describe_sequences,
             family="sequences",
+            takes=("pairs",),
             shown_by="translate",
             memory_hint="take a smaller --batch-size or --width",
             warm_start=lambda experiment: (note_files(experiment), None),
@@ -451,6 +453,7 @@ for _name, _default, _kinds, _summary in (
             budget="fit.epochs",
             describe=describe_sequences,
             family="sequences",
+            takes=_kinds,
             memory_hint="take a smaller --batch-size or --width",
             warm_start=warm_start,
         )

@@ -82,6 +82,7 @@ RECIPES.register("word2vec")(
         describe=describe_words,
         resume="threads share the vectors without locks, so that only with --threads 1 it is the same run to the bit",
         family="words and dialogue",
+        takes=("text",),
         memory_hint="take a smaller --vocabulary or --width",
         warm_start=note_text,
     )
@@ -178,6 +179,7 @@ for _name, _model in MODELS.items():
             describe=describe_dialogue,
             draws=False,
             family="words and dialogue",
+            takes=("dialogues",),
             memory_hint="take a smaller --batch-size or --vocabulary",
         )
     )
