@@ -181,7 +181,9 @@ def output_file(flag: str, file: Path, ending: str) -> Path:
     Raises:
         RlabError: it is a folder, would lie in none, or has another ending than the one given.
     """
-    file = file.expanduser()
+    from rlab.data.own import at
+
+    file = at(str(file))
     if file.is_dir():
         raise RlabError(f"{flag} is '{file}', a folder; nearest: {file / f'FILE{ending}'}")
     if ending and file.suffix.lower() != ending:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from rlab.data.catalog import DATASETS
-from rlab.data.own import OwnSettings
+from rlab.data.own import OwnSettings, at
 from rlab.machine import cores
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
@@ -217,7 +216,7 @@ def note_files(experiment: Any) -> Any:
     if files is None:
         return experiment
     if part.test_file:
-        part = replace(part, test_file=os.path.abspath(Path(part.test_file).expanduser()))
+        part = replace(part, test_file=os.path.abspath(at(part.test_file)))
     part = replace(part, data=f"{part.data.partition(':')[0]}:{files.path}")
     if not part.digest:  # else reading them refuses another one
         part = replace(part, digest=files.digest(own_settings(part)))
