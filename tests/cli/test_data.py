@@ -164,7 +164,7 @@ def test_show_draws_every_kind(rlab, tmp_path: Path, monkeypatch, kind: str, sha
         (["iris", "--augment", "flip"], "augmentation changes images, and 'iris' is of kind table"),
         (["digits", "--out", "x.jpg"], "--out is 'x.jpg'; it must end in .png"),
         (["digits", "--out", "absent/x.png"], "there is no folder 'absent'"),
-        (["digits", "--out", "~nobody/x.png"], "there is no folder '~nobody'"),
+        (["digits", "--out", "~no-such-user/x.png"], "there is no folder '~no-such-user'"),
         (["digits", "--count", "0"], "--count is 0; it must be at least 1"),
         (["digits", "--count", "41"], "--count is 41; it must be at most 40"),
         (["fsdd"], "has no direct download: put fsdd.tar.xz into"),
