@@ -187,6 +187,7 @@ class Gan(Sampler):
     def _update_discriminator(
         self, x: Tensor, fake: Tensor, y: Tensor | None, optimizer: Optimizer
     ) -> dict[str, Tensor]:
+        penalty: Tensor | None
         if self.penalty and self.loss == "relativistic":
             real_says, fake_says, penalty = self._both_with_penalty(x, fake, y)
         else:
