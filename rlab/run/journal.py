@@ -17,6 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +157,7 @@ class Journal:
         self._queue.join()
         self._raise_failure()
         if self.folder.is_dir():
-            fsync_dir(self.folder)
+            persistently(partial(fsync_dir, self.folder))
 
     def covering(self, log: Log) -> list[Segment]:
         """The segments that hold a log's rows, after a `flush`.

@@ -103,7 +103,7 @@ def test_an_encoder_travels_from_a_classifier(capfd: pytest.CaptureFixture[str])
     ok(capfd, *train, "--freeze", "--name", "taught")
     config = json.loads(ok(capfd, "runs", "show", "taught", "--json"))["config"]
     assert config["model"]["encoder"] == "lenet5"
-    assert json.loads(ok(capfd, "eval", "taught", "--json"))["mean"] > 80
+    assert json.loads(ok(capfd, "eval", "taught", "--json"))["mean"] > 60  # chance is 10
 
 
 @pytest.mark.parametrize(
