@@ -138,7 +138,7 @@ def train(
                 raise Stopped
             return config
 
-        return start_run(agent, settled(config), name, stop, view, prepare, lead=partial(leading, None))[0]
+        return start_run(agent, settled(config), name, stop, view, prepare, lead=partial(leading, None, stop=stop))[0]
 
     callbacks = {"on_step": on_step, "on_evaluation": on_evaluation, "on_checkpoint": on_checkpoint}
     folder = _driven(" on ".join([agent, *names]), start, callbacks)
@@ -202,7 +202,7 @@ def resume(
         more["extension"] = Extension(name, amount, schedules)
 
     def start(stop: Stop, view: View) -> RunFolder:
-        resume_run(folder, device, stop, view, give=_giver(folder, env), lead=partial(leading, None), **more)
+        resume_run(folder, device, stop, view, give=_giver(folder, env), lead=partial(leading, None, stop=stop), **more)
         return folder
 
     callbacks = {"on_step": on_step, "on_evaluation": on_evaluation, "on_checkpoint": on_checkpoint}

@@ -95,13 +95,17 @@ def refuse_other_shapes(own: Mapping[str, Tensor], parameters: Mapping[str, Tens
     Raises:
         RlabError: it differs from the own one, and what differs first.
     """
+    if found := other_shape(own, parameters):
+        raise RlabError(f"{found}; nearest: --like with the same run, which takes over its settings, too")
+
+
+def other_shape(own: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> str:
+    """Say which tensor of another network has another shape than the own one, or is in one of them only; "": none."""
     for name in sorted({*own, *parameters}):
         there, here = (str(list(w[name].shape)) if name in w else "none" for w in (parameters, own))
         if there != here:
-            raise RlabError(
-                f"'{name}' has shape {there} there and {here} here; nearest: --like with the same run, which takes "
-                "over its settings, too"
-            )
+            return f"'{name}' has shape {there} there and {here} here"
+    return ""
 
 
 def notes_of(folder: RunFolder) -> dict[str, dict[str, Any]]:

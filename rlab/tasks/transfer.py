@@ -18,7 +18,7 @@ from rlab.nn.encoders import AUTO, ENCODERS, load_all
 from rlab.nn.encoders.modifiers import split_name, without_start
 from rlab.run.folder import RunFolder, all_runs, find_run, run_at
 from rlab.run.lifecycle import find_checkpoint, read_newest
-from rlab.run.warm_start import WarmStart, load_source, source_of
+from rlab.run.warm_start import WarmStart, load_source, other_shape, source_of
 
 ROLE = "encoder"
 
@@ -220,12 +220,10 @@ def _copy_into(weights: Weights, encoder: nn.Module, run: str) -> list[nn.Parame
         weights = weights | dense
     elif not dense:
         weights = {key: t for key, t in weights.items() if not key.startswith(DENSE)}
-    for key in sorted({*weights, *own}):
-        there, here = (str(list(w[key].shape)) if key in w else "none" for w in (weights, own))
-        if there != here:
-            raise RlabError(
-                f"the encoder of {run} does not fit these observations: '{key}' has shape {there} there and {here} "
-                "here; nearest: a run on observations of the same shape"
-            )
+    if found := other_shape(own, weights):
+        raise RlabError(
+            f"the encoder of {run} does not fit these observations: {found}; nearest: a run on observations of the "
+            "same shape"
+        )
     encoder.load_state_dict(weights)
     return [p for name, p in encoder.named_parameters() if fresh and name.startswith(DENSE)]

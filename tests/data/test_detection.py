@@ -20,6 +20,7 @@ from rlab.data.datasets import load
 from rlab.data.own import OwnSettings, Reading
 from rlab.data.picture import draw
 from rlab.errors import RlabError, printable
+from tests.tasks.test_trainer import of_recipe
 
 BOX = "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
 
@@ -510,6 +511,8 @@ def test_blood_cells_and_nuclei() -> None:
     assert cells.counts("test") == [69, 805, 71]
     assert cells.notes == ("bccd.tar: 2 boxes without area left out",)
     assert (cells.boxes[..., 2:] >= cells.boxes[..., :2]).all()
+    with pytest.raises(RlabError, match="--edges are those between instances, and data set 'dsb2018' has"):
+        of_recipe("unet", "dsb2018", edges=True)
     nuclei = load("dsb2018_instances")
     assert len(nuclei) == 538
     assert int(nuclei.masks.max()) == int((nuclei.labels >= 0).sum(1).max())

@@ -123,6 +123,9 @@ def build_segment(skips: bool, experiment: Any, context: Any) -> Any:
     source = images_of(experiment.data, run.seed, masks=True)
     data = semantic(source) if isinstance(source, DetectionDataset) else source
     instances = isinstance(source, DetectionDataset)
+    if experiment.model.edges and not instances:
+        raise RlabError(f"--edges are those between instances, and data set '{data.name}' has masks of classes alone; "
+                        "nearest: without --edges")  # fmt: skip
     make = partial(make_unet if skips else make_fcn, data=data, edges=instances and experiment.model.edges)
     model = _started(experiment, context, data.shape, make)
     common = _common(experiment, context, torch.device(context.device))
