@@ -225,7 +225,7 @@ def export(graph: Graph, file: Path, form: Literal["onnx", "torch"]) -> float:
             return _difference(module, lambda inputs: session.run(None, {graph.inputs: inputs.numpy()})[0], x)
     except ImportError as e:
         raise RlabError(f"ONNX needs the extra: pip install 'rlab-rl[export]' ({e.name} is missing)") from None
-    except RlabError:
+    except (RlabError, OSError):  # a full disk says nothing of the network
         raise
     except Exception as e:  # exporters and engines raise what they like, and it is about this network
         cause: BaseException = e

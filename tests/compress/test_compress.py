@@ -585,6 +585,18 @@ def test_other_run_keeps_its_evaluation(monkeypatch: pytest.MonkeyPatch, capsys:
     assert find_run("unscored").name == "unscored"
 
 
+def test_full_disk_is_not_taken_for_a_fault_of_the_network(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch.export, "save", full)
+    assert main(["export", "cart", "--format", "torch", "--no-latency", "--out", "full.pt2"]) == 1
+    assert "cannot write under full.pt2: No space left on device" in capsys.readouterr().err
+    assert not Path("full.pt2").exists()
+
+
 def test_full_disk_leaves_the_file_that_stood(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -355,6 +355,7 @@ def test_every_shape_of_data_is_learned(kind: str) -> None:
     ("wgan-gp", "digits", {"discriminator_norm": "batch"}, "mixes the samples .*nearest: --discriminator-norm layer"),
     ("dcgan", "digits", RELATIVISTIC, "does not go with --loss relativistic; nearest: --discriminator-norm layer"),
     ("gan", "digits", RELATIVISTIC | {"penalty_end": 0.2}, "--penalty-end is 0.2; .* at most --penalty, 0.1"),
+    ("gan", "digits", RELATIVISTIC | {"penalty": 0.0}, "--penalty-end is 0.001, and --penalty is 0; nearest"),
     ("gan", "digits", RELATIVISTIC | {"schedule": "constant"}, "--penalty-end 0.001 .*nearest: --schedule cosine"),
     ("gan", "digits", {"optimiser": "lbfgs"}, "both players of a GAN are trained by one of adam, adamw"),
     ("wgan-gp", "digits", {"label_smoothing": 0.1}, "--loss wgan-gp has not; nearest: --label-smoothing 0"),

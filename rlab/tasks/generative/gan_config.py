@@ -82,6 +82,8 @@ class GanConfig:
         for name in ("beta1", "beta2", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise RlabError(f"--{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        if self.penalty_end is not None and not self.penalty:
+            raise RlabError(f"--penalty-end is {self.penalty_end}, and --penalty is 0; nearest: --penalty 0.1")
         if self.penalty_end is not None and not 0 < self.penalty_end <= self.penalty:
             raise RlabError(
                 f"--penalty-end is {self.penalty_end}; it must be above 0 and at most --penalty, {self.penalty}"
