@@ -52,9 +52,9 @@ def test_vector_says_where_and_whither() -> None:
     boxes, labels = objects_of(ram)
     at = np.array([[70, 100, 74, 104], [36, 156, 52, 160]], np.float32)
     first = vector_of((at, np.array([0, 1])), None)
-    assert first[:7].tolist() == pytest.approx([1, 1, 44 / 144, 0.5, 102 / 160, 0, 0])
+    assert first[:7].tolist() == pytest.approx([1, 1, 8 * 44 / 144 - 4, 0, 8 * 102 / 160 - 4, 0, 0])
     assert vector_of((at[:1] + 8, np.array([0])), first)[:7].tolist() == pytest.approx(
-        [1, 0, 0, 80 / 144, 110 / 160, 20 * 8 / 144, 20 * 8 / 160]
+        [1, 0, 0, 8 * 80 / 144 - 4, 8 * 110 / 160 - 4, 20 * 8 / 144, 20 * 8 / 160]
     )
     assert not vector_of((at[:0], np.array([], int)), first).any()
     wall = vector_of((boxes, labels), None)[7:].reshape(wall_of(ram).shape)
