@@ -111,6 +111,7 @@ def train(
             collapsed (with `stop_on_collapse`).
         Stopped: a stop was asked for before the run began; nothing was written.
     """
+    began = time.monotonic()  # torch, which comes next, takes seconds: they are part of `minutes`
     from rlab.parallel.data_parallel import leading, settled
     from rlab.recipes import load_recipes
     from rlab.run.lifecycle import start_run
@@ -138,7 +139,8 @@ def train(
                 raise Stopped
             return config
 
-        return start_run(agent, settled(config), name, stop, view, prepare, lead=partial(leading, None, stop=stop))[0]
+        lead = partial(leading, None, stop=stop)
+        return start_run(agent, settled(config), name, stop, view, prepare, lead=lead, began=began)[0]
 
     callbacks = {"on_step": on_step, "on_evaluation": on_evaluation, "on_checkpoint": on_checkpoint}
     folder = _driven(" on ".join([agent, *names]), start, callbacks)

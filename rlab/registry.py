@@ -114,7 +114,8 @@ class Recipe(Generic[C]):
         family: the heading that `rlab list` shows it under.
         plays: kinds of environments that an agent takes: "discrete" or "continuous" actions, a "table" of transitions,
             "go". Empty for models.
-        takes: kinds of data sets that a model takes, as `DataSource.kind` names them. Empty for agents.
+        takes: kinds of data sets that a model takes, as `DataSource.kinds` names them. Empty for agents.
+        smallest: height and width that images must have at least, for a model.
         examples: environments to begin with; empty where there is a usual one.
         warm_start: configuration -> (configuration, what the run takes from other runs), called once before it starts.
     """
@@ -134,6 +135,7 @@ class Recipe(Generic[C]):
     family: str = "others"
     plays: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
+    smallest: int = 0
     examples: tuple[str, ...] = ()
     warm_start: Callable[[C], tuple[C, Any]] | None = None
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rlab.cli.common import parse, results
 from rlab.cli.flags import Arg, filled, first_sentence
 from rlab.errors import Misspelt, RlabError, nearest
+
+if TYPE_CHECKING:
+    from rlab.data.catalog import DataSource
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,8 @@ class Flags:
     words: Annotated[tuple[str, ...], Arg("[WORD ...]", positional=True)] = ()
     """Only entries that have all these words in their name, family or description."""
     for_: Annotated[str | None, Arg("ENV|DATA|MODEL", name="for")] = None
-    """Only what fits: agents for an environment's actions and observations, models for a data set's kind, data sets for
-    a model."""
+    """Only what fits: agents for an environment's actions and observations, models and encoders for a data set's kind
+    and shape, data sets for a model."""
     json: bool = False
     """Print one JSON object; everything else goes to stderr."""
 
@@ -48,7 +51,8 @@ def main(argv: Sequence[str]) -> int:
         if not rows:
             what = " ".join(flags.words) or flags.for_ or ""
             raise RlabError(f"none of the {kind} fits '{what}'; rlab list {kind} has all")
-        put(f"{text_of(rows)}\n\nnext    {NEXT[kind].format(**rows[0])}", {kind: rows})
+        following = f"rlab list models --for {flags.for_}" if kind == "encoders" and flags.for_ else NEXT[kind]
+        put(f"{text_of(rows)}\n\nnext    {following.format(**rows[0])}", {kind: rows})
         return 0
 
 
@@ -84,6 +88,7 @@ def _recipes() -> list[Row]:
     rows = [
         {"name": name, "family": entry.family, "summary": entry.summary}
         | {"subject": list(entry.subject), "plays": list(entry.plays), "takes": list(entry.takes)}
+        | {"smallest": entry.smallest}
         for name, entry in recipes.items()
     ]
     return sorted(rows, key=lambda row: FAMILIES.index(row["family"]) if row["family"] in FAMILIES else len(FAMILIES))
@@ -185,27 +190,72 @@ def _for_env(rows: list[Row], env: str) -> list[Row]:
     return [row for row in rows if kinds & set(row["plays"])]
 
 
-def _for_data(rows: list[Row], name: str) -> list[Row]:
+def _data_set(name: str) -> DataSource:
     from rlab.data.catalog import DATASETS
 
-    if name not in DATASETS:
+    if ":" not in name and name not in DATASETS:  # one with a colon is a user's own
         close = nearest(name, DATASETS)
         raise Misspelt(f"'{name}' is no data set; {close}. Of an environment: rlab list agents --for {name}")
-    kind = DATASETS.get(name).kind
-    return [row for row in rows if kind in row["takes"]]
+    return DATASETS.get(name)
+
+
+def _for_data(rows: list[Row], name: str) -> list[Row]:
+    source = _data_set(name)
+    return [row for row in rows if fits(row, source)]
 
 
 def _for_model(rows: list[Row], name: str) -> list[Row]:
+    from rlab.data.catalog import DATASETS
     from rlab.recipes import load_recipes
 
-    takes = load_recipes().get(name).takes
-    return [row for row in rows if row["family"] in takes]
+    entry = load_recipes().get(name)
+    model = {"takes": entry.takes, "smallest": entry.smallest}
+    return [row for row in rows if fits(model, DATASETS.get(row["name"]))]
+
+
+def fits(model: Row, source: DataSource) -> bool:
+    """Whether a model fits a data set, as far as that is known without reading it."""
+    smallest: int = model["smallest"]
+    return bool(source.kinds & set(model["takes"])) and min(source.shape[1:], default=smallest) >= smallest
+
+
+def _for_inputs(rows: list[Row], name: str) -> list[Row]:
+    """Encoders that can be built for what a data set holds, and have maps where a model needs them. Imports torch."""
+    import torch
+
+    from rlab.data.datasets import load
+    from rlab.nn.encoders import make_encoder
+    from rlab.nn.sequence import SEQUENCE_ENCODERS
+    from rlab.nn.sequence import load_all as load_sequence_encoders
+
+    source = _data_set(name)
+    if source.kind not in ("images", "segmentation", "detection", "table", "series"):
+        load_sequence_encoders()
+        raise RlabError(
+            f"'{name}' is of kind {source.kind}, and these encoders see images, tables and series; sequences are read "
+            f"by {', '.join(SEQUENCE_ENCODERS)}"
+        )
+    shape = source.shape or load(name).shape
+
+    def fits(encoder: str) -> bool:
+        try:
+            try:
+                with torch.device("meta"):  # no time and memory for weights
+                    module = make_encoder(encoder, shape)
+            except RuntimeError:  # what begins with a computation, such as spectral norms
+                module = make_encoder(encoder, shape)
+        except RlabError:
+            return False
+        return hasattr(module, "feature_maps") or source.kind not in ("segmentation", "detection")
+
+    return [row for row in rows if fits(row["name"])]
 
 
 FITTING: dict[str, Callable[[list[Row], str], list[Row]]] = {
     "agents": _for_env,
     "models": _for_data,
     "data": _for_model,
+    "encoders": _for_inputs,
 }
 """What is listed -> its entries that fit a name."""
 

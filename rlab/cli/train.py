@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import tomllib
 import typing
 from collections.abc import Sequence
@@ -61,8 +62,9 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     if follows(argv):
         return follow()
-    # Signals first: torch takes seconds to import, and a Ctrl-C in them must end in one line, too.
-    return until_stopped(lambda stop: _train(list(argv), stop))
+    began = time.monotonic()  # torch takes seconds to import: they are part of --minutes
+    # Signals first, so that a Ctrl-C in these seconds ends in one line, too.
+    return until_stopped(lambda stop: _train(list(argv), stop, began))
 
 
 def follows(argv: Sequence[str]) -> bool:
@@ -78,7 +80,7 @@ def follow() -> int:
     return follow()
 
 
-def _train(argv: list[str], stop: Stop) -> int:
+def _train(argv: list[str], stop: Stop, began: float) -> int:
     from rlab.recipes import load_recipes
 
     load_recipes()
@@ -157,7 +159,7 @@ def _train(argv: list[str], stop: Stop) -> int:
                         folder, outcome = made[0], resume_run(made[0], None, stop, view, lead=lead)
                     else:
                         folder, outcome = start_run(
-                            agent, config, flags.name, stop, view, prepare, None, flags.start, lead
+                            agent, config, flags.name, stop, view, prepare, None, flags.start, lead, began
                         )
                 except LostRank as e:
                     if not made or not made[0].path.is_dir():

@@ -56,6 +56,8 @@ class DataSource:
         own: files of the user's that are read by settings, in place of `load`.
         corpus: reader of checked files -> text, in place of `load`.
         tokens: what text is usually cut into, one of `rlab.data.text.settings.KINDS`.
+        shape: of an image, channels, height and width; () of other data, and where only reading it tells.
+        masks: whether objects of detection have masks, too.
     """
 
     kind: str
@@ -70,6 +72,13 @@ class DataSource:
     own: own.OwnFiles | None = None
     corpus: Callable[[Read], corpora.Corpus] | None = None
     tokens: str = "characters"
+    shape: tuple[int, ...] = ()
+    masks: bool = False
+
+    @property
+    def kinds(self) -> set[str]:
+        """Its kind, and ``instances`` of objects with masks: what models say that they take."""
+        return {self.kind, "instances"} if self.masks else {self.kind}
 
     @property
     def loadable(self) -> bool:
@@ -102,6 +111,7 @@ class DataSets(Registry[DataSource]):
             examples=files.examples(),
             own=files,
             tokens=files.tokens,
+            masks=files.kind == "detection",  # its files may have outlines
         )
 
 
@@ -134,6 +144,7 @@ DATASETS.register("mnist")(
         summary="handwritten digits: 60,000 + 10,000 grey images 28x28, 10 classes",
         licence="CC BY-SA 3.0",
         source="http://yann.lecun.com/exdb/mnist/",
+        shape=(1, 28, 28),
         examples=54_000,
         load=partial(readers.idx, names=_IDX, classes=tuple("0123456789")),
         files=_idx_files(
@@ -155,6 +166,7 @@ DATASETS.register("fashion_mnist")(
         summary="clothes: 60,000 + 10,000 grey images 28x28, 10 classes",
         licence="MIT",
         source="https://github.com/zalandoresearch/fashion-mnist",
+        shape=(1, 28, 28),
         examples=54_000,
         load=partial(
             readers.idx,
@@ -254,6 +266,7 @@ DATASETS.register("dsb2018")(
         summary="cell nuclei: 538 microscope images, resized to 96x96, with masks of 2 classes",
         licence="CC0",
         source="https://bbbc.broadinstitute.org/BBBC038",
+        shape=(3, 96, 96),
         examples=377,
         load=partial(readers.nuclei, archive="dsb2018_small.tar", side=96),
         files=(
@@ -269,6 +282,8 @@ DATASETS.register("dsb2018_instances")(
         summary="cell nuclei: the 538 images of dsb2018 in 192x192, each nucleus an object with box and mask",
         licence="CC0",
         source="https://bbbc.broadinstitute.org/BBBC038",
+        shape=(3, 192, 192),
+        masks=True,
         examples=377,
         load=partial(nuclei_instances, archive="dsb2018_small.tar", side=192),
         files=DATASETS.get("dsb2018").files,
@@ -282,6 +297,8 @@ DATASETS.register("digit-scenes")(
         summary="480 + 120 scenes 64x64 of up to 5 of scikit-learn's digits, with boxes and masks, 10 classes",
         licence="CC BY 4.0 (UCI)",
         source="https://scikit-learn.org/stable/datasets/toy_dataset.html",
+        shape=(1, 64, 64),
+        masks=True,
         examples=432,
         load=digit_scenes.digit_scenes,
     )
@@ -293,6 +310,8 @@ DATASETS.register("breakout-objects")(
         summary="400 + 100 frames 160x144 of Breakout: ball, paddle and each brick by the game's memory, 5 classes",
         licence="ours, played by a program",
         source="https://arxiv.org/abs/2306.08649",
+        shape=(3, 160, 144),
+        masks=True,
         examples=360,
         load=partial(readers.registered, name="breakout-objects"),
     )
@@ -304,6 +323,7 @@ DATASETS.register("bccd")(
         summary="blood cells: 292 + 72 images, resized to 320x240, with 4,886 boxes of 3 classes",
         licence="MIT",
         source="https://github.com/Shenggan/BCCD_Dataset",
+        shape=(3, 240, 320),
         examples=263,
         load=partial(blood_cells, archive="bccd.tar", shape=(3, 240, 320)),
         files=(File("bccd.tar", 9_379_840, "bd226038b63fd4edad03ad456574c1d8479432bd40e09c12c111d564a7c13c3c"),),
@@ -463,6 +483,7 @@ DATASETS.register("go_moves")(
         files=_GO9X9,
         examples=56_000,
         folder="go9x9",
+        shape=(16, 9, 9),
     )
 )
 
@@ -483,6 +504,7 @@ for _name, _kind, _examples, _summary in (
             licence="CC BY 4.0 (UCI)" if _name != "diabetes" else "none stated (Efron et al. 2004)",
             source=_SKLEARN,
             load=partial(readers.from_sklearn, name=_name),
+            shape=(1, 8, 8) if _kind == "images" else (),
         )
     )
 

@@ -137,6 +137,7 @@ def start_run(
     clock: Callable[[], float] | None = None,
     start: str = "",
     lead: Lead | None = None,
+    began: float | None = None,
 ) -> tuple[RunFolder, Outcome]:
     """Create a run and drive it to its end or to a stop.
 
@@ -150,13 +151,15 @@ def start_run(
         clock: tells seconds, for a run that goes by them.
         start: a run whose agent's parameters this one begins with; "" is none.
         lead: see `Lead`.
+        began: since when the time of a run that goes by the clock counts, as `clock` tells it, so that loading torch
+            counts, too; None: since now.
 
     Raises:
         RlabError: the run cannot start, or ended at a bad number, a collapse or a failing disk.
         Stopped: a stop was requested before anything was learned; nothing is left of the run.
     """
     now = clock or time.monotonic
-    began = now()
+    began = now() if began is None else began
     entry = RECIPES.get(recipe)
     device = resolve_device(config.run.device)
     auto = config.run.threads == "auto"
@@ -214,7 +217,7 @@ def start_run(
             shutil.rmtree(folder.path, ignore_errors=True)  # nothing was learned yet
             raise
         checkpoints = Checkpoints(folder.checkpoints, journal)
-        # Measuring is part of the time asked for, as far as that leaves half of it.
+        # Loading and measuring are part of the time asked for, as far as that leaves half of it.
         notes = Notes(**_noted(document), seconds=min(now() - began, 0.5 * budget.limit))
         with failures_kept(folder, halts=True):
             outcome = _drive(folder, learner, checkpoints, config, stop, view, notes, budget, clock, threads=threads)

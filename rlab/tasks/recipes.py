@@ -452,6 +452,7 @@ for _name, (_encoder, _summary) in MODELS.items():
             describe=describe_data,
             family="networks",
             takes=("images", "segmentation") if _encoder not in ("flat", "mlp") else ("images", "table", "series"),
+            smallest=36 if _encoder == "nature" else 0,
             memory_hint="take a smaller --batch-size or a smaller encoder",
             warm_start=warm_start,
         )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rlab.cli.completion import SHELLS, SUB_VERBS, candidates
-from rlab.cli.listing import KINDS
+from rlab.cli.listing import FITTING, KINDS
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -57,6 +57,27 @@ def test_models_and_data_that_fit_each_other(rlab_json) -> None:
     assert {"rule-pairs", "dates"} <= sets
     assert not sets & {"digits", "tones", "tinyshakespeare"}
     assert names("models", "--for", "digits")[1] == models
+    assert "nature-classifier" not in models
+    assert names("data", "--for", "nature-classifier")[1] == {"dsb2018"}
+    assert names("data", "--for", "unet")[1] == {"dsb2018", "dsb2018_instances", "digit-scenes", "breakout-objects"}
+    assert "bccd" in names("data", "--for", "ssd")[1]
+    assert not names("models", "--for", "bccd")[1] & {"fcn", "unet"}
+
+
+@pytest.mark.parametrize(
+    ("data", "fit", "not_fit"),
+    [
+        ("digits", {"lenet5", "resnet20", "impala-btr", "mlp"}, {"nature", "lstm"}),
+        ("digit-scenes", {"nature", "resnet20", "mobilenet-v2"}, {"mlp", "flat", "lstm"}),
+        ("iris", {"mlp", "mlp-norm", "flat"}, {"lenet5", "minatar"}),
+    ],
+)
+def test_encoders_that_fit_data(data: str, fit: set[str], not_fit: set[str], rlab_json) -> None:
+    """By the shape of an input; detectors need maps, too."""
+    rows = [row for row in KINDS["encoders"]() if row["name"] in fit | not_fit]
+    assert {row["name"] for row in FITTING["encoders"](rows, data)} == fit
+    if data == "iris":
+        assert {row["name"] for row in rlab_json("list", "encoders", "--for", data)["encoders"]} == fit
 
 
 @pytest.mark.parametrize(
@@ -64,7 +85,9 @@ def test_models_and_data_that_fit_each_other(rlab_json) -> None:
     [
         (["agnts"], 2, "there is no list of 'agnts'; nearest: agents"),
         (["models", "--for", "Pong"], 2, "rlab list agents --for Pong"),
-        (["encoders", "--for", "digits"], 2, "not for encoders: rlab list --for digits"),
+        (["envs", "--for", "digits"], 2, "not for envs: rlab list --for digits"),
+        (["encoders", "--for", "dyck1"], 1, "sequences are read by bigru, bilstm"),
+        (["encoders", "--for", "dgits"], 2, "'dgits' is no data set; nearest: digits"),
         (["--for", "Brekout"], 1, "unknown environment 'Brekout'; nearest: Breakout"),
     ],
 )

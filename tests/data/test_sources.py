@@ -206,7 +206,7 @@ def test_mnist_is_mnist() -> None:
 @pytest.mark.data
 def test_next_moves_of_go() -> None:
     data = load("go_moves")
-    assert data.shape == (16, 9, 9)
+    assert data.shape == DATASETS.get("go_moves").shape == (16, 9, 9)
     assert {split: len(items) for split, items in data.splits.items()} == {
         "train": 56_381,
         "validation": 6_264,

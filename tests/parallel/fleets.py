@@ -28,6 +28,8 @@ class Local:
         self.weights = version, from_bytes(to_bytes(dict(weights)))
 
     def ask(self, actor: int, words: Any) -> None:
+        # However slow the learner is: what is played ahead of it lies in Ray's object store.
+        assert actor not in (other for other, _ in self.queue), "an actor has one task at a time"
         self.asked += 1
         played = from_bytes(to_bytes(self.players[actor].play(*self.weights, from_bytes(to_bytes(words)))))
         self.queue.append((actor, None if self.dies(self.asked) else played))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import rlab
+from rlab.cli import main
 from rlab.errors import RlabError
 from rlab.recipes import load_recipes
 from rlab.registry import RECIPES, Recipe
@@ -135,6 +139,44 @@ def test_minutes_are_kept_under_any_load(recipe: str, pace: float, evaluation: f
     assert any("does not follow the clock" in text for text in view.events) == (recipe == "fake")
     if recipe == "timed-fake" and evaluation < 20:
         assert [row["share"] for row in rows_of(folder) if row["kind"] == "train"][-1] > 0.8
+
+
+@pytest.mark.parametrize(("loading", "counted"), [(0.0, 0.0), (20.0, 20.0), (45.0, 30.0)])
+def test_loading_is_part_of_the_minutes(loading: float, counted: float) -> None:
+    """Seconds before a run's folder is made, such as torch takes: they count up to half of the time asked for."""
+    clock = Clock()
+    began = clock.now - loading
+    config, view = experiment(minutes=1, evaluations=0, total=100_000), QuietView()
+    _, outcome = life.start_run("timed-fake", config, "run", Stop(), view, lambda c, *_: c, clock, began=began)
+    assert outcome.finished
+    assert counted <= log()[0][1] < counted + 1
+    assert 55 < outcome.seconds < 69
+    assert clock.now - began < 69 + loading - counted
+
+
+@pytest.mark.parametrize("way", ["command", "python"])
+def test_time_counts_from_the_beginning(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `rlab train` and of `rlab.train`: before settings are looked at, and torch with them."""
+    looked, counted = [], []
+
+    def settled(config: Any) -> Any:
+        looked.append(time.monotonic())
+        return config
+
+    def start_run(*given: Any, **named: Any) -> Any:
+        counted.append(signature.bind(*given, **named).arguments["began"])
+        raise RlabError("no more is needed")
+
+    signature = inspect.signature(life.start_run)
+    monkeypatch.setattr("rlab.parallel.data_parallel.settled", settled)
+    monkeypatch.setattr(life, "start_run", start_run)
+    before = time.monotonic()
+    if way == "command":
+        assert main(["train", "mlp", "--data", "digits", "--minutes", "1"]) == 1
+    else:
+        with pytest.raises(RlabError, match="no more"):
+            rlab.train("mlp", data="digits", minutes=1)
+    assert before <= counted[0] <= looked[0]
 
 
 LEARNERS: dict[str, tuple[str, dict[str, Any]]] = {

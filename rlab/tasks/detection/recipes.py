@@ -266,7 +266,7 @@ def _register(name: str, summary: str, kind: type[DetectExperiment], build: Call
             budget="fit.epochs",
             describe=describe_data,
             family="detection and segmentation",
-            takes=("detection", "segmentation") if name in ("fcn", "unet") else ("detection",),
+            takes=("instances", "segmentation") if name in ("fcn", "unet") else ("detection",),
             memory_hint="take a smaller --batch-size, --shape or encoder",
             warm_start=warm_start,
         )
