@@ -25,7 +25,7 @@ from rlab.nn.inputs import Inputs
 from rlab.nn.layers import SpectralConv2d
 from rlab.nn.modes import depends_on_mode
 from rlab.nn.modes import encode as encode_by_mode
-from rlab.nn.precision import channels_last
+from rlab.nn.precision import autocast, channels_last
 
 
 class QNetwork(nn.Module):
@@ -96,7 +96,7 @@ class QNetwork(nn.Module):
             first = torch.ones(1, len(obs), dtype=torch.bool, device=obs.device)
             return self.unroll(obs.unsqueeze(0), self.initial_state(len(obs)), first)[0].squeeze(0)
         x = self._scaled(obs)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+        with autocast(x.device, self.bf16):
             features = encode_by_mode(self.encoder, self.modes, x)
         return features.float()
 
@@ -106,7 +106,7 @@ class QNetwork(nn.Module):
         The state before an episode's first observation is zero, whatever came in.
         """
         x = self._scaled(obs)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+        with autocast(x.device, self.bf16):
             features, state = encode_by_mode(self.encoder, self.modes, x, state, first)
         return features.float(), state.float()
 

@@ -113,8 +113,8 @@ class RegionDetector(Joint, nn.Module):
             RlabError: always.
         """
         raise RlabError(
-            "a detector by regions cannot be exported: how many regions an image has is decided by suppression, of "
-            "which a graph without operations of its own is not capable; nearest: ssd"
+            "a detector by regions cannot be exported, for suppression chooses the regions of each image in the middle "
+            "of its network; nearest: ssd"
         )
 
     def detect(self, images: Tensor, how: Telling, proposals: Tensor | None = None) -> list[Detections]:

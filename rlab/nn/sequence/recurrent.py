@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rlab.errors import RlabError, nearest
 from rlab.nn.layers.stochastic import VariationalDropout, dropout_mask
+from rlab.nn.precision import autocast
 from rlab.nn.sequence import SEQUENCE_ENCODERS
 from rlab.nn.sequence.cells import CELLS, State, linear_scan, over_time
 
@@ -246,7 +247,7 @@ class Recurrent(nn.Module):
             raise RlabError("a bidirectional network reads whole sequences and has no step; nearest: one direction")
 
     def _run(self, x: Tensor, state: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        with torch.autocast(x.device.type, enabled=False):
+        with autocast(x.device, bf16=False):
             x, state = self._dtype_like(x), self._dtype_like(state)
             parts, after = list(state.split(self.width, dim=1)), []
             for level in range(len(self.dropouts)):
