@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from rlab.cli.common import (
     JsonFlag,
@@ -26,6 +26,7 @@ from rlab.run.files import disk_error, replace_durably, scratch_folder
 
 if TYPE_CHECKING:
     from rlab.compress.int8 import Agreement
+    from rlab.nn.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -111,14 +112,10 @@ def _export(argv: Sequence[str], stop: Stop) -> int:
             except Stopped:
                 say("stopped")
                 return stopped_status(stop)
-        inputs = [
-            {"name": name, "shape": list(graph.shape(name)), "dtype": str(x.dtype).removeprefix("torch.")}
-            for name, x in graph.inputs.items()
-        ]
         checked = "checked outputs in fp32" if agreement else "checked outputs"
         lines = [
             f"wrote   {file} ({file.stat().st_size:,} bytes)",
-            *(f"takes   {_in_words(taken, graph.lengths.get(taken['name']))}" for taken in inputs),
+            *(f"takes   {_in_words(graph, name)}" for name in graph.inputs),
             *(f"gives   {name}: {words}" for name, words in graph.outputs.items()),
             f"{checked} differ by {difference:.1e} of the largest one at the most",
             *([f"int8    {agreement.text()}"] if agreement else []),
@@ -131,7 +128,10 @@ def _export(argv: Sequence[str], stop: Stop) -> int:
             {
                 "file": str(file),
                 "bytes": file.stat().st_size,
-                "inputs": inputs,
+                "inputs": [
+                    {"name": name, "shape": list(graph.shape(name)), "dtype": str(x.dtype).removeprefix("torch.")}
+                    for name, x in graph.inputs.items()
+                ],
                 "outputs": [{"name": name, "meaning": words} for name, words in graph.outputs.items()],
                 "classes": graph.classes,
                 "difference": difference,
@@ -144,11 +144,11 @@ def _export(argv: Sequence[str], stop: Stop) -> int:
     return 0
 
 
-def _in_words(taken: dict[str, Any], most: int | None) -> str:
-    """An input with its shape."""
-    shape = "x".join(map(str, taken["shape"])) or "one number"
-    limit = f" (length up to {most:,})" if most else ""
-    return f"{taken['name']}: {shape}{limit}, {taken['dtype']}, in batches"
+def _in_words(graph: Graph, name: str) -> str:
+    """An input with its shape and type."""
+    shape, most = "x".join(map(str, graph.shape(name))) or "one number", graph.lengths.get(name)
+    limit = f" (up to {most:,})" if most else ""
+    return f"{name}: {shape}{limit}, {str(graph.inputs[name].dtype).removeprefix('torch.')}, in batches"
 
 
 def _may_be_replaced(path: Path, file: Path) -> bool:

@@ -64,7 +64,7 @@ def export(graph: Graph, file: Path, form: Literal["onnx", "torch"]) -> float:
     Raises:
         RlabError: a library is missing, the network has an operation that the format has not, or outputs differ.
     """
-    module, examples = Function(graph.module).cpu().eval(), tuple(graph.inputs.values())
+    module, examples = Function(graph.module).cpu().eval().requires_grad_(False), tuple(graph.inputs.values())
     batch = torch.export.Dim("batch", min=1)
     axes = [{0: batch} | _length(graph, name) for name in graph.inputs]
     try:
@@ -155,9 +155,9 @@ def player_script(env: str, file: str, graph: Graph) -> str:
         make = f"importlib.import_module({module!r}).{name}({make})"
     played = "outputs[0]" if graph.output == ACTION else "int(outputs[0].argmax())"
     imports = "import importlib\n\n" if "importlib" in make else ""
-    given, zeros, after = f'"{OBSERVATION}": np.asarray(obs)[None]', "", ""
+    inputs, zeros, after = f'"{OBSERVATION}": np.asarray(obs)[None]', "", ", *_"
     if STATE in graph.inputs:
-        given += f', "{STATE}": state'
+        inputs += f', "{STATE}": state'
         zeros = f"\n    state = np.zeros((1, {graph.inputs[STATE].shape[1]}), np.float32)"
         after = ", state"
     return f'''"""Plays {env} with an exported network: pip install gymnasium onnxruntime numpy."""
@@ -173,7 +173,7 @@ for episode in range(10):
     obs, _ = env.reset(seed=episode)
     total, done = 0.0, False{zeros}
     while not done:
-        outputs{after or ", *_"} = session.run(None, {{{given}}})
+        outputs{after} = session.run(None, {{{inputs}}})
         obs, reward, terminated, truncated, _ = env.step({played})
         total, done = total + float(reward), terminated or truncated
     returns.append(total)

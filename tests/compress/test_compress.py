@@ -149,7 +149,7 @@ def test_structured_run_computes_what_is_left(run: str) -> None:
                 smallest = norms.argsort()[: len(norms) - round(0.5 * len(norms))]
                 layer.weight[smallest] = 0
                 layer.bias[smallest] = 0
-            outputs = [graph.module(graphs[0].example) for graph in graphs]
+            outputs = [graph.module(*graphs[0].inputs.values()) for graph in graphs]
     torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-5)
 
 

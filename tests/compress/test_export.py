@@ -38,21 +38,17 @@ def built(recipe: str, subject: str, folder: Path, **settings: Any) -> Iterator[
 @pytest.mark.parametrize(
     ("recipe", "env", "settings"),
     [
-        ("drqn", "CartPole-v1", {}),
-        ("a2c", "Pendulum-v1", {"memory": "gru+width=8", "share_encoder": False}),
-        ("a2c", "CartPole-v1", {"memory": "gtrxl+width=8+layers=1+context=4"}),
-        ("world-model", "CartPole-v1", {"width": 8}),
+        ("a2c", "Pendulum-v1", {"memory": "gru+width=8", "share_encoder": False, "evaluate": "greedy"}),
+        ("world-model", "CartPole-v1", {"width": 8, "evaluate": "greedy"}),
     ],
 )
 def test_exported_memory_is_carried(recipe: str, env: str, settings: dict[str, Any], tmp_path: Path) -> None:
     """Six steps of a file with its state are six steps of the agent, which begins an episode at the third."""
-    with built(recipe, env, tmp_path, **settings) as learner:
+    with built(recipe, env, tmp_path, **settings) as learner, torch.no_grad():
         graph, file = graph_of(learner, "it"), tmp_path / "agent.pt2"
         export(graph, file, "torch")
         space = learner.envs.single_observation_space
         policy, loaded = learner.policy(0), torch.export.load(file).module()
-        if hasattr(learner.agent, "epsilon"):
-            policy.epsilon = 0.0
         state = torch.zeros(2, graph.inputs["state"].shape[1])
         for step in range(6):
             obs, first = np.stack([space.sample() for _ in range(2)]), np.full(2, step in (0, 3))
@@ -95,17 +91,14 @@ TEXT = {"width": 16, "layers": 1, "window": 16}
     ("recipe", "data", "settings", "form"),
     [
         ("rnn-lm", "shakespeare-small", TEXT | {"encoder": "lstm"}, "onnx"),
-        ("transformer-lm", "shakespeare-small", TEXT, "onnx"),
-        ("transformer-lm", "shakespeare-small", TEXT | {"encoder": "mingru"}, "torch"),
-        ("attention", "dates", {"width": 8}, "torch"),
+        ("transformer-lm", "shakespeare-small", TEXT, "torch"),
         ("transformer", "dates", {"width": 8, "layers": 1, "heads": 2}, "torch"),
         ("rnn", "anbn", {"width": 8, "encoder": "bilstm"}, "torch"),
         ("ssd", "digit-scenes", {"width": 16}, "torch"),
-        ("unet", "digit-scenes", {"width": 8}, "torch"),
         ("gan", "digits", {"conditional": True}, "torch"),
         ("vae", "digits", {"conditional": True}, "torch"),
         ("flow", "gaussians-8", {}, "torch"),
-        ("autoencoder", "digits", {"codebook": 8, "code": 8, "slots": 2}, "torch"),
+        ("autoencoder", "digits", {}, "torch"),
     ],
 )
 def test_exported_model_computes_the_same_at_any_size(
@@ -142,7 +135,7 @@ def test_vocabulary_lies_beside_a_language_model(
 ) -> None:
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path / "runs"))
     monkeypatch.chdir(tmp_path)
-    small = TEXT | {"epochs": 1, "examples": 8, "sample-length": 0, "threads": 1}
+    small = TEXT | {"epochs": 1, "examples": 8, "batch-size": 4, "sample-length": 0, "threads": 1}
     words = [word for name, value in small.items() for word in (f"--{name}", str(value))]
     assert main(["train", "rnn-lm", *words, "--name", "text"]) == 0
     command = ["export", "text", "--format", "torch", "--no-latency", "--json"]

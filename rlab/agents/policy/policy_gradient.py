@@ -97,11 +97,11 @@ class ActorCritic(nn.Module):
     def graph(self, observations: gym.Space[Any]) -> Graph:
         """Return the policy for an export; see `rlab.agents.graph.ExportsPolicy`."""
 
-        def call(network: ActorCritic, obs: Tensor, *state: Tensor) -> Any:
-            if not state:
+        def call(network: ActorCritic, obs: Tensor, state: Tensor | None = None) -> Any:
+            if state is None:
                 return network.policy(obs, None)[0]
             going_on = torch.zeros(1, obs.shape[0], dtype=torch.bool)
-            features, after = network.encoder.unroll(obs.unsqueeze(0), *state, going_on)
+            features, after = network.encoder.unroll(obs.unsqueeze(0), state, going_on)
             return network.head(features.squeeze(0))[0], after
 
         return policy_graph(self, observations, call, LOGITS, self.encoder.state_dim)

@@ -139,11 +139,11 @@ class QNetwork(nn.Module):
         for layer in self.noisy_layers:
             layer.noise = False
 
-        def call(network: QNetwork, obs: Tensor, *state: Tensor) -> Any:
-            if not state:
+        def call(network: QNetwork, obs: Tensor, state: Tensor | None = None) -> Any:
+            if state is None:
                 return network.q_values(network(obs))
             going_on = torch.zeros(1, obs.shape[0], dtype=torch.bool)
-            features, after = network.unroll(obs.unsqueeze(0), *state, going_on)
+            features, after = network.unroll(obs.unsqueeze(0), state, going_on)
             return network.q_values(network.head_outputs(features.squeeze(0))), after
 
         state_dim = int(self.encoder.state_dim) if self.recurrent else 0  # type: ignore[arg-type]

@@ -71,7 +71,7 @@ class VectorQuantiser(Joint, nn.Module):
 
     def forward(self, code: Tensor) -> Quantised:
         """code[B, D] -> entries of the codebook; in training the codebook follows, if it has a rate."""
-        vectors = code.float().view(code.shape[0] * self.slots, -1)
+        vectors = code.float().view(len(code) * self.slots, -1)
         chosen = torch.cdist(vectors.detach(), self.codebook.detach()).argmin(1)
         if self.training and self.rate:
             self._follow(vectors.detach(), chosen)

@@ -162,7 +162,16 @@ class Autoencoding(SingleLossTask):
         return outputs if self.settings.loss == "squared" else outputs.sigmoid()
 
     def graph(self) -> Graph:
-        """Return the way to the code and back; see `rlab.run.contract.Exports`."""
+        """Return the way to the code and back; see `rlab.run.contract.Exports`.
+
+        Raises:
+            RlabError: there is a codebook.
+        """
+        if self.model.quantiser is not None:
+            raise RlabError(
+                "an autoencoder with a codebook cannot be exported, for torch finds the nearest entry in another way "
+                "where there are many inputs; nearest: a run without --codebook"
+            )
         transform = self.transform
 
         def call(model: Autoencoder, x: Tensor) -> Tensor:
