@@ -21,11 +21,13 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
 from rlab.agents.evaluation import Policy, play, refuse_no_games, score
+from rlab.agents.graph import agent_graph
 from rlab.agents.types import Needs, Step
 from rlab.envs import make_vec
 from rlab.envs.make import is_foreign
 from rlab.envs.vector import Interrupted, VecEnv
 from rlab.errors import ForeignError, RlabError
+from rlab.nn.graph import Graph
 from rlab.run.budget import Budget
 from rlab.run.config import to_plain
 from rlab.run.contract import Footprint, Metrics, NonFinite, Progress, Score, State, Stop, Stopped
@@ -427,6 +429,10 @@ class Interaction:
     def policy(self, seed: int) -> Any:
         """What evaluations and films play; see `rlab.run.contract.Acts`."""
         return self.agent.policy(seed)
+
+    def graph(self) -> Graph:
+        """What the agent acts by; see `rlab.run.contract.Exports`."""
+        return agent_graph(self.agent, self.envs.single_observation_space, self.envs.single_action_space, self.rules)
 
     def evaluate_games(self, episodes: int, seed: int, stop: Stop) -> dict[str, Any]:
         """Play `episodes` whole games and score them; the result names the rules, epsilon and seed.

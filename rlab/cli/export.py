@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from rlab.run.files import disk_error, replace_durably, scratch_folder
 
 if TYPE_CHECKING:
     from rlab.compress.int8 import Agreement
+    from rlab.nn.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Flags:
     """A run's name, a path, or `latest`."""
     format: Literal["onnx", "torch"] = "onnx"
     """onnx: for ONNX Runtime and the like; of an agent in a Gymnasium environment with a script that plays it. torch:
-    for torch.export.load."""
+    for torch.export.load. Of tokens the vocabulary is written, too."""
     int8: bool = False
     """Of ONNX: compute with weights and activations in 8 bits, whose ranges training inputs show, or games that the
     agent plays."""
@@ -71,6 +73,7 @@ def _export(argv: Sequence[str], stop: Stop) -> int:
     with results(flags.json) as put:
         from rlab.api import load
         from rlab.compress.export import export, graph_of, player_script
+        from rlab.compress.int8 import CHECKED, refuse_uncalibrated, to_int8
         from rlab.compress.latency import latencies, table
 
         with load(flags.run, "cpu") as run, scratch_folder() as scratch:
@@ -80,16 +83,21 @@ def _export(argv: Sequence[str], stop: Stop) -> int:
             file = output_file("--out", Path(flags.out or f"{stem}.{ending}"), "")
             env = str(run.folder.config()["subject"].get("env", ""))
             plays = flags.format == "onnx" and bool(env) and ":" not in env and _of_gymnasium(env)
-            script = file.with_suffix(".py") if plays else None
-            if script is not None and not _may_be_replaced(script, file):
-                raise RlabError(f"'{script}', where the agent's player goes, is a file of yours; take another --out")
+            script, vocabulary = file.with_suffix(".py"), file.with_suffix(".json")
+            beside = {script: player_script(env, file.name, graph)} if plays else {}
+            if graph.tokenizers:
+                beside[vocabulary] = json.dumps({"tokenizers": graph.tokenizers}, ensure_ascii=False)
+            for path in beside:
+                if not _may_be_replaced(path, file):
+                    goes = "the agent's player" if path == script else "the vocabulary"
+                    raise RlabError(f"'{path}', where {goes} goes, is a file of yours; take another --out")
+            if flags.int8:
+                refuse_uncalibrated(run.learner, graph)
             fp32 = made = scratch / f"fp32.{ending}"  # a file that stands is replaced by one that is whole and checked
             agreement: Agreement | None = None
             try:
                 difference = export(graph, fp32, flags.format)
                 if flags.int8:
-                    from rlab.compress.int8 import CHECKED, to_int8
-
                     examples = CHECKED if flags.examples is None else flags.examples
                     made = scratch / "int8.onnx"
                     agreement = to_int8(run.learner, graph, fp32, made, stop, examples, flags.dynamic)
@@ -97,44 +105,55 @@ def _export(argv: Sequence[str], stop: Stop) -> int:
                 engines = {"fp32": fp32} if flags.format == "onnx" else {}
                 engines |= {"int8": file} if flags.int8 else {}
                 times = latencies(graph, engines, stop) if flags.latency else []
-                if script is not None:
-                    replace_durably(script, player_script(env, file.name, graph).encode())
+                for path, text in beside.items():
+                    replace_durably(path, text.encode())
             except OSError as e:
                 raise disk_error(e, file) from None
             except Stopped:
                 say("stopped")
                 return stopped_status(stop)
-        name, words = graph.outputs
-        shape = "x".join(map(str, graph.shape)) or "one number"
         checked = "checked outputs in fp32" if agreement else "checked outputs"
         lines = [
             f"wrote   {file} ({file.stat().st_size:,} bytes)",
-            f"takes   {graph.inputs}: {shape}, {str(graph.example.dtype).removeprefix('torch.')}, in batches",
-            f"gives   {name}: {words}",
+            *(f"takes   {_in_words(graph, name)}" for name in graph.inputs),
+            *(f"gives   {name}: {words}" for name, words in graph.outputs.items()),
             f"{checked} differ by {difference:.1e} of the largest one at the most",
             *([f"int8    {agreement.text()}"] if agreement else []),
             *table(times),
-            *([f"wrote   {script}", f"next    python {script}"] if script else []),
+            *(f"wrote   {path}" for path in beside),
+            *([f"next    python {script}"] if plays else []),
         ]
         put(
             "\n".join(lines),
             {
                 "file": str(file),
                 "bytes": file.stat().st_size,
-                "input": {"name": graph.inputs, "shape": list(graph.shape), "dtype": str(graph.example.dtype)},
-                "output": {"name": name, "meaning": words, "classes": graph.classes},
+                "inputs": [
+                    {"name": name, "shape": list(graph.shape(name)), "dtype": str(x.dtype).removeprefix("torch.")}
+                    for name, x in graph.inputs.items()
+                ],
+                "outputs": [{"name": name, "meaning": words} for name, words in graph.outputs.items()],
+                "classes": graph.classes,
                 "difference": difference,
                 "int8": agreement.plain() if agreement else None,
                 "latency": [row.plain() for row in times],
-                "script": str(script) if script else None,
+                "script": str(script) if plays else None,
+                "vocabulary": str(vocabulary) if graph.tokenizers else None,
             },
         )
     return 0
 
 
-def _may_be_replaced(script: Path, file: Path) -> bool:
+def _in_words(graph: Graph, name: str) -> str:
+    """An input with its shape and type."""
+    shape, most = "x".join(map(str, graph.shape(name))) or "one number", graph.lengths.get(name)
+    limit = f" (up to {most:,})" if most else ""
+    return f"{name}: {shape}{limit}, {str(graph.inputs[name].dtype).removeprefix('torch.')}, in batches"
+
+
+def _may_be_replaced(path: Path, file: Path) -> bool:
     """Whether there is no such file yet, or one that an earlier export wrote."""
-    return script != file and (not script.exists() or script.read_bytes().startswith(b'"""Plays '))
+    return path != file and (not path.exists() or path.read_bytes().startswith((b'"""Plays ', b'{"tokenizers": ')))
 
 
 def _of_gymnasium(env: str) -> bool:

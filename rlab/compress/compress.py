@@ -50,6 +50,9 @@ BESIDE = (("agent", "teacher"), ("agent", "expert", "note"))
 SMALL = 4_096
 """Bytes of an array up to which it is taken along: counters and the like."""
 
+BUFFERS = ("bitmaps", "frames", "scale", "shift", "sums")
+"""Last names of tensors that are no weights: pictures, samples that a generator drew on the way, moments of data."""
+
 NOTE = "compressed"
 """In config.json: how the run was made of which other one."""
 
@@ -275,7 +278,7 @@ class _Made:
     @property
     def rates(self) -> dict[str, Tensor]:
         """The weights that are pruned or quantised."""
-        return {name: w for name, w in self.weights.items() if _is_weight(name, w)}
+        return {name: w for name, w in self.weights.items() if is_weight(name, w)}
 
     @property
     def chosen(self) -> str:
@@ -396,9 +399,9 @@ def network_in(state: State, run: RunFolder) -> tuple[tuple[str, ...], dict[str,
     )
 
 
-def _is_weight(name: str, tensor: Tensor) -> bool:
-    """Whether a tensor is made smaller: no bias, no scale of a norm, no picture that a generator drew on the way."""
-    return tensor.dim() > 1 and tensor.is_floating_point() and not name.startswith("history.")
+def is_weight(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor is made smaller: no bias, no scale of a norm, nothing that is only kept beside weights."""
+    return tensor.dim() > 1 and tensor.is_floating_point() and name.rpartition(".")[2] not in BUFFERS
 
 
 def _packed(tensor: Tensor, how: Compression, grid: tuple[int, bool] | None) -> Packed:

@@ -8,186 +8,48 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from gymnasium.spaces import Box
-from stable_baselines3.sac.policies import SACPolicy
-from torch import Tensor, nn
+from torch import Tensor
 
 from rlab.agents.go.network import GoNetwork
-from rlab.agents.interaction import Interaction
-from rlab.agents.policy.policy_gradient import ActorCritic
-from rlab.agents.sb3.learner import Sb3Agent
-from rlab.agents.value.q_network import QNetwork
-from rlab.envs.go.planes import PLANES
+from rlab.agents.graph import ACTION, OBSERVATION, STATE
 from rlab.errors import RlabError
-from rlab.nn.heads.policy import Categorical, Gaussian
+from rlab.nn.graph import Function, Graph
 from rlab.nn.onnx import session_of
-from rlab.run.contract import Learner
-from rlab.tasks.classification import Classification
-from rlab.tasks.trainer import Trainer
+from rlab.run.contract import Exports, Learner, ability
 
 TOLERANCE = 1e-4
 """Largest difference between the run's outputs and those of the exported file, relative to the largest output."""
-
-
-POLICY_VALUE, ACTION = "policy_value", "action"
-"""What the outputs of a network of Go, and of a policy of continuous actions, are called."""
-
-
-@dataclass(frozen=True)
-class Graph:
-    """A network to be exported.
-
-    Attributes:
-        module: inputs[B, ...] -> outputs[B, K].
-        example: two inputs, in the type that it takes.
-        inputs: the input's name.
-        outputs: the output's name, and what it is in words.
-        classes: names of the K outputs, where they have some.
-        rules: of an agent: what its environment is made with, beside its name.
-        shape: of one input.
-    """
-
-    module: nn.Module
-    example: Tensor
-    inputs: str
-    outputs: tuple[str, str]
-    classes: tuple[str, ...] | None = None
-    rules: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one input."""
-        return tuple(self.example.shape[1:])
-
-
-class _Function(nn.Module):
-    """A network with what is done before and after it."""
-
-    def __init__(self, network: nn.Module, call: Callable[[Any, Tensor], Tensor]):
-        super().__init__()
-        self.network = network
-        self.call = call
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.call(self.network, x)
 
 
 def graph_of(learner: Learner, run: str) -> Graph:
     """Return what a learner acts or predicts by.
 
     Raises:
-        RlabError: it is none of those that can be exported.
+        RlabError: it has nothing that can be exported.
     """
-    if isinstance(learner, Trainer) and isinstance(learner.task, Classification):
-        return _of_model(learner.task)
-    if isinstance(learner, Interaction):
-        return _of_agent(learner, run)
-    go = go_network(learner)
-    if go is not None:
-        planes = (torch.rand(2, len(PLANES), go.size, go.size) < 0.3).float()
-        words = f"logits of the {go.size**2} points and the pass, then the value from -1 to 1"
-        return Graph(_Function(go, _policy_value), planes, "planes", (POLICY_VALUE, words))
-    raise _refused(run)
-
-
-def _refused(run: str) -> RlabError:
-    return RlabError(
-        f"run '{run}' cannot be exported; classifiers, regressions, networks of Go, value-based agents and policies "
-        "can, if they carry no state from step to step"
-    )
-
-
-def _of_agent(learner: Interaction, run: str) -> Graph:
-    """Values of actions, logits of their probabilities, or numbers that are the action itself.
-
-    Raises:
-        RlabError: it remembers, or it is no agent with a network.
-    """
-    agent: Any = learner.agent
-    observations, actions = learner.envs.single_observation_space, learner.envs.single_action_space
-    example = torch.from_numpy(np.stack([observations.sample() for _ in range(2)]))
-    network = getattr(agent, "online", None) or getattr(agent, "network", None)
-    call: Callable[[Any, Tensor], Tensor]
-    if isinstance(network, QNetwork) and not network.recurrent:
-        network.bf16 = False
-        for layer in network.noisy_layers:
-            layer.noise = False
-        values, call = True, lambda net, obs: net.q_values(net(obs, net.act_taus.expand(obs.shape[0], -1)))
-    elif isinstance(network, ActorCritic) and not agent.config.recurrent:
-        values, call = False, lambda net, obs: _parameters(net.policy(obs, None))
-    elif isinstance(agent, Sb3Agent) and agent.model.observation_space == observations:
-        network = agent.model.policy
-        values, call = hasattr(network, "q_net"), _of_sb3
-    else:
-        raise _refused(run)
-    words = ("q_values", "the value of each action; the largest one is played")
-    if isinstance(actions, Box):
-        words, call = (ACTION, "the action that is played"), partial(_action, call, actions)
-    elif not values:
-        words = ("logits", "of each action's probability")
-    return Graph(_Function(network, call), example, "observation", words, rules=learner.rules)
-
-
-def _action(call: Callable[[Any, Tensor], Tensor], space: Box, network: Any, obs: Tensor) -> Tensor:
-    """obs[B, *shape] -> the mean of a policy within the bounds of its actions, [B, *shape]."""
-    low, high = torch.from_numpy(space.low), torch.from_numpy(space.high)
-    mean = call(network, obs).reshape(-1, *low.shape)
-    if getattr(network, "squash_output", False):  # stable-baselines3, off-policy: from -1 to 1
-        mean = low + 0.5 * (mean + 1) * (high - low)
-    return mean.clamp(low, high)
-
-
-def _parameters(policy: Categorical | Gaussian) -> Tensor:
-    """Of a policy: the logits of its actions, or its mean."""
-    return policy.log_p if isinstance(policy, Categorical) else policy.mean
-
-
-def _of_sb3(policy: Any, obs: Tensor) -> Tensor:
-    """The same of policies of stable-baselines3, and the values of its DQN; its distributions cannot be exported."""
-    if hasattr(policy, "q_net"):
-        return policy.q_net(obs)
-    if isinstance(policy, SACPolicy):
-        return policy.actor.get_action_dist_params(obs)[0].tanh()
-    if hasattr(policy, "actor"):
-        return policy.actor(obs)
-    features = policy.extract_features(obs)
-    latent = policy.mlp_extractor.forward_actor(features if policy.share_features_extractor else features[0])
-    return policy.action_net(latent)
+    found = ability(learner, Exports) or go_network(learner)
+    if found is None:
+        raise RlabError(
+            f"run '{run}' cannot be exported; classifiers, regressions, language models, translators, segmenters, SSD, "
+            "generators of images, autoencoders, networks of Go, value-based agents and policies can"
+        )
+    try:
+        graph: Graph = found.graph()
+    except RlabError as e:
+        raise RlabError(f"run '{run}': {e}") from None
+    return graph
 
 
 def go_network(learner: Learner) -> GoNetwork | None:
     """The network of a run that learned Go; None: it is none."""
     held = (getattr(learner, "network", None), getattr(getattr(learner, "task", None), "model", None))
     return next((network for network in held if isinstance(network, GoNetwork)), None)
-
-
-def _policy_value(network: GoNetwork, planes: Tensor) -> Tensor:
-    """planes[B, C, n, n] -> [B, n * n + 2]."""
-    outputs = network(planes)
-    return torch.cat([outputs.policy, outputs.value.softmax(1).diff(dim=1)], 1)
-
-
-def _of_model(task: Classification) -> Graph:
-    transform, head = task.transform, task.heads[0]
-
-    def call(model: Any, x: Tensor) -> Tensor:
-        return head.decode(model(x if transform is None else transform(x))).float()
-
-    example = (
-        torch.rand(2, *task.dataset.shape) if task.dataset.kind == "images" else torch.randn(2, *task.dataset.shape)
-    )
-    words = "logits of the classes" if task.classes else "the predicted numbers"
-    return Graph(
-        _Function(task.predictor, call), example, "x", ("logits" if task.classes else "y", words), task.classes
-    )
 
 
 def export(graph: Graph, file: Path, form: Literal["onnx", "torch"]) -> float:
@@ -197,32 +59,33 @@ def export(graph: Graph, file: Path, form: Literal["onnx", "torch"]) -> float:
         graph: see `graph_of`.
         file: where to.
         form: onnx, for ONNX Runtime and the like; torch, for ``torch.export.load(file).module()``. Both take batches of
-            any size.
+            any size, and sequences of any length that the network takes.
 
     Raises:
         RlabError: a library is missing, the network has an operation that the format has not, or outputs differ.
     """
-    module, x = graph.module.cpu().eval(), graph.example
-    shapes = ({0: torch.export.Dim("batch", min=1)},)
+    module, examples = Function(graph.module).cpu().eval().requires_grad_(False), tuple(graph.inputs.values())
+    batch = torch.export.Dim("batch", min=1)
+    axes = [{0: batch} | _length(graph, name) for name in graph.inputs]
     try:
         with quiet(), torch.no_grad():
             if form == "torch":
-                torch.export.save(torch.export.export(module, (x,), dynamic_shapes=shapes), file)
+                torch.export.save(torch.export.export(module, examples, dynamic_shapes=(tuple(axes),)), file)
                 loaded = torch.export.load(file).module()
-                return _difference(module, lambda inputs: loaded(inputs).numpy(), x)
+                return _difference(graph, module, lambda inputs: _listed(loaded(*inputs)))
             torch.onnx.export(
                 module,
-                (x,),
+                examples,
                 str(file),
-                input_names=[graph.inputs],
-                output_names=[graph.outputs[0]],
-                dynamic_shapes=shapes,
+                input_names=list(graph.inputs),
+                output_names=list(graph.outputs),
+                dynamic_shapes=(tuple(axes),),
                 dynamo=True,
                 external_data=False,
                 verbose=False,
             )
             session = session_of(file)
-            return _difference(module, lambda inputs: session.run(None, {graph.inputs: inputs.numpy()})[0], x)
+            return _difference(graph, module, lambda inputs: run_session(session, graph, inputs))
     except ImportError as e:
         raise RlabError(f"ONNX needs the extra: pip install 'rlab-rl[export]' ({e.name} is missing)") from None
     except (RlabError, OSError):  # a full disk says nothing of the network
@@ -247,15 +110,37 @@ def quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def _difference(module: nn.Module, run: Callable[[Tensor], np.ndarray], x: Tensor) -> float:
+def run_session(session: Any, graph: Graph, inputs: Sequence[Tensor]) -> list[np.ndarray]:
+    """Run an exported graph in ONNX Runtime: all of its outputs."""
+    named = {name: x.numpy() for name, x in zip(graph.inputs, inputs, strict=True)}
+    return list(session.run(None, named))
+
+
+def _length(graph: Graph, name: str) -> dict[int, Any]:
+    """The axis of an input that may be of any length, if it has one."""
+    return {1: torch.export.Dim(f"{name}_length", min=1, max=graph.lengths[name])} if name in graph.lengths else {}
+
+
+def _listed(outputs: Any) -> list[np.ndarray]:
+    return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+
+def _larger(graph: Graph, name: str) -> Tensor:
+    """Five examples of an input, twice as long where it has no fixed length."""
+    x = graph.inputs[name]
+    x = torch.cat([x, x.flip(0), x[:1]])
+    return torch.cat([x, x], 1)[:, : graph.lengths[name]] if name in graph.lengths else x
+
+
+def _difference(graph: Graph, module: Function, run: Callable[[Sequence[Tensor]], list[np.ndarray]]) -> float:
     worst = 0.0
-    for inputs in (x, torch.cat([x, x.flip(0), x[:1]])):
-        ours, theirs = module(inputs).numpy(), run(inputs)
-        if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
-            raise RlabError(
-                "the network gives outputs that are not finite, so that it cannot be compared; train it anew"
-            )
-        worst = max(worst, float(np.abs(ours - theirs).max() / max(np.abs(ours).max(), 1e-6)))
+    for inputs in (list(graph.inputs.values()), [_larger(graph, name) for name in graph.inputs]):
+        for ours, theirs in zip(_listed(module(*inputs)), run(inputs), strict=True):
+            if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+                raise RlabError(
+                    "the network gives outputs that are not finite, so that it cannot be compared; train it anew"
+                )
+            worst = max(worst, float(np.abs(ours - theirs).max() / max(np.abs(ours).max(), 1e-6)))
     if worst > TOLERANCE:
         raise RlabError(f"the exported network differs from the run's by {worst:.2g} of its largest output")
     return worst
@@ -268,8 +153,13 @@ def player_script(env: str, file: str, graph: Graph) -> str:
     make = f"gymnasium.make({env!r}{f', **{given!r}' if given else ''})"
     for module, _, name in (wrapper.partition(":") for wrapper in graph.rules.get("wrappers", ())):
         make = f"importlib.import_module({module!r}).{name}({make})"
-    played = "outputs[0]" if graph.outputs[0] == ACTION else "int(outputs[0].argmax())"
+    played = "outputs[0]" if graph.output == ACTION else "int(outputs[0].argmax())"
     imports = "import importlib\n\n" if "importlib" in make else ""
+    inputs, zeros, after = f'"{OBSERVATION}": np.asarray(obs)[None]', "", ", *_"
+    if STATE in graph.inputs:
+        inputs += f', "{STATE}": state'
+        zeros = f"\n    state = np.zeros((1, {graph.inputs[STATE].shape[1]}), np.float32)"
+        after = ", state"
     return f'''"""Plays {env} with an exported network: pip install gymnasium onnxruntime numpy."""
 
 {imports}import gymnasium
@@ -281,9 +171,9 @@ session = onnxruntime.InferenceSession({file!r}, providers=["CPUExecutionProvide
 returns = []
 for episode in range(10):
     obs, _ = env.reset(seed=episode)
-    total, done = 0.0, False
+    total, done = 0.0, False{zeros}
     while not done:
-        outputs = session.run(None, {{"{graph.inputs}": np.asarray(obs)[None]}})[0]
+        outputs{after} = session.run(None, {{{inputs}}})
         obs, reward, terminated, truncated, _ = env.step({played})
         total, done = total + float(reward), terminated or truncated
     returns.append(total)

@@ -20,21 +20,22 @@ from torch import Tensor
 
 from rlab.agents.evaluation import play
 from rlab.agents.go.evaluator import Evaluator
-from rlab.agents.go.network import GoNetwork
+from rlab.agents.go.network import POLICY_VALUE, GoNetwork
 from rlab.agents.go.search_player import SearchPlayer
+from rlab.agents.graph import ACTION
 from rlab.agents.interaction import Interaction
-from rlab.compress.export import ACTION, POLICY_VALUE, Graph, go_network, quiet
+from rlab.compress.export import go_network, quiet
 from rlab.envs import make_vec
 from rlab.envs.go.boards import Boards, Setting
 from rlab.envs.go.planes import planes_of
 from rlab.errors import RlabError
+from rlab.nn.graph import Graph
 from rlab.nn.onnx import session_of
 from rlab.run.contract import Learner, Stop, Stopped
 from rlab.run.files import scratch_folder
 from rlab.seeding import derive
 from rlab.stats import student
 from rlab.tasks.classification import Classification
-from rlab.tasks.trainer import Trainer
 
 CALIBRATION, CHECKED = 512, 2_000
 """Inputs that show the ranges of activations, and others that both graphs are compared on, if nobody says how many."""
@@ -108,6 +109,19 @@ class Agreement:
         }
 
 
+def refuse_uncalibrated(learner: Learner, graph: Graph) -> None:
+    """Refuse what there are no inputs for that could show ranges, or compare the two graphs.
+
+    Raises:
+        RlabError: it is no classifier, no network of Go and no agent without a memory.
+    """
+    known = isinstance(learner, Interaction) or isinstance(getattr(learner, "task", None), Classification)
+    if len(graph.inputs) > 1 or not (known or go_network(learner)):
+        raise RlabError(
+            "--int8 is for classifiers, regressions, networks of Go and agents without a memory; nearest: without it"
+        )
+
+
 def to_int8(
     learner: Learner,
     graph: Graph,
@@ -138,6 +152,7 @@ def to_int8(
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    (taken,) = graph.inputs
     inputs = None if dynamic else _inputs(learner, "train", CALIBRATION, 0, stop)[0]
     others, targets = _inputs(learner, "test", examples, 1, stop)
     with scratch_folder() as scratch, quiet():
@@ -150,10 +165,10 @@ def to_int8(
                 quantize_static(
                     str(scratch / "prepared.onnx"),
                     str(int8),
-                    _Reader(graph.inputs, inputs),
+                    _Reader(taken, inputs),
                     quant_format=QuantFormat.QDQ,
                     activation_type=QuantType.QUInt8,
-                    op_types_to_quantize=GO if graph.outputs[0] == POLICY_VALUE else None,
+                    op_types_to_quantize=GO if graph.output == POLICY_VALUE else None,
                     extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
                     **how,
                 )
@@ -165,13 +180,13 @@ def to_int8(
         raise RlabError(
             "this network has no dense layer of weight, and --dynamic quantises those alone; nearest: --int8"
         )
-    ours, theirs = (_run(session_of(file), graph.inputs, others) for file in (fp32, int8))
+    ours, theirs = (_run(session_of(file), taken, others) for file in (fp32, int8))
     error = float(np.sqrt(np.square(theirs - ours).mean() / max(float(np.square(ours).mean()), 1e-12)))
     same = accuracy = lost = value = None
-    if graph.outputs[0] == POLICY_VALUE:
+    if graph.output == POLICY_VALUE:
         value = float(np.sqrt(np.square(theirs[:, -1] - ours[:, -1]).mean()))
         ours, theirs = ours[:, :-1], theirs[:, :-1]
-    if graph.outputs[0] not in ("y", ACTION):
+    if graph.output not in ("y", ACTION):
         same = float((ours.argmax(1) == theirs.argmax(1)).mean())
         if targets is not None:
             right = [(outputs.argmax(1) == targets).astype(np.float64) for outputs in (ours, theirs)]
@@ -205,9 +220,7 @@ def _inputs(learner: Learner, split: str, most: int, seed: int, stop: Stop) -> t
     go = go_network(learner)
     if go is not None:
         return _positions(go, most or CHECKED, seed, stop), None
-    assert isinstance(learner, Trainer)
-    assert isinstance(learner.task, Classification)
-    task = learner.task
+    task: Classification = learner.task  # type: ignore[attr-defined]
     items = task.dataset.items(split)
     if 0 < most < len(items):
         items = items[torch.linspace(0, len(items) - 1, most).long()]  # of all classes, if they are in order

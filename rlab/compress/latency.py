@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rlab.compress.export import Graph
+from rlab.compress.export import run_session
+from rlab.nn.graph import Graph
 from rlab.nn.onnx import session_of
 from rlab.run.contract import Stop, seconds_of
 
@@ -59,20 +60,20 @@ def latencies(graph: Graph, files: dict[str, Path], stop: Stop) -> list[Latency]
     """
     module, threads = graph.module.cpu().eval(), torch.get_num_threads()
 
-    def in_torch(x: Tensor) -> object:
-        return module(x)
+    def in_torch(*inputs: Tensor) -> object:
+        return module(*inputs)
 
     with torch.inference_mode():
-        rows = [Latency("fp32, torch", threads, _measured(graph.example, in_torch, stop))]
+        rows = [Latency("fp32, torch", threads, _measured(graph, in_torch, stop))]
         with _in_bf16(module):
-            rows.append(Latency("bf16, torch", threads, _measured(graph.example, in_torch, stop)))
+            rows.append(Latency("bf16, torch", threads, _measured(graph, in_torch, stop)))
     for name, file in files.items():
         session = session_of(file, threads)
 
-        def in_engine(x: Tensor, session: Any = session) -> object:
-            return session.run(None, {graph.inputs: x.numpy()})
+        def in_engine(*inputs: Tensor, session: Any = session) -> object:
+            return run_session(session, graph, inputs)
 
-        rows.append(Latency(f"{name}, ONNX Runtime", threads, _measured(graph.example, in_engine, stop, plain=True)))
+        rows.append(Latency(f"{name}, ONNX Runtime", threads, _measured(graph, in_engine, stop, plain=True)))
     return rows
 
 
@@ -88,21 +89,21 @@ def table(rows: Sequence[Latency]) -> list[str]:
     return lines
 
 
-def repeated(example: Tensor, batch: int) -> Tensor:
-    """Make a batch of inputs of some, as often as it takes: [B, ...]."""
-    return example.repeat(math.ceil(batch / len(example)), *(1,) * (example.dim() - 1))[:batch]
+def repeated(graph: Graph, batch: int) -> list[Tensor]:
+    """Make a batch of a graph's examples, as often as it takes: [B, ...] of each input."""
+    return [
+        x.repeat(math.ceil(batch / len(x)), *(1,) * (x.dim() - 1))[:batch].contiguous() for x in graph.inputs.values()
+    ]
 
 
-def _measured(
-    example: Tensor, call: Callable[[Tensor], object], stop: Stop, plain: bool = False
-) -> dict[int, float | None]:
+def _measured(graph: Graph, call: Callable[..., object], stop: Stop, plain: bool = False) -> dict[int, float | None]:
     found: dict[int, float | None] = {}
     each = 0.0
     for batch in BATCHES:
-        x = repeated(example, batch)
-        if x.dim() == 4 and not plain:
-            x = x.contiguous(memory_format=torch.channels_last)
-        found[batch] = None if each * batch > LONGEST else _fastest(partial(call, x), stop)
+        inputs = repeated(graph, batch)
+        if not plain:
+            inputs = [x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x for x in inputs]
+        found[batch] = None if each * batch > LONGEST else _fastest(partial(call, *inputs), stop)
         each = each or found[batch] or 0.0
     return found
 

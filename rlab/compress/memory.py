@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from rlab.compress.export import Graph
 from rlab.compress.latency import BATCHES, repeated
+from rlab.nn.graph import Graph
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ def memory(graph: Graph, name: str, batches: Sequence[int] = BATCHES) -> Memory:
     held = [*module.parameters(), *module.buffers()]
     activations = {}
     for batch in batches:
-        x = repeated(graph.example, batch).clone()
-        with torch.inference_mode(), _Living(held, x) as living:
-            module(x)
+        inputs = [x.clone() for x in repeated(graph, batch)]
+        with torch.inference_mode(), _Living(held, inputs) as living:
+            module(*inputs)
         activations[batch] = living.most
     return Memory(name, sum(tensor.nbytes for tensor in held), activations)
 
@@ -77,15 +77,16 @@ class _Living(TorchDispatchMode):
 
     Args:
         known: tensors that do not count, nor their views.
-        x: what is there from the start.
+        inputs: what is there from the start.
     """
 
-    def __init__(self, known: Sequence[Tensor], x: Tensor):
+    def __init__(self, known: Sequence[Tensor], inputs: Sequence[Tensor]):
         super().__init__()
         self.known = {tensor.untyped_storage().data_ptr() for tensor in known}
         self.owners: Counter[int] = Counter()
         self.now = self.most = 0
-        self._add(x)
+        for x in inputs:
+            self._add(x)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 SMALL = 16
@@ -24,6 +26,14 @@ def bf16_pays() -> bool:
     """
     able = torch.cpu.get_capabilities()
     return bool(able.get("amx_bf16") or (able.get("avx512_bf16") and "Intel" not in able.get("cpu_name", "Intel")))
+
+
+def autocast(device: torch.device, bf16: bool) -> AbstractContextManager[None]:
+    """Within, layers compute in bf16 where torch says so, or, without `bf16`, in the precision of their inputs.
+
+    An export is made in float32, and its format has no such context.
+    """
+    return nullcontext() if torch.compiler.is_exporting() else torch.autocast(device.type, torch.bfloat16, bf16)
 
 
 def channels_last(shape: tuple[int, ...], bf16: bool, norm: bool) -> bool:

@@ -356,6 +356,18 @@ class Draws(Protocol):
 
 
 @runtime_checkable
+class Exports(Protocol):
+    """A learner or task whose network can be written to a file that runs without rlab."""
+
+    def graph(self) -> Any:
+        """Return a `rlab.nn.graph.Graph`: the network with its inputs and outputs by name.
+
+        Raises:
+            RlabError: this one cannot be exported, and why.
+        """
+
+
+@runtime_checkable
 class Embeds(Protocol):
     """A learner or task that has a vector for each word of a vocabulary."""
 

@@ -17,6 +17,7 @@ from rlab.data.datasets import TensorDataset, model_inputs
 from rlab.data.preprocess import Transform, fit
 from rlab.errors import RlabError
 from rlab.nn.ema import EMA
+from rlab.nn.graph import Function, Graph
 from rlab.nn.models import Classifier
 from rlab.run.contract import Stop
 from rlab.stats import wilson
@@ -125,6 +126,16 @@ class Classification(SingleLossTask):
             predicted = outputs.detach()[:, self.heads[0].outputs].argmax(1)
             metrics["accuracy"] = (predicted == targets[0]).float().mean()
         return metrics
+
+    def graph(self) -> Graph:
+        """Return the network that predicts, with its preprocessing; see `rlab.run.contract.Exports`."""
+
+        def call(model: Classifier, x: Tensor) -> Tensor:
+            return self.heads[0].decode(model(x if self.transform is None else self.transform(x))).float()
+
+        draw = torch.rand if self.dataset.kind == "images" else torch.randn
+        outputs = {"logits": "logits of the classes"} if self.classes else {"y": "the predicted numbers"}
+        return Graph(Function(self.predictor, call), {"x": draw(2, *self.dataset.shape)}, outputs, self.classes)
 
     def logits(self, x: Tensor) -> Tensor:
         """Compute the first head's outputs: x[B, *shape] as in the data set, bytes being 0..1 -> float32[B, K]."""

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from rlab.data.batches import Batch, Batches
 from rlab.data.datasets import TensorDataset, model_inputs
 from rlab.data.preprocess import fit
+from rlab.nn.graph import Function, Graph
 from rlab.nn.models import Segmenter
 from rlab.run.contract import Stop
 from rlab.tasks.targets import balanced_weights, weighted_cross_entropy
@@ -84,6 +85,15 @@ class Segmentation(SingleLossTask):
         with self.autocast():
             logits: Tensor = self.model(x.contiguous(memory_format=torch.channels_last))
         return logits.float()
+
+    def graph(self) -> Graph:
+        """Return the network with its preprocessing; see `rlab.run.contract.Exports`."""
+
+        def call(model: Segmenter, x: Tensor) -> Tensor:
+            return model(x if self.transform is None else self.transform(x)).float()
+
+        outputs = {"logits": "logits of the classes of every pixel"}
+        return Graph(Function(self.model, call), {"x": torch.rand(2, *self.dataset.shape)}, outputs, self.classes)
 
     def outputs(self, split: str, stop: Stop) -> tuple[Tensor, Tensor]:
         """Predict the masks of a split: (predicted classes uint8[n, H, W], true ones uint8[n, H, W]), on the CPU.

@@ -26,12 +26,13 @@ from rlab.agents.go.tree_game import PositionBatch
 from rlab.agents.go.weights import read_network
 from rlab.cli import main
 from rlab.compress.compress import Compression, compress
-from rlab.compress.export import Graph, export, graph_of, player_script
+from rlab.compress.export import export, graph_of, player_script
 from rlab.compress.latency import latencies
 from rlab.compress.memory import memory
 from rlab.envs.go.boards import Boards, Setting
 from rlab.envs.go.planes import planes_of
 from rlab.errors import RlabError
+from rlab.nn.graph import Graph
 from rlab.recipes import load_recipes
 from rlab.registry import RECIPES
 from rlab.run.checkpoint import Checkpoints
@@ -148,7 +149,7 @@ def test_structured_run_computes_what_is_left(run: str) -> None:
                 smallest = norms.argsort()[: len(norms) - round(0.5 * len(norms))]
                 layer.weight[smallest] = 0
                 layer.bias[smallest] = 0
-            outputs = [graph.module(graphs[0].example) for graph in graphs]
+            outputs = [graph.module(*graphs[0].inputs.values()) for graph in graphs]
     torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-5)
 
 
@@ -440,7 +441,7 @@ def test_int8_export_agrees_with_fp32(capsys: pytest.CaptureFixture[str]) -> Non
 def test_memory_is_what_lives_at_once() -> None:
     """By hand: inputs, and the outputs of one layer beside those of the next; views and what is gone count nothing."""
     layers = torch.nn.Sequential(torch.nn.Linear(5, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3), torch.nn.Flatten())
-    found = memory(Graph(layers, torch.zeros(2, 5), "x", ("y", "numbers")), "small", (1, 7))
+    found = memory(Graph(layers, {"x": torch.zeros(2, 5)}, {"y": "numbers"}), "small", (1, 7))
     assert found.weights == 4 * (5 * 8 + 8 + 8 * 3 + 3)
     assert found.activations == {1: 4 * (5 + 8 + 8), 7: 7 * 4 * (5 + 8 + 8)}
 
@@ -501,26 +502,10 @@ def test_exported_agent_acts_as_it_does_itself(recipe: str, env: str, tmp_path: 
         else:
             actions = agent.executed(agent.choose(obs, None, None))
     if env == "Pendulum-v1":
-        assert graph.outputs[0] == "action"
+        assert list(graph.outputs) == ["action"]
         np.testing.assert_allclose(outputs, actions, atol=1e-5)
     else:
         assert (outputs.argmax(1) == actions).mean() > 0.95  # of values that are nearly equal
-
-
-@pytest.mark.parametrize(
-    ("recipe", "settings"), [("drqn", {}), ("a2c", {"memory": "lstm"}), ("world-model", {}), ("q-learning", {})]
-)
-def test_agents_with_a_state_are_not_exported(recipe: str, settings: dict[str, Any], tmp_path: Path) -> None:
-    load_recipes()
-    entry = RECIPES.get(recipe)
-    config = entry.default("FrozenLake-v1" if recipe == "q-learning" else "CartPole-v1")
-    config = replace(config, agent=replace(config.agent, **settings))
-    with (
-        closing(Journal(tmp_path)) as journal,
-        closing(entry.build(config, BuildContext("cpu", journal))) as learner,
-        pytest.raises(RlabError, match=r"run 'it' cannot be exported; .* can, if they carry no state from step"),
-    ):
-        graph_of(learner, "it")
 
 
 @pytest.mark.parametrize(
@@ -537,14 +522,14 @@ def test_broken_network_is_one_sentence(broken: Any, says: str, tmp_path: Path) 
             return result
 
     with pytest.raises(RlabError, match=says) as refused:
-        export(Graph(Broken(), torch.ones(2, 3), "x", ("y", "numbers")), tmp_path / "broken.onnx", "onnx")
+        export(Graph(Broken(), {"x": torch.ones(2, 3)}, {"y": "numbers"}), tmp_path / "broken.onnx", "onnx")
     assert "\n" not in str(refused.value)
 
 
 def test_latency_leaves_the_precision() -> None:
     layer = torch.nn.Linear(3, 2)
     layer.bf16 = True  # type: ignore[assignment]
-    rows = latencies(Graph(layer, torch.ones(2, 3), "x", ("y", "numbers")), {}, Stop())
+    rows = latencies(Graph(layer, {"x": torch.ones(2, 3)}, {"y": "numbers"}), {}, Stop())
     assert [row.name for row in rows] == ["fp32, torch", "bf16, torch"]
     assert layer.bf16 is True
 
@@ -669,7 +654,7 @@ def test_player_script_makes_the_environment_of_the_run(tmp_path: Path) -> None:
     load_recipes()
     wrapper = "gymnasium.wrappers:RecordEpisodeStatistics"
     rules = {"env_args": {"is_slippery": False}, "max_steps": 3, "wrappers": (wrapper,)}
-    graph = Graph(torch.nn.Identity(), torch.zeros(2), "observation", ("q_values", "values"), rules=rules)
+    graph = Graph(torch.nn.Identity(), {"observation": torch.zeros(2)}, {"q_values": "values"}, rules=rules)
     script = player_script("FrozenLake-v1", "it's.onnx", graph)
     made = next(line for line in script.splitlines() if line.startswith("env = "))
     scope: dict[str, Any] = {"gymnasium": gymnasium, "importlib": importlib}

@@ -11,7 +11,11 @@ from rlab.agents.go.config import NetConfig
 from rlab.envs.go.planes import PLANES
 from rlab.errors import RlabError
 from rlab.nn import make_encoder
+from rlab.nn.graph import Function, Graph
 from rlab.nn.heads import PolicyValue, PolicyValueHead
+
+POLICY_VALUE = "policy_value"
+"""What the outputs of an exported network of Go are called."""
 
 
 class GoNetwork(nn.Module):
@@ -53,3 +57,14 @@ class GoNetwork(nn.Module):
         """planes[B, C, n, n] -> PolicyValue."""
         outputs: PolicyValue = self.head(cast(Any, self.encoder).feature_maps(planes))
         return outputs
+
+    def graph(self) -> Graph:
+        """Return it for an export, with all outputs side by side: [B, n * n + 2]."""
+
+        def call(network: GoNetwork, planes: Tensor) -> Tensor:
+            outputs = network(planes)
+            return torch.cat([outputs.policy, outputs.value.softmax(1).diff(dim=1)], 1)
+
+        planes = (torch.rand(2, len(PLANES), self.size, self.size) < 0.3).float()
+        words = f"logits of the {self.size**2} points and the pass, then the value from -1 to 1"
+        return Graph(Function(self, call), {"planes": planes}, {POLICY_VALUE: words})

@@ -17,10 +17,12 @@ from gymnasium.spaces import Box
 from torch import Tensor, nn
 
 from rlab.agents.diagnostics import ROWS, due, policy_spread, value_diagnostics
+from rlab.agents.graph import LOGITS, policy_graph
 from rlab.agents.policy.config import PolicyConfig
 from rlab.agents.types import AgentContext, Needs, Step
 from rlab.agents.value.exploration import linear
 from rlab.agents.value.returns import discounted_returns, gae
+from rlab.nn.graph import Graph
 from rlab.nn.heads.policy import CategoricalHead, GaussianHead, Policy, ValueHead
 from rlab.nn.inputs import ObservationEncoder
 from rlab.nn.modes import drawing_for
@@ -91,6 +93,18 @@ class ActorCritic(nn.Module):
             return features, features, after
         other, more = self.value_encoder.unroll(obs, state[:, own:], first)
         return features, other, torch.cat([after, more], dim=1)
+
+    def graph(self, observations: gym.Space[Any]) -> Graph:
+        """Return the policy for an export; see `rlab.agents.graph.ExportsPolicy`."""
+
+        def call(network: ActorCritic, obs: Tensor, state: Tensor | None = None) -> Any:
+            if state is None:
+                return network.policy(obs, None)[0]
+            going_on = torch.zeros(1, obs.shape[0], dtype=torch.bool)
+            features, after = network.encoder.unroll(obs.unsqueeze(0), state, going_on)
+            return network.head(features.squeeze(0))[0], after
+
+        return policy_graph(self, observations, call, LOGITS, self.encoder.state_dim)
 
     def initial_state(self, streams: int) -> Tensor:
         """The state before anything was seen: zeros [streams, S]."""

@@ -14,6 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, cast
 
+import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.spaces import Box
@@ -25,8 +26,10 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
-from torch import nn
+from stable_baselines3.sac.policies import SACPolicy
+from torch import Tensor, nn
 
+from rlab.agents.graph import LOGITS, Q_VALUES, policy_graph
 from rlab.agents.interaction import EnvStream, Interaction
 from rlab.agents.sb3.bridge import BridgeEnv, Features, OwnRandomness
 from rlab.agents.sb3.buffers import LoggedReplay, SlicedRollout
@@ -44,6 +47,7 @@ from rlab.agents.types import Needs
 from rlab.agents.value.exploration import epsilon_greedy
 from rlab.errors import RlabError
 from rlab.nn.encoders import image_shape
+from rlab.nn.graph import Graph
 from rlab.nn.optim import memories_alone, restore, state_of
 from rlab.run.contract import Metrics, NonFinite, State, Stop
 from rlab.seeding import derive
@@ -124,6 +128,34 @@ class Sb3Agent:
     def policy(self, seed: int) -> Sb3Player:
         """What evaluations play: random numbers of its own, the algorithm untouched."""
         return Sb3Player(self, seed)
+
+    def graph(self, observations: gym.Space[Any]) -> Graph:
+        """Return its policy for an export, without distributions, which none is made of; see `ExportsPolicy`.
+
+        Raises:
+            RlabError: it sees other observations than the environment gives.
+        """
+        if self.model.observation_space != observations:
+            raise RlabError(
+                "stable-baselines3 turns these observations before its network sees them, which an export leaves out; "
+                "nearest: a run of ours, such as a2c"
+            )
+        space = self.model.action_space
+
+        def call(policy: Any, obs: Tensor) -> Tensor:
+            if hasattr(policy, "q_net"):
+                return policy.q_net(obs)
+            if hasattr(policy, "actor"):  # off-policy: from -1 to 1
+                actor = policy.actor
+                squashed = actor.get_action_dist_params(obs)[0].tanh() if isinstance(policy, SACPolicy) else actor(obs)
+                low, high = torch.from_numpy(space.low).flatten(), torch.from_numpy(space.high).flatten()
+                return low + 0.5 * (squashed + 1) * (high - low)
+            features = policy.extract_features(obs)
+            latent = policy.mlp_extractor.forward_actor(features if policy.share_features_extractor else features[0])
+            return policy.action_net(latent)
+
+        policy = self.model.policy
+        return policy_graph(policy, observations, call, Q_VALUES if hasattr(policy, "q_net") else LOGITS)
 
     def needs(self) -> Needs:
         """Buffers, networks, optimisers, and the activations of a batch (estimated)."""

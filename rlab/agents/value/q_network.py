@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rlab.agents.graph import Q_VALUES, policy_graph
 from rlab.agents.types import Transitions, Windows
 from rlab.agents.value.config import QConfig
 from rlab.agents.value.distributions import midpoints
@@ -19,11 +20,12 @@ from rlab.agents.value.exploration import epsilon_greedy
 from rlab.errors import RlabError
 from rlab.nn import ImplicitQHead, NoisyLinear, QHead, make_encoder
 from rlab.nn.encoders import image_shape
+from rlab.nn.graph import Graph
 from rlab.nn.inputs import Inputs
 from rlab.nn.layers import SpectralConv2d
 from rlab.nn.modes import depends_on_mode
 from rlab.nn.modes import encode as encode_by_mode
-from rlab.nn.precision import channels_last
+from rlab.nn.precision import autocast, channels_last
 
 
 class QNetwork(nn.Module):
@@ -94,7 +96,7 @@ class QNetwork(nn.Module):
             first = torch.ones(1, len(obs), dtype=torch.bool, device=obs.device)
             return self.unroll(obs.unsqueeze(0), self.initial_state(len(obs)), first)[0].squeeze(0)
         x = self._scaled(obs)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+        with autocast(x.device, self.bf16):
             features = encode_by_mode(self.encoder, self.modes, x)
         return features.float()
 
@@ -104,7 +106,7 @@ class QNetwork(nn.Module):
         The state before an episode's first observation is zero, whatever came in.
         """
         x = self._scaled(obs)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+        with autocast(x.device, self.bf16):
             features, state = encode_by_mode(self.encoder, self.modes, x, state, first)
         return features.float(), state.float()
 
@@ -116,7 +118,7 @@ class QNetwork(nn.Module):
     def head_outputs(self, features: Tensor, taus: Tensor | None = None) -> Tensor:
         """features[B, D] -> the head's outputs, as `forward` describes them."""
         if self.value == "iqn":
-            return self.head(features, self.act_taus.expand(len(features), -1) if taus is None else taus)
+            return self.head(features, self.act_taus.expand(features.shape[0], -1) if taus is None else taus)
         return self.head(features)  # close values of actions need more than bf16's 8 bits
 
     def _scaled(self, obs: Tensor) -> Tensor:
@@ -130,6 +132,22 @@ class QNetwork(nn.Module):
         if self.value == "expected":
             return outputs
         return (outputs.softmax(dim=-1) @ self.support) if self.value == "c51" else outputs.mean(dim=-1)
+
+    def graph(self, observations: gym.Space[Any]) -> Graph:
+        """Return it for an export, in float32 and without noise; see `rlab.agents.graph.ExportsPolicy`."""
+        self.bf16 = False
+        for layer in self.noisy_layers:
+            layer.noise = False
+
+        def call(network: QNetwork, obs: Tensor, state: Tensor | None = None) -> Any:
+            if state is None:
+                return network.q_values(network(obs))
+            going_on = torch.zeros(1, obs.shape[0], dtype=torch.bool)
+            features, after = network.unroll(obs.unsqueeze(0), state, going_on)
+            return network.q_values(network.head_outputs(features.squeeze(0))), after
+
+        state_dim = int(self.encoder.state_dim) if self.recurrent else 0  # type: ignore[arg-type]
+        return policy_graph(self, observations, call, Q_VALUES, state_dim)
 
     def predict(self, obs: np.ndarray, noise: bool = False) -> np.ndarray:
         """obs[N, *shape] -> Q float32[N, A], without gradients; by mean weights unless `noise`."""

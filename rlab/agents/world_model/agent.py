@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rlab.agents.graph import LOGITS, policy_graph
 from rlab.agents.types import AgentContext, Needs, Step
 from rlab.agents.value.returns import gae
 from rlab.agents.world_model.config import WorldModelConfig
 from rlab.agents.world_model.model import WorldModel
 from rlab.errors import RlabError
+from rlab.nn.graph import Graph
 from rlab.nn.heads.policy import Categorical, CategoricalHead, ValueHead
 from rlab.nn.optim import make_optimiser, restore, state_of
 from rlab.run.contract import NonFinite, Stop
@@ -126,6 +129,17 @@ class WorldModelAgent:
                 action = policy.sample(self._tensor(rng.random(policy.log_p.shape, np.float32)))
             _, after = self.model.step(self.model.joined(code, action), before)
         return action.cpu().numpy(), after.cpu().numpy()
+
+    def graph(self, observations: gym.Space[Any]) -> Graph:
+        """Return the policy with what it remembers, of the most probable action; see `ExportsPolicy`."""
+
+        def call(network: Any, obs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+            model = network["model"]
+            code = model.code(obs)
+            policy, _ = network["controller"](code, state)
+            return policy.log_p, model.step(model.joined(code, policy.mode()), state)[1]
+
+        return policy_graph(self.network, observations, call, LOGITS, self.model.state_dim)
 
     def act(self, obs: np.ndarray, first: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
         """Explore: obs[N, *shape], first bool[N] -> int64[N]."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rlab.errors import RlabError
 from rlab.nn.detection.anchors import RATIOS, pyramid_anchors
 from rlab.nn.detection.boxes import area, clip, decode, encode, iou, match
 from rlab.nn.detection.nms import nms
@@ -104,6 +105,17 @@ class RegionDetector(Joint, nn.Module):
         located = box_loss(offsets[positive, target[positive] - 1], wanted) / count
         total = classified + located + sum(losses.values(), logits.new_zeros(()))
         return {"loss": total, "loss_class": classified, "loss_box": located, **losses}
+
+    def candidates(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Ssd.candidates`; regions are chosen image by image, so that there is no such function of a batch.
+
+        Raises:
+            RlabError: always.
+        """
+        raise RlabError(
+            "a detector by regions cannot be exported, for suppression chooses the regions of each image in the middle "
+            "of its network; nearest: ssd"
+        )
 
     def detect(self, images: Tensor, how: Telling, proposals: Tensor | None = None) -> list[Detections]:
         """Find objects in images[B, C, H, W] in 0..1, of regions[B, P, 4] where those come from outside."""

@@ -83,9 +83,14 @@ class Ssd(Joint, nn.Module):
 
         def flat(layers: Any, size: int) -> Tensor:
             parts = [layer(part).permute(0, 2, 3, 1).flatten(1) for layer, part in zip(layers, maps, strict=True)]
-            return torch.cat(parts, 1).view(len(images), -1, size).float()
+            return torch.cat(parts, 1).view(images.shape[0], -1, size).float()
 
         return flat(self.head.classes, self.classes + 1), flat(self.head.offsets, 4)
+
+    def candidates(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """images[B, C, H, W] in 0..1 -> boxes[B, A, 4] and probabilities[B, A, K], before any suppression."""
+        logits, offsets = self(images)
+        return decode(offsets, self.anchors), logits.softmax(2)[..., 1:]
 
     def losses(self, images: Tensor, boxes: Tensor, labels: Tensor, proposals: Tensor | None) -> dict[str, Tensor]:
         """Compute the loss of images[B, C, H, W] with boxes[B, M, 4] and labels int64[B, M], -1 being padding."""
@@ -112,6 +117,4 @@ class Ssd(Joint, nn.Module):
 
     def detect(self, images: Tensor, how: Telling, proposals: Tensor | None = None) -> list[Detections]:
         """Find objects in images[B, C, H, W] in 0..1."""
-        logits, offsets = self(images)
-        boxes, probabilities = decode(offsets, self.anchors), logits.softmax(2)[..., 1:]
-        return [tell(*one, self.size, how) for one in zip(boxes, probabilities, strict=True)]
+        return [tell(*one, self.size, how) for one in zip(*self.candidates(images), strict=True)]

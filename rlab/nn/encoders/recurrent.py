@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from rlab.errors import RlabError
 from rlab.nn.encoders import ENCODERS, make_encoder
 from rlab.nn.encoders.modifiers import PLUS, split_name
+from rlab.nn.precision import autocast
 from rlab.nn.sequence import make_sequence_encoder
 
 MOST = 512
@@ -121,7 +122,7 @@ class RecurrentEncoder(nn.Module):
         What remembers computes in float32, whatever the encoder below does: rounding would pile up over time.
         """
         features = self.below(x.flatten(0, 1)).unflatten(0, first.shape)
-        with torch.autocast(x.device.type, enabled=False):
+        with autocast(x.device, bf16=False):
             given = self.project(features.float()).transpose(0, 1)
             out, state = self.core.unroll(given, state, first.T)  # type: ignore[operator]
         return out.transpose(0, 1), state

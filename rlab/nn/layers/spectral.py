@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rlab.nn.precision import autocast
+
 START = 15
 """Power iterations on new weights."""
 
@@ -33,7 +35,7 @@ class SpectralConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """maps[B, C, H, W] -> maps[B, C', H', W']."""
-        with torch.autocast(x.device.type, enabled=False):
+        with autocast(x.device, bf16=False):
             # sigma = u' W v with v = W' u / |W' u|, so sigma = |W' u|; u carries no gradient (section 2.1)
             sigma = (self.weight.flatten(1).T @ self.u).norm()
             weight = self.weight / sigma

@@ -77,7 +77,7 @@ def attend(
     """
     queries, keys = query.shape[-2], key.shape[-2]
     by_product = query.device.type == "cpu" and query.dtype == torch.bfloat16
-    causal = causal and queries > 1  # the last query sees all keys
+    causal = causal and bool(queries == keys or queries > 1)  # the last query sees all keys
     if causal and (queries != keys or mask is not None or by_product):
         # torch's own `is_causal` lets the first query belong to the first key.
         ordered = causal_mask(queries, keys, query.device)

@@ -104,12 +104,37 @@ CELLS = {
 }
 
 
+def over_time(step: Callable[..., State], state: State, given: Tensor) -> tuple[Tensor, State]:
+    """Go through time: given[B, T, G], (state, t, given[B, G]) -> state; all h [B, T, H], and the last state.
+
+    In an export time may be of any length, so that a loop becomes one operation.
+    """
+    steps = given.shape[1]
+    if torch.compiler.is_exporting() and not isinstance(steps, int):
+        from torch._higher_order_ops.scan import scan
+
+        def scanned(state: State, row: tuple[Tensor, Tensor]) -> tuple[State, Tensor]:
+            after = step(state, *row)
+            return after, after[0].clone()
+
+        state = tuple(part.contiguous() for part in state)
+        state, out = scan(scanned, state, (torch.arange(steps), given.transpose(0, 1)))
+        return out.transpose(0, 1), state
+    out = []
+    for t in range(steps):
+        state = step(state, t, given[:, t])
+        out.append(state[0])
+    return torch.stack(out, dim=1), state
+
+
 def linear_scan(a: Tensor, b: Tensor, h: Tensor) -> Tensor:
     """All h_t = a_t h_{t-1} + b_t of a[B, T, H], b[B, T, H] and h_0 [B, H]: [B, T, H], in about 2 sqrt(T) steps.
 
     Time is cut into sqrt(T) chunks. All chunks go through their steps at once, each from zero; then what every chunk
     starts from is carried from one to the next, and is added.
     """
+    if torch.compiler.is_exporting():
+        return over_time(lambda state, _, ab: (ab[:, 0] * state[0] + ab[:, 1],), (h,), torch.stack([a, b], 2))[0]
     batch, time, size = a.shape
     chunk = max(1, round(time**0.5))
     count = -(-time // chunk)

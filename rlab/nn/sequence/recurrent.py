@@ -18,8 +18,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rlab.errors import RlabError, nearest
 from rlab.nn.layers.stochastic import VariationalDropout, dropout_mask
+from rlab.nn.precision import autocast
 from rlab.nn.sequence import SEQUENCE_ENCODERS
-from rlab.nn.sequence.cells import CELLS, State, linear_scan
+from rlab.nn.sequence.cells import CELLS, State, linear_scan, over_time
 
 FUSED: dict[str, type[nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -81,7 +82,7 @@ class RecurrentLayer(nn.Module):
         Without `lengths` every sequence is as long as T.
         """
         dropping = self.recurrent_dropout and self.training
-        if self.core is None or dropping:
+        if self.core is None or dropping or torch.compiler.is_exporting():
             return self.loop(x, state, lengths, dropout_mask(state[0], self.recurrent_dropout) if dropping else None)
         before: Tensor | State = tuple(s.unsqueeze(0) for s in state)
         before = before if self.states == 2 else before[0]
@@ -102,17 +103,16 @@ class RecurrentLayer(nn.Module):
     ) -> tuple[Tensor, State]:
         """The same, step by step through the cell's equation; `kept`[B, H] multiplies h before every step."""
         w, u, bias_ih, bias_hh = self.weights()
-        given = F.linear(x, w, bias_ih)
-        out = []
-        for t in range(x.shape[1]):
+
+        def step(state: State, t: Tensor | int, given: Tensor) -> State:
             before = state if kept is None else (state[0] * kept, *state[1:])
-            after = self.cell.step(given[:, t], before, u, bias_hh, self.peepholes)
-            if lengths is not None:
-                running = (lengths > t).unsqueeze(1)
-                after = tuple(torch.where(running, new, old) for new, old in zip(after, state, strict=True))
-            state = after
-            out.append(state[0])
-        return torch.stack(out, dim=1), state
+            after = self.cell.step(given, before, u, bias_hh, self.peepholes)
+            if lengths is None:
+                return after
+            running = (lengths > t).unsqueeze(1)
+            return tuple(torch.where(running, new, old) for new, old in zip(after, state, strict=True))
+
+        return over_time(step, state, F.linear(x, w, bias_ih))
 
 
 class MinGRULayer(nn.Module):
@@ -220,7 +220,8 @@ class Recurrent(nn.Module):
         if first is None:
             return self._run(x, state)
         # Nothing starts between two cuts, so the fused kernels can do what lies there.
-        cuts = [0, *(first[:, 1:].any(0).nonzero().squeeze(1) + 1).tolist(), x.shape[1]]
+        later = (first[:, 1:].any(0).nonzero().squeeze(1) + 1).tolist() if x.shape[1] > 1 else []
+        cuts = [0, *later, x.shape[1]]
         out = []
         for start, end in pairwise(cuts):
             state = state.masked_fill(first[:, start, None], 0.0)
@@ -236,7 +237,7 @@ class Recurrent(nn.Module):
 
     def initial(self, x: Tensor) -> Tensor:
         """Zeros [B, final_dim]: the state before the first step of x[B, ...]."""
-        return self._dtype_like(x).new_zeros(len(x), self.final_dim)
+        return self._dtype_like(x).new_zeros(x.shape[0], self.final_dim)
 
     def _dtype_like(self, x: Tensor) -> Tensor:
         return x if x.dtype == torch.float64 else x.float()
@@ -246,7 +247,7 @@ class Recurrent(nn.Module):
             raise RlabError("a bidirectional network reads whole sequences and has no step; nearest: one direction")
 
     def _run(self, x: Tensor, state: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        with torch.autocast(x.device.type, enabled=False):
+        with autocast(x.device, bf16=False):
             x, state = self._dtype_like(x), self._dtype_like(state)
             parts, after = list(state.split(self.width, dim=1)), []
             for level in range(len(self.dropouts)):
@@ -276,7 +277,7 @@ def lengths_of(mask: Tensor) -> Tensor:
     Raises:
         RlabError: padding stands before something that is none.
     """
-    if bool((mask[:, 1:] & ~mask[:, :-1]).any()):
+    if not torch.compiler.is_exporting() and bool((mask[:, 1:] & ~mask[:, :-1]).any()):
         raise RlabError("a recurrent network takes sequences with their padding at the end, and this mask has gaps")
     return mask.sum(1)
 

@@ -14,6 +14,7 @@ from rlab.data.batches import Batch, Batches
 from rlab.data.datasets import model_inputs
 from rlab.data.detection import DetectionDataset
 from rlab.nn.detection.select import Detections, Telling
+from rlab.nn.graph import Function, Graph
 from rlab.run.contract import Stop
 from rlab.tasks.detection.proposals import propose
 from rlab.tasks.detection.scores import AP50, detection_metrics
@@ -80,6 +81,20 @@ class Detection(SingleLossTask):
         with self.autocast():
             found = self.model.detect(x.contiguous(memory_format=torch.channels_last), self.telling, proposals)
         return [Detections(*(part.cpu() for part in one)) for one in found]
+
+    def graph(self) -> Graph:
+        """Return the network up to suppression; see `rlab.run.contract.Exports`.
+
+        Raises:
+            RlabError: the detector chooses regions on its way.
+        """
+        x = torch.rand(2, *self.dataset.shape)
+        self.model.candidates(x[:1])  # refused here, not in the middle of an export
+        outputs = {
+            "boxes": "left, top, right and bottom of a box at every anchor, in pixels, before suppression",
+            "scores": "the probability of each class there",
+        }
+        return Graph(Function(self.model, lambda model, x: model.candidates(x)), {"x": x}, outputs, self.classes)
 
     def outputs(self, split: str, stop: Stop) -> tuple[list[Detections], Tensor, Tensor]:
         """Find objects in a split: (of each image what was found, true boxes[n, M, 4], their labels[n, M]).

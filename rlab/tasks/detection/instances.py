@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from rlab.data.batches import Batch
 from rlab.data.datasets import TensorDataset
 from rlab.data.detection import DetectionDataset
 from rlab.errors import RlabError
+from rlab.nn.graph import Graph
 from rlab.run.contract import Stop
 from rlab.tasks.segmentation import CHUNK, Segmentation, iou_metrics
 from rlab.tasks.targets import balanced_weights, weighted_cross_entropy
@@ -188,6 +190,11 @@ class InstanceSegmentation(Segmentation):
     def forward(self, batch: Batch) -> Tensor:
         """Compute the logits of a batch, float32[B, K, H, W], with that of an edge after those of the classes."""
         return super().logits(batch.x)
+
+    def graph(self) -> Graph:
+        """See `Segmentation.graph`; the last logit is that of an edge, where those are learned."""
+        graph = super().graph()
+        return replace(graph, classes=(*self.classes, "edge")) if self.edges else graph
 
     def logits(self, x: Tensor) -> Tensor:
         """See `Segmentation.logits`."""

@@ -16,6 +16,7 @@ from rlab.data.datasets import IMAGES, TensorDataset, model_inputs
 from rlab.data.preprocess import fit
 from rlab.errors import RlabError
 from rlab.nn.autoencoders import Autoencoder, Pair
+from rlab.nn.graph import Function, Graph
 from rlab.nn.penalties import activation_kl, activation_l1
 from rlab.run.contract import Stop
 from rlab.seeding import derive
@@ -159,6 +160,27 @@ class Autoencoding(SingleLossTask):
         """Reconstruct x[B, *shape] as batches have it: float32[B, *shape]; pixels of a cross-entropy in 0..1."""
         outputs: Tensor = self.model(x).float()
         return outputs if self.settings.loss == "squared" else outputs.sigmoid()
+
+    def graph(self) -> Graph:
+        """Return the way to the code and back; see `rlab.run.contract.Exports`.
+
+        Raises:
+            RlabError: there is a codebook.
+        """
+        if self.model.quantiser is not None:
+            raise RlabError(
+                "an autoencoder with a codebook cannot be exported, for torch finds the nearest entry in another way "
+                "where there are many inputs; nearest: a run without --codebook"
+            )
+        transform = self.transform
+
+        def call(model: Autoencoder, x: Tensor) -> Tensor:
+            if transform is None:
+                return self.reconstruct(x)
+            return transform.inverse(self.reconstruct(transform(x)))
+
+        x = torch.rand(2, *self.dataset.shape)
+        return Graph(Function(self.model, call), {"x": x}, {"reconstruction": "the inputs as they come back"})
 
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
         """Score a split by the squared error of a number of a reconstruction, mean over an example's numbers.

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from rlab.data.batches import Batch, Batches
 from rlab.data.datasets import TensorDataset
 from rlab.nn.ema import EMA
+from rlab.nn.graph import Graph
 from rlab.tasks.generative.samples import Sampler, Scaling
 from rlab.tasks.task import Losses, SingleLossTask
 
@@ -21,7 +22,13 @@ Network = Callable[[Tensor, Tensor], Tensor]
 
 
 class Process(Protocol):
-    """What is done to data in training, and undone in sampling."""
+    """What is done to data in training, and undone in sampling.
+
+    Attributes:
+        learned: what the network says, in words.
+    """
+
+    learned: str
 
     def noised(self, x: Tensor, noise: Tensor, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mix data and noise [B, *shape] by draws[B] in 0..1: (mixture, times in 0..1, what the network is to say)."""
@@ -39,6 +46,8 @@ class Flow:
         steps: evaluations of the network.
         heun: steps by the mean of the velocities at both ends, two evaluations each; else Euler's.
     """
+
+    learned = "the velocity of x at a time from 0, noise, to 1, data scaled to -1..1"
 
     def __init__(self, steps: int, heun: bool = False):
         self.steps, self.heun = steps, heun
@@ -73,6 +82,8 @@ class Diffusion:
         random: noise is added at every step, as in DDPM; else none is (DDIM).
         bound: the largest size that data can have, 1 for images; 0: none.
     """
+
+    learned = "v = sqrt(a) noise - sqrt(1 - a) data of x at a time from 0, data scaled to -1..1, to 1, noise"
 
     def __init__(self, timesteps: int, steps: int, random: bool = False, bound: float = 1.0):
         self.timesteps, self.steps, self.random, self.bound = timesteps, steps, random, bound
@@ -208,6 +219,12 @@ class Denoising(Sampler, SingleLossTask):
         epoch, number = batch.place
         self.history.done.fill_(epoch * len(self.data) + number + 1)
         return {"loss": F.mse_loss(*outputs)}
+
+    def graph(self) -> Graph:
+        """Return the moving average of the network, one step of a sample; see `rlab.run.contract.Exports`."""
+        times = self.process.noised(torch.zeros(2, 1), torch.zeros(2, 1), torch.tensor([0.2, 0.7]))[1]
+        inputs = {"x": torch.randn(2, *self.code_shape), "time": times, **self.classes_in}
+        return Graph(self.model.teacher, inputs, {"outputs": self.process.learned})
 
     def generate(self, codes: Tensor, classes: Tensor | None, generator: torch.Generator) -> Tensor:
         """Make samples, by the moving average of the network."""

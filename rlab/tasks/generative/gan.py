@@ -14,6 +14,7 @@ from rlab.data.batches import Batch, Batches, DataModule
 from rlab.data.datasets import TensorDataset
 from rlab.nn.decoders.dcgan import Discriminator, Generator
 from rlab.nn.ema import EMA
+from rlab.nn.graph import Function, Graph
 from rlab.tasks.generative.samples import Sampler, Scaling
 from rlab.tasks.task import clip_gradients
 
@@ -259,6 +260,18 @@ class Gan(Sampler):
         with self._autocast():
             samples: Tensor = ema.teacher(codes, classes)
         return samples.float()
+
+    def graph(self) -> Graph:
+        """Return the moving average of the generator; see `rlab.run.contract.Exports`."""
+        ema: Any = self.modules["generator"]
+        parts = nn.ModuleDict({"generator": ema.teacher, "scaling": self.scaling})
+
+        def call(parts: Any, codes: Tensor, *classes: Tensor) -> Tensor:
+            samples: Tensor = parts["scaling"].unscale(parts["generator"](codes, *classes))
+            return samples
+
+        inputs = {"codes": torch.randn(2, *self.code_shape), **self.classes_in}
+        return Graph(Function(parts, call), inputs, {"samples": "new items, of images in 0..1"})
 
     def memory(self, batch_size: int) -> int:
         """Estimate the bytes of the data and of a batch's activations in both networks."""

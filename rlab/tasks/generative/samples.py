@@ -67,13 +67,15 @@ class Scaling(nn.Module):
         """x[B, *shape] as batches have it -> scaled."""
         return (x - self.shift) / self.scale
 
+    def unscale(self, x: Tensor) -> Tensor:
+        """Scaled [B, *shape] -> floats in 0..1 of images, numbers of tables."""
+        x = x.float() * self.scale + self.shift
+        return x.clamp(0, 1) if self.images else x
+
     def invert(self, x: Tensor) -> Tensor:
         """Scaled [B, *shape] -> as the data set has it: bytes, floats in 0..1, numbers."""
-        x = x.float() * self.scale + self.shift
-        if not self.images:
-            return x
-        x = x.clamp(0, 1)
-        return (255 * x).round().to(torch.uint8) if self.bytes else x
+        x = self.unscale(x)
+        return (255 * x).round().to(torch.uint8) if self.images and self.bytes else x
 
 
 def refuse_constant(dataset: TensorDataset) -> None:
@@ -168,6 +170,11 @@ class Sampler:
     def code_shape(self) -> tuple[int, ...]:
         """The shape of the latent code of one sample."""
         raise NotImplementedError
+
+    @property
+    def classes_in(self) -> dict[str, Tensor]:
+        """The input of a graph that says of which class a sample is to be, if that can be said."""
+        return {"classes": torch.arange(2) % len(self.dataset.classes or "1")} if self.conditional else {}
 
     def generate(self, codes: Tensor, classes: Tensor | None, generator: torch.Generator) -> Tensor:
         """Make samples, scaled, of codes[B, *code_shape] and classes int64[B]; further draws by the generator."""

@@ -14,6 +14,7 @@ from rlab.data.batches import Batch, Batches
 from rlab.data.datasets import IMAGES, TensorDataset
 from rlab.errors import RlabError, nearest
 from rlab.nn.autoencoders import VAE
+from rlab.nn.graph import Function, Graph
 from rlab.nn.variational import (
     bernoulli_log_likelihood,
     effective_sample_size,
@@ -184,6 +185,15 @@ class VariationalAutoencoding(SingleLossTask):
             kl=kl,
             reconstruction=bound - kl,
             active_units=int((torch.cat(means).var(0, correction=0) > ACTIVE).sum()),
+        )
+
+    def graph(self) -> Graph:
+        """Return the decoder; see `rlab.run.contract.Exports`."""
+        classes = {"classes": torch.arange(2) % self.model.classes} if self.model.classes else {}
+        return Graph(
+            Function(self.model, lambda model, *inputs: model.decode(*inputs).float().sigmoid()),
+            {"codes": torch.randn(2, self.model.code_dim), **classes},
+            {"samples": "the probabilities of an image's pixels"},
         )
 
     @torch.no_grad()

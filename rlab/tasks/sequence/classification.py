@@ -16,6 +16,7 @@ from rlab.data.datasets import TensorDataset
 from rlab.data.text.datasets import padded
 from rlab.data.text.tokens import source_ids
 from rlab.errors import RlabError
+from rlab.nn.graph import Function, Graph
 from rlab.nn.sequence.classifier import SequenceClassifier
 from rlab.run.contract import Stop
 from rlab.stats import wilson
@@ -78,6 +79,24 @@ class SequenceClassification(SingleLossTask):
         with self.autocast():
             logits: Tensor = self.model(*inputs_of(batch))
         return logits.float()
+
+    def graph(self) -> Graph:
+        """Return the network; see `rlab.run.contract.Exports`."""
+
+        def call(model: SequenceClassifier, x: Tensor, lengths: Tensor) -> Tensor:
+            mask = torch.arange(x.shape[1]) < lengths[:, None]
+            return self._as_classes(model(x, mask).float())
+
+        x, mask = inputs_of(next(iter(self.data.ordered("train", 2))))
+        lengths = torch.full((2,), x.shape[1]) if mask is None else mask.sum(1)
+        return Graph(
+            Function(self.model, call),
+            {"x": x, "lengths": lengths},
+            {"logits": "logits of the classes of every step" if self.steps else "logits of the classes"},
+            self.classes,
+            lengths={"x": getattr(self.model.encoder, "context", None)},
+            tokenizers={} if self.model.embedding is None else {"x": self.dataset.tokenizer.state()},
+        )
 
     def loss(self, outputs: Tensor, batch: Batch) -> Losses:
         """Average the loss over sequences, or over all steps that count, however they lie in sequences."""

@@ -15,6 +15,7 @@ from rlab.data.batches import Batch, Batches
 from rlab.data.text.datasets import TextDataset
 from rlab.data.text.tokens import SPECIAL, UNK, Tokenizer
 from rlab.errors import RlabError
+from rlab.nn.graph import Graph
 from rlab.nn.sequence.generate import stream_tokens
 from rlab.nn.sequence.language import LanguageModel, detached
 from rlab.run.contract import State, Stop
@@ -138,6 +139,19 @@ class LanguageModelling(SingleLossTask):
             logits, after = self.model.unroll(inputs, state)
         self.carried.after = detached(after)
         return logits
+
+    def graph(self) -> Graph:
+        """Return the network; see `rlab.run.contract.Exports`."""
+        most = getattr(self.model.encoder, "context", None)
+        tokens = torch.randint(len(self.tokenizer), (2, min(5, most or 5)))
+        outputs = {"logits": "logits of what follows each token"}
+        return Graph(
+            self.model,
+            {"tokens": tokens},
+            outputs,
+            lengths={"tokens": most},
+            tokenizers={"tokens": self.tokenizer.state()},
+        )
 
     def loss(self, outputs: Tensor, batch: Batch) -> Losses:
         """Average the cross-entropy over all tokens that are no padding, however they lie in windows."""

@@ -13,6 +13,7 @@ from rlab.data.batches import Batch, Batches
 from rlab.data.text.datasets import PairDataset, padded
 from rlab.data.text.tokens import BOS, EOS, PAD, UNK, Tokenizer, source_ids
 from rlab.errors import RlabError
+from rlab.nn.graph import Function, Graph
 from rlab.nn.sequence.generate import beam_search
 from rlab.run.contract import Stop, Translation
 from rlab.tasks.sequence.bleu import bleu
@@ -85,6 +86,17 @@ class TranslationTask(SingleLossTask):
         with self.autocast():
             logits: Tensor = self.model(*inputs, own=own) if own else self.model(*inputs)
         return logits
+
+    def graph(self) -> Graph:
+        """Return the network as it is trained, the target being known; see `rlab.run.contract.Exports`."""
+        languages = {"source": self.source_tokenizer, "target": self.dataset.target_tokenizer}
+        return Graph(
+            Function(self.model, lambda model, source, target: model(source, source != PAD, target)),
+            {name: torch.randint(EOS, len(tokenizer), (2, 5)) for name, tokenizer in languages.items()},
+            {"logits": f"logits of what follows each token of the target, which begins with {BOS} and ends with {EOS}"},
+            lengths=dict.fromkeys(languages, self.longest + 1),
+            tokenizers={name: tokenizer.state() for name, tokenizer in languages.items()},
+        )
 
     def loss(self, outputs: Tensor, batch: Batch) -> Losses:
         """Average the cross-entropy over all tokens of the targets that are no padding, however long each is."""
