@@ -250,6 +250,12 @@ def test_all_pairs_of_the_adder_are_tested(monkeypatch: pytest.MonkeyPatch) -> N
     assert score["whole"]["examples"] == 128 * 128
     assert score["whole"]["exact"] < 1
     assert set(score) >= {"steps", "longer"}
+    drawn: list[tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]] = []
+    monkeypatch.setattr("rlab.tasks.pictures.confusion", lambda *given: drawn.append(given) or b"")
+    assert set(fit.task.draw(Stop())) == {"confusion"}
+    logits, labels, classes = drawn[0]
+    assert (len(logits), classes) == (8 * len(fit.task.dataset.splits["test"]), ("0", "1"))
+    assert 100 * (logits.argmax(1) == labels).double().mean().item() == pytest.approx(score["steps"])
 
 
 @pytest.mark.slow
