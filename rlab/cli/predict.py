@@ -139,7 +139,9 @@ def _refuse_sequences(name: str) -> None:
     if kind in SEQUENCES:
         verb, run = verb_of(document), reference(folder)
         way = f"rlab {verb} {run}" if verb != "watch" else f"rlab.load('{run}').predict in Python"
-        raise RlabError(f"run '{folder.name}' was trained on '{data}', {kind}, and predict reads pictures; nearest: {way}")
+        raise RlabError(
+            f"run '{folder.name}' was trained on '{data}', {kind}, and predict reads pictures; nearest: {way}"
+        )
 
 
 def _write(file: Path, data: bytes) -> None:

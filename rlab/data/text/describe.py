@@ -25,10 +25,11 @@ def describe(data: OfText, count: int, seed: int = 0) -> dict[str, Any]:
         seed: of their choice.
 
     Returns:
-        As JSON: ``name``, ``kind``; ``splits``, name -> number of items; ``vocabularies``, of each tokenizer its
-        ``tokens`` and ``size``; ``lengths``, of each side the ``shortest``, ``median`` and ``longest`` in tokens, of a
-        dialogue in turns, of a stream none; ``unknown``, split -> the share of unknown tokens; ``classes``; ``examples``, each of which has
-        sides, with their ``text``, ``pieces``, ``length`` and the places of ``unknown`` pieces.
+        As JSON: ``name``, ``kind``; ``splits``, name -> number of items; ``vocabularies``, of each tokenizer
+        its ``tokens`` and ``size``; ``lengths``, of each side the ``shortest``, ``median`` and ``longest`` in
+        tokens, of a dialogue in turns, of a stream none; ``unknown``, split -> the share of unknown tokens;
+        ``classes``; ``examples``, each of which has sides, with their ``text``, ``pieces``, ``length`` and the
+        places of ``unknown`` pieces.
     """
     generator = torch.Generator().manual_seed(derive(seed, "examples"))
     items = data.splits["train"]

@@ -291,7 +291,7 @@ def sequences_of(part: SequenceDataConfig, seed: int, kinds: tuple[str, ...], mo
     kind = DATASETS.get(part.data).kind
     if kind not in kinds:
         named = [name for name in DATASETS if DATASETS.get(name).kind in kinds]
-        fitting = ", ".join([*named, *(f"{prefix}:FILE" for prefix, own in OWN.items() if own.tokens and own.kind in kinds)])
+        fitting = ", ".join([*named, *(f"{prefix}:FILE" for prefix, own in OWN.items() if own.kind in kinds)])
         raise RlabError(f"'{part.data}' is of kind {kind}, and this model learns from {' or '.join(kinds)}: {fitting}")
     tokens = getattr(part, "tokens", "auto")
     cut = TextSettings("" if tokens == "auto" else tokens, getattr(part, "vocabulary", 0), **more)

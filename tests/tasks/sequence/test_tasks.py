@@ -130,6 +130,11 @@ def test_padding_is_no_part_of_the_loss(lengths: tuple[int, ...]) -> None:
         loss = task.loss(logits, Batch(tensors, torch.arange(3)))["loss"]
         assert loss.item() == pytest.approx(right, abs=1e-6), recipe
         loss.backward()
+        # The longer sequence counts more: a mean of their means would be another number.
+        steep = torch.zeros(3, 4, 10)
+        steep[1, :, 1] = 50.0
+        mean = (lengths[0] * math.log(10) + lengths[1] * 50) / max(sum(lengths), 1)
+        assert task.loss(steep, Batch(tensors, torch.arange(3)))["loss"].item() == pytest.approx(mean, abs=1e-4), recipe
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
     assert (logits.grad[~mask] == 0).all()

@@ -130,7 +130,7 @@ def test_attention_is_drawn(call: Callable[..., Any], tmp_path: Path) -> None:
         (("translate", "pairs", "猫", "--beam", "-1"), b"", "--beam is -1; it must be at least 0"),
         (("translate", "pairs", "猫", "--beam", "1001"), b"", "--beam is 1,001; it may be 1,000 at the most"),
         (("predict", "letters", "the cat"), b"", "text, and predict reads pictures; nearest: rlab sample letters"),
-        (("predict", "series", "x.png"), b"", "series, and predict reads pictures; nearest: rlab.load('series').predict"),
+        (("predict", "series", "x.png"), b"", "predict reads pictures; nearest: rlab.load('series').predict"),
         (("data", "show", "text:"), b"", "'text:' names no file; nearest: text:PATH"),
     ],
 )
@@ -150,6 +150,20 @@ def test_what_another_run_has_not_is_refused(call: Callable[..., Any], folder: P
     done = call("train", "translate", "--data", f"text:{folder / 'text'}")
     assert re.search(r"this model learns from pairs: .*, pairs:FILE$", done.err, re.MULTILINE), done.err
     assert {path.name for path in (folder / "runs").iterdir()} <= {*RUNS, "after"}
+
+
+def test_model_too_large_for_the_memory_is_refused(
+    call: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*sizes: Any, **options: Any) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("rlab.nn.sequence.language.LanguageModel", refuses)
+    before = sorted((folder / "runs").iterdir())
+    done = call("train", "transformer-lm", "--data", "shakespeare-small", "--threads", "1")
+    assert done.status == 1
+    assert re.search(r"needs more memory than the .* that are free; take a smaller --batch-size, --window", done.err)
+    assert sorted((folder / "runs").iterdir()) == before
 
 
 def test_a_seed_may_be_of_any_size(call: Callable[..., Any]) -> None:
