@@ -118,8 +118,9 @@ def _predict(argv: Sequence[str], stop: Stop) -> int:
         return int(bool(problems))
 
 
-SEQUENCES = ("text", "pairs", "labelled text", "labelled steps", "series", "dialogues", "waves")
-"""Kinds of data sets whose items are no pictures."""
+CLASSIFIED = ("labelled text", "labelled steps", "series")
+SEQUENCES = ("text", "pairs", "dialogues", "waves", *CLASSIFIED)
+"""Kinds of data sets whose items are no pictures; of some the items have classes."""
 
 
 def _refuse_sequences(name: str) -> None:
@@ -129,16 +130,17 @@ def _refuse_sequences(name: str) -> None:
         RlabError: there is no such run, or it was trained on sequences.
     """
     from rlab.data.catalog import DATASETS
+    from rlab.data.own import OWN
     from rlab.recipes import verb_of
 
     folder, _ = run_at(name)
     document = folder.config()
-    data, kind = str(document["subject"].get("data", "")), ""
-    with contextlib.suppress(RlabError):  # of a user's file that is gone, loading the run says so
-        kind = DATASETS.get(data).kind if data else ""
+    data = str(document["subject"].get("data", ""))
+    own = OWN.get(data.partition(":")[0])  # the files may be gone
+    kind = own.kind if own is not None else DATASETS.get(data).kind if data in DATASETS else ""
     if kind in SEQUENCES:
-        verb, run = verb_of(document), reference(folder)
-        way = f"rlab {verb} {run}" if verb != "watch" else f"rlab.load('{run}').predict in Python"
+        run = reference(folder)
+        way = f"rlab.load('{run}').predict in Python" if kind in CLASSIFIED else f"rlab {verb_of(document)} {run}"
         raise RlabError(
             f"run '{folder.name}' was trained on '{data}', {kind}, and predict reads pictures; nearest: {way}"
         )
