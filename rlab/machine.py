@@ -25,6 +25,17 @@ def available_memory() -> int:
     return free
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had, as Python, numpy and torch tell it."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+    )
+
+
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+"""What torch says in such an error on Linux, on Windows and of a GPU."""
+
+
 def gigabytes(n: float) -> str:
     """Bytes for a reader: 0.03 GB, 7.1 GB."""
     return f"{n / 1e9:.2f} GB" if n < 1e9 else f"{n / 1e9:.1f} GB"

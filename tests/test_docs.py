@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,20 @@ SMALL = {
     "shared_encoder": "epochs = 1\nsteps = 2_000\nseeds = 1",
 }
 """Notebook -> what stands in its cell of parameters here."""
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_tables_and_commands_are_marked_as_such(page: Path) -> None:
+    lines, code = ["", *page.read_text("utf-8").splitlines(), ""], False
+    for before, line, after in zip(lines, lines[1:], lines[2:], strict=False):
+        code ^= line.startswith("```")
+        if code:
+            continue
+        if line.startswith("|") and not before.startswith("|"):
+            assert re.fullmatch(r"\|[ :|-]+", after), f"the table '{line}' has no line under its head"
+        assert not re.match("rlab .*   ", line), f"'{line}' is a command outside a block of code"
+        assert not line.startswith("#") or not before, f"the heading '{line}' follows without an empty line"
+    assert not code
 
 
 def test_every_notebook_is_run() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlab import stats as statistics
-from rlab.errors import RlabError
+from rlab.errors import NonFinite, RlabError
 from rlab.stats import checked, curve, holm, improvement, iqm, p_value, profile
 
 GOLDEN = json.loads((Path(__file__).parent / "rliable.json").read_text())
@@ -192,3 +192,9 @@ def test_profiles_fall(x: list[np.ndarray]) -> None:
     assert band is not None
     assert (band[0] <= band[1]).all()
     assert sum(map(len, checked(x))) == sum(map(len, x))
+
+
+def test_interval_of_what_is_no_number_is_refused() -> None:
+    for value in (np.nan, np.inf):
+        with pytest.raises(NonFinite, match=f"a score became {value} at an evaluation"):
+            statistics.bootstrap_mean(np.array([1.0, value, 2.0]))

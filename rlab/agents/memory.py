@@ -77,6 +77,11 @@ def memory_of(folder: RunFolder, progress: int | None = None) -> tuple[Memory, d
             f"run '{folder.name}' ({document['recipe']}) has no sequence encoder of its own to remember with; {there}"
         )
     kind, weights, done = encoder_of(folder, progress)
+    if kind.startswith("bi"):  # birnn, bilstm, bigru
+        raise RlabError(
+            f"run '{folder.name}' ({document['recipe']}) has the encoder '{kind}', which reads both ways and carries "
+            "no state from step to step; nearest: a run of rnn-lm"
+        )
     width = model["width"]
     in_dim = next((t.shape[1] for name, t in weights.items() if INPUTS.fullmatch(name)), width)
     options = {"in_dim": in_dim, "width": width, "layers": model["layers"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -94,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 one clear sentence on stderr says why not, 2 the command was misspelt,
         130 and 143 stopped by Ctrl-C and by SIGTERM.
     """
+    _open_closed_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     early = None
     usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # it may be ignored, as in the background
@@ -122,6 +124,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         if early is not None and isinstance(signal.getsignal(signal.SIGINT), Interrupt):
             signal.signal(signal.SIGINT, early)
+
+
+def _open_closed_streams() -> None:
+    """Give a process that was started with a closed standard stream an empty one, so that no file takes its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                os.fstat(number)
+                continue
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115 - for all of the process
 
 
 class Interrupt:

@@ -235,7 +235,7 @@ def _show(argv: Sequence[str]) -> int:
         from rlab.data.catalog import DATASETS
 
         source = DATASETS.get(flags.set)
-        if source.corpus is not None or (files is not None and files.tokens):
+        if source.corpus is not None or source.kind == "dialogues" or (files is not None and files.tokens):
             return _show_text(flags, put)
         if flags.tokens or flags.vocabulary:
             raise RlabError(f"--tokens and --vocabulary are for text, and '{flags.set}' is of kind {source.kind}")
@@ -324,6 +324,7 @@ def _show_text(flags: Show, put: Callable[[str, Any], None]) -> int:
     from rlab.data.catalog import DATASETS
     from rlab.data.datasets import load
     from rlab.data.text.describe import describe
+    from rlab.data.text.dialogues import Dialogues
     from rlab.data.text.settings import TextSettings
 
     kind = DATASETS.get(flags.set).kind
@@ -334,7 +335,11 @@ def _show_text(flags: Show, put: Callable[[str, Any], None]) -> int:
             raise RlabError(f"--{name} is for pictures, and '{flags.set}' is of kind {kind}")
     if kind == "labelled steps" and (flags.tokens or flags.vocabulary):
         raise RlabError(f"--tokens and --vocabulary are for text, and '{flags.set}' is of kind {kind}")
+    if kind == "dialogues" and flags.tokens not in ("", "words"):
+        raise RlabError(f"--tokens is '{flags.tokens}', and '{flags.set}' is cut into words; nearest: --tokens words")
     data = load(flags.set, flags.seed, report=say, text=TextSettings(flags.tokens, flags.vocabulary))
+    if isinstance(data, Dialogues):
+        data = data.with_vocabulary(flags.vocabulary or data.vocabulary, data.longest)
     facts = describe(data, flags.count, flags.seed)
     sizes = ", ".join(f"{split} {n:,}" for split, n in facts["splits"].items())
     lines = [f"{printable(facts['name']) + ' ':<16}{facts['kind']}", f"{'items':<16}{sizes}"]

@@ -46,6 +46,13 @@ class Flags:
     """Print the result as one JSON object; everything else goes to stderr."""
 
 
+MORE = (
+    "loss", "calibration_error", "per_class", "nats_per_character", "steps", "whole", "longer", "unseen",
+    "reconstruction", "divergence", "distinct_1", "distinct_2",
+)  # fmt: skip
+"""What a score of a model may have beside its mean, as ``--json`` names it."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     return until_stopped(lambda stop: _eval(argv, stop))
@@ -69,10 +76,11 @@ def _eval(argv: Sequence[str], stop: Stop) -> int:
         # evaluation.json is of the newest checkpoint.
         wrote = "" if "not_written" in score or progress is not None else f"wrote   {folder.evaluation}\n"
         if "measure" in score:
+            also = ", ".join(name for name in MORE if name in score)
+            more = f"; see also {also} with --json" if also else ""
             put(
                 f"score   {score_text(score)}\n"
-                f"        after {score['step']:,} {unit}; see also loss, "
-                "calibration_error, per_class with --json\n"
+                f"        after {score['step']:,} {unit}{more}\n"
                 f"{wrote}next    {shown_by(folder)}\n"
                 f"        rlab report {name}",
                 {k: v for k, v in score.items() if k != "session"} | {"run": folder.name},

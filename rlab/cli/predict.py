@@ -10,10 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from rlab.cli.common import DeviceName, JsonFlag, RunName, TrustFlag, parse, results, say, stopped_status, until_stopped
+from rlab.cli.common import (
+    DeviceName,
+    JsonFlag,
+    RunName,
+    TrustFlag,
+    parse,
+    reference,
+    results,
+    say,
+    stopped_status,
+    until_stopped,
+)
 from rlab.cli.flags import Arg
 from rlab.errors import RlabError, printable
 from rlab.run.contract import Detects, Predicts, Stop, Stopped, ability
+from rlab.run.folder import run_at
 
 if TYPE_CHECKING:
     from rlab.tasks.detection.any_picture import Told
@@ -52,6 +64,7 @@ TOP = 3
 
 def _predict(argv: Sequence[str], stop: Stop) -> int:
     flags = parse(Flags, "predict", argv)
+    _refuse_sequences(flags.run)
     if not flags.images:
         raise RlabError("there is no picture to predict from; nearest: rlab predict RUN IMAGE.png")
     if not 0 <= flags.score <= 1:
@@ -103,6 +116,34 @@ def _predict(argv: Sequence[str], stop: Stop) -> int:
             lines.append(f"wrote   {flags.out / 'predictions.json'}")
         put("\n".join(lines), document)
         return int(bool(problems))
+
+
+CLASSIFIED = ("labelled text", "labelled steps", "series")
+SEQUENCES = ("text", "pairs", "dialogues", "waves", *CLASSIFIED)
+"""Kinds of data sets whose items are no pictures; of some the items have classes."""
+
+
+def _refuse_sequences(name: str) -> None:
+    """Refuse a run on sequences before any file is looked for, since its words are no names of pictures.
+
+    Raises:
+        RlabError: there is no such run, or it was trained on sequences.
+    """
+    from rlab.data.catalog import DATASETS
+    from rlab.data.own import OWN
+    from rlab.recipes import verb_of
+
+    folder, _ = run_at(name)
+    document = folder.config()
+    data = str(document["subject"].get("data", ""))
+    own = OWN.get(data.partition(":")[0])  # the files may be gone
+    kind = own.kind if own is not None else DATASETS.get(data).kind if data in DATASETS else ""
+    if kind in SEQUENCES:
+        run = reference(folder)
+        way = f"rlab.load('{run}').predict in Python" if kind in CLASSIFIED else f"rlab {verb_of(document)} {run}"
+        raise RlabError(
+            f"run '{folder.name}' was trained on '{data}', {kind}, and predict reads pictures; nearest: {way}"
+        )
 
 
 def _write(file: Path, data: bytes) -> None:

@@ -24,6 +24,7 @@ from rlab.cli.flags import Arg
 from rlab.errors import RlabError, printable
 from rlab.run.contract import Translates, Translation
 from rlab.run.files import disk_error, replace_durably
+from rlab.tasks.sequence.config import WIDEST_BEAM
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ def main(argv: Sequence[str]) -> int:
     """Run the verb."""
     flags = parse(Flags, "translate", argv)
     refuse_below(flags, beam=0)
+    if flags.beam > WIDEST_BEAM:
+        raise RlabError(f"--beam is {flags.beam:,}; it may be {WIDEST_BEAM:,} at the most")
     picture = flags.show_attention and output_file("--show-attention", flags.show_attention, ".png")
     if picture is not None and len(flags.texts) != 1:
         raise RlabError(f"--show-attention draws one text, not {len(flags.texts)}; nearest: rlab translate RUN TEXT")

@@ -109,7 +109,8 @@ def _draw(folder: RunFolder, device: str, stop: Stop, put: Callable[[str, Any], 
     except Stopped:
         say("stopped; nothing was drawn")
         return stopped_status(stop)
-    wrote = "".join(f"wrote   {file}\n" for file in files.values()) or "nothing to draw: there are no classes\n"
+    wrote = "".join(f"wrote   {file}\n" for file in files.values())
+    wrote = wrote or f"nothing to draw of run '{folder.name}': it makes no pictures of test examples\n"
     following = [f"rlab report {reference(folder)}"]
     if not files and (how := shown_by(folder)) != f"rlab watch {reference(folder)}":
         following.insert(0, how)

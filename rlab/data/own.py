@@ -661,6 +661,12 @@ OWN: dict[str, type[OwnFiles]] = {
 
 
 def files_of(name: str) -> OwnFiles | None:
-    """A user's files by the name of a data set, such as ``csv:FILE``; None if it is of another kind."""
-    prefix, _, path = name.partition(":")
+    """A user's files by the name of a data set, such as ``csv:FILE``; None if it is of another kind.
+
+    Raises:
+        RlabError: nothing stands behind the colon.
+    """
+    prefix, colon, path = name.partition(":")
+    if colon and not path and prefix in OWN:
+        raise RlabError(f"'{name}' names no file; nearest: {name}PATH")
     return OWN[prefix](Path(os.path.abspath(at(path)))) if path and prefix in OWN else None

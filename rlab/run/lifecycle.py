@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rlab.errors import ForeignError, RlabError, printable, shortened
-from rlab.machine import available_memory, cores, gigabytes
+from rlab.machine import available_memory, cores, gigabytes, lacks_memory
 from rlab.registry import RECIPES
 from rlab.run.budget import Budget, FollowsClock
 from rlab.run.checkpoint import Checkpoints, Saved, most_checkpoints
@@ -211,10 +211,13 @@ def start_run(
             if lead is not None:
                 stack.enter_context(lead(folder, learner, view))
             stop.undo = None
-        except BaseException:
+        except BaseException as e:
             stop.undo = None
             stack.close()
             shutil.rmtree(folder.path, ignore_errors=True)  # nothing was learned yet
+            if lacks_memory(e):
+                free, smaller = gigabytes(available_memory()), entry.memory_hint or SMALLER
+                raise RlabError(f"the run needs more memory than the {free} that are free; {smaller}") from None
             raise
         checkpoints = Checkpoints(folder.checkpoints, journal)
         # Loading and measuring are part of the time asked for, as far as that leaves half of it.
@@ -534,13 +537,17 @@ def with_run(config: Any, **changes: Any) -> Any:
     return replace(config, run=run)
 
 
+SMALLER = "take a smaller batch or model"
+"""What helps a run that memory will not hold, where its recipe does not say."""
+
+
 def refuse_if_too_large(footprint: Footprint, folder: Path, device: str, hint: str = "") -> None:
     """Refuse a run that memory or disk will not hold; `hint` says which setting makes it smaller.
 
     Raises:
         RlabError: one sentence with what is needed, what there is, and which setting makes it smaller.
     """
-    smaller = hint or "take a smaller batch or model"
+    smaller = hint or SMALLER
     memory = available_memory()
     if footprint.memory > memory:
         raise RlabError(

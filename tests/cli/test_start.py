@@ -268,6 +268,14 @@ def test_a_reader_that_goes_away_is_no_error(runs: Path) -> None:
     assert done.returncode == 141
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_empty_ones(closed: str) -> None:
+    code = "import sys; from rlab.cli import main; sys.argv[1:] = ['-V']; assert not main(); print(sys.stdin.read())"
+    command = ["sh", "-c", f'exec "$0" -c "$1" {closed}', sys.executable, code]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_doctor(rlab) -> None:
     said = rlab("doctor", "--json")
     found = json.loads(said.out)

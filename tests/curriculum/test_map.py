@@ -14,17 +14,6 @@ from rlab.studies import load_studies
 
 ROOT = Path(__file__).parents[2]
 ROW = re.compile(r"\| (\d{3}) \| ([CDFKMX]) \| (.+) \| (.+) \|")
-PLANNED = "planned: "
-LATER = {
-    "autoencoders",
-    "sequences",
-    "generative models",
-    "detection",
-    "lightweighting",
-    "distribution",
-    "Go",
-}
-"""What other parts of the lab will bring."""
 KINDS = {"M": 120, "C": 118, "D": 26, "F": 18, "X": 11, "K": 9}
 # fmt: off
 CORRECTED = {
@@ -73,9 +62,6 @@ def test_every_correction_is_told() -> None:
 def test_what_settles_an_item_exists(number: int) -> None:
     kind, says, where = rows()[number]
     assert 15 < len(says) < 200
-    if where.startswith(PLANNED):
-        assert where.removeprefix(PLANNED) in LATER
-        return
     if where == "note":
         assert kind in "CDK", "a method, formula or worked number is put to a test"
         return

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from rlab.data.text.datasets import LabelledSteps, LabelledText, PairDataset, TextDataset
+from rlab.data.text.dialogues import Dialogues
 from rlab.data.text.tokens import UNK, Tokenizer
 from rlab.seeding import derive
 
-OfText = TextDataset | PairDataset | LabelledText | LabelledSteps
+OfText = TextDataset | PairDataset | LabelledText | LabelledSteps | Dialogues
 """A data set that can be described here."""
 
 
@@ -24,10 +25,11 @@ def describe(data: OfText, count: int, seed: int = 0) -> dict[str, Any]:
         seed: of their choice.
 
     Returns:
-        As JSON: ``name``, ``kind``; ``splits``, name -> number of items; ``vocabularies``, of each tokenizer its
-        ``tokens`` and ``size``; ``lengths``, of each side the ``shortest``, ``median`` and ``longest`` in tokens, of a
-        stream none; ``unknown``, split -> the share of unknown tokens; ``classes``; ``examples``, each of which has
-        sides, with their ``text``, ``pieces``, ``length`` and the places of ``unknown`` pieces.
+        As JSON: ``name``, ``kind``; ``splits``, name -> number of items; ``vocabularies``, of each tokenizer
+        its ``tokens`` and ``size``; ``lengths``, of each side the ``shortest``, ``median`` and ``longest`` in
+        tokens, of a dialogue in turns, of a stream none; ``unknown``, split -> the share of unknown tokens;
+        ``classes``; ``examples``, each of which has sides, with their ``text``, ``pieces``, ``length`` and the
+        places of ``unknown`` pieces.
     """
     generator = torch.Generator().manual_seed(derive(seed, "examples"))
     items = data.splits["train"]
@@ -50,6 +52,14 @@ def describe(data: OfText, count: int, seed: int = 0) -> dict[str, Any]:
         side: {"tokens": tokenizer.name, "size": len(tokenizer)} for side, tokenizer in data.tokenizers.items()
     }
     facts["unknown"] = {split: data.unknown(split) for split in data.splits}
+    if isinstance(data, Dialogues):
+        many = data.first.diff()[items]
+        facts["lengths"] = {"dialogue": _lengths(many), "turn": _lengths(data.ids.lengths - 2)}
+        examples = [
+            {f"turn {turn}": _sentence(data.tokenizer, text) for turn, text in enumerate(data.texts[n], 1)}
+            for n in chosen.tolist()
+        ]
+        return facts | {"examples": examples}
     if isinstance(data, TextDataset):
         facts |= {"lengths": {}, "tokens": {split: len(data.part(split)) for split in data.ends}}
         windows = data.collate(chosen)["tokens"].tolist()

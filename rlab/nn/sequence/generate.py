@@ -52,11 +52,11 @@ def next_probabilities(logits: Tensor, temperature: float = 1.0, top_k: int = 0,
         )
     if temperature == 0:
         return torch.zeros_like(logits).scatter_(1, logits.argmax(1, keepdim=True), 1.0)
-    logits = logits.float() / temperature
+    logits = (logits - logits.amax(1, keepdim=True)).double() / temperature  # finite, however near 0 or large that is
     if 0 < top_k < logits.shape[1]:
         kept = logits.topk(top_k).indices
         logits = torch.full_like(logits, -torch.inf).scatter_(1, kept, logits.gather(1, kept))
-    p = logits.softmax(1)
+    p = logits.softmax(1).float()
     if top_p < 1:
         ordered, index = p.sort(dim=1, descending=True, stable=True)
         before = ordered.cumsum(1) - ordered

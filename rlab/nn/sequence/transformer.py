@@ -253,12 +253,14 @@ class Transformer(nn.Module):
                 raise RlabError(f"a Transformer has no {what} '{value}'; {nearest(value, valid)}")
         heads = max(1, width // 64) if heads is None else heads
         if heads < 1 or width % heads or (positions == "rotary" and width // heads % 2):
-            even = " an even number of features each," if positions == "rotary" else ""
+            even = "an even number" if positions == "rotary" else "the same number"
             fitting = [
                 h for h in range(1, width + 1) if width % h == 0 and (positions != "rotary" or width // h % 2 == 0)
             ]
             close = f"; nearest: {min(fitting, key=lambda h: abs(h - heads))}" if fitting else ""
-            raise RlabError(f"a Transformer of width {width} cannot have {heads} heads with{even} whole numbers{close}")
+            raise RlabError(
+                f"a Transformer of width {width} cannot have {heads} heads of {even} of features each{close}"
+            )
         if context < 1:
             raise RlabError(f"a Transformer's context is 1 step or more, not {context}")
         if not 0 <= dropout < 1:

@@ -210,16 +210,20 @@ class SequenceClassification(SingleLossTask):
 
     @torch.no_grad()
     def draw(self, stop: Stop) -> dict[str, bytes]:
-        """Draw which classes of the test sequences are taken for which, as PNG; of steps nothing.
+        """Draw which classes of the test sequences, or of their steps, are taken for which, as PNG.
 
         Raises:
             Stopped: a stop was requested.
         """
         from rlab.tasks.pictures import confusion
 
-        if self.steps:
-            return {}
-        return {"confusion": confusion(*self.outputs("test", stop), self.classes)}
+        if not self.steps:
+            return {"confusion": confusion(*self.outputs("test", stop), self.classes)}
+        parts = []
+        for batch in until(stop, self.data.ordered("test", CHUNK)):
+            parts.append((self._as_classes(self.forward(batch))[batch["mask"]].cpu(), batch["y"][batch["mask"]].cpu()))
+        logits, labels = (torch.cat(list(each)) for each in zip(*parts, strict=True))
+        return {"confusion": confusion(logits, labels, self.classes)}
 
     def memory(self, batch_size: int) -> int:
         """Estimate the bytes of a batch's activations: those of the first batch's shape."""

@@ -237,6 +237,10 @@ class TranslationFitConfig(FitConfig):
         within(self, 0, 1, "scheduled_sampling")
 
 
+WIDEST_BEAM = 1_000
+"""Translations that can be followed at a time."""
+
+
 @dataclass(frozen=True)
 class DecodingConfig:
     """Settings of how a translator writes."""
@@ -251,7 +255,8 @@ class DecodingConfig:
     13a of sentencepiece, char of characters and Japanese."""
 
     def __post_init__(self) -> None:
-        at_least(self, beam=1, length_penalty=0)
+        at_least(self, length_penalty=0)
+        within(self, 1, WIDEST_BEAM, "beam")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from rlab.data.text.tokens import BOS, EOS, PAD, UNK, target_ids
 from rlab.nn.sequence.generate import next_probabilities
 from rlab.nn.sequence.recurrent import RecurrentLayer
 from rlab.run.contract import Score, Stop
+from rlab.seeding import bounded
 from rlab.stats import bootstrap_mean
 from rlab.tasks.sequence.dialogue_config import DialogueModelConfig, LatentConfig
 from rlab.tasks.task import Losses, Metric, SingleLossTask, until
@@ -334,7 +335,7 @@ class Conversation(SingleLossTask):
         tokens, mask = tokens.to(self.device), mask.to(self.device)
         there = torch.ones(1, len(rows), dtype=torch.bool, device=self.device)
         known = self.model.contexts(self.model.read(tokens, mask), there)[:, -1]
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(bounded(seed))
         given = self.model.given_of(known, generator)
         ids = self.model.answers(given, self.dialogues.longest, temperature, generator)[0]
         return joined(tokenizer.decode(ids))

@@ -19,6 +19,7 @@ from rlab.nn.graph import Graph
 from rlab.nn.sequence.generate import stream_tokens
 from rlab.nn.sequence.language import LanguageModel, detached
 from rlab.run.contract import State, Stop
+from rlab.seeding import bounded
 from rlab.stats import bootstrap_mean
 from rlab.tasks.sequence.config import WritingConfig
 from rlab.tasks.task import Losses, Metric, SingleLossTask, until
@@ -216,7 +217,7 @@ class LanguageModelling(SingleLossTask):
     ) -> Iterator[str]:
         """Yield what follows a prompt; see `rlab.run.contract.Writes`."""
         ids = self.tokenizer.encode(prompt) or self._beginning()
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(bounded(seed))
         was = self.model.training
         self.model.eval()
         try:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from rlab.data.catalog import DATASETS
-from rlab.data.own import OwnSettings
+from rlab.data.own import OWN, OwnSettings
 from rlab.errors import RlabError
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
@@ -290,7 +290,8 @@ def sequences_of(part: SequenceDataConfig, seed: int, kinds: tuple[str, ...], mo
 
     kind = DATASETS.get(part.data).kind
     if kind not in kinds:
-        fitting = ", ".join(name for name in DATASETS if DATASETS.get(name).kind in kinds)
+        named = [name for name in DATASETS if DATASETS.get(name).kind in kinds]
+        fitting = ", ".join([*named, *(f"{prefix}:FILE" for prefix, own in OWN.items() if own.kind in kinds)])
         raise RlabError(f"'{part.data}' is of kind {kind}, and this model learns from {' or '.join(kinds)}: {fitting}")
     tokens = getattr(part, "tokens", "auto")
     cut = TextSettings("" if tokens == "auto" else tokens, getattr(part, "vocabulary", 0), **more)

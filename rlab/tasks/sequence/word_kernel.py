@@ -106,7 +106,7 @@ def _add(rows, i, weights, at, others, many):
             rows[i, d] += s * others[j, d]
 
 
-@compiled(nogil=True, fastmath=True)
+@compiled(nogil=True, fastmath=True, error_model="numpy")  # NaN of vectors that diverged is found by the learner
 def sigmoids(x, many):
     """Put 1 / (1 + exp(-x)) in place of the first of x, float32[N], to 1e-6.
 

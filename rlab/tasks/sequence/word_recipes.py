@@ -178,6 +178,7 @@ for _name, _model in MODELS.items():
             budget="fit.epochs",
             describe=describe_dialogue,
             draws=False,
+            shown_by="chat",
             family="words and dialogue",
             takes=("dialogues",),
             memory_hint="take a smaller --batch-size or --vocabulary",

@@ -393,7 +393,8 @@ class WordsLearner:
         rates = self._rate(self.done), self._rate(self.done + stop - start)
         self.task.learn(start, stop, rates, epoch)
         self.done += stop - start
-        length = float(np.sqrt(np.square(self.task.vectors.input).sum(1, dtype=np.float64)).mean())
+        with np.errstate(over="ignore", invalid="ignore"):
+            length = float(np.sqrt(np.square(self.task.vectors.input).sum(1, dtype=np.float64)).mean())
         if not np.isfinite(length) or not np.isfinite(self.task.vectors.output).all():
             raise NonFinite("word vectors", length, f"word {self.done:,}; take a smaller --learning-rate")
         return {

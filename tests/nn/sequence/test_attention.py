@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 from rlab.errors import RlabError
 from rlab.nn.sequence.attention import (
@@ -17,6 +17,7 @@ from rlab.nn.sequence.attention import (
     masked_softmax,
     scaled_dot_product,
 )
+from rlab.nn.sequence.transformer import Transformer
 
 
 def test_the_last_query_belongs_to_the_last_key() -> None:
@@ -96,6 +97,7 @@ def test_an_unknown_score_is_refused() -> None:
 
 def test_layer_norm_divides_by_the_biased_deviation() -> None:
     """[1, 0, 0, 0] -> 0.75 / sqrt(0.1875) = 1.7320, and -0.5773: what the Transformer's norms do."""
-    assert F.layer_norm(torch.tensor([1.0, 0, 0, 0]), (4,)).tolist() == pytest.approx(
-        [1.7320, *[-0.5773] * 3], abs=1e-4
-    )
+    model = Transformer(4, 4, 1, heads=1)
+    block: Any = model.blocks[0]
+    for norm in (*block.norms, model.norm):
+        assert norm(torch.tensor([1.0, 0, 0, 0])).tolist() == pytest.approx([1.7320, *[-0.5773] * 3], abs=1e-4)

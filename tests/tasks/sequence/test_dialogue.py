@@ -219,7 +219,8 @@ def test_run_resumes_exactly_and_chats(
     assert ("divergence" in score) == (recipe == "vhred")
     assert main(["report", "whole"]) == 0
     capsys.readouterr()
-    for words in (["chat", "whole"], ["chat", "whole", "--temperature", "1", "--seed", "3"]):
+    extreme = ["chat", "whole", "--temperature", "1e-320", "--seed", str(10**30)]
+    for words in (["chat", "whole"], ["chat", "whole", "--temperature", "1", "--seed", "3"], extreme):
         said = []
         for _ in range(2):
             monkeypatch.setattr("sys.stdin", io.StringIO("Hello!\n\n\nA room, please.\nqwertz \x00 猫\n"))
@@ -230,3 +231,18 @@ def test_run_resumes_exactly_and_chats(
     assert main(["chat", "whole", "--temperature", "-1"]) == 1
     assert main(["neighbours", "whole", "room"]) == 1
     assert "has no vectors of words; it can converse" in capsys.readouterr().err
+    assert main(["watch", "whole"]) == 0
+    assert "next    rlab chat whole" in capsys.readouterr().out
+
+
+def test_examples_of_dialogues_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "show", "rule-dialogues", "--count", "2", "--vocabulary", "20", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["lengths"]["dialogue"] == {"shortest": 12, "median": 12, "longest": 12}
+    assert facts["vocabularies"]["text"] == {"tokens": "words", "size": 24}
+    first = facts["examples"][0]
+    assert list(first) == [f"turn {n}" for n in range(1, 13)]
+    assert first["turn 12"]["pieces"] == ["good", "bye", "."]
+    assert facts["unknown"]["train"] > 0
+    assert main(["data", "show", "rule-dialogues", "--tokens", "characters"]) == 1
+    assert "'rule-dialogues' is cut into words; nearest: --tokens words" in capsys.readouterr().err

@@ -130,6 +130,11 @@ def test_padding_is_no_part_of_the_loss(lengths: tuple[int, ...]) -> None:
         loss = task.loss(logits, Batch(tensors, torch.arange(3)))["loss"]
         assert loss.item() == pytest.approx(right, abs=1e-6), recipe
         loss.backward()
+        # The longer sequence counts more: a mean of their means would be another number.
+        steep = torch.zeros(3, 4, 10)
+        steep[1, :, 1] = 50.0
+        mean = (lengths[0] * math.log(10) + lengths[1] * 50) / max(sum(lengths), 1)
+        assert task.loss(steep, Batch(tensors, torch.arange(3)))["loss"].item() == pytest.approx(mean, abs=1e-4), recipe
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
     assert (logits.grad[~mask] == 0).all()
@@ -250,6 +255,12 @@ def test_all_pairs_of_the_adder_are_tested(monkeypatch: pytest.MonkeyPatch) -> N
     assert score["whole"]["examples"] == 128 * 128
     assert score["whole"]["exact"] < 1
     assert set(score) >= {"steps", "longer"}
+    drawn: list[tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]] = []
+    monkeypatch.setattr("rlab.tasks.pictures.confusion", lambda *given: drawn.append(given) or b"")
+    assert set(fit.task.draw(Stop())) == {"confusion"}
+    logits, labels, classes = drawn[0]
+    assert (len(logits), classes) == (8 * len(fit.task.dataset.splits["test"]), ("0", "1"))
+    assert 100 * (logits.argmax(1) == labels).double().mean().item() == pytest.approx(score["steps"])
 
 
 @pytest.mark.slow

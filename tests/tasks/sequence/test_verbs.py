@@ -128,6 +128,10 @@ def test_attention_is_drawn(call: Callable[..., Any], tmp_path: Path) -> None:
         (("translate", "pairs", " "), b"", "there is nothing to translate in an empty text"),
         (("translate", "pairs"), "猫 ".encode() * 140, "a text of 140 tokens is longer than the 128"),
         (("translate", "pairs", "猫", "--beam", "-1"), b"", "--beam is -1; it must be at least 0"),
+        (("translate", "pairs", "猫", "--beam", "1001"), b"", "--beam is 1,001; it may be 1,000 at the most"),
+        (("predict", "letters", "the cat"), b"", "text, and predict reads pictures; nearest: rlab sample letters"),
+        (("predict", "series", "x.png"), b"", "predict reads pictures; nearest: rlab.load('series').predict"),
+        (("data", "show", "text:"), b"", "'text:' names no file; nearest: text:PATH"),
     ],
 )
 def test_wrong_input_is_one_sentence(
@@ -138,6 +142,40 @@ def test_wrong_input_is_one_sentence(
     assert done.status == 1
     assert why in done.err
     assert done.err.count("\n") == 1
+
+
+def test_what_another_run_has_not_is_refused(call: Callable[..., Any], folder: Path) -> None:
+    done = call("train", "drqn", "--env", "CartPole-v1", "--memory", "series")
+    assert "run 'series' (rnn) has the encoder 'bigru', which reads both ways" in done.err
+    done = call("train", "translate", "--data", f"text:{folder / 'text'}")
+    assert re.search(r"this model learns from pairs: .*, pairs:FILE$", done.err, re.MULTILINE), done.err
+    assert {path.name for path in (folder / "runs").iterdir()} <= {*RUNS, "after"}
+
+
+def test_model_too_large_for_the_memory_is_refused(
+    call: Callable[..., Any], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*sizes: Any, **options: Any) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("rlab.nn.sequence.language.LanguageModel", refuses)
+    before = sorted((folder / "runs").iterdir())
+    done = call("train", "transformer-lm", "--data", "shakespeare-small", "--threads", "1")
+    assert done.status == 1
+    assert re.search(r"needs more memory than the .* that are free; take a smaller --batch-size, --window", done.err)
+    assert sorted((folder / "runs").iterdir()) == before
+
+
+def test_a_seed_may_be_of_any_size(call: Callable[..., Any]) -> None:
+    seeds = (str(2**63 - 1), str(2**63), str(10**30))
+    texts = [call("sample", "letters", "--seed", seed, "--length", "20").out for seed in (*seeds, seeds[-1])]
+    assert len(set(texts)) == 3
+    assert texts[2] == texts[3]
+
+
+def test_eval_names_what_else_a_score_has(call: Callable[..., Any]) -> None:
+    done = call("eval", "letters")
+    assert "; see also loss, nats_per_character with --json" in done.out
 
 
 def test_report_shows_what_was_written(call: Callable[..., Any], folder: Path) -> None:

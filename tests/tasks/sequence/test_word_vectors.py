@@ -56,6 +56,9 @@ def test_sigmoid_is_exact() -> None:
     found = x.copy()
     sigmoids(found, len(x))
     assert np.abs(found - 1 / (1 + np.exp(-x.astype(np.float64)))).max() < 1e-6
+    diverged = np.full(8, np.nan, np.float32)
+    sigmoids(diverged, 8)  # the learner says so; an error of the kernel would not
+    assert np.isnan(diverged).all()
 
 
 def objective(vectors: np.ndarray, skip_gram: bool) -> float:
