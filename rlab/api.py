@@ -23,9 +23,11 @@ from rlab.run.contract import (
     Draws,
     Embeds,
     Interpolates,
+    Labels,
     Plays,
     Predicts,
     Samples,
+    SamplesOfClasses,
     ScoresData,
     ShowsValues,
     Sounds,
@@ -552,12 +554,19 @@ class Predictor(Loaded):
         draw(self.folder, self._device)
         return super().report()
 
-    def sample(self, n: int, seed: int = 0) -> np.ndarray:
+    def sample(self, n: int, seed: int = 0, label: int | str | None = None) -> np.ndarray:
         """n new items as the data set has them, drawn by the seed alone.
 
+        Args:
+            n: how many.
+            seed: of the draws.
+            label: the class of all, its name or number; None: of a run with --conditional all classes in turn.
+
         Raises:
-            RlabError: the run has learned nothing that makes new data.
+            RlabError: the run has learned nothing that makes new data, or there is no such class.
         """
+        if label is not None:
+            return self.ability(SamplesOfClasses).sample(n, seed, label)
         return self.ability(Samples).sample(n, seed)
 
     def write(self, prompt: str = "", n: int = 1, seed: int = 0, **how: Any) -> list[str]:
@@ -574,11 +583,11 @@ class Predictor(Loaded):
         """Outputs for the test examples, and their targets; see `Classification.outputs`.
 
         Raises:
-            RlabError: the run predicts nothing.
+            RlabError: the run predicts no labels.
         """
         import torch
 
-        task: Any = self.ability(Predicts)
+        task: Any = self.ability(Labels)
         with torch.no_grad():
             outputs, targets = task.outputs("test", stop)
         return outputs, targets
@@ -592,7 +601,9 @@ ABILITIES: dict[type, str] = {
     Acts: "can act",
     Plays: "can play",
     Predicts: "can predict",
+    Labels: "can tell labels",
     Samples: "can make new data",
+    SamplesOfClasses: "can make images of a class",
     Interpolates: "can go from one item to another",
     Writes: "can write text",
     Sounds: "can make sounds",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rlab.errors import RlabError
+from rlab.errors import NonFinite, RlabError
 
 Scores = Sequence[np.ndarray]
 """One array an environment: float[runs]."""
@@ -52,7 +52,13 @@ def student(values: Sequence[float], level: float = LEVEL) -> tuple[float, float
 
 
 def bootstrap_mean(values: np.ndarray, replicates: int = REPLICATES) -> tuple[float, float]:
-    """The percentile bootstrap's interval of the mean of values[n] (Efron & Tibshirani 1993, ch. 13), fixed seed."""
+    """The percentile bootstrap's interval of the mean of values[n] (Efron & Tibshirani 1993, ch. 13), fixed seed.
+
+    Raises:
+        NonFinite: a value is NaN or infinite.
+    """
+    if not (finite := np.isfinite(values)).all():
+        raise NonFinite("score", float(values[~finite][0]), "an evaluation")
     low, high = _interval(_resampled([values], replicates).mean(axis=1))
     return float(low), float(high)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rlab.cli.common import DeviceName, JsonFlag, RunName, TrustFlag, parse, results, say, stopped_status, until_stopped
 from rlab.cli.flags import Arg
 from rlab.errors import RlabError, printable
-from rlab.run.contract import Detects, Predicts, Stop, Stopped, ability
+from rlab.run.contract import Detects, Labels, Stop, Stopped, ability
 
 if TYPE_CHECKING:
     from rlab.tasks.detection.any_picture import Told
@@ -168,7 +168,7 @@ def _teller(loaded: Any, score: float) -> Callable[[Any], Told]:
 
     task: Any = ability(loaded.learner, Detects)
     predicts = task is None
-    task = task or loaded.ability(Predicts)
+    task = task or loaded.ability(Labels)
     data: Any = getattr(task, "dataset", None)
     shape = tuple(getattr(data, "shape", ()))
     if len(shape) != 3 or shape[0] not in (1, 3):

@@ -19,6 +19,9 @@ from rlab.tasks.pictures import png
 COLUMNS = 12
 """Examples that are shown side by side."""
 
+MOST_COLUMNS = 10
+"""Classes up to which each has a column of its own in a grid of samples."""
+
 FILTERS = 64
 """Filters of the first layer that are shown, those of the largest weights."""
 
@@ -42,6 +45,11 @@ def grid(images: np.ndarray, columns: int = 0, gap: int = 1) -> bytes:
     data = io.BytesIO()
     Image.fromarray(sheet(images, columns, gap)).save(data, "PNG")
     return data.getvalue()
+
+
+def columns_of(turns: int) -> int:
+    """Columns of a grid of samples whose classes come in turn, so that a column is of one class; 0: any number."""
+    return turns if 1 < turns <= MOST_COLUMNS else 0
 
 
 def gif(frames: np.ndarray, columns: int = 0, seconds: float = 0.08) -> bytes:
