@@ -565,9 +565,12 @@ class Predictor(Loaded):
         Raises:
             RlabError: the run has learned nothing that makes new data, or there is no such class.
         """
-        if label is not None:
-            return self.ability(SamplesOfClasses).sample(n, seed, label)
-        return self.ability(Samples).sample(n, seed)
+        maker = self.ability(Samples)
+        if label is None:
+            return maker.sample(n, seed)
+        if not isinstance(maker, SamplesOfClasses):
+            raise RlabError(f"label {label}: run '{self.folder.name}' makes nothing of a class")
+        return maker.sample(n, seed, label)
 
     def write(self, prompt: str = "", n: int = 1, seed: int = 0, **how: Any) -> list[str]:
         """n texts that go on from a prompt; see `rlab.sample`."""
@@ -603,7 +606,6 @@ ABILITIES: dict[type, str] = {
     Predicts: "can predict",
     Labels: "can tell labels",
     Samples: "can make new data",
-    SamplesOfClasses: "can make images of a class",
     Interpolates: "can go from one item to another",
     Writes: "can write text",
     Sounds: "can make sounds",

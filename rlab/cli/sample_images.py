@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MOST = 10_000
 """Images of a grid."""
 
+PIXELS = 100_000_000
+"""Of a picture; programs take larger ones for attacks."""
+
 ROWS, STEPS = 16, 24
 """Ways that an animation shows at the same time, and pictures of each."""
 
@@ -51,16 +54,20 @@ def main_images(
         raise RlabError(f"-n is {n}; a grid has 1 to {MOST:,} images")
     out = out and output_file("--out", out, ".png")
     interpolate = interpolate and output_file("--interpolate", interpolate, ".gif")
-    of: dict[str, Any] = {}
-    if label is not None:
-        loaded.ability(SamplesOfClasses)
-        of = {"label": label}
+    of: dict[str, Any] = {} if label is None else {"label": label}
     classes = ability(loaded.learner, SamplesOfClasses)
-    columns = columns_of(classes.turns) if classes is not None and label is None else 0
+    if of and classes is None:
+        raise RlabError(f"--label is {label}, and run '{loaded.folder.name}' makes nothing of a class; nearest: "
+                        "without --label")  # fmt: skip
+    columns = columns_of(classes.turns) if classes is not None and not of else 0
     written = []
     if out is not None or interpolate is None:
+        shape = loaded.ability(Samples).sample(1, seed, **of).shape[1:]
+        _check_images(shape, loaded.folder.name, f"rlab.load('{loaded.folder.name}').sample(n)")
+        if n > (most := max(1, PIXELS // (shape[1] * shape[2]))):
+            raise RlabError(f"-n is {n}, of {shape[1]}x{shape[2]} pixels each, which is more than a picture of "
+                            f"{PIXELS:,} pixels holds; nearest: {most}")  # fmt: skip
         images = loaded.ability(Samples).sample(n, seed, **of)
-        _check_images(images.shape[1:], loaded.folder.name, f"rlab.load('{loaded.folder.name}').sample(n)")
         png = grid(images, columns)
         written.append(write_pictures(loaded.folder, {"samples": png})["samples"] if out is None else _write(out, png))
     if interpolate is not None:

@@ -28,8 +28,9 @@ FILTERS = 64
 POINTS = 2_000
 """Codes that a map shows."""
 
-SMALLEST = 256
-"""Pixels of the shorter side of a grid below which its images are enlarged, by whole factors."""
+SMALLEST, LARGEST = 256, 2_048
+"""Pixels of the shorter side of a grid below which its images are enlarged, by whole factors, and of the longer side up
+to which they are."""
 
 
 def grid(images: np.ndarray, columns: int = 0, gap: int = 1) -> bytes:
@@ -82,7 +83,7 @@ def sheet(images: np.ndarray, columns: int = 0, gap: int = 1) -> np.ndarray:
     for i, image in enumerate(images):
         top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
         whole[top : top + height, left : left + width] = image.transpose(1, 2, 0)
-    factor = max(1, math.ceil(SMALLEST / min(whole.shape[:2])))
+    factor = max(1, min(math.ceil(SMALLEST / min(whole.shape[:2])), LARGEST // max(whole.shape[:2])))
     return whole.repeat(factor, 0).repeat(factor, 1)
 
 

@@ -317,7 +317,7 @@ class Sampler:
         if self.dataset.kind == "images":
             return grid(samples.numpy(), columns_of(self.turns) or 10)
         real = self.scorer.examples("train", len(samples)).numpy()
-        return scatter(real, samples.numpy(), self.dataset.columns)
+        return scatter(real, samples[: len(real)].numpy(), self.dataset.columns)  # more would hide few examples
 
 
 def scatter(real: np.ndarray, samples: np.ndarray, columns: tuple[str, ...] | None) -> bytes:
