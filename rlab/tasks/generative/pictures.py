@@ -137,7 +137,8 @@ def code_map(codes: Tensor, dataset: TensorDataset, items: Tensor) -> bytes:
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
-        colours = {"c": labels.numpy(), "cmap": "tab10"} if labels.dim() == 1 else {}
+        palette = ("tab10" if len(labels.unique()) <= 10 else "tab20") if named else "viridis"
+        colours = {"c": labels.numpy(), "cmap": palette} if labels.dim() == 1 else {}
         shown = axes.scatter(*place.T, s=4, **colours)
         if named and len(dataset.classes or ()) <= 20:
             handles, _ = shown.legend_elements(num=None)
