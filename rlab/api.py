@@ -23,9 +23,11 @@ from rlab.run.contract import (
     Draws,
     Embeds,
     Interpolates,
+    Labels,
     Plays,
     Predicts,
     Samples,
+    SamplesOfClasses,
     ScoresData,
     ShowsValues,
     Sounds,
@@ -554,13 +556,23 @@ class Predictor(Loaded):
         draw(self.folder, self._device)
         return super().report()
 
-    def sample(self, n: int, seed: int = 0) -> np.ndarray:
+    def sample(self, n: int, seed: int = 0, label: int | str | None = None) -> np.ndarray:
         """n new items as the data set has them, drawn by the seed alone.
 
+        Args:
+            n: how many.
+            seed: of the draws.
+            label: the class of all, its name or number; None: of a run with --conditional all classes in turn.
+
         Raises:
-            RlabError: the run has learned nothing that makes new data.
+            RlabError: the run has learned nothing that makes new data, or there is no such class.
         """
-        return self.ability(Samples).sample(n, seed)
+        maker = self.ability(Samples)
+        if label is None:
+            return maker.sample(n, seed)
+        if not isinstance(maker, SamplesOfClasses):
+            raise RlabError(f"label {label}: run '{self.folder.name}' makes nothing of a class")
+        return maker.sample(n, seed, label)
 
     def write(self, prompt: str = "", n: int = 1, seed: int = 0, **how: Any) -> list[str]:
         """n texts that go on from a prompt; see `rlab.sample`."""
@@ -576,11 +588,11 @@ class Predictor(Loaded):
         """Outputs for the test examples, and their targets; see `Classification.outputs`.
 
         Raises:
-            RlabError: the run predicts nothing.
+            RlabError: the run predicts no labels.
         """
         import torch
 
-        task: Any = self.ability(Predicts)
+        task: Any = self.ability(Labels)
         with torch.no_grad():
             outputs, targets = task.outputs("test", stop)
         return outputs, targets
@@ -594,6 +606,7 @@ ABILITIES: dict[type, str] = {
     Acts: "can act",
     Plays: "can play",
     Predicts: "can predict",
+    Labels: "can tell labels",
     Samples: "can make new data",
     Interpolates: "can go from one item to another",
     Writes: "can write text",

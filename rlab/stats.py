@@ -55,12 +55,10 @@ def bootstrap_mean(values: np.ndarray, replicates: int = REPLICATES) -> tuple[fl
     """The percentile bootstrap's interval of the mean of values[n] (Efron & Tibshirani 1993, ch. 13), fixed seed.
 
     Raises:
-        NonFinite: a value is NaN or Inf, as that of a model that has diverged.
+        NonFinite: a value is NaN or infinite.
     """
-    wrong = np.asarray(values, np.float64)
-    wrong = wrong[~np.isfinite(wrong)]
-    if len(wrong):
-        raise NonFinite("a score", float(wrong[0]), "an evaluation")
+    if not (finite := np.isfinite(values)).all():
+        raise NonFinite("a score", float(values[~finite][0]), "an evaluation")
     low, high = _interval(_resampled([values], replicates).mean(axis=1))
     return float(low), float(high)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rlab.compare.processes import Job, Pool, Row, View
+from rlab.data.catalog import DATASETS
 from rlab.errors import RlabError, nearest
 from rlab.machine import cores
 from rlab.run.contract import Samples, Stop, Stopped, ability
@@ -80,6 +81,10 @@ class Plan:
             twice = [name for name in names if names.count(name) > 1]
             if twice:
                 raise RlabError(f"{what} '{twice[0]}' is named twice")
+        for name in self.data:
+            if (kind := DATASETS.get(name).kind) != "images":
+                raise RlabError(f"data set '{name}' is of kind {kind}, and generative models are compared on images; "
+                                "nearest: --data digits")  # fmt: skip
         if self.seeds < 1 or not 0 < self.minutes < 1e6 or self.samples < 100:
             raise RlabError(
                 f"--seeds is {self.seeds}, --minutes {self.minutes:g} and --samples {self.samples}; they must be at "

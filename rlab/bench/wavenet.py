@@ -162,7 +162,7 @@ def spoken_accuracy(run: str, classifier: str, each: int, seed: int, progress: C
     from rlab.data.readers import log_mel
     from rlab.data.sound import from_mu_law
     from rlab.errors import RlabError
-    from rlab.run.contract import Predicts, Sounds
+    from rlab.run.contract import Labels, Sounds
     from rlab.stats import wilson
 
     with load(run, "cpu") as loaded:
@@ -177,7 +177,7 @@ def spoken_accuracy(run: str, classifier: str, each: int, seed: int, progress: C
     items = data.part("test")[: len(words)].tolist()
     recorded = [from_mu_law(data.recording(n).numpy()) for n in items]
     with load(classifier, "cpu") as loaded:
-        judge = loaded.ability(Predicts)
+        judge: Any = loaded.ability(Labels)
         known = getattr(getattr(judge, "dataset", None), "classes", None)
         if known is None or tuple(known) != tuple(data.classes):
             raise RlabError(

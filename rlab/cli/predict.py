@@ -24,7 +24,7 @@ from rlab.cli.common import (
 )
 from rlab.cli.flags import Arg
 from rlab.errors import RlabError, printable
-from rlab.run.contract import Detects, Predicts, Stop, Stopped, ability
+from rlab.run.contract import Detects, Labels, Stop, Stopped, ability
 from rlab.run.folder import run_at
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _teller(loaded: Any, score: float) -> Callable[[Any], Told]:
 
     task: Any = ability(loaded.learner, Detects)
     predicts = task is None
-    task = task or loaded.ability(Predicts)
+    task = task or loaded.ability(Labels)
     data: Any = getattr(task, "dataset", None)
     shape = tuple(getattr(data, "shape", ()))
     if len(shape) != 3 or shape[0] not in (1, 3):

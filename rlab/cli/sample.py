@@ -50,10 +50,12 @@ class Flags:
     """Of images: the picture; by default pictures/samples.png in the run's folder."""
     interpolate: Annotated[Path | None, Arg("FILE.gif")] = None
     """Of images: an animation that goes from some to others, by way of their codes."""
+    label: Annotated[str, Arg("CLASS")] = ""
+    """Of images of a run with --conditional, and of sounds: their class; without it all in turn."""
     play_to: Annotated[Path | None, Arg("FILE.wav")] = None
     """Of sounds: the file, by default RUN.wav; several are FILE-1.wav and so on."""
     digit: Annotated[str, Arg("CLASS")] = ""
-    """Of sounds: their class, such as the digit that is spoken; without it all in turn."""
+    """The same as --label, where classes are digits."""
     speaker: Annotated[str, Arg("NAME")] = ""
     """Of sounds: who speaks; without it all in turn."""
     seconds: float = 0.0
@@ -78,6 +80,10 @@ def main(argv: Sequence[str]) -> int:
         raise RlabError(f"--temperature is {flags.temperature}; it must be a number of at least 0")
     if not 0 < flags.top_p <= 1:
         raise RlabError(f"--top-p is {flags.top_p}; it must lie above 0, and be 1 at the most")
+    if flags.label and flags.digit and flags.label != flags.digit:
+        raise RlabError(f"--label is {flags.label} and --digit {flags.digit}, which are the same flag; nearest: one of "
+                        "them")  # fmt: skip
+    label = flags.label or flags.digit
     with results(flags.json) as put:
         from rlab.api import load
 
@@ -89,26 +95,27 @@ def main(argv: Sequence[str]) -> int:
                 _refuse(flags, f"run '{name}' makes sounds", *OF_TEXT, *OF_IMAGES)
                 temperature = 1.0 if flags.temperature is None else flags.temperature
                 main_sounds(
-                    loaded, flags.count or 1, flags.seed, flags.play_to, put, label=flags.digit,
+                    loaded, flags.count or 1, flags.seed, flags.play_to, put, label=label,
                     speaker=flags.speaker, seconds=flags.seconds, temperature=temperature,
                 )  # fmt: skip
                 return 0
             images = ability(loaded.learner, Samples) is not None or ability(loaded.learner, Interpolates) is not None
             if not images:
                 writer = loaded.ability(Writes)
-                _refuse(flags, f"run '{name}' writes text", *OF_IMAGES, *OF_SOUNDS)
+                _refuse(flags, f"run '{name}' writes text", *OF_IMAGES, *OF_SOUNDS, *OF_CLASSES)
                 _text(flags, writer, name, put)
                 return 0
             from rlab.cli.sample_images import main_images
 
             _refuse(flags, f"run '{name}' makes images", *OF_TEXT, "temperature", *OF_SOUNDS)
-            main_images(loaded, flags.count or IMAGES, flags.seed, flags.out, flags.interpolate, put)
+            main_images(loaded, flags.count or IMAGES, flags.seed, flags.out, flags.interpolate, put, label or None)
     return 0
 
 
 OF_TEXT = ("prompt", "length", "top_k", "top_p")
 OF_IMAGES = ("out", "interpolate")
-OF_SOUNDS = ("play_to", "digit", "speaker", "seconds")
+OF_SOUNDS = ("play_to", "speaker", "seconds")
+OF_CLASSES = ("label", "digit")
 """Flags that runs of one kind alone take."""
 
 IMAGES = 64

@@ -375,7 +375,11 @@ def told(lines: dict[str, str]) -> str:
 
 def _near(path: Path) -> str:
     """A path as it is seen from here, if it lies below."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    try:
+        here = Path.cwd()
+    except OSError:  # the folder was removed while the run went on
+        return str(path)
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def finish(folder: RunFolder, outcome: Any, stop: Stop, put: Any) -> int:

@@ -397,7 +397,10 @@ def _check_splits(data: TensorDataset) -> None:
         raise RlabError(f"data set '{data.name}' has no splits")
     for split, items in data.splits.items():
         if len(items) == 0:
-            raise RlabError(f"the split '{split}' of data set '{data.name}' is empty ({len(data.x):,} items in all)")
+            near = "; nearest: --validation 0" if split == "validation" else ""
+            raise RlabError(
+                f"the split '{split}' of data set '{data.name}' is empty ({len(data.x):,} items in all){near}"
+            )
         if items.amin() < 0 or items.amax() >= len(data.x):
             raise RlabError(f"the split '{split}' of data set '{data.name}' names items that do not exist")
         if assigned[items].any() or len(items.unique()) != len(items):

@@ -61,7 +61,8 @@ class DetectionDataset:
                             "[N, C, H, W]")  # fmt: skip
         for split, items in self.splits.items():
             if len(items) == 0:
-                raise RlabError(f"the split '{split}' of data set '{self.name}' is empty ({len(self.x):,} items)")
+                near = "; nearest: --validation 0" if split == "validation" else ""
+                raise RlabError(f"the split '{split}' of data set '{self.name}' is empty ({len(self.x):,} items){near}")
 
     def __len__(self) -> int:
         return len(self.x)

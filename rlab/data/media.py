@@ -234,7 +234,7 @@ def read_sound(data: bytes, name: str, samples: int) -> np.ndarray:
             channels, width, expected = sound.getnchannels(), sound.getsampwidth(), min(sound.getnframes(), samples)
             raw = sound.readframes(expected)
     except (wave.Error, EOFError, RuntimeError, struct.error) as e:  # the third: a chunk of an impossible size
-        raise RlabError(f"{name} is no WAV file of whole numbers ({e or 'it is cut off'})") from None
+        raise RlabError(f"{name} is no WAV file of whole numbers ({str(e) or 'it is cut off'})") from None
     if width not in (1, 2, 3, 4):
         raise RlabError(f"{name} has samples of {8 * width} bits; 8, 16, 24 and 32 are read")
     if expected == 0 or len(raw) != expected * width * channels:

@@ -149,8 +149,10 @@ def make(name: str, found: Recordings, seed: int = 0, validation: float | None =
     splits = split_items(name, len(found.sounds), found.labels, found.test, seed, validation)
     for split, items in splits.items():
         if len(items) == 0:
+            near = "; nearest: --validation 0" if split == "validation" else ""
             raise RlabError(
                 f"the split '{split}' of data set '{name}' is empty: there are {len(found.sounds):,} recordings in all"
+                f"{near}"
             )
     for number, sound in enumerate(found.sounds):
         if len(sound) == 0:

@@ -92,8 +92,8 @@ class Autoencoder(nn.Module):
                 "there are no pairs to be tied or trained greedily; nearest: --encoder mlp"
             )
         ways_in = _blocks(encoder.layers) if isinstance(encoder, MLP) else []
-        if not isinstance(self.code, nn.Identity):
-            ways_in.append(nn.Sequential(self.code))
+        if not isinstance(self.code, nn.Identity):  # below the code of a flat encoder there is no layer, but its shape
+            ways_in.append(nn.Sequential(self.code) if ways_in else nn.Sequential(encoder, self.code))
         ways_back = _blocks(decoder.layers)[::-1]
         if len(ways_in) != len(ways_back):
             raise RlabError(f"the encoder has {len(ways_in)} layers and the decoder {len(ways_back)}; nearest: "

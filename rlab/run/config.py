@@ -119,9 +119,21 @@ def from_plain(cls: type[C], plain: Any, where: str = "config.json") -> C:
 
     Raises:
         RlabError: a field is unknown or of the wrong type, or one without a default is missing; the message
-            names it. A missing field that has a default takes it, as in a run of before the field was there.
+            names it. A missing field that has a default takes it, as in a run of before the field was there. Or a
+            number is not finite, which no file of a run can hold.
     """
-    return _read(cls, migrated(cls, plain), where)
+    made = _read(cls, migrated(cls, plain), where)
+    _refuse_infinite(plain)
+    return made
+
+
+def _refuse_infinite(plain: Any, name: str = "") -> None:
+    """Refuse NaN and infinity among plain values, naming the flag."""
+    if isinstance(plain, (dict, list, tuple)):
+        for key, value in plain.items() if isinstance(plain, dict) else ((name, value) for value in plain):
+            _refuse_infinite(value, str(key))
+    elif isinstance(plain, float) and not math.isfinite(plain):
+        raise RlabError(f"--{name.replace('_', '-')} is {plain}; it must be a finite number")
 
 
 def migrated(cls: type, plain: Any) -> Any:

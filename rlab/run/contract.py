@@ -242,6 +242,20 @@ class Predicts(Protocol):
 
 
 @runtime_checkable
+class Labels(Predicts, Protocol):
+    """A learner or task that predicts the labels of examples; an autoencoder predicts, but has no labels.
+
+    Attributes:
+        classes: names of the classes; None where labels are numbers.
+    """
+
+    classes: tuple[str, ...] | None
+
+    def outputs(self, split: str, stop: Stop) -> tuple[Any, Any]:
+        """Return the outputs for a split, and its true labels; polls `stop` (raises `Stopped`)."""
+
+
+@runtime_checkable
 class Samples(Protocol):
     """A learner or task that samples new data: images, text, sound."""
 
@@ -255,6 +269,21 @@ class Interpolates(Protocol):
 
     def interpolate(self, rows: int, steps: int, seed: int) -> np.ndarray:
         """Make the way between `rows` pairs of items, float[rows, steps, *shape], images in 0..1; by the seed alone."""
+
+
+@runtime_checkable
+class SamplesOfClasses(Samples, Interpolates, Protocol):
+    """A learner or task that samples images, of a class if it was trained with classes."""
+
+    @property
+    def turns(self) -> int:
+        """How many classes samples go through in turn; 0: it was trained without classes."""
+
+    def sample(self, n: int, seed: int, label: int | str | None = None) -> np.ndarray:
+        """Do the same, of the class `label`, a name or a number; None: of all in turn."""
+
+    def interpolate(self, rows: int, steps: int, seed: int, label: int | str | None = None) -> np.ndarray:
+        """Do the same, of the class `label`; None: each row of the next class."""
 
 
 @runtime_checkable

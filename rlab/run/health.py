@@ -392,7 +392,7 @@ RULES = (
             f"samples are all but the same: their deviation is {row['sample_spread']:.2g} of that of the data"
         ),
         cause="the generator has found one output that the discriminator takes for real, and makes nothing else",
-        advice="--loss wgan-gp or hinge, --penalty 1, --discriminator-norm spectral, a smaller --learning-rate",
+        advice="the recipe wgan-gp, --loss hinge, --penalty 1, --discriminator-norm spectral, a small --learning-rate",
         collapse=True,
     ),
     Rule(

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from rlab.data.batches import Batch, Batches
 from rlab.data.datasets import TensorDataset, model_inputs
 from rlab.data.preprocess import Transform, fit
-from rlab.errors import RlabError
+from rlab.errors import NonFinite, RlabError
 from rlab.nn.ema import EMA
 from rlab.nn.graph import Function, Graph
 from rlab.nn.models import Classifier
@@ -226,13 +226,27 @@ class Classification(SingleLossTask):
         return drawn
 
 
+def refuse_nan(outputs: Tensor) -> None:
+    """Refuse outputs that are no numbers: of those a class is no better than any other.
+
+    Raises:
+        NonFinite: there is one.
+    """
+    if outputs.isnan().any():
+        raise NonFinite("output", math.nan, "an evaluation")
+
+
 def classification_metrics(logits: Tensor, labels: Tensor, classes: tuple[str, ...]) -> dict[str, Any]:
     """Score logits[n, K] by labels int64[n]: accuracy in percent with Wilson's 95 % interval, and more metrics.
 
     Returns:
         mean, low, high (percent), loss (nats), calibration_error (Guo et al. 2017, eq. 3, percent), per_class
         (name -> percent of its examples), and confusion [true][predicted] unless there are too many classes.
+
+    Raises:
+        NonFinite: an output is NaN.
     """
+    refuse_nan(logits)
     right = (predicted := logits.argmax(1)) == labels
     n, k = len(labels), len(classes)
     low, high = wilson(int(right.sum()), n)
@@ -260,7 +274,9 @@ def regression_metrics(predicted: Tensor, labels: Tensor) -> dict[str, Any]:
 
     Raises:
         RlabError: all labels are the same, or shapes differ: broadcast, it would be another number.
+        NonFinite: an output is NaN.
     """
+    refuse_nan(predicted)
     if predicted.shape != labels.shape:
         raise RlabError(f"R^2 of outputs {list(predicted.shape)} and labels {list(labels.shape)}")
     refuse_constant(labels, "what is predicted")

@@ -190,20 +190,32 @@ class Trainer:
 
         Raises:
             Stopped: a stop was requested.
+            NonFinite: a score is NaN or infinite.
         """
         with torch.no_grad(), self._drawing("evaluation", self.updates):
             self.task.modules.eval()
             if self.held_out and self.validated != self.updates:
-                self._validate(dict(self.task.evaluate("validation", stop)))
+                self._validate(self._evaluated("validation", stop))
             if not self.progress().finished:
-                return self.score if self.held_out else self.task.evaluate("train", stop)
+                return self.score if self.held_out else self._evaluated("train", stop)
             if self.best is not None:
                 self._last = {name: tensor.detach().clone() for name, tensor in self.task.modules.state_dict().items()}
                 self.task.modules.load_state_dict(self.best["modules"])
-            score = self.task.evaluate("test", stop)
+            score = self._evaluated("test", stop)
         if self.best is None:
             return score
         return {**score, "best_at": self.best["done"], "validation": self.best["mean"]}
+
+    def _evaluated(self, split: str, stop: Stop) -> dict[str, Any]:
+        """Score a split; a network that has diverged since the last loss was looked at is named so."""
+        where = f"the evaluation after update {self.updates:,} (epoch {self._epoch_now:,})"
+        try:
+            score = dict(self.task.evaluate(split, stop))
+        except NonFinite as e:
+            raise NonFinite(e.quantity, e.value, where) from None
+        if not math.isfinite(mean := score.get("mean", 0.0)):
+            raise NonFinite("score", mean, where)
+        return score
 
     def evaluate_split(self, split: str, stop: Stop) -> Score:
         """Score a split with the parameters as they are; for a restored policy.
@@ -246,7 +258,7 @@ class Trainer:
         modules = self.task.modules
         weights = sum(p.numel() * p.element_size() for p in modules.parameters())
         kept = sum(t.nbytes for other in self.beside.values() for t in flatten(other.state())[1].values())
-        held = self.task.memory(self.config.batch_size) + weights + 4 * weights // shared + 2 * kept
+        held = self.task.memory(min(self.config.batch_size, self.size)) + weights + 4 * weights // shared + 2 * kept
         memory, device_memory = (held, 0) if self.device.type == "cpu" else (self.task.memory(0), held)
         learning = nn.ModuleDict({n: m.student if isinstance(m, EMA) else m for n, m in modules.items()})
         x = self.task.data.at(0, 0).tensors.get("x")

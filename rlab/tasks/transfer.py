@@ -121,7 +121,10 @@ def encoder_of(folder: RunFolder, progress: int | None = None) -> tuple[str, Wei
             weights = {key.removeprefix(prefix): t for key, t in names.items() if key.startswith(prefix)}
             if weights:
                 return without_start(kind), weights, saved.done
-    raise RlabError(f"no encoder was found in the checkpoint {saved.path} of run '{folder.name}'")
+    raise RlabError(
+        f"run '{folder.name}' has the encoder '{kind}', which has no weights, so there is nothing to start from; "
+        "nearest: a run with --encoder mlp"
+    )
 
 
 def start_from(encoders: Iterable[nn.Module], folder: Path) -> None:

@@ -68,6 +68,8 @@ def test_a_model_that_does_not_sample_has_no_numbers() -> None:
     ({"models": ("gam",)}, "no generative model 'gam' to measure; nearest: gan"),
     ({"models": ("gan", "gan")}, "model 'gan' is named twice"),
     ({"models": ("gan",), "data": ()}, "name at least one data set"),
+    ({"models": ("gan",), "data": ("nosuch",)}, "unknown data set 'nosuch'"),
+    ({"models": ("gan",), "data": ("iris",)}, "'iris' is of kind table, .* nearest: --data digits"),
     ({"models": ("gan",), "samples": 10}, "--samples 10; they must be at least 1, more than 0 and at least 100"),
 ])  # fmt: skip
 def test_wrong_plan_is_one_sentence(settings: dict[str, object], said: str) -> None:

@@ -20,10 +20,11 @@ from rlab.cli.sample_images import main_images
 from rlab.data.catalog import DATASETS, DataSource
 from rlab.data.readers import Arrays
 from rlab.errors import RlabError
-from rlab.run.contract import Interpolates, Predicts, Samples, Stop, ability
+from rlab.run.contract import Interpolates, Predicts, Samples, Stop, Stopped, ability
 from rlab.run.folder import find_run
 from rlab.run.lifecycle import read_newest
 from rlab.tasks.generative.autoencoder import Autoencoding, corrupt
+from rlab.tasks.generative.pictures import sheet
 from rlab.tasks.generative.vae import VariationalAutoencoding
 from rlab.tasks.trainer import Trainer
 from tests.tasks.test_resume import assert_it_goes_on_to_the_bit
@@ -319,6 +320,49 @@ def test_one_example_is_learned_by_heart(recipe: str) -> None:
     assert math.isfinite(score["mean"])
 
 
+def test_images_of_a_vae_depend_on_seed_and_place_alone() -> None:
+    """torch's own draws of 3 codes of 3 numbers are not those that 12 begin with."""
+    fit = of_recipe("vae", "digits", encoder="mlp-20", code=3)
+    assert np.allclose(fit.task.sample(3, 0), fit.task.sample(12, 0)[:3], atol=1e-6)
+
+
+def test_stop_in_the_last_batch_leaves_no_score() -> None:
+    class Late(Stop):
+        asked = 0
+
+        @property  # type: ignore[override]
+        def requested(self) -> bool:
+            self.asked += 1
+            return self.asked > 3
+
+        @requested.setter
+        def requested(self, value: bool) -> None: ...
+
+    fit = of_recipe("vae", "digits", encoder="mlp-20", nll_samples=40_000, nll_examples=1)
+    with pytest.raises(Stopped), torch.no_grad():
+        fit.task.evaluate("test", Late())
+
+
+def test_one_layer_is_trained_greedily_and_tied() -> None:
+    settings = {"encoder": "flat", "code": 8, "greedy": True, "greedy_epochs": 1, "tied": True}
+    fit = of_recipe("autoencoder", "digits", **settings, epochs=2, examples=60)
+    assert len(fit.task.modules["model"].pairs()) == 1
+    assert math.isfinite(learned(fit)["mean"])
+
+
+def test_autoencoder_tells_no_labels(runs: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    for words in (["predict", "ae", str(tmp_path / "a.png")], ["eval", "ae", "of-lenet"]):
+        assert main(words) == 1
+        assert "run 'ae' (autoencoder) cannot tell labels; it can predict" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3, 500), (1, 1, 500, 3), (1, 1, 1, 1), (64, 1, 3, 500)])
+def test_grids_have_a_size_that_can_be_seen(shape: tuple[int, int, int, int]) -> None:
+    picture = sheet(np.zeros(shape, np.uint8))
+    assert 256 <= max(picture.shape[:2]) <= 2_048
+
+
 def test_table_comes_back_in_its_own_units() -> None:
     fit = of_recipe("autoencoder", "iris", encoder="flat", code=4, epochs=60, learning_rate=0.05)
     assert learned(fit)["explained"] > 0.95
@@ -334,6 +378,7 @@ def test_table_comes_back_in_its_own_units() -> None:
         ("autoencoder", "iris", {"loss": "cross-entropy"}, "cross-entropy is of pixels.*--loss squared"),
         ("autoencoder", "digits", {"noise_level": 0.5}, "does nothing without --noise"),
         ("autoencoder", "digits", {"noise": "masking", "noise_level": 1.5}, "must lie between 0 and 1"),
+        ("autoencoder", "digits", {"codebook": 8, "codebook_rate": math.nan}, "--codebook-rate is nan; .* finite"),
         ("autoencoder", "digits", {"tied": True, "encoder": "minatar"}, "nearest: --encoder mlp"),
         ("autoencoder", "digits", {"greedy": True, "epochs": 5}, "3 layers for 3 epochs.*nearest: --epochs 9"),
         ("autoencoder", "digits", {"greedy": True, "codebook": 8}, "without --codebook"),

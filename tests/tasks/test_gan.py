@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 import rlab
-from rlab.cli import main
+from rlab.cli import main, sample_images
 from rlab.data.catalog import DATASETS, DataSource
 from rlab.data.datasets import load
 from rlab.data.readers import Arrays
@@ -23,8 +23,10 @@ from rlab.data.synthetic import MIXTURES
 from rlab.errors import RlabError
 from rlab.nn.decoders.dcgan import DcganGenerator, dcgan_discriminator, stages
 from rlab.nn.unet import UNet
+from rlab.recipes import load_recipes
 from rlab.run.checkpoint import digest
-from rlab.run.contract import NonFinite, Stop
+from rlab.run.config import changed
+from rlab.run.contract import NonFinite, Samples, Stop
 from rlab.run.health import RULES, Health
 from rlab.tasks.generative.diffusion import Diffusion, Flow, cosine_schedule
 from rlab.tasks.generative.gan import (
@@ -179,7 +181,7 @@ def test_diffusion_gives_back_data_that_the_network_knows(random: bool) -> None:
         noise = (x - kept.sqrt() * data) / (1 - kept).sqrt()
         return kept.sqrt() * noise - (1 - kept).sqrt() * data
 
-    made = process.sample(network, torch.randn(1, 2, generator=torch.Generator().manual_seed(0)), torch.Generator())
+    made = process.sample(network, torch.randn(1, 2, generator=torch.Generator().manual_seed(0)), torch.randn_like)
     assert made[0].tolist() == pytest.approx(data[0].tolist(), abs=2e-2)
     noise = torch.randn(4, 2)
     mixed, _, said = process.noised(data.expand(4, 2), noise, torch.tensor([0.0, 0.3, 0.9, 0.9999]))
@@ -197,7 +199,7 @@ def test_flow_goes_straight_from_noise_to_data(heun: bool, calls: int) -> None:
         seen.append(times.item())
         return data - noise
 
-    assert torch.allclose(Flow(8, heun).sample(network, noise, torch.Generator()), data)
+    assert torch.allclose(Flow(8, heun).sample(network, noise, torch.randn_like), data)
     assert (len(seen), seen[0], max(seen)) == (calls, 0, 1 if heun else 7 / 8)
     mixed, _, said = Flow(8).noised(data, noise, torch.tensor([0.25]))
     assert (mixed.tolist(), said.tolist()) == ([[-0.5, 0.75]], [[2.0, 3.0]])
@@ -205,7 +207,7 @@ def test_flow_goes_straight_from_noise_to_data(heun: bool, calls: int) -> None:
 
 def test_heun_is_exact_where_velocity_is_linear_in_time() -> None:
     for heun, end in ((True, 1.0), (False, 0.75)):  # the integral of 2 t over 0..1, and its left sum of 4 (of 2) steps
-        made = Flow(8 if heun else 4, heun).sample(lambda x, t: 2 * t[:, None], torch.zeros(1, 1), torch.Generator())
+        made = Flow(8 if heun else 4, heun).sample(lambda x, t: 2 * t[:, None], torch.zeros(1, 1), torch.randn_like)
         assert made.item() == pytest.approx(end)
 
 
@@ -307,6 +309,58 @@ def test_samples_depend_on_seed_and_class_alone(recipe: str) -> None:
         tiny(recipe).task.sample(1, 0, label=1)  # type: ignore[attr-defined]
 
 
+def test_draws_on_the_way_depend_on_seed_and_place_alone() -> None:
+    """DDPM draws at each step, too: however many samples there are, and the same at each place of a way."""
+    task: Any = tiny("ddpm", sampler="ddpm", steps=4, precision="fp32").task
+    assert np.allclose(task.sample(12, 3)[:2], task.sample(2, 3), atol=1e-5)
+    way = task.interpolate(1, 40, 0)[0]
+    apart = np.abs(np.diff(way, axis=0)).mean()
+    assert apart < 0.2 * np.abs(way[0] - way[-1]).mean(), "new noise at each place would flicker"
+
+
+def test_label_is_of_verb_and_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    small = ["--data", "digits", "--examples", "60", "--epochs", "1", "--samples", "20", "--threads", "1"]
+    for name, more in (("of", ["--conditional"]), ("plain", [])):
+        assert main(["train", "gan", *small, "--width", "8", "--name", name, *more]) == 0
+    out = [str(tmp_path / f"{n}.png") for n in range(3)]
+    for path, flag in zip(out, (["--label", "7"], ["--digit", "7"], ["--label", "8"]), strict=True):
+        assert main(["sample", "of", "-n", "4", "--out", path, *flag]) == 0
+    first, same, other = (Path(path).read_bytes() for path in out)
+    assert first == same != other
+    with rlab.load("of") as run:
+        assert isinstance(run, rlab.Predictor)
+        assert np.array_equal(run.sample(4, label="7"), run.sample(4, label=7))
+        assert run.ability(Samples).turns == 10  # type: ignore[attr-defined]
+        monkeypatch.setattr(sample_images, "PIXELS", 640)
+        with pytest.raises(RlabError, match=r"-n is 12, of 8x8 pixels each, .* nearest: 10"):
+            sample_images.main_images(run, 12, 0, None, None, print)
+    capsys.readouterr()
+    for words, said in (
+        (["of", "--label", "7", "--digit", "8"], "--label is 7 and --digit 8"),
+        (["of", "--label", "x"], "has no class 'x'"),
+        (["plain", "--label", "7"], "--conditional in training"),
+    ):
+        assert main(["sample", *words]) == 1
+        assert said in capsys.readouterr().err
+
+
+def test_each_pair_has_a_share_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The penalty of a run, too, is at another place between data and samples for every pair."""
+    task: Any = tiny("wgan-gp").task
+    shares: list[Tensor] = []
+
+    def penalty(critic: Any, real: Tensor, fake: Tensor, alpha: Tensor) -> Tensor:
+        shares.append(alpha)
+        return gradient_penalty(critic, real, fake, alpha)
+
+    monkeypatch.setattr("rlab.tasks.generative.gan.gradient_penalty", penalty)
+    task.update(task.data.at(0, 0), task.optimizers())
+    assert len(shares[0].unique()) == len(task.data.at(0, 0)) > 1
+
+
 @pytest.mark.parametrize(("recipe", "settings"), [
     ("gan", {"batch_size": 1, "examples": 8, "noise": 0.5, "octaves": 2}),
     ("gan", {"loss": "minimax", "penalty": 1.0, "label_smoothing": 0.1}),
@@ -359,8 +413,8 @@ def test_every_shape_of_data_is_learned(kind: str) -> None:
     ("gan", "digits", RELATIVISTIC | {"schedule": "constant"}, "--penalty-end 0.001 .*nearest: --schedule cosine"),
     ("gan", "digits", {"optimiser": "lbfgs"}, "both players of a GAN are trained by one of adam, adamw"),
     ("wgan-gp", "digits", {"label_smoothing": 0.1}, "--loss wgan-gp has not; nearest: --label-smoothing 0"),
-    ("dcgan", "digits", {"octaves": 2}, "--octaves does nothing with --net dcgan; nearest: octaves = 0"),
-    ("gan", "digits", {"strided": False}, "--strided does nothing with --net mlp; nearest: strided = True"),
+    ("dcgan", "digits", {"octaves": 2}, "--octaves 2 does nothing with --net dcgan; nearest: --octaves 0"),
+    ("gan", "digits", {"strided": False}, "--no-strided does nothing with --net mlp; nearest: --strided"),
     ("gan", "digits", {"ema": 1.0}, "--ema is 1.0; it must be at least 0 and below 1"),
     ("flow", "digits", {"sampler": "ddim"}, "--sampler ddim does not go with flow; valid: euler, heun"),
     ("flow", "digits", {"sampler": "heun", "steps": 5}, "two evaluations a step; nearest: 6"),
@@ -379,6 +433,46 @@ def test_what_cannot_be_learned_is_one_sentence(recipe: str, data: str, settings
         settings = {"examples": 1} if data == "planted-one" else {}
     with pytest.raises(RlabError, match=said):
         of_recipe(recipe, data, **settings)
+
+
+@pytest.mark.parametrize(("recipe", "settings", "said"), [
+    ("gan", {"loss": "wgan-gp"}, "--penalty is 0; nearest: --penalty 10"),
+    ("flow", {"timesteps": 10}, "--timesteps is 10, which does nothing without the recipe ddpm"),
+    ("ddpm", {"dropped": 0.5}, "--dropped is 0.5, which does nothing without --conditional"),
+])  # fmt: skip
+def test_new_runs_have_no_idle_settings(recipe: str, settings: dict[str, Any], said: str) -> None:
+    """Older runs may have them, and still load."""
+    entry = load_recipes().get(recipe)
+    assert entry.warm_start is not None
+    with pytest.raises(RlabError, match=said):
+        entry.warm_start(changed(entry.default("digits"), settings))
+
+
+def test_split_of_one_example_is_refused_before_training() -> None:
+    x = np.random.default_rng(0).integers(0, 255, (4, 1, 8, 8), np.uint8)
+    with pytest.raises(RlabError, match=r"1 example in its split 'test', .* at least 2; nearest: more examples"):
+        tiny("gan", planted("planted-four", x), examples=0)
+
+
+def test_column_that_does_not_vary_costs_no_distance() -> None:
+    rows = np.random.default_rng(0).normal(size=(80, 3)) * [1, 0, 1e-9] + [0, 5e4, 0]
+    task: Any = tiny("flow", planted("planted-column", rows, "table"), examples=0).task
+    x = task.dataset.inputs("train")
+    assert task.scaling(x).std(0).tolist() == pytest.approx([1, 0, 1], abs=1e-3)
+    assert task.scorer.score(x + torch.tensor([0, 1e-2, 0]), "test", Stop())["mean"] < 5
+
+
+def test_scores_of_what_is_no_number_end_the_run() -> None:
+    """Black pictures and class 0 would have a score."""
+    for fit, said in ((tiny("gan"), "feature of an example"), (of_recipe("lenet", "digits", examples=40), "output")):
+        [parameter.data.fill_(math.nan) for parameter in fit.task.modules.parameters()]
+        with pytest.raises(NonFinite, match=f"{said} became nan at the evaluation after update 0"):
+            fit.evaluate(Stop())
+
+
+def test_batch_of_more_than_all_needs_no_memory() -> None:
+    huge, all_ = (tiny("gan", examples=40, batch_size=size).footprint(Stop()).memory for size in (10**6, 40))
+    assert huge == all_
 
 
 def test_divergence_is_one_sentence() -> None:

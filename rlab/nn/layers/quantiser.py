@@ -14,6 +14,9 @@ from rlab.nn.layers.joint import Joint
 SMOOTHING = 1e-5
 """Added to the count of each entry, so that one that nothing has chosen yet divides by something."""
 
+DISTANCES = 2**24
+"""Distances that are computed together, about: 64 MB."""
+
 REVIVED = 0.01
 """Average count an update below which an entry is put where a vector of the batch is (Dhariwal et al. 2020)."""
 
@@ -72,7 +75,8 @@ class VectorQuantiser(Joint, nn.Module):
     def forward(self, code: Tensor) -> Quantised:
         """code[B, D] -> entries of the codebook; in training the codebook follows, if it has a rate."""
         vectors = code.float().view(len(code) * self.slots, -1)
-        chosen = torch.cdist(vectors.detach(), self.codebook.detach()).argmin(1)
+        some = vectors.detach().split(max(1, DISTANCES // len(self.codebook)))
+        chosen = torch.cat([torch.cdist(part, self.codebook.detach()).argmin(1) for part in some])
         if self.training and self.rate:
             self._follow(vectors.detach(), chosen)
         nearest = self.codebook[chosen]

@@ -14,11 +14,14 @@ from rlab.data.batches import Batch, Batches
 from rlab.data.datasets import TensorDataset
 from rlab.nn.ema import EMA
 from rlab.nn.graph import Graph
-from rlab.tasks.generative.samples import Sampler, Scaling
+from rlab.tasks.generative.samples import Draws, Sampler, Scaling
 from rlab.tasks.task import Losses, SingleLossTask
 
 Network = Callable[[Tensor, Tensor], Tensor]
 """(x[B, *shape], times[B] in 0..1) -> [B, *shape]."""
+
+Draw = Callable[[Tensor], Tensor]
+"""x[B, *shape] -> as many new normal numbers."""
 
 
 class Process(Protocol):
@@ -33,7 +36,7 @@ class Process(Protocol):
     def noised(self, x: Tensor, noise: Tensor, draws: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mix data and noise [B, *shape] by draws[B] in 0..1: (mixture, times in 0..1, what the network is to say)."""
 
-    def sample(self, network: Network, noise: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(self, network: Network, noise: Tensor, draw: Draw) -> Tensor:
         """Make data of noise [B, *shape]."""
 
 
@@ -57,7 +60,7 @@ class Flow:
         t = _as_column(draws, x)
         return (1 - t) * noise + t * x, draws, x - noise
 
-    def sample(self, network: Network, noise: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(self, network: Network, noise: Tensor, draw: Draw) -> Tensor:
         """Integrate the velocity over time; draws nothing."""
         x, count = noise, self.steps // 2 if self.heun else self.steps
         for number in range(count):
@@ -108,7 +111,7 @@ class Diffusion:
         """The time in 0..1 that the network is told for a timestep."""
         return step.float() / max(1, self.timesteps - 1)
 
-    def sample(self, network: Network, noise: Tensor, generator: torch.Generator) -> Tensor:
+    def sample(self, network: Network, noise: Tensor, draw: Draw) -> Tensor:
         """Undo the noise step by step."""
         x, times = noise, self.times
         for step, following in zip(times, [*times[1:], -1], strict=True):
@@ -122,7 +125,7 @@ class Diffusion:
             fresh = (1 - left) / (1 - kept) * (1 - kept / left) if self.random else 0.0
             x = left**0.5 * data + max(0.0, 1 - left - fresh) ** 0.5 * said
             if fresh:
-                x = x + fresh**0.5 * torch.randn(x.shape, generator=generator).to(x.device)
+                x = x + fresh**0.5 * draw(x)
         return x
 
 
@@ -226,7 +229,7 @@ class Denoising(Sampler, SingleLossTask):
         inputs = {"x": torch.randn(2, *self.code_shape), "time": times, **self.classes_in}
         return Graph(self.model.teacher, inputs, {"outputs": self.process.learned})
 
-    def generate(self, codes: Tensor, classes: Tensor | None, generator: torch.Generator) -> Tensor:
+    def generate(self, codes: Tensor, classes: Tensor | None, draws: Draws) -> Tensor:
         """Make samples, by the moving average of the network."""
 
         def network(x: Tensor, times: Tensor) -> Tensor:
@@ -237,4 +240,4 @@ class Denoising(Sampler, SingleLossTask):
                 plain: Tensor = self.model.teacher(x, times, torch.full_like(classes, self._nothing)).float()
             return plain + self.guidance * (said - plain)
 
-        return self.process.sample(network, codes, generator)
+        return self.process.sample(network, codes, draws)

@@ -15,7 +15,7 @@ from rlab.data.datasets import TensorDataset
 from rlab.nn.decoders.dcgan import Discriminator, Generator
 from rlab.nn.ema import EMA
 from rlab.nn.graph import Function, Graph
-from rlab.tasks.generative.samples import Sampler, Scaling
+from rlab.tasks.generative.samples import Draws, Sampler, Scaling
 from rlab.tasks.task import clip_gradients
 
 
@@ -254,7 +254,7 @@ class Gan(Sampler):
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
-    def generate(self, codes: Tensor, classes: Tensor | None, generator: torch.Generator) -> Tensor:
+    def generate(self, codes: Tensor, classes: Tensor | None, draws: Draws) -> Tensor:
         """Make samples, by the moving average of the generator."""
         ema: Any = self.modules["generator"]
         with self._autocast():

@@ -11,7 +11,7 @@ from rlab.data.synthetic import MIXTURES
 from rlab.errors import RlabError
 from rlab.registry import RECIPES, Recipe
 from rlab.run.config import RunConfig
-from rlab.tasks.config import ExamplesConfig, FitConfig
+from rlab.tasks.config import ExamplesConfig, FitConfig, only_with
 from rlab.tasks.generative.diffusion_config import DiffusionConfig, DiffusionExperiment
 from rlab.tasks.generative.gan_config import GanConfig, GanExperiment
 from rlab.tasks.recipes import describe_data, examples_of, note_files
@@ -121,7 +121,9 @@ def build_gan(experiment: GanExperiment, context: Any) -> Any:
     for field in ("depth", "octaves") if net == "dcgan" else ("strided",):
         value, usual = getattr(settings, field), getattr(GanConfig(), field)
         if value != usual:
-            raise RlabError(f"--{field} does nothing with --net {net}; nearest: {field} = {usual}")
+            flags = [f"--{'' if one else 'no-'}{field}" if isinstance(one, bool) else f"--{field} {one}"
+                     for one in (value, usual)]  # fmt: skip
+            raise RlabError(f"{flags[0]} does nothing with --net {net}; nearest: {flags[1]}")
     first, second = settings.generator_norm, settings.discriminator_norm
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(run.seed, "network"))
@@ -217,7 +219,32 @@ def build_diffusion(recipe: str, experiment: DiffusionExperiment, context: Any) 
     return Trainer(task, fit, run.seed, context.device)
 
 
-def _register(name: str, summary: str, default: Any, build: Any) -> None:
+def _begin_gan(experiment: GanExperiment) -> tuple[GanExperiment, None]:
+    """Note a user's files; refuse what makes no sense in a new run, though older runs have it.
+
+    Raises:
+        RlabError: a Wasserstein GAN without the penalty that makes it one.
+    """
+    if experiment.gan.loss == "wgan-gp" and not experiment.gan.penalty:
+        raise RlabError("--loss wgan-gp bounds its critic by a gradient penalty, and --penalty is 0; nearest: "
+                        "--penalty 10")  # fmt: skip
+    return note_files(experiment), None
+
+
+def _begin_diffusion(recipe: str, experiment: DiffusionExperiment) -> tuple[DiffusionExperiment, None]:
+    """Do the same for flow matching and diffusion.
+
+    Raises:
+        RlabError: a setting would do nothing.
+    """
+    if not experiment.diffusion.conditional:
+        only_with(experiment.diffusion, "--conditional", "dropped")
+    if recipe == "flow":
+        only_with(experiment.diffusion, "the recipe ddpm", "timesteps")
+    return note_files(experiment), None
+
+
+def _register(name: str, summary: str, default: Any, build: Any, begin: Any) -> None:
     RECIPES.register(name)(
         Recipe(
             summary,
@@ -230,12 +257,15 @@ def _register(name: str, summary: str, default: Any, build: Any) -> None:
             family="autoencoders and generative models",
             takes=("images",) if name == "dcgan" else ("images", "table"),
             memory_hint="take a smaller --batch-size or --width",
-            warm_start=lambda experiment: (note_files(experiment), None),
+            warm_start=begin,
         )
     )
 
 
 for _name in GANS:
-    _register(_name, GANS[_name][0], partial(default_gan, _name), build_gan)
+    _register(_name, GANS[_name][0], partial(default_gan, _name), build_gan, _begin_gan)
 for _name in DIFFUSIONS:
-    _register(_name, DIFFUSIONS[_name][0], partial(default_diffusion, _name), partial(build_diffusion, _name))
+    _register(
+        _name, DIFFUSIONS[_name][0], partial(default_diffusion, _name), partial(build_diffusion, _name),
+        partial(_begin_diffusion, _name),
+    )  # fmt: skip

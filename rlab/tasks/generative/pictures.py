@@ -19,14 +19,18 @@ from rlab.tasks.pictures import png
 COLUMNS = 12
 """Examples that are shown side by side."""
 
+MOST_COLUMNS = 10
+"""Classes up to which each has a column of its own in a grid of samples."""
+
 FILTERS = 64
 """Filters of the first layer that are shown, those of the largest weights."""
 
 POINTS = 2_000
 """Codes that a map shows."""
 
-SMALLEST = 256
-"""Pixels of the shorter side of a grid below which its images are enlarged, by whole factors."""
+SMALLEST, LARGEST = 256, 2_048
+"""Pixels of the shorter side of a grid below which its images are enlarged, by whole factors, and of the longer side up
+to which they are."""
 
 
 def grid(images: np.ndarray, columns: int = 0, gap: int = 1) -> bytes:
@@ -42,6 +46,11 @@ def grid(images: np.ndarray, columns: int = 0, gap: int = 1) -> bytes:
     data = io.BytesIO()
     Image.fromarray(sheet(images, columns, gap)).save(data, "PNG")
     return data.getvalue()
+
+
+def columns_of(turns: int) -> int:
+    """Columns of a grid of samples whose classes come in turn, so that a column is of one class; 0: any number."""
+    return turns if 1 < turns <= MOST_COLUMNS else 0
 
 
 def gif(frames: np.ndarray, columns: int = 0, seconds: float = 0.08) -> bytes:
@@ -74,7 +83,7 @@ def sheet(images: np.ndarray, columns: int = 0, gap: int = 1) -> np.ndarray:
     for i, image in enumerate(images):
         top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
         whole[top : top + height, left : left + width] = image.transpose(1, 2, 0)
-    factor = max(1, math.ceil(SMALLEST / min(whole.shape[:2])))
+    factor = max(1, min(math.ceil(SMALLEST / min(whole.shape[:2])), LARGEST // max(whole.shape[:2])))
     return whole.repeat(factor, 0).repeat(factor, 1)
 
 
@@ -128,7 +137,8 @@ def code_map(codes: Tensor, dataset: TensorDataset, items: Tensor) -> bytes:
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
-        colours = {"c": labels.numpy(), "cmap": "tab10"} if labels.dim() == 1 else {}
+        palette = ("tab10" if len(labels.unique()) <= 10 else "tab20") if named else "viridis"
+        colours = {"c": labels.numpy(), "cmap": palette} if labels.dim() == 1 else {}
         shown = axes.scatter(*place.T, s=4, **colours)
         if named and len(dataset.classes or ()) <= 20:
             handles, _ = shown.legend_elements(num=None)

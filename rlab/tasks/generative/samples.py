@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from rlab.data.datasets import TensorDataset, as_float
+from rlab.data.synthetic import MIXTURES
 from rlab.errors import RlabError, nearest, shortened
 from rlab.run.contract import Stop
 from rlab.seeding import derive
-from rlab.tasks.generative.pictures import grid
-from rlab.tasks.generative.scores import Scorer
+from rlab.tasks.generative.pictures import columns_of, grid
+from rlab.tasks.generative.scores import Scorer, deviations
 from rlab.tasks.pictures import png
 from rlab.tasks.task import until
 
@@ -58,8 +59,7 @@ class Scaling(nn.Module):
             shift, scale = torch.full((1, 1, 1), 0.5), torch.full((1, 1, 1), 0.5)
         else:
             x = dataset.inputs("train")
-            shift, scale = x.mean(0), x.std(0)
-            scale[scale < 1e-6] = 1.0
+            shift, scale = x.mean(0), deviations(x)
         self.register_buffer("shift", shift)
         self.register_buffer("scale", scale)
 
@@ -89,6 +89,41 @@ def refuse_constant(dataset: TensorDataset) -> None:
     if all(bool((dataset.x[part] == first).all()) for part in items.split(10_000)):
         many = "there is 1 training example" if len(items) == 1 else f"all {len(items):,} training examples are equal"
         raise RlabError(f"data set '{dataset.name}' has nothing to vary: {many}; a generator takes two that differ")
+
+
+def class_of(label: int | str | None, dataset: TensorDataset, conditional: bool) -> int | None:
+    """Return the number of a class by its name or number; None of None.
+
+    Raises:
+        RlabError: there is no such class, or the run was trained without classes.
+    """
+    if label is None:
+        return None
+    names = dataset.classes or ()
+    if not conditional:
+        raise RlabError(
+            f"label {label}: this run samples without classes; --conditional in training makes one that does"
+        )
+    if str(label) in names:
+        return names.index(str(label))
+    if isinstance(label, int) and 0 <= label < len(names):
+        return label
+    raise RlabError(f"data set '{dataset.name}' has no class '{label}'; {nearest(str(label), names)}")
+
+
+def _refuse_lone(dataset: TensorDataset) -> None:
+    """Refuse a data set with a split of one example, whose features have no covariance.
+
+    Raises:
+        RlabError: there is such a split.
+    """
+    for split, items in dataset.splits.items():
+        if len(items) < 2 and dataset.name not in MIXTURES:
+            wanted = "--validation 0" if split == "validation" else "more examples"
+            raise RlabError(
+                f"data set '{dataset.name}' has {len(items)} example in its split '{split}', and samples are compared "
+                f"with at least 2; nearest: {wanted}"
+            )
 
 
 class History(nn.Module):
@@ -129,6 +164,26 @@ class History(nn.Module):
         return int(self.kept)
 
 
+class Draws:
+    """Normal numbers for samples, of each a row of its own: they depend on seed and row, not on the other samples.
+
+    Args:
+        seed: of all rows.
+        rows: int64[B], which row each sample draws from.
+    """
+
+    def __init__(self, seed: int, rows: Tensor):
+        self._seed, self._rows = seed, rows.tolist()
+        self._dice: list[np.random.Generator] = []
+
+    def __call__(self, like: Tensor) -> Tensor:
+        """Draw the next numbers, as many as `like`[B, *shape] has."""
+        if not self._dice:  # most samplers draw nothing
+            self._dice = [np.random.default_rng(derive(self._seed, "steps", row)) for row in self._rows]
+        drawn = [dice.standard_normal(like.shape[1:], dtype=np.float32) for dice in self._dice]
+        return torch.from_numpy(np.stack(drawn)).to(like.device)
+
+
 class Sampler:
     """A part of a task that samples: `Samples`, `Draws`, and the evaluation by samples.
 
@@ -152,9 +207,10 @@ class Sampler:
             samples: how many an evaluation draws.
 
         Raises:
-            RlabError: it has no classes.
+            RlabError: a split has too few examples for a score.
         """
         self.conditional, self.samples = conditional, samples
+        _refuse_lone(self.dataset)
         self.scorer = Scorer(self.dataset, self.device)
         self.primary = self.scorer.primary
         shown = FOLLOWED[self.dataset.kind]
@@ -176,8 +232,8 @@ class Sampler:
         """The input of a graph that says of which class a sample is to be, if that can be said."""
         return {"classes": torch.arange(2) % len(self.dataset.classes or "1")} if self.conditional else {}
 
-    def generate(self, codes: Tensor, classes: Tensor | None, generator: torch.Generator) -> Tensor:
-        """Make samples, scaled, of codes[B, *code_shape] and classes int64[B]; further draws by the generator."""
+    def generate(self, codes: Tensor, classes: Tensor | None, draws: Draws) -> Tensor:
+        """Make samples, scaled, of codes[B, *code_shape] and classes int64[B]; what is drawn on the way is `draws`'."""
         raise NotImplementedError
 
     def sample(self, n: int, seed: int, label: int | str | None = None) -> np.ndarray:
@@ -193,60 +249,53 @@ class Sampler:
         """
         if n < 1 or seed < 0:
             raise RlabError(f"{n} samples with seed {seed} cannot be drawn; it takes at least 1, and a seed from 0 on")
-        return self.sampled(n, seed, self.class_of(label)).cpu().numpy()
+        return self.sampled(n, seed, class_of(label, self.dataset, self.conditional)).cpu().numpy()
 
     def sampled(self, n: int, seed: int, label: int | None = None, stop: Stop | None = None) -> Tensor:
         """Do the same for a class's number, as a tensor; polls `stop` (raises `Stopped`)."""
         # numpy's normal numbers, unlike torch's, do not depend on how many follow.
         drawn = np.random.default_rng(derive(seed, "codes")).standard_normal((n, *self.code_shape), dtype=np.float32)
         classes = self._classes_in_turn(n) if label is None else torch.full((n,), label)
-        return self._made(torch.from_numpy(drawn), classes, seed, stop or Stop())
+        return self._made(torch.from_numpy(drawn), classes, torch.arange(n), seed, stop or Stop())
 
-    def interpolate(self, rows: int, steps: int, seed: int) -> np.ndarray:
+    def interpolate(self, rows: int, steps: int, seed: int, label: int | str | None = None) -> np.ndarray:
         """Make samples of codes on the way between pairs of random ones: [rows, steps, *shape], images in 0..1; of one
-        class a row."""
+        class a row, or all of the class `label`.
+
+        Raises:
+            RlabError: see `sample`.
+        """
+        chosen = class_of(label, self.dataset, self.conditional)
         dice = np.random.default_rng(derive(seed, "interpolation"))
         first, last = torch.from_numpy(dice.standard_normal((2, rows, 1, *self.code_shape), dtype=np.float32))
         angle = torch.linspace(0, torch.pi / 2, steps).view(1, steps, *[1] * len(self.code_shape))
         way = first * angle.cos() + last * angle.sin()  # all of them as likely as the ends
-        classes = self._classes_in_turn(rows).repeat_interleave(steps)
-        made = as_float(self._made(way.flatten(0, 1), classes, seed, Stop()))
+        row = torch.arange(rows).repeat_interleave(steps)  # whose draws are the same all the way, or it would flicker
+        classes = self._classes_in_turn(rows)[row] if chosen is None else torch.full_like(row, chosen)
+        made = as_float(self._made(way.flatten(0, 1), classes, row, seed, Stop()))
         return made.view(rows, steps, *self.dataset.shape).cpu().numpy()
 
     def _classes_in_turn(self, n: int) -> Tensor:
         return torch.arange(n) % len(self.dataset.classes or "1")
 
     @torch.no_grad()
-    def _made(self, codes: Tensor, classes: Tensor, seed: int, stop: Stop) -> Tensor:
-        """Samples, as the data set has them, of codes and of classes, which only a conditional run heeds."""
+    def _made(self, codes: Tensor, classes: Tensor, rows: Tensor, seed: int, stop: Stop) -> Tensor:
+        """Samples, as the data set has them, of codes and of classes, which only a conditional run heeds; `rows` are
+        those of `Draws`."""
         was = self.modules.training
         self.modules.eval()  # batch norm must not mix the samples of a batch
-        generator = torch.Generator().manual_seed(derive(seed, "steps"))
         parts = []
-        for rows in until(stop, torch.arange(len(codes)).split(CHUNK)):
-            of = classes[rows].to(self.device) if self.conditional else None
-            parts.append(self.scaling.invert(self.generate(codes[rows].to(self.device), of, generator)))
+        for part in until(stop, torch.arange(len(codes)).split(CHUNK)):
+            of = classes[part].to(self.device) if self.conditional else None
+            samples = self.generate(codes[part].to(self.device), of, Draws(seed, rows[part]))
+            parts.append(self.scaling.invert(samples))
         self.modules.train(was)
         return torch.cat(parts)
 
-    def class_of(self, label: int | str | None) -> int | None:
-        """Return the number of a class.
-
-        Raises:
-            RlabError: there is no such class, or samples have none.
-        """
-        if label is None:
-            return None
-        names = self.dataset.classes or ()
-        if not self.conditional:
-            raise RlabError(
-                f"label {label}: this run samples without classes; --conditional in training makes one that does"
-            )
-        if str(label) in names:
-            return names.index(str(label))
-        if isinstance(label, int) and 0 <= label < len(names):
-            return label
-        raise RlabError(f"data set '{self.dataset.name}' has no class '{label}'; {nearest(str(label), names)}")
+    @property
+    def turns(self) -> int:
+        """See `rlab.run.contract.SamplesOfClasses`."""
+        return len(self.dataset.classes or ()) if self.conditional else 0
 
     def evaluate(self, split: str, stop: Stop) -> dict[str, Any]:
         """Score samples against a split, and keep some of the same codes for the report.
@@ -272,12 +321,10 @@ class Sampler:
         return pictures
 
     def _picture(self, samples: Tensor) -> bytes:
-        classes = self.dataset.classes or ()
         if self.dataset.kind == "images":
-            columns = len(classes) if self.conditional and 1 < len(classes) <= 10 else 10
-            return grid(samples.numpy(), columns)
+            return grid(samples.numpy(), columns_of(self.turns) or 10)
         real = self.scorer.examples("train", len(samples)).numpy()
-        return scatter(real, samples.numpy(), self.dataset.columns)
+        return scatter(real, samples[: len(real)].numpy(), self.dataset.columns)  # more would hide few examples
 
 
 def scatter(real: np.ndarray, samples: np.ndarray, columns: tuple[str, ...] | None) -> bytes:

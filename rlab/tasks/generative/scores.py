@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rlab.data.datasets import TensorDataset
 from rlab.data.synthetic import MIXTURES
-from rlab.errors import RlabError
+from rlab.errors import NonFinite, RlabError
 from rlab.nn.encoders import make_encoder
 from rlab.nn.layers import drawing_from
 from rlab.run.contract import Stop
@@ -54,10 +54,13 @@ def moments(features: Tensor) -> Moments:
 
     Raises:
         RlabError: fewer than two examples.
+        NonFinite: a feature is NaN or infinite.
     """
     if len(features) < 2:
         raise RlabError(f"a Fréchet distance is of at least 2 examples on either side, not {len(features)}")
     x = features.double()
+    if not torch.isfinite(x).all():
+        raise NonFinite("feature of an example", float(x[~torch.isfinite(x)][0]), "an evaluation")
     mean = x.mean(0)
     centred = x - mean
     return mean, centred.T @ centred / (len(x) - 1)
@@ -152,12 +155,18 @@ class RandomConvolutions(nn.Module):
         return features
 
 
+def deviations(x: Tensor) -> Tensor:
+    """Compute the deviation of each column of x[n, D], by which it is divided; of one that does not vary 1."""
+    deviation = x.std(0)
+    return torch.where((x == x[0]).all(0) | (deviation == 0), 1.0, deviation)
+
+
 class Standardised(nn.Module):
-    """The columns of a table with mean 0 and deviation 1 over its training examples."""
+    """The columns of a table with mean 0 and deviation 1 over its training examples; constant ones around 0."""
 
     def __init__(self, x: Tensor):
         super().__init__()
-        self.mean, self.deviation = x.mean(0), x.std(0).clamp(min=1e-6)
+        self.mean, self.deviation = x.mean(0), deviations(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """x[B, D] -> [B, D]."""

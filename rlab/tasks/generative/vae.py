@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from rlab.data.batches import Batch, Batches
 from rlab.data.datasets import IMAGES, TensorDataset
-from rlab.errors import RlabError, nearest
+from rlab.errors import RlabError
 from rlab.nn.autoencoders import VAE
 from rlab.nn.graph import Function, Graph
 from rlab.nn.variational import (
@@ -22,11 +22,12 @@ from rlab.nn.variational import (
     log_mean_exp,
     log_normal,
 )
-from rlab.run.contract import Stop
+from rlab.run.contract import Stop, Stopped
 from rlab.seeding import derive
 from rlab.stats import bootstrap_mean
 from rlab.tasks.generative import pictures
 from rlab.tasks.generative.config import VAEConfig
+from rlab.tasks.generative.samples import class_of
 from rlab.tasks.task import Losses, Metric, SingleLossTask, until
 
 VALIDATION_SAMPLES = 16
@@ -159,7 +160,7 @@ class VariationalAutoencoding(SingleLossTask):
             weights = []
             for part in range(0, k, max(1, DECODED // len(x))):
                 if stop.requested:
-                    break
+                    raise Stopped
                 z = self._drawn(mean, spread, min(k - part, max(1, DECODED // len(x))), dice)
                 likelihood = bernoulli_log_likelihood(self.model.decode(z, y).float(), x)
                 weights.append(likelihood + log_normal(z) - log_normal(z, mean, spread))
@@ -210,22 +211,17 @@ class VariationalAutoencoding(SingleLossTask):
         """
         if n < 1 or seed < 0:
             raise RlabError(f"{n} samples with seed {seed} cannot be drawn; it takes at least 1, and a seed from 0 on")
-        dice = torch.Generator().manual_seed(derive(seed, "samples"))
-        z = torch.randn(n, self.model.code_dim, generator=dice).to(self.device)
-        turns = torch.arange(n) % max(self.model.classes, 1)
-        return self._as_data(self._decoded(z, turns if label is None else torch.full((n,), self._class(label))))
+        # numpy's normal numbers, unlike torch's, do not depend on how many follow.
+        drawn = np.random.default_rng(derive(seed, "samples")).standard_normal((n, self.model.code_dim), np.float32)
+        z = torch.from_numpy(drawn).to(self.device)
+        chosen = class_of(label, self.dataset, self.settings.conditional)
+        turns = torch.arange(n) % max(self.turns, 1)
+        return self._as_data(self._decoded(z, turns if chosen is None else torch.full((n,), chosen)))
 
-    def _class(self, label: int | str) -> int:
-        names = self.dataset.classes or ()
-        if not self.settings.conditional:
-            raise RlabError(
-                f"label {label}: this run samples without classes; --conditional in training makes one that does"
-            )
-        if str(label) in names:
-            return names.index(str(label))
-        if isinstance(label, int) and 0 <= label < len(names):
-            return label
-        raise RlabError(f"data set '{self.dataset.name}' has no class '{label}'; {nearest(str(label), names)}")
+    @property
+    def turns(self) -> int:
+        """See `rlab.run.contract.SamplesOfClasses`."""
+        return int(self.model.classes)
 
     def _decoded(self, z: Tensor, classes: Tensor) -> Tensor:
         """Probabilities of pixels, codes[n, D] and classes int64[n] -> [n, C, H, W]."""
@@ -238,15 +234,20 @@ class VariationalAutoencoding(SingleLossTask):
         return ((255 * made).round().to(torch.uint8) if bytes_ else made).numpy()
 
     @torch.no_grad()
-    def interpolate(self, rows: int, steps: int, seed: int) -> np.ndarray:
-        """Decode codes on the way between pairs of random ones: [rows, steps, C, H, W] in 0..1; of one class a row."""
+    def interpolate(self, rows: int, steps: int, seed: int, label: int | str | None = None) -> np.ndarray:
+        """Decode codes on the way between pairs of random ones: [rows, steps, C, H, W] in 0..1; of one class a row, or
+        all of the class `label`.
+
+        Raises:
+            RlabError: see `sample`.
+        """
+        chosen = class_of(label, self.dataset, self.settings.conditional)
         dice = torch.Generator().manual_seed(derive(seed, "interpolation"))
         first, last = torch.randn(2, rows, 1, self.model.code_dim, generator=dice).to(self.device)
         angle = torch.linspace(0, torch.pi / 2, steps, device=self.device)[None, :, None]
         way = first * angle.cos() + last * angle.sin()  # all of them as likely as the ends
-        images = self._decoded(
-            way.flatten(0, 1), torch.arange(rows).repeat_interleave(steps) % max(self.model.classes, 1)
-        )
+        turns = torch.arange(rows).repeat_interleave(steps) % max(self.turns, 1)
+        images = self._decoded(way.flatten(0, 1), turns if chosen is None else torch.full_like(turns, chosen))
         return images.view(rows, steps, *self.dataset.shape).cpu().numpy()
 
     @torch.no_grad()
@@ -267,7 +268,7 @@ class VariationalAutoencoding(SingleLossTask):
             row[:, number] = torch.linspace(-3, 3, STEPS, device=self.device)
         zeros = torch.zeros(len(chosen) * STEPS, dtype=torch.int64)
         drawn = {
-            "samples": pictures.grid(self.sample(64, 0)),
+            "samples": pictures.grid(self.sample(80 if self.turns else 64, 0), pictures.columns_of(self.turns)),
             "reconstructions": pictures.rows(
                 {"input": x, "reconstruction": again}, "test examples and what comes back"
             ),

@@ -191,7 +191,7 @@ def test_policies_from_records_are_no_models_of_classes(
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
     monkeypatch.setattr(records, "_records", lambda name: [game(k) for k in range(20)])
     assert main(["eval", "go9", "go9-rollout"]) == 1
-    assert "run 'go9' (go-policy) cannot predict; it can act" in capsys.readouterr().err
+    assert "run 'go9' (go-policy) cannot tell labels; it can act" in capsys.readouterr().err
     with load("go9") as loaded, pytest.raises(RlabError, match="cannot predict"):
         loaded.predict(np.zeros((1, 3, 9, 9)))  # type: ignore[union-attr]
 

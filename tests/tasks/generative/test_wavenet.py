@@ -126,7 +126,7 @@ def hear(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 <= found["low"] <= found["accuracy"] <= found["high"] <= 100
     assert found["real"] > 40  # of four classes
     assert main([*ask, "t"]) == 1
-    assert "cannot predict" in capsys.readouterr().err
+    assert "cannot tell labels" in capsys.readouterr().err
 
 
 def test_run_sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
