@@ -124,7 +124,7 @@ def test_graphs_give_what_the_verbs_show(tmp_path: Path) -> None:
     with built("gan", "digits", tmp_path / "gan") as learner, torch.no_grad():
         codes = torch.randn(4, *learner.task.code_shape)
         samples = graph_of(learner, "it").module(codes)
-        made = learner.task._made(codes, torch.zeros(4), 0, Stop())
+        made = learner.task._made(codes, torch.zeros(4), torch.arange(4), 0, Stop())
         np.testing.assert_allclose(
             samples.numpy(), made.float().numpy() / (255 if made.dtype == torch.uint8 else 1), atol=2e-2
         )

@@ -58,7 +58,7 @@ def test_shapes_are_those_of_what_is_read(name: str) -> None:
 
 
 def test_every_set_of_images_tells_their_shape() -> None:
-    for source in map(DATASETS.get, DATASETS):
+    for source in (DATASETS.get(name) for name in DATASETS if not name.startswith("test-")):
         assert bool(source.shape) == (source.kind in ("images", "segmentation", "detection")), source.summary
 
 
