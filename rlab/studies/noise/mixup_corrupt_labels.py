@@ -78,6 +78,10 @@ STUDIES.register("mixup-corrupt-labels")(
         "heart and raises its accuracy.",
         claim_ja="ラベルの一部が誤っているとき、画像をラベルとともに混ぜ合わせると（mixup）、"
         "ネットワークは誤ったラベルを暗記しなくなり、精度が上がる。",
+        correction="This lasts as long as wrong labels are not all learned by heart: in 200 passes over 1,000 images "
+        "a dense network learns all of them with mixing, too, and is then less accurate than without.",
+        correction_ja="誤ったラベルがまだすべて暗記されていない間に限られる。1,000 枚の画像を 200 回繰り返すと、"
+        "全結合ネットワークは mixup を使ってもすべて暗記し、使わない場合より精度が低くなる。",
         source="items 106, 123; Zhang et al. 2018, section 3.4",
         settings=Settings(),
         smoke={"data": "digits", "train": 60, "hidden": 16, "steps": 16},
