@@ -106,9 +106,9 @@ def contract_cases(envs: list[str]) -> list[tuple[str, str, dict[str, Any]]]:
             if getattr(default.agent, "rollout_unit", "") == "episodes":
                 del small["num_envs"]  # whole episodes are of one environment
             # Variants of DQN share its schedule: on images a few small updates of each are enough.
-            few = {"train_every": 4, "batch_size": 4} if recipe in (*PARTS, "averaged-dqn") else {}
-            if recipe == "sb3-dqn":  # whose replay goes into every checkpoint
-                few = {"memory_size": 100}
+            few = {"train_every": 4, "batch_size": 4} if recipe in (*PARTS, "dqn", "averaged-dqn") else {}
+            if recipe == "sb3-dqn":  # whose replay goes into every checkpoint, and whose unit is then one update, not 8
+                few = {"memory_size": 100, "train_every": 32, "batch_size": 4}
             cases += [
                 (recipe, env, known(default, small) | (few if env in ("Breakout", "Go5") else {}))
                 for env in envs

@@ -79,7 +79,7 @@ def test_q_values_are_right(journal: Journal, probe: str) -> None:
 
 
 def test_several_steps_find_the_same_values(journal: Journal) -> None:
-    assert largest_error(journal, "rlab/Probe3-v0", n_step=3) < 0.05
+    assert largest_error(journal, "rlab/Probe3-v0", **HALF, n_step=3) < 0.05
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_ten_seeds_of_ten(journal: Journal, probe: str, seed: int) -> None:
 
 
 PQN = {
-    "steps": 12_000,
+    "steps": 6_000,
     "num_envs": 8,
     "rollout": 16,
     "epochs": 4,
@@ -125,4 +125,5 @@ PQN = {
     ("probe", "overlap"), [*((f"rlab/Probe{i}-v0", False) for i in range(1, 6)), ("rlab/Probe5-v0", True)]
 )
 def test_pqn_finds_the_values(journal: Journal, probe: str, overlap: bool) -> None:
-    assert largest_error(journal, probe, "pqn", **PQN, overlap=overlap, seed=0) < 0.1
+    settings = PQN | ({"steps": 12_000} if probe == "rlab/Probe4-v0" else {})  # which takes the longest
+    assert largest_error(journal, probe, "pqn", **settings, overlap=overlap, seed=0) < 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ MILLION = 1_000_000
 @pytest.mark.timeout(300)
 def test_cells_are_runs_and_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    monkeypatch.setitem(WORLDS, "minatar", replace(WORLDS["minatar"], settings={"final_episodes": 2}))
     plan = Plan(("minatar", "minatar+silu"), ("minatar",), seeds=1, minutes=0.01, transfer=False)
     found = measure(plan, "bb", 1, Stop(), Lines())
     assert found["finished"]
@@ -56,6 +58,7 @@ def test_an_encoder_travels(
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
     digits = World("lenet", "data", "digits", (1, 8, 8), 10, "accuracy in percent", {"examples": 200})
     monkeypatch.setitem(WORLDS, "digits", digits)
+    monkeypatch.setitem(WORLDS, "minatar", replace(WORLDS["minatar"], settings={"final_episodes": 2}))
     monkeypatch.setattr("rlab.bench.backbones.TRIPS", ((home, away),))
     plan = Plan(("minatar",), ("minatar",), seeds=1, minutes=0.005, traveller="minatar")
     found = measure(plan, "trips", 2, Stop(), Lines())

@@ -74,8 +74,11 @@ def test_agents_times_environments_times_seeds_and_nothing_twice(sweep: Run, run
     assert again["path"] == found["path"]
     assert again["runs"] == found["runs"]
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file() and p.name != "lock"} == before
-    one = ["--agents", "sarsa", "--envs", "FrozenLake-v1", "--seeds", "0", *TINY]
-    assert sweep(*one)["path"] != found["path"]  # another one is another
+    settings = [parse_setting(text) for text in ("final_episodes=5", "run.evaluate_steps=0", "sarsa:gamma=0.9")]
+    same = define(["q-learning", "sarsa"], ["FrozenLake-v1"], [0, 3], 20_000, settings)
+    assert open_or_create("sweep", same, jobs_of(same), None).path == folder
+    other = define(["sarsa"], ["FrozenLake-v1"], [0], 20_000, settings)
+    assert open_or_create("sweep", other, jobs_of(other), None).path != folder  # another one is another
 
 
 def test_a_failing_run_is_named_and_stops_no_other(sweep: Run) -> None:

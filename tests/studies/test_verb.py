@@ -245,7 +245,7 @@ def test_the_report_shows_what_was_found(study: Call, fake: Fake, tmp_path: Path
     study("run", "fake", "--budget", "full", "--shift", "-9")
     assert json.loads(study("report", "--json").out)["verdicts"]["fake"] == "fails", "full comes before small"
     (tmp_path / "studies" / "fake" / "full" / "figure.png").write_bytes(b"no picture")
-    assert "figure.png is no picture" in study("report").err
+    assert "figure.png is no picture" in study("report", "--results", own).err
 
 
 def test_the_page_of_committed_results(study: Call, tmp_path: Path) -> None:
