@@ -93,6 +93,8 @@ STUDIES.register("mixup-corrupt-labels")(
             Contrast(
                 "fewer wrong labels are learned by heart (points)",
                 {"as they are/by_heart": 1, "mixup 4/by_heart": -1},
+                trials=120,  # wrong labels at the least
+                span=(0, 100),
             ),
             Contrast("test accuracy is higher (points)", {"mixup 4/test": 1, "as they are/test": -1}),
             Contrast("strong mixing helps more than weak (points)", {"mixup 4/test": 1, "mixup 0.4/test": -1}),
