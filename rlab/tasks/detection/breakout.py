@@ -37,8 +37,8 @@ FOLLOWS = 0.9
 """Share of the actions by which the paddle follows the ball; the others are random."""
 
 SURE = 0.1
-"""Boxes of a lower probability are not told to an agent: at .3 a good detector missed every fourth ball, at .1 every
-sixth, within 2 pixels; at .05 some of its balls were elsewhere."""
+"""Boxes of a lower probability are not told to an agent: a ball is often less sure than a brick, and above .1 rarely
+wrong."""
 
 
 @READERS.register("breakout-objects")
