@@ -17,18 +17,18 @@ from rlab.cli import main
 from tests.processes import Spawn, until
 
 CARTPOLE = [
-    "train", "dqn", "--env", "CartPole-v1", "--steps", "12_000", "--threads", "1", "--checkpoint-steps", "700",
-    "--reset-steps", "1_500", "--evaluate-steps", "4_000", "--evaluate-episodes", "2", "--final-episodes", "2",
+    "train", "dqn", "--env", "CartPole-v1", "--steps", "7_000", "--threads", "1", "--checkpoint-steps", "700",
+    "--reset-steps", "1_500", "--evaluate-steps", "3_000", "--evaluate-episodes", "2", "--final-episodes", "2",
     "--memory-size", "3_000", "--log-steps", "100",
 ]  # fmt: skip
 BREAKOUT = [
-    "train", "dqn", "--env", "Breakout", "--steps", "1_600", "--threads", "1", "--checkpoint-steps", "240",
-    "--reset-steps", "800", "--evaluate-steps", "0", "--final-episodes", "1", "--memory-size", "1_000",
+    "train", "dqn", "--env", "Breakout", "--steps", "1_000", "--threads", "1", "--checkpoint-steps", "240",
+    "--reset-steps", "500", "--evaluate-steps", "0", "--final-episodes", "1", "--memory-size", "1_000",
     "--learning-starts", "200", "--batch-size", "16", "--log-steps", "100", "--num-envs", "4",
 ]  # fmt: skip
 A2C = [
-    "train", "a2c", "--env", "Pendulum-v1", "--steps", "40_000", "--threads", "1", "--checkpoint-steps", "900",
-    "--reset-steps", "5_000", "--evaluate-steps", "20_000", "--evaluate-episodes", "2", "--final-episodes", "2",
+    "train", "a2c", "--env", "Pendulum-v1", "--steps", "20_000", "--threads", "1", "--checkpoint-steps", "900",
+    "--reset-steps", "5_000", "--evaluate-steps", "9_000", "--evaluate-episodes", "2", "--final-episodes", "2",
     "--log-steps", "100",
 ]  # fmt: skip
 PPO = [
