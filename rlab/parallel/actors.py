@@ -219,6 +219,9 @@ class ChunkLearning:
             before = self.held.pop(actor, None)
             *now, last = steps if before is None else [before, *steps]
             for step in now:
+                if self.learner.progress().finished:  # what was played beyond the budget is not learned from
+                    last = step
+                    break
                 metrics |= self._learn(step, actor) or {}
             self.held[actor] = last
         stream = self.learner.stream

@@ -314,7 +314,7 @@ class Fleet:
         self._ready, self.cpus = True, cpus
         self._say(*self._weights)
         if not self.actors:
-            self.say(f"actors play on {self._where}")
+            self.say(f"the fleet stands on {self._where}")
             return
         self._told = False
         self.say("the fleet stands again")

@@ -77,6 +77,25 @@ def test_fifty_lost_actors_cost_nothing_accepted(tmp_path: Path, monkeypatch: py
     run.close()
 
 
+def test_a_budget_ends_within_a_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was played beyond it is not learned from, and the next step of its stream is the end of it in the replay."""
+    monkeypatch.setattr("rlab.parallel.actors.CHUNK", 8)
+    run, config = learner("dqn", tmp_path, steps=132)  # 132 = 8 chunks of 16 steps, and 4 steps
+
+    def make(actor: int, started: int) -> Any:
+        return make_collector(arguments_of("dqn", config, 0, actor, started, {}), lambda: False)
+
+    learning = ChunkLearning(run, Local(make, lambda asked: False), 2)
+    while not run.progress().finished:
+        learning.step()
+    assert run.agent.steps == 132
+    learning.settle()
+    for column in range(4):
+        flags = run.agent.memory._flags[column, : run.agent.memory.written[column]]
+        assert list(np.nonzero(flags == 4)[0])[-1] == len(flags) - 1
+    run.close()
+
+
 def test_games_of_lost_actors_count_never_or_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """AlphaZero learns from whole games, each once; what goes on after a loss is another game."""
     monkeypatch.setattr("rlab.parallel.fleet.PUSH", 5)

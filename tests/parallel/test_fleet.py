@@ -107,7 +107,7 @@ def test_fleets_stand_again_without_a_broker(way: str, start: Any) -> None:
     why = "Ray has been silent for 2 s" if way == "stops" else "the connection to Ray is gone"
     assert said == [
         "waiting for Ray on somewhere:1, 60 s at the most",
-        "actors play on somewhere:1",
+        "the fleet stands on somewhere:1",
         f"{why}; the learner waits, and the fleet starts anew as soon as it can",
         "the fleet stands again",
     ]
