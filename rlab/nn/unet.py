@@ -83,16 +83,18 @@ class UNet(nn.Module):
         shape: of an image [C, H, W].
         classes: 0: none.
         width: channels of the largest maps, a multiple of 8; of the smaller ones twice and three times as many.
+        patch: so many pixels across and down are the channels of one place (Hoogeboom et al. 2023, section 3.3): maps
+            are smaller, and most of a processor's time is spent on the largest ones.
     """
 
-    def __init__(self, shape: tuple[int, ...], classes: int = 0, width: int = 32):
+    def __init__(self, shape: tuple[int, ...], classes: int = 0, width: int = 32, patch: int = 1):
         super().__init__()
-        halvings = 2 if min(shape[1:]) >= 4 * SMALLEST else 1
+        halvings = 2 if min(shape[1:]) >= 4 * SMALLEST * patch else 1
         channels = [width * (i + 1) for i in range(halvings + 1)]
-        told = 4 * width
-        self.multiple = 2**halvings
+        told, pixels = 4 * width, shape[0] * patch**2
+        self.patch, self.multiple = patch, patch * 2**halvings
         self.told = TimeAndClass(told, classes)
-        self.first = nn.Conv2d(shape[0], width, 3, padding=1)
+        self.first = nn.Conv2d(pixels, width, 3, padding=1)
         self.down, self.halve = nn.ModuleList(), nn.ModuleList()
         self.up, self.enlarge = nn.ModuleList(), nn.ModuleList()
         for n_in, n_out in pairwise(channels):
@@ -102,13 +104,14 @@ class UNet(nn.Module):
             self.up.append(Residual(2 * n_in, n_in, told))
         self.middle = nn.ModuleList([Residual(channels[-1], channels[-1], told) for _ in range(2)])
         self.attention = Attention(channels[-1])
-        self.last = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, shape[0], 3, padding=1))
+        self.last = nn.Sequential(nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, pixels, 3, padding=1))
         nn.init.zeros_(self.last[-1].weight)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """x[B, C, H, W], times t[B] in 0..1, classes int64[B] (K stands for none) -> [B, C, H, W]."""
         height, width = x.shape[2:]
-        maps = self.first(F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple)))
+        padded = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
+        maps = self.first(F.pixel_unshuffle(padded, self.patch))
         told = self.told(t, y)
         kept = []
         for block, halve in zip(self.down, self.halve, strict=True):
@@ -119,7 +122,7 @@ class UNet(nn.Module):
         for block, enlarge in zip(reversed(self.up), reversed(self.enlarge), strict=True):
             maps = enlarge(F.interpolate(maps, scale_factor=2.0))
             maps = block(torch.cat([maps, kept.pop()], dim=1), told)
-        result: Tensor = self.last(maps)
+        result = F.pixel_shuffle(self.last(maps), self.patch)
         return result[:, :, :height, :width]
 
 

@@ -222,7 +222,8 @@ def test_networks_make_images_of_any_size(shape: tuple[int, int, int]) -> None:
     assert made.shape == (2, *shape)
     assert made.abs().max() <= 1
     assert dcgan_discriminator(shape, 3, 4, "spectral", 0.2, strided=shape[0] != 3)(made, y).shape == (2,)
-    assert UNet(shape, 3, 8)(made, torch.rand(2), y).shape == made.shape
+    for patch in (1, 2):
+        assert UNet(shape, 3, 8, patch)(made, torch.rand(2), y).shape == made.shape
 
 
 def test_size_of_the_networks() -> None:
@@ -419,6 +420,8 @@ def test_every_shape_of_data_is_learned(kind: str) -> None:
     ("flow", "digits", {"sampler": "ddim"}, "--sampler ddim does not go with flow; valid: euler, heun"),
     ("flow", "digits", {"sampler": "heun", "steps": 5}, "two evaluations a step; nearest: 6"),
     ("flow", "digits", {"guidance": 2.0}, "nearest: --conditional --dropped 0.1"),
+    ("flow", "digits", {"patch": 5}, "--patch is 5, and images are 8x8; valid: 1 to 4"),
+    ("flow", "wine", {"patch": 2}, "--patch is 2, and 'wine' has no images; valid: 1"),
     ("ddpm", "digits", {"steps": 2000}, "there are 1000 --timesteps, so nearest: 1000"),
     ("ddpm", "digits", {"width": 12}, "--width is 12; it must be a multiple of 8"),
     ("flow", "digits", {"optimiser": "lbfgs"}, "nearest: adamw"),

@@ -21,6 +21,8 @@ class DiffusionConfig:
     """Evaluations of the network for a sample, of each of which heun's steps take two."""
     width: int = 32
     """Channels of the U-Net's largest maps, a multiple of 8; of tables a quarter of a hidden layer's units."""
+    patch: int = 1
+    """Of images: so many pixels across and down are one place of the U-Net's largest maps."""
     conditional: bool = False
     """Give the network the class, so that samples of a class can be drawn."""
     guidance: float = 1.0
@@ -36,7 +38,7 @@ class DiffusionConfig:
     """How many an evaluation draws."""
 
     def __post_init__(self) -> None:
-        at_least(self, steps=1, width=8, guidance=0, dropped=0, timesteps=2, samples=2)
+        at_least(self, steps=1, width=8, patch=1, guidance=0, dropped=0, timesteps=2, samples=2)
         if self.width % 8:
             raise RlabError(f"--width is {self.width}; it must be a multiple of 8: {max(8, 8 * round(self.width / 8))}")
         for name in ("ema", "dropped"):
