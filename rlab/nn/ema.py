@@ -13,25 +13,30 @@ from rlab.errors import RlabError
 class EMA(nn.Module):
     """A network, used in training, and the exponential moving average of its weights, used in evaluation.
 
-    After update t the average is a_t = r a_(t-1) + (1 - r) w_t with r = min(rate, 1 - 1/t): in the beginning it is the
-    plain mean of all weights so far, so that those of t = 0 leave no trace (Tarvainen & Valpola 2017, eq. 1, whose
-    rate grows, too). Running means of norms are averaged alike; whole numbers are copied.
+    After update t the average is a_t = r a_(t-1) + (1 - r) w_t with r = min(rate, 1 - 1/(part t)), at least 0. With
+    part = 1 it is the plain mean of all weights in the beginning, so that those of t = 0 leave no trace (Tarvainen &
+    Valpola 2017, eq. 1, whose rate grows, too); with part = 0.1 a mean over about the newest tenth, so that those of
+    early in training leave none either (Karras et al. 2024, section 3.1). Running means of norms are averaged alike;
+    whole numbers are copied.
 
     Args:
         student: the network that learns.
         rate: of the average, at least 0 and below 1.
+        part: of the updates so far that the average is over at the most, above 0 and at most 1.
 
     Raises:
-        RlabError: a rate out of range.
+        RlabError: a rate or part out of range.
     """
 
-    def __init__(self, student: nn.Module, rate: float):
+    def __init__(self, student: nn.Module, rate: float, part: float = 1.0):
         super().__init__()
         if not 0 <= rate < 1:
             raise RlabError(f"a moving average takes a rate of at least 0 and below 1, not {rate}; nearest: 0.99")
+        if not 0 < part <= 1:
+            raise RlabError(f"a moving average is over a part above 0 and at most 1, not {part}; nearest: 0.1")
         self.student = student
         self.teacher = copy.deepcopy(student).requires_grad_(False).eval()
-        self.rate = rate
+        self.rate, self.part = rate, part
         self.followed: Tensor
         self.register_buffer("followed", torch.zeros((), dtype=torch.float64))
 
@@ -44,7 +49,7 @@ class EMA(nn.Module):
     def update(self) -> None:
         """Update the average by the network's weights; to be called after a step."""
         self.followed += 1
-        new = (1 / self.followed).clamp(min=1 - self.rate)  # 1 - r
+        new = (1 / (self.part * self.followed)).clamp(1 - self.rate, 1)  # 1 - r
         ours, theirs = self.teacher.state_dict(), self.student.state_dict()
         for name, mine in ours.items():
             if mine.is_floating_point():

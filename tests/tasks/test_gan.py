@@ -416,6 +416,8 @@ def test_every_shape_of_data_is_learned(kind: str) -> None:
     ("wgan-gp", "digits", {"label_smoothing": 0.1}, "--loss wgan-gp has not; nearest: --label-smoothing 0"),
     ("dcgan", "digits", {"octaves": 2}, "--octaves 2 does nothing with --net dcgan; nearest: --octaves 0"),
     ("gan", "digits", {"strided": False}, "--no-strided does nothing with --net mlp; nearest: --strided"),
+    ("gan", "digits", {"ema_part": 0.0}, "--ema-part is 0.0; it must be above 0 and at most 1"),
+    ("flow", "digits", {"ema_part": 2.0}, "--ema-part is 2.0; it must be above 0 and at most 1"),
     ("gan", "digits", {"ema": 1.0}, "--ema is 1.0; it must be at least 0 and below 1"),
     ("flow", "digits", {"sampler": "ddim"}, "--sampler ddim does not go with flow; valid: euler, heun"),
     ("flow", "digits", {"sampler": "heun", "steps": 5}, "two evaluations a step; nearest: 6"),

@@ -75,6 +75,18 @@ def test_the_average_by_hand() -> None:
         EMA(nn.Linear(1, 1), 1.0)
 
 
+def test_average_over_the_newest_half() -> None:
+    """Part 1/2: 1 - r is 1, 1, 2/3, 1/2, so that 8, 1, 4, 6 gives 8, 1, 3, 4.5."""
+    model = EMA(nn.Linear(1, 1, bias=False), 0.9, 0.5)
+    for weight, expected in ((8.0, 8.0), (1.0, 1.0), (4.0, 3.0), (6.0, 4.5)):
+        with torch.no_grad():
+            model.student.weight.fill_(weight)  # type: ignore[operator,union-attr]
+        model.update()
+        assert model.teacher.weight.item() == pytest.approx(expected)  # type: ignore[operator,union-attr]
+    with pytest.raises(RlabError, match="over a part above 0 and at most 1, not 0"):
+        EMA(nn.Linear(1, 1), 0.9, 0.0)
+
+
 def test_kept_labels_are_balanced() -> None:
     fit = semi("consistency", labelled=40)
     data = fit.task.data.dataset

@@ -154,6 +154,7 @@ class Denoising(Sampler, SingleLossTask):
         optimizer: over the network's parameters.
         batch_size: B.
         ema: rate of the moving average.
+        ema_part: of the updates so far that it is over at the most.
         conditional: whether the network is given the class.
         guidance: see `DiffusionConfig`.
         dropped: share of the classes that are hidden in training.
@@ -176,6 +177,7 @@ class Denoising(Sampler, SingleLossTask):
         *,
         batch_size: int,
         ema: float = 0.999,
+        ema_part: float = 0.1,
         conditional: bool = False,
         guidance: float = 1.0,
         dropped: float = 0.1,
@@ -188,7 +190,7 @@ class Denoising(Sampler, SingleLossTask):
         scaling = Scaling(dataset)
         batches = Batches(dataset, batch_size, seed, device)
         SingleLossTask.__init__(
-            self, EMA(network, ema), batches, optimizer, device=device, bf16=bf16, max_grad_norm=max_grad_norm
+            self, EMA(network, ema, ema_part), batches, optimizer, device=device, bf16=bf16, max_grad_norm=max_grad_norm
         )
         self.dataset, self.process = dataset, process
         self.guidance, self.dropped = guidance, dropped

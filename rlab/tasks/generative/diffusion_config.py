@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least
@@ -34,8 +34,15 @@ class DiffusionConfig:
     """ddpm: steps from data to noise."""
     ema: float = 0.999
     """Rate of the moving average of the network, which samples are drawn by; 0: the network itself."""
+    ema_part: float = 0.1
+    """Share of the updates so far that the moving average is over at the most: early weights leave no trace in it."""
     samples: int = 500
     """How many an evaluation draws."""
+
+    @staticmethod
+    def migrate(plain: dict[str, Any]) -> dict[str, Any]:
+        """Runs of 0.2 have no `ema_part`: their average was over all updates."""
+        return {"ema_part": 1.0} | plain
 
     def __post_init__(self) -> None:
         at_least(self, steps=1, width=8, patch=1, guidance=0, dropped=0, timesteps=2, samples=2)
@@ -44,6 +51,8 @@ class DiffusionConfig:
         for name in ("ema", "dropped"):
             if not 0 <= getattr(self, name) < 1:
                 raise RlabError(f"--{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        if not 0 < self.ema_part <= 1:
+            raise RlabError(f"--ema-part is {self.ema_part}; it must be above 0 and at most 1")
         if self.guidance != 1 and not (self.conditional and self.dropped):
             raise RlabError(
                 f"--guidance {self.guidance:g} goes by the class, and learns from examples whose class is hidden; "

@@ -97,6 +97,7 @@ class Gan(Sampler):
             of the learning rate.
         discriminator_steps: updates of the discriminator for one of the generator.
         ema: rate of the generator's moving average.
+        ema_part: of the updates so far that it is over at the most.
         conditional: whether both are given the class.
         samples: that an evaluation draws.
         bf16: whether both compute in bfloat16.
@@ -123,6 +124,7 @@ class Gan(Sampler):
         noise: float = 0.0,
         discriminator_steps: int = 1,
         ema: float = 0.999,
+        ema_part: float = 0.1,
         conditional: bool = False,
         samples: int = 2_000,
         bf16: bool = False,
@@ -133,7 +135,7 @@ class Gan(Sampler):
         self.dataset = dataset
         self.device = torch.device(device)
         self.data: DataModule = Batches(dataset, batch_size, seed, device)
-        parts = {"generator": EMA(generator, ema), "discriminator": discriminator, "scaling": Scaling(dataset)}
+        parts = {"generator": EMA(generator, ema, ema_part), "discriminator": discriminator, "scaling": Scaling(dataset)}
         self.modules = nn.ModuleDict(parts).to(self.device)
         self.loss, self.smoothing, self.penalty, self.noise = loss, smoothing, penalty, noise
         self.penalty_end = penalty_end

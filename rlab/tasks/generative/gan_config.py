@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from rlab.errors import RlabError
 from rlab.run.config import RunConfig, at_least, within
@@ -62,8 +62,15 @@ class GanConfig:
     """Factor of the discriminator's learning rate (two time scales, Heusel et al. 2017)."""
     ema: float = 0.999
     """Rate of the moving average of the generator, from which samples are drawn; 0: the generator itself."""
+    ema_part: float = 0.1
+    """Share of the updates so far that the moving average is over at the most: early weights leave no trace in it."""
     samples: int = 2_000
     """How many an evaluation draws."""
+
+    @staticmethod
+    def migrate(plain: dict[str, Any]) -> dict[str, Any]:
+        """Runs of 0.2 have no `ema_part`: their average was over all updates."""
+        return {"ema_part": 1.0} | plain
 
     def __post_init__(self) -> None:
         at_least(
@@ -82,6 +89,8 @@ class GanConfig:
         for name in ("beta1", "beta2", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise RlabError(f"--{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        if not 0 < self.ema_part <= 1:
+            raise RlabError(f"--ema-part is {self.ema_part}; it must be above 0 and at most 1")
         if self.penalty_end is not None and not self.penalty:
             raise RlabError(f"--penalty-end is {self.penalty_end}, and --penalty is 0; nearest: --penalty 0.1")
         if self.penalty_end is not None and not 0 < self.penalty_end <= self.penalty:
