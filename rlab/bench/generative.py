@@ -18,7 +18,7 @@ from rlab.compare.processes import Job, Pool, Row, View
 from rlab.data.catalog import DATASETS
 from rlab.errors import RlabError, nearest
 from rlab.machine import cores
-from rlab.run.contract import Samples, Stop, Stopped, ability
+from rlab.run.contract import Samples, SamplesOfClasses, Stop, Stopped, ability
 from rlab.run.files import disk_error, make_folder, read_json, refuse_links, replace_durably, to_json
 from rlab.run.folder import Lock, RunFolder, runs_dir
 from rlab.stats import student
@@ -210,7 +210,7 @@ def run_numbers(folder: RunFolder, samples: int, seed: int, stop: Stop) -> dict[
         if task is None:
             return dict.fromkeys(MEASURES)
         dataset = task.dataset
-        classes = len(dataset.classes or "1") if getattr(task, "conditional", False) else 0
+        classes = task.turns if isinstance(task, SamplesOfClasses) else 0
         drawn: list[np.ndarray] = []
         labels: list[int] = []
         for number, (count, label) in enumerate(_portions(samples, classes)):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import rlab
 from rlab.bench import generative
 from rlab.bench.generative import MEASURES, Plan, run_numbers, sample_numbers, table
 from rlab.cli import main
@@ -55,6 +56,15 @@ def test_stopped_benchmark_goes_on(
         run_numbers(RunFolder(tmp_path / "it/digits-gan-s0"), 100, 0, stop)
     assert main([*words[:-1], "it", "--minutes", "0.02"]) == 1
     assert "holds another plan" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model", ["vae", "gan"])
+def test_samples_of_classes_teach_a_classifier(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every conditional model of the plan, whatever makes it conditional."""
+    monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
+    rlab.train(model, data="digits", epochs=1, evaluate_steps=0, name="it", **generative.MODELS[model])
+    numbers = run_numbers(RunFolder(tmp_path / "it"), 100, 0, Stop())
+    assert 0 <= numbers["classifier"] <= 100
 
 
 def test_a_model_that_does_not_sample_has_no_numbers() -> None:

@@ -135,7 +135,11 @@ class Gan(Sampler):
         self.dataset = dataset
         self.device = torch.device(device)
         self.data: DataModule = Batches(dataset, batch_size, seed, device)
-        parts = {"generator": EMA(generator, ema, ema_part), "discriminator": discriminator, "scaling": Scaling(dataset)}
+        parts = {
+            "generator": EMA(generator, ema, ema_part),
+            "discriminator": discriminator,
+            "scaling": Scaling(dataset),
+        }
         self.modules = nn.ModuleDict(parts).to(self.device)
         self.loss, self.smoothing, self.penalty, self.noise = loss, smoothing, penalty, noise
         self.penalty_end = penalty_end
