@@ -58,11 +58,15 @@ def test_stopped_benchmark_goes_on(
     assert "holds another plan" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("model", ["vae", "gan"])
-def test_samples_of_classes_teach_a_classifier(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("model", "small"), [("vae", {"nll_samples": 5, "nll_examples": 20}), ("gan", {"samples": 50})]
+)
+def test_samples_of_classes_teach_a_classifier(
+    model: str, small: dict[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every conditional model of the plan, whatever makes it conditional."""
     monkeypatch.setenv("RLAB_RUNS", str(tmp_path))
-    rlab.train(model, data="digits", epochs=1, evaluate_steps=0, name="it", **generative.MODELS[model])
+    rlab.train(model, data="digits", epochs=1, evaluate_steps=0, name="it", **generative.MODELS[model], **small)
     numbers = run_numbers(RunFolder(tmp_path / "it"), 100, 0, Stop())
     assert 0 <= numbers["classifier"] <= 100
 
