@@ -226,6 +226,15 @@ def test_networks_make_images_of_any_size(shape: tuple[int, int, int]) -> None:
         assert UNet(shape, 3, 8, patch)(made, torch.rand(2), y).shape == made.shape
 
 
+def test_a_flow_takes_images_of_one_row() -> None:
+    """They have no smaller patch than a pixel, which is no reason to refuse them."""
+    images = np.random.default_rng(0).integers(0, 255, (60, 1, 1, 12), np.uint8)
+    task = of_recipe("flow", planted("planted-rows", images))
+    assert task is not None
+    with pytest.raises(RlabError, match=r"--patch is 2, and images are 1x12; valid: 1$"):
+        of_recipe("flow", planted("planted-rows", images), patch=2)
+
+
 def test_size_of_the_networks() -> None:
     assert [stages((1, side, side)) for side in (4, 8, 16, 28, 32, 64)] == [1, 1, 1, 2, 2, 3]
     assert DcganGenerator(100, (1, 28, 28), 0, 64, "batch").first == (128, 7, 7)

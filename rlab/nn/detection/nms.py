@@ -40,7 +40,7 @@ def nms(boxes: Tensor, scores: Tensor, threshold: float, classes: Tensor | None 
         covers &= ranked_classes[:, None] == ranked_classes
     # A box goes if one that stays covers it. Repeated from "all stay", the first k boxes are right after k rounds at
     # the latest, usually after a few: where nothing changes, it is what going through them one by one gives.
-    # How many cover a box is a product of 0s and 1s, for 400 boxes 18 times as fast as any(0) of a table of "and".
+    # How many cover a box is a product of 0s and 1s, which is faster than any(0) of a table of "and".
     table, stays = covers.float(), torch.ones(len(order), dtype=torch.bool, device=boxes.device)
     while True:
         now = stays.float() @ table == 0

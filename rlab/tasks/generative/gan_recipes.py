@@ -191,12 +191,9 @@ def build_diffusion(recipe: str, experiment: DiffusionExperiment, context: Any) 
         raise RlabError(f"--sampler {settings.sampler} does not go with {recipe}; valid: {', '.join(SAMPLERS[recipe])}")
     data = _loaded(experiment.data, run.seed, settings.conditional)
     images, classes = data.kind == "images", len(data.classes) if settings.conditional else 0
-    if settings.patch > (min(data.shape[1:]) // 2 if images else 1):
-        raise RlabError(
-            f"--patch is {settings.patch}, and "
-            + (f"images are {data.shape[1]}x{data.shape[2]}" if images else f"'{data.name}' has no images")
-            + f"; valid: 1{f' to {min(data.shape[1:]) // 2}' if images else ''}"
-        )
+    if settings.patch > (largest := max(1, min(data.shape[1:]) // 2) if images else 1):
+        what = f"images are {data.shape[1]}x{data.shape[2]}" if images else f"'{data.name}' has no images"
+        raise RlabError(f"--patch is {settings.patch}, and {what}; valid: 1{f' to {largest}' if largest > 1 else ''}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(run.seed, "network"))
         network: Any = (
