@@ -229,10 +229,10 @@ def test_networks_make_images_of_any_size(shape: tuple[int, int, int]) -> None:
 def test_a_flow_takes_images_of_one_row() -> None:
     """They have no smaller patch than a pixel, which is no reason to refuse them."""
     images = np.random.default_rng(0).integers(0, 255, (60, 1, 1, 12), np.uint8)
-    task = of_recipe("flow", planted("planted-rows", images))
+    task = of_recipe("flow", planted("planted-one-row", images))
     assert task is not None
     with pytest.raises(RlabError, match=r"--patch is 2, and images are 1x12; valid: 1$"):
-        of_recipe("flow", planted("planted-rows", images), patch=2)
+        of_recipe("flow", planted("planted-one-row", images), patch=2)
 
 
 def test_size_of_the_networks() -> None:
