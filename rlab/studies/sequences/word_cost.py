@@ -132,9 +132,9 @@ def draw(figure: Any, results: Results) -> None:
 STUDIES.register("word-cost")(
     Study(
         claim="Word2vec is so simple that it learns from very many words: with noise words its time does not grow with "
-        "the vocabulary, as that of a softmax over all words does, and a neural language model takes more still.",
-        claim_ja="Word2vec は単純なので、非常に多くの単語から学習できる。ネガティブサンプリングなら、"
-        "全単語の softmax と違って学習時間が語彙の大きさとともに増えない。ニューラル言語モデルはさらに遅い。",
+        "the vocabulary, as that of a softmax over all words and of a neural language model do, and it is far less.",
+        claim_ja="Word2vec は単純なので、非常に多くの単語から学習できる。全単語の softmax を使う場合や"
+        "ニューラル言語モデルと違い、ネガティブサンプリングの学習時間は語彙の大きさとともに増えず、はるかに短い。",
         source="item 251; Mikolov et al. 2013; Bengio et al. 2003",
         settings=Settings(),
         smoke={
