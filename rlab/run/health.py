@@ -237,6 +237,12 @@ PATIENCE = 300
 NARROW = 0.05
 """Deviation of samples over that of the data below which they are one mode; two far apart have most of it."""
 
+WIDE = 0.2
+"""Deviation of samples that a generator has once it has begun to learn; its first samples may all be alike."""
+
+SLOW = 20
+"""Lines after which a generator whose samples were always alike has not begun late, but never will."""
+
 WON = 0.995
 """Accuracy of a discriminator that is nearly never wrong; on small images healthy ones reach 0.95."""
 
@@ -260,6 +266,11 @@ def _settled(row: Row, past: Past) -> bool:
     low, high = past["return_mean"].low, past["return_mean"].high
     moved = high - low > 0.1 * max(abs(low), abs(high))
     return row["policy_spread"] < 1e-3 and moved and row["return_mean"] < low + 0.25 * (high - low)
+
+
+def _narrow(row: Row, past: Past) -> bool:
+    spread = past["sample_spread"]
+    return row["sample_spread"] < NARROW and (spread.high >= WIDE or spread.lines > SLOW)
 
 
 def _steep(row: Row, past: Past) -> bool:
@@ -386,7 +397,7 @@ RULES = (
     Rule(
         name="mode-collapse",
         needs=("sample_spread",),
-        bad=lambda row, past: row["sample_spread"] < NARROW,
+        bad=_narrow,
         lines=3,
         saw=lambda row, past: (
             f"samples are all but the same: their deviation is {row['sample_spread']:.2g} of that of the data"

@@ -153,8 +153,13 @@ CASES: dict[str, list[tuple[Lines, int, Lines]]] = {
         (
             lines(6, lambda i: {"sample_spread": 0.9 if i < 2 else 0.04}),
             5,
-            lines(6, lambda i: {"sample_spread": 0.04 if i == 2 else 0.06}),  # at the start, and then few modes
-        )
+            lines(6, lambda i: {"sample_spread": 0.9 if i == 0 else 0.04 if i == 2 else 0.06}),  # few modes
+        ),
+        (
+            lines(24, lambda i: {"sample_spread": 0.01}),  # it never begins
+            23,
+            lines(30, lambda i: {"sample_spread": 0.01 if i < 20 else 0.5}),  # it begins late
+        ),
     ],
     "discriminator-won": [
         (

@@ -504,7 +504,7 @@ def test_health_warns_of_a_lost_game() -> None:
     while not fit.progress().finished:
         metrics |= fit.step()
     health = Health(RULES)
-    raised = [w.rule for step in range(10) for w in health.update({"step": step, **metrics})]
+    raised = [w.rule for step in range(25) for w in health.update({"step": step, **metrics})]
     assert raised == ["mode-collapse"]
 
 
